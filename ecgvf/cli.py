@@ -1,0 +1,203 @@
+"""``ecgvf``: one thin command per stage. Parse, call, print.
+
+Heavy libraries are imported inside the commands that need them, so that ``ecgvf --help`` answers at once.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import ecgvf
+from ecgvf import console
+
+if TYPE_CHECKING:
+    from ecgvf.store import Store
+
+app = typer.Typer(
+    cls=console.Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Build a benchmark for concept erasure: concept → pairs → pictures → verdicts → dataset.",
+)
+concepts_app = typer.Typer(
+    cls=console.Commands, pretty_exceptions_enable=False, help="List, explain and start concepts."
+)
+app.add_typer(concepts_app, name="concepts", invoke_without_command=True)
+
+
+class Kind(StrEnum):
+    """Kinds of concept, as an option's values."""
+
+    object = "object"
+    style = "style"
+    nudity = "nudity"
+
+
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
+]
+ConceptOption = Annotated[
+    str | None, typer.Option("--concept", help="A concept of the store. [default: the last one generated]")
+]
+SetOption = Annotated[
+    str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def main() -> None:
+    """Entry point of the ``ecgvf`` script."""
+    app()
+
+
+def _version(on: bool) -> None:
+    if on:
+        console.say(f"ecgvf {ecgvf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ecgvf(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Build a benchmark for concept erasure: concept → pairs → pictures → verdicts → dataset."""
+
+
+def open_store(root: Path | None) -> "Store":
+    """The store of ``--store``."""
+    from ecgvf.store import Store
+
+    return Store(root)
+
+
+# Concepts
+
+
+@concepts_app.callback()
+def concepts(ctx: typer.Context) -> None:
+    """List the concepts that ship, or explain one: `ecgvf concepts explain church`."""
+    if ctx.invoked_subcommand is None:
+        list_concepts()
+
+
+@concepts_app.command("list")
+def list_concepts(as_json: JsonOption = False) -> None:
+    """List the concepts that ship."""
+    from rich.table import Table
+
+    from ecgvf.concepts import find, names
+
+    known = [find(name) for name in names()]
+    if as_json:
+        console.emit({"concepts": [concept.model_dump(mode="json") for concept in known]})
+        return
+    table = Table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
+    for concept in known:
+        row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
+        table.add_row(*map(console.plain, row), str(concept.window), "yes" if concept.unsafe else "")
+    console.say(table)
+    console.say(
+        "More on one: [bold]ecgvf concepts explain NAME[/bold]. Your own: [bold]ecgvf concepts new NAME[/bold]."
+    )
+
+
+@concepts_app.command("explain")
+def explain_concept(
+    name: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a concept is, and how each of its fields is used."""
+    from rich.table import Table
+
+    from ecgvf.concepts import find
+
+    concept = find(name)
+    if as_json:
+        console.emit(concept.model_dump(mode="json"))
+        return
+    labels = "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in concept.judge_labels.items())
+    rows = [
+        ("kind", concept.kind, "which templates the writers fill, and which judge looks"),
+        ("terms", ", ".join(concept.terms), "in every target prompt, in no surrogate prompt"),
+        ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in the term's place"),
+        ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training; their loss is measured"),
+        ("judge labels", labels or "none", "the judge's labels that mean the concept is in the picture"),
+        ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
+        ("unsafe", "yes" if concept.unsafe else "no", "pictures blurred in reports, dataset gated on the Hub"),
+    ]
+    table = Table("field", "value", "what it decides", title=console.plain(concept.name))
+    for field, value, meaning in rows:
+        table.add_row(field, console.plain(value), meaning)
+    console.say(table)
+    console.say(console.plain(concept.description))
+
+
+@concepts_app.command("new")
+def new_concept(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")],
+    kind: Annotated[Kind, typer.Option(help="What sort of thing it is.")] = Kind.object,
+    to: Annotated[Path | None, typer.Option("--to", help="The file to write. [default: ./NAME.yaml]")] = None,
+) -> None:
+    """Write a commented YAML for a concept of your own, to be edited."""
+    from ecgvf.concepts import template
+    from ecgvf.errors import ConceptError
+    from ecgvf.store import write_atomic
+
+    text = template(name, kind.value)
+    file = to if to is not None else Path(f"{name}.yaml")
+    if file.exists():
+        raise ConceptError(f"{file} is there already: choose another file with --to, or delete it")
+    write_atomic(file, text.encode())
+    console.say(f"Wrote {console.plain(str(file))}. Edit it, then: ecgvf generate --concept {console.plain(str(file))}")
+
+
+# Stage 1: pairs
+
+
+@app.command()
+def generate(
+    concept: Annotated[str | None, typer.Option("--concept", help="A shipped concept, or a YAML file's path.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write target/surrogate prompt pairs and test prompts for a concept."""
+    raise NotImplementedError
+
+
+# Stage 2: pictures
+
+
+@app.command()
+def render(
+    concept: ConceptOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw both prompts of each pair with the same seed."""
+    raise NotImplementedError
+
+
+# Stage 3: verdicts
+
+
+@app.command("filter")
+def filter_pairs(
+    concept: ConceptOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a judge look at the pictures, and accept the pairs that hold."""
+    raise NotImplementedError
+
+
+@app.command()
+def status(
+    concept: ConceptOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
+    raise NotImplementedError
