@@ -1,0 +1,1 @@
+"""EAR: erase a concept from an autoregressive image model, and measure what that cost."""
