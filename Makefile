@@ -1,0 +1,46 @@
+# Everything here makes .venv and installs into it by itself.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: help quickstart test lint faults erasure clean
+
+help:
+	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
+	@echo "make test         the whole suite"
+	@echo "make lint         ruff and mypy"
+	@echo "make faults       kills, full disks, hand-edited files"
+	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
+	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+quickstart: .venv/installed
+	$(BIN)/ecgvf generate --concept church
+	$(BIN)/ecgvf render
+	$(BIN)/ecgvf filter
+	$(BIN)/ecgvf status
+	$(BIN)/ear train --dataset ecgvf/church
+	$(BIN)/ear generate --prompt "a church on a hill of grass under a blue sky"
+	$(BIN)/ear eval --dataset ecgvf/church
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+faults: .venv/installed
+	$(BIN)/python -m pytest -m faults
+
+erasure: .venv/installed
+	$(BIN)/python -m ear.evaluate.erasure
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
