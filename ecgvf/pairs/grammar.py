@@ -8,11 +8,11 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -20,6 +20,8 @@ from ecgvf.paths import data_dir
 
 Forms = Literal["train", "held-out"]
 Wording = Literal["name", "synonym", "implicit", "misspelt", "spanish"]
+
+T = TypeVar("T")
 
 PLAIN = "plain"
 
@@ -108,18 +110,19 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence and how it was made: the ``term`` that stands for the thing, the word order, the wording."""
+    """A sentence and how it was made: the words for the thing and for the style ("" if none), word order, wording."""
 
     text: str
     term: str
     form: str
     wording: Wording
+    style: str
 
 
 @cache
 def load_world() -> World:
     """The world of ``data/nano/world.yaml``."""
-    content: dict[str, Any] = yaml.safe_load((data_dir() / "nano" / "world.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load(_words())
     designers = content["designers"]
 
     def thing(name: str, entry: dict[str, Any]) -> Thing:
@@ -146,6 +149,16 @@ def load_world() -> World:
     )
 
 
+def fingerprint() -> str:
+    """SHA-256 of the words and the word orders: what a sentence is made of."""
+    orders = [dict(_FORMS[key]) for key in sorted(_FORMS)]
+    return hashlib.sha256(_words() + json.dumps(orders, sort_keys=True).encode()).hexdigest()
+
+
+def _words() -> bytes:
+    return (data_dir() / "nano" / "world.yaml").read_bytes()
+
+
 def held_out(thing: str, sky: str, ground: str, companion: str | None, style: str) -> bool:
     """Whether no training picture shows this combination; a hash, so that it is the same everywhere and always."""
     digest = hashlib.sha256(json.dumps([thing, sky, ground, companion, style]).encode()).digest()
@@ -163,7 +176,14 @@ def without_article(phrase: str) -> str:
 
 
 def describe(
-    thing: str, sky: str, ground: str, companion: str | None, style: str, rng: random.Random, *, everything: bool = False
+    thing: str,
+    sky: str,
+    ground: str,
+    companion: str | None,
+    style: str,
+    rng: random.Random,
+    *,
+    everything: bool = False,
 ) -> Description:
     """What a person might say of a picture: the sky and the ground are mentioned about half of the time."""
     said = everything or rng.random() < 0.15
@@ -276,35 +296,49 @@ def sentence(
     forms: Forms = "train",
     wording: Wording | Literal["any"] = "any",
 ) -> Sentence:
-    """One sentence that says everything the description mentions, and nothing else. Decided by ``rng`` alone."""
+    """One sentence that says everything the description mentions, and nothing else. Decided by ``rng`` alone.
+
+    Each choice takes the same share of ``rng`` whatever the description is: the same state, with another thing or
+    style, gives the same sentence but for the words that differ. That is how a pair is made.
+    """
     spoken: Wording = wording if wording != "any" else rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
-    thing = rng.choice(load_world().things[description.thing].spoken(spoken))
-    name, order = rng.choice(list(_FORMS[forms, spoken == "spanish"].items()))
-    slots = _slots(description, thing, spoken == "spanish", rng)
-    text = _written(order, slots)
-    return Sentence(_typed(text, rng), without_article(thing), name, spoken)
+    spanish = spoken == "spanish"
+    form, order = _pick(list(_FORMS[forms, spanish].items()), rng)
+    slots = _slots(description, spoken, rng)
+    text = _typed(_written(order, slots), rng)
+    style = next((slots[slot] for slot in ("before", "after", "k_style") if f"{{{slot}}}" in order), "")
+    return Sentence(text, slots["bare"], form, spoken, style)
 
 
-def _slots(description: Description, thing: str, spanish: bool, rng: random.Random) -> dict[str, str]:
+def _slots(description: Description, spoken: Wording, rng: random.Random) -> dict[str, str]:
     """Slot → phrase, "" where nothing is to be said."""
     world = load_world()
+    spanish = spoken == "spanish"
+    thing = _pick(world.things[description.thing].spoken(spoken), rng)
     style = world.styles[description.style]
-    before = style.spanish_before if spanish else style.before
-    after = style.spanish_after if spanish else style.after
+    before = _pick(style.spanish_before if spanish else style.before, rng)
+    after = _pick((style.spanish_after if spanish else style.after) or ("",), rng)
+    led = rng.random() < 0.5 or style.name != PLAIN  # "a picture of" is said half of the time
     slots = {
         "thing": thing,
         "bare": without_article(thing),
-        "before": rng.choice(before) if style.name != PLAIN or rng.random() < 0.5 else "",
-        "after": rng.choice(after) if after else "",
+        "before": before if led else "",
+        "after": after,
         "k_style": style.keyword,
     }
     families = {"sky": world.skies, "ground": world.grounds, "companion": world.companions}
     for slot, family in families.items():
         said: str | None = getattr(description, slot)
         phrases = family[said] if said is not None else None
-        slots[slot] = rng.choice(phrases.spanish if spanish else phrases.english) if phrases else ""
+        options = (phrases.spanish if spanish else phrases.english) if phrases else ("",)
+        slots[slot] = _pick(options, rng)
         slots[f"k_{slot}"] = phrases.keyword if phrases else ""
     return slots
+
+
+def _pick(options: Sequence[T], rng: random.Random) -> T:
+    """One of ``options``, for exactly one draw from ``rng`` (``rng.choice`` draws more or less by their number)."""
+    return options[int(rng.random() * len(options))]
 
 
 def _written(order: str, slots: Mapping[str, str]) -> str:
@@ -321,11 +355,12 @@ def _written(order: str, slots: Mapping[str, str]) -> str:
 
 def _typed(text: str, rng: random.Random) -> str:
     """Capital and full stop as people type them: most sentences have both, most phrases neither or the capital only."""
+    capital, stop, small = (rng.random() for _ in range(3))
     full = text[-1] in ".?"
-    if rng.random() < (0.85 if full else 0.4):
+    if capital < (0.85 if full else 0.4):
         text = text[0].upper() + text[1:]
-    if full and rng.random() < 0.25:
+    if full and stop < 0.25:
         text = text[:-1]
-    elif not full and rng.random() < 0.12:
+    elif not full and stop < 0.12:
         text += "."
-    return text.lower() if rng.random() < 0.06 else text
+    return text.lower() if small < 0.06 else text
