@@ -1,0 +1,48 @@
+"""Janus-Pro's own sizes, on the meta device: the code path of the big sisters, without their weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+
+from ecgvf.janus import JanusModel, hidden_states, layers, logits
+
+
+def _config(width: int, inner: int, layers: int, heads: int) -> JanusConfig:
+    return JanusConfig(
+        text_config=LlamaConfig(
+            vocab_size=102400,
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=16384,
+        ),
+        vision_config=JanusVisionConfig(projection_dim=width),
+        vq_config=JanusVQVAEConfig(projection_dim=width, image_token_embed_dim=width),
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "depth", "width"),
+    [(_config(2048, 5632, 24, 16), 24, 2048), (_config(4096, 11008, 30, 32), 30, 4096)],
+    ids=["1b", "7b"],
+)
+def test_teacher_forcing_at_full_size(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, config: JanusConfig, depth: int, width: int
+) -> None:
+    with torch.device("meta"):
+        model = JanusForConditionalGeneration(config)
+    full = JanusModel(name="full", path=Path(), model=model, processor=tiny_janus.processor)
+    assert (full.image_tokens, full.depth) == (576, depth)
+    names = set(dict(model.named_modules()))
+    for layer in range(depth):
+        for projection in "qkvo":
+            assert f"model.language_model.layers.{layer}.self_attn.{projection}_proj" in names
+    # On the meta device nothing can look at the padding; one prompt alone has none.
+    monkeypatch.setattr(layers, "padding_mask", lambda *_: None)
+    states = hidden_states(full, ["a church"], torch.zeros(1, 576, dtype=torch.int64))
+    assert states.shape == (1, 576, width)
+    assert logits(full, states).shape == (1, 576, 16384)

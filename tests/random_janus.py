@@ -1,0 +1,130 @@
+"""A tiny Janus with random weights, saved as any other checkpoint: what tests draw with.
+
+Everything but the size is as in Janus-Pro: the classes, the special tokens, the chat template's words, the pads of the
+unconditional row, the generation configuration.
+"""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GenerationConfig,
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusImageProcessor,
+    JanusProcessor,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+
+BOS = "<｜begin▁of▁sentence｜>"
+EOS = "<｜end▁of▁sentence｜>"
+PAD = "<｜▁pad▁｜>"
+IMAGE = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '<|User|>: ' }}{% else %}{{ '<|Assistant|>: ' }}{% endif %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image_placeholder>\n' }}{% else %}{{ part['text'] | trim }}{% endif %}"
+    "{% endfor %}"
+    "{% if message['role'] == 'user' %}{{ '\n\n' }}{% else %}{{ '" + EOS + "' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|Assistant|>:' }}{% endif %}"
+)
+LINES = (
+    "<|User|>: a church on a hill under a blue sky\n\n<|Assistant|>:",
+    "<|User|>: a small castle by the water at night, painted by Van Gogh\n\n<|Assistant|>:",
+    "<|User|>: Is there a house in this picture?\n\n<|Assistant|>: Yes",
+)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE that can spell any text and puts one BOS in front."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = [BOS, EOS, PAD, *IMAGE.values()]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(LINES, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, backend.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        extra_special_tokens=IMAGE,
+        padding_side="left",
+    )
+
+
+def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
+    """Save a model of `grid` x `grid` image tokens of 4 px each, `layers` deep, under `path`, and return `path`."""
+    words = tokenizer()
+    codes, width, tokens = 32, 32, grid * grid
+    config = JanusConfig(
+        text_config=LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=width,
+            intermediate_size=64,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=1024,
+            pad_token_id=words.pad_token_id,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+        ),
+        vision_config=JanusVisionConfig(
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=4 * grid,
+            patch_size=4,
+            projection_dim=width,
+            num_image_tokens=tokens,
+        ),
+        vq_config=JanusVQVAEConfig(
+            embed_dim=8,
+            num_embeddings=codes,
+            latent_channels=32,
+            base_channels=32,
+            channel_multiplier=[1, 1, 1],
+            num_res_blocks=0,
+            projection_dim=width,
+            image_token_embed_dim=width,
+        ),
+        image_token_id=words.convert_tokens_to_ids(IMAGE["image_token"]),
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = JanusForConditionalGeneration(config).eval()
+        # The usual initialisation is so small that every token is equally likely: make prompts and pictures matter.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+                torch.nn.init.normal_(module.weight, std=0.3)
+    model.generation_config = GenerationConfig(
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+        guidance_scale=5.0,
+        do_sample=True,
+        top_k=0,
+        generation_kwargs={"boi_token_id": words.convert_tokens_to_ids(IMAGE["boi_token"])},
+    )
+    model.save_pretrained(path)
+    pictures = JanusImageProcessor(
+        size={"height": 4 * grid, "width": 4 * grid}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=4
+    )
+    JanusProcessor(pictures, words, chat_template=CHAT_TEMPLATE, num_image_tokens=tokens).save_pretrained(path)
+    return path
