@@ -26,6 +26,13 @@ concepts_app = typer.Typer(
     cls=console.Commands, pretty_exceptions_enable=False, help="List, explain and start concepts."
 )
 app.add_typer(concepts_app, name="concepts", invoke_without_command=True)
+templates_app = typer.Typer(
+    cls=console.Commands,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Show what the LLM writers are asked.",
+)
+app.add_typer(templates_app, name="templates")
 
 
 class Kind(StrEnum):
@@ -159,12 +166,77 @@ def new_concept(
 
 @app.command()
 def generate(
-    concept: Annotated[str | None, typer.Option("--concept", help="A shipped concept, or a YAML file's path.")] = None,
+    concept: Annotated[
+        str | None,
+        typer.Option("--concept", help="A shipped concept, or a YAML file's path. [default: the last one generated]"),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Training pairs.")] = 60,
+    tests: Annotated[int, typer.Option(help="Test prompts.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write target/surrogate prompt pairs and test prompts for a concept."""
-    raise NotImplementedError
+    from rich.table import Table
+
+    from ecgvf.concepts import find
+    from ecgvf.pairs.generate import examples
+    from ecgvf.pairs.generate import generate as write
+
+    console.quiet_stdout(as_json)
+    opened = open_store(store)
+    written = write(
+        opened,
+        find(concept) if concept is not None else opened.concept(),
+        pairs=pairs,
+        tests=tests,
+        seed=seed,
+    )
+    summary = written.summary
+    if as_json:
+        console.emit({"concept": written.concept, "set": written.fingerprint, "path": str(written.path), **summary})
+        return
+    train, test = summary["train"], summary["test"]
+    table = Table("target prompt", "surrogate prompt", title=f"{written.concept}: some of the pairs")
+    for pair in examples(written, 4):
+        table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
+    console.say(table)
+    console.say(
+        f"[bold]{written.concept}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts by "
+        f"{summary['writer']}; rejected {train['malformed'] + test['malformed']} malformed, "
+        f"{train['duplicate'] + test['duplicate']} duplicate."
+    )
+    console.say(f"Set {written.fingerprint} in {console.plain(str(written.path))}. Next: [bold]ecgvf render[/bold]")
+
+
+@templates_app.command("show")
+def show_templates(
+    concept: Annotated[str, typer.Argument(help="A shipped concept, or a YAML file's path.")],
+    count: Annotated[int, typer.Option(min=1, help="Prompts asked for in one call.")] = 10,
+    iteration: Annotated[int, typer.Option(min=0, help="Which of the calls, from 0.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the LLM writers are asked about a concept, word for word."""
+    from ecgvf.concepts import find
+    from ecgvf.pairs.templates import FILES, load
+
+    about = find(concept)
+    filled = []
+    for split in FILES:
+        template = load(about.kind, split, folder)
+        text = template.render(about, count=count, iteration=iteration)
+        filled.append({"template": template.name, "hash": template.hash, "file": str(template.file), "text": text})
+    if as_json:
+        console.emit({"concept": about.name, "templates": filled})
+        return
+    for one in filled:
+        console.say(
+            f"[bold]{console.plain(one['template'])}[/bold]  {one['hash'][:12]}  {console.plain(one['file'])}\n"
+        )
+        console.say(console.plain(one["text"]))
 
 
 # Stage 2: pictures

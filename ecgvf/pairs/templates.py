@@ -1,0 +1,92 @@
+"""What the LLM writers are asked: Jinja2 templates, one per kind of concept and split.
+
+``prompts_templates/<kind>/{pairs,test}.md.j2`` open with a YAML front matter that states the template's ``version``. A
+row records name and hash, so that every prompt can be traced to the words that asked for it. Templates may be a user's
+own: they run in Jinja2's sandbox, and a mistake in one is a line with its file and line number.
+"""
+
+import hashlib
+import re
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import StrictUndefined, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ecgvf.concepts import Concept
+from ecgvf.concepts import Kind as ConceptKind
+from ecgvf.errors import TemplateError
+from ecgvf.paths import templates_dir
+from ecgvf.records import Split
+
+FILES: dict[Split, str] = {"train": "pairs.md.j2", "test": "test.md.j2"}
+
+_FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)^---\n", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template file, read but not yet filled."""
+
+    file: Path
+    name: str
+    """Kind, purpose and version: ``object/pairs@1``."""
+    body: str
+    """What follows the front matter, moved down to its own line numbers."""
+    hash: str
+    """SHA-256 of the whole file, hex."""
+
+    def render(self, concept: Concept, *, count: int, iteration: int) -> str:
+        """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line."""
+        values: dict[str, Any] = {"concept": concept.model_dump(mode="json"), "count": count, "iteration": iteration}
+        try:
+            return _environment().from_string(self.body).render(values).strip() + "\n"
+        except TemplateSyntaxError as error:
+            raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error
+        except Exception as error:  # a template is a program: whatever it raises is its author's to put right
+            raise TemplateError(f"{self.file}, line {_line(error)}: {error}; correct the template") from error
+
+
+def load(kind: ConceptKind, split: Split, folder: Path | None = None) -> Template:
+    """The template for a kind of concept and a split, from ``folder`` or the shipped ones. Raises ``TemplateError``."""
+    file = (folder or templates_dir()) / kind / FILES[split]
+    try:
+        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except OSError as error:
+        raise TemplateError(
+            f"cannot read the template {file}: {error.strerror}; a folder of templates has object/, style/, nudity/, "
+            f"each with {' and '.join(FILES.values())}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TemplateError(f"the template {file} is not UTF-8 text: save it as UTF-8") from error
+    front = _FRONT_MATTER.match(text)
+    version = _version(file, front["fields"]) if front else None
+    if front is None or version is None:
+        raise TemplateError(f"{file}, line 1: a template starts with a front matter: ---, version: 1, ---")
+    body = "\n" * front[0].count("\n") + text[front.end() :]
+    name = f"{kind}/{file.name.removesuffix('.md.j2')}@{version}"
+    return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _version(file: Path, fields: str) -> int | str | None:
+    try:
+        content = yaml.safe_load(fields)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 2 if mark else 1
+        raise TemplateError(f"{file}, line {line}: the front matter is not valid YAML; correct it") from error
+    version = content.get("version") if isinstance(content, dict) else None
+    return version if isinstance(version, int | str) else None
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+
+
+def _line(error: Exception) -> int | str:
+    """Line of the template at which ``error`` was raised: Jinja2 maps its frames back to the template's lines."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    return lines[-1] if lines and lines[-1] else "?"
