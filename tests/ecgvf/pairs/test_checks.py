@@ -1,0 +1,96 @@
+"""What makes a pair: each rule, on both sides of its bound."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgvf.concepts import find
+from ecgvf.pairs.checks import MOST_CHANGED, Seen, fault, names, near, share_changed, target_term
+from ecgvf.pairs.parsing import Draft
+
+CHURCH = find("church")
+
+
+def draft(target: str, term: str, surrogate: str | None = None, replacement: str | None = None) -> Draft:
+    return Draft(target, term, surrogate, replacement, "")
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        draft("A church at dusk.", "church", "A hotel at dusk.", "hotel"),
+        draft("Church", "church", "factory", "factory"),
+        draft("two old churches by the sea", "churches", "two old inns by the sea", "inns"),
+        draft("An abbey on a hill", "abbey", "A tent on a hill", "tent"),
+        draft("a place of worship at dusk", "place of worship", "a stadium at dusk", "stadium"),
+        draft("a church on a hill at dusk", "church", "an empty field on a hill at dusk", "empty field"),
+        draft("a meadow with a church at dawn", "with a church", "a meadow at dawn", ""),
+        draft("Una iglesia junto al mar", "iglesia", "Un hotel junto al mar", "hotel"),
+        draft("a church", "church"),
+    ],
+    ids=lambda one: one.target,
+)
+def test_pairs_that_hold(good):
+    assert fault(CHURCH, good) is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (draft("a hotel", "church", "a bank", "bank"), "target does not contain"),
+        (draft("a churchyard", "church", "a bank", "bank"), "target does not contain"),
+        (draft("a church", "church", "a Chapel", "Chapel"), "names the concept ('chapel')"),
+        (draft("a church", "church", "a hotel and churches", "hotel"), "names the concept"),
+        (draft("a house of God", "house of God", "the house of God", "the"), "still contains"),
+        (draft("a church", "church", "a hotel", "bank"), "surrogate does not contain"),
+        (draft("a church on a hill at dusk", "church", "a hotel in the city by night", "hotel"), "words changed"),
+    ],
+    ids=lambda one: one.surrogate if isinstance(one, Draft) else "",
+)
+def test_pairs_that_do_not_hold(bad, said):
+    assert said in (fault(CHURCH, bad) or "")
+
+
+def test_the_bound_on_what_changes():
+    """One of four other words: at the bound. One of three: above."""
+    at = draft("church on snowy ground tonight", "church", "hotel on sandy ground tonight", "hotel")
+    above = draft("church on snowy ground", "church", "hotel on sandy ground", "hotel")
+    assert share_changed(at) == pytest.approx(MOST_CHANGED)
+    assert fault(CHURCH, at) is None
+    assert share_changed(above) > MOST_CHANGED
+    assert fault(CHURCH, above)
+
+
+def test_an_explicit_target_is_known_by_the_concepts_term_and_an_implicit_one_by_its_own_words():
+    assert target_term(CHURCH, draft("Two Churches", "Churches")) == "church"
+    assert target_term(CHURCH, draft("a chruch", "chruch")) == "chruch"
+
+
+def test_names_takes_whole_words_only():
+    assert names("The Old-Church square", "old church")
+    assert names("churches", "church")
+    assert not names("churchill", "church")
+    assert not names("anything", " ")
+    assert names("a (church", "(church") is names("a (church", "church")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("a church at dusk", "A church, at dusk.", True),
+        ("a church at dusk", "At dusk the church", True),
+        ("a church at dusk", "a church at dawn", False),
+        ("one two three four five", "one two three four", True),
+        ("one two three four", "one two three", False),
+    ],
+)
+def test_near_duplicates(one, other, same):
+    assert near(one, other) is near(other, one) is same
+
+
+@given(st.lists(st.text("abc ", min_size=1, max_size=12), max_size=12), st.text("abc ", min_size=1, max_size=12))
+def test_seen_finds_what_comparing_with_each_would_find(prompts, prompt):
+    seen = Seen()
+    for known in prompts:
+        seen.add(known)
+    assert seen.like(prompt) == next((known for known in prompts if near(known, prompt)), None)

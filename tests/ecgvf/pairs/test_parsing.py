@@ -1,0 +1,89 @@
+"""An answer is text from outside: whatever it is, every part of it becomes a draft or a reject."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgvf.pairs.parsing import LONGEST, Draft, Unreadable, parse
+
+GOOD = {"target": "a church", "surrogate": "a hotel", "target_term": "church", "surrogate_term": "hotel"}
+
+
+def test_a_list_of_pairs():
+    (draft,) = parse(json.dumps([GOOD]), "train")
+    assert draft == Draft("a church", "church", "a hotel", "hotel", json.dumps(GOOD))
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["{}", "```json\n{}\n```", "Here are [2] pairs:\n\n{}\n\nEnjoy!", '{{"pairs": {}}}'],
+    ids=["bare", "fenced", "prose", "wrapped"],
+)
+def test_what_stands_around_the_list_does_not_matter(around):
+    assert len(parse(around.format(json.dumps([GOOD, GOOD])), "train")) == 2
+
+
+def test_an_answer_that_was_cut_off_keeps_what_came_before():
+    text = json.dumps([GOOD, GOOD])
+    first, second = parse(text[:-20], "train")
+    assert isinstance(first, Draft)
+    assert isinstance(second, Unreadable)
+    assert second.raw and text[:-20].endswith(second.raw)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot help with that.", "[", "[1, 2]", "null", "[[[[" * 5000, '[{"a":' * 5000]
+)
+def test_what_is_no_answer_is_kept_as_it_came(text):
+    (reject,) = parse(text, "train")
+    assert isinstance(reject, Unreadable)
+    assert reject.raw in (text, text.lstrip("["))
+
+
+def test_an_empty_list_is_empty():
+    assert parse("[]", "train") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"surrogate": None}, "surrogate"),
+        ({"target": ""}, "target"),
+        ({"target": 7}, "target"),
+        ({"target": "two\nlines"}, "line break"),
+        ({"target": "nul \x00"}, "control"),
+        ({"target": "x" * (LONGEST + 1)}, "1000"),
+        ({"target_term": " "}, "target_term"),
+    ],
+)
+def test_one_bad_pair_does_not_spoil_the_others(wrong, said):
+    good, bad, also_good = parse(json.dumps([GOOD, GOOD | wrong, GOOD]), "train")
+    assert isinstance(good, Draft) and isinstance(also_good, Draft)
+    assert isinstance(bad, Unreadable)
+    assert said in bad.detail
+    assert json.loads(bad.raw) == GOOD | wrong
+
+
+def test_a_missing_field_is_named():
+    (bad,) = parse('[{"target": "a church"}]', "test")
+    assert isinstance(bad, Unreadable)
+    assert "target_term" in bad.detail
+
+
+def test_a_removed_term_has_an_empty_replacement():
+    (draft,) = parse(json.dumps([GOOD | {"surrogate": "an empty field", "surrogate_term": ""}]), "train")
+    assert isinstance(draft, Draft)
+    assert draft.surrogate_term == ""
+
+
+def test_a_test_prompt_has_no_surrogate():
+    (draft,) = parse('[{"target": "a church", "target_term": "church", "surrogate": "a hotel"}]', "test")
+    assert isinstance(draft, Draft)
+    assert draft.surrogate is None
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_nothing_makes_it_raise(text):
+    parse(text, "train")

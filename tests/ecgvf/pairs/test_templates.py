@@ -1,0 +1,103 @@
+"""Templates: the shipped ones ask for what the paper asks; a user's own mistakes are one line each."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from ecgvf.concepts import Kind, find
+from ecgvf.errors import TemplateError
+from ecgvf.pairs.parsing import Draft, parse
+from ecgvf.pairs.templates import FILES, load
+
+CONCEPTS = {"object": "church", "style": "van-gogh", "nudity": "nudity"}
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("split", FILES)
+def test_the_shipped_templates_render(kind, split):
+    concept = find(CONCEPTS[kind])
+    template = load(kind, split)
+    text = template.render(concept, count=7, iteration=2)
+    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'test'}@1"
+    assert "7" in text and "request 3" in text
+    for term in concept.terms:
+        assert term in text
+    if split == "train":
+        assert all(surrogate in text for surrogate in concept.surrogates)
+    assert "---" not in text and "{{" not in text and "{%" not in text
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("split", FILES)
+def test_the_answer_they_ask_for_is_the_one_that_is_read(kind, split):
+    text = load(kind, split).render(find(CONCEPTS[kind]), count=1, iteration=0)
+    assert [type(item) for item in parse(text, split)] == [Draft]
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "object" / "pairs.md.j2"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def rendered(folder: Path) -> str:
+    return load("object", "train", folder).render(find("church"), count=10, iteration=0)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "said"),
+    [
+        ("one\n{{ concept.name }\n", 5, ""),
+        ("one\ntwo\n{% if concept %}\n", 6, ""),
+        ("one\n{{ nonsense }}\n", 5, "nonsense"),
+        ("{{ concept.colour }}\n", 4, "colour"),
+        ("one\n\n{{ 1 / 0 }}\n", 6, "division"),
+        ("{% include 'other' %}\n", 4, ""),
+        ("{{ ''.__class__.__mro__ }}\n", 4, "unsafe"),
+        ("{% for i in range(10**9) %}{% endfor %}\n", 4, ""),
+        ("{{ concept.terms.append('x') }}\n", 4, "append"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_and_line(tmp_path, body, line, said):
+    file = write(tmp_path, f"---\nversion: 1\n---\n{body}")
+    with pytest.raises(TemplateError) as raised:
+        rendered(tmp_path)
+    message = str(raised.value)
+    assert message.startswith(f"{file}, line {line}: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no front matter", "front matter"),
+        ("---\nauthor: me\n---\ntext", "version"),
+        ("---\n- 1\n---\ntext", "version"),
+        ("---\nversion: 1\na: [\n---\ntext", "not valid YAML"),
+    ],
+)
+def test_front_matter_is_needed(tmp_path, text, said):
+    write(tmp_path, text)
+    with pytest.raises(TemplateError, match=said):
+        rendered(tmp_path)
+
+
+def test_a_missing_template_says_what_a_folder_holds(tmp_path):
+    with pytest.raises(TemplateError, match=r"cannot read .*object/, style/, nudity/"):
+        rendered(tmp_path)
+
+
+def test_a_template_that_is_not_text(tmp_path):
+    write(tmp_path, "x").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TemplateError, match="UTF-8"):
+        rendered(tmp_path)
+
+
+def test_the_hash_follows_the_text(tmp_path):
+    write(tmp_path, "---\nversion: 1\n---\none")
+    before = load("object", "train", tmp_path)
+    write(tmp_path, "---\nversion: 1\n---\ntwo")
+    assert load("object", "train", tmp_path).hash != before.hash
+    assert before.render(find("church"), count=1, iteration=0) == "one\n"
