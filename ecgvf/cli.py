@@ -52,6 +52,7 @@ ConceptOption = Annotated[
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -97,6 +98,7 @@ def list_concepts(as_json: JsonOption = False) -> None:
 
     from ecgvf.concepts import find, names
 
+    console.quiet_stdout(as_json)
     known = [find(name) for name in names()]
     if as_json:
         console.emit({"concepts": [concept.model_dump(mode="json") for concept in known]})
@@ -121,6 +123,7 @@ def explain_concept(
 
     from ecgvf.concepts import find
 
+    console.quiet_stdout(as_json)
     concept = find(name)
     if as_json:
         console.emit(concept.model_dump(mode="json"))
@@ -245,11 +248,51 @@ def show_templates(
 @app.command()
 def render(
     concept: ConceptOption = None,
+    model: Annotated[
+        str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")
+    ] = "janus-nano",
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the model's own]")] = None,
+    temperature: Annotated[float, typer.Option(help="Of sampling; 0 takes the most likely token.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    device: DeviceOption = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "auto",
+    chosen: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw both prompts of each pair with the same seed."""
-    raise NotImplementedError
+    """Draw both prompts of each pair with the same seed, and every test prompt."""
+    console.quiet_stdout(as_json)
+    opened = open_store(store)
+    known = opened.concept(concept)
+    from ecgvf.render import render as draw
+
+    done = draw(
+        opened,
+        known,
+        model=model,
+        guidance=guidance,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        chosen=chosen,
+    )
+    stage, summary = done.stage, done.stage.summary
+    if as_json:
+        console.emit(
+            {"concept": known.name, "set": stage.fingerprint, "path": str(stage.path), "new": done.fresh, **summary}
+        )
+        return
+    drawn = summary["pictures"] - summary["failed"]
+    console.say(
+        f"[bold]{known.name}[/bold]: {drawn} pictures by {console.plain(stage.settings['model'])} "
+        f"({done.fresh} new), {summary['failed']} failed."
+    )
+    for why, count in summary["failures"].items():
+        console.say(f"  {count} × {console.plain(why)}")
+    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf filter[/bold]")
 
 
 # Stage 3: verdicts
@@ -258,11 +301,35 @@ def render(
 @app.command("filter")
 def filter_pairs(
     concept: ConceptOption = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="nano-object-a, nano-object-b, nano-style or resnet50. [default: by the model that drew]"),
+    ] = None,
+    device: DeviceOption = "auto",
+    chosen: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a judge look at the pictures, and accept the pairs that hold."""
-    raise NotImplementedError
+    """Let a judge look at the pictures, and accept the pairs that hold. What is not yet drawn is drawn first."""
+    console.quiet_stdout(as_json)
+    opened = open_store(store)
+    known = opened.concept(concept)
+    from ecgvf.judges import filter_pictures
+
+    done = filter_pictures(opened, known, judge=judge, device=device, chosen=chosen)
+    if as_json:
+        console.emit({"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary})
+        return
+    console.say(
+        f"[bold]{known.name}[/bold]: {done.judge} accepts {done.accepted_pairs} of {done.pairs} pairs "
+        f"and {done.accepted_tests} of {done.tests} test prompts."
+    )
+    for reason, count in done.reasons.items():
+        console.say(f"  {count} × {reason}")
+    console.say(
+        f"Set {done.stage.fingerprint} in {console.plain(str(done.stage.path))}. "
+        f"Next: [bold]ear train --dataset ecgvf/{known.name}[/bold]"
+    )
 
 
 @app.command()
@@ -272,4 +339,29 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
-    raise NotImplementedError
+    from rich.table import Table
+
+    from ecgvf.status import status as look
+
+    console.quiet_stdout(as_json)
+    opened = open_store(store)
+    known = opened.concept(concept)
+    entries = look(opened, known.name)
+    if as_json:
+        console.emit({"concept": known.name, "store": str(opened.root), "sets": entries})
+        return
+    table = Table(
+        "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(opened.root))}"
+    )
+    for entry in entries:
+        mark = (
+            "[green]current[/green]" if entry["current"] else "" if entry["finished"] else "[yellow]unfinished[/yellow]"
+        )
+        table.add_row(
+            entry["stage"],
+            f"{entry['set']} {mark}",
+            ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in entry["counts"].items()),
+            ", ".join(f"{count} {reason}" for reason, count in entry["reasons"].items()),
+            f"{entry['seconds']:.1f}",
+        )
+    console.say(table)

@@ -267,10 +267,14 @@ class StageSet:
     def keep(self, **circumstances: Any) -> JSON:
         """Circumstances that are no settings and yet must not change within a set (batch size, threads).
 
-        The first call records them; a later one, of a resumed run, returns what was recorded.
+        They are recorded before the first shard; a resumed run with shards gets those recorded then, whatever it asks.
         """
         self._open(circumstances)
-        recorded: JSON = self._opening()["circumstances"]  # type: ignore[index]
+        opening = self._opening() or {}
+        if not self.shards() and opening["circumstances"] != circumstances:
+            opening["circumstances"] = circumstances
+            write_atomic(self.path / "settings.json", _pretty(opening))
+        recorded: JSON = opening["circumstances"]
         return recorded
 
     def done(self, index: int) -> bool:
@@ -471,7 +475,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _versions() -> dict[str, str]:

@@ -81,8 +81,11 @@ def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in one.shards()] == [file.read_bytes() for file in two.shards()]
 
 
-def test_circumstances_are_recorded_once_and_kept_on_resume(store: Store) -> None:
-    assert store.stage("church", PAIRS, SETTINGS).keep(batch_size=8, threads=2) == {"batch_size": 8, "threads": 2}
+def test_circumstances_are_kept_from_the_first_shard_on(store: Store) -> None:
+    stage = store.stage("church", PAIRS, SETTINGS)
+    assert stage.keep(batch_size=64, threads=2) == {"batch_size": 64, "threads": 2}
+    assert stage.keep(batch_size=8, threads=2) == {"batch_size": 8, "threads": 2}
+    stage.write_shard(0, table(1))
     again = store.stage("church", PAIRS, SETTINGS)
     assert again.keep(batch_size=16, threads=1) == {"batch_size": 8, "threads": 2}
 

@@ -1,0 +1,251 @@
+"""Draw what the pairs say, shard by shard.
+
+A record's picture depends on model, prompt, seed and sampling. Batches are fixed slices of a shard in record order;
+their size and the thread count are recorded with the set and reused when it is resumed, so that equal shapes give equal
+token ids exactly.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ecgvf import console
+from ecgvf.concepts import Concept
+from ecgvf.errors import ConceptError, EcgvfError, ModelError, SettingsError, StageMissing
+from ecgvf.janus import JanusModel, Sampling, chat, draw, generation_ids, load
+from ecgvf.records import PromptPair, Rendering, Role, from_table, to_table
+from ecgvf.render.png import encode
+from ecgvf.seeds import derive
+from ecgvf.store import PAIRS, PICTURES, StageSet, Store
+
+DEFAULT_MODEL = "janus-nano"
+SHARD_RECORDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a run of the stage did."""
+
+    stage: StageSet
+    fresh: int
+    """Pictures drawn by this run; 0 where all were there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One picture to draw."""
+
+    record_id: str
+    role: Role
+    prompt: str
+    seed: int
+
+
+def render(
+    store: Store,
+    concept: Concept,
+    *,
+    model: str = DEFAULT_MODEL,
+    guidance: float | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    chosen: str | None = None,
+) -> Drawn:
+    """Draw the pictures of a pairs set: the current one, or the one whose fingerprint starts with ``chosen``.
+
+    ``guidance`` None takes the model's own. A record that cannot be drawn gets a ``Rendering`` with a ``failure``.
+    Raises ``StageMissing`` without pairs, ``ConceptError`` for a concept that is not in nano's world, ``ModelError``.
+    """
+    if batch_size < 1:
+        raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
+    pairs = store.current(concept.name, PAIRS, chosen)
+    records = [pair for pair in from_table(PromptPair, pairs.read()) if pair.reason is None]
+    if model == DEFAULT_MODEL and not concept.labels("nano"):
+        raise ConceptError(
+            f"janus-nano cannot draw {concept.name!r}, its small world has none: draw with --model janus-pro-1b, "
+            f"or choose a concept of nano's (church, castle, cat, van-gogh)"
+        )
+    janus = load(model, device=device, dtype=dtype)
+    sampling = Sampling(guidance=own_guidance(janus) if guidance is None else guidance, temperature=temperature)
+    stage = store.stage(
+        concept.name,
+        PICTURES,
+        {
+            "pairs": pairs.fingerprint,
+            "model": janus.name,
+            "renderer": janus.fingerprint,
+            "dtype": str(janus.dtype).removeprefix("torch."),
+            "sampling": asdict(sampling),
+            "seed": seed,
+            "shard_records": SHARD_RECORDS,
+        },
+    )
+    fresh = 0 if stage.finished else _draw_missing(stage, janus, sampling, records, seed, batch_size)
+    stage.finish(_summary(stage))
+    return Drawn(stage, fresh)
+
+
+def render_missing(
+    store: Store, concept: Concept, *, device: str = "auto", chosen: str | None = None, batch_size: int = 16
+) -> Drawn:
+    """The pictures that the next stage reads, after drawing what is not yet drawn of the current pairs.
+
+    Where some were drawn before, the same model, sampling and seed go on; otherwise the defaults. ``chosen`` picks a
+    set of pictures, which must then be finished.
+    """
+    if chosen is not None:
+        return Drawn(store.current(concept.name, PICTURES, chosen), 0)
+    pairs = store.current(concept.name, PAIRS)
+    try:
+        current = store.current(concept.name, PICTURES)
+    except StageMissing:
+        pass
+    else:
+        if current.settings["pairs"] == pairs.fingerprint:
+            return Drawn(current, 0)
+    before = store.sets(concept.name, PICTURES)
+    begun = [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint] or before
+    if not begun:
+        console.say(f"Not drawn yet: drawing with {DEFAULT_MODEL} first.")
+        return render(store, concept, device=device, batch_size=batch_size)
+    settings = begun[-1].settings
+    console.say(f"Not all drawn yet: drawing with {console.plain(settings['model'])} first.")
+    return render(
+        store,
+        concept,
+        model=settings["model"],
+        guidance=settings["sampling"]["guidance"],
+        temperature=settings["sampling"]["temperature"],
+        seed=settings["seed"],
+        dtype=settings["dtype"],
+        device=device,
+        batch_size=batch_size,
+    )
+
+
+def own_guidance(janus: JanusModel) -> float:
+    """The guidance that a model's generation configuration states, or 5, Janus's own."""
+    stated = getattr(janus.model.generation_config, "guidance_scale", None)
+    return Sampling().guidance if stated is None else float(stated)
+
+
+def _draw_missing(
+    stage: StageSet, janus: JanusModel, sampling: Sampling, records: Sequence[PromptPair], seed: int, batch_size: int
+) -> int:
+    for moved in stage.moved if not stage.shards() else []:
+        console.say(f"New set of pictures, {console.plain(moved)}")
+    kept = stage.keep(batch_size=batch_size, threads=torch.get_num_threads(), device=janus.device.type)
+    if kept["batch_size"] != batch_size:
+        console.say(f"This set was begun in batches of {kept['batch_size']}: it goes on in these.")
+    shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
+    tasks = [_tasks(shard, seed) for shard in shards]
+    there = [stage.done(index) for index in range(len(shards))]
+    total, before = sum(map(len, tasks)), sum(len(todo) for todo, done in zip(tasks, there, strict=True) if done)
+    with _threads(kept["threads"]), console.progress("drawing", total, before) as bar:
+        for index, todo in enumerate(tasks):
+            if not there[index]:
+                rows = _draw_shard(janus, todo, sampling, kept["batch_size"], bar.advance)
+                stage.write_shard(index, to_table(Rendering, rows))
+    return total - before
+
+
+def _tasks(records: Sequence[PromptPair], seed: int) -> list[_Task]:
+    return [
+        _Task(pair.record_id, role, prompt, derive(seed, pair.record_id, "render"))
+        for pair in records
+        for role, prompt in pair.prompts()
+    ]
+
+
+def _draw_shard(
+    janus: JanusModel, tasks: Sequence[_Task], sampling: Sampling, batch_size: int, drawn: Callable[[int], None]
+) -> list[Rendering]:
+    refused = {place: why for place, task in enumerate(tasks) if (why := _refusal(janus, task.prompt))}
+    renderings = {place: _failed(janus, tasks[place], why) for place, why in refused.items()}
+    drawn(len(refused))
+    left = [place for place in range(len(tasks)) if place not in refused]
+    for start in range(0, len(left), batch_size):
+        batch = left[start : start + batch_size]
+        made = _draw_batch(janus, [tasks[place] for place in batch], sampling)
+        renderings.update(zip(batch, made, strict=True))
+        drawn(len(batch))
+    return [renderings[place] for place in range(len(tasks))]
+
+
+def _refusal(janus: JanusModel, prompt: str) -> str | None:
+    """Why the model cannot be asked for this prompt, found before it spoils a batch; None where it can."""
+    try:
+        generation_ids(janus, [prompt])
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _draw_batch(janus: JanusModel, tasks: Sequence[_Task], sampling: Sampling) -> list[Rendering]:
+    try:
+        return _draw(janus, tasks, sampling)
+    except torch.OutOfMemoryError as error:
+        raise SettingsError(
+            f"{janus.device} has no memory for {len(tasks)} pictures at once: run again with a smaller --batch-size"
+        ) from error
+    except (RuntimeError, ValueError, EcgvfError) as error:
+        if len(tasks) == 1:
+            return [_failed(janus, tasks[0], (str(error) or type(error).__name__).splitlines()[0])]
+        # One of them spoils the batch: alone, each tells for itself.
+        return [rendering for task in tasks for rendering in _draw_batch(janus, [task], sampling)]
+
+
+def _draw(janus: JanusModel, tasks: Sequence[_Task], sampling: Sampling) -> list[Rendering]:
+    drawing = draw(
+        janus, [task.prompt for task in tasks], [task.seed for task in tasks], sampling, batch_size=len(tasks)
+    )
+    return [
+        Rendering(
+            record_id=task.record_id,
+            role=task.role,
+            seed=task.seed,
+            renderer=janus.fingerprint,
+            prompt_sent=chat(janus, task.prompt),
+            image=encode(pixels),
+            vq_ids=tuple(ids.tolist()),
+        )
+        for task, ids, pixels in zip(tasks, drawing.vq_ids, drawing.pixels, strict=True)
+    ]
+
+
+def _failed(janus: JanusModel, task: _Task, why: str) -> Rendering:
+    return Rendering(
+        record_id=task.record_id,
+        role=task.role,
+        seed=task.seed,
+        renderer=janus.fingerprint,
+        prompt_sent=chat(janus, task.prompt),
+        image=b"",
+        vq_ids=(),
+        failure=why,
+    )
+
+
+def _summary(stage: StageSet) -> dict[str, Any]:
+    if stage.finished:
+        return {}
+    failures = [why for table in stage.tables() for why in table["failure"].to_pylist()]
+    known = Counter(why for why in failures if why is not None)
+    return {"pictures": len(failures), "failed": known.total(), "failures": dict(known.most_common(3))}
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
