@@ -1,7 +1,7 @@
 """``render``, ``filter`` and ``status`` as a user types them."""
 
 import json
-import os
+import resource
 import signal
 import subprocess
 import sys
@@ -120,21 +120,51 @@ def test_a_hand_edited_shard_is_one_line(store: Store, model: str) -> None:
     assert file.name in result.stderr and result.stderr.count("\n") == 1
 
 
+def typed(*arguments: str) -> list[str]:
+    """The command line of a user, in a process of its own."""
+    return [sys.executable, "-c", "from ecgvf.cli import main; main()", *arguments]
+
+
+def wait_for_a_shard(folder: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("*/shard-*.parquet")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+
+
 @pytest.mark.faults
-def test_ctrl_c_while_drawing_ends_with_130_and_nothing_half_written(store: Store, model: str) -> None:
-    write_pairs(store, church_pairs(train=200, test=0))
-    command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "render", "--model", model]
-    with subprocess.Popen([*command, "--batch-size", "1"], stderr=subprocess.PIPE, text=True) as process:
-        drawn = store.folder("church", PICTURES)
-        deadline = time.monotonic() + 120
-        while not list(drawn.glob("*/shard-*.parquet")) and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_cut_off_while_drawing_and_run_again_it_gives_the_same_bytes(
+    store: Store, tmp_path: Path, model: str, how: signal.Signals
+) -> None:
+    pairs = church_pairs(train=80, test=0)
+    write_pairs(store, pairs)
+    command = typed("render", "--model", model, "--batch-size", "1", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_a_shard(store.folder("church", PICTURES), process)
+        process.send_signal(how)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Interrupted. Run the same command again to go on." in errors and "Traceback" not in errors
-    assert not list(store.root.rglob("*.tmp"))
-    before = len(list(drawn.glob("*/shard-*.parquet")))
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=dict(os.environ), timeout=300)
+    if how is signal.SIGINT:
+        assert process.returncode == 130, errors
+        assert "Interrupted. Run the same command again to go on." in errors and "Traceback" not in errors
+        assert not list(store.root.rglob("*.tmp"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert 0 < json.loads(done.stdout)["new"] <= 400 - 64 * before
+    assert 0 < json.loads(done.stdout)["new"] <= 160 - 64
+    other = Store(tmp_path / "undisturbed")
+    write_pairs(other, pairs)
+    whole = render_stage.render(other, other.concept(), model=model, batch_size=1).stage
+    assert [file.read_bytes() for file in store.current("church", PICTURES).shards()] == [
+        file.read_bytes() for file in whole.shards()
+    ]
+
+
+@pytest.mark.faults
+def test_a_full_disk_while_drawing_is_one_line_and_the_run_goes_on(store: Store, model: str) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    command = typed("render", "--model", model)
+    full = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=small_files)
+    assert full.returncode == 2, full.stderr
+    assert "no space left to write" in full.stderr and full.stderr.count("\n") == 1
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
