@@ -316,7 +316,7 @@ class StageSet:
                 "fingerprint": self.fingerprint,
                 "settings": self.settings,
                 "circumstances": opening.get("circumstances", {}),
-                "versions": _versions(),
+                "versions": versions(),
                 "started": self.started,
                 "ended": _now(),
                 "seconds": round(self.seconds, 3),
@@ -478,11 +478,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _versions() -> dict[str, str]:
-    versions = {"ecgvf": ecgvf.__version__, "python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Package → version, of what decides pictures and rows."""
+    found = {"ecgvf": ecgvf.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
