@@ -1,0 +1,84 @@
+"""The network of Janus-nano's judges: a small residual classifier of 64 px pictures."""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class NanoResNet(nn.Module):
+    """Stem at half resolution, one residual block per width, each but the first halving the picture."""
+
+    def __init__(self, labels: list[str], widths: tuple[int, ...] = (24, 48, 96, 192)) -> None:
+        super().__init__()
+        self.labels = labels
+        self.widths = widths
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(
+            Block(before, after, stride=1 if level == 0 else 2)
+            for level, (before, after) in enumerate(zip((widths[0], *widths[:-1]), widths, strict=True))
+        )
+        self.head = nn.Linear(widths[-1], len(labels))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits ``[N, labels]`` for pictures ``[N, 3, 64, 64]`` in −1…1."""
+        hidden = F.relu(self.stem(pixels))
+        for block in self.blocks:
+            hidden = block(hidden)
+        logits: Tensor = self.head(hidden.mean((2, 3)))
+        return logits
+
+    def save(self, folder: Path) -> None:
+        """Write ``config.json`` and half-precision ``model.safetensors``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"architecture": "nano-resnet", "labels": self.labels, "widths": list(self.widths)}
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        half = {
+            name: value.half().contiguous() if value.is_floating_point() else value
+            for name, value in self.state_dict().items()
+        }
+        save_file(half, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> "NanoResNet":
+        """Read what `save` wrote, in float32 and evaluation mode."""
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        network = cls(config["labels"], tuple(config["widths"]))
+        weights = load_file(folder / "model.safetensors")
+        network.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+        )
+        return network.eval()
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions with batch normalisation beside a 1 x 1 shortcut."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.shortcut = nn.Conv2d(before, after, 1, stride=stride, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(hidden)))
+        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(hidden))
+
+
+def to_judge(pixels: Tensor) -> Tensor:
+    """uint8 ``[N, H, W, 3]`` → float32 ``[N, 3, 64, 64]`` in −1…1; other sizes are averaged down or interpolated."""
+    floats = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    if floats.shape[-2:] != (64, 64):
+        floats = F.interpolate(floats, size=(64, 64), mode="bilinear", antialias=True)
+    return floats
+
+
+@torch.no_grad()
+def probabilities(network: NanoResNet, pixels: Tensor, batch: int = 128) -> Tensor:
+    """Softmax ``[N, labels]`` for uint8 pictures ``[N, H, W, 3]``."""
+    return torch.cat([network(to_judge(part)).softmax(1) for part in pixels.split(batch)])

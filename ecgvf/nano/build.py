@@ -1,0 +1,77 @@
+"""Nano from nothing, in the order in which its parts need each other; every part goes on where it was stopped."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from ecgvf.nano import clip, codec, judges, language_model, vision
+from ecgvf.nano.cli import PARTS
+from ecgvf.nano.language_model import build_model
+from ecgvf.nano.tokenizer import processor, train_tokenizer
+
+
+def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_model_seconds: float = 3600.0) -> None:
+    """Make the named `parts` in `work` and write Janus-nano and its family to `out`."""
+    work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(os.cpu_count() or 1)
+    record = _Record(work / "record.json")
+    words = work / "tokenizer"
+    if "tokenizer" in parts and not words.exists():
+        train_tokenizer().save_pretrained(words)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(words)
+    if "codec" in parts:
+        codec.train(work / "codec", seconds_plain=240, seconds_quantised=600)
+    torch.manual_seed(0)
+    model = build_model(tokenizer)
+    if "vision" in parts and not (work / "vision.pt").exists():
+        record["vision"] = vision.teach(model.model.vision_model, seconds=180)
+        torch.save(model.model.vision_model.state_dict(), work / "vision.pt")
+    for name in judges.JUDGES:
+        if "judges" in parts and f"judge:{name}" not in record:
+            record[f"judge:{name}"] = judges.train_judge(name, out / "judges")
+    if "clip" in parts and "clip" not in record:
+        record["clip"] = clip.train_clip(tokenizer, out / "clip", seconds=240)
+    if "language-model" in parts or "save" in parts:
+        _join(model, work)
+    if "language-model" in parts:
+        language_model.train(model, tokenizer, work / "language-model", seconds=language_model_seconds)
+    if "save" in parts:
+        state = torch.load(work / "language-model" / "checkpoint.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        save(model, out)
+        processor(tokenizer).save_pretrained(out)
+        record["language-model"] = {"seconds": round(state["spent"]), "steps": state["step"]}
+
+
+def _join(model: JanusForConditionalGeneration, work: Path) -> None:
+    """Put the trained codec and vision tower in; the drawing half starts from the codec's own codes."""
+    trained = torch.load(work / "codec" / "checkpoint.pt", weights_only=True)["codec"]
+    model.model.vqmodel.load_state_dict(trained)
+    model.model.vision_model.load_state_dict(torch.load(work / "vision.pt", weights_only=True))
+    codes = nn.functional.normalize(model.model.vqmodel.quantize.embedding.weight.data, dim=1)
+    model.model.vqmodel.quantize.embedding.weight.data.copy_(codes)
+    model.model.generation_embeddings.weight.data.copy_(codes)
+
+
+def save(model: JanusForConditionalGeneration, out: Path) -> None:
+    """Half precision, by `save_pretrained` and nothing else."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(out)
+    model.float()
+
+
+class _Record(dict[str, Any]):
+    """What each part measured of itself, kept beside the work and copied into the card."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(json.loads(path.read_text()) if path.exists() else {})
+        self.path = path
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.path.write_text(json.dumps(self, indent=1) + "\n")

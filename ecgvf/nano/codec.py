@@ -1,0 +1,258 @@
+"""The codec: `JanusVQVAE` at 64 px, 16 x 16 tokens, 1,024 codes of 8 dimensions.
+
+Three phases: a plain autoencoder whose latents lie on the unit sphere, k-means for the codebook, then vector
+quantisation with a straight-through gradient and codes that follow a moving average of the latents given to them.
+
+Its GroupNorm erases each group's mean and scale, which costs a small network colour and brightness. So every
+convolution that starts a residual stream begins with biases of alternating sign ("anchors"): a group's statistics are
+then set by the anchors and not by the picture, and the network starts out nearly linear.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import JanusVQVAEConfig
+from transformers.models.janus.modeling_janus import JanusVQVAE, JanusVQVAEAttnBlock, JanusVQVAEResnetBlock
+
+from ecgvf.nano.muon import Muon
+from ecgvf.nano.scenes import scene_pool
+from ecgvf.nano.world import pictures
+
+CODES = 1024
+CODE_DIMENSIONS = 8
+GRID = 16
+BATCH = 8
+
+
+def codec_config(text_width: int = 256) -> JanusVQVAEConfig:
+    """The tiny configuration; `text_width` is the language model's."""
+    return JanusVQVAEConfig(
+        embed_dim=CODE_DIMENSIONS,
+        num_embeddings=CODES,
+        latent_channels=64,
+        base_channels=64,
+        channel_multiplier=[1, 1, 1],
+        num_res_blocks=0,
+        num_patches=GRID,
+        projection_dim=text_width,
+        image_token_embed_dim=text_width,
+    )
+
+
+def to_input(images: np.ndarray) -> Tensor:
+    """uint8 ``[N, 64, 64, 3]`` → float32 ``[N, 3, 64, 64]`` in −1…1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+def anchor(codec: JanusVQVAE) -> None:
+    """Initialise so that group normalisation keeps the signal (see the module's text)."""
+    starts: list[Any] = [codec.encoder.conv_in, codec.decoder.conv_in]
+    for module in codec.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            module.bias.data.zero_()  # type: ignore[union-attr]
+    for module in codec.modules():
+        if isinstance(module, JanusVQVAEResnetBlock):
+            starts.append(module.conv1)
+            nn.init.zeros_(module.conv2.weight)
+        elif isinstance(module, JanusVQVAEAttnBlock):
+            nn.init.zeros_(module.proj_out.weight)
+    starts += [down.downsample.conv for down in list[Any](codec.encoder.down) if hasattr(down, "downsample")]
+    starts += [up.upsample.conv for up in list[Any](codec.decoder.up) if hasattr(up, "upsample")]
+    for conv in starts:
+        conv.weight.data.mul_(0.5)
+        conv.bias.data[0::2] = 1.0
+        conv.bias.data[1::2] = -1.0
+
+
+def latents(codec: JanusVQVAE, images: Tensor) -> Tensor:
+    """Unit-norm latents ``[N, 8, 16, 16]``, with gradient."""
+    return F.normalize(codec.quant_conv(codec.encoder(images)).float(), dim=1)
+
+
+def decode_latents(codec: JanusVQVAE, codes: Tensor) -> Tensor:
+    """Pictures ``[N, 3, 64, 64]`` from unit-norm latents or codes, with gradient."""
+    pixels: Tensor = codec.decoder(codec.post_quant_conv(codes)).float()
+    return pixels
+
+
+def reconstruction_loss(drawn: Tensor, images: Tensor) -> Tensor:
+    """L1 + L2 + L1 of the spatial gradients: the last keeps edges sharp."""
+    gradients = sum((drawn.diff(dim=axis) - images.diff(dim=axis)).abs().mean() for axis in (2, 3))
+    return (drawn - images).abs().mean() + (drawn - images).square().mean() + 0.5 * gradients
+
+
+def nearest(codebook: Tensor, points: Tensor) -> Tensor:
+    """Index of the nearest unit code for each unit point ``[M, 8]``."""
+    return torch.argmax(points @ codebook.T, dim=1)
+
+
+def kmeans(points: Tensor, codes: int, rounds: int, generator: torch.Generator) -> Tensor:
+    """Spherical k-means; empty clusters restart at random points."""
+    centres = points[torch.randperm(len(points), generator=generator)[:codes]].clone()
+    for _ in range(rounds):
+        owner = nearest(centres, points)
+        sums = torch.zeros_like(centres).index_add_(0, owner, points)
+        counts = torch.bincount(owner, minlength=codes)
+        centres = F.normalize(sums, dim=1)
+        empty = torch.nonzero(counts == 0).flatten()
+        centres[empty] = points[torch.randint(len(points), (len(empty),), generator=generator)]
+    return centres
+
+
+def train(
+    folder: Path,
+    *,
+    seconds_plain: float,
+    seconds_quantised: float,
+    seed: int = 0,
+    pool: int = 20_000,
+    noise: float = 0.15,
+    learning_rate: float = 2e-3,
+    muon_rate: float = 0.015,
+) -> JanusVQVAE:
+    """Train and keep the codec in `folder`; a second call goes on from its last checkpoint."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    images = pictures(scene_pool("codec", pool))
+    held_out = to_input(pictures(scene_pool("codec-held-out", 256)))
+
+    codec = JanusVQVAE(codec_config())
+    anchor(codec)
+    codec.train()
+    trained = [(n, p) for n, p in codec.named_parameters() if not n.startswith("quantize")]
+    kernels = [p for n, p in trained if p.ndim == 4 and min(p.shape[:2]) >= 64]
+    muon = Muon(kernels, lr=muon_rate)
+    adam = torch.optim.AdamW(
+        [p for n, p in trained if not (p.ndim == 4 and min(p.shape[:2]) >= 64)],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+    )
+    counts = torch.ones(CODES)
+    spent, step = 0.0, 0
+    checkpoint = folder / "checkpoint.pt"
+    quantised = False
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        codec.load_state_dict(state["codec"])
+        adam.load_state_dict(state["adam"])
+        muon.load_state_dict(state["muon"])
+        counts, spent, step, quantised = state["counts"], state["spent"], state["step"], state["quantised"]
+    log = (folder / "log.jsonl").open("a")
+    total = seconds_plain + seconds_quantised
+    last_report = last_save = spent
+    recent: list[float] = []
+    while spent < total:
+        began = time.monotonic()
+        progress = spent / seconds_plain if spent < seconds_plain else (spent - seconds_plain) / seconds_quantised
+        floor = 0.3 if spent < seconds_plain else 0.02
+        rate = 1.0 if spent < seconds_plain else 0.6
+        rate *= floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        rate *= min(1.0, (step + 1) / 100)
+        adam.param_groups[0]["lr"] = rate * learning_rate
+        muon.param_groups[0]["lr"] = rate * muon_rate
+        if spent >= seconds_plain and not quantised:
+            with torch.no_grad():
+                sample = torch.cat([latents(codec, to_input(images[i : i + 64])) for i in range(0, 1280, 64)])
+            points = sample.permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS)
+            codec.quantize.embedding.weight.data = kmeans(
+                points[:: max(1, len(points) // 100_000)], CODES, 12, generator
+            )
+            counts.fill_(BATCH * GRID * GRID / CODES)
+            quantised = True
+        batch = to_input(images[rng.integers(0, len(images), BATCH)])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = latents(codec, batch)
+            if quantised:
+                codebook = codec.quantize.embedding.weight.data
+                points = found.detach().permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS).float()
+                with torch.autocast("cpu", enabled=False):
+                    owner = nearest(codebook, points)
+                codes = codebook[owner].view(BATCH, GRID, GRID, CODE_DIMENSIONS).permute(0, 3, 1, 2)
+                commitment = (found - codes).square().sum(1).mean()
+                drawn = decode_latents(codec, found + (codes - found).detach())
+            else:
+                commitment = torch.zeros(())
+                drawn = decode_latents(codec, F.normalize(found + noise * torch.randn_like(found), dim=1))
+        loss = reconstruction_loss(drawn, batch) + 0.25 * commitment
+        codec.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        adam.step()
+        muon.step()
+        if quantised and progress < 0.85:
+            _follow(codebook, counts, owner, points, generator)
+        step += 1
+        recent.append((drawn.detach() - batch).abs().mean().item())
+        spent += time.monotonic() - began
+        if spent - last_report > 15 or spent >= total:
+            last_report = spent
+            row = {
+                "seconds": round(spent),
+                "step": step,
+                "l1": round(float(np.mean(recent[-100:])), 4),
+                "held_out_l1": round(held_out_l1(codec, held_out, quantised), 4),
+                "quantised": quantised,
+                "commitment": round(commitment.item(), 4),
+                "rate": rate,
+                "live_codes": int((counts > 0.3).sum()),
+            }
+            print(json.dumps(row), file=log, flush=True)
+            print(row, flush=True)
+        if spent - last_save > 60 or spent >= total:
+            last_save = spent
+            torch.save(
+                {
+                    "codec": codec.state_dict(),
+                    "adam": adam.state_dict(),
+                    "muon": muon.state_dict(),
+                    "counts": counts,
+                    "spent": spent,
+                    "step": step,
+                    "quantised": quantised,
+                },
+                folder / "checkpoint.tmp",
+            )
+            (folder / "checkpoint.tmp").replace(checkpoint)
+    log.close()
+    codec.eval()
+    return codec
+
+
+def _follow(codebook: Tensor, counts: Tensor, owner: Tensor, points: Tensor, generator: torch.Generator) -> None:
+    """Move each code towards the latents it owns; a code that owns next to nothing is drawn anew."""
+    decay = 0.98
+    batch_counts = torch.bincount(owner, minlength=CODES).float()
+    sums = torch.zeros_like(codebook).index_add_(0, owner, points)
+    old = counts[:, None] * codebook
+    counts.mul_(decay).add_((1 - decay) * batch_counts)
+    moved = decay * old + (1 - decay) * sums
+    codebook.copy_(F.normalize(moved, dim=1))
+    dead = torch.nonzero(counts < 0.05).flatten()
+    if len(dead):
+        codebook[dead] = points[torch.randint(len(points), (len(dead),), generator=generator)]
+        counts[dead] = 1.0
+
+
+@torch.no_grad()
+def held_out_l1(codec: JanusVQVAE, images: Tensor, quantised: bool) -> float:
+    """Mean L1 on −1…1 over held-out pictures, through the codebook where there is one, in float32."""
+    total = 0.0
+    for batch in images.split(32):
+        found = latents(codec, batch)
+        if quantised:
+            points = found.permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS)
+            found = codec.quantize.embedding.weight[nearest(codec.quantize.embedding.weight, points)]
+            found = found.view(len(batch), GRID, GRID, CODE_DIMENSIONS).permute(0, 3, 1, 2)
+        total += (decode_latents(codec, found) - batch).abs().mean().item() * len(batch)
+    return total / len(images)

@@ -1,0 +1,83 @@
+"""Nano's judges: two object judges that share nothing but their architecture, and a style judge.
+
+They learn from composed pictures, lightly blurred, noised and shifted in tone, and never see a generated one.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ecgvf.judges.nano_resnet import NanoResNet, probabilities, to_judge
+from ecgvf.nano.scenes import scene_pool
+from ecgvf.nano.world import STYLES, pictures, things
+
+JUDGES = ("object-a", "object-b", "style")
+BATCH = 64
+
+
+def soften(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur of a random width for half of the pictures, noise, a little brightness and contrast; ``[N, 3, H, W]``."""
+    n = len(pixels)
+    width = 0.3 + 0.6 * torch.rand(1, generator=generator).item()
+    taps = torch.exp(-(torch.arange(-2.0, 3.0) ** 2) / (2 * width**2))
+    kernel = torch.outer(taps, taps).div(taps.sum() ** 2).expand(3, 1, 5, 5)
+    blurred = F.conv2d(F.pad(pixels, (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
+    chosen = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
+    pixels = torch.where(chosen, blurred, pixels)
+    noise = torch.randn(pixels.shape, generator=generator) * 0.08 * torch.rand(n, 1, 1, 1, generator=generator)
+    contrast = 1 + 0.2 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
+    brightness = 0.2 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
+    return pixels * contrast + brightness + noise
+
+
+def train_judge(
+    name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, rate: float = 4e-3
+) -> dict[str, float]:
+    """Train the judge `name` and save it under `folder`; returns its held-out accuracy and how it was trained."""
+    seed = JUDGES.index(name)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    labels = list(STYLES) if name == "style" else things()
+
+    def answers(scenes: list) -> Tensor:  # type: ignore[type-arg]
+        return torch.tensor([labels.index(scene.style if name == "style" else scene.thing) for scene in scenes])
+
+    scenes = scene_pool(f"judge:{name}", pool)
+    images, wanted = pictures(scenes), answers(scenes)
+    network = NanoResNet(labels).train()
+    steps = epochs * (pool // BATCH)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    began = time.monotonic()
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        order = rng.permutation(pool)
+        for start in range(0, pool - BATCH + 1, BATCH):
+            rows = order[start : start + BATCH]
+            batch = soften(to_judge(torch.from_numpy(images[rows])).contiguous(), generator)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = network(batch)
+            loss = F.cross_entropy(logits.float(), wanted[rows], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if start // BATCH % 50 == 0:
+                print(name, epoch, start, round(loss.item(), 3), round(time.monotonic() - began), flush=True)
+    network.eval()
+    network.save(folder / name)
+    held_out = scene_pool(f"judge:{name}:held-out", 2_000)
+    seen = probabilities(NanoResNet.load(folder / name), torch.from_numpy(pictures(held_out)))
+    accuracy = (seen.argmax(1) == answers(held_out)).float().mean().item()
+    return {
+        "held_out_accuracy": round(accuracy, 4),
+        "n": len(held_out),
+        "seed": seed,
+        "pictures": pool,
+        "epochs": epochs,
+        "seconds": round(time.monotonic() - began),
+    }

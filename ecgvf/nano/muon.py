@@ -1,0 +1,42 @@
+"""Muon for matrices and convolution kernels; AdamW for the rest.
+
+Each weight's momentum is replaced by the nearest orthogonal matrix, found by a quintic Newton-Schulz iteration
+(https://kellerjordan.github.io/posts/muon/). `torch.optim.Muon` takes matrices only; the codec needs kernels.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Approximately U Vᵀ of `matrix` = U S Vᵀ, ``[R, C]``; singular values end between about 0.7 and 1.2."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    orthogonal: Tensor = (x.T if tall else x).to(matrix.dtype)
+    return orthogonal
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised; the step is scaled by sqrt(max(1, rows / columns))."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(momentum, group["momentum"]).flatten(1)
+                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                parameter.add_(orthogonalise(update).view_as(parameter), alpha=-group["lr"] * scale)

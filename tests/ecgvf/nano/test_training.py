@@ -1,0 +1,139 @@
+"""How nano is made, in a form that takes seconds."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+from ecgvf.nano import codec, judges, language_model
+from ecgvf.nano.muon import Muon, orthogonalise
+from ecgvf.nano.questions import questions, yes_no
+from ecgvf.nano.scenes import scene_pool
+from ecgvf.nano.tokenizer import IMAGE_TOKENS, drawing_prompt, processor, train_tokenizer
+from ecgvf.nano.world import pictures
+from ecgvf.pairs.grammar import held_out
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> object:
+    return train_tokenizer(lines=400)
+
+
+def test_orthogonalised_matrices_have_even_singular_values() -> None:
+    torch.manual_seed(0)
+    for shape in ((32, 96), (96, 32)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_muon_descends_on_kernels() -> None:
+    torch.manual_seed(0)
+    wanted = nn.Conv2d(4, 6, 3)
+    learnt = nn.Conv2d(4, 6, 3)
+    learnt.bias.data.copy_(wanted.bias.data)
+    pixels = torch.randn(16, 4, 8, 8)
+    optimizer = Muon([learnt.weight], lr=0.01)
+    errors = []
+    for _ in range(60):
+        error = (learnt(pixels) - wanted(pixels).detach()).square().mean()
+        errors.append(error.item())
+        learnt.zero_grad()
+        error.backward()
+        optimizer.step()
+    assert errors[-1] < errors[0] / 4
+
+
+def test_anchors_keep_brightness_through_group_normalisation() -> None:
+    """What a fresh network makes of a dark and of a bright picture must differ, or it cannot learn brightness."""
+
+    def gap(anchored: bool) -> float:
+        torch.manual_seed(0)
+        network = JanusVQVAE(codec.codec_config())
+        if anchored:
+            codec.anchor(network)
+        dark, bright = torch.full((1, 3, 64, 64), -0.5), torch.full((1, 3, 64, 64), 0.5)
+        with torch.no_grad():
+            return (codec.latents(network, dark) - codec.latents(network, bright)).abs().mean().item()
+
+    assert gap(anchored=True) > 3 * gap(anchored=False)
+
+
+def test_kmeans_finds_separate_clusters() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = nn.functional.normalize(torch.randn(4, 8, generator=generator), dim=1)
+    points = nn.functional.normalize(centres.repeat(50, 1) + 0.01 * torch.randn(200, 8, generator=generator), dim=1)
+    found = codec.kmeans(points, 4, 20, generator)
+    assert (found @ centres.T).max(0).values.min() > 0.99 or len(torch.unique(codec.nearest(found, points))) >= 3
+
+
+def test_codec_learns_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    codec.train(tmp_path, seconds_plain=1.5, seconds_quantised=0.5, pool=64)
+    first = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    trained = codec.train(tmp_path, seconds_plain=1.5, seconds_quantised=1.5, pool=64)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] > first[-1]["step"] > 0
+    assert first[-1]["quantised"]
+    norms = trained.quantize.embedding.weight.norm(dim=1)
+    assert torch.allclose(norms, torch.ones_like(norms), atol=1e-4)
+
+
+def test_the_tokenizer_spells_everything_with_one_bos(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    text = "Eine Kirche ⛪ 教会 <script>\n"
+    ids = tokenizer(drawing_prompt(text))["input_ids"]
+    assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
+    assert ids[-1] == tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["boi_token"])
+    assert text.strip() in tokenizer.decode(ids)
+
+
+def test_the_chat_template_is_the_drawing_prompt(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    chat = [{"role": "user", "content": [{"type": "text", "text": "a church "}]}]
+    written = processor(tokenizer).apply_chat_template(chat, add_generation_prompt=True)
+    assert written + IMAGE_TOKENS["boi_token"] == drawing_prompt("a church")
+
+
+def test_answers_are_true() -> None:
+    rng = random.Random(0)
+    for scene in scene_pool("test", 200):
+        shown = {scene.thing, scene.companion}
+        question, answer = yes_no(scene, rng, True)
+        assert answer == "Yes." and any(name and name in question for name in shown)
+        question, answer = yes_no(scene, rng, False)
+        assert answer == "No." and scene.thing not in question.split()
+        assert len(questions(scene, rng, 5)) == 5
+
+
+def test_training_scenes_leave_the_held_out_combinations_out() -> None:
+    endless = language_model.training_scenes(random.Random(0))
+    for scene in (next(endless) for _ in range(2_000)):
+        assert not held_out(scene.thing, scene.sky, scene.ground, scene.companion, scene.style)
+
+
+def test_losses_reach_every_part_they_train(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    model = language_model.build_model(tokenizer, layers=1)
+    backbone = language_model.Backbone(model.model.language_model)
+    nn.init.normal_(model.model.generation_head.vision_head.weight, std=0.02)
+    scenes = scene_pool("test", 2)
+    images = language_model.picture_tokens(model, pictures(scenes)).astype(np.int64)
+    assert images.shape == (2, 256)
+    text = torch.tensor(tokenizer([drawing_prompt("a church")] * 2)["input_ids"])
+    language_model.drawing_loss(model, text, torch.from_numpy(images), backbone).backward()
+    assert model.model.generation_embeddings.weight.grad.abs().sum() > 0
+    assert model.model.vision_model.embeddings.patch_embedding.weight.grad is None
+    ids, labels = language_model.asking_batch(tokenizer, scenes, random.Random(0))
+    assert (labels != -100).any(1).all() and (ids[labels != -100] == labels[labels != -100]).all()
+    for layer in model.model.vision_model.encoder.layers:
+        nn.init.normal_(layer.self_attn.projection_layer.weight, std=0.02)
+    language_model.asking_loss(model, ids, labels, codec.to_input(pictures(scenes)), backbone).backward()
+    assert model.model.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0
+
+
+def test_a_judge_learns_from_composed_pictures(tmp_path: Path) -> None:
+    result = judges.train_judge("style", tmp_path, pool=640, epochs=2)
+    assert result["held_out_accuracy"] > 0.5
+    assert (tmp_path / "style" / "model.safetensors").stat().st_size < 2_000_000
