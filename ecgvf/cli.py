@@ -11,6 +11,7 @@ import typer
 
 import ecgvf
 from ecgvf import console
+from ecgvf.nano.cli import app as nano_app
 
 if TYPE_CHECKING:
     from ecgvf.store import Store
@@ -33,6 +34,7 @@ templates_app = typer.Typer(
     help="Show what the LLM writers are asked.",
 )
 app.add_typer(templates_app, name="templates")
+app.add_typer(nano_app, name="nano")
 
 
 class Kind(StrEnum):
