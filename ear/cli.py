@@ -1,0 +1,272 @@
+"""``ear``: train, generate, eval. Parse, call, print.
+
+Heavy libraries are imported inside the commands that need them, so that ``ear --help`` answers at once.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecgvf import console
+
+if TYPE_CHECKING:
+    from ear.evaluate.evaluation import Evaluation
+    from ecgvf.janus import JanusModel
+    from ecgvf.judges.dataset import Dataset
+    from ecgvf.store import Store
+
+app = typer.Typer(
+    cls=console.Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
+)
+
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
+]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="ecgvf/CONCEPT, of this store. [default: the last concept built]")
+]
+SetOption = Annotated[
+    str | None, typer.Option("--set", help="Start of an acceptance set's fingerprint. [default: the current set]")
+]
+ModelOption = Annotated[str | None, typer.Option("--model", help="[default: the model that drew the dataset]")]
+AdapterOption = Annotated[
+    list[Path] | None,
+    typer.Option("--adapter", help="adapter.safetensors; repeat to stack. [default: the newest for the dataset]"),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def main() -> None:
+    """Entry point of the ``ear`` script."""
+    app()
+
+
+@app.callback()
+def _ear() -> None:
+    """Erase a concept from an autoregressive image model (EAR), and measure what that cost."""
+
+
+@app.command()
+def train(
+    dataset: DatasetOption = None,
+    recipe: Annotated[str, typer.Option(help="default, or paper.")] = "default",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Another value of a recipe's setting: guidance=0.8. Repeat.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of pairs and of what is rehearsed.")] = 0,
+    seeds: Annotated[str | None, typer.Option(help="Several trainings: 0,1,2.")] = None,
+    model: ModelOption = None,
+    store: StoreOption = None,
+    chosen: SetOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Erase the concept of a dataset from the model that drew it."""
+    from ear.erase import erase, resolve
+    from ear.recipe import find
+
+    console.quiet_stdout(as_json)
+    tuned = find(recipe).changed(_options(option or []))
+    wanted = _numbers(seeds) if seeds is not None else [seed]
+    opened = _store(store)
+    data, janus = _open(opened, dataset, chosen, model, device, dtype)
+    resolved = resolve(tuned, data, janus)
+    _told(resolved.lines())
+    done = erase(opened, data, janus, resolved, wanted)
+    for one in done:
+        facts = one.run.facts
+        what = f"{facts['steps']} steps in {facts['seconds']:.0f} s" if one.fresh else "trained before"
+        console.say(f"Adapter ({what}): {console.plain(str(one.run.adapter))}")
+    if as_json:
+        console.emit(
+            {
+                "concept": data.concept.name,
+                "dataset": data.fingerprint,
+                "model": janus.name,
+                **resolved.settings(),
+                "runs": [one.json() for one in done],
+            }
+        )
+    else:
+        console.say("Look at it: [bold]ear generate --prompt …[/bold]; measure it: [bold]ear eval[/bold]")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[list[str], typer.Option("--prompt", help="What to draw; repeat for more.")],
+    adapter: AdapterOption = None,
+    dataset: DatasetOption = None,
+    seed: Annotated[int, typer.Option(help="Of the first picture; the next prompt takes the next seed.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="PNG file. [default: beside the adapter]")] = None,
+    model: ModelOption = None,
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Draw prompts before and after erasing, with the same seed: before | after."""
+    from ear import adapter as adapters
+    from ear.evaluate import sheet
+    from ecgvf.errors import SettingsError
+    from ecgvf.janus import Sampling, draw, load
+    from ecgvf.store import fingerprint
+
+    console.quiet_stdout(as_json)
+    if seed < 0:
+        raise SettingsError(f"--seed is {seed}: it must be 0 or more")
+    files = adapter or [_newest(_store(store), dataset)]
+    facts, _ = adapters.read(files[0])
+    _told([("adapter", ", ".join(map(str, files)))])
+    janus = load(model or str(facts["model"]), device=device, dtype=dtype)
+    stacked = adapters.stack(janus, files)
+    sampling = Sampling(**stacked.facts["sampling"])
+    numbers = [seed + place for place in range(len(prompt))]
+    before = draw(janus, prompt, numbers, sampling)
+    with stacked.active(janus):
+        after = draw(janus, prompt, numbers, sampling)
+    concept = str(stacked.facts["concept"])
+    title = f"{concept} erased from {Path(janus.name).name}"
+    rows = [(f"seed {number}", text) for number, text in zip(numbers, prompt, strict=True)]
+    name = f"before-after-{fingerprint({'prompts': prompt, 'seed': seed})[:8]}.png"
+    file = out if out is not None else files[-1].parent / name
+    sheet.save(sheet.sheet(rows, before.pixels, after.pixels, title=title), file)
+    console.say(f"before | after: {console.plain(str(file))}")
+    if as_json:
+        console.emit({"concept": concept, "model": janus.name, "adapter": [*map(str, files)], "sheet": str(file)})
+
+
+@app.command("eval")
+def evaluate(
+    dataset: DatasetOption = None,
+    adapter: AdapterOption = None,
+    prompts_per_concept: Annotated[
+        int | None,
+        typer.Option(help="Of the concept, and of each other one. [default: 64 of the concept, 8 of each other]"),
+    ] = None,
+    prompts_per_other: Annotated[int | None, typer.Option(help="Of each other one, where it is to differ.")] = None,
+    family: Annotated[str | None, typer.Option(help="Others of this family only: building, animal, …")] = None,
+    seed: Annotated[int, typer.Option(help="Of the measured pictures; never those of the filter.")] = 0,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the adapter]")] = None,
+    model: ModelOption = None,
+    store: StoreOption = None,
+    chosen: SetOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the concept before and after erasing, and what the rest of the model's world lost."""
+    from ear.evaluate import evaluate as measure
+
+    console.quiet_stdout(as_json)
+    opened = _store(store)
+    data, janus = _open(opened, dataset, chosen, model, device, dtype)
+    files = adapter or [_newest(opened, f"ecgvf/{data.concept.name}")]
+    _told([("adapter", ", ".join(map(str, files)))])
+    concept_count = 64 if prompts_per_concept is None else prompts_per_concept
+    other_count = 8 if prompts_per_concept is None else prompts_per_concept
+    result = measure(
+        opened,
+        janus,
+        data,
+        files,
+        concept_count=concept_count,
+        other_count=other_count if prompts_per_other is None else prompts_per_other,
+        family=family,
+        seed=seed,
+        sheet_file=sheet,
+    )
+    if as_json:
+        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json()})
+        return
+    _table(result)
+    console.say(f"Contact sheet: {console.plain(str(result.sheet))}")
+
+
+def _table(result: "Evaluation") -> None:
+    from rich.table import Table
+
+    table = Table("", "before", "after", title=console.plain(f"{result.concept} erased from {result.model}"))
+    rows = [
+        (result.concept, result.erasure),
+        ("neighbours", result.neighbours),
+        ("unrelated", result.unrelated),
+    ]
+    for name, change in rows:
+        table.add_row(f"[bold]{console.plain(name)}[/bold]", str(change.before), str(change.after))
+    table.add_section()
+    for topic, change in sorted(result.retention, key=lambda row: (not row[0].neighbour, row[0].family)):
+        name = f"{topic.name} (neighbour)" if topic.neighbour else topic.name
+        table.add_row(console.plain(name), str(change.before), str(change.after))
+    console.say(table)
+    note = f"Accuracy by judge {result.judge}, with 95% Wilson intervals."
+    console.say(note if result.erasure_rate is None else f"{note} Erasure rate {result.erasure_rate:.3f}.")
+
+
+def _store(root: Path | None) -> "Store":
+    from ecgvf.store import Store
+
+    return Store(root)
+
+
+def _open(
+    store: "Store", dataset: str | None, chosen: str | None, model: str | None, device: str, dtype: str
+) -> "tuple[Dataset, JanusModel]":
+    """The dataset and the model, and a word on what they are."""
+    from ear.pairs import open_dataset
+    from ecgvf.janus import load
+
+    data = open_dataset(store, _dataset(store, dataset), chosen)
+    _told(
+        [
+            ("dataset", f"ecgvf/{data.concept.name}, set {data.fingerprint} of {store.root}"),
+            ("model", model or data.model),
+        ]
+    )
+    return data, load(model or data.model, device=device, dtype=dtype)
+
+
+def _dataset(store: "Store", name: str | None) -> str:
+    return name if name is not None else f"ecgvf/{store.last_concept()}"
+
+
+def _newest(store: "Store", dataset: str | None) -> Path:
+    from ear.pairs import concept_of
+    from ear.runs import newest
+
+    return newest(store, concept_of(_dataset(store, dataset))).adapter
+
+
+def _told(lines: Sequence[tuple[str, str]]) -> None:
+    for name, value in lines:
+        console.say(f"[dim]{name:>10}[/dim]  {console.plain(value)}")
+
+
+def _options(texts: Sequence[str]) -> dict[str, str]:
+    from ecgvf.errors import RecipeError
+
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--option {text!r}: write SETTING=VALUE, such as guidance=0.8")
+        options[name.strip()] = value.strip()
+    return options
+
+
+def _numbers(text: str) -> list[int]:
+    from ecgvf.errors import SettingsError
+
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
+    return list(dict.fromkeys(numbers))

@@ -1,0 +1,77 @@
+"""A small finished dataset: a few pairs of church, drawn by a random tiny model, accepted by a judge that agrees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ear.evaluate import looking
+from ear.pairs import open_dataset
+from ecgvf import concepts
+from ecgvf.janus import JanusModel, load
+from ecgvf.judges import filter as filter_stage
+from ecgvf.judges.dataset import Dataset
+from ecgvf.judges.judge import Reading
+from ecgvf.pairs.grammar import load_world
+from ecgvf.render import render
+from ecgvf.store import Store
+from tests.ecgvf.small_run import church_pairs, write_pairs
+from tests.random_janus import build
+
+
+class Agreeing:
+    """Filters as nano's judge would: target pictures show the concept, surrogate pictures do not."""
+
+    weights_hash = "0"
+    accepted = ("church",)
+    name = "nano-object-a"
+
+    def __init__(self, pictures: Sequence[bool]) -> None:
+        self.pictures = list(pictures)
+
+    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+        now, self.pictures = self.pictures[: len(images)], self.pictures[len(images) :]
+        return [Reading(present=there, score=float(there), top_labels=()) for there in now]
+
+
+@dataclass
+class Brightness:
+    """A judge of all of nano's things that tells by the picture's brightness: deterministic, and wrong."""
+
+    name: str
+    labels: tuple[str, ...] = tuple(load_world().things)
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        places = images.reshape(len(images), -1).astype(int).sum(axis=1) % len(self.labels)
+        return np.eye(len(self.labels), dtype=np.float32)[places]
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("janus"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_path: Path) -> JanusModel:
+    return load(str(tiny_path), device="cpu")
+
+
+@pytest.fixture
+def store(tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose last concept is church, filtered: 3 pairs and 2 test prompts."""
+    store = Store(tmp_path / "store")
+    write_pairs(store, church_pairs(3, 2))
+    church = concepts.find("church")
+    render(store, church, model=str(tiny_path), device="cpu", guidance=2.0)
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: Agreeing([True, False] * 3 + [True] * 2))
+    filter_stage.filter_pictures(store, church)
+    monkeypatch.setattr(looking, "_opened", lambda name, labels: Brightness(name))
+    return store
+
+
+@pytest.fixture
+def dataset(store: Store) -> Dataset:
+    return open_dataset(store, "ecgvf/church")
