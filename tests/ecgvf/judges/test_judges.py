@@ -9,6 +9,7 @@ from ecgvf.errors import JudgeError
 from ecgvf.judges import NanoJudge, choose, nano
 from ecgvf.judges.judge import check_labels, top_1
 from ecgvf.judges.nano_resnet import NanoResNet
+from ecgvf.paths import data_dir
 
 LABELS = ["castle", "church", "house"]
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
@@ -111,3 +112,16 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(type(resnet50.WEIGHTS), "get_state_dict", offline)
     with pytest.raises(JudgeError, match="cannot fetch"):
         resnet50.ResNet50(("church",)).look(PICTURES[:1])
+
+
+@pytest.mark.skipif(
+    not (data_dir() / "nano" / "judges" / "style" / "model.safetensors").is_file(),
+    reason="this checkout has no weights of nano's judges",
+)
+def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
+    for concept in map(concepts.find, concepts.names()):
+        if concept.labels("nano"):
+            assert choose(concept, "janus-nano").accepted == concept.labels("nano")
+            if concept.kind == "object":
+                one, two = (NanoJudge(which, concept.labels("nano")) for which in ("object-a", "object-b"))
+                assert one.weights_hash != two.weights_hash and one.labels == two.labels
