@@ -33,7 +33,7 @@ def build(
     unknown = [name for name in part or () if name not in PARTS]
     if unknown:
         raise SettingsError(f"no part named {unknown[0]!r}: use {', '.join(PARTS)}")
-    _needs("cairosvg", "scipy")
+    _needs("resvg_py", "scipy")
     from ecgvf.nano.build import build as make
 
     make(work, out or data_dir() / "nano", tuple(part or PARTS), language_model_seconds=60 * minutes)
@@ -46,7 +46,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Measure every goal of nano on held-out prompts and pictures; exit 1 where one is missed. About five minutes."""
-    _needs("cairosvg", "scipy")
+    _needs("resvg_py", "scipy")
     from rich.table import Table
 
     from ecgvf.nano.check import check as measure

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -103,15 +104,13 @@ def _rgb(red: float, green: float, blue: float) -> Pixels:
 @cache
 def _sprite(name: str, designer: str, size: int) -> Pixels:
     """Premultiplied RGBA, cropped to what is drawn, `size` pixels on its longer side."""
-    import cairosvg
-
     drawing = drawings()[name][designer]
     width, height = drawing["width"], drawing["height"]
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {width} {height}" width="256" height="256">{drawing["body"]}</svg>'
     )
-    large = Image.open(io.BytesIO(cairosvg.svg2png(bytestring=svg.encode()))).convert("RGBA")
+    large = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True))).convert("RGBA")
     large = large.crop(large.getchannel("A").point(lambda alpha: 255 * (alpha > 24)).getbbox())
     scale = size / max(large.size)
     small = large.resize(
