@@ -104,9 +104,12 @@ def test_both_trajectories_and_every_pass_are_visited(tiny: JanusModel) -> None:
     order = schedule([pair(1), pair(2), pair(3)], plan, seed=0)
     assert len(order) == 12
     assert sorted(one.record_id for one, _ in order[:6]) == ["1", "1", "2", "2", "3", "3"]
-    assert [one.record_id for one, _ in order] == [one.record_id for one, _ in schedule([pair(1), pair(2), pair(3)], plan, 0)]
+    assert [one.record_id for one, _ in order] == [
+        one.record_id for one, _ in schedule([pair(1), pair(2), pair(3)], plan, 0)
+    ]
     assert any(
-        [one.record_id for one, _ in schedule([pair(1), pair(2), pair(3)], plan, seed)] != [one.record_id for one, _ in order]
+        [one.record_id for one, _ in schedule([pair(1), pair(2), pair(3)], plan, seed)]
+        != [one.record_id for one, _ in order]
         for seed in range(1, 5)
     )
 

@@ -1,0 +1,140 @@
+"""Before and after with one seed per picture, judged by another judge than the one that filtered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ear import adapter as adapters
+from ear.evaluate import cases, evaluate, looking, pictures, sheet
+from ear.evaluate.accuracy import share
+from ear.evaluate.erasure import bounds, pooled
+from ear.evaluate.evaluation import Change, Evaluation
+from ear.topics import Topic, others
+from ecgvf import concepts, seeds
+from ecgvf.errors import DatasetError, SettingsError
+from ecgvf.janus import JanusModel
+from ecgvf.judges.dataset import Dataset
+from ecgvf.store import Store
+
+
+@pytest.fixture
+def adapter(tiny: JanusModel, tmp_path: Path) -> Path:
+    made = adapters.fresh(tiny, 1, "qkvo")
+    with torch.no_grad():
+        for weight in made.weights:
+            weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    facts = {"concept": "church", "model": tiny.name, "fingerprint": tiny.fingerprint, "recipe": {"name": "default"}}
+    made.save(tmp_path / "run" / "adapter.safetensors", facts, tiny.dtype)
+    return tmp_path / "run" / "adapter.safetensors"
+
+
+def test_measured_seeds_are_never_those_of_the_filter(dataset: Dataset) -> None:
+    drawn = {record.target.seed for record in (*dataset.train, *dataset.test)}
+    asked = cases.concept_cases(dataset, 5, seed=0)
+    assert [case.prompt for case in asked] == [f"a church by lake {number}" for number in (3, 4, 3, 4, 3)]
+    assert len({case.seed for case in asked}) == 5
+    assert not drawn & {case.seed for case in asked}
+    assert asked[:2] == cases.concept_cases(dataset, 2, seed=0)
+    assert asked[0].seed == seeds.derive(0, f"{dataset.test[0].pair.record_id}/0", "evaluate")
+    with pytest.raises(DatasetError, match="no accepted test prompt"):
+        cases.concept_cases(replace(dataset, test=()), 5, seed=0)
+
+
+def test_the_judge_that_measures_is_not_the_one_that_filtered(dataset: Dataset) -> None:
+    thing = others(dataset)[0]
+    assert looking.judge_of(dataset, None) == looking.judge_of(dataset, thing) == "nano-object-b"
+    assert looking.judge_of(replace(dataset, judge="nano-object-b"), None) == "nano-object-a"
+    style = replace(dataset, concept=concepts.find("van-gogh"), judge="nano-style")
+    assert looking.judge_of(style, None) == "nano-style"
+    assert looking.judge_of(style, thing) == "nano-object-b"
+    assert looking.judge_of(replace(dataset, judge="resnet50"), thing) == "resnet50"
+
+
+def test_the_concept_and_the_rest_are_measured_before_and_after(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path
+) -> None:
+    result = evaluate(store, tiny, dataset, [adapter], concept_count=4, other_count=2)
+    told = result.json()
+    assert told["concept"] == "church"
+    assert told["adapter"] == str(adapter)
+    assert told["erasure"]["before"]["n"] == told["erasure"]["after"]["n"] == 4
+    assert {row["concept"] for row in told["retention"]} == {topic.name for topic in others(dataset)}
+    assert {row["concept"] for row in told["retention"] if row["neighbour"]} == {"castle", "mosque", "house", "school"}
+    assert all(row["before"]["n"] == 2 for row in told["retention"])
+    assert told["neighbours"]["before"]["n"] == 8
+    assert told["unrelated"]["before"]["n"] == 2 * (len(told["retention"]) - 4)
+    with Image.open(result.sheet) as page:
+        assert page.format == "PNG"
+
+
+def test_measured_pictures_are_kept(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate(store, tiny, dataset, [adapter], concept_count=4, other_count=1, family="building")
+    monkeypatch.setattr(pictures, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    assert evaluate(store, tiny, dataset, [adapter], concept_count=4, other_count=1, family="building") == first
+
+
+def test_an_interrupted_evaluation_goes_on(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = cases.concept_cases(dataset, 6, seed=0)
+    whole = pictures.pictures(store, tiny, dataset, asked, batch_size=2)
+    monkeypatch.setattr(pictures, "SHARD", 2)
+    other = cases.concept_cases(dataset, 6, seed=1)
+    real, calls = pictures.draw, iter(range(1))
+
+    def cut(*args: object, **settings: object) -> object:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return real(*args, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pictures, "draw", cut)
+    with pytest.raises(KeyboardInterrupt):
+        pictures.pictures(store, tiny, dataset, other, batch_size=2)
+    drawn: list[int] = []
+    monkeypatch.setattr(pictures, "draw", lambda *a, **s: (drawn.append(len(a[1])), real(*a, **s))[1])
+    resumed = pictures.pictures(store, tiny, dataset, other, batch_size=2)
+    assert drawn == [2, 2]
+    assert resumed.shape == whole.shape
+
+
+def test_a_family_that_is_not_there_is_named(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no topics of family 'fungi': there are .*building"):
+        evaluate(store, tiny, dataset, [adapter], concept_count=1, family="fungi")
+    with pytest.raises(SettingsError, match="0 prompts of the concept"):
+        evaluate(store, tiny, dataset, [adapter], concept_count=0)
+
+
+def test_unsafe_rows_are_blurred() -> None:
+    pattern = np.indices((16, 16)).sum(0) % 2 * 255
+    images = np.repeat(pattern.astype(np.uint8)[None, :, :, None], 3, axis=-1).repeat(2, axis=0)
+    page = np.asarray(sheet.sheet([("one", "x"), ("two", "y")], images, images, title="t", blurred=[True, False]))
+    left, top = sheet.TEXT + 2 * sheet.GAP, 2 * sheet.HEADER
+    first = page[top : top + sheet.SIDE, left : left + sheet.SIDE]
+    second = page[top + sheet.SIDE + sheet.GAP :][: sheet.SIDE, left : left + sheet.SIDE]
+    assert first.std() < 20 < second.std()
+
+
+def result(after: int, kept: int) -> Evaluation:
+    def change(before: int, now: int) -> Change:
+        return Change(share([True] * before + [False] * (100 - before)), share([True] * now + [False] * (100 - now)))
+
+    house = Topic("house", "building", True)
+    erased = change(98, after)
+    return Evaluation(
+        "church", "janus-nano", (), "default", "j", erased, ((house, change(96, kept)),), erased, erased, Path("s.png")
+    )
+
+
+def test_bounds_are_over_all_seeds_together() -> None:
+    met = bounds([result(10, 92), result(12, 91)])
+    assert [one.met for one in met] == [True, True]
+    assert met[0].after.n == 200
+    assert met[1].bound == pytest.approx(0.95 * 0.96)
+    assert [one.met for one in bounds([result(12, 91), result(12, 91)])] == [False, False]
+    assert pooled([share([True]), share([False] * 3)]).value == 0.25

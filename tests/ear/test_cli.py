@@ -1,0 +1,100 @@
+"""``ear`` as it is typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ear import train as loop
+from ear.cli import app
+from ear.runs import finished, newest
+from ecgvf.errors import AdapterError
+from ecgvf.store import Store
+
+FAST = ["--option", "rehearsed=4", "--option", "rehearsed_per_step=2", "--option", "window=288"]
+
+
+def ear(*words: str, store: Store, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*words, "--store", str(store.root)])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
+    trained = ear("train", "--dataset", "ecgvf/church", *FAST, store=store)
+    assert "8 of 16 image tokens" in trained
+    run = newest(store, "church")
+    assert run.path.parent == store.root / "church" / "ear"
+    assert run.path.name.startswith("default-") and run.path.name.endswith("-s0")
+    assert not (run.path / "checkpoint.pt").exists()
+    assert "trained before" in ear("train", "--dataset", "ecgvf/church", *FAST, store=store)
+
+    drawn = ear("generate", "--prompt", "a church", "--prompt", "a house", store=store)
+    assert str(run.adapter) in drawn.replace("\n", "")
+    assert len([*run.path.glob("before-after-*.png")]) == 1
+
+    measured = json.loads(ear("eval", "--dataset", "ecgvf/church", "--prompts-per-concept", "1", "--json", store=store))
+    assert set(measured) >= {"concept", "model", "adapter", "erasure", "retention", "sheet"}
+    assert measured["adapter"] == str(run.adapter)
+    assert Path(measured["sheet"]).is_file()
+    shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
+    assert "neighbours" in shown and "Contact sheet" in shown
+
+
+def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(store: Store) -> None:
+    told = json.loads(ear("train", "--seeds", "0,1", *FAST, "--json", store=store))
+    assert [run["seed"] for run in told["runs"]] == [0, 1]
+    first, second = (Path(run["adapter"]) for run in told["runs"])
+    before = first.read_bytes()
+    assert before != second.read_bytes()
+    (first.parent / "run.json").unlink()
+    first.unlink()
+    ear("train", "--seed", "0", *FAST, store=store)
+    assert first.read_bytes() == before
+    assert newest(store, "church").adapter == first
+    assert len(finished(store, "church")) == 2
+    stacked = ear("generate", "--prompt", "a cat", "--adapter", str(first), "--adapter", str(second), store=store)
+    assert "before | after" in stacked
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--recipe", "papr"], "unknown recipe 'papr'"),
+        (["train", "--option", "guidance"], "SETTING=VALUE"),
+        (["train", "--seeds", "0,x"], "whole numbers"),
+        (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
+        (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
+        (["train", "--model", "janus-giga"], "unknown model"),
+        (["eval"], "run `ear train --dataset ecgvf/church` first"),
+        (["generate", "--prompt", "x"], "run `ear train --dataset ecgvf/church` first"),
+        (["generate", "--prompt", "x", "--seed", "-1"], "--seed is -1"),
+        (["eval", "--adapter", "nowhere.safetensors"], "no adapter at nowhere.safetensors"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], message: str) -> None:
+    said = ear(*words, store=store, code=2)
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    real, calls = loop.position_losses, iter(range(3))
+
+    def cut(*args: object) -> object:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "position_losses", cut)
+    said = ear("train", *FAST, store=store, code=130)
+    assert "Run the same command again to go on" in said
+    [checkpoint] = (store.root / "church" / "ear").glob("*/checkpoint.pt")
+    with pytest.raises(AdapterError, match="no adapter"):
+        newest(store, "church")
+    monkeypatch.setattr(loop, "position_losses", real)
+    ear("train", *FAST, store=store)
+    assert not checkpoint.exists()
+    assert newest(store, "church").facts["windows"] == 6
