@@ -6,6 +6,10 @@ quantisation with a straight-through gradient and codes that follow a moving ave
 Its GroupNorm erases each group's mean and scale, which costs a small network colour and brightness. So every
 convolution that starts a residual stream begins with biases of alternating sign ("anchors"): a group's statistics are
 then set by the anchors and not by the picture, and the network starts out nearly linear.
+
+The encoder is kept local: no attention, kernels of one tap at token resolution, and anchors laid so that its
+normalisation is the identity. A token then depends on some 9 x 9 pixels, and the same drawing gets the same tokens
+under any sky, which the language model can learn. The decoder sees the whole picture.
 """
 
 import json
@@ -19,7 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import JanusVQVAEConfig
-from transformers.models.janus.modeling_janus import JanusVQVAE, JanusVQVAEAttnBlock, JanusVQVAEResnetBlock
+from transformers.models.janus.modeling_janus import (
+    JanusVQVAE,
+    JanusVQVAEAttnBlock,
+    JanusVQVAEEncoder,
+    JanusVQVAEResnetBlock,
+)
 
 from ecgvf.nano.muon import Muon
 from ecgvf.nano.scenes import scene_pool
@@ -29,6 +38,7 @@ CODES = 1024
 CODE_DIMENSIONS = 8
 GRID = 16
 BATCH = 8
+ANCHOR = 16.0
 
 
 def codec_config(text_width: int = 256) -> JanusVQVAEConfig:
@@ -38,8 +48,8 @@ def codec_config(text_width: int = 256) -> JanusVQVAEConfig:
         num_embeddings=CODES,
         latent_channels=64,
         base_channels=64,
-        channel_multiplier=[1, 1, 1],
-        num_res_blocks=0,
+        channel_multiplier=[1, 1, 2],
+        num_res_blocks=1,
         num_patches=GRID,
         projection_dim=text_width,
         image_token_embed_dim=text_width,
@@ -72,9 +82,67 @@ def anchor(codec: JanusVQVAE) -> None:
         conv.bias.data[1::2] = -1.0
 
 
+def localise(encoder: JanusVQVAEEncoder) -> None:
+    """Make a fresh encoder local: its normalisation at token resolution the identity, then `keep_local`."""
+    pattern = _pattern(encoder)
+    for norm in (encoder.norm_out, *(getattr(block, name) for block in _mid(encoder) for name in ("norm1", "norm2"))):
+        norm.weight.data.fill_(ANCHOR)
+        norm.bias.data.copy_(-ANCHOR * pattern)
+    keep_local(encoder)
+
+
+@torch.no_grad()
+def keep_local(encoder: JanusVQVAEEncoder) -> None:
+    """Undo what would let a token see far.
+
+    The attentions and the residual blocks before the middle add nothing; kernels in the middle keep their middle tap.
+    A group of four channels there holds (K + a, K - a, b - K, -b - K): its mean is zero and its scale is K whatever
+    the picture, up to the square of a / K.
+    """
+    pattern = _pattern(encoder)
+    for attention in (encoder.mid.attn_1, *encoder.down[-1].attn):
+        attention.proj_out.weight.zero_()
+        attention.proj_out.bias.zero_()
+    for down in encoder.down:
+        for block in down.block:
+            block.conv2.weight.zero_()
+            block.conv2.bias.zero_()
+    middle = torch.zeros(3, 3)
+    middle[1, 1] = 1
+    encoder.conv_out.weight.mul_(middle)
+    stream = encoder.down[-1].block[0].nin_shortcut
+    for block in _mid(encoder):
+        block.conv1.weight.mul_(middle)
+        block.conv2.weight.mul_(middle)
+    for conv in (stream, *(block.conv1 for block in _mid(encoder))):
+        conv.bias.copy_(ANCHOR * pattern)
+    for conv in (stream, *(getattr(block, name) for block in _mid(encoder) for name in ("conv1", "conv2"))):
+        conv.weight[1::4] = -conv.weight[0::4]
+        conv.weight[3::4] = -conv.weight[2::4]
+    for block in _mid(encoder):
+        block.conv2.bias.zero_()
+
+
+def _mid(encoder: JanusVQVAEEncoder) -> tuple[JanusVQVAEResnetBlock, JanusVQVAEResnetBlock]:
+    return encoder.mid.block_1, encoder.mid.block_2
+
+
+def _pattern(encoder: JanusVQVAEEncoder) -> Tensor:
+    """(+1, +1, -1, -1) for each of the 32 groups."""
+    return torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(encoder.norm_out.num_channels // 4)
+
+
 def latents(codec: JanusVQVAE, images: Tensor) -> Tensor:
-    """Unit-norm latents ``[N, 8, 16, 16]``, with gradient."""
-    return F.normalize(codec.quant_conv(codec.encoder(images)).float(), dim=1)
+    """Unit-norm latents ``[N, 8, 16, 16]``, with gradient: the encoder's, its dead branches left out."""
+    encoder = codec.encoder
+    hidden = encoder.conv_in(images)
+    for down in encoder.down[:-1]:
+        hidden = down.downsample(hidden)
+    hidden = encoder.down[-1].block[0].nin_shortcut(hidden)
+    for block in _mid(encoder):
+        hidden = block(hidden)
+    hidden = encoder.conv_out(F.silu(encoder.norm_out(hidden)))
+    return F.normalize(codec.quant_conv(hidden).float(), dim=1)
 
 
 def decode_latents(codec: JanusVQVAE, codes: Tensor) -> Tensor:
@@ -128,6 +196,7 @@ def train(
 
     codec = JanusVQVAE(codec_config())
     anchor(codec)
+    localise(codec.encoder)
     codec.train()
     trained = [(n, p) for n, p in codec.named_parameters() if not n.startswith("quantize")]
     kernels = [p for n, p in trained if p.ndim == 4 and min(p.shape[:2]) >= 64]
@@ -172,7 +241,8 @@ def train(
             quantised = True
         batch = to_input(images[rng.integers(0, len(images), BATCH)])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = latents(codec, batch)
+            with torch.autocast("cpu", enabled=False):  # bfloat16 is too coarse beside the encoder's anchors
+                found = latents(codec, batch)
             if quantised:
                 codebook = codec.quantize.embedding.weight.data
                 points = found.detach().permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS).float()
@@ -190,6 +260,7 @@ def train(
         nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         adam.step()
         muon.step()
+        keep_local(codec.encoder)
         if quantised and progress < 0.85:
             _follow(codebook, counts, owner, points, generator)
         step += 1

@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ecgvf.nano.codec import codec_config, to_input
+from ecgvf.nano.codec import codec_config, latents, to_input
 from ecgvf.nano.muon import Muon
 from ecgvf.nano.questions import questions
 from ecgvf.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, drawing_prompt
@@ -105,8 +105,7 @@ def picture_tokens(model: JanusForConditionalGeneration, images: np.ndarray) -> 
     rows = []
     for start in range(0, len(images), 64):
         pixels = to_input(images[start : start + 64])
-        latent = F.normalize(codec.quant_conv(codec.encoder(pixels)), dim=1)
-        flat = latent.permute(0, 2, 3, 1).reshape(len(pixels), PATCHES, -1)
+        flat = latents(codec, pixels).permute(0, 2, 3, 1).reshape(len(pixels), PATCHES, -1)
         rows.append((flat @ codec.quantize.embedding.weight.T).argmax(-1).numpy().astype(np.uint16))
     return np.concatenate(rows)
 

@@ -1,5 +1,6 @@
 """How nano is made, in a form that takes seconds."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -61,6 +62,25 @@ def test_anchors_keep_brightness_through_group_normalisation() -> None:
             return (codec.latents(network, dark) - codec.latents(network, bright)).abs().mean().item()
 
     assert gap(anchored=True) > 3 * gap(anchored=False)
+
+
+def test_the_encoder_is_local_and_short_cuts_only_what_is_dead() -> None:
+    """Under another sky the ground keeps its latents; what training leaves out of the encoder adds nothing."""
+    torch.manual_seed(0)
+    network = JanusVQVAE(codec.codec_config()).eval()
+    codec.anchor(network)
+    for block in (network.encoder.mid.block_1, network.encoder.mid.block_2):
+        nn.init.kaiming_normal_(block.conv2.weight)
+    codec.localise(network.encoder)
+    scenes = [dataclasses.replace(scene, style="plain", sky="blue") for scene in scene_pool("test", 4)]
+    night = [dataclasses.replace(scene, sky="night") for scene in scenes]
+    images, others = codec.to_input(pictures(scenes)), codec.to_input(pictures(night))
+    with torch.no_grad():
+        found, under_night = codec.latents(network, images), codec.latents(network, others)
+        whole = nn.functional.normalize(network.quant_conv(network.encoder(images)), dim=1)
+    assert torch.allclose(found, whole, atol=1e-5)
+    ground, sky = (found - under_night)[:, :, 13:].norm(dim=1), (found - under_night)[:, :, :4].norm(dim=1)
+    assert ground.mean() < sky.mean() / 10
 
 
 def test_kmeans_finds_separate_clusters() -> None:
