@@ -26,7 +26,6 @@ from transformers import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import (
     JanusVQVAE,
     JanusVQVAEAttnBlock,
-    JanusVQVAEEncoder,
     JanusVQVAEResnetBlock,
 )
 
@@ -82,7 +81,7 @@ def anchor(codec: JanusVQVAE) -> None:
         conv.bias.data[1::2] = -1.0
 
 
-def localise(encoder: JanusVQVAEEncoder) -> None:
+def localise(encoder: Any) -> None:
     """Make a fresh encoder local: its normalisation at token resolution the identity, then `keep_local`."""
     pattern = _pattern(encoder)
     for norm in (encoder.norm_out, *(getattr(block, name) for block in _mid(encoder) for name in ("norm1", "norm2"))):
@@ -92,7 +91,7 @@ def localise(encoder: JanusVQVAEEncoder) -> None:
 
 
 @torch.no_grad()
-def keep_local(encoder: JanusVQVAEEncoder) -> None:
+def keep_local(encoder: Any) -> None:
     """Undo what would let a token see far.
 
     The attentions and the residual blocks before the middle add nothing; kernels in the middle keep their middle tap.
@@ -119,22 +118,22 @@ def keep_local(encoder: JanusVQVAEEncoder) -> None:
     for conv in (stream, *(getattr(block, name) for block in _mid(encoder) for name in ("conv1", "conv2"))):
         conv.weight[1::4] = -conv.weight[0::4]
         conv.weight[3::4] = -conv.weight[2::4]
-    for block in _mid(encoder):
+    for block in (encoder.mid.block_1, encoder.mid.block_2):
         block.conv2.bias.zero_()
 
 
-def _mid(encoder: JanusVQVAEEncoder) -> tuple[JanusVQVAEResnetBlock, JanusVQVAEResnetBlock]:
+def _mid(encoder: Any) -> tuple[JanusVQVAEResnetBlock, JanusVQVAEResnetBlock]:
     return encoder.mid.block_1, encoder.mid.block_2
 
 
-def _pattern(encoder: JanusVQVAEEncoder) -> Tensor:
+def _pattern(encoder: Any) -> Tensor:
     """(+1, +1, -1, -1) for each of the 32 groups."""
     return torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(encoder.norm_out.num_channels // 4)
 
 
 def latents(codec: JanusVQVAE, images: Tensor) -> Tensor:
     """Unit-norm latents ``[N, 8, 16, 16]``, with gradient: the encoder's, its dead branches left out."""
-    encoder = codec.encoder
+    encoder: Any = codec.encoder
     hidden = encoder.conv_in(images)
     for down in encoder.down[:-1]:
         hidden = down.downsample(hidden)

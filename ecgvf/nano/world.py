@@ -61,7 +61,7 @@ def things() -> list[str]:
 
 
 def random_scene(rng: random.Random, *, thing: str | None = None, style: str | None = None) -> Scene:
-    """A scene drawn uniformly; half of the pictures are plain, three in ten have a companion."""
+    """A scene drawn uniformly; two pictures in five are plain, three in ten have a companion."""
     thing = thing or rng.choice(things())
     companion = rng.choice(COMPANIONS) if rng.random() < 0.3 else None
     return Scene(
