@@ -37,7 +37,7 @@ CODES = 1024
 CODE_DIMENSIONS = 8
 GRID = 16
 BATCH = 8
-ANCHOR = 16.0
+ANCHOR = 64.0
 
 
 def codec_config(text_width: int = 256) -> JanusVQVAEConfig:
