@@ -68,17 +68,19 @@ def measure(
     recipe: str = "default",
     options: dict[str, str] | None = None,
     model: str = "janus-nano",
+    judge: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     tests: int = 240,
     concept_count: int = 200,
     other_count: int = 100,
     family: str | None = "building",
 ) -> list[Evaluation]:
-    """The whole job on ``model``: pairs, pictures, verdicts, one adapter per seed, one evaluation per adapter."""
+    """The whole job on ``model``: pairs, pictures, verdicts by ``judge`` (None: the model's own), one adapter per seed,
+    one evaluation per adapter."""
     known = concepts.find(concept)
     generate(store, known, pairs=60, tests=tests)
     render(store, known, model=model)
-    filter_pictures(store, known)
+    filter_pictures(store, known, judge=judge)
     dataset = open_dataset(store, f"ecgvf/{concept}")
     janus = load(dataset.model)
     resolved = resolve(find(recipe).changed(options or {}), dataset, janus)
