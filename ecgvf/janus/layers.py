@@ -4,10 +4,15 @@ The layers are the model's (tuned projections included); what is left out is the
 every step, which for a small model costs more than the layers.
 """
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+_CACHE = "cache" if "cache" in inspect.signature(LlamaDecoderLayer.forward).parameters else "past_key_values"
+"""What a layer calls its keys and values; renamed in transformers 5.24."""
 
 
 class KeyValues:
@@ -20,7 +25,7 @@ class KeyValues:
         self._buffers = torch.empty(shape, dtype=like.dtype, device=like.device)
         self.filled = 0
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Append ``keys`` and ``values`` [rows, heads, n, width] to a layer's, and return all of them so far."""
         end = self.filled + keys.shape[2]
         stored = self._buffers[layer]
@@ -74,7 +79,7 @@ def run(
     """
     states = embeddings
     for layer in language_model.layers:
-        states = layer(states, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
+        states = layer(states, attention_mask=mask, position_embeddings=rotary, **{_CACHE: cache})
     if cache is not None:
         cache.filled += embeddings.shape[1]
     final: Tensor = language_model.norm(states)

@@ -93,9 +93,9 @@ def test_kmeans_finds_separate_clusters() -> None:
 
 
 def test_codec_learns_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    codec.train(tmp_path, seconds_plain=1.5, seconds_quantised=0.5, pool=64)
+    codec.train(tmp_path, seconds_plain=0.01, seconds_quantised=6, pool=64)
     first = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    trained = codec.train(tmp_path, seconds_plain=1.5, seconds_quantised=1.5, pool=64)
+    trained = codec.train(tmp_path, seconds_plain=0.01, seconds_quantised=9, pool=64)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] > first[-1]["step"] > 0
     assert first[-1]["quantised"]
