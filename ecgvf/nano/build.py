@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
+from ecgvf.errors import SettingsError
 from ecgvf.nano import clip, codec, judges, language_model, vision
 from ecgvf.nano.cli import PARTS
 from ecgvf.nano.language_model import build_model
@@ -16,14 +17,17 @@ from ecgvf.nano.tokenizer import processor, train_tokenizer
 
 
 def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_model_seconds: float = 3600.0) -> None:
-    """Make the named `parts` in `work` and write Janus-nano and its family to `out`."""
+    """Make the named `parts` in `work` and write Janus-nano and its family to `out`.
+
+    Raises ``SettingsError`` where a part needs one that was not made.
+    """
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(os.cpu_count() or 1)
     record = _Record(work / "record.json")
     words = work / "tokenizer"
     if "tokenizer" in parts and not words.exists():
         train_tokenizer().save_pretrained(words)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(words)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(_made(words, "tokenizer"))
     if "codec" in parts:
         codec.train(work / "codec", seconds_plain=240, seconds_quantised=600)
     torch.manual_seed(0)
@@ -43,18 +47,25 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
     if "language-model" in parts:
         language_model.train(model, tokenizer, work / "language-model", seconds=language_model_seconds)
     if "save" in parts:
-        state = torch.load(work / "language-model" / "checkpoint.pt", weights_only=True)
+        state = torch.load(_made(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
         model.load_state_dict(state["model"])
         save(model, out)
         processor(tokenizer).save_pretrained(out)
         record["language-model"] = {"seconds": round(state["spent"]), "steps": state["step"]}
 
 
+def _made(path: Path, part: str) -> Path:
+    """`path`, which `part` writes."""
+    if not path.exists():
+        raise SettingsError(f"{path} is missing: run `ecgvf nano build --part {part}` first")
+    return path
+
+
 def _join(model: JanusForConditionalGeneration, work: Path) -> None:
     """Put the trained codec and vision tower in; the drawing half starts from the codec's own codes."""
-    trained = torch.load(work / "codec" / "checkpoint.pt", weights_only=True)["codec"]
+    trained = torch.load(_made(work / "codec" / "checkpoint.pt", "codec"), weights_only=True)["codec"]
     model.model.vqmodel.load_state_dict(trained)
-    model.model.vision_model.load_state_dict(torch.load(work / "vision.pt", weights_only=True))
+    model.model.vision_model.load_state_dict(torch.load(_made(work / "vision.pt", "vision"), weights_only=True))
     codes = nn.functional.normalize(model.model.vqmodel.quantize.embedding.weight.data, dim=1)
     model.model.vqmodel.quantize.embedding.weight.data.copy_(codes)
     model.model.generation_embeddings.weight.data.copy_(codes)

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
+from ecgvf.errors import SettingsError
 from ecgvf.nano import codec, judges, language_model
+from ecgvf.nano.build import build
 from ecgvf.nano.muon import Muon, orthogonalise
 from ecgvf.nano.questions import questions, yes_no
 from ecgvf.nano.scenes import scene_pool
@@ -160,3 +162,12 @@ def test_a_judge_learns_from_composed_pictures(tmp_path: Path) -> None:
     result = judges.train_judge("style", tmp_path, pool=640, epochs=5)
     assert result["held_out_accuracy"] > 0.5
     assert (tmp_path / "style" / "model.safetensors").stat().st_size < 2_000_000
+
+
+def test_a_part_that_needs_another_says_which(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SettingsError, match="--part tokenizer"):
+        build(tmp_path, tmp_path / "out", ("language-model",))
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(SettingsError, match="--part codec"):
+        build(tmp_path, tmp_path / "out", ("language-model",))
+    assert not (tmp_path / "out").exists()
