@@ -12,6 +12,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from ecgvf.nano.codec import to_input
 from ecgvf.nano.muon import Muon
+from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import SIDE, Scene, pictures, things
 from ecgvf.pairs.grammar import describe, sentence, with_article
@@ -75,7 +76,7 @@ def train_clip(
         muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = 0.02 * rate, 2e-3 * rate
         rows = [rng.randrange(pool) for _ in range(BATCH)]
         ids = text_ids(tokenizer, [say(scenes[row], rng) for row in rows])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             text, image = embed(model, ids, to_input(images[rows]))
         logits = model.logit_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(BATCH)

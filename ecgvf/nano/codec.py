@@ -30,6 +30,7 @@ from transformers.models.janus.modeling_janus import (
 )
 
 from ecgvf.nano.muon import Muon
+from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import pictures
 
@@ -239,7 +240,7 @@ def train(
             counts.fill_(BATCH * GRID * GRID / CODES)
             quantised = True
         batch = to_input(images[rng.integers(0, len(images), BATCH)])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             with torch.autocast("cpu", enabled=False):  # bfloat16 is too coarse beside the encoder's anchors
                 found = latents(codec, batch)
             if quantised:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecgvf.judges.nano_resnet import NanoResNet, probabilities, to_judge
+from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import STYLES, pictures, things
 
@@ -59,7 +60,7 @@ def train_judge(
         for start in range(0, pool - BATCH + 1, BATCH):
             rows = order[start : start + BATCH]
             batch = soften(to_judge(torch.from_numpy(images[rows])).contiguous(), generator)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast():
                 logits = network(batch)
             loss = F.cross_entropy(logits.float(), wanted[rows], label_smoothing=0.05)
             optimizer.zero_grad()

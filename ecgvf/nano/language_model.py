@@ -27,6 +27,7 @@ from transformers import (
 
 from ecgvf.nano.codec import codec_config, latents, to_input
 from ecgvf.nano.muon import Muon
+from ecgvf.nano.precision import autocast
 from ecgvf.nano.questions import questions
 from ecgvf.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, drawing_prompt
 from ecgvf.nano.world import SIDE, STYLES, Scene, pictures, random_scene, things
@@ -35,10 +36,11 @@ from ecgvf.pairs.grammar import describe, held_out, sentence
 WIDTH = 256
 BATCH = 16
 ASKING_EVERY = 5
+ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
 UNCONDITIONAL_SHARE = 0.1
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 6) -> JanusForConditionalGeneration:
+def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusForConditionalGeneration:
     """Nano with fresh weights; the codec's are put in by the caller."""
     token = tokenizer.convert_tokens_to_ids
     config = JanusConfig(
@@ -271,9 +273,9 @@ def train(
             muon.param_groups[0]["lr"] = muon_rate * rate
             adam.param_groups[0]["lr"] = adam_rate * rate
             asking = step % ASKING_EVERY == ASKING_EVERY - 1
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast():
                 if asking:
-                    scenes = [next(looking) for _ in range(BATCH)]
+                    scenes = [next(looking) for _ in range(ASKED)]
                     ids, labels = asking_batch(tokenizer, scenes, rng)
                     loss = asking_loss(model, ids, labels, to_input(pictures(scenes)), backbone)
                 else:

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ecgvf.nano.precision import matrix_dtype
+
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Approximately U Vᵀ of `matrix` = U S Vᵀ, ``[R, C]``; singular values end between about 0.7 and 1.2."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).to(matrix_dtype())
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T

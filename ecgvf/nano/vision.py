@@ -12,6 +12,7 @@ from transformers.models.janus.modeling_janus import JanusVisionModel
 
 from ecgvf.nano.codec import to_input
 from ecgvf.nano.muon import Muon
+from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, Scene, pictures, things
 
@@ -55,7 +56,7 @@ def teach(tower: JanusVisionModel, *, seconds: float, seed: int = 0, pool: int =
         rate = min(1.0, (step + 1) / 50, 2 * (1 - spent / seconds))
         muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = 0.02 * rate, 2e-3 * rate
         rows = torch.randint(pool, (BATCH,), generator=generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             pooled = tower(to_input(images[rows.numpy()])).last_hidden_state.mean(1)
         losses = {name: F.cross_entropy(head(pooled.float()), wanted[name][rows]) for name, head in heads.items()}
         loss = torch.stack(list(losses.values())).sum() + losses["thing"]

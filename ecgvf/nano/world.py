@@ -21,13 +21,13 @@ from scipy import ndimage
 SIDE = 64
 HORIZON = 44
 GROUND_LINE = 60
-THING_SIZES = (40, 44)
+THING_SIZE = 44
 COMPANION_SIZE = 20
 SKIES = ("blue", "sunset", "night", "storm", "dawn", "aurora")
 GROUNDS = ("grass", "sand", "snow", "water", "road", "flowers")
 COMPANIONS = ("balloon", "snowman", "umbrella", "mushroom")
 STYLES = ("plain", "van-gogh", "pixel-art", "pencil-sketch", "watercolour")
-STROKE_FIELDS = 4
+STROKE_FIELDS = 2
 
 Pixels = NDArray[np.float32]
 
@@ -42,7 +42,6 @@ class Scene:
     ground: str
     companion: str | None
     style: str
-    size: int  # one of THING_SIZES, pixels
     shift: int  # of the thing's centre to the right, pixels
     strokes: int  # which of the STROKE_FIELDS the painted styles use
 
@@ -71,7 +70,6 @@ def random_scene(rng: random.Random, *, thing: str | None = None, style: str | N
         ground=rng.choice(GROUNDS),
         companion=companion,
         style=style or ("plain" if rng.random() < 0.4 else rng.choice(STYLES[1:])),
-        size=rng.choice(THING_SIZES),
         shift=rng.choice((-8, 8)) if companion else rng.choice((-4, 0, 4)),
         strokes=rng.randrange(STROKE_FIELDS),
     )
@@ -81,7 +79,7 @@ def picture(scene: Scene) -> Pixels:
     """The scene's picture, float32 ``[64, 64, 3]`` in 0…1."""
     canvas = _sky(scene.sky).copy()
     canvas[HORIZON:] = _ground(scene.ground)
-    _paste(canvas, _sprite(scene.thing, scene.designer, scene.size), SIDE // 2 + scene.shift, GROUND_LINE)
+    _paste(canvas, _sprite(scene.thing, scene.designer, THING_SIZE), SIDE // 2 + scene.shift, GROUND_LINE)
     if scene.companion:
         beside = SIDE - 12 if scene.shift < 0 else 12
         _paste(canvas, _sprite(scene.companion, "noto", COMPANION_SIZE), beside, GROUND_LINE + 2)
