@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class NanoResNet(nn.Module):
-    """Stem at half resolution, one residual block per width, each but the first halving the picture."""
+    """A stem, then one residual block per width, each but the first halving the picture."""
 
     def __init__(self, labels: list[str], widths: tuple[int, ...] = (24, 48, 96, 192)) -> None:
         super().__init__()

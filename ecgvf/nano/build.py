@@ -1,7 +1,6 @@
 """Nano from nothing, in the order in which its parts need each other; every part goes on where it was stopped."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
     Raises ``SettingsError`` where a part needs one that was not made.
     """
     work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(os.cpu_count() or 1)
     record = _Record(work / "record.json")
     words = work / "tokenizer"
     if "tokenizer" in parts and not words.exists():

@@ -18,6 +18,7 @@ from ecgvf.nano.world import STYLES, pictures, things
 
 JUDGES = ("object-a", "object-b", "style")
 BATCH = 64
+PENCIL_SHARE = 0.2  # of an object judge's pictures, beside the usual styles: grey lines are the hardest to tell apart
 
 
 def soften(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -47,7 +48,9 @@ def train_judge(
     def answers(scenes: list) -> Tensor:  # type: ignore[type-arg]
         return torch.tensor([labels.index(scene.style if name == "style" else scene.thing) for scene in scenes])
 
-    scenes = scene_pool(f"judge:{name}", pool)
+    pencil = 0 if name == "style" else round(PENCIL_SHARE * pool)
+    scenes = scene_pool(f"judge:{name}", pool - pencil)
+    scenes += scene_pool(f"judge:{name}:pencil", pencil, style="pencil-sketch")
     images, wanted = pictures(scenes), answers(scenes)
     network = NanoResNet(labels).train()
     steps = epochs * (pool // BATCH)
@@ -73,9 +76,10 @@ def train_judge(
     network.save(folder / name)
     held_out = scene_pool(f"judge:{name}:held-out", 2_000)
     seen = probabilities(NanoResNet.load(folder / name), torch.from_numpy(pictures(held_out)))
-    accuracy = (seen.argmax(1) == answers(held_out)).float().mean().item()
+    right = (seen.argmax(1) == answers(held_out)).float()
     return {
-        "held_out_accuracy": round(accuracy, 4),
+        "held_out_accuracy": round(right.mean().item(), 4),
+        **{style: round(right[[scene.style == style for scene in held_out]].mean().item(), 4) for style in STYLES},
         "n": len(held_out),
         "seed": seed,
         "pictures": pool,
