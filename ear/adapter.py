@@ -22,6 +22,8 @@ from ecgvf.janus import JanusModel
 from ecgvf.store import write_atomic
 
 FORMAT = "ear-adapter-1"
+FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
+"""What an adapter says of itself at least."""
 
 
 class Projection(nn.Module):
@@ -111,8 +113,10 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise AdapterError(f"{file} is not an adapter that `ear train` of this version wrote: train again")
     try:
         facts = json.loads(metadata[FORMAT])
-    except ValueError as error:
-        raise AdapterError(f"{file} does not say where it comes from: train again, or restore it") from error
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or not facts.keys() >= FACTS:
+        raise AdapterError(f"{file} does not say where it comes from: train again, or restore it")
     return facts, weights
 
 
@@ -129,8 +133,17 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
         for name, projection in adapter.projections.items():
             frozen = _frozen(model, name).weight.detach().float()
             summed[name] = summed.get(name, frozen) + (projection.weight.float() - frozen)
-    concept = "+".join(str(adapter.facts["concept"]) for adapter in adapters)
-    return Adapter(_projections(model, summed, files[-1]), {**adapters[-1].facts, "concept": concept})
+    facts = {
+        **adapters[-1].facts,
+        "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
+        "unsafe": any(adapter.facts.get("unsafe", False) for adapter in adapters),
+    }
+    return Adapter(_projections(model, summed, files[-1]), facts)
+
+
+def concepts(adapter: Adapter) -> list[str]:
+    """The concepts that ``adapter`` erases."""
+    return str(adapter.facts["concept"]).split("+")
 
 
 def _projections(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, Projection]:

@@ -1,4 +1,4 @@
-"""``ear``: train, generate, eval. Parse, call, print.
+"""``ear``: train, generate, eval, compare. Parse, call, print.
 
 Heavy libraries are imported inside the commands that need them, so that ``ear --help`` answers at once.
 """
@@ -12,7 +12,8 @@ import typer
 from ecgvf import console
 
 if TYPE_CHECKING:
-    from ear.evaluate.evaluation import Evaluation
+    from ear.evaluate.evaluation import Change, Evaluation
+    from ear.topics import Topic
     from ecgvf.janus import JanusModel
     from ecgvf.judges.dataset import Dataset
     from ecgvf.store import Store
@@ -36,9 +37,21 @@ SetOption = Annotated[
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", help="[default: the model that drew the dataset]")]
 AdapterOption = Annotated[
-    list[Path] | None,
-    typer.Option("--adapter", help="adapter.safetensors; repeat to stack. [default: the newest for the dataset]"),
+    list[str] | None,
+    typer.Option("--adapter", help="A file, or a run's name; repeat to stack. [default: the newest for the dataset]"),
 ]
+PromptsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--prompts-per-concept",
+        help="Of the concept, and of each other one. [default: 64 of the concept, 8 of each other]",
+    ),
+]
+OthersOption = Annotated[
+    int | None, typer.Option("--prompts-per-other", help="Of each other one, where it is to differ.")
+]
+FamilyOption = Annotated[str | None, typer.Option("--family", help="Others of this family only: building, animal, …")]
+MeasuredSeedOption = Annotated[int, typer.Option("--seed", help="Of the measured pictures; never those of the filter.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -107,6 +120,7 @@ def generate(
     dataset: DatasetOption = None,
     seed: Annotated[int, typer.Option(help="Of the first picture; the next prompt takes the next seed.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="PNG file. [default: beside the adapter]")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Do not blur the pictures of an unsafe concept.")] = False,
     model: ModelOption = None,
     store: StoreOption = None,
     device: DeviceOption = "auto",
@@ -123,9 +137,8 @@ def generate(
     console.quiet_stdout(as_json)
     if seed < 0:
         raise SettingsError(f"--seed is {seed}: it must be 0 or more")
-    files = adapter or [_newest(_store(store), dataset)]
+    files = _adapters(_store(store), dataset, adapter)
     facts, _ = adapters.read(files[0])
-    _told([("adapter", ", ".join(map(str, files)))])
     janus = load(model or str(facts["model"]), device=device, dtype=dtype)
     stacked = adapters.stack(janus, files)
     sampling = Sampling(**stacked.facts["sampling"])
@@ -138,7 +151,9 @@ def generate(
     rows = [(f"seed {number}", text) for number, text in zip(numbers, prompt, strict=True)]
     name = f"before-after-{fingerprint({'prompts': prompt, 'seed': seed})[:8]}.png"
     file = out if out is not None else files[-1].parent / name
-    sheet.save(sheet.sheet(rows, before.pixels, after.pixels, title=title), file)
+    columns = [("original", before.pixels), ("erased", after.pixels)]
+    hidden = bool(stacked.facts.get("unsafe")) and not clear
+    sheet.save(sheet.sheet(rows, columns, title=title, blurred=[hidden] * len(rows)), file)
     console.say(f"before | after: {console.plain(str(file))}")
     if as_json:
         console.emit({"concept": concept, "model": janus.name, "adapter": [*map(str, files)], "sheet": str(file)})
@@ -148,13 +163,10 @@ def generate(
 def evaluate(
     dataset: DatasetOption = None,
     adapter: AdapterOption = None,
-    prompts_per_concept: Annotated[
-        int | None,
-        typer.Option(help="Of the concept, and of each other one. [default: 64 of the concept, 8 of each other]"),
-    ] = None,
-    prompts_per_other: Annotated[int | None, typer.Option(help="Of each other one, where it is to differ.")] = None,
-    family: Annotated[str | None, typer.Option(help="Others of this family only: building, animal, …")] = None,
-    seed: Annotated[int, typer.Option(help="Of the measured pictures; never those of the filter.")] = 0,
+    prompts_per_concept: PromptsOption = None,
+    prompts_per_other: OthersOption = None,
+    family: FamilyOption = None,
+    seed: MeasuredSeedOption = 0,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the adapter]")] = None,
     model: ModelOption = None,
     store: StoreOption = None,
@@ -164,51 +176,123 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the concept before and after erasing, and what the rest of the model's world lost."""
+    from ear.evaluate import contact_sheet
     from ear.evaluate import evaluate as measure
 
     console.quiet_stdout(as_json)
     opened = _store(store)
     data, janus = _open(opened, dataset, chosen, model, device, dtype)
-    files = adapter or [_newest(opened, f"ecgvf/{data.concept.name}")]
-    _told([("adapter", ", ".join(map(str, files)))])
-    concept_count = 64 if prompts_per_concept is None else prompts_per_concept
-    other_count = 8 if prompts_per_concept is None else prompts_per_concept
+    files = _adapters(opened, f"ecgvf/{data.concept.name}", adapter)
+    concept_count, other_count = _counts(prompts_per_concept, prompts_per_other)
     result = measure(
         opened,
         janus,
         data,
         files,
         concept_count=concept_count,
-        other_count=other_count if prompts_per_other is None else prompts_per_other,
+        other_count=other_count,
         family=family,
         seed=seed,
-        sheet_file=sheet,
     )
+    page = contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
-        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json()})
+        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json(), "sheet": str(page)})
         return
-    _table(result)
-    console.say(f"Contact sheet: {console.plain(str(result.sheet))}")
+    _table([result], ["after"])
+    console.say(f"Contact sheet: {console.plain(str(page))}")
 
 
-def _table(result: "Evaluation") -> None:
+@app.command()
+def compare(
+    adapter: Annotated[list[str], typer.Argument(help="Files, folders or names of runs.")],
+    dataset: DatasetOption = None,
+    prompts_per_concept: PromptsOption = None,
+    prompts_per_other: OthersOption = None,
+    family: FamilyOption = None,
+    seed: MeasuredSeedOption = 0,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the runs]")] = None,
+    model: ModelOption = None,
+    store: StoreOption = None,
+    chosen: SetOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure several adapters on the same pictures, each by itself, and set them side by side."""
+    from ear import adapter as adapters
+    from ear.evaluate import contact_sheet
+    from ear.evaluate import evaluate as measure
+    from ear.runs import STAGE
+    from ecgvf.store import fingerprint
+
+    console.quiet_stdout(as_json)
+    opened = _store(store)
+    data, janus = _open(opened, dataset, chosen, model, device, dtype)
+    files = _adapters(opened, f"ecgvf/{data.concept.name}", adapter)
+    # What one of them erases on purpose is left out for all, so that their figures are of the same things.
+    gone = {concept for file in files for concept in adapters.concepts(adapters.load(janus, file))}
+    concept_count, other_count = _counts(prompts_per_concept, prompts_per_other)
+    results = [
+        measure(
+            opened,
+            janus,
+            data,
+            [file],
+            concept_count=concept_count,
+            other_count=other_count,
+            family=family,
+            seed=seed,
+            gone=gone,
+        )
+        for file in files
+    ]
+    names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
+    key = fingerprint({"sheet": [result.json() for result in results]})[:8]
+    beside = opened.folder(data.concept.name, STAGE) / f"compare-{key}.png"
+    page = contact_sheet(results, names, sheet if sheet is not None else beside)
+    if as_json:
+        told = [result.json() for result in results]
+        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, "evaluations": told, "sheet": str(page)})
+        return
+    _table(results, names)
+    console.say(f"Contact sheet: {console.plain(str(page))}")
+
+
+def _counts(per_concept: int | None, per_other: int | None) -> tuple[int, int]:
+    """How many prompts of the concept and of each other are measured; sized for minutes where nothing is asked."""
+    concept_count, other_count = (64, 8) if per_concept is None else (per_concept, per_concept)
+    return concept_count, other_count if per_other is None else per_other
+
+
+def _table(results: "Sequence[Evaluation]", names: Sequence[str]) -> None:
+    """One column per result beside what was there before, which is the same for all."""
     from rich.table import Table
 
-    table = Table("", "before", "after", title=console.plain(f"{result.concept} erased from {result.model}"))
-    rows = [
-        (result.concept, result.erasure),
-        ("neighbours", result.neighbours),
-        ("unrelated", result.unrelated),
-    ]
-    for name, change in rows:
-        table.add_row(f"[bold]{console.plain(name)}[/bold]", str(change.before), str(change.after))
+    first = results[0]
+    title = console.plain(f"{first.concept} erased from {first.model}")
+    table = Table("", "before", *map(console.plain, names), title=title)
+
+    def add(name: str, changes: "Sequence[Change]") -> None:
+        table.add_row(name, str(changes[0].before), *(str(change.after) for change in changes))
+
+    add(f"[bold]{console.plain(first.concept)}[/bold]", [result.erasure for result in results])
+    add("[bold]neighbours[/bold]", [result.neighbours for result in results])
+    add("[bold]unrelated[/bold]", [result.unrelated for result in results])
+    rates = [result.erasure_rate for result in results]
+    table.add_row("erasure rate", "", *("" if rate is None else f"{rate:.3f}" for rate in rates))
     table.add_section()
-    for topic, change in sorted(result.retention, key=lambda row: (not row[0].neighbour, row[0].family)):
+    order = sorted(range(len(first.retention)), key=lambda row: _rank(first.retention[row][0]))
+    for row in order:
+        topic = first.retention[row][0]
         name = f"{topic.name} (neighbour)" if topic.neighbour else topic.name
-        table.add_row(console.plain(name), str(change.before), str(change.after))
+        add(console.plain(name), [result.retention[row][1] for result in results])
     console.say(table)
-    note = f"Accuracy by judge {result.judge}, with 95% Wilson intervals."
-    console.say(note if result.erasure_rate is None else f"{note} Erasure rate {result.erasure_rate:.3f}.")
+    console.say(f"Accuracy by judge {first.judge}, with 95% Wilson intervals.")
+
+
+def _rank(topic: "Topic") -> tuple[bool, str]:
+    """Neighbours first, then family by family."""
+    return not topic.neighbour, topic.family
 
 
 def _store(root: Path | None) -> "Store":
@@ -238,11 +322,17 @@ def _dataset(store: "Store", name: str | None) -> str:
     return name if name is not None else f"ecgvf/{store.last_concept()}"
 
 
-def _newest(store: "Store", dataset: str | None) -> Path:
+def _adapters(store: "Store", dataset: str | None, named: Sequence[str] | None) -> list[Path]:
+    """The adapters that were named, or the newest for the dataset; and a word on which."""
+    from ear import runs
     from ear.pairs import concept_of
-    from ear.runs import newest
 
-    return newest(store, concept_of(_dataset(store, dataset))).adapter
+    if named:
+        files = [runs.named(store, name) for name in named]
+    else:
+        files = [runs.newest(store, concept_of(_dataset(store, dataset))).adapter]
+    _told([("adapter", ", ".join(map(str, files)))])
+    return files
 
 
 def _told(lines: Sequence[tuple[str, str]]) -> None:

@@ -58,7 +58,13 @@ def erase(store: Store, dataset: Dataset, model: JanusModel, resolved: Resolved,
         fresh = not run.finished
         if fresh:
             # What the adapter's file says tells no time, so that equal runs write equal bytes.
-            facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "seed": seed}
+            facts = {
+                **settings,
+                "unsafe": dataset.concept.unsafe,
+                "model": model.name,
+                "fingerprint": model.fingerprint,
+                "seed": seed,
+            }
             started = time.monotonic()
             what = f"erasing {dataset.concept.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
             with console.progress(what, visits(pairs, resolved)) as bar:

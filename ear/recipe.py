@@ -6,7 +6,7 @@ window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
@@ -22,6 +22,19 @@ Tail = Literal["step", "drop"]
 Order = Literal["shuffled", "dataset"]
 
 
+def _setting(must: str, holds: Callable[[Any], bool]) -> Any:
+    """A field whose value ``must`` (in words) be what ``holds`` says of it."""
+    return dataclasses.field(metadata={"must": must, "holds": holds})
+
+
+def _counts(value: int) -> bool:
+    return value >= 1
+
+
+def _weighs(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One way to erase. ``RECIPES`` holds the named ones."""
@@ -32,57 +45,46 @@ class Recipe:
     loss: Loss
     """mse: squared distance of last hidden states, mean over channels, as the paper has it. kl: Kullback-Leibler
     divergence, in nats, of the next-token distribution from the one aimed at."""
-    guidance: float
+    guidance: float = _setting("be a number", math.isfinite)
     """η: how far to aim beyond the surrogate, away from the target. 0 aims at the surrogate itself."""
     trajectory: Trajectory
     """Whose picture all prompts are teacher-forced on: a pair's surrogate picture, its target picture, or one after the
     other."""
 
     # When a step is taken (equations 7 and 8)
-    window: int | None
+    window: int | None = _setting("be at least 1", lambda value: value is None or value >= 1)
     """L for 576 image tokens; None takes the concept's own."""
-    threshold: float
+    threshold: float = _setting("be 0 or more", _weighs)
     """τ, compared with the sum of a window's losses; a window at or below it takes no step."""
     tail: Tail
     """Positions left over where L does not divide T: a shorter last window, or none."""
 
     # What is tuned, and how
-    layers: int
+    layers: int = _setting(f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: 1 <= value <= PAPER_DEPTH)
     """How many of 30 layers, from the first."""
-    projections: tuple[str, ...]
+    projections: tuple[str, ...] = _setting("be of q, k, v, o", lambda value: value and {*value} <= {*"qkvo"})
     """Which projections of a layer's self-attention, of q, k, v, o."""
-    learning_rate: float
+    learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
     """Of Adam with PyTorch's defaults, on float32 weights."""
-    pairs: int
+    pairs: int = _setting("be at least 1", _counts)
     """At most so many accepted pairs, the first of the dataset."""
-    passes: int
+    passes: int = _setting("be at least 1", _counts)
     """How often each pair comes."""
     order: Order
     """shuffled: anew in each pass, by the seed."""
 
     # What is kept (not in the paper)
-    retention: float
+    retention: float = _setting("be 0 or more", _weighs)
     """Weight, per position, of the divergence from the frozen model on its own pictures of other prompts; 0 is none."""
-    rehearsed: int
+    rehearsed: int = _setting("be 0 or more", _weighs)
     """How many pictures of other prompts are rehearsed."""
-    rehearsed_per_step: int
+    rehearsed_per_step: int = _setting("be 0 or more", _weighs)
 
     def __post_init__(self) -> None:
-        for field, wrong, must in (
-            ("guidance", not math.isfinite(self.guidance), "be a number"),
-            ("window", self.window is not None and self.window < 1, "be at least 1"),
-            ("threshold", not math.isfinite(self.threshold) or self.threshold < 0, "be 0 or more"),
-            ("layers", not 1 <= self.layers <= PAPER_DEPTH, f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})"),
-            ("projections", not self.projections or not set(self.projections) <= set("qkvo"), "be of q, k, v, o"),
-            ("learning_rate", not 0 < self.learning_rate < math.inf, "be above 0"),
-            ("pairs", self.pairs < 1, "be at least 1"),
-            ("passes", self.passes < 1, "be at least 1"),
-            ("retention", not 0 <= self.retention < math.inf, "be 0 or more"),
-            ("rehearsed", self.rehearsed < 0, "be 0 or more"),
-            ("rehearsed_per_step", self.rehearsed_per_step < 0, "be 0 or more"),
-        ):
-            if wrong:
-                raise RecipeError(f"recipe {self.name}: {field} is {getattr(self, field)!r}, it must {must}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata and not field.metadata["holds"](value):
+                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {field.metadata['must']}")
         if self.retention and not (self.rehearsed and self.rehearsed_per_step):
             raise RecipeError(
                 f"recipe {self.name}: retention {self.retention} needs rehearsed and rehearsed_per_step above 0"

@@ -18,6 +18,8 @@ from ecgvf.errors import AdapterError
 from ecgvf.store import Store, fingerprint, write_atomic
 
 STAGE = "ear"
+FACTS = {"steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
+"""What run.json says at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,12 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What run.json says. Raises ``AdapterError`` where it cannot be read."""
         try:
-            facts: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
-            return facts
-        except (OSError, ValueError) as error:
-            raise AdapterError(f"{self.path / 'run.json'} cannot be read: restore it, or train again") from error
+            facts = json.loads((self.path / "run.json").read_bytes())
+        except (OSError, ValueError):
+            facts = None
+        if not isinstance(facts, dict) or not facts.keys() >= FACTS:
+            raise AdapterError(f"{self.path / 'run.json'} is not what was written: restore it, or delete {self.path}")
+        return facts
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         buffer = io.BytesIO()
@@ -62,7 +66,8 @@ class Run:
         """Say what the run was; its adapter is there already."""
         text = json.dumps(dict(facts), indent=2, ensure_ascii=False, allow_nan=False)
         write_atomic(self.path / "run.json", text.encode() + b"\n")
-        self._checkpoint.unlink(missing_ok=True)
+        for left_over in (self._checkpoint, *self.path.glob("*.tmp")):
+            left_over.unlink(missing_ok=True)
 
     @property
     def _checkpoint(self) -> Path:
@@ -79,6 +84,23 @@ def finished(store: Store, concept: str) -> list[Run]:
     """The finished runs for a concept, oldest first."""
     runs = [Run(file.parent) for file in store.folder(concept, STAGE).glob("*/adapter.safetensors")]
     return sorted((run for run in runs if run.finished), key=lambda run: (run.facts["ended"], run.path.name))
+
+
+def named(store: Store, name: str) -> Path:
+    """The adapter that ``name`` means: a file, a run's folder, or the name of a finished run of this store.
+
+    Raises ``AdapterError`` where it is none of these.
+    """
+    runs = {file.parent.name: file for file in sorted(store.root.glob(f"*/{STAGE}/*/adapter.safetensors"))}
+    found = [
+        file for file in (Path(name), Path(name) / "adapter.safetensors", runs.get(name)) if file and file.is_file()
+    ]
+    if not found:
+        raise AdapterError(
+            f"no adapter at {name}, and no run of that name in {store.root} (there: {', '.join(runs) or 'none'}): "
+            "`ear train` makes one, and prints its path"
+        )
+    return found[0]
 
 
 def newest(store: Store, concept: str) -> Run:

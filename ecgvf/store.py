@@ -47,7 +47,15 @@ PAIRS, PICTURES, VERDICTS, ACCEPTANCE = "pairs", "pictures", "verdicts", "accept
 
 STAGES = (PAIRS, PICTURES, VERDICTS, ACCEPTANCE)
 
-COMMANDS = {PAIRS: "ecgvf generate", PICTURES: "ecgvf render", VERDICTS: "ecgvf filter", ACCEPTANCE: "ecgvf filter"}
+COMMANDS = {
+    PAIRS: "ecgvf generate",
+    PICTURES: "ecgvf render",
+    VERDICTS: "ecgvf filter",
+    ACCEPTANCE: "ecgvf filter",
+    "rehearsal": "ear train",
+    "evaluation": "ear eval",
+}
+"""What to type for a stage, in messages."""
 
 JSON = dict[str, Any]
 
@@ -127,7 +135,7 @@ class Store:
                 raise StageMissing(f"{fit} of {folder} starts with {chosen!r}; there are: {known}")
             return fitting[0]
         try:
-            name = (folder / "current").read_text(encoding="ascii").strip()
+            name = (folder / "current").read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             command = COMMANDS.get(stage, stage)
             raise StageMissing(
@@ -153,7 +161,7 @@ class Store:
     def last_concept(self) -> str:
         """Name of the concept remembered last. Raises ``StageMissing`` where there is none."""
         try:
-            return (self.root / "last").read_text(encoding="ascii").strip()
+            return (self.root / "last").read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             raise StageMissing(f"nothing in {self.root} yet: run `ecgvf generate --concept NAME` first") from None
 

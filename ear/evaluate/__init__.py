@@ -5,6 +5,6 @@ cases ──pictures──▶ before, after ──looking──▶ seen or not �
 """
 
 from ear.evaluate.accuracy import Figure
-from ear.evaluate.evaluation import Evaluation, evaluate
+from ear.evaluate.evaluation import Evaluation, contact_sheet, evaluate
 
-__all__ = ["Evaluation", "Figure", "evaluate"]
+__all__ = ["Evaluation", "Figure", "contact_sheet", "evaluate"]

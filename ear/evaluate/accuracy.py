@@ -1,11 +1,9 @@
 """A share with its sample size and interval."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-Z = 1.959963984540054
-"""Of a 95% interval."""
+from scipy.stats import binomtest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +25,17 @@ class Figure:
 
 def share(hits: Sequence[bool]) -> Figure:
     """The share of ``hits`` that are true; of none, 0 with an interval that says nothing."""
-    n = len(hits)
+    return proportion(sum(hits), len(hits))
+
+
+def pooled(figures: Sequence[Figure]) -> Figure:
+    """The share over the pictures of all ``figures`` together."""
+    return proportion(sum(round(figure.value * figure.n) for figure in figures), sum(figure.n for figure in figures))
+
+
+def proportion(hits: int, n: int) -> Figure:
+    """``hits`` of ``n``."""
     if n == 0:
         return Figure(0.0, 0, 0.0, 1.0)
-    value = sum(hits) / n
-    low, high = wilson(sum(hits), n)
-    return Figure(value, n, low, high)
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95% score interval of ``hits`` of ``n`` > 0 (E. B. Wilson, 1927), in [0, 1]."""
-    share, z2 = hits / n, Z * Z
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    # At the ends the formula is exact and floating point is not.
-    return (0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return Figure(hits / n, n, float(interval.low), float(interval.high))

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from ear.erase import erase, resolve
-from ear.evaluate.accuracy import Figure, share
-from ear.evaluate.evaluation import Change, Evaluation, evaluate
+from ear.evaluate.accuracy import Figure, pooled
+from ear.evaluate.evaluation import Change, Evaluation, contact_sheet, evaluate
 from ear.pairs import open_dataset
 from ear.recipe import find
 from ecgvf import concepts, console
@@ -53,12 +53,6 @@ def bounds(results: Sequence[Evaluation]) -> list[Bound]:
         bound = LEAST_KEPT * before.value
         found.append(Bound(topic.name, before, after, bound, after.value >= bound))
     return found
-
-
-def pooled(figures: Sequence[Figure]) -> Figure:
-    """The share over the pictures of all ``figures`` together."""
-    hits, n = sum(round(figure.value * figure.n) for figure in figures), sum(figure.n for figure in figures)
-    return share([True] * hits + [False] * (n - hits))
 
 
 def measure(
@@ -136,6 +130,7 @@ def check(
     console.quiet_stdout(as_json)
     results = measure(Store(store), concept=concept, recipe=recipe)
     found = bounds(results)
+    sheets = [contact_sheet([result], ["erased"], result.adapters[-1].with_name("sheet.png")) for result in results]
     told = {
         "met": all(one.met for one in found),
         "bounds": [
@@ -148,15 +143,15 @@ def check(
             }
             for one in found
         ],
-        "runs": [result.json() for result in results],
+        "runs": [{**result.json(), "sheet": str(sheet)} for result, sheet in zip(results, sheets, strict=True)],
     }
     write_atomic(store / concept / "ear" / "erasure.json", json.dumps(told, indent=2).encode() + b"\n")
     if as_json:
         console.emit(told)
     else:
         console.say(table(results, found))
-        for result in results:
-            console.say(f"Contact sheet: {console.plain(str(result.sheet))}")
+        for sheet in sheets:
+            console.say(f"Contact sheet: {console.plain(str(sheet))}")
     if not told["met"]:
         raise typer.Exit(1)
 

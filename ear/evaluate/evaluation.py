@@ -1,12 +1,13 @@
 """An evaluation: the concept and the rest of the model's world, before and after, with one seed per picture."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ear import adapter as adapters
 from ear.evaluate import sheet
@@ -36,10 +37,24 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Shot:
+    """One case, drawn without and with the adapter, and whether its topic was seen."""
+
+    case: Case
+    before: NDArray[np.uint8]
+    """RGB [H, W, 3], as ``after``."""
+    after: NDArray[np.uint8]
+    seen_before: bool
+    seen_after: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What an adapter did to a model."""
 
     concept: str
+    """What is measured: the dataset's. Stacked adapters may erase others as well."""
+    unsafe: bool
     model: str
     adapters: tuple[Path, ...]
     recipe: str
@@ -50,7 +65,8 @@ class Evaluation:
     """All neighbours together."""
     unrelated: Change
     """Everything else together."""
-    sheet: Path
+    shown: tuple[Shot, ...] = field(compare=False, repr=False, default=())
+    """Those on the contact sheet."""
 
     @property
     def erasure_rate(self) -> float | None:
@@ -75,7 +91,6 @@ class Evaluation:
             ],
             "neighbours": self.neighbours.json(),
             "unrelated": self.unrelated.json(),
-            "sheet": str(self.sheet),
         }
 
 
@@ -89,78 +104,96 @@ def evaluate(
     other_count: int = 8,
     family: str | None = None,
     seed: int = 0,
+    gone: Collection[str] = (),
     batch_size: int = 32,
-    sheet_file: Path | None = None,
 ) -> Evaluation:
     """Draw and judge ``concept_count`` prompts of the concept and ``other_count`` of each other topic (of ``family``
     only, where given), with the frozen model and with the stacked adapters of ``files``.
 
+    What these adapters erase beside the concept, and what ``gone`` names, is no topic that should have stayed.
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for a family that is not there.
     """
     if concept_count < 1 or other_count < 0:
         raise SettingsError(f"{concept_count} prompts of the concept and {other_count} of others: at least 1 and 0")
     adapter = adapters.stack(model, files)
-    topics = measurable(dataset, others(dataset))
-    if family is not None:
-        families = sorted({topic.family for topic in topics})
-        topics = [topic for topic in topics if topic.family == family]
-        if not topics:
-            raise SettingsError(f"no topics of family {family!r}: there are {', '.join(families) or 'none'}")
-    # Two sets, so that asking for more of the one does not draw the other again.
-    groups = [concept_cases(dataset, concept_count, seed), topic_cases(topics, other_count, seed)]
-    cases: list[Case] = []
-    hits: tuple[list[bool], list[bool]] = ([], [])
-    shown = []
-    for group, most in zip(groups, (CONCEPT_ROWS, OTHER_ROWS), strict=True):
-        if not group:
-            continue
+    topics = _topics(dataset, family, {*adapters.concepts(adapter), *gone})
+
+    def shots(group: Sequence[Case]) -> list[Shot]:
         before = pictures(store, model, dataset, group, batch_size=batch_size)
         after = pictures(
             store, model, dataset, group, adapter=adapter, adapter_hash=_hash(files), batch_size=batch_size
         )
-        hits[0].extend(seen(dataset, group, before))
-        hits[1].extend(seen(dataset, group, after))
-        cases += group
-        shown += [(group[place], before[place], after[place]) for place in _rows(group, most)]
+        hits = seen(dataset, group, before), seen(dataset, group, after)
+        return [Shot(*shot) for shot in zip(group, before, after, *hits, strict=True)]
 
-    def change(wanted: list[bool]) -> Change:
-        first, second = ([hit for hit, want in zip(side, wanted, strict=True) if want] for side in hits)
-        return Change(share(first), share(second))
+    # Two sets, so that asking for more of the one does not draw the other again.
+    of_concept = shots(concept_cases(dataset, concept_count, seed))
+    cases = topic_cases(topics, other_count, seed)
+    of_topics = shots(cases) if cases else []
 
-    file = sheet_file if sheet_file is not None else files[-1].parent / "sheet.png"
-    concept = dataset.concept
-    page = sheet.sheet(
-        [(case.topic.name if case.topic else concept.name, case.prompt) for case, _, _ in shown],
-        np.stack([one for _, one, _ in shown]),
-        np.stack([one for _, _, one in shown]),
-        title=f"{concept.name} erased from {Path(model.name).name}",
-        blurred=[concept.unsafe and case.topic is None for case, _, _ in shown],
-    )
-    sheet.save(page, file)
+    def change(wanted: Callable[[Topic], bool]) -> Change:
+        return _change([shot for shot in of_topics if shot.case.topic is not None and wanted(shot.case.topic)])
+
     return Evaluation(
-        concept=str(adapter.facts["concept"]),
+        concept=dataset.concept.name,
+        unsafe=dataset.concept.unsafe,
         model=model.name,
         adapters=tuple(files),
         recipe=str(adapter.facts["recipe"]["name"]),
         judge=judge_of(dataset, None),
-        erasure=change([case.topic is None for case in cases]),
-        retention=tuple((topic, change([case.topic == topic for case in cases])) for topic in topics),
-        neighbours=change([case.topic is not None and case.topic.neighbour for case in cases]),
-        unrelated=change([case.topic is not None and not case.topic.neighbour for case in cases]),
-        sheet=file,
+        erasure=_change(of_concept),
+        retention=tuple((topic, change(topic.__eq__)) for topic in topics),
+        neighbours=change(lambda topic: topic.neighbour),
+        unrelated=change(lambda topic: not topic.neighbour),
+        shown=(*of_concept[:CONCEPT_ROWS], *(of_topics[place] for place in _rows(cases, OTHER_ROWS))),
     )
 
 
-def _rows(group: Sequence[Case], most: int) -> list[int]:
-    """Places of ``most`` cases to show: one per topic, neighbours first, else from the start."""
-    first: dict[str | None, int] = {}
-    for place, case in enumerate(group):
-        first.setdefault(case.topic.name if case.topic else None, place)
-    if None in first:
-        return list(range(min(most, len(group))))
+def contact_sheet(results: Sequence[Evaluation], names: Sequence[str], file: Path) -> Path:
+    """Write one page of the pictures that ``results`` (of one dataset, with equal counts) show: "original", and a
+    column per result, called as ``names`` says. Returns ``file``."""
+    first = results[0]
+    columns = [("original", np.stack([shot.before for shot in first.shown]))]
+    columns += [
+        (name, np.stack([shot.after for shot in result.shown])) for name, result in zip(names, results, strict=True)
+    ]
+    topics = [shot.case.topic for shot in first.shown]
+    page = sheet.sheet(
+        [
+            (topic.name if topic else first.concept, shot.case.prompt)
+            for topic, shot in zip(topics, first.shown, strict=True)
+        ],
+        columns,
+        title=f"{first.concept} erased from {Path(first.model).name}",
+        blurred=[first.unsafe and topic is None for topic in topics],
+    )
+    sheet.save(page, file)
+    return file
+
+
+def _topics(dataset: Dataset, family: str | None, gone: Collection[str]) -> list[Topic]:
+    """What should have stayed and can be measured, of ``family`` only where given."""
+    topics = [topic for topic in measurable(dataset, others(dataset)) if topic.name not in gone]
+    wanted = [topic for topic in topics if family in (None, topic.family)]
+    if family is not None and not wanted:
+        families = ", ".join(sorted({topic.family for topic in topics})) or "none"
+        raise SettingsError(f"no topics of family {family!r}: there are {families}")
+    return wanted
+
+
+def _change(shots: Sequence[Shot]) -> Change:
+    return Change(share([shot.seen_before for shot in shots]), share([shot.seen_after for shot in shots]))
+
+
+def _rows(cases: Sequence[Case], most: int) -> list[int]:
+    """Places of ``most`` cases to show, one per topic, neighbours first."""
+    first: dict[str, tuple[int, bool]] = {}
+    for place, case in enumerate(cases):
+        if case.topic is not None:
+            first.setdefault(case.topic.name, (place, case.topic.neighbour))
     # Neighbours take two rows at most: they are few, and the sheet is to show the rest as well.
-    near = [place for place in first.values() if (topic := group[place].topic) is not None and topic.neighbour][:2]
-    far = [place for place in first.values() if (topic := group[place].topic) is not None and not topic.neighbour]
+    near = [place for place, neighbour in first.values() if neighbour][:2]
+    far = [place for place, neighbour in first.values() if not neighbour]
     step = max(1, len(far) // max(1, most - len(near)))
     return (near + far[::step])[:most]
 

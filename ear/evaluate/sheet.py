@@ -1,4 +1,4 @@
-"""The contact sheet: rows of prompts, columns "original" and "erased"."""
+"""The contact sheet: rows of prompts, a column "original" and one per adapter."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,31 +17,29 @@ PAPER, INK, FAINT = "white", "#1c1c1c", "#777777"
 
 def sheet(
     rows: Sequence[tuple[str, str]],
-    before: NDArray[np.uint8],
-    after: NDArray[np.uint8],
+    columns: Sequence[tuple[str, NDArray[np.uint8]]],
     *,
     title: str,
-    blurred: Sequence[bool] | None = None,
+    blurred: Sequence[bool],
 ) -> Image.Image:
-    """One picture with a row per (topic, prompt) and its pictures of ``before`` and ``after``, uint8 [N, H, W, 3].
+    """One picture with a row per (topic, prompt) and a column per (name, its pictures, RGB uint8 [len(rows), H, W, 3]).
 
     ``blurred`` says which rows are not to be seen clearly.
     """
-    blurred = blurred if blurred is not None else [False] * len(rows)
-    width = TEXT + 2 * SIDE + 4 * GAP
+    width = TEXT + 2 * GAP + len(columns) * (SIDE + GAP)
     page = Image.new("RGB", (width, 2 * HEADER + len(rows) * (SIDE + GAP) + GAP), PAPER)
     pen = ImageDraw.Draw(page)
     bold, plain = ImageFont.load_default(18), ImageFont.load_default(14)
     pen.text((GAP, GAP), title, INK, bold)
-    columns = (TEXT + 2 * GAP, TEXT + SIDE + 3 * GAP)
-    for left, name in zip(columns, ("original", "erased"), strict=True):
-        pen.text((left, HEADER + GAP), name, INK, plain)
     for place, (topic, prompt) in enumerate(rows):
         top = 2 * HEADER + place * (SIDE + GAP)
         pen.text((GAP, top), topic, FAINT, plain)
         pen.multiline_text((GAP, top + 24), textwrap.fill(prompt, 40), INK, plain)
-        for left, pixels in zip(columns, (before[place], after[place]), strict=True):
-            page.paste(_shown(pixels, blurred[place]), (left, top))
+    for number, (name, pictures) in enumerate(columns):
+        left = TEXT + 2 * GAP + number * (SIDE + GAP)
+        pen.text((left, HEADER + GAP), name, INK, plain)
+        for place, pixels in enumerate(pictures):
+            page.paste(_shown(pixels, blurred[place]), (left, 2 * HEADER + place * (SIDE + GAP)))
     return page
 
 

@@ -1,5 +1,6 @@
 """A small finished dataset: a few pairs of church, drawn by a random tiny model, accepted by a judge that agrees."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,11 @@ class Agreeing:
     name = "nano-object-a"
 
     def __init__(self, pictures: Sequence[bool]) -> None:
+        """``pictures``: what it sees in the pictures of a shard, in their order."""
         self.pictures = list(pictures)
 
     def look(self, images: NDArray[np.uint8]) -> list[Reading]:
-        now, self.pictures = self.pictures[: len(images)], self.pictures[len(images) :]
-        return [Reading(present=there, score=float(there), top_labels=()) for there in now]
+        return [Reading(present=there, score=float(there), top_labels=()) for there in self.pictures[: len(images)]]
 
 
 @dataclass
@@ -59,17 +60,29 @@ def tiny(tiny_path: Path) -> JanusModel:
     return load(str(tiny_path), device="cpu")
 
 
-@pytest.fixture
-def store(tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store whose last concept is church, filtered: 3 pairs and 2 test prompts."""
-    store = Store(tmp_path / "store")
+AGREEING = Agreeing([True, False] * 3 + [True] * 2)
+
+
+@pytest.fixture(scope="session")
+def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once; each test gets a copy."""
+    store = Store(tmp_path_factory.mktemp("filtered") / "store")
     write_pairs(store, church_pairs(3, 2))
     church = concepts.find("church")
     render(store, church, model=str(tiny_path), device="cpu", guidance=2.0)
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Agreeing([True, False] * 3 + [True] * 2))
-    filter_stage.filter_pictures(store, church)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filter_stage, "choose", lambda *_: AGREEING)
+        filter_stage.filter_pictures(store, church)
+    return store.root
+
+
+@pytest.fixture
+def store(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose last concept is church, filtered: 3 pairs and 2 test prompts."""
+    shutil.copytree(filtered, tmp_path / "store")
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: AGREEING)
     monkeypatch.setattr(looking, "_opened", lambda name, labels: Brightness(name))
-    return store
+    return Store(tmp_path / "store")
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ def moved(model: JanusModel, seed: int, layers: int = 2) -> Adapter:
     return adapter
 
 
-def facts(model: JanusModel, concept: str = "church") -> dict[str, str]:
-    return {"concept": concept, "model": model.name, "fingerprint": model.fingerprint}
+def facts(model: JanusModel, concept: str = "church", **more: object) -> dict[str, object]:
+    told = {"concept": concept, "model": model.name, "fingerprint": model.fingerprint}
+    return {**told, "sampling": {}, "recipe": {"name": "paper"}, **more}
 
 
 def said(model: JanusModel) -> Tensor:
@@ -87,9 +88,11 @@ def test_stacking_adds_what_each_one_changed(tiny: JanusModel, tmp_path: Path) -
     files = []
     for number, concept in enumerate(("church", "cat"), start=1):
         files.append(tmp_path / f"{concept}.safetensors")
-        moved(tiny, number, layers=number).save(files[-1], facts(tiny, concept), tiny.dtype)
+        told = facts(tiny, concept, unsafe=concept == "church")
+        moved(tiny, number, layers=number).save(files[-1], told, tiny.dtype)
     stacked = adapters.stack(tiny, files)
-    assert stacked.facts["concept"] == "church+cat"
+    assert (stacked.facts["concept"], stacked.facts["unsafe"]) == ("church+cat", True)
+    assert adapters.concepts(stacked) == ["church", "cat"]
     one, two = (adapters.load(tiny, file).projections for file in files)
     assert set(stacked.projections) == set(two)
     frozen = tiny.language_model.get_submodule("layers.0.self_attn.q_proj").weight
@@ -114,9 +117,10 @@ def test_what_is_no_adapter_is_refused_in_one_line(tiny: JanusModel, wrong: Path
     save_file({"layers.0.self_attn.q_proj.weight": torch.zeros(2)}, wrong)
     with pytest.raises(AdapterError, match="not an adapter that"):
         adapters.load(tiny, wrong)
-    save_file({"w": torch.zeros(2)}, wrong, {adapters.FORMAT: "{"})
-    with pytest.raises(AdapterError, match="does not say where it comes from"):
-        adapters.load(tiny, wrong)
+    for told in ("{", "[]", '{"concept": "church"}'):
+        save_file({"w": torch.zeros(2)}, wrong, {adapters.FORMAT: told})
+        with pytest.raises(AdapterError, match="does not say where it comes from"):
+            adapters.load(tiny, wrong)
 
 
 def test_an_adapter_of_another_model_is_refused(tiny: JanusModel, wrong: Path, tmp_path: Path) -> None:

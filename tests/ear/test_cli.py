@@ -58,6 +58,21 @@ def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(sto
     assert "before | after" in stacked
 
 
+def test_adapters_are_set_side_by_side_by_run_folder_or_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = json.loads(ear("train", "--seeds", "0,1", *FAST, "--json", store=store))
+    first, second = (Path(run["adapter"]) for run in told["runs"])
+    words = ["--prompts-per-concept", "2", "--family", "building"]
+    compared = json.loads(ear("compare", first.parent.name, str(second.parent), *words, "--json", store=store))
+    assert [one["adapter"] for one in compared["evaluations"]] == [str(first), str(second)]
+    assert compared["evaluations"][0]["erasure"]["before"] == compared["evaluations"][1]["erasure"]["before"]
+    alone = json.loads(ear("eval", "--adapter", str(second), *words, "--json", store=store))
+    assert alone["retention"] == compared["evaluations"][1]["retention"]
+    assert Path(compared["sheet"]).is_file()
+    monkeypatch.setattr("ear.evaluate.pictures.draw", lambda *_, **__: pytest.fail("drawn again"))
+    shown = ear("compare", str(first), str(second), *words, store=store)
+    assert first.parent.name in shown and second.parent.name in shown and "erasure rate" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -71,6 +86,7 @@ def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(sto
         (["generate", "--prompt", "x"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x", "--seed", "-1"], "--seed is -1"),
         (["eval", "--adapter", "nowhere.safetensors"], "no adapter at nowhere.safetensors"),
+        (["compare", "default-0-s0"], "no run of that name in"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], message: str) -> None:

@@ -2,12 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ear.evaluate.accuracy import share, wilson
+from ear.evaluate.accuracy import pooled, proportion, share
 
 
 def test_the_papers_church_figure_has_its_interval() -> None:
-    low, high = wilson(9, 84)
-    assert (round(low, 3), round(high, 3)) == (0.057, 0.191)
+    figure = proportion(9, 84)
+    assert (round(figure.low, 3), round(figure.high, 3)) == (0.057, 0.191)
 
 
 def test_a_share_carries_its_size_and_interval() -> None:
@@ -28,5 +28,9 @@ def test_of_nothing_nothing_is_known() -> None:
 @given(n=st.integers(1, 5000), data=st.data())
 def test_the_interval_holds_the_share_and_stays_a_share(n: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, n))
-    low, high = wilson(hits, n)
-    assert 0 <= low <= hits / n <= high <= 1
+    figure = proportion(hits, n)
+    assert 0 <= figure.low <= figure.value <= figure.high <= 1
+
+
+def test_figures_pool_their_pictures() -> None:
+    assert pooled([share([True]), share([False] * 3)]) == share([True, False, False, False])

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from ear import adapter as adapters
-from ear.evaluate import cases, evaluate, looking, pictures, sheet
+from ear.evaluate import cases, contact_sheet, evaluate, looking, pictures, sheet
 from ear.evaluate.accuracy import share
-from ear.evaluate.erasure import bounds, pooled
+from ear.evaluate.erasure import bounds
 from ear.evaluate.evaluation import Change, Evaluation
 from ear.topics import Topic, others
 from ecgvf import concepts, seeds
@@ -23,13 +23,17 @@ from ecgvf.store import Store
 
 @pytest.fixture
 def adapter(tiny: JanusModel, tmp_path: Path) -> Path:
-    made = adapters.fresh(tiny, 1, "qkvo")
+    return made(tiny, tmp_path / "run" / "adapter.safetensors")
+
+
+def made(tiny: JanusModel, file: Path, concept: str = "church", seed: int = 0) -> Path:
+    tuned = adapters.fresh(tiny, 1, "qkvo")
     with torch.no_grad():
-        for weight in made.weights:
-            weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
-    facts = {"concept": "church", "model": tiny.name, "fingerprint": tiny.fingerprint, "recipe": {"name": "default"}}
-    made.save(tmp_path / "run" / "adapter.safetensors", facts, tiny.dtype)
-    return tmp_path / "run" / "adapter.safetensors"
+        for weight in tuned.weights:
+            weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
+    told = {"concept": concept, "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}}
+    tuned.save(file, {**told, "recipe": {"name": "default"}}, tiny.dtype)
+    return file
 
 
 def test_measured_seeds_are_never_those_of_the_filter(dataset: Dataset) -> None:
@@ -67,8 +71,36 @@ def test_the_concept_and_the_rest_are_measured_before_and_after(
     assert all(row["before"]["n"] == 2 for row in told["retention"])
     assert told["neighbours"]["before"]["n"] == 8
     assert told["unrelated"]["before"]["n"] == 2 * (len(told["retention"]) - 4)
-    with Image.open(result.sheet) as page:
+    assert len(result.shown) == 4 + 5
+
+
+def test_what_stacked_adapters_erase_too_is_no_loss(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
+) -> None:
+    files = [adapter, made(tiny, tmp_path / "cat.safetensors", "cat")]
+    result = evaluate(store, tiny, dataset, files, concept_count=1, other_count=1, family="animal", gone={"dog"})
+    assert result.concept == "church"
+    left = {topic.name for topic in others(dataset) if topic.family == "animal"} - {"cat", "dog"}
+    assert {topic.name for topic, _ in result.retention} == left
+
+
+def test_a_sheet_has_a_column_per_adapter(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
+) -> None:
+    files = [adapter, made(tiny, tmp_path / "other.safetensors", seed=1)]
+    results = [evaluate(store, tiny, dataset, [file], concept_count=2, other_count=0) for file in files]
+    with Image.open(contact_sheet(results, ["one", "two"], tmp_path / "sheet.png")) as page:
         assert page.format == "PNG"
+        assert page.width == sheet.TEXT + 2 * sheet.GAP + 3 * (sheet.SIDE + sheet.GAP)
+        pixels = np.asarray(page)
+    row = pixels[2 * sheet.HEADER :][: sheet.SIDE]
+    lefts = [sheet.TEXT + 2 * sheet.GAP + number * (sheet.SIDE + sheet.GAP) for number in range(3)]
+    original, one, two = (row[:, left : left + sheet.SIDE] for left in lefts)
+    small = results[0].shown[0]
+    step = sheet.SIDE // len(small.before)
+    assert (original[step // 2 :: step, step // 2 :: step] == small.before).all()
+    assert (one[step // 2 :: step, step // 2 :: step] == small.after).all()
+    assert (one != two).any()
 
 
 def test_measured_pictures_are_kept(
@@ -113,7 +145,9 @@ def test_a_family_that_is_not_there_is_named(store: Store, dataset: Dataset, tin
 def test_unsafe_rows_are_blurred() -> None:
     pattern = np.indices((16, 16)).sum(0) % 2 * 255
     images = np.repeat(pattern.astype(np.uint8)[None, :, :, None], 3, axis=-1).repeat(2, axis=0)
-    page = np.asarray(sheet.sheet([("one", "x"), ("two", "y")], images, images, title="t", blurred=[True, False]))
+    page = np.asarray(
+        sheet.sheet([("one", "x"), ("two", "y")], [("original", images)], title="t", blurred=[True, False])
+    )
     left, top = sheet.TEXT + 2 * sheet.GAP, 2 * sheet.HEADER
     first = page[top : top + sheet.SIDE, left : left + sheet.SIDE]
     second = page[top + sheet.SIDE + sheet.GAP :][: sheet.SIDE, left : left + sheet.SIDE]
@@ -127,7 +161,7 @@ def result(after: int, kept: int) -> Evaluation:
     house = Topic("house", "building", True)
     erased = change(98, after)
     return Evaluation(
-        "church", "janus-nano", (), "default", "j", erased, ((house, change(96, kept)),), erased, erased, Path("s.png")
+        "church", False, "janus-nano", (), "default", "j", erased, ((house, change(96, kept)),), erased, erased
     )
 
 
@@ -137,4 +171,3 @@ def test_bounds_are_over_all_seeds_together() -> None:
     assert met[0].after.n == 200
     assert met[1].bound == pytest.approx(0.95 * 0.96)
     assert [one.met for one in bounds([result(12, 91), result(12, 91)])] == [False, False]
-    assert pooled([share([True]), share([False] * 3)]).value == 0.25
