@@ -55,6 +55,12 @@ SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+RegistryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--registry", envvar="ECGVF_WRITERS", help="Your own YAML of writers, over the shipped ones. [default: none]"
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -167,6 +173,39 @@ def new_concept(
 
 
 # Stage 1: pairs
+
+
+@app.command("writers")
+def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
+    """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
+    from rich.table import Table
+
+    from ecgvf.pairs.registry import Registry
+
+    console.quiet_stdout(as_json)
+    known = Registry(registry)
+    if as_json:
+        rows = [
+            {"name": one.name, "key_set": one.ready, "priced": one.priced, **one.entry.model_dump(mode="json")}
+            for one in known.all()
+        ]
+        console.emit({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
+        return
+    table = Table("writer", "model", "asked at", "key", "$ per 1M in / out", "per minute", "structure")
+    for one in known.all():
+        entry = one.entry
+        price = f"{one.rates.input} / {one.rates.output}" if one.priced else "unknown"
+        key = "none needed" if entry.key is None else f"{entry.key} {'set' if one.ready else 'missing'}"
+        limits = f"{entry.requests_per_minute} calls, {entry.tokens_per_minute} tokens"
+        table.add_row(*map(console.plain, (one.name, entry.model, entry.base_url, key, price, limits, entry.structure)))
+    console.say(table)
+    worst = known.unknown_price
+    console.say(f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.")
+    ready = [one.name for one in known.ready()]
+    if ready:
+        console.say(f"[bold]ecgvf generate[/bold] asks {', '.join(ready)}, after telling the cost and asking you.")
+    else:
+        console.say("No key of the default writers is set: [bold]ecgvf generate[/bold] takes the offline writer.")
 
 
 @app.command()

@@ -20,5 +20,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's store, nor finds the user's keys."""
     monkeypatch.setenv("ECGVF_STORE", str(tmp_path / "store"))
-    for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN"):
-        monkeypatch.delenv(key, raising=False)
+    for key in [name for name in os.environ if name.endswith("_API_KEY") or name == "HF_TOKEN"]:
+        monkeypatch.delenv(key)
+    monkeypatch.delenv("ECGVF_WRITERS", raising=False)
