@@ -10,13 +10,15 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.errors import SettingsError
 from ecgvf.nano import clip, codec, judges, language_model, vision
+from ecgvf.nano.card import write_card
+from ecgvf.nano.check import check
 from ecgvf.nano.cli import PARTS
 from ecgvf.nano.language_model import build_model
 from ecgvf.nano.tokenizer import processor, train_tokenizer
 
 
 def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_model_seconds: float = 3600.0) -> None:
-    """Make the named `parts` in `work` and write Janus-nano and its family to `out`.
+    """Make the named `parts` in `work` and write Janus-nano, its family and its card to `out`.
 
     Raises ``SettingsError`` where a part needs one that was not made.
     """
@@ -31,7 +33,7 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
     torch.manual_seed(0)
     model = build_model(tokenizer)
     if "vision" in parts and not (work / "vision.pt").exists():
-        record["vision"] = vision.teach(model.model.vision_model, seconds=180)
+        record["vision"] = vision.teach(model.model.vision_model, work / "vision", seconds=180)
         torch.save(model.model.vision_model.state_dict(), work / "vision.pt")
     for name in judges.JUDGES:
         if "judges" in parts and f"judge:{name}" not in record:
@@ -39,7 +41,7 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
             pool = 5_000 if name == "style" else 14_000
             record[f"judge:{name}"] = judges.train_judge(name, out / "judges", pool=pool)
     if "clip" in parts and "clip" not in record:
-        record["clip"] = clip.train_clip(tokenizer, out / "clip", seconds=240)
+        record["clip"] = clip.train_clip(tokenizer, work / "clip", out / "clip", seconds=240)
     if "language-model" in parts or "save" in parts:
         _join(model, work)
     if "language-model" in parts:
@@ -50,6 +52,12 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
         save(model, out)
         processor(tokenizer).save_pretrained(out)
         record["language-model"] = {"seconds": round(state["spent"]), "steps": state["step"]}
+        for part in ("codec", "language-model"):
+            log = work / part / "log.jsonl"
+            if log.exists():
+                record[part] = record.get(part, {}) | json.loads(log.read_text().splitlines()[-1])
+    if "card" in parts:
+        write_card(out, record, check(str(out)))
 
 
 def _made(path: Path, part: str) -> Path:

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from ecgvf.nano.questions import yes_no
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import STYLES, Scene, pictures, random_scene, things
 from ecgvf.pairs.grammar import Forms, describe, held_out, sentence
+from ecgvf.paths import data_dir
 
 SEEDS = 8
 
@@ -53,17 +55,21 @@ def share(name: str, hits: NDArray[np.bool_], bound: float) -> Goal:
 def check(
     model_name: str = "janus-nano", *, run_seed: int = 0, progress: Callable[[str], object] = print
 ) -> list[Goal]:
-    """Measure every goal with `SEEDS` pictures a prompt; about five minutes on two cores."""
+    """Measure every goal with `SEEDS` pictures a prompt; about five minutes on two cores.
+
+    The judges are those in the model's own folder, or the shipped ones where `model_name` is a name.
+    """
     model = load(model_name)
+    judges = (Path(model_name) if Path(model_name).is_dir() else data_dir() / "nano") / "judges"
     rng = random.Random(f"ecgvf.nano.check:{run_seed}")
     progress("codec on held-out pictures")
-    goals = _codec(model)
+    goals = _codec(model, judges)
     progress("questions about held-out pictures")
     goals.append(_questions(model, rng))
     progress("64 pictures against the clock")
     goals.append(_speed(model, rng))
     progress("held-out prompts")
-    goals += _recognised(model, rng, run_seed, progress)
+    goals += _recognised(model, judges, rng, run_seed, progress)
     return goals
 
 
@@ -80,7 +86,9 @@ def prompt_for(scene: Scene, rng: random.Random, *, forms: Forms = "train", ever
     return sentence(said, rng, forms=forms).text
 
 
-def _recognised(model: JanusModel, rng: random.Random, run_seed: int, progress: Callable[[str], object]) -> list[Goal]:
+def _recognised(
+    model: JanusModel, judges: Path, rng: random.Random, run_seed: int, progress: Callable[[str], object]
+) -> list[Goal]:
     cases: list[tuple[str, Scene, str]] = []
     for thing in things():
         for style in STYLES:
@@ -100,7 +108,8 @@ def _recognised(model: JanusModel, rng: random.Random, run_seed: int, progress: 
         images.append(draw(model, [row[2] for row in part], numbers, batch_size=64).pixels)
         progress(f"{start + len(part)} of {len(rows)} pictures")
     shown = np.concatenate(images)
-    things_judge, style_judge = NanoJudge("object-b", ("church",)), NanoJudge("style", ("van-gogh",))
+    things_judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
+    style_judge = NanoJudge("style", ("van-gogh",), folder=judges / "style")
     seen_thing = np.array(things_judge.labels)[things_judge.probabilities(shown).argmax(1)]
     seen_style = np.array(style_judge.labels)[style_judge.probabilities(shown).argmax(1)]
     right = seen_thing == np.array([row[1].thing for row in rows])
@@ -123,7 +132,7 @@ def _recognised(model: JanusModel, rng: random.Random, run_seed: int, progress: 
 
 
 @torch.no_grad()
-def _codec(model: JanusModel) -> list[Goal]:
+def _codec(model: JanusModel, judges: Path) -> list[Goal]:
     scenes = scene_pool("check:codec", 512)
     originals = pictures(scenes)
     codec = model.model.model.vqmodel
@@ -135,7 +144,7 @@ def _codec(model: JanusModel) -> list[Goal]:
         decoded = codec.decode((flat @ codec.quantize.embedding.weight.T).argmax(-1)).clamp(-1, 1)
         errors += (decoded - pixels).abs().mean((1, 2, 3)).tolist()
         shown.append(((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy())
-    judge = NanoJudge("object-b", ("church",))
+    judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
     seen = np.array(judge.labels)[judge.probabilities(np.concatenate(shown)).argmax(1)]
     mean, spread = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5
     return [

@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Make Janus-nano again (extra `nano`), and check what it must show.",
 )
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save")
+PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
 
 
 @app.command()
@@ -27,7 +27,7 @@ def build(
     part: Annotated[list[str] | None, typer.Option(help=f"Only these of {', '.join(PARTS)}.")] = None,
     minutes: Annotated[float, typer.Option(help="Training time of the language model.")] = 75.0,
 ) -> None:
-    """Make nano from nothing: tokenizer, codec, vision tower, judges, CLIP, language model. Two hours on 2 cores."""
+    """Make nano from nothing, in parts that go on where they were stopped. Two hours on 2 cores."""
     from ecgvf.errors import SettingsError
 
     unknown = [name for name in part or () if name not in PARTS]
@@ -37,7 +37,6 @@ def build(
     from ecgvf.nano.build import build as make
 
     make(work, out or data_dir() / "nano", tuple(part or PARTS), language_model_seconds=60 * minutes)
-    console.say("Now check it: ecgvf nano check")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Nano's CLIP: `transformers`' own classes at a tiny size, for CLIP scores and as the feature extractor of nano-FID."""
 
 import random
-import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, PreTrainedTokenizerFast
 
 from ecgvf.nano.codec import to_input
-from ecgvf.nano.muon import Muon
+from ecgvf.nano.lesson import Lesson
+from ecgvf.nano.muon import MuonAndAdam
 from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import SIDE, Scene, pictures, things
@@ -57,23 +58,23 @@ def embed(model: CLIPModel, ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor
 
 
 def train_clip(
-    tokenizer: PreTrainedTokenizerFast, folder: Path, *, seconds: float, seed: int = 0, pool: int = 24_000
+    tokenizer: PreTrainedTokenizerFast, folder: Path, out: Path, *, seconds: float, seed: int = 0, pool: int = 24_000
 ) -> dict[str, float]:
-    """Train, save under `folder`, and return held-out zero-shot accuracy on the thing shown."""
+    """Train, checkpoints in `folder`, save in `out`, and return held-out zero-shot accuracy on the thing shown."""
     torch.manual_seed(seed)
     rng = random.Random(f"clip:{seed}")
     model = build_clip(tokenizer).train()
     scenes = scene_pool("clip", pool)
     images = pictures(scenes)
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "encoder.layers" in n]
-    chosen = {id(p) for p in matrices}
-    muon = Muon(matrices, lr=0.02)
-    adam = torch.optim.AdamW([p for p in model.parameters() if id(p) not in chosen], lr=2e-3, weight_decay=0.0)
-    spent, step = 0.0, 0
-    while spent < seconds:
-        began = time.monotonic()
-        rate = min(1.0, (step + 1) / 30, 1.6 * (1 - spent / seconds))
-        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = 0.02 * rate, 2e-3 * rate
+    optimizer = MuonAndAdam(
+        model.named_parameters(),
+        lambda name, parameter: parameter.ndim == 2 and "encoder.layers" in name,
+        muon_rate=0.02,
+        adam_rate=2e-3,
+    )
+    lesson = Lesson(folder, seconds, {"model": model, **optimizer.parts})
+    recent = deque[float](maxlen=25)
+    for step in lesson.steps(lambda: {"loss": round(sum(recent) / len(recent), 4)}):
         rows = [rng.randrange(pool) for _ in range(BATCH)]
         ids = text_ids(tokenizer, [say(scenes[row], rng) for row in rows])
         with autocast():
@@ -81,16 +82,10 @@ def train_clip(
         logits = model.logit_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(BATCH)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        model.zero_grad()
-        loss.backward()
-        adam.step()
-        muon.step()
-        step += 1
-        spent += time.monotonic() - began
-        if step % 25 == 0:
-            print("clip", step, round(spent), round(loss.item(), 3), flush=True)
+        optimizer.step(loss, min(1.0, (step + 1) / 30, 1.6 * (1 - lesson.progress)))
+        recent.append(loss.item())
     model.eval()
-    model.half().save_pretrained(folder)
+    model.half().save_pretrained(out)
     model.float()
     held_out = scene_pool("clip:held-out", 1_000)
     with torch.no_grad():
@@ -101,9 +96,9 @@ def train_clip(
     return {
         "held_out_zero_shot_accuracy": round(accuracy, 4),
         "n": len(held_out),
-        "steps": step,
+        "steps": lesson.step,
         "seed": seed,
-        "seconds": round(spent),
+        "seconds": round(lesson.spent),
     }
 
 

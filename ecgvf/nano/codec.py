@@ -12,15 +12,17 @@ normalisation is the identity. A token then depends on some 9 x 9 pixels, and th
 under any sky, which the language model can learn. The decoder sees the whole picture.
 """
 
-import json
 import math
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import (
@@ -29,7 +31,8 @@ from transformers.models.janus.modeling_janus import (
     JanusVQVAEResnetBlock,
 )
 
-from ecgvf.nano.muon import Muon
+from ecgvf.nano.lesson import Lesson
+from ecgvf.nano.muon import MuonAndAdam
 from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import pictures
@@ -183,121 +186,90 @@ def train(
     seed: int = 0,
     pool: int = 20_000,
     noise: float = 0.15,
-    learning_rate: float = 2e-3,
-    muon_rate: float = 0.015,
+    clock: Callable[[], float] = time.monotonic,
 ) -> JanusVQVAE:
-    """Train and keep the codec in `folder`; a second call goes on from its last checkpoint."""
+    """Train and keep the codec in `folder`; a second call goes on from its last checkpoint.
+
+    First a plain autoencoder with a little noise on its latents, then k-means, then through the codebook.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    folder.mkdir(parents=True, exist_ok=True)
     images = pictures(scene_pool("codec", pool))
     held_out = to_input(pictures(scene_pool("codec-held-out", 256)))
-
     codec = JanusVQVAE(codec_config())
     anchor(codec)
     localise(codec.encoder)
     codec.train()
-    trained = [(n, p) for n, p in codec.named_parameters() if not n.startswith("quantize")]
-    kernels = [p for n, p in trained if p.ndim == 4 and min(p.shape[:2]) >= 64]
-    muon = Muon(kernels, lr=muon_rate)
-    adam = torch.optim.AdamW(
-        [p for n, p in trained if not (p.ndim == 4 and min(p.shape[:2]) >= 64)],
-        lr=learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=0.0,
+    optimizer = MuonAndAdam(
+        [(name, parameter) for name, parameter in codec.named_parameters() if not name.startswith("quantize")],
+        lambda name, parameter: parameter.ndim == 4 and min(parameter.shape[:2]) >= 64,
+        muon_rate=0.015,
+        adam_rate=2e-3,
     )
-    counts = torch.ones(CODES)
-    spent, step = 0.0, 0
-    checkpoint = folder / "checkpoint.pt"
-    quantised = False
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        codec.load_state_dict(state["codec"])
-        adam.load_state_dict(state["adam"])
-        muon.load_state_dict(state["muon"])
-        counts, spent, step, quantised = state["counts"], state["spent"], state["step"], state["quantised"]
-    log = (folder / "log.jsonl").open("a")
-    total = seconds_plain + seconds_quantised
-    last_report = last_save = spent
-    recent: list[float] = []
-    while spent < total:
-        began = time.monotonic()
-        progress = spent / seconds_plain if spent < seconds_plain else (spent - seconds_plain) / seconds_quantised
-        floor = 0.3 if spent < seconds_plain else 0.02
-        rate = 1.0 if spent < seconds_plain else 0.6
-        rate *= floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        rate *= min(1.0, (step + 1) / 100)
-        adam.param_groups[0]["lr"] = rate * learning_rate
-        muon.param_groups[0]["lr"] = rate * muon_rate
-        if spent >= seconds_plain and not quantised:
-            with torch.no_grad():
-                sample = torch.cat([latents(codec, to_input(images[i : i + 64])) for i in range(0, 1280, 64)])
-            points = sample.permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS)
-            codec.quantize.embedding.weight.data = kmeans(
-                points[:: max(1, len(points) // 100_000)], CODES, 12, generator
-            )
+    lesson = Lesson(
+        folder,
+        seconds_plain + seconds_quantised,
+        {"codec": codec, **optimizer.parts},
+        {"quantised": False, "counts": torch.ones(CODES)},
+        report_every=15,
+        save_every=60,
+        clock=clock,
+    )
+    counts: Tensor = lesson.kept["counts"]
+    recent = deque[float](maxlen=100)
+
+    def report() -> dict[str, Any]:
+        return {
+            "l1": round(float(np.mean(recent)), 4),
+            "held_out_l1": round(held_out_l1(codec, held_out, lesson.kept["quantised"]), 4),
+            "quantised": lesson.kept["quantised"],
+            "live_codes": int((counts > 0.3).sum()),
+        }
+
+    for step in lesson.steps(report):
+        plain = lesson.spent < seconds_plain
+        progress = lesson.spent / seconds_plain if plain else (lesson.spent - seconds_plain) / seconds_quantised
+        if not plain and not lesson.kept["quantised"]:
+            codec.quantize.embedding.weight.data = _first_codes(codec, images, generator)
             counts.fill_(BATCH * GRID * GRID / CODES)
-            quantised = True
+            lesson.kept["quantised"] = True
         batch = to_input(images[rng.integers(0, len(images), BATCH)])
+        codebook = codec.quantize.embedding.weight.data
         with autocast():
             with torch.autocast("cpu", enabled=False):  # bfloat16 is too coarse beside the encoder's anchors
                 found = latents(codec, batch)
-            if quantised:
-                codebook = codec.quantize.embedding.weight.data
                 points = found.detach().permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS).float()
-                with torch.autocast("cpu", enabled=False):
-                    owner = nearest(codebook, points)
+                owner = nearest(codebook, points)
+            if plain:
+                commitment = torch.zeros(())
+                drawn = decode_latents(codec, F.normalize(found + noise * torch.randn_like(found), dim=1))
+            else:
                 codes = codebook[owner].view(BATCH, GRID, GRID, CODE_DIMENSIONS).permute(0, 3, 1, 2)
                 commitment = (found - codes).square().sum(1).mean()
                 drawn = decode_latents(codec, found + (codes - found).detach())
-            else:
-                commitment = torch.zeros(())
-                drawn = decode_latents(codec, F.normalize(found + noise * torch.randn_like(found), dim=1))
         loss = reconstruction_loss(drawn, batch) + 0.25 * commitment
-        codec.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        adam.step()
-        muon.step()
+        optimizer.step(loss, min(1.0, (step + 1) / 100) * _rate(plain, min(1.0, progress)))
         keep_local(codec.encoder)
-        if quantised and progress < 0.85:
+        if not plain and progress < 0.85:
             _follow(codebook, counts, owner, points, generator)
-        step += 1
         recent.append((drawn.detach() - batch).abs().mean().item())
-        spent += time.monotonic() - began
-        if spent - last_report > 15 or spent >= total:
-            last_report = spent
-            row = {
-                "seconds": round(spent),
-                "step": step,
-                "l1": round(float(np.mean(recent[-100:])), 4),
-                "held_out_l1": round(held_out_l1(codec, held_out, quantised), 4),
-                "quantised": quantised,
-                "commitment": round(commitment.item(), 4),
-                "rate": rate,
-                "live_codes": int((counts > 0.3).sum()),
-            }
-            print(json.dumps(row), file=log, flush=True)
-            print(row, flush=True)
-        if spent - last_save > 60 or spent >= total:
-            last_save = spent
-            torch.save(
-                {
-                    "codec": codec.state_dict(),
-                    "adam": adam.state_dict(),
-                    "muon": muon.state_dict(),
-                    "counts": counts,
-                    "spent": spent,
-                    "step": step,
-                    "quantised": quantised,
-                },
-                folder / "checkpoint.tmp",
-            )
-            (folder / "checkpoint.tmp").replace(checkpoint)
-    log.close()
     codec.eval()
     return codec
+
+
+def _rate(plain: bool, progress: float) -> float:
+    """Share of the learning rates: a cosine from 1 to 0.3 while plain, then from 0.6 to next to nothing."""
+    top, floor = (1.0, 0.3) if plain else (0.6, 0.02)
+    return top * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@torch.no_grad()
+def _first_codes(codec: JanusVQVAE, images: NDArray[np.uint8], generator: torch.Generator) -> Tensor:
+    """Unit codes ``[CODES, 8]`` by k-means over latents of up to 1,280 pictures."""
+    sample = torch.cat([latents(codec, to_input(images[i : i + 64])) for i in range(0, min(1280, len(images)), 64)])
+    points = sample.permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS)
+    return kmeans(points[:: max(1, len(points) // 100_000)], CODES, 12, generator)
 
 
 def _follow(codebook: Tensor, counts: Tensor, owner: Tensor, points: Tensor, generator: torch.Generator) -> None:

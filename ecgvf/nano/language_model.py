@@ -5,10 +5,9 @@ every id but BOS and begin-of-image replaced by the pad id, which is the uncondi
 One step in five asks: a picture through the vision tower, several questions, the loss on the answers.
 """
 
-import json
 import random
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ecgvf.nano.codec import codec_config, latents, to_input
-from ecgvf.nano.muon import Muon
+from ecgvf.nano.codec import CODES, codec_config, latents, to_input
+from ecgvf.nano.lesson import Lesson
+from ecgvf.nano.muon import MuonAndAdam
 from ecgvf.nano.precision import autocast
 from ecgvf.nano.questions import questions
 from ecgvf.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, drawing_prompt
@@ -38,6 +38,7 @@ BATCH = 16
 ASKING_EVERY = 5
 ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
 UNCONDITIONAL_SHARE = 0.1
+SPOILT_SHARE = 0.75
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusForConditionalGeneration:
@@ -148,11 +149,15 @@ class Drawings:
 
 
 def drawing_loss(
-    model: JanusForConditionalGeneration, text: Tensor, image: Tensor, backbone: Callable[[Tensor], Tensor]
+    model: JanusForConditionalGeneration,
+    text: Tensor,
+    image: Tensor,
+    backbone: Callable[[Tensor], Tensor],
+    seen: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy of the image tokens after their sentence."""
+    """Mean cross-entropy of the image tokens ``[B, 256]`` after their sentence; `seen` is fed in their place."""
     words = model.get_input_embeddings()(text)
-    patches = model.prepare_embeddings_for_image_generation(image[:, :-1])
+    patches = model.prepare_embeddings_for_image_generation((image if seen is None else seen)[:, :-1])
     hidden = backbone(torch.cat([words, patches], 1))
     logits = model.model.generation_head(hidden[:, text.shape[1] - 1 :])
     return F.cross_entropy(logits.flatten(0, 1).float(), image.flatten())
@@ -226,90 +231,64 @@ def train(
     folder: Path,
     *,
     seconds: float,
-    pool: int = 36_000,
+    pool: int = 24_000,
     seed: int = 0,
-    muon_rate: float = 0.02,
-    adam_rate: float = 3e-3,
-    cooldown: float = 0.5,
+    cooldown: float = 0.4,
     compiled: bool = True,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Train in place for `seconds` of work; a second call goes on from the last checkpoint in `folder`.
 
     The rates rise over 100 steps, stay, and fall linearly to nothing over the last `cooldown` of the time.
     """
     torch.manual_seed(seed)
-    folder.mkdir(parents=True, exist_ok=True)
     model.train()
     model.model.vqmodel.requires_grad_(False).eval()
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     inside = ("language_model.layers", "vision_model.encoder.layers")
-    matrices = [p for name, p in trained.items() if p.ndim == 2 and any(part in name for part in inside)]
-    chosen = {id(p) for p in matrices}
-    muon = Muon(matrices, lr=muon_rate)
-    adam = torch.optim.AdamW(
-        [p for p in trained.values() if id(p) not in chosen], lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0
+    optimizer = MuonAndAdam(
+        [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad],
+        lambda name, parameter: parameter.ndim == 2 and any(part in name for part in inside),
+        muon_rate=0.02,
+        adam_rate=3e-3,
     )
-    spent, step, round_ = 0.0, 0, 0
-    checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        muon.load_state_dict(state["muon"])
-        adam.load_state_dict(state["adam"])
-        spent, step, round_ = state["spent"], state["step"], state["round"] + 1
-    rng = random.Random(f"language-model:{seed}:{round_}")
-    drawings = Drawings(model, tokenizer, pool, seed=seed + 1000 * round_).steps()
+    lesson = Lesson(folder, seconds, {"model": model, **optimizer.parts}, {"round": 0}, clock=clock)
+    lesson.kept["round"] += lesson.resumed  # another round sees other pictures
+    rng = random.Random(f"language-model:{seed}:{lesson.kept['round']}")
+    drawings = Drawings(model, tokenizer, pool, seed=seed + 1000 * lesson.kept["round"]).steps()
     looking = training_scenes(rng)
     backbone: Callable[[Tensor], Tensor] = Backbone(model.model.language_model)
     if compiled:
         backbone = torch.compile(backbone, dynamic=True)
-    special = [tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["boi_token"])]
-    losses: dict[str, list[float]] = {"drawing": [], "asking": []}
-    last_report = last_save = spent
-    with (folder / "log.jsonl").open("a") as log:
-        while spent < seconds:
-            began = time.monotonic()
-            rate = min(1.0, (step + 1) / 100, max(0.0, (1 - spent / seconds) / cooldown))
-            muon.param_groups[0]["lr"] = muon_rate * rate
-            adam.param_groups[0]["lr"] = adam_rate * rate
-            asking = step % ASKING_EVERY == ASKING_EVERY - 1
-            with autocast():
-                if asking:
-                    scenes = [next(looking) for _ in range(ASKED)]
-                    ids, labels = asking_batch(tokenizer, scenes, rng)
-                    loss = asking_loss(model, ids, labels, to_input(pictures(scenes)), backbone)
-                else:
-                    text, image = next(drawings)
-                    dropped = torch.rand(len(text), 1) < UNCONDITIONAL_SHARE
-                    kept = torch.isin(text, torch.tensor(special))
-                    text = torch.where(dropped & ~kept, tokenizer.pad_token_id, text)
-                    loss = drawing_loss(model, text, image, backbone)
-            model.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained.values(), 1.0)
-            adam.step()
-            muon.step()
-            losses["asking" if asking else "drawing"].append(loss.item())
-            step += 1
-            spent += time.monotonic() - began
-            if spent - last_report > 30 or spent >= seconds:
-                last_report = spent
-                row = {"seconds": round(spent), "step": step, "rate": round(rate, 3)}
-                row |= {name: round(float(np.mean(seen[-100:])), 4) for name, seen in losses.items() if seen}
-                print(json.dumps(row), file=log, flush=True)
-                print(row, flush=True)
-            if spent - last_save > 180 or spent >= seconds:
-                last_save = spent
-                torch.save(
-                    {
-                        "model": model.state_dict(),
-                        "muon": muon.state_dict(),
-                        "adam": adam.state_dict(),
-                        "spent": spent,
-                        "step": step,
-                        "round": round_,
-                    },
-                    folder / "checkpoint.tmp",
-                )
-                (folder / "checkpoint.tmp").replace(checkpoint)
+    recent = {"drawing": deque[float](maxlen=100), "asking": deque[float](maxlen=100)}
+    for step in lesson.steps(lambda: {name: round(float(np.mean(seen)), 4) for name, seen in recent.items() if seen}):
+        asking = step % ASKING_EVERY == ASKING_EVERY - 1
+        with autocast():
+            if asking:
+                scenes = [next(looking) for _ in range(ASKED)]
+                ids, labels = asking_batch(tokenizer, scenes, rng)
+                loss = asking_loss(model, ids, labels, to_input(pictures(scenes)), backbone)
+            else:
+                text, image = next(drawings)
+                seen = spoilt(image, SPOILT_SHARE * min(1.0, 2 * (1 - lesson.progress)))
+                loss = drawing_loss(model, without_sentence(text, tokenizer), image, backbone, seen)
+        optimizer.step(loss, min(1.0, (step + 1) / 100, (1 - lesson.progress) / cooldown))
+        recent["asking" if asking else "drawing"].append(loss.item())
     model.eval()
+
+
+def without_sentence(text: Tensor, tokenizer: PreTrainedTokenizerFast) -> Tensor:
+    """`text` ``[B, S]`` with one row in ten made the unconditional row of classifier-free guidance."""
+    special = torch.tensor([tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["boi_token"])])
+    dropped = torch.rand(len(text), 1) < UNCONDITIONAL_SHARE
+    return torch.where(dropped & ~torch.isin(text, special), tokenizer.pad_token_id, text)
+
+
+def spoilt(image: Tensor, share_of_rows: float) -> Tensor:
+    """`image` ``[B, 256]`` with some rows' tokens drawn at random: a third of these rows wholly, the others in part.
+
+    A whole picture tells what it shows far better than its sentence does, so that a model which always sees the tokens
+    before it learns late, or never, to read. Where these are spoilt only the sentence knows. It also learns to go on
+    from tokens that it got wrong.
+    """
+    share = (1.5 * torch.rand(len(image), 1)).clamp(max=1) * (torch.rand(len(image), 1) < share_of_rows)
+    return torch.where(torch.rand(image.shape) < share, torch.randint_like(image, CODES), image)

@@ -4,7 +4,7 @@ Each weight's momentum is replaced by the nearest orthogonal matrix, found by a 
 (https://kellerjordan.github.io/posts/muon/). `torch.optim.Muon` takes matrices only; the codec needs kernels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -42,3 +42,34 @@ class Muon(torch.optim.Optimizer):
                 update = parameter.grad.lerp(momentum, group["momentum"]).flatten(1)
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
                 parameter.add_(orthogonalise(update).view_as(parameter), alpha=-group["lr"] * scale)
+
+
+class MuonAndAdam:
+    """Muon for the parameters that `matrix` picks by name and tensor, AdamW without decay for the rest."""
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        matrix: Callable[[str, nn.Parameter], bool],
+        *,
+        muon_rate: float,
+        adam_rate: float,
+    ) -> None:
+        chosen: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for name, parameter in named:
+            (chosen if matrix(name, parameter) else rest).append(parameter)
+        self.muon = Muon(chosen, lr=muon_rate)
+        self.adam = torch.optim.AdamW(rest, lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
+        self.parts = {"muon": self.muon, "adam": self.adam}
+        self._rates = {"muon": muon_rate, "adam": adam_rate}
+
+    def step(self, loss: Tensor, share: float) -> None:
+        """One step down `loss` at `share` of the full rates."""
+        for name, optimizer in self.parts.items():
+            optimizer.param_groups[0]["lr"] = share * self._rates[name]
+            optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for o in self.parts.values() for p in o.param_groups[0]["params"]], 1.0)
+        for optimizer in self.parts.values():
+            optimizer.step()

@@ -3,7 +3,8 @@
 Janus's tower comes from SigLIP, already trained; nano's learns from labels, through heads that are thrown away.
 """
 
-import time
+from collections import deque
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from transformers.models.janus.modeling_janus import JanusVisionModel
 
 from ecgvf.nano.codec import to_input
-from ecgvf.nano.muon import Muon
+from ecgvf.nano.lesson import Lesson
+from ecgvf.nano.muon import MuonAndAdam
 from ecgvf.nano.precision import autocast
 from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, Scene, pictures, things
@@ -33,42 +35,36 @@ def _wanted(scenes: list[Scene]) -> dict[str, Tensor]:
     }
 
 
-def teach(tower: JanusVisionModel, *, seconds: float, seed: int = 0, pool: int = 16_000) -> dict[str, float]:
-    """Train `tower` in place; returns the heads' accuracies on 512 held-out pictures."""
+def teach(
+    tower: JanusVisionModel, folder: Path, *, seconds: float, seed: int = 0, pool: int = 16_000
+) -> dict[str, float]:
+    """Train `tower` in place, checkpoints in `folder`; returns the heads' accuracies on 512 held-out pictures."""
     torch.manual_seed(seed)
     tower.train()
     heads = nn.ModuleDict(
         {name: nn.Linear(tower.config.hidden_size, len(answers)) for name, answers in _ANSWERS.items()}
     )
-    matrices = [p for n, p in tower.named_parameters() if p.ndim == 2 and "encoder.layers" in n]
-    chosen = {id(p) for p in matrices}
-    muon = Muon(matrices, lr=0.02)
-    adam = torch.optim.AdamW(
-        [p for p in (*tower.parameters(), *heads.parameters()) if id(p) not in chosen], lr=2e-3, weight_decay=0.0
+    optimizer = MuonAndAdam(
+        [*tower.named_parameters(), *heads.named_parameters()],
+        lambda name, parameter: parameter.ndim == 2 and "encoder.layers" in name,
+        muon_rate=0.02,
+        adam_rate=2e-3,
     )
     scenes = scene_pool(f"vision:{seed}", pool)
     images = pictures(scenes)
     wanted = _wanted(scenes)
     generator = torch.Generator().manual_seed(seed)
-    spent, step = 0.0, 0
-    while spent < seconds:
-        began = time.monotonic()
-        rate = min(1.0, (step + 1) / 50, 2 * (1 - spent / seconds))
-        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = 0.02 * rate, 2e-3 * rate
+    lesson = Lesson(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts})
+    recent = {name: deque[float](maxlen=50) for name in heads}
+    for step in lesson.steps(lambda: {name: round(sum(seen) / len(seen), 3) for name, seen in recent.items()}):
         rows = torch.randint(pool, (BATCH,), generator=generator)
         with autocast():
             pooled = tower(to_input(images[rows.numpy()])).last_hidden_state.mean(1)
         losses = {name: F.cross_entropy(head(pooled.float()), wanted[name][rows]) for name, head in heads.items()}
         loss = torch.stack(list(losses.values())).sum() + losses["thing"]
-        tower.zero_grad()
-        heads.zero_grad()
-        loss.backward()
-        adam.step()
-        muon.step()
-        step += 1
-        spent += time.monotonic() - began
-        if step % 50 == 0:
-            print(step, round(spent), {name: round(value.item(), 3) for name, value in losses.items()}, flush=True)
+        optimizer.step(loss, min(1.0, (step + 1) / 50, 2 * (1 - lesson.progress)))
+        for name, value in losses.items():
+            recent[name].append(value.item())
     tower.eval()
     held_out = scene_pool("vision:held-out", 512)
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """How nano is made, in a form that takes seconds."""
 
 import dataclasses
+import itertools
 import json
 import random
 from pathlib import Path
@@ -95,12 +96,13 @@ def test_kmeans_finds_separate_clusters() -> None:
 
 
 def test_codec_learns_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    codec.train(tmp_path, seconds_plain=0.01, seconds_quantised=6, pool=64)
+    second_a_step = itertools.count().__next__
+    codec.train(tmp_path, seconds_plain=2, seconds_quantised=2, pool=64, clock=second_a_step)
     first = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    trained = codec.train(tmp_path, seconds_plain=0.01, seconds_quantised=9, pool=64)
+    assert first[-1]["step"] == 4 and first[-1]["quantised"]
+    trained = codec.train(tmp_path, seconds_plain=2, seconds_quantised=6, pool=64, clock=second_a_step)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] > first[-1]["step"] > 0
-    assert first[-1]["quantised"]
+    assert rows[-1]["step"] == 8 and rows[-1]["l1"] < first[-1]["l1"]
     norms = trained.quantize.embedding.weight.norm(dim=1)
     assert torch.allclose(norms, torch.ones_like(norms), atol=1e-4)
 
@@ -156,6 +158,23 @@ def test_losses_reach_every_part_they_train(tokenizer) -> None:  # type: ignore[
     nn.init.normal_(model.model.language_model.layers[0].self_attn.o_proj.weight, std=0.02)
     language_model.asking_loss(model, ids, labels, codec.to_input(pictures(scenes)), backbone).backward()
     assert model.model.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0
+
+
+def test_the_language_model_learns_and_goes_on(tokenizer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    second_a_step = itertools.count().__next__
+
+    def lesson(seconds: float) -> None:
+        model = language_model.build_model(tokenizer, layers=1)
+        codec.anchor(model.model.vqmodel)
+        codec.localise(model.model.vqmodel.encoder)
+        language_model.train(model, tokenizer, tmp_path, seconds=seconds, pool=400, compiled=False, clock=second_a_step)
+
+    lesson(6)
+    lesson(12)
+    first, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert (first["step"], last["step"]) == (6, 12)
+    assert last["drawing"] < first["drawing"] and last["asking"] < first["asking"]
 
 
 def test_a_judge_learns_from_composed_pictures(tmp_path: Path) -> None:
