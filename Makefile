@@ -9,7 +9,7 @@ help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
 	@echo "make test         the whole suite"
 	@echo "make lint         ruff and mypy"
-	@echo "make faults       kills, full disks, hand-edited files"
+	@echo "make faults       kills, full disks, hand-edited files, then 40 kills at random moments"
 	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
 
@@ -38,6 +38,7 @@ lint: .venv/installed
 
 faults: .venv/installed
 	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m benchmarks.faults --kills 40 --out docs/faults.json
 
 erasure: .venv/installed
 	$(BIN)/python -m ear.evaluate.erasure
