@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Make Janus-nano again (extra `nano`), and check what it must show.",
 )
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
+PARTS = ("tokenizer", "codec", "vision", "reading", "judges", "clip", "language-model", "save", "card")
 
 
 @app.command()

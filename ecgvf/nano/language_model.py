@@ -38,7 +38,7 @@ BATCH = 16
 ASKING_EVERY = 5
 ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
 UNCONDITIONAL_SHARE = 0.1
-SPOILT_SHARE = 0.75
+SPOILT_SHARE = 0.3
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusForConditionalGeneration:

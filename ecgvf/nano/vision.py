@@ -19,7 +19,7 @@ from ecgvf.nano.scenes import scene_pool
 from ecgvf.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, Scene, pictures, things
 
 BATCH = 32
-_ANSWERS = {
+ANSWERS = {
     "thing": tuple(things()),
     "sky": SKIES,
     "ground": GROUNDS,
@@ -28,10 +28,11 @@ _ANSWERS = {
 }
 
 
-def _wanted(scenes: list[Scene]) -> dict[str, Tensor]:
+def wanted(scenes: list[Scene]) -> dict[str, Tensor]:
+    """The number of the right answer to each of `ANSWERS` about each scene, ``[N]``."""
     return {
         name: torch.tensor([answers.index(getattr(scene, name)) for scene in scenes])
-        for name, answers in _ANSWERS.items()
+        for name, answers in ANSWERS.items()
     }
 
 
@@ -42,7 +43,7 @@ def teach(
     torch.manual_seed(seed)
     tower.train()
     heads = nn.ModuleDict(
-        {name: nn.Linear(tower.config.hidden_size, len(answers)) for name, answers in _ANSWERS.items()}
+        {name: nn.Linear(tower.config.hidden_size, len(answers)) for name, answers in ANSWERS.items()}
     )
     optimizer = MuonAndAdam(
         [*tower.named_parameters(), *heads.named_parameters()],
@@ -52,7 +53,7 @@ def teach(
     )
     scenes = scene_pool(f"vision:{seed}", pool)
     images = pictures(scenes)
-    wanted = _wanted(scenes)
+    labels = wanted(scenes)
     generator = torch.Generator().manual_seed(seed)
     lesson = Lesson(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts})
     recent = {name: deque[float](maxlen=50) for name in heads}
@@ -60,7 +61,7 @@ def teach(
         rows = torch.randint(pool, (BATCH,), generator=generator)
         with autocast():
             pooled = tower(to_input(images[rows.numpy()])).last_hidden_state.mean(1)
-        losses = {name: F.cross_entropy(head(pooled.float()), wanted[name][rows]) for name, head in heads.items()}
+        losses = {name: F.cross_entropy(head(pooled.float()), labels[name][rows]) for name, head in heads.items()}
         loss = torch.stack(list(losses.values())).sum() + losses["thing"]
         optimizer.step(loss, min(1.0, (step + 1) / 50, 2 * (1 - lesson.progress)))
         for name, value in losses.items():
@@ -69,7 +70,7 @@ def teach(
     held_out = scene_pool("vision:held-out", 512)
     with torch.no_grad():
         pooled = torch.cat([tower(part).last_hidden_state.mean(1) for part in to_input(pictures(held_out)).split(64)])
-    truth = _wanted(held_out)
+    truth = wanted(held_out)
     return {
         name: round((head(pooled).argmax(1) == truth[name]).float().mean().item(), 4) for name, head in heads.items()
     }

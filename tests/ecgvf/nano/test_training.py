@@ -13,7 +13,7 @@ from torch import nn
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from ecgvf.errors import SettingsError
-from ecgvf.nano import codec, judges, language_model
+from ecgvf.nano import codec, judges, language_model, reading
 from ecgvf.nano.build import build
 from ecgvf.nano.muon import Muon, orthogonalise
 from ecgvf.nano.questions import questions, yes_no
@@ -158,6 +158,22 @@ def test_losses_reach_every_part_they_train(tokenizer) -> None:  # type: ignore[
     nn.init.normal_(model.model.language_model.layers[0].self_attn.o_proj.weight, std=0.02)
     language_model.asking_loss(model, ids, labels, codec.to_input(pictures(scenes)), backbone).backward()
     assert model.model.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0
+
+
+def test_the_language_model_learns_to_read(tokenizer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    model = language_model.build_model(tokenizer, layers=2)
+    read = reading.teach(model, tokenizer, tmp_path, seconds=60, pool=800, clock=itertools.count().__next__)
+    assert read["style"] > 0.7 and read["thing"] > 2 / 32
+
+
+def test_only_chosen_rows_are_spoilt() -> None:
+    torch.manual_seed(0)
+    image = torch.zeros(400, 256, dtype=torch.int64)
+    assert torch.equal(language_model.spoilt(image, 0.0), image)
+    changed = (language_model.spoilt(image, 0.5) != 0).float().mean(1)
+    assert 0.4 < (changed > 0).float().mean() < 0.6
+    assert 0.1 < (changed > 0.98).float().mean() < 0.25
 
 
 def test_the_language_model_learns_and_goes_on(tokenizer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
