@@ -3,6 +3,7 @@
 Heavy libraries are imported inside the commands that need them, so that ``ecgvf --help`` answers at once.
 """
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,9 @@ from ecgvf import console
 from ecgvf.nano.cli import app as nano_app
 
 if TYPE_CHECKING:
+    from ecgvf.concepts import Concept
+    from ecgvf.judges import Options
+    from ecgvf.records import Verdict
     from ecgvf.store import Store
 
 app = typer.Typer(
@@ -339,12 +343,95 @@ def render(
 # Stage 3: verdicts
 
 
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="nano-object-a, nano-object-b, nano-style, resnet50, torchvision:NAME, timm:NAME, hf:ID, style, nudenet, "
+        "clip, or several joined by +. [default: by who drew, and the concept's kind]",
+    ),
+]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", help="Accepted labels, with commas. [default: the concept's]")
+]
+LabelSetOption = Annotated[
+    str | None, typer.Option("--label-set", help="A label set of the concept: nudenet-strict. [default: the judge's]")
+]
+TopKOption = Annotated[
+    int | None, typer.Option("--top-k", help="An accepted label is among the best so many. [default: 1; style 3]")
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", help="What the score has to reach. [default: nudenet 0.25, clip 0.5, others none]"),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="V1 or V2 (resnet50), a file, a folder, or a Hub id. [default: the judge's own]"),
+]
+TextOption = Annotated[
+    list[str] | None, typer.Option("--text", help="For clip: what it looks for, in words. Repeatable.")
+]
+ContrastOption = Annotated[
+    list[str] | None, typer.Option("--contrast", help="For clip: what else there may be, in words. Repeatable.")
+]
+CombineOption = Annotated[
+    str, typer.Option("--combine", help="Of several judges: all, any, or majority have to see it.")
+]
+
+
+def _judge_options(
+    labels: str | None,
+    label_set: str | None,
+    top_k: int | None,
+    threshold: float | None,
+    weights: str | None,
+    text: list[str] | None,
+    contrast: list[str] | None,
+    combine: str,
+    device: str,
+) -> "Options":
+    from ecgvf.judges import Options
+
+    return Options(
+        labels=tuple(part.strip() for part in labels.split(",") if part.strip()) if labels is not None else None,
+        label_set=label_set,
+        top_k=top_k,
+        threshold=threshold,
+        weights=weights,
+        text=tuple(text) if text else None,
+        contrast=tuple(contrast) if contrast else None,
+        combine=combine,
+        device=device,
+    )
+
+
 @app.command("filter")
 def filter_pairs(
     concept: ConceptOption = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="nano-object-a, nano-object-b, nano-style or resnet50. [default: by the model that drew]"),
+    judge: JudgeOption = None,
+    labels: LabelsOption = None,
+    label_set: LabelSetOption = None,
+    top_k: TopKOption = None,
+    threshold: ThresholdOption = None,
+    weights: WeightsOption = None,
+    text: TextOption = None,
+    contrast: ContrastOption = None,
+    combine: CombineOption = "all",
+    seeds: Annotated[int, typer.Option(help="Draw each prompt from so many seeds.")] = 1,
+    share: Annotated[float, typer.Option(help="Of these seeds, the share in which a pair has to hold.")] = 1.0,
+    clip_floor: Annotated[
+        float | None, typer.Option("--clip-floor", help="Least CLIP cosine of a picture and its prompt. [default: off]")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option("--clip", help="The CLIP model of --clip-floor: a folder or a Hub id.")
+    ] = None,
+    most_change: Annotated[
+        float | None,
+        typer.Option("--most-change", help="Most a pair's pictures may differ outside the concept. [default: off]"),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
+    sets: Annotated[
+        str | None, typer.Option("--sets", help="Two verdict sets for --compare, with a comma. [default: the last two]")
     ] = None,
     device: DeviceOption = "auto",
     chosen: SetOption = None,
@@ -355,22 +442,174 @@ def filter_pairs(
     console.quiet_stdout(as_json)
     opened = open_store(store)
     known = opened.concept(concept)
-    from ecgvf.judges import filter_pictures
+    if compare or sets is not None:
+        _compare(opened, known, sets, as_json)
+        return
+    from ecgvf.judges import Rule, filter_pictures
 
-    done = filter_pictures(opened, known, judge=judge, device=device, chosen=chosen)
+    done = filter_pictures(
+        opened,
+        known,
+        judge=judge,
+        options=_judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
+        rule=Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
+        device=device,
+        chosen=chosen,
+    )
     if as_json:
         console.emit({"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary})
         return
     console.say(
-        f"[bold]{known.name}[/bold]: {done.judge} accepts {done.accepted_pairs} of {done.pairs} pairs "
+        f"[bold]{known.name}[/bold]: {console.plain(done.judge)} accepts {done.accepted_pairs} of {done.pairs} pairs "
         f"and {done.accepted_tests} of {done.tests} test prompts."
     )
     for reason, count in done.reasons.items():
-        console.say(f"  {count} × {reason}")
+        near = ", ".join(f"{count} {console.plain(label)}" for label, count in done.near_misses.items())
+        console.say(f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else ""))
+    if done.reviewed:
+        console.say(f"  {done.reviewed} decided by people")
     console.say(
         f"Set {done.stage.fingerprint} in {console.plain(str(done.stage.path))}. "
         f"Next: [bold]ear train --dataset ecgvf/{known.name}[/bold]"
     )
+
+
+def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool) -> None:
+    from rich.table import Table
+
+    from ecgvf.errors import SettingsError
+    from ecgvf.judges.compare import compare
+
+    names = sets.split(",") if sets is not None else None
+    if names is not None and len(names) != 2:
+        raise SettingsError(f"--sets {sets}: name two sets, with a comma between them")
+    found = compare(store, concept, None if names is None else (names[0], names[1]))
+    sides = [
+        {"set": one.fingerprint, "judge": one.settings["judge"], "label_set": one.settings["label_set"]}
+        for one in (found.one, found.other)
+    ]
+    if as_json:
+        disputed = [
+            {
+                "record_id": one.record_id,
+                "role": one.role,
+                "prompt": one.prompt,
+                "present": [one.one.present, one.other.present],
+                "score": [one.one.score, one.other.score],
+            }
+            for one in found.disputed
+        ]
+        console.emit({"concept": concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
+        return
+    one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
+    figures = found.agreement
+    if found.disputed:
+        table = Table("picture of", one, other, title=f"{concept.name}: disputed")
+        for case in found.disputed:
+            table.add_row(
+                console.plain(f"{case.role}: {case.prompt}"),
+                *(console.plain(_verdict_in_words(verdict)) for verdict in (case.one, case.other)),
+            )
+        console.say(table)
+    console.say(
+        f"[bold]{concept.name}[/bold]: {console.plain(one)} and {console.plain(other)} agree on {figures.same} of "
+        f"{figures.n} pictures{_between(figures.low, figures.high)}; "
+        f"Cohen's kappa {_number(figures.kappa)}{_between(figures.kappa_low, figures.kappa_high)}."
+    )
+
+
+def _verdict_in_words(verdict: "Verdict") -> str:
+    seen = ", ".join(f"{label} {score:.2f}" for label, score in verdict.top_labels[:2]) or "nothing"
+    return f"{'yes' if verdict.present else 'no'} {verdict.score:.2f} ({seen})"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" (95% {low:.3f} to {high:.3f})"
+
+
+@app.command("judge")
+def judge_pictures(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
+    judge: JudgeOption = None,
+    concept: Annotated[
+        str | None, typer.Option("--concept", help="A shipped concept, or a YAML file's path: what to look for.")
+    ] = None,
+    labels: LabelsOption = None,
+    label_set: LabelSetOption = None,
+    top_k: TopKOption = None,
+    threshold: ThresholdOption = None,
+    weights: WeightsOption = None,
+    text: TextOption = None,
+    contrast: ContrastOption = None,
+    combine: CombineOption = "all",
+    without: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--without", help="Pictures without the concept: find the threshold that parts the others from these."
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
+    from rich.table import Table
+
+    from ecgvf.concepts import find
+    from ecgvf.judges import choose
+    from ecgvf.judges.pictures import files_in, look_at_files
+    from ecgvf.judges.pictures import threshold as best_threshold
+
+    console.quiet_stdout(as_json)
+    about = find(concept) if concept is not None else None
+    options = _judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
+    looking = choose(about, None, judge, options)
+    files = files_in(pictures)
+    if without:
+        parted = best_threshold(looking, files, files_in(without))
+        told = {
+            "threshold": parted.value,
+            "balanced_accuracy": parted.balanced_accuracy,
+            "with": parted.shown,
+            "without": parted.not_shown,
+        }
+        if as_json:
+            console.emit({"judge": looking.name, **told})
+            return
+        console.say(
+            f"[bold]--threshold {parted.value:.4g}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
+            f"without, with a balanced accuracy of {parted.balanced_accuracy:.3f} on these very pictures."
+        )
+        return
+    seen = list(look_at_files(looking, files))
+    if as_json:
+        rows = [
+            {"picture": str(file), **(asdict(one) if not isinstance(one, str) else {"failure": one})}
+            for file, one in seen
+        ]
+        console.emit({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
+        return
+    wanted = bool(looking.criterion.accepted)
+    table = Table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
+    for file, one in seen:
+        if isinstance(one, str):
+            table.add_row(console.plain(str(file)), *(["", ""] if wanted else []), console.plain(one))
+            continue
+        near = looking.criterion.near_miss(one.top_labels)
+        labels_seen = [
+            f"{box.label} {box.score:.2f} at {box.left},{box.top} {box.width}x{box.height}" for box in one.boxes
+        ]
+        labels_seen = labels_seen or [f"{label} {score:.2f}" for label, score in one.top_labels] or ["nothing"]
+        answer = "yes" if one.present else f"no, near miss: {near}" if near is not None else "no"
+        table.add_row(
+            console.plain(str(file)),
+            *([console.plain(answer), f"{one.score:.3f}"] if wanted else []),
+            console.plain("\n".join(labels_seen)),
+        )
+    console.say(table)
 
 
 @app.command()

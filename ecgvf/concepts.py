@@ -36,7 +36,9 @@ class Concept(BaseModel):
     neighbours: tuple[Word, ...] = ()
     """Near concepts, never rehearsed in training, whose loss is measured."""
     judge_labels: dict[str, tuple[Word, ...]] = {}
-    """Label set ("nano", "imagenet", "nudenet") → the labels that mean that the concept is in the picture."""
+    """Label set ("nano", "imagenet", "wikiart", "nudenet") → the labels that mean the concept is in the picture."""
+    near_labels: dict[str, tuple[Word, ...]] = {}
+    """Label set → labels that are shown as near misses where a judge sees them instead; never accepted."""
     window: int = Field(default=48, ge=1)
     """Image tokens per optimizer step, for the paper's model (T = 576)."""
     unsafe: bool = False
@@ -117,10 +119,10 @@ def template(name: str, kind: Kind) -> str:
     if not NAME.fullmatch(name) or len(name) > 64:
         raise ConceptError(f"{name!r} cannot name a concept: use lower-case letters, digits and single hyphens")
     word = name.replace("-", " ")
-    surrogates, window = {
-        "object": ("[building, tower]", 48),
-        "style": ("[photograph, plain drawing]", 24),
-        "nudity": ("[fully clothed, dressed]", 100),
+    surrogates, window, label_set, label = {
+        "object": ("[building, tower]", 48, "imagenet", word),
+        "style": ("[photograph, plain drawing]", 24, "wikiart", name),
+        "nudity": ("[fully clothed, dressed]", 100, "nudenet", "FEMALE_BREAST_EXPOSED, BUTTOCKS_EXPOSED"),
     }[kind]
     return f"""\
 # {word}
@@ -138,10 +140,14 @@ surrogates: {surrogates}
 neighbours: []
 
 # The labels that count as "the concept is in the picture", by label set: `imagenet` (torchvision's names) for
-# Janus-Pro's pictures, `nano` for Janus-nano's, which draws its own small world only. `ecgvf filter` needs one.
+# Janus-Pro's pictures of things, `wikiart` for styles, `nudenet` for nudity, `nano` for Janus-nano's pictures, which
+# show its own small world only. Without any, `ecgvf filter` takes --labels, or --judge clip with --text.
 judge_labels: {{}}
-#  imagenet: [{word}]
+#  {label_set}: [{label}]
 #  nano: [{name}]
+
+# Labels that are shown as near misses where a judge sees them instead; never accepted.
+near_labels: {{}}
 
 # Consecutive image tokens per optimizer step, for a model of 576 image tokens; scaled to other models.
 window: {window}

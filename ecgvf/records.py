@@ -6,14 +6,26 @@ Nothing in a record tells time or chance, so that equal runs write equal bytes.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import pyarrow as pa
 
 Role = Literal["target", "surrogate"]
 Split = Literal["train", "test"]
-Reason = Literal["target_absent", "concept_leaked", "render_failed", "judge_failed", "malformed", "duplicate"]
+Reason = Literal[
+    "malformed",
+    "duplicate",
+    "render_failed",
+    "judge_failed",
+    "target_absent",
+    "concept_leaked",
+    # These four speak only where a user turned their rule on, or where people looked.
+    "unsteady",
+    "off_prompt",
+    "changed_elsewhere",
+    "reviewed",
+]
 
 ROLES: tuple[Role, Role] = ("target", "surrogate")
 
@@ -158,9 +170,25 @@ class Rendering(Record):
         return cls(**{**row, "vq_ids": tuple(row["vq_ids"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of a picture, in pixels of that picture, and what is in it."""
+
+    label: str
+    score: float
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Record):
-    """What one judge saw in one picture. ``score`` in [0, 1]; ``top_labels`` are (label, score), best first."""
+    """What one judge saw in one picture. ``score`` in [0, 1]; ``top_labels`` are (label, score), best first.
+
+    ``boxes`` are a detector's (label, score, left, top, width, height), in pixels, best first. What else decided
+    (labels, top-k) is in the set's settings.
+    """
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
@@ -168,10 +196,22 @@ class Verdict(Record):
             pa.field("role", pa.string(), nullable=False),
             pa.field("judge", pa.string(), nullable=False),
             pa.field("judge_hash", pa.string(), nullable=False),
+            pa.field("label_set", pa.string(), nullable=False),
+            pa.field("threshold", pa.float64()),
             pa.field("present", pa.bool_(), nullable=False),
             pa.field("score", pa.float32(), nullable=False),
             pa.field(
                 "top_labels", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())])), nullable=False
+            ),
+            pa.field(
+                "boxes",
+                pa.list_(
+                    pa.struct(
+                        [("label", pa.string()), ("score", pa.float32())]
+                        + [(side, pa.int32()) for side in ("left", "top", "width", "height")]
+                    )
+                ),
+                nullable=False,
             ),
             pa.field("failure", pa.string()),
         ]
@@ -184,16 +224,22 @@ class Verdict(Record):
     present: bool
     score: float
     top_labels: tuple[tuple[str, float], ...]
+    label_set: str = ""
+    """Name of the labels that meant the concept."""
+    threshold: float | None = None
+    """What the score had to reach, where it had to."""
+    boxes: tuple[Box, ...] = ()
     failure: str | None = None
     """Why the judge could not look; ``present`` is then False and means nothing."""
 
     def to_row(self) -> Row:
         labels = [{"label": label, "score": score} for label, score in self.top_labels]
-        return {**Record.to_row(self), "top_labels": labels}
+        return {**Record.to_row(self), "top_labels": labels, "boxes": [asdict(box) for box in self.boxes]}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Verdict":
-        return cls(**{**row, "top_labels": tuple((top["label"], top["score"]) for top in row["top_labels"])})
+        labels = tuple((top["label"], top["score"]) for top in row["top_labels"])
+        return cls(**{**row, "top_labels": labels, "boxes": tuple(Box(**box) for box in row.get("boxes", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,7 @@ def load(name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Jan
     Raises ``ModelError`` for a name that is not known, a model that is not here and cannot be fetched, and a checkpoint
     that is not Janus in the layout of `transformers`.
     """
-    where = _device(device)
+    where = resolve_device(device)
     kind = _dtype(dtype, where)
     folder = _folder(name_or_path)
     _check(_config(folder), str(folder))
@@ -194,7 +194,8 @@ def _check(config: dict[str, Any], where: str) -> None:
         raise ModelError(f"{where} holds model_type {kind!r}, not 'janus': use one of {', '.join(MODELS)}")
 
 
-def _device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """The device that ``--device`` names; "auto" takes a GPU where there is one. Raises ``ModelError``."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

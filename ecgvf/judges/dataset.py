@@ -5,6 +5,7 @@ from typing import Any
 
 from ecgvf.concepts import Concept
 from ecgvf.errors import DatasetError
+from ecgvf.judges.decide import settled
 from ecgvf.records import Acceptance, PromptPair, Rendering, Role, from_table
 from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
 
@@ -40,10 +41,11 @@ class Dataset:
 def load(store: Store, concept: str | None = None, chosen: str | None = None) -> Dataset:
     """The dataset of ``concept`` (None: the last one), of its current set or the one that starts with ``chosen``.
 
+    What people decided since then (``ecgvf review``) counts in the current set.
     Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` where no training pair was accepted.
     """
     known = store.concept(concept)
-    acceptance = store.current(known.name, ACCEPTANCE, chosen)
+    acceptance = settled(store, known) if chosen is None else store.current(known.name, ACCEPTANCE, chosen)
     summary = acceptance.summary
     if not summary["accepted_pairs"]:
         why = ", ".join(f"{count} {reason}" for reason, count in summary["reasons"].items()) or "there were none"

@@ -1,73 +1,79 @@
 """Stage 3: a judge looks at every picture, and the rule accepts or rejects every record."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ecgvf import console
 from ecgvf.concepts import Concept
-from ecgvf.judges.accept import RULE, accept
-from ecgvf.judges.choice import choose
+from ecgvf.judges import judge as judges
+from ecgvf.judges import likeness
+from ecgvf.judges.choice import Options, choose, crossing
+from ecgvf.judges.decide import Filtered, decide
 from ecgvf.judges.judge import Judge, Reading
-from ecgvf.records import Acceptance, PromptPair, Rendering, Role, Row, Verdict, from_table, to_table
-from ecgvf.render import render_missing
+from ecgvf.judges.rule import Rule
+from ecgvf.judges.together import Together
+from ecgvf.records import Rendering, Verdict, from_table, to_table
+from ecgvf.render import render, render_missing
 from ecgvf.render.png import decode
-from ecgvf.store import ACCEPTANCE, PAIRS, VERDICTS, StageSet, Store
-
-
-@dataclass(frozen=True, slots=True)
-class Filtered:
-    """What the stage decided."""
-
-    stage: StageSet
-    """The acceptance set."""
-    judge: str
-    accepted_pairs: int
-    pairs: int
-    accepted_tests: int
-    tests: int
-    reasons: dict[str, int]
-    """Reason → rejected records, most frequent first."""
+from ecgvf.store import VERDICTS, StageSet, Store
 
 
 def filter_pictures(
-    store: Store, concept: Concept, *, judge: str | None = None, device: str = "auto", chosen: str | None = None
+    store: Store,
+    concept: Concept,
+    *,
+    judge: str | None = None,
+    options: Options | None = None,
+    rule: Rule | None = None,
+    device: str = "auto",
+    chosen: str | None = None,
 ) -> Filtered:
     """Judge the current pictures (or those of the set that starts with ``chosen``) and decide on every record.
 
-    What is not yet drawn is drawn first. Raises ``JudgeError``, and whatever ``render`` raises.
+    What is not yet drawn is drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and
+    whatever ``render`` raises.
     """
     pictures = render_missing(store, concept, device=device, chosen=chosen).stage
-    looking = choose(concept, pictures.settings["model"], judge)
-    verdicts = store.stage(
-        concept.name,
-        VERDICTS,
-        {
-            "pictures": pictures.fingerprint,
-            "judge": looking.name,
-            "judge_hash": looking.weights_hash,
-            "labels": list(looking.accepted),
-        },
-    )
+    said = replace(options if options is not None else Options(), device=device)
+    model: str = pictures.settings["model"]
+    looking = choose(concept, model, judge, said)
+    if (doubt := crossing(looking, model)) is not None:
+        console.note(console.plain(doubt))
+    verdicts = look_at(store, concept, pictures, looking)
+    bounds = _bounds(store, concept, pictures, verdicts, looking, rule if rule is not None else Rule(), device)
+    # Further seeds became the current sets while they were made: the run's own are what comes next.
+    pictures.finish({})
+    verdicts.finish({})
+    return decide(store, concept, pictures, verdicts, bounds)
+
+
+def look_at(store: Store, concept: Concept, pictures: StageSet, judge: Judge) -> StageSet:
+    """The finished verdicts of a judge on a set of pictures; of several judges, each one's are kept for themselves."""
+    settings: dict[str, Any] = {"pictures": pictures.fingerprint, **judges.settings(judge)}
+    parts: list[StageSet] = []
+    if isinstance(judge, Together):
+        parts = [look_at(store, concept, pictures, one) for one in judge.judges]
+        settings |= {"combine": judge.combine, "parts": [part.fingerprint for part in parts]}
+    verdicts = store.stage(concept.name, VERDICTS, settings)
     if not verdicts.finished:
-        _look_at_missing(looking, pictures, verdicts)
+        for moved in verdicts.moved if not verdicts.shards() and not parts else []:
+            console.say(f"New set of verdicts, {console.plain(moved)}")
+        count = len(pictures.shards())
+        there = [verdicts.done(index) for index in range(count)]
+        with console.progress(f"{judge.name} looks", count, sum(there)) as bar:
+            for index in range(count):
+                if not there[index]:
+                    if isinstance(judge, Together):
+                        rows = _together(judge, [from_table(Verdict, part.read_shard(index)) for part in parts])
+                    else:
+                        rows = look(judge, from_table(Rendering, pictures.read_shard(index)))
+                    verdicts.write_shard(index, to_table(Verdict, rows))
+                    bar.advance()
     verdicts.finish({} if verdicts.finished else _seen(verdicts))
-    return _decide(store, concept, pictures, verdicts)
-
-
-def _look_at_missing(judge: Judge, pictures: StageSet, verdicts: StageSet) -> None:
-    for moved in verdicts.moved if not verdicts.shards() else []:
-        console.say(f"New set of verdicts, {console.plain(moved)}")
-    count = len(pictures.shards())
-    there = [verdicts.done(index) for index in range(count)]
-    with console.progress(f"{judge.name} looks", count, sum(there)) as bar:
-        for index in range(count):
-            if not there[index]:
-                renderings = from_table(Rendering, pictures.read_shard(index))
-                verdicts.write_shard(index, to_table(Verdict, look(judge, renderings)))
-                bar.advance()
+    return verdicts
 
 
 def look(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
@@ -88,78 +94,72 @@ def _readings(judge: Judge, drawn: Sequence[Rendering]) -> list[Reading]:
     return judge.look(np.stack([decode(rendering.image) for rendering in drawn])) if drawn else []
 
 
-def _verdict(judge: Judge, rendering: Rendering, reading: Reading | str) -> Verdict:
+def _together(judge: Together, seen: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """The verdicts of several judges on the same pictures as one: it fails where one of them failed."""
+    rows = []
+    for verdicts in zip(*seen, strict=True):
+        readings = [Reading(one.present, one.score, one.top_labels, one.boxes) for one in verdicts]
+        failed = next((f"{one.judge}: {one.failure}" for one in verdicts if one.failure is not None), None)
+        rows.append(_verdict(judge, verdicts[0], failed if failed is not None else judge.agree(readings)))
+    return rows
+
+
+def _verdict(judge: Judge, of: Rendering | Verdict, reading: Reading | str) -> Verdict:
     failure = reading if isinstance(reading, str) else None
     seen = Reading(present=False, score=0.0, top_labels=()) if isinstance(reading, str) else reading
     return Verdict(
-        record_id=rendering.record_id,
-        role=rendering.role,
+        record_id=of.record_id,
+        role=of.role,
         judge=judge.name,
         judge_hash=judge.weights_hash,
+        label_set=judge.criterion.label_set,
+        threshold=judge.criterion.threshold,
         present=seen.present,
         score=seen.score,
         top_labels=seen.top_labels,
+        boxes=seen.boxes,
         failure=failure,
     )
 
 
-def _decide(store: Store, concept: Concept, pictures: StageSet, verdicts: StageSet) -> Filtered:
-    pairs_set = store.current(concept.name, PAIRS, pictures.settings["pairs"])
-    settings = {
-        "pairs": pairs_set.fingerprint,
-        "pictures": pictures.fingerprint,
-        "verdicts": verdicts.fingerprint,
-        "rule": RULE,
-    }
-    stage = store.stage(concept.name, ACCEPTANCE, settings)
-    pairs = from_table(PromptPair, pairs_set.read())
-    if not stage.done(0):
-        drawn: dict[str, set[Role]] = {}
-        for row in _rows(pictures, "record_id", "role", "failure"):
-            if row["failure"] is None:
-                drawn.setdefault(row["record_id"], set()).add(row["role"])
-        seen: dict[str, dict[Role, Verdict]] = {}
-        for verdict in map(Verdict.from_row, _rows(verdicts)):
-            seen.setdefault(verdict.record_id, {})[verdict.role] = verdict
-        decisions = [accept(pair, drawn.get(pair.record_id, set()), seen.get(pair.record_id, {})) for pair in pairs]
-        stage.write_shard(0, to_table(Acceptance, decisions))
-    filtered = _count(stage, verdicts.settings["judge"], pairs, from_table(Acceptance, stage.read()))
-    stage.finish(
-        {
-            "pairs": filtered.pairs,
-            "accepted_pairs": filtered.accepted_pairs,
-            "tests": filtered.tests,
-            "accepted_tests": filtered.accepted_tests,
-            "reasons": filtered.reasons,
-        }
-    )
-    return filtered
+def _bounds(
+    store: Store, concept: Concept, pictures: StageSet, verdicts: StageSet, judge: Judge, rule: Rule, device: str
+) -> dict[str, Any]:
+    """The rule's optional bounds as settings of the decision, after looking at what they need."""
+    bounds: dict[str, Any] = {}
+    if rule.seeds > 1:
+        looks = [verdicts]
+        for further in range(1, rule.seeds):
+            told = pictures.settings
+            again = render(
+                store,
+                concept,
+                model=told["model"],
+                guidance=told["sampling"]["guidance"],
+                temperature=told["sampling"]["temperature"],
+                seed=told["seed"] + further,
+                dtype=told["dtype"],
+                device=device,
+                chosen=told["pairs"],
+            )
+            looks.append(look_at(store, concept, again.stage, judge))
+        bounds |= {"share": rule.share, "verdicts": [one.fingerprint for one in looks]}
+    if rule.clip_floor is not None:
+        from ecgvf.janus.loading import resolve_device
+        from ecgvf.judges.clip import DEFAULT, Encoder
 
-
-def _rows(stage: StageSet, *columns: str) -> Iterator[Row]:
-    for table in stage.tables():
-        yield from (table.select(columns) if columns else table).to_pylist()
+        encoder = Encoder(rule.clip if rule.clip is not None else DEFAULT, resolve_device(device))
+        measured = likeness.measure(store, concept, pictures, encoder)
+        bounds |= {"clip_floor": rule.clip_floor, "likeness": measured.fingerprint}
+    if rule.most_change is not None:
+        bounds["most_change"] = rule.most_change
+    return bounds
 
 
 def _seen(verdicts: StageSet) -> dict[str, int]:
-    rows = list(_rows(verdicts, "present", "failure"))
+    rows = [row for table in verdicts.tables() for row in table.select(["present", "failure"]).to_pylist()]
     return {
         "pictures": len(rows),
         "present": sum(row["present"] for row in rows),
         "failed": sum(row["failure"] is not None for row in rows),
     }
-
-
-def _count(stage: StageSet, judge: str, pairs: Sequence[PromptPair], decided: Sequence[Acceptance]) -> Filtered:
-    splits = Counter(pair.split for pair in pairs)
-    accepted = Counter(pair.split for pair, decision in zip(pairs, decided, strict=True) if decision.accepted)
-    reasons = Counter(decision.reason for decision in decided if decision.reason is not None)
-    return Filtered(
-        stage=stage,
-        judge=judge,
-        accepted_pairs=accepted["train"],
-        pairs=splits["train"],
-        accepted_tests=accepted["test"],
-        tests=splits["test"],
-        reasons={str(reason): count for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))},
-    )

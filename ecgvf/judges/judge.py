@@ -1,16 +1,34 @@
-"""What a judge is: a classifier that looks at pictures and says whether the concept is there."""
+"""What a judge is: something that looks at pictures and says whether the concept is there, and by which criterion."""
 
-import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgvf.errors import JudgeError
+from ecgvf.records import Box
 
-TOP = 5
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """When a judge says that the concept is there. It is part of a verdict set's settings: another one, another set."""
+
+    label_set: str
+    """Name of the labels: "imagenet", "nudenet-strict", ...; "given" for labels from the command line."""
+    accepted: tuple[str, ...]
+    """The labels that mean that the concept is there. Empty where a judge only tells what it sees."""
+    near: tuple[str, ...] = ()
+    """Labels that are shown as near misses where one of them is seen instead, and that are never accepted."""
+    against: tuple[str, ...] = ()
+    """What a zero-shot judge weighs the accepted texts against."""
+    top_k: int | None = None
+    """An accepted label has to be among the best so many; None where a judge does not rank."""
+    threshold: float | None = None
+    """The score has to reach this, in [0, 1]; None where there is no bound."""
+
+    def near_miss(self, top_labels: tuple[tuple[str, float], ...]) -> str | None:
+        """The near label that was seen where an accepted one would have counted."""
+        return next((label for label, _ in top_labels[: self.top_k or 1] if label in self.near), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +37,15 @@ class Reading:
 
     present: bool
     score: float
-    """In [0, 1]: the probability of the accepted labels together."""
+    """In [0, 1]: the probability of the accepted labels together, or a detector's best box of an accepted label."""
     top_labels: tuple[tuple[str, float], ...]
-    """(label, probability), best first."""
+    """(label, score), best first."""
+    boxes: tuple[Box, ...] = ()
+    """What a detector found, best first."""
 
 
 class Judge(Protocol):
-    """Looks for one concept."""
+    """Looks for one concept. Loaded once, looks at batches, on a CPU or a GPU."""
 
     @property
     def name(self) -> str:
@@ -36,37 +56,18 @@ class Judge(Protocol):
         """Hash of the weights that looked."""
 
     @property
-    def accepted(self) -> tuple[str, ...]:
-        """The labels that mean that the concept is there."""
+    def criterion(self) -> Criterion:
+        """When the concept counts as seen."""
 
     def look(self, images: NDArray[np.uint8]) -> list[Reading]:
         """One reading per picture of RGB uint8 [N, H, W, 3]."""
 
 
-def top_1(probabilities: NDArray[np.float32], labels: Sequence[str], accepted: Sequence[str]) -> list[Reading]:
-    """Readings of [N, len(labels)] probabilities: the concept is there where the best label is an accepted one."""
-    wanted = [place for place, label in enumerate(labels) if label in set(accepted)]
-    readings = []
-    for row in probabilities:
-        best = np.argsort(-row, kind="stable")[:TOP]
-        readings.append(
-            Reading(
-                present=int(best[0]) in wanted,
-                score=float(min(1.0, row[wanted].sum())),
-                top_labels=tuple((labels[place], float(row[place])) for place in best),
-            )
-        )
-    return readings
-
-
-def check_labels(judge: str, labels: Sequence[str], accepted: Sequence[str]) -> None:
-    """Raises ``JudgeError`` where no label is accepted, or one that the judge does not know."""
-    if not accepted:
-        raise JudgeError(f"judge {judge} has no label for this concept: name one in the concept's judge_labels")
-    for label in accepted:
-        if label not in labels:
-            near = ", ".join(difflib.get_close_matches(label, labels, n=3, cutoff=0.5))
-            raise JudgeError(
-                f"judge {judge} has no label {label!r}: correct the concept's judge_labels"
-                + (f" (near ones: {near})" if near else "")
-            )
+def settings(judge: Judge) -> dict[str, Any]:
+    """Everything about a judge that decides its readings, as JSON."""
+    criterion = asdict(judge.criterion)
+    return {
+        "judge": judge.name,
+        "judge_hash": judge.weights_hash,
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in criterion.items()},
+    }

@@ -16,5 +16,8 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 def decode(png: bytes) -> NDArray[np.uint8]:
     """PNG → RGB uint8 [H, W, 3]. Raises ``OSError`` for bytes that are no picture."""
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(io.BytesIO(png)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's other words for a bad file
+        raise OSError(f"no picture: {error}") from error

@@ -15,7 +15,7 @@ from ecgvf import concepts
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges import filter as filter_stage
 from ecgvf.judges.dataset import Dataset
-from ecgvf.judges.judge import Reading
+from ecgvf.judges.judge import Criterion, Reading
 from ecgvf.pairs.grammar import load_world
 from ecgvf.render import render
 from ecgvf.store import Store
@@ -27,7 +27,7 @@ class Agreeing:
     """Filters as nano's judge would: target pictures show the concept, surrogate pictures do not."""
 
     weights_hash = "0"
-    accepted = ("church",)
+    criterion = Criterion(label_set="nano", accepted=("church",), top_k=1)
     name = "nano-object-a"
 
     def __init__(self, pictures: Sequence[bool]) -> None:

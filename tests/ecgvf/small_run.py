@@ -1,14 +1,17 @@
 """A run that is small enough for every test: a few pairs of church, and a random tiny model to draw them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgvf import concepts
-from ecgvf.judges.judge import Reading
-from ecgvf.records import PromptPair, Reason, Split, record_id, to_table
-from ecgvf.store import PAIRS, StageSet, Store
+from ecgvf.concepts import Concept
+from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.records import PromptPair, Reason, Rendering, Split, record_id, to_table
+from ecgvf.render.png import encode
+from ecgvf.store import PAIRS, PICTURES, StageSet, Store
 
 
 def pair(target: str, surrogate: str | None, reason: Reason | None = None) -> PromptPair:
@@ -51,12 +54,61 @@ def write_pairs(store: Store, pairs: Sequence[PromptPair], concept: str = "churc
     return stage
 
 
+def write_pictures(
+    store: Store,
+    concept: Concept,
+    drawn: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    *,
+    model: str = "janus-pro-1b",
+    seed: int = 0,
+) -> StageSet:
+    """Finished pairs and pictures: of each pair, what the target's and the surrogate's picture show."""
+    term, other = concept.terms[0], concept.surrogates[0]
+    pairs = [
+        replace(
+            pair(f"a {term} by lake {number}", f"a {other} by lake {number}"),
+            record_id=record_id(concept.name, f"a {term} by lake {number}", f"a {other} by lake {number}"),
+            concept=concept.name,
+            kind=concept.kind,
+            target_term=term,
+            surrogate_term=other,
+            writer=("offline", "gpt")[number % 2],
+        )
+        for number in range(len(drawn))
+    ]
+    store.remember(concept)
+    pairs_set = store.stage(concept.name, PAIRS, {"pairs": [one.record_id for one in pairs]})
+    if not pairs_set.finished:
+        pairs_set.write_shard(0, to_table(PromptPair, pairs))
+    pairs_set.finish({"pairs": len(pairs)})
+    settings = {"pairs": pairs_set.fingerprint, "model": model, "renderer": "0", "seed": seed, "dtype": "float32"}
+    settings["sampling"] = {"guidance": 5.0, "temperature": 1.0}
+    pictures = store.stage(concept.name, PICTURES, settings)
+    rows = [
+        Rendering(
+            record_id=one.record_id,
+            role=role,
+            seed=number,
+            renderer="0",
+            prompt_sent=prompt,
+            image=encode(pixels),
+            vq_ids=(1, 2, 3, 4),
+        )
+        for number, (one, pixels_of) in enumerate(zip(pairs, drawn, strict=True))
+        for (role, prompt), pixels in zip(one.prompts(), pixels_of, strict=True)
+    ]
+    if not pictures.finished:
+        pictures.write_shard(0, to_table(Rendering, rows))
+    pictures.finish({"pictures": len(rows), "failed": 0, "failures": {}})
+    return pictures
+
+
 class Oracle:
     """A judge that answers what it was told, in the order in which it is asked."""
 
     name = "oracle"
     weights_hash = "0"
-    accepted = ("church",)
+    criterion = Criterion(label_set="oracle", accepted=("church",), near=("castle",), top_k=1)
 
     def __init__(self, answers: Sequence[bool]) -> None:
         self.answers = list(answers)

