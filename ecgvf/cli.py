@@ -13,6 +13,8 @@ import typer
 import ecgvf
 from ecgvf import console
 from ecgvf.nano.cli import app as nano_app
+from ecgvf.options import ConceptOption, DeviceOption, JsonOption, SetOption, StoreOption
+from ecgvf.publish.cli import app as publish_app
 
 if TYPE_CHECKING:
     from ecgvf.concepts import Concept
@@ -38,6 +40,7 @@ templates_app = typer.Typer(
     help="Show what the LLM writers are asked.",
 )
 app.add_typer(templates_app, name="templates")
+app.add_typer(publish_app)
 app.add_typer(nano_app, name="nano")
 
 
@@ -49,23 +52,12 @@ class Kind(StrEnum):
     nudity = "nudity"
 
 
-StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
-]
-ConceptOption = Annotated[
-    str | None, typer.Option("--concept", help="A concept of the store. [default: the last one generated]")
-]
-SetOption = Annotated[
-    str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 RegistryOption = Annotated[
     Path | None,
     typer.Option(
         "--registry", envvar="ECGVF_WRITERS", help="Your own YAML of writers, over the shipped ones. [default: none]"
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ EcgvfError                    exit code 2, one line, no traceback
 ├── TemplateError             a prompt template with an error
 ├── WriterError               a writer that cannot write: no key, refused, out of budget
 ├── DatasetError              a dataset that is not found, empty or not readable
+├── HubError                  the Hub refuses, cannot be reached, or somebody else was faster
 ├── RecipeError               a recipe or setting of training that cannot be
 ├── AdapterError              an adapter that is not found or does not fit the model
 ├── StoreError
@@ -23,6 +24,7 @@ __all__ = [
     "DatasetError",
     "DiskFull",
     "EcgvfError",
+    "HubError",
     "JudgeError",
     "ModelError",
     "RecipeError",
@@ -64,6 +66,10 @@ class WriterError(EcgvfError):
 
 class DatasetError(EcgvfError):
     """A dataset is not found, is empty, or cannot be read."""
+
+
+class HubError(EcgvfError):
+    """The Hub refuses, cannot be reached, or holds something else than was thought."""
 
 
 class RecipeError(EcgvfError):

@@ -104,6 +104,8 @@ class PromptPair(Record):
             pa.field("call_id", pa.string(), nullable=False),
             pa.field("reason", pa.string()),
             pa.field("detail", pa.string()),
+            pa.field("source_id", pa.string()),
+            pa.field("seed", pa.int64()),
         ]
     )
 
@@ -124,6 +126,10 @@ class PromptPair(Record):
     call_id: str
     reason: Reason | None = None
     detail: str | None = None
+    source_id: str | None = None
+    """The id that an imported record had where it came from."""
+    seed: int | None = None
+    """The seed that an imported record states; its pictures take it."""
 
     def prompts(self) -> list[tuple[Role, str]]:
         """What is to be drawn: the target, and the surrogate where there is one."""

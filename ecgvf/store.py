@@ -78,7 +78,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all, through to the disk. Raises ``DiskFull``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with _space_needed(path):
+    with space_needed(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("wb") as file:
@@ -413,7 +413,7 @@ class StageSet:
     def _note(self, line: JSON) -> None:
         # The leading newline keeps a line that a kill cut short from swallowing this one.
         file = self.path / "log.jsonl"
-        with _space_needed(file), file.open("ab") as log:
+        with space_needed(file), file.open("ab") as log:
             log.write(b"\n" + _canonical(line) + b"\n")
             log.flush()
             os.fsync(log.fileno())
@@ -421,7 +421,8 @@ class StageSet:
 
 
 @contextmanager
-def _space_needed(path: Path) -> Iterator[None]:
+def space_needed(path: Path) -> Iterator[None]:
+    """Raise ``DiskFull`` or ``StoreError`` where writing to ``path`` fails for want of space or permission."""
     try:
         yield
     except OSError as error:

@@ -1,10 +1,19 @@
 """What all tests share: a store of their own, no network, one thread."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("house", deadline=None, derandomize=True, database=None)
@@ -13,6 +22,10 @@ settings.load_profile("house")
 # Before any test imports a library that reads them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Nobody listens there unless a test starts a Hub on loopback (tests/hub_server.py): no test can reach another one.
+os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{_free_port()}"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 

@@ -158,7 +158,7 @@ def _draw_missing(
 
 def _tasks(records: Sequence[PromptPair], seed: int) -> list[_Task]:
     return [
-        _Task(pair.record_id, role, prompt, derive(seed, pair.record_id, "render"))
+        _Task(pair.record_id, role, prompt, derive(seed, pair.record_id, "render") if pair.seed is None else pair.seed)
         for pair in records
         for role, prompt in pair.prompts()
     ]

@@ -1,0 +1,18 @@
+"""Options that several commands take, so that they read the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
+]
+ConceptOption = Annotated[
+    str | None, typer.Option("--concept", help="A concept of the store. [default: the last one generated]")
+]
+SetOption = Annotated[
+    str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

@@ -1,0 +1,126 @@
+"""The exported dataset in ML Croissant, the format in which dataset search engines and loaders read metadata.
+
+On the Hub there is no need of it: the Hub makes its own for Parquet. ``export`` writes one for every other place.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import mlcroissant as mlc
+from datasets import Image, List, Value
+
+from ecgvf.errors import DatasetError
+from ecgvf.publish import card
+from ecgvf.publish.catalogue import Catalogue, ConfigFacts, Facts
+from ecgvf.publish.rows import features
+
+FILE = "croissant.json"
+
+_TYPES = {
+    "string": mlc.DataType.TEXT,
+    "bool": mlc.DataType.BOOL,
+    "uint16": mlc.DataType.UINT16,
+    "int32": mlc.DataType.INT32,
+    "int64": mlc.DataType.INT64,
+    "float32": mlc.DataType.FLOAT32,
+    "float64": mlc.DataType.FLOAT64,
+}
+
+
+def describe(catalogue: Catalogue, folder: Path) -> str:
+    """The JSON-LD for the dataset in ``folder``, checked by ``mlcroissant``. Raises ``DatasetError``."""
+    sets = [
+        _record_set(facts, config, split.name)
+        for facts in catalogue.concepts.values()
+        for config in facts.configs
+        for split in config.splits
+    ]
+    days = [day for facts in catalogue.concepts.values() for stage in facts.dates.values() for day in stage]
+    with _quiet():
+        try:
+            metadata = mlc.Metadata(
+                name="-".join(["ecgvf", *catalogue.concepts]),
+                description=card.SUMMARY,
+                license=[card.licence_url(catalogue)],
+                url=card.PAPER,
+                cite_as=card.CITATION,
+                version=catalogue.versions[-1].version if catalogue.versions else "1.0.0",
+                date_published=datetime.fromisoformat(max(days)),
+                distribution=[files for files, _ in sets],
+                record_sets=[rows for _, rows in sets],
+            )
+            content = metadata.to_json()
+            # Read back as a stranger would: whatever is wrong with it raises.
+            mlc.Dataset(jsonld=json.loads(json.dumps(content, default=_plain)))
+        except (mlc.ValidationError, ValueError) as error:
+            raise DatasetError(f"the Croissant of {folder} is not valid: {str(error).splitlines()[0]}") from error
+    return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
+
+
+def _record_set(facts: Facts, config: ConfigFacts, split: str) -> tuple[mlc.FileSet, mlc.RecordSet]:
+    name = f"{config.name}/{split}"
+    files = mlc.FileSet(
+        id=f"files:{name}",
+        name=f"files:{name}",
+        description=f"Parquet files of {name}.",
+        encoding_formats=["application/x-parquet"],
+        includes=[f"{config.name}/{split}-*.parquet"],
+    )
+    fields = [
+        _field(files.id, name, column, kind)
+        for column, kind in features(images=facts.images, rejected=config.rejected).items()
+    ]
+    return files, mlc.RecordSet(id=name, name=name, key=[f"{name}/record_id"], fields=fields)
+
+
+def _field(files: str, records: str, column: str, kind: Any) -> mlc.Field:
+    source = mlc.Source(file_set=files, extract=mlc.Extract(column=column))
+    name = f"{records}/{column}"
+    if isinstance(kind, List) and isinstance(kind.feature, Value):
+        return mlc.Field(id=name, name=column, source=source, repeated=True, data_types=[_TYPES[kind.feature.dtype]])
+    if isinstance(kind, Value | Image):
+        data_type = mlc.DataType.IMAGE_OBJECT if isinstance(kind, Image) else _TYPES[kind.dtype]
+        if isinstance(kind, Image):
+            source.transforms = [mlc.Transform(json_path="bytes")]
+        return mlc.Field(id=name, name=column, source=source, data_types=[data_type])
+    parts = kind.feature if isinstance(kind, List) else kind
+    return mlc.Field(
+        id=name,
+        name=column,
+        repeated=isinstance(kind, List),
+        sub_fields=[
+            mlc.Field(
+                id=f"{name}/{part}",
+                name=part,
+                data_types=[_TYPES[of.dtype]],
+                source=mlc.Source(
+                    file_set=files, extract=mlc.Extract(column=column), transforms=[mlc.Transform(json_path=part)]
+                ),
+            )
+            for part, of in parts.items()
+        ],
+    )
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """mlcroissant speaks through absl's logger of what is merely recommended."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # its use of rdflib
+            yield
+    finally:
+        logger.setLevel(level)
