@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 import ear.train
 from ear.erase import erase, resolve
-from ear.pairs import open_dataset
 from ear.recipe import find
 from ecgvf import concepts, console
 from ecgvf.janus import load
 from ecgvf.judges import filter as filter_stage
+from ecgvf.judges.dataset import load as load_dataset
 from ecgvf.judges.judge import Reading
 from ecgvf.pairs.generate import generate
 from ecgvf.render import render
@@ -69,7 +69,7 @@ def _filter(store: Store, model: str) -> None:
 
 def _train(store: Store, model: str) -> None:
     ear.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never leave a checkpoint
-    dataset = open_dataset(store, "ecgvf/church")
+    dataset = load_dataset(store, "church")
     recipe = find("default").changed({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)
     erase(store, dataset, janus, resolve(recipe, dataset, janus), [0])

@@ -30,7 +30,10 @@ StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="ecgvf/CONCEPT, of this store. [default: the last concept built]")
+    str | None,
+    typer.Option(
+        "--dataset", help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0. [default: the last one built]"
+    ),
 ]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of an acceptance set's fingerprint. [default: the current set]")
@@ -305,16 +308,12 @@ def _open(
     store: "Store", dataset: str | None, chosen: str | None, model: str | None, device: str, dtype: str
 ) -> "tuple[Dataset, JanusModel]":
     """The dataset and the model, and a word on what they are."""
-    from ear.pairs import open_dataset
+    from ear.dataset import find
     from ecgvf.janus import load
 
-    data = open_dataset(store, _dataset(store, dataset), chosen)
-    _told(
-        [
-            ("dataset", f"ecgvf/{data.concept.name}, set {data.fingerprint} of {store.root}"),
-            ("model", model or data.model),
-        ]
-    )
+    found = find(store, _dataset(store, dataset), chosen, model=model, device=device)
+    data = found.dataset
+    _told([("dataset", found.where), ("model", model or data.model)])
     return data, load(model or data.model, device=device, dtype=dtype)
 
 
@@ -325,12 +324,12 @@ def _dataset(store: "Store", name: str | None) -> str:
 def _adapters(store: "Store", dataset: str | None, named: Sequence[str] | None) -> list[Path]:
     """The adapters that were named, or the newest for the dataset; and a word on which."""
     from ear import runs
-    from ear.pairs import concept_of
+    from ear.dataset import concept_of
 
     if named:
         files = [runs.named(store, name) for name in named]
     else:
-        files = [runs.newest(store, concept_of(_dataset(store, dataset))).adapter]
+        files = [runs.newest(store, concept_of(store, _dataset(store, dataset))).adapter]
     _told([("adapter", ", ".join(map(str, files)))])
     return files
 

@@ -1,4 +1,4 @@
-"""A dataset by name → training pairs with their trajectories. Nothing is drawn again."""
+"""A dataset → training pairs with their trajectories. Nothing is drawn again."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 from ear.recipe import Trajectory
-from ecgvf.concepts import NAME
 from ecgvf.errors import DatasetError
 from ecgvf.janus import JanusModel
-from ecgvf.judges import dataset as datasets
 from ecgvf.judges.dataset import Dataset
-from ecgvf.store import Store
-
-STORE_PREFIX = "ecgvf/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +29,6 @@ class TrainingPair:
             "target": [self.target_ids],
             "both": [self.surrogate_ids, self.target_ids],
         }[which]
-
-
-def open_dataset(store: Store, name: str, chosen: str | None = None) -> Dataset:
-    """The dataset ``ecgvf/CONCEPT`` of this store, of its current set or the one that starts with ``chosen``.
-
-    Raises ``DatasetError`` for other names, ``StageMissing`` where the store has no such dataset.
-    """
-    return datasets.load(store, concept_of(name), chosen)
-
-
-def concept_of(name: str) -> str:
-    """The concept that a dataset's name ends with. Raises ``DatasetError`` for a name that is none."""
-    concept = name.removeprefix(STORE_PREFIX)
-    if not name.startswith(STORE_PREFIX) or not NAME.fullmatch(concept):
-        raise DatasetError(
-            f"unknown dataset {name!r}: name one of this store as ecgvf/CONCEPT, such as ecgvf/church "
-            "(files and the Hub, hub:OWNER/REPO/CONCEPT, are not read by this version)"
-        )
-    return concept
 
 
 def training_pairs(dataset: Dataset, model: JanusModel, most: int) -> list[TrainingPair]:

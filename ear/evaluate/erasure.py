@@ -15,11 +15,11 @@ import typer
 from ear.erase import erase, resolve
 from ear.evaluate.accuracy import Figure, pooled
 from ear.evaluate.evaluation import Change, Evaluation, contact_sheet, evaluate
-from ear.pairs import open_dataset
 from ear.recipe import find
 from ecgvf import concepts, console
 from ecgvf.janus import load
 from ecgvf.judges import filter_pictures
+from ecgvf.judges.dataset import load as load_dataset
 from ecgvf.pairs.generate import generate
 from ecgvf.render import render
 from ecgvf.store import Store, write_atomic
@@ -75,7 +75,7 @@ def measure(
     generate(store, known, pairs=60, tests=tests)
     render(store, known, model=model)
     filter_pictures(store, known, judge=judge)
-    dataset = open_dataset(store, f"ecgvf/{concept}")
+    dataset = load_dataset(store, concept)
     janus = load(dataset.model)
     resolved = resolve(find(recipe).changed(options or {}), dataset, janus)
     results = []

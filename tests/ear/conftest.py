@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ear.dataset import find
 from ear.evaluate import looking
-from ear.pairs import open_dataset
 from ecgvf import concepts
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges import filter as filter_stage
@@ -87,4 +87,4 @@ def store(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
 
 @pytest.fixture
 def dataset(store: Store) -> Dataset:
-    return open_dataset(store, "ecgvf/church")
+    return find(store, "ecgvf/church").dataset

@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ear.pairs import open_dataset, training_pairs
-from ecgvf.errors import DatasetError, StageMissing
+from ear.pairs import training_pairs
+from ecgvf.errors import DatasetError
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges.dataset import Dataset
-from ecgvf.store import Store
 from tests.random_janus import build
 
 
@@ -34,14 +33,3 @@ def test_another_models_pictures_are_refused(dataset: Dataset, tmp_path: Path) -
 def test_an_empty_dataset_is_refused(dataset: Dataset, tiny: JanusModel) -> None:
     with pytest.raises(DatasetError, match="no accepted pair"):
         training_pairs(replace(dataset, train=()), tiny, 50)
-
-
-@pytest.mark.parametrize("name", ["church", "someone/data/church", "hub:someone/data", "ecgvf/../church", "ecgvf/"])
-def test_a_name_that_is_no_dataset_of_the_store(store: Store, name: str) -> None:
-    with pytest.raises(DatasetError, match="ecgvf/CONCEPT"):
-        open_dataset(store, name)
-
-
-def test_a_dataset_that_is_not_there_says_what_to_run(store: Store) -> None:
-    with pytest.raises(StageMissing, match="ecgvf generate --concept castle"):
-        open_dataset(store, "ecgvf/castle")
