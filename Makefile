@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help quickstart test lint faults erasure clean
+.PHONY: help dataset quickstart test lint faults erasure clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make faults       kills, full disks, hand-edited files, then 40 kills at random moments"
 	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
+	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
 
 .venv/installed: pyproject.toml
@@ -42,6 +43,11 @@ faults: .venv/installed
 
 erasure: .venv/installed
 	$(BIN)/python -m ear.evaluate.erasure
+
+dataset: .venv/installed
+	$(BIN)/ecgvf generate --concept church
+	$(BIN)/ecgvf filter
+	$(BIN)/ecgvf export --concept church --out data/datasets/church
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
