@@ -3,6 +3,7 @@
 Heavy libraries are imported inside the commands that need them, so that ``ecgvf --help`` answers at once.
 """
 
+import re
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -523,6 +524,80 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" (95% {low:.3f} to {high:.3f})"
 
 
+@app.command()
+def build(
+    concept: Annotated[
+        str | None,
+        typer.Option("--concept", help="A shipped concept, or a YAML file's path. [default: the last one generated]"),
+    ] = None,
+    accepted: Annotated[int, typer.Option(help="Pairs that have to hold.")] = 50,
+    tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Rounds at most.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    model: Annotated[
+        str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")
+    ] = "janus-nano",
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the model's own]")] = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    judge: JudgeOption = None,
+    labels: LabelsOption = None,
+    label_set: LabelSetOption = None,
+    top_k: TopKOption = None,
+    threshold: ThresholdOption = None,
+    weights: WeightsOption = None,
+    text: TextOption = None,
+    contrast: ContrastOption = None,
+    combine: CombineOption = "all",
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate, render and filter in rounds until so many pairs hold, or say why not (exit 1)."""
+    from rich.table import Table
+
+    from ecgvf.build import build as build_rounds
+    from ecgvf.concepts import find
+
+    console.quiet_stdout(as_json)
+    opened = open_store(store)
+    known = find(concept) if concept is not None else opened.concept()
+    done = build_rounds(
+        opened,
+        known,
+        accepted=accepted,
+        tests=tests,
+        rounds=rounds,
+        seed=seed,
+        model=model,
+        guidance=guidance,
+        batch_size=batch_size,
+        device=device,
+        judge=judge,
+        options=_judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
+    )
+    stage, have = done.filtered.stage, done.filtered.accepted_pairs
+    if as_json:
+        told = {"concept": known.name, "set": stage.fingerprint, "judge": done.filtered.judge, "rounds": done.rounds}
+        writers = {name: asdict(one) for name, one in done.writers.items()}
+        console.emit({**told, "reached": done.reached, "writers": writers, **stage.summary})
+    else:
+        if not done.reached:
+            table = Table("writer", "goal", "accepted", "written", "why not", title=f"{known.name}: what came of it")
+            for name, one in done.writers.items():
+                why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
+                table.add_row(console.plain(name), str(one.goal), str(one.accepted), str(one.written), why)
+            console.say(table)
+        console.say(
+            f"[bold]{known.name}[/bold]: {have} of {accepted} pairs hold after {done.rounds} rounds, and "
+            f"{done.filtered.accepted_tests} of {done.filtered.tests} test prompts; judge "
+            f"{console.plain(done.filtered.judge)}."
+        )
+    if not done.reached:
+        console.fail(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
+        raise typer.Exit(1)
+    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf review[/bold]")
+
+
 @app.command("judge")
 def judge_pictures(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
@@ -602,6 +677,52 @@ def judge_pictures(
             console.plain("\n".join(labels_seen)),
         )
     console.say(table)
+
+
+@app.command()
+def review(
+    concept: ConceptOption = None,
+    reviewer: Annotated[
+        str, typer.Option("--reviewer", help="Who decides: a name of letters, digits and ._@-.")
+    ] = "reviewer",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0 takes a free one.")] = 0,
+    store: StoreOption = None,
+) -> None:
+    """Serve a local page that shows each pair; what people decide there overrules the judge, and is recorded."""
+    import secrets
+
+    from ecgvf.errors import SettingsError
+
+    if not re.fullmatch(r"[\w.@-]{1,64}", reviewer):
+        raise SettingsError(f"--reviewer {reviewer!r}: use letters, digits and ._@-")
+    opened = open_store(store)
+    known = opened.concept(concept)
+    from ecgvf.judges.decide import settled
+    from ecgvf.review.cases import Cases
+
+    try:
+        from ecgvf.review.server import HOST, app, listen, serve
+    except ImportError as missing:
+        raise SettingsError("`ecgvf review` needs the extra review: pip install 'ecgvf[review]'") from missing
+    cases = Cases(opened, known)
+    try:
+        on = listen(port)
+    except OSError as error:
+        raise SettingsError(
+            f"--port {port} cannot be had ({error.strerror}): take another, or 0 for a free one"
+        ) from error
+    token = secrets.token_urlsafe(24)
+    console.say(f"[bold]{known.name}[/bold]: {len(cases.all)} records to look at. Open this page, and end with Ctrl-C:")
+    console.say(f"  http://{HOST}:{on.getsockname()[1]}/{token}/")
+    try:
+        serve(app(cases, reviewer, token), on)
+    finally:
+        on.close()
+        stage = settled(opened, known)
+        console.say(
+            f"{stage.summary['accepted_pairs']} of {stage.summary['pairs']} pairs hold, "
+            f"{stage.summary['reviewed']} records decided by people. Set {stage.fingerprint}."
+        )
 
 
 @app.command()

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each room may import itself and those before it. Janus, the model under test, stands before the pictures it draws.
-ORDER = ["concepts", "pairs", "janus", "render", "judges", "publish", "report"]
+ORDER = ["concepts", "pairs", "janus", "render", "judges", "review", "publish", "report"]
 
 
 def imported(file: Path) -> set[str]:

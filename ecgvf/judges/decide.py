@@ -64,6 +64,14 @@ def settled(store: Store, concept: Concept) -> StageSet:
     return _decided(store, concept, current.settings).stage
 
 
+def without_people(store: Store, concept: Concept, acceptance: StageSet) -> list[Acceptance]:
+    """What a set's verdicts and bounds say by themselves, in record order."""
+    asked = acceptance.settings
+    pairs = from_table(PromptPair, store.current(concept.name, PAIRS, asked["pairs"]).read())
+    seen = verdicts_by_record(store.current(concept.name, VERDICTS, asked["verdicts"]))
+    return _accepted(store, concept, asked, pairs, seen, {})
+
+
 def verdicts_by_record(verdicts: StageSet) -> Seen:
     """Record id → role → verdict."""
     seen: Seen = {}
@@ -110,19 +118,7 @@ def _decided(store: Store, concept: Concept, asked: Mapping[str, Any]) -> Filter
     pairs = from_table(PromptPair, pairs_set.read())
     seen = verdicts_by_record(verdicts)
     if not stage.done(0):
-        drawn = drawn_by_record(pictures)
-        accepted = set(criterion_of(verdicts).accepted)
-        objections = _objections(store, concept, asked.get("bounds", {}), pictures, pairs, seen, accepted)
-        rows = [
-            accept(
-                pair,
-                drawn.get(pair.record_id, set()),
-                seen.get(pair.record_id, {}),
-                objection=objections.get(pair.record_id),
-                people=ruled.get(pair.record_id),
-            )
-            for pair in pairs
-        ]
+        rows = _accepted(store, concept, asked, pairs, seen, ruled)
         stage.write_shard(0, to_table(Acceptance, rows))
     decided = from_table(Acceptance, stage.read())
     filtered = _count(stage, verdicts, pairs, decided, seen, len(ruled))
@@ -138,6 +134,30 @@ def _decided(store: Store, concept: Concept, asked: Mapping[str, Any]) -> Filter
         }
     )
     return filtered
+
+
+def _accepted(
+    store: Store,
+    concept: Concept,
+    asked: Mapping[str, Any],
+    pairs: Sequence[PromptPair],
+    seen: Seen,
+    ruled: Mapping[str, bool],
+) -> list[Acceptance]:
+    pictures = store.current(concept.name, PICTURES, asked["pictures"])
+    accepted = set(criterion_of(store.current(concept.name, VERDICTS, asked["verdicts"])).accepted)
+    drawn = drawn_by_record(pictures)
+    objections = _objections(store, concept, asked.get("bounds", {}), pictures, pairs, seen, accepted)
+    return [
+        accept(
+            pair,
+            drawn.get(pair.record_id, set()),
+            seen.get(pair.record_id, {}),
+            objection=objections.get(pair.record_id),
+            people=ruled.get(pair.record_id),
+        )
+        for pair in pairs
+    ]
 
 
 def _objections(

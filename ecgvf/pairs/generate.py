@@ -3,7 +3,7 @@
 Shard 0 holds the training pairs, shard 1 the test prompts, both with the rejects among them, in the order written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -34,9 +34,12 @@ def generate(
     tests: int = 100,
     seed: int = 0,
     writer: Writer | None = None,
+    round: int = 0,
+    before: Sequence[StageSet] = (),
 ) -> StageSet:
     """Write ``pairs`` training pairs and ``tests`` test prompts for ``concept``: the finished set of ``PromptPair``.
 
+    ``round`` asks the writer anew, for something else; no prompt of the sets ``before`` is written again.
     A writer that runs dry leaves fewer, and the user is told. The set goes on where it was interrupted, and is only
     made current where it is finished already. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
@@ -45,16 +48,22 @@ def generate(
     writer = writer or OfflineWriter()
     writer.check(concept)
     store.remember(concept)
-    stage = store.stage(concept.name, PAIRS, settings(concept, writer, pairs=pairs, tests=tests, seed=seed))
+    decided = settings(concept, writer, pairs=pairs, tests=tests, seed=seed)
+    if round or before:
+        decided |= {"round": round, "before": [one.fingerprint for one in before]}
+    stage = store.stage(concept.name, PAIRS, decided)
     for line in stage.moved:
         console.note(console.plain(f"new set {stage.fingerprint}: {line}"))
     taken = checks.Seen()
+    for row in (row for one in before for row in from_table(PromptPair, one.read())):
+        if row.reason is None:
+            taken.add(row.target)
     summary: dict[str, Any] = {"writer": writer.name}
     wanted: dict[Split, int] = {"train": pairs, "test": tests}
     for split, enough in wanted.items():
         shard = SHARDS[split]
         if not stage.done(shard):
-            rows = list(_written(concept, writer, split, enough, seed, taken))
+            rows = list(_written(concept, writer, split, enough, seed, round, taken))
             stage.write_shard(shard, to_table(PromptPair, rows))
         else:
             rows = from_table(PromptPair, stage.read_shard(shard))
@@ -99,7 +108,7 @@ def tally(rows: list[PromptPair]) -> dict[str, int]:
 
 
 def _written(
-    concept: Concept, writer: Writer, split: Split, enough: int, seed: int, taken: checks.Seen
+    concept: Concept, writer: Writer, split: Split, enough: int, seed: int, round: int, taken: checks.Seen
 ) -> Iterator[PromptPair]:
     accepted = fruitless = 0
     with console.progress(f"{'pairs' if split == 'train' else 'test prompts'} by {writer.name}", enough) as bar:
@@ -107,7 +116,7 @@ def _written(
             if accepted >= enough or fruitless >= FRUITLESS:
                 return
             asked = min(PER_CALL, enough - accepted)
-            request = Request(concept=concept, split=split, count=asked, iteration=iteration, seed=seed)
+            request = Request(concept=concept, split=split, count=asked, iteration=iteration, seed=seed, round=round)
             answer = writer.write(request)
             fresh = 0
             for position, item in enumerate(parse(answer.text, split)):

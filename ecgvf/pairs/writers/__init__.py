@@ -21,6 +21,8 @@ class Request:
     count: int
     iteration: int
     seed: int
+    round: int = 0
+    """Another round asks the same again, and must not get the same answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ def call_id(writer: Writer, request: Request) -> str:
         "count": request.count,
         "iteration": request.iteration,
         "seed": request.seed,
+        **({"round": request.round} if request.round else {}),
     }
     canonical = json.dumps(asked, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

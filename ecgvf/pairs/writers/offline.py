@@ -71,6 +71,8 @@ class OfflineWriter:
 
     def _prompt(self, request: Request, within: Scope, position: int) -> dict[str, str]:
         place = f"{request.concept.name}/{request.split}/{request.iteration}/{position}"
+        if request.round:
+            place += f"/round {request.round}"
         rng = random.Random(seeds.derive(request.seed, place, "offline writer"))
         of_style = request.concept.kind == "style"
         target, surrogate = rng.choice(within.targets), rng.choice(within.surrogates)

@@ -1,0 +1,258 @@
+"""``ecgvf build``: generate, render and filter in rounds, until exactly so many pairs hold.
+
+Each round asks each writer for what it still owes, and no more; so the writers' shares are equal in the end, and a
+round never gives a pair too many. A round is a run like any other, with sets of its own. In the end the rounds' shards
+are gathered, as they are, into one set per stage, which is what every later command reads. Cut off anywhere and run
+again, it finds every finished set and goes on.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ecgvf import console
+from ecgvf.concepts import Concept
+from ecgvf.errors import SettingsError
+from ecgvf.judges.choice import Options
+from ecgvf.judges.decide import Filtered, decide
+from ecgvf.judges.filter import filter_pictures
+from ecgvf.judges.likeness import LIKENESS
+from ecgvf.judges.rule import Rule
+from ecgvf.pairs.generate import SHARDS, generate
+from ecgvf.pairs.writers import Writer
+from ecgvf.pairs.writers.offline import OfflineWriter
+from ecgvf.records import Acceptance, PromptPair, from_table
+from ecgvf.render import render
+from ecgvf.store import PAIRS, PICTURES, VERDICTS, StageSet, Store
+
+ROUNDS = 10
+
+
+@dataclass(slots=True)
+class Yield:
+    """What came of one writer's pairs, over all rounds."""
+
+    goal: int
+    written: int = 0
+    """Pairs that went to the model, and rejects of stage 1."""
+    accepted: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """How a build ended."""
+
+    filtered: Filtered
+    """The decision on all rounds together, which is now the current one."""
+    rounds: int
+    writers: dict[str, Yield]
+    reached: bool
+
+    @property
+    def advice(self) -> str:
+        """What to change where the goal was not reached: it follows the commonest reason."""
+        reasons = sum((one.reasons for one in self.writers.values()), Counter[str]())
+        commonest = reasons.most_common(1)[0][0] if reasons else "written"
+        near = ", ".join(self.filtered.near_misses)
+        return _ADVICE[commonest].format(near=f", or accept near misses ({near}) by --labels" if near else "")
+
+
+_ADVICE = {
+    "written": "the writers ran dry: give the concept more terms and surrogates, or take other writers",
+    "malformed": "most answers were no pairs: look at `ecgvf templates show` and at the rejects' details",
+    "duplicate": "the writers repeat themselves: give the concept more terms and surrogates, or take other writers",
+    "render_failed": "most pictures could not be drawn: `ecgvf status` says why",
+    "judge_failed": "the judge could not look at most pictures: take another --judge",
+    "target_absent": "the model seldom draws the concept so that the judge sees it: draw with another --model or a "
+    "higher --guidance{near}",
+    "concept_leaked": "the surrogates' pictures show the concept: choose surrogates that are further from it",
+    "unsteady": "the pairs hold with some seeds only: lower --share",
+    "off_prompt": "the pictures are far from their prompts: lower --clip-floor, or draw with another --model",
+    "changed_elsewhere": "the pictures of a pair differ too much: raise --most-change",
+    "reviewed": "people rejected most pairs: change what they objected to",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    pairs: StageSet
+    filtered: Filtered
+
+
+def build(
+    store: Store,
+    concept: Concept,
+    *,
+    accepted: int = 50,
+    tests: int = 100,
+    rounds: int = ROUNDS,
+    writers: Sequence[Writer] | None = None,
+    seed: int = 0,
+    model: str = "janus-nano",
+    guidance: float | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    judge: str | None = None,
+    options: Options | None = None,
+    rule: Rule | None = None,
+) -> Built:
+    """Build a dataset of exactly ``accepted`` pairs, and ``tests`` test prompts, in at most ``rounds`` rounds.
+
+    Where the rounds do not suffice, or the writers run dry, what there is stays and ``reached`` is False. Raises
+    ``SettingsError``, and whatever the stages raise.
+    """
+    asked: Sequence[Writer] = writers if writers is not None else [OfflineWriter()]
+    if accepted < len(asked) or rounds < 1 or tests < 0:
+        raise SettingsError(
+            f"--accepted {accepted} --rounds {rounds} --tests {tests}: at least one pair of each writer, one round, "
+            f"and no negative number of tests"
+        )
+    goals = dict(zip((writer.name for writer in asked), _shares(accepted, len(asked)), strict=True))
+    tests_of = dict(zip(goals, _shares(tests, len(asked)), strict=True))
+    yields = {name: Yield(goal) for name, goal in goals.items()}
+    done: list[_Round] = []
+    dry: set[str] = set()
+    number = 0
+    for number in range(rounds):
+        owing = [one for one in asked if yields[one.name].accepted < goals[one.name] and one.name not in dry]
+        if not owing:
+            break
+        console.say(
+            f"Round {number + 1}: "
+            + ", ".join(f"{goals[one.name] - yields[one.name].accepted} pairs by {one.name}" for one in owing)
+        )
+        for writer in owing:
+            pairs = generate(
+                store,
+                concept,
+                pairs=goals[writer.name] - yields[writer.name].accepted,
+                tests=tests_of[writer.name] if number == 0 else 0,
+                seed=seed,
+                writer=writer,
+                round=number,
+                before=[one.pairs for one in done],
+            )
+            if not pairs.summary["train"]["accepted"]:
+                dry.add(writer.name)
+            drawn = render(
+                store,
+                concept,
+                model=model,
+                guidance=guidance,
+                seed=seed,
+                batch_size=batch_size,
+                device=device,
+                dtype=dtype,
+                chosen=pairs.fingerprint,
+            )
+            filtered = filter_pictures(
+                store,
+                concept,
+                judge=judge,
+                options=options,
+                rule=rule,
+                device=device,
+                chosen=drawn.stage.fingerprint,
+            )
+            done.append(_Round(pairs, filtered))
+            _note(yields[writer.name], pairs, filtered)
+    return Built(
+        filtered=_gathered(store, concept, done),
+        rounds=len({one.pairs.settings.get("round", 0) for one in done}),
+        writers=yields,
+        reached=all(one.accepted == one.goal for one in yields.values()),
+    )
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    """``total`` in ``parts`` that differ by one at most, the greater first."""
+    return [total // parts + (place < total % parts) for place in range(parts)]
+
+
+def _note(of: Yield, pairs: StageSet, filtered: Filtered) -> None:
+    rows = from_table(PromptPair, pairs.read())
+    for row, decision in zip(rows, from_table(Acceptance, filtered.stage.read()), strict=True):
+        if row.split == "train":
+            of.written += 1
+            of.accepted += decision.accepted
+            of.reasons.update([decision.reason] if decision.reason is not None else [])
+
+
+# Gathering: one set per stage out of the rounds' sets.
+
+
+def _gathered(store: Store, concept: Concept, rounds: Sequence[_Round]) -> Filtered:
+    decided = [one.filtered.stage for one in rounds]
+    pairs = _pairs(store, concept, [one.pairs for one in rounds])
+    pictures, verdicts = (
+        _stage(store, concept, stage, [one.settings[stage] for one in decided], pairs) for stage in (PICTURES, VERDICTS)
+    )
+    bounds: dict[str, Any] = dict(decided[0].settings.get("bounds", {}))
+    told = [one.settings.get("bounds", {}) for one in decided]
+    if "verdicts" in bounds:
+        # The first are the run's own, which have been gathered; gathering them again finds them.
+        further = list(zip(*(one["verdicts"] for one in told), strict=True))
+        bounds["verdicts"] = [_stage(store, concept, VERDICTS, names, pairs).fingerprint for names in further]
+    if "likeness" in bounds:
+        names = [one["likeness"] for one in told]
+        bounds["likeness"] = _stage(store, concept, LIKENESS, names, pairs).fingerprint
+    for current in (pairs, pictures, verdicts):
+        current.finish({})
+    return decide(store, concept, pictures, verdicts, bounds)
+
+
+def _pairs(store: Store, concept: Concept, sets: Sequence[StageSet]) -> StageSet:
+    if len(sets) == 1:
+        return sets[0]
+    settings = {**sets[0].settings, "gathered": [one.fingerprint for one in sets]}
+    stage = store.stage(concept.name, PAIRS, settings)
+    if not stage.finished:
+        for shard in SHARDS.values():
+            if not stage.done(shard):
+                stage.write_shard(shard, pa.concat_tables([one.read_shard(shard) for one in sets]))
+        stage.finish(_sum([one.summary for one in sets]))
+    return stage
+
+
+def _stage(store: Store, concept: Concept, name: str, sources: Sequence[str], pairs: StageSet) -> StageSet:
+    """The sets ``sources`` of a stage as one, over the gathered ``pairs``; what they stand on is gathered with them."""
+    sets = [store.current(concept.name, name, source) for source in sources]
+    if len(sets) == 1:
+        return sets[0]
+    settings = dict(sets[0].settings)
+    if name == PICTURES:
+        # Shards cut otherwise than ``ecgvf render`` cuts them, so that no run of it may go on here.
+        settings |= {"pairs": pairs.fingerprint, "gathered": list(sources)}
+    else:
+        under = [one.settings["pictures"] for one in sets]
+        settings["pictures"] = _stage(store, concept, PICTURES, under, pairs).fingerprint
+    if "parts" in settings:
+        parts = zip(*(one.settings["parts"] for one in sets), strict=True)
+        settings["parts"] = [_stage(store, concept, name, part, pairs).fingerprint for part in parts]
+    stage = store.stage(concept.name, name, settings)
+    if not stage.finished:
+        tables = (table for one in sets for table in one.tables())
+        for index, table in enumerate(tables):
+            if not stage.done(index):
+                stage.write_shard(index, table)
+        stage.finish(_sum([one.summary for one in sets]))
+    return stage
+
+
+def _sum(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Counts added up, nested ones too; words are those of the first."""
+    total: dict[str, Any] = {}
+    for summary in summaries:
+        for key, value in summary.items():
+            if isinstance(value, dict):
+                total[key] = _sum([total.get(key, {}), value])
+            elif isinstance(value, int | float):
+                total[key] = total.get(key, 0) + value
+            else:
+                total.setdefault(key, value)
+    return total

@@ -1,0 +1,163 @@
+"""Building in rounds, with a random tiny model and a judge that answers by the picture's bytes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from ecgvf import build as building
+from ecgvf import concepts
+from ecgvf.build import build
+from ecgvf.cli import app
+from ecgvf.errors import SettingsError
+from ecgvf.judges import Criterion, Reading, dataset
+from ecgvf.judges import filter as filter_stage
+from ecgvf.pairs.writers import Answer, Request
+from ecgvf.pairs.writers.offline import OfflineWriter
+from ecgvf.records import Acceptance, PromptPair, from_table
+from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
+from tests.random_janus import build as build_model
+
+CHURCH = concepts.find("church")
+
+
+class Fickle:
+    """Accepts a share of the pictures, always the same ones."""
+
+    name = "fickle"
+    weights_hash = "0"
+    criterion = Criterion(label_set="fickle", accepted=("church",), top_k=1)
+
+    def __init__(self, share: float = 0.5) -> None:
+        self.bound = int(256 * share)
+
+    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+        hashes = [int(image.astype(np.int64).sum() * 2654435761 % 256) for image in images]
+        return [Reading(present=one < self.bound, score=float(one < self.bound), top_labels=()) for one in hashes]
+
+
+class Named(OfflineWriter):
+    """The offline writer under another name, with words of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def settings(self) -> dict[str, str]:
+        return {**super().settings(), "name": self.name}
+
+    def write(self, request: Request) -> Answer:
+        shift = {"gpt": 1000, "claude": 2000}[self.name]
+        return super().write(Request(**{**_fields(request), "seed": request.seed + shift}))
+
+
+def _fields(request: Request) -> dict[str, object]:
+    return {name: getattr(request, name) for name in Request.__dataclass_fields__}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build_model(tmp_path_factory.mktemp("janus"), layers=1))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: Fickle())
+    return Store(tmp_path / "store")
+
+
+def bytes_of(store: Store) -> dict[str, list[bytes]]:
+    stages = (PAIRS, PICTURES, VERDICTS, ACCEPTANCE)
+    return {stage: [file.read_bytes() for file in store.current("church", stage).shards()] for stage in stages}
+
+
+def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(store: Store, model: str) -> None:
+    done = build(store, CHURCH, accepted=6, tests=3, rounds=40, model=model)
+    assert done.reached and done.filtered.accepted_pairs == 6 and done.rounds > 1
+    sets = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
+    assert [one.settings.get("round", 0) for one in sets] == list(range(done.rounds))
+    wanted = [one.settings["pairs"] for one in sets]
+    assert wanted[0] == 6 and wanted == sorted(wanted, reverse=True)
+    assert [one.settings["tests"] for one in sets] == [3] + [0] * (done.rounds - 1)
+    # What `ear` reads is one dataset, with every picture in its place.
+    loaded = dataset.load(store)
+    assert len(loaded.train) == 6 and loaded.fingerprint == done.filtered.stage.fingerprint
+    assert all(one.target.record_id == one.pair.record_id for one in loaded.train)
+    pairs = from_table(PromptPair, store.current("church", PAIRS).read())
+    kept = [pair.target for pair in pairs if pair.reason is None]
+    assert len(kept) == len(set(kept))
+    assert len(pairs) == len(from_table(Acceptance, store.current("church", ACCEPTANCE).read()))
+
+
+def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
+    build(store, CHURCH, accepted=3, tests=1, rounds=30, model=model)
+    pairs = from_table(PromptPair, store.current("church", PAIRS).read())
+    first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
+    calls = {row.call_id for row in from_table(PromptPair, first.read())}
+    assert later and {row.call_id for row in pairs} > calls
+
+
+def test_run_again_it_gives_the_same_bytes_and_asks_nothing(
+    store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(store, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+    before = bytes_of(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(OfflineWriter, "write", lambda *_: pytest.fail("asked again"))
+        patch.setattr(Fickle, "look", lambda *_: pytest.fail("looked again"))
+        build(store, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+    assert bytes_of(store) == before
+    # Cut off in the middle of the second round, and run again.
+    other = Store(tmp_path / "other")
+    calls = 0
+    original = building.render
+
+    def cut_off(*args: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return original(*args, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(building, "render", cut_off)
+        build(other, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+    build(other, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+    assert bytes_of(other) == before
+
+
+def test_the_writers_shares_are_balanced(store: Store, model: str) -> None:
+    writers = [Named("gpt"), Named("claude")]
+    done = build(store, CHURCH, accepted=5, tests=2, rounds=40, writers=writers, model=model)
+    assert done.reached
+    assert {name: one.accepted for name, one in done.writers.items()} == {"gpt": 3, "claude": 2}
+    loaded = dataset.load(store)
+    assert sorted(one.pair.writer for one in loaded.train) == ["claude"] * 2 + ["gpt"] * 3
+
+
+def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: Fickle(share=0))
+    done = build(store, CHURCH, accepted=2, tests=0, rounds=3, model=model)
+    assert not done.reached and done.rounds == 3
+    assert done.writers["offline"].reasons == {"target_absent": 6}
+    assert "seldom draws the concept" in done.advice
+    command = ["build", "--concept", "church", "--accepted", "2", "--tests", "0", "--rounds", "3", "--model", model]
+    result = CliRunner().invoke(app, [*command, "--store", str(store.root)])
+    assert result.exit_code == 1
+    assert "6 target_absent" in result.stdout and "0 of 2 pairs after 3 of 3 rounds" in result.stderr
+
+
+def test_build_as_a_user_types_it(store: Store, model: str) -> None:
+    command = ["build", "--concept", "church", "--accepted", "2", "--tests", "1", "--rounds", "40", "--model", model]
+    result = CliRunner().invoke(app, [*command, "--store", str(store.root), "--json"])
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["reached"] and told["accepted_pairs"] == 2 and told["writers"]["offline"]["accepted"] == 2
+
+
+def test_bad_input(store: Store) -> None:
+    for wrong in ({"accepted": 0}, {"rounds": 0}, {"tests": -1}):
+        with pytest.raises(SettingsError):
+            build(store, CHURCH, **wrong)
