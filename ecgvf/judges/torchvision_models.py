@@ -68,7 +68,8 @@ class Torchvision(Classifier):
                 f"the weights in {self._file} are not those of torchvision's {self._architecture} with "
                 f"{len(self.labels)} classes: {' '.join(str(error).split())[:200]}"
             ) from error
-        return network.eval().to(self.device)
+        # The order in which pictures lie in memory anyway; convolutions on a CPU are faster in it.
+        return network.eval().to(self.device, memory_format=torch.channels_last)
 
     def _state(self) -> dict[str, torch.Tensor]:
         if self._file is not None:

@@ -107,6 +107,7 @@ def listen(port: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((HOST, port))
+        opened.listen()
     except OSError:
         opened.close()
         raise
