@@ -59,7 +59,7 @@ def measure(store: Store, concept: Concept, pictures: StageSet, encoder: "Encode
 
 def _cosine(encoder: "Encoder", drawn: Rendering, prompts: dict[tuple[str, Role], str]) -> float:
     try:
-        picture = encoder.pictures(decode(drawn.image)[np.newaxis])
+        picture = encoder.pictures(np.stack([decode(drawn.image)]))
     except OSError:
         return -1.0
     return float((picture @ encoder.texts([prompts[drawn.record_id, drawn.role]]).T).item())

@@ -92,9 +92,14 @@ class Cases:
         show: Show = "all",
         writer: str | None = None,
         reason: str | None = None,
+        least: float = 0.0,
+        most: float = 1.0,
         order: Order = "written",
     ) -> list[Case]:
-        """The cases that a reviewer wants to see, in the order written or the most doubtful first."""
+        """The cases that a reviewer wants to see, in the order written or the most doubtful first.
+
+        ``least`` and ``most`` bound the score of the target picture.
+        """
         ruled = decisions.rulings(votes)
         found = []
         for record_id, case in self.all.items():
@@ -107,7 +112,9 @@ class Cases:
                 "rejected": not accepted,
                 "disputed": len(set(by.values())) > 1 or any(one != case.judged.accepted for one in by.values()),
             }[show]
-            if fits and writer in {None, case.pair.writer} and reason in {None, case.judged.reason}:
+            fits = fits and writer in {None, case.pair.writer} and reason in {None, case.judged.reason}
+            target = case.verdicts.get("target")
+            if fits and least <= (target.score if target else 0.0) <= most:
                 found.append(case)
         return sorted(found, key=lambda case: abs(case.score)) if order == "doubtful" else found
 

@@ -129,7 +129,16 @@ def _asked(given: Any) -> dict[str, Any]:
     """The filters of a query or a form; what is not known counts as not asked for."""
     asked: dict[str, Any] = {name: values[0] for name, values in FILTERS.items()}
     asked |= {name: given[name] for name, values in FILTERS.items() if given.get(name) in values}
-    return asked | {name: given.get(name) or None for name in ("writer", "reason")}
+    asked |= {name: given.get(name) or None for name in ("writer", "reason")}
+    return asked | {name: _score(given.get(name), otherwise) for name, otherwise in (("least", 0.0), ("most", 1.0))}
+
+
+def _score(given: Any, otherwise: float) -> float:
+    try:
+        score = float(given)
+    except (TypeError, ValueError):
+        return otherwise
+    return score if 0 <= score <= 1 else otherwise
 
 
 def _query(asked: dict[str, Any]) -> str:

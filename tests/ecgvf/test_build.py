@@ -1,11 +1,10 @@
-"""Building in rounds, with a random tiny model and a judge that answers by the picture's bytes."""
+"""Building in rounds, with a random tiny model and a judge that answers by the record."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from ecgvf import build as building
@@ -13,11 +12,11 @@ from ecgvf import concepts
 from ecgvf.build import build
 from ecgvf.cli import app
 from ecgvf.errors import SettingsError
-from ecgvf.judges import Criterion, Reading, dataset
+from ecgvf.judges import Criterion, dataset
 from ecgvf.judges import filter as filter_stage
 from ecgvf.pairs.writers import Answer, Request
 from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.records import Acceptance, PromptPair, from_table
+from ecgvf.records import Acceptance, PromptPair, Rendering, Verdict, from_table
 from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
 from tests.random_janus import build as build_model
 
@@ -25,18 +24,29 @@ CHURCH = concepts.find("church")
 
 
 class Fickle:
-    """Accepts a share of the pictures, always the same ones."""
+    """A judge that sees the concept in a share of the target pictures, always the same ones."""
 
     name = "fickle"
     weights_hash = "0"
     criterion = Criterion(label_set="fickle", accepted=("church",), top_k=1)
 
-    def __init__(self, share: float = 0.5) -> None:
-        self.bound = int(256 * share)
+    def __init__(self, share: float = 0.6) -> None:
+        self.share = share
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
-        hashes = [int(image.astype(np.int64).sum() * 2654435761 % 256) for image in images]
-        return [Reading(present=one < self.bound, score=float(one < self.bound), top_labels=()) for one in hashes]
+    def look(self, renderings: Sequence[Rendering]) -> list[Verdict]:
+        seen = [one.role == "target" and int(one.record_id, 16) % 100 < 100 * self.share for one in renderings]
+        return [
+            Verdict(
+                record_id=one.record_id,
+                role=one.role,
+                judge=self.name,
+                judge_hash=self.weights_hash,
+                present=present,
+                score=float(present),
+                top_labels=(),
+            )
+            for one, present in zip(renderings, seen, strict=True)
+        ]
 
 
 class Named(OfflineWriter):
@@ -64,8 +74,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Fickle())
+    fickle(monkeypatch, Fickle())
     return Store(tmp_path / "store")
+
+
+def fickle(monkeypatch: pytest.MonkeyPatch, judge: Fickle) -> None:
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: judge)
+    monkeypatch.setattr(filter_stage, "look", lambda _, renderings: judge.look(renderings))
 
 
 def bytes_of(store: Store) -> dict[str, list[bytes]]:
@@ -74,16 +89,16 @@ def bytes_of(store: Store) -> dict[str, list[bytes]]:
 
 
 def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(store: Store, model: str) -> None:
-    done = build(store, CHURCH, accepted=6, tests=3, rounds=40, model=model)
-    assert done.reached and done.filtered.accepted_pairs == 6 and done.rounds > 1
+    done = build(store, CHURCH, accepted=5, tests=3, rounds=40, model=model)
+    assert done.reached and done.filtered.accepted_pairs == 5 and done.rounds > 1
     sets = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
     assert [one.settings.get("round", 0) for one in sets] == list(range(done.rounds))
     wanted = [one.settings["pairs"] for one in sets]
-    assert wanted[0] == 6 and wanted == sorted(wanted, reverse=True)
+    assert wanted[0] == 5 and wanted == sorted(wanted, reverse=True)
     assert [one.settings["tests"] for one in sets] == [3] + [0] * (done.rounds - 1)
     # What `ear` reads is one dataset, with every picture in its place.
     loaded = dataset.load(store)
-    assert len(loaded.train) == 6 and loaded.fingerprint == done.filtered.stage.fingerprint
+    assert len(loaded.train) == 5 and loaded.fingerprint == done.filtered.stage.fingerprint
     assert all(one.target.record_id == one.pair.record_id for one in loaded.train)
     pairs = from_table(PromptPair, store.current("church", PAIRS).read())
     kept = [pair.target for pair in pairs if pair.reason is None]
@@ -138,7 +153,7 @@ def test_the_writers_shares_are_balanced(store: Store, model: str) -> None:
 
 
 def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Fickle(share=0))
+    fickle(monkeypatch, Fickle(share=0))
     done = build(store, CHURCH, accepted=2, tests=0, rounds=3, model=model)
     assert not done.reached and done.rounds == 3
     assert done.writers["offline"].reasons == {"target_absent": 6}

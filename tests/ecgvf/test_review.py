@@ -139,7 +139,7 @@ def test_filters_by_verdict_writer_reason_and_doubt(store: Store) -> None:
     cases.decide(first, "ada", False)
     votes = cases.votes()
 
-    def ids(**asked: str) -> list[str]:
+    def ids(**asked: object) -> list[str]:
         return [case.pair.record_id for case in cases.chosen(votes, "ada", **asked)]  # type: ignore[arg-type]
 
     assert ids() == [first, absent, leaked, last]
@@ -147,6 +147,7 @@ def test_filters_by_verdict_writer_reason_and_doubt(store: Store) -> None:
     assert ids(show="accepted") == [last] and ids(show="rejected") == [first, absent, leaked]
     assert ids(show="disputed") == [first]
     assert ids(writer="gpt") == [absent, last] and ids(reason="concept_leaked") == [leaked]
+    assert ids(least=0.5) == [first, leaked, last] and ids(most=0.5) == [absent]
     assert ids(order="doubtful") == [absent, leaked, first, last]
 
 
@@ -236,7 +237,7 @@ def test_a_person_walks_through_with_the_keys(served: tuple[Store, str]) -> None
     asked: list[str] = []
     with (
         sync.sync_playwright() as play,
-        play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
+        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
     ):
         page = chromium.new_page()
         page.set_default_timeout(120_000)
