@@ -30,7 +30,7 @@ class Fickle:
     weights_hash = "0"
     criterion = Criterion(label_set="fickle", accepted=("church",), top_k=1)
 
-    def __init__(self, share: float = 0.6) -> None:
+    def __init__(self, share: float = 0.45) -> None:
         self.share = share
 
     def look(self, renderings: Sequence[Rendering]) -> list[Verdict]:
