@@ -152,7 +152,7 @@ def _nothing() -> Response:
 def _headers(nonce: str | None = None) -> dict[str, str]:
     own = f"'nonce-{nonce}'" if nonce is not None else "'none'"
     return {
-        "Content-Security-Policy": f"default-src 'none'; img-src 'self'; style-src {own}; script-src {own}; "
+        "Content-Security-Policy": f"default-src 'none'; img-src 'self' data:; style-src {own}; script-src {own}; "
         f"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
