@@ -20,7 +20,7 @@ from ecgvf.publish.cli import app as publish_app
 if TYPE_CHECKING:
     from ecgvf.concepts import Concept
     from ecgvf.judges import Options
-    from ecgvf.records import Verdict
+    from ecgvf.records import Split, Verdict
     from ecgvf.store import Store
 
 app = typer.Typer(
@@ -205,49 +205,101 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
         console.say("No key of the default writers is set: [bold]ecgvf generate[/bold] takes the offline writer.")
 
 
+class PairsSplit(StrEnum):
+    """The two parts of a set of pairs, as an option's values."""
+
+    train = "train"
+    test = "test"
+
+
 @app.command()
 def generate(
     concept: Annotated[
         str | None,
         typer.Option("--concept", help="A shipped concept, or a YAML file's path. [default: the last one generated]"),
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Training pairs.")] = 60,
-    tests: Annotated[int, typer.Option(help="Test prompts.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    writers: Annotated[
+        str | None,
+        typer.Option(help="gpt,claude,…; paper; or offline. [default: every family whose key is set, else offline]"),
+    ] = None,
+    writer_url: Annotated[str | None, typer.Option(help="A server of your own, compatible with OpenAI's.")] = None,
+    writer_model: Annotated[str | None, typer.Option(help="The model that this server is asked for.")] = None,
+    pairs: Annotated[
+        int | None, typer.Option(help="Pairs per iteration of a writer. [default: 10; offline 60]")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(help="Iterations of each writer. [default: 3; offline 1]")] = None,
+    tests: Annotated[int, typer.Option("--tests", "--count", help="Test prompts, by all writers together.")] = 100,
+    split: Annotated[
+        PairsSplit | None, typer.Option(help="Write this part and keep the other. [default: train; offline both]")
+    ] = None,
+    budget_usd: Annotated[float, typer.Option(help="The most that this run may cost, in US dollars.")] = 5.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompts, calls and cost; send nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, and pay anew.")] = False,
+    reparse: Annotated[bool, typer.Option("--reparse", help="Read the old answers again, without a call.")] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="Half the price, within a day: OpenAI, Anthropic.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
+    ] = None,
+    registry: RegistryOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the offline writer.")] = 0,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write target/surrogate prompt pairs and test prompts for a concept."""
-    from rich.table import Table
-
     from ecgvf.concepts import find
-    from ecgvf.pairs.generate import examples
-    from ecgvf.pairs.generate import generate as write
+    from ecgvf.errors import SettingsError
+    from ecgvf.pairs import show
 
     console.quiet_stdout(as_json)
     opened = open_store(store)
-    written = write(
-        opened,
-        find(concept) if concept is not None else opened.concept(),
-        pairs=pairs,
-        tests=tests,
-        seed=seed,
-    )
-    summary = written.summary
-    if as_json:
-        console.emit({"concept": written.concept, "set": written.fingerprint, "path": str(written.path), **summary})
+    about = find(concept) if concept is not None else opened.concept()
+    part: Split | None = None if split is None else "train" if split is PairsSplit.train else "test"
+    if reparse:
+        from ecgvf.pairs.paid import reparse as read_again
+
+        show.written(read_again(opened, about), as_json)
         return
-    train, test = summary["train"], summary["test"]
-    table = Table("target prompt", "surrogate prompt", title=f"{written.concept}: some of the pairs")
-    for pair in examples(written, 4):
-        table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
-    console.say(table)
-    console.say(
-        f"[bold]{written.concept}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts by "
-        f"{summary['writer']}; rejected {train['malformed'] + test['malformed']} malformed, "
-        f"{train['duplicate'] + test['duplicate']} duplicate."
+    chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=not dry_run)
+    if not chosen:
+        from ecgvf.pairs.generate import generate as write
+
+        if fresh or batch or folder is not None:
+            raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
+        if dry_run:
+            console.say("The offline writer writes: nothing is sent, nothing is paid.")
+            return
+        total = (60 if pairs is None else pairs) * (1 if iterations is None else iterations)
+        done = write(opened, about, pairs=total, tests=tests, seed=seed, split=part)
+        if not named:
+            console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
+        show.written(done, as_json)
+        return
+    from decimal import Decimal
+
+    from ecgvf.pairs.generate import PER_CALL
+    from ecgvf.pairs.paid import ITERATIONS, foreseen, generate_paid, planned
+    from ecgvf.pairs.paid import opened as ledger_of
+
+    plan = planned(
+        about,
+        chosen,
+        split=part or "train",
+        pairs=PER_CALL if pairs is None else pairs,
+        iterations=ITERATIONS if iterations is None else iterations,
+        tests=tests,
+        templates=folder,
+        batch=batch,
     )
-    console.say(f"Set {written.fingerprint} in {console.plain(str(written.path))}. Next: [bold]ecgvf render[/bold]")
+    budget = Decimal(str(budget_usd))
+    calls = foreseen(plan, ledger_of(opened, plan), fresh=fresh, half=batch)
+    if dry_run:
+        show.dry_run(plan, calls, budget, as_json)
+        return
+    show.estimate(plan, calls, budget)
+    if not named:
+        show.agree(calls, yes)
+    show.written(generate_paid(opened, plan, budget_usd=budget, fresh=fresh, batch=batch), as_json)
 
 
 @templates_app.command("show")
@@ -734,14 +786,16 @@ def status(
     """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
     from rich.table import Table
 
+    from ecgvf.status import paid
     from ecgvf.status import status as look
 
     console.quiet_stdout(as_json)
     opened = open_store(store)
     known = opened.concept(concept)
     entries = look(opened, known.name)
+    ledger = paid(opened, known.name)
     if as_json:
-        console.emit({"concept": known.name, "store": str(opened.root), "sets": entries})
+        console.emit({"concept": known.name, "store": str(opened.root), "sets": entries, "ledger": ledger})
         return
     table = Table(
         "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(opened.root))}"
@@ -758,3 +812,13 @@ def status(
             f"{entry['seconds']:.1f}",
         )
     console.say(table)
+    current = next((entry for entry in entries if entry["stage"] == "pairs" and entry["current"]), None)
+    if current is not None and current.get("writers"):
+        from ecgvf.pairs.show import yields
+
+        yields(current)
+    if ledger is not None:
+        console.say(
+            f"{ledger['answered']} calls to LLMs answered, ${ledger['dollars']} paid, ${ledger['possibly']} possibly: "
+            f"{console.plain(ledger['file'])}"
+        )

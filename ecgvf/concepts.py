@@ -56,16 +56,25 @@ class Concept(BaseModel):
         return self
 
     def term_in(self, text: str) -> str | None:
-        """The first term that ``text`` names as whole words (plural "s"/"es" included, case ignored), or None."""
+        """The first term that ``text`` names as whole words (plurals included, case ignored), or None."""
         for term in sorted(self.terms, key=len, reverse=True):
-            words = r"[\s_-]+".join(re.escape(word) for word in re.split(r"[\s_-]+", term))
-            if re.search(rf"(?<!\w){words}(e?s)?(?!\w)", text, re.IGNORECASE):
+            if re.search(inflected(term), text, re.IGNORECASE):
                 return term
         return None
 
     def labels(self, label_set: str) -> tuple[str, ...]:
         """The labels of ``label_set`` that mean this concept; empty where a judge with these labels cannot tell."""
         return self.judge_labels.get(label_set, ())
+
+
+def inflected(words: str) -> str:
+    """A pattern that finds ``words`` whole, in the plural too ("churches", "kitties"); a hyphen counts as a space."""
+    parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
+    if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
+        parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"
+    else:
+        parts[-1] += "(?:e?s)?"
+    return r"(?<!\w)" + r"[\s_-]+".join(parts) + r"(?!\w)"
 
 
 def find(name_or_path: str) -> Concept:

@@ -53,6 +53,11 @@ def note(message: str) -> None:
     err.print(f"[dim]{message}[/dim]")
 
 
+def warn(message: str) -> None:
+    """Something that the user should know and that stops nothing, on standard error. ``message`` is taken literally."""
+    err.print(f"[yellow]warning[/yellow] {plain(' '.join(message.split()))}")
+
+
 def fail(message: str) -> None:
     """The one line of an error, on standard error. ``message`` is taken literally."""
     err.print(f"[bold red]error[/bold red] {plain(' '.join(message.split()))}")

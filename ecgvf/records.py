@@ -102,6 +102,7 @@ class PromptPair(Record):
             pa.field("template_hash", pa.string(), nullable=False),
             pa.field("iteration", pa.int32(), nullable=False),
             pa.field("call_id", pa.string(), nullable=False),
+            pa.field("implicit", pa.bool_(), nullable=False),
             pa.field("reason", pa.string()),
             pa.field("detail", pa.string()),
             pa.field("source_id", pa.string()),
@@ -124,6 +125,8 @@ class PromptPair(Record):
     template_hash: str
     iteration: int
     call_id: str
+    implicit: bool = False
+    """The target means the concept without one of its terms (described, misspelt, foreign): the judge decides."""
     reason: Reason | None = None
     detail: str | None = None
     source_id: str | None = None

@@ -12,6 +12,8 @@ JSON = dict[str, Any]
 def status(store: Store, concept: str) -> list[JSON]:
     """One entry per set: stage, set, current, finished, seconds, rows, settings, and what the stage counts.
 
+    A set of pairs also has ``writers``: writer → its yield (``pairs.yields``) and what it was asked and cost.
+
     ``counts`` is what a stage has to tell in numbers; ``reasons`` is why records were rejected, reason → how many.
     """
     entries = []
@@ -29,9 +31,23 @@ def status(store: Store, concept: str) -> list[JSON]:
                     "counts": counts,
                     "reasons": reasons,
                     "settings": one.settings,
+                    **({"writers": one.summary.get("writers", {})} if stage == PAIRS and one.finished else {}),
                 }
             )
     return entries
+
+
+def paid(store: Store, concept: str) -> JSON | None:
+    """What the ledger about a concept holds: calls answered, dollars, and possibly more dollars; None without one."""
+    from ecgvf.pairs.ledger import Ledger
+
+    file = Ledger.of(store, concept)
+    if not file.is_file():
+        return None
+    ledger = Ledger(file)
+    spent = ledger.spent()
+    answered = sum(attempt.answered for attempt in ledger.attempts())
+    return {"file": str(file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
 
 
 def _current(store: Store, concept: str, stage: str) -> str | None:

@@ -1,19 +1,24 @@
-"""The stage: a writer is asked until there are enough pairs and test prompts; rejects stay, with their reason.
+"""The stage: writers are asked until there are enough pairs and test prompts; rejects stay, with their reason.
 
-Shard 0 holds the training pairs, shard 1 the test prompts, both with the rejects among them, in the order written.
+Shard 0 holds the training pairs, shard 1 the test prompts, both with the rejects among them, in the order written. Each
+of these *parts* says in the set's settings by what it was written, so that one of them can be written anew and the
+other kept as it is (``--split``).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
 from ecgvf import console
 from ecgvf.concepts import Concept
-from ecgvf.errors import SettingsError
-from ecgvf.pairs import checks
+from ecgvf.errors import SettingsError, StageMissing
+from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.parsing import Draft, Unreadable, parse
-from ecgvf.pairs.writers import Answer, Request, Writer
+from ecgvf.pairs.writers import Request, Writer
 from ecgvf.pairs.writers.offline import OfflineWriter
+from ecgvf.pairs.yields import Yield, yields
 from ecgvf.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.store import PAIRS, StageSet, Store
 
@@ -21,9 +26,38 @@ PER_CALL = 10
 """Prompts per call, as in the paper (section 5.1)."""
 
 FRUITLESS = 20
-"""After so many calls in a row without one new prompt, the writer has nothing left to say."""
+"""After so many calls in a row without one new prompt, the offline writer has nothing left to say."""
+
+LONGEST_DETAIL = 10_000
+"""Letters of an answer that a reject keeps; the ledger keeps all of an LLM's."""
 
 SHARDS: dict[Split, int] = {"train": 0, "test": 1}
+CALLED: dict[Split, str] = {"train": "pairs", "test": "test prompts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One split of a set: what decides its rows, and how to get them, given the prompts that are taken."""
+
+    settings: dict[str, Any] | None
+    """None: nothing was asked for."""
+    rows: Callable[[checks.Seen], Sequence[PromptPair]]
+    wanted: int = 0
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an answer comes from: what every row of it says of its provenance."""
+
+    writer: str
+    split: Split
+    iteration: int
+    call_id: str
+    model_asked: str
+    model_answered: str
+    template: str
+    template_hash: str
 
 
 def generate(
@@ -34,21 +68,46 @@ def generate(
     tests: int = 100,
     seed: int = 0,
     writer: Writer | None = None,
+    split: Split | None = None,
     round: int = 0,
     before: Sequence[StageSet] = (),
 ) -> StageSet:
-    """Write ``pairs`` training pairs and ``tests`` test prompts for ``concept``: the finished set of ``PromptPair``.
+    """Let the offline writer write ``pairs`` pairs and ``tests`` test prompts: the finished set of ``PromptPair``.
 
-    ``round`` asks the writer anew, for something else; no prompt of the sets ``before`` is written again.
-    A writer that runs dry leaves fewer, and the user is told. The set goes on where it was interrupted, and is only
-    made current where it is finished already. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
+    With ``split``, only that part is written; the other stays as it is in the current set. ``round`` asks the writer
+    anew, for something else; no prompt of the sets ``before`` is written again. A writer that runs dry leaves fewer,
+    and the user is told. The set goes on where it was interrupted, and is only made current where it is finished
+    already. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
     if pairs < 1 or tests < 0:
         raise SettingsError(f"--pairs {pairs} --tests {tests}: at least one pair, and no negative number of tests")
-    writer = writer or OfflineWriter()
-    writer.check(concept)
+    chosen = writer or OfflineWriter()
+    chosen.check(concept)
+
+    def part(one: Split, enough: int) -> Part:
+        if split not in (None, one):
+            return kept_part(store, concept, one)
+        number = {"pairs" if one == "train" else "tests": enough}
+        decided = {"writer": chosen.settings(), **number, "seed": seed, "per_call": PER_CALL, **reading(concept)}
+        rows = partial(_written, concept, chosen, one, enough, seed, round)
+        return Part(decided, lambda taken: list(rows(taken)), enough, chosen.name)
+
+    parts: dict[Split, Part] = {"train": part("train", pairs), "test": part("test", tests)}
+    return write_set(store, concept, parts, chosen.name, round=round, before=before)
+
+
+def write_set(
+    store: Store,
+    concept: Concept,
+    parts: Mapping[Split, Part],
+    by: str,
+    told: Mapping[str, Any] | None = None,
+    round: int = 0,
+    before: Sequence[StageSet] = (),
+) -> StageSet:
+    """Write the set of these parts, finish it and make it current; ``told`` joins what the manifest sums up."""
     store.remember(concept)
-    decided = settings(concept, writer, pairs=pairs, tests=tests, seed=seed)
+    decided = settings(concept, parts)
     if round or before:
         decided |= {"round": round, "before": [one.fingerprint for one in before]}
     stage = store.stage(concept.name, PAIRS, decided)
@@ -58,48 +117,69 @@ def generate(
     for row in (row for one in before for row in from_table(PromptPair, one.read())):
         if row.reason is None:
             taken.add(row.target)
-    summary: dict[str, Any] = {"writer": writer.name}
-    wanted: dict[Split, int] = {"train": pairs, "test": tests}
-    for split, enough in wanted.items():
+    summary: dict[str, Any] = {"writer": by}
+    written: list[PromptPair] = []
+    for split, part in parts.items():
         shard = SHARDS[split]
         if not stage.done(shard):
-            rows = list(_written(concept, writer, split, enough, seed, round, taken))
-            stage.write_shard(shard, to_table(PromptPair, rows))
-        else:
-            rows = from_table(PromptPair, stage.read_shard(shard))
-            for row in rows:
-                if row.reason is None:
-                    taken.add(row.target)
+            stage.write_shard(shard, to_table(PromptPair, part.rows(taken.copy())))
+        rows = from_table(PromptPair, stage.read_shard(shard))
+        for row in rows:
+            if row.reason is None:
+                taken.add(row.target)
+        written += rows
         summary[split] = tally(rows)
-        if summary[split]["accepted"] < enough:
-            console.note(
-                f"{writer.name} ran dry: {summary[split]['accepted']} of {enough} "
-                f"{'pairs' if split == 'train' else 'test prompts'}"
-            )
+        if summary[split]["accepted"] < part.wanted:
+            what = CALLED[split]
+            console.note(f"{part.by} ran dry: {summary[split]['accepted']} of {part.wanted} {what}")
+    summary["writers"] = {name: one.to_json() for name, one in yields(written).items()}
+    for key, value in (told or {}).items():
+        if key == "writers":
+            for name, more in value.items():
+                summary["writers"].setdefault(name, Yield().to_json()).update(more)
+        else:
+            summary[key] = value
     stage.finish(summary)
     return stage
 
 
-def examples(stage: StageSet, number: int) -> list[PromptPair]:
-    """The first ``number`` accepted pairs of a set."""
-    rows = from_table(PromptPair, stage.read_shard(SHARDS["train"]))
-    return [row for row in rows if row.reason is None][:number]
-
-
-def settings(concept: Concept, writer: Writer, *, pairs: int, tests: int, seed: int) -> dict[str, Any]:
+def settings(concept: Concept, parts: Mapping[Split, Part]) -> dict[str, Any]:
     """Everything that decides the rows, and so the set's fingerprint."""
     return {
         "concept": concept.model_dump(mode="json"),
-        "writer": writer.settings(),
-        "pairs": pairs,
-        "tests": tests,
-        "seed": seed,
-        "per_call": PER_CALL,
-        "checks": {"most_changed": checks.MOST_CHANGED, "near": checks.NEAR},
+        **{split: part.settings for split, part in parts.items()},
     }
 
 
-def tally(rows: list[PromptPair]) -> dict[str, int]:
+def reading(concept: Concept) -> dict[str, Any]:
+    """How answers are read and checked: part of the settings of every part."""
+    return {"parser": parsing.VERSION, "checks": checks.bounds(concept.kind)}
+
+
+def kept_part(store: Store, concept: Concept, split: Split) -> Part:
+    """A part as it is in the current set; empty where there is none, or where the concept is another now."""
+    try:
+        current = store.current(concept.name, PAIRS)
+    except StageMissing:
+        return Part(None, lambda _: [])
+    known = current.settings.get(split, {"set": current.fingerprint})  # an imported set has no parts of its own
+    if known is None or current.settings.get("concept") != concept.model_dump(mode="json"):
+        return Part(None, lambda _: [])
+
+    def rows(taken: checks.Seen) -> list[PromptPair]:
+        kept = from_table(PromptPair, current.read_shard(SHARDS[split]))
+        return [_unless_near(row, taken) for row in kept]
+
+    return Part(known, rows)
+
+
+def examples(stage: StageSet, number: int) -> list[PromptPair]:
+    """The first ``number`` accepted pairs of a set; its test prompts where it has no pairs."""
+    rows = [row for row in from_table(PromptPair, stage.read()) if row.reason is None]
+    return ([row for row in rows if row.split == "train"] or rows)[:number]
+
+
+def tally(rows: Sequence[PromptPair]) -> dict[str, int]:
     """How many rows were accepted, and how many rejected for each reason."""
     counts = {"accepted": 0, "malformed": 0, "duplicate": 0}
     for row in rows:
@@ -107,22 +187,74 @@ def tally(rows: list[PromptPair]) -> dict[str, int]:
     return counts
 
 
+def to_row(
+    concept: Concept,
+    source: Source,
+    position: int,
+    item: Draft | Unreadable,
+    taken: checks.Seen,
+    language: str | None = None,
+) -> PromptPair:
+    """The row of one part of an answer, accepted or with its reason; ``position`` counts from 0 in the answer."""
+    reason: Reason | None = None
+    detail: str | None = None
+    draft = item if isinstance(item, Draft) else Draft("", "", None, None, item.raw)
+    if isinstance(item, Unreadable):
+        reason, detail = "malformed", item.detail
+    elif wrong := checks.fault(concept, item, language):
+        reason, detail = "malformed", wrong
+    elif twin := taken.like(item.target):
+        reason, detail = "duplicate", f"like {twin!r}"
+    # A rejected answer's id is where it stood, so that two equal answers are two rows.
+    name = malformed_id(source.call_id, position) if reason else record_id(concept.name, draft.target, draft.surrogate)
+    return PromptPair(
+        record_id=name,
+        concept=concept.name,
+        kind=concept.kind,
+        split=source.split,
+        target=draft.target,
+        surrogate=draft.surrogate,
+        target_term=checks.target_term(concept, draft) if draft.target else "",
+        surrogate_term=draft.surrogate_term or None,
+        writer=source.writer,
+        model_asked=source.model_asked,
+        model_answered=source.model_answered,
+        template=source.template,
+        template_hash=source.template_hash,
+        iteration=source.iteration,
+        call_id=source.call_id,
+        implicit=reason is None and checks.implicit(concept, draft.target),
+        reason=reason,
+        detail=f"{detail}: {_cut(draft.raw)}" if detail else None,
+    )
+
+
 def _written(
     concept: Concept, writer: Writer, split: Split, enough: int, seed: int, round: int, taken: checks.Seen
 ) -> Iterator[PromptPair]:
     accepted = fruitless = 0
-    with console.progress(f"{'pairs' if split == 'train' else 'test prompts'} by {writer.name}", enough) as bar:
+    with console.progress(f"{CALLED[split]} by {writer.name}", enough) as bar:
         for iteration in count():
             if accepted >= enough or fruitless >= FRUITLESS:
                 return
             asked = min(PER_CALL, enough - accepted)
             request = Request(concept=concept, split=split, count=asked, iteration=iteration, seed=seed, round=round)
             answer = writer.write(request)
+            source = Source(
+                writer=writer.name,
+                split=split,
+                iteration=iteration,
+                call_id=answer.call_id,
+                model_asked=answer.model_asked,
+                model_answered=answer.model_answered,
+                template=answer.template,
+                template_hash=answer.template_hash,
+            )
             fresh = 0
             for position, item in enumerate(parse(answer.text, split)):
-                if accepted + fresh >= enough:  # an LLM may write more than it was asked for
+                if accepted + fresh >= enough:  # a writer may write more than it was asked for
                     break
-                row = _row(concept, writer, request, answer, position, item, taken)
+                row = to_row(concept, source, position, item, taken)
                 if row.reason is None:
                     taken.add(row.target)
                     fresh += 1
@@ -132,42 +264,11 @@ def _written(
             fruitless = 0 if fresh else fruitless + 1
 
 
-def _row(
-    concept: Concept,
-    writer: Writer,
-    request: Request,
-    answer: Answer,
-    position: int,
-    item: Draft | Unreadable,
-    taken: checks.Seen,
-) -> PromptPair:
-    reason: Reason | None = None
-    detail: str | None = None
-    draft = item if isinstance(item, Draft) else Draft("", "", None, None, item.raw)
-    if isinstance(item, Unreadable):
-        reason, detail = "malformed", item.detail
-    elif wrong := checks.fault(concept, item):
-        reason, detail = "malformed", wrong
-    elif twin := taken.like(item.target):
-        reason, detail = "duplicate", f"like {twin!r}"
-    # A rejected answer's id is where it stood, so that two equal answers are two rows.
-    name = malformed_id(answer.call_id, position) if reason else record_id(concept.name, draft.target, draft.surrogate)
-    return PromptPair(
-        record_id=name,
-        concept=concept.name,
-        kind=concept.kind,
-        split=request.split,
-        target=draft.target,
-        surrogate=draft.surrogate,
-        target_term=checks.target_term(concept, draft) if draft.target else "",
-        surrogate_term=draft.surrogate_term or None,
-        writer=writer.name,
-        model_asked=answer.model_asked,
-        model_answered=answer.model_answered,
-        template=answer.template,
-        template_hash=answer.template_hash,
-        iteration=request.iteration,
-        call_id=answer.call_id,
-        reason=reason,
-        detail=f"{detail}: {draft.raw}" if detail else None,
-    )
+def _unless_near(row: PromptPair, taken: checks.Seen) -> PromptPair:
+    """A kept row, rejected where new pairs came near it: no test prompt is like a training prompt."""
+    twin = taken.like(row.target) if row.reason is None else None
+    return row if twin is None else replace(row, reason="duplicate", detail=f"like {twin!r}: {row.target}")
+
+
+def _cut(raw: str) -> str:
+    return raw if len(raw) <= LONGEST_DETAIL else f"{raw[:LONGEST_DETAIL]}… ({len(raw)} letters)"

@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ecgvf.records import Split
 
+VERSION = 2
+"""Of the reading and the checks together; part of a set's settings. ``--reparse`` reads old answers by a newer one."""
+
 LONGEST = 1000
 """Characters of a prompt; more is no prompt."""
 
@@ -52,6 +55,37 @@ def _clean(text: str) -> str:
 
 Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_clean)]
 Words = Annotated[str, Field(max_length=LONGEST), AfterValidator(_clean)]
+
+
+class Single(BaseModel):
+    """One test prompt, as an LLM is asked for it: a schema that says nothing a provider cannot hold to."""
+
+    target: str
+    target_term: str
+
+
+class Pair(Single):
+    """One pair, as an LLM is asked for it."""
+
+    surrogate: str
+    surrogate_term: str
+
+
+class Prompts(BaseModel):
+    """The answer to a request for test prompts."""
+
+    prompts: list[Single]
+
+
+class Pairs(BaseModel):
+    """The answer to a request for pairs."""
+
+    pairs: list[Pair]
+
+
+def answer_model(split: Split) -> type[Pairs] | type[Prompts]:
+    """What an SDK is given as the shape of the answer."""
+    return Pairs if split == "train" else Prompts
 
 
 class _Test(BaseModel):

@@ -84,6 +84,8 @@ class Entry(_Model):
     max_output_tokens: int = Field(default=16_000, ge=100)
     """The cap of an answer, thinking included: what a call can cost at most."""
     timeout_s: float = Field(default=300, gt=0)
+    batch: bool = False
+    """Whether it has a batch endpoint that ``--batch`` can use."""
     api_version: str = Field(default="v1beta", pattern=r"^v[0-9a-z]+$")
     """google-genai only."""
 
@@ -139,7 +141,7 @@ class Registry:
         """The writers of the preset ``default`` whose key is set."""
         return [one for one in self.preset("default") if one.ready]
 
-    def chosen(self, names: str) -> list[Named]:
+    def chosen(self, names: str, *, keys: bool = True) -> list[Named]:
         """The writers of ``--writers gpt,claude`` or of a preset, each once. Raises ``WriterError``."""
         wanted: list[str] = []
         for name in filter(None, (part.strip() for part in names.split(","))):

@@ -1,13 +1,15 @@
 """What the LLM writers are asked: Jinja2 templates, one per kind of concept and split.
 
-``prompts_templates/<kind>/{pairs,test}.md.j2`` open with a YAML front matter that states the template's ``version``. A
-row records name and hash, so that every prompt can be traced to the words that asked for it. Templates may be a user's
+``prompts_templates/<kind>/{pairs,test}.md.j2`` open with a YAML front matter that states the template's ``version`` and
+the ``language`` it asks for. A row records name and hash, and the ledger the filled text, so that every prompt can be
+traced to the words that asked for it. Templates may be a user's
 own: they run in Jinja2's sandbox, and a mistake in one is a line with its file and line number.
 """
 
 import hashlib
 import re
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,20 @@ class Template:
     """What follows the front matter, moved down to its own line numbers."""
     hash: str
     """SHA-256 of the whole file, hex."""
+    language: str | None
+    """The language asked for, ISO 639-1; None leaves it open."""
 
-    def render(self, concept: Concept, *, count: int, iteration: int) -> str:
-        """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line."""
-        values: dict[str, Any] = {"concept": concept.model_dump(mode="json"), "count": count, "iteration": iteration}
+    def render(self, concept: Concept, *, count: int, iteration: int, kept: Sequence[str] = ()) -> str:
+        """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
+
+        ``kept`` are target prompts that the same writer has given before, so that it does not repeat them.
+        """
+        values: dict[str, Any] = {
+            "concept": concept.model_dump(mode="json"),
+            "count": count,
+            "iteration": iteration,
+            "kept": list(kept),
+        }
         try:
             return _environment().from_string(self.body).render(values).strip() + "\n"
         except TemplateSyntaxError as error:
@@ -63,23 +75,25 @@ def load(kind: ConceptKind, split: Split, folder: Path | None = None) -> Templat
     except UnicodeDecodeError as error:
         raise TemplateError(f"the template {file} is not UTF-8 text: save it as UTF-8") from error
     front = _FRONT_MATTER.match(text)
-    version = _version(file, front["fields"]) if front else None
-    if front is None or version is None:
+    fields = _fields(file, front["fields"]) if front else {}
+    version, language = fields.get("version"), fields.get("language")
+    if front is None or not isinstance(version, int | str):
         raise TemplateError(f"{file}, line 1: a template starts with a front matter: ---, version: 1, ---")
     body = "\n" * front[0].count("\n") + text[front.end() :]
     name = f"{kind}/{file.name.removesuffix('.md.j2')}@{version}"
-    return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest())
+    if language is not None and not (isinstance(language, str) and re.fullmatch("[a-z]{2}", language)):
+        raise TemplateError(f"{file}, line 1: language: is two letters (en, de, fr), or is left out; correct it")
+    return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest(), language)
 
 
-def _version(file: Path, fields: str) -> int | str | None:
+def _fields(file: Path, fields: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(fields)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1
         raise TemplateError(f"{file}, line {line}: the front matter is not valid YAML; correct it") from error
-    version = content.get("version") if isinstance(content, dict) else None
-    return version if isinstance(version, int | str) else None
+    return content if isinstance(content, dict) else {}
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

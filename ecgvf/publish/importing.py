@@ -153,6 +153,7 @@ def _warnings(concept: Concept, row: PromptPair) -> list[str]:
         if concept.term_in(row.surrogate):
             found.append("the surrogate names the concept")
         draft = Draft(row.target, row.target_term, row.surrogate, row.surrogate_term or "", "")
-        if checks.share_changed(draft) > checks.MOST_CHANGED:
-            found.append(f"more than {checks.MOST_CHANGED:.0%} of the other words changed")
+        most = checks.MOST_CHANGED[concept.kind]
+        if checks.share_changed(draft) > most:
+            found.append(f"more than {most:.0%} of the other words changed")
     return found

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.concepts import find
-from ecgvf.pairs.checks import MOST_CHANGED, Seen, fault, names, near, share_changed, target_term
+from ecgvf.pairs.checks import MOST_CHANGED, Seen, fault, names, near, sentences, share_changed, target_term
 from ecgvf.pairs.parsing import Draft
 
 CHURCH = find("church")
@@ -55,9 +55,9 @@ def test_the_bound_on_what_changes():
     """One of four other words: at the bound. One of three: above."""
     at = draft("church on snowy ground tonight", "church", "hotel on sandy ground tonight", "hotel")
     above = draft("church on snowy ground", "church", "hotel on sandy ground", "hotel")
-    assert share_changed(at) == pytest.approx(MOST_CHANGED)
+    assert share_changed(at) == pytest.approx(MOST_CHANGED["object"])
     assert fault(CHURCH, at) is None
-    assert share_changed(above) > MOST_CHANGED
+    assert share_changed(above) > MOST_CHANGED["object"]
     assert fault(CHURCH, above)
 
 
@@ -94,3 +94,52 @@ def test_seen_finds_what_comparing_with_each_would_find(prompts, prompt):
     for known in prompts:
         seen.add(known)
     assert seen.like(prompt) == next((known for known in prompts if near(known, prompt)), None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "number"),
+    [("a church", 1), ("A church.", 1), ("One. Two! Three?", 3), ("One. Two. Three. Four.", 4), ("v1.5 of it", 1)],
+)
+def test_sentences_are_counted(prompt, number):
+    assert sentences(prompt) == number
+
+
+def test_a_prompt_of_four_sentences_is_none():
+    long = "A church. It is old. It is cold. It is tall."
+    assert "4 sentences" in (fault(CHURCH, draft(long, "church")) or "")
+
+
+def test_another_language_than_the_one_asked_for_is_told():
+    foreign = draft("Una iglesia junto al mar bajo un cielo naranja", "iglesia")
+    assert "another language (es)" in (fault(CHURCH, foreign, "en") or "")
+    assert fault(CHURCH, foreign) is None
+    assert "another language (zh)" in (fault(CHURCH, draft("一座古老的教堂在山坡上", "教堂"), "en") or "")
+    for english in (
+        "a chapel",
+        "On the sand, at daybreak, a kirk.",
+        "oil painting of a basilica, baroque, dramatic light",
+    ):
+        assert fault(CHURCH, draft(english, CHURCH.term_in(english)), "en") is None
+
+
+def test_a_target_that_names_the_concept_by_other_words_than_stated_holds():
+    assert fault(CHURCH, draft("two old churches by the sea", "a church", "two old inns by the sea", "inns")) is None
+
+
+def test_nudity_may_change_more_words():
+    body = find("nudity")
+    dressed = draft(
+        "a nude woman on a red sofa", "nude", "a woman in a long winter coat on a red sofa", "in a long winter coat"
+    )
+    changed = draft("a naked man stands on a hill", "naked", "a man sits dressed on some hill", "dressed")
+    assert fault(body, dressed) is None
+    assert MOST_CHANGED["object"] < share_changed(changed) <= MOST_CHANGED["nudity"]
+    assert fault(body, changed) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("two kitties", "kitty"), ("the cats' home", "cat"), ("a cattery", None), ("three felines", "feline")],
+)
+def test_inflections_name_the_concept(text, named):
+    assert find("cat").term_in(text) == named

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.concepts import find
 from ecgvf.errors import SettingsError, StoreCorrupt, WriterError
-from ecgvf.pairs.checks import near
-from ecgvf.pairs.generate import FRUITLESS, generate
+from ecgvf.pairs.checks import Seen, near
+from ecgvf.pairs.generate import FRUITLESS, generate, kept_part
 from ecgvf.pairs.writers import Answer, Request, call_id
 from ecgvf.pairs.writers.offline import OfflineWriter
 from ecgvf.records import PromptPair, from_table
@@ -112,6 +112,20 @@ def test_a_writer_that_runs_dry_is_told_and_stops_nothing(store, capsys):
     assert sum(row.reason == "duplicate" and row.split == "train" for row in rows(stage)) == FRUITLESS
     assert "ran dry: 1 of 5 pairs" in capsys.readouterr().err
     assert stage.finished
+
+
+def test_one_part_is_written_anew_and_the_other_stays(store):
+    before = accepted(generate(store, CHURCH, pairs=5, tests=4), "train")
+    stage = generate(store, CHURCH, tests=7, seed=1, split="test")
+    assert accepted(stage, "train") == before and len(accepted(stage, "test")) == 7
+
+
+def test_a_kept_test_prompt_that_a_new_pair_comes_near_is_rejected(store):
+    first, *others = accepted(generate(store, CHURCH, pairs=5, tests=4), "test")
+    taken = Seen()
+    taken.add(first.target)
+    kept = kept_part(store, CHURCH, "test").rows(taken)
+    assert [row.reason for row in kept] == ["duplicate"] + [None] * len(others)
 
 
 def test_an_answer_that_is_no_answer_is_a_reject(store):
@@ -226,7 +240,7 @@ def test_a_template_with_an_error_is_one_line_and_exit_code_two(tmp_path):
 
 def test_templates_are_shown_word_for_word():
     shown = json.loads(run("templates", "show", "church", "--json").stdout)
-    assert [one["template"] for one in shown["templates"]] == ["object/pairs@1", "object/test@1"]
+    assert [one["template"] for one in shown["templates"]] == ["object/pairs@2", "object/test@2"]
     result = run("templates", "show", "church")
     assert result.exit_code == 0
     assert shown["templates"][0]["text"] in result.stdout

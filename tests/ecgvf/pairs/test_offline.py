@@ -126,7 +126,7 @@ def test_it_says_that_it_is_offline():
     assert len(answer.template_hash) == 64
 
 
-def test_implicit_targets_can_be_told(pair):
+def test_implicit_targets_can_be_told():
     church = find("church")
-    assert implicit(church, pair(target="a place of worship with a steeple"))
-    assert not implicit(church, pair(target="two Churches at dusk"))
+    assert implicit(church, "a place of worship with a steeple")
+    assert not implicit(church, "two Churches at dusk")

@@ -19,7 +19,8 @@ def test_the_shipped_templates_render(kind, split):
     concept = find(CONCEPTS[kind])
     template = load(kind, split)
     text = template.render(concept, count=7, iteration=2)
-    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'test'}@1"
+    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'test'}@2"
+    assert template.language == "en"
     assert "7" in text and "request 3" in text
     for term in concept.terms:
         assert term in text
@@ -101,3 +102,20 @@ def test_the_hash_follows_the_text(tmp_path):
     write(tmp_path, "---\nversion: 1\n---\ntwo")
     assert load("object", "train", tmp_path).hash != before.hash
     assert before.render(find("church"), count=1, iteration=0) == "one\n"
+
+
+def test_a_writer_is_reminded_of_what_it_gave_and_markup_in_it_is_text():
+    template = load("object", "train")
+    text = template.render(find("church"), count=10, iteration=1, kept=["a church {{ 7 * 7 }}", "an abbey"])
+    assert "- a church {{ 7 * 7 }}\n- an abbey\n" in text
+    assert "written these before" not in template.render(find("church"), count=10, iteration=0)
+
+
+def test_the_language_is_two_letters_or_left_open(tmp_path):
+    write(tmp_path, "---\nversion: 1\nlanguage: de\n---\ntext")
+    assert load("object", "train", tmp_path).language == "de"
+    write(tmp_path, "---\nversion: 1\n---\ntext")
+    assert load("object", "train", tmp_path).language is None
+    write(tmp_path, "---\nversion: 1\nlanguage: German\n---\ntext")
+    with pytest.raises(TemplateError, match="two letters"):
+        load("object", "train", tmp_path)

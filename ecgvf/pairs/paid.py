@@ -1,0 +1,261 @@
+"""Pairs by LLMs: what it would cost, the asking, and the set of what came back."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ecgvf import console
+from ecgvf.concepts import Concept
+from ecgvf.errors import SettingsError, StageMissing, WriterError
+from ecgvf.pairs import budget as money
+from ecgvf.pairs import checks
+from ecgvf.pairs.asking import Asked, Exchange, Kept, Plan, Seat, ask, exchange
+from ecgvf.pairs.budget import Budget
+from ecgvf.pairs.generate import CALLED, PER_CALL, Part, Source, kept_part, reading, to_row, write_set
+from ecgvf.pairs.ledger import Ledger
+from ecgvf.pairs.parsing import Draft
+from ecgvf.pairs.registry import Named, secrets
+from ecgvf.pairs.templates import Template, load
+from ecgvf.pairs.writers import Call
+from ecgvf.records import PromptPair, Split
+from ecgvf.store import PAIRS, StageSet, Store
+
+ITERATIONS = 3
+"""Calls per writer, as in the paper (section 5.1)."""
+
+
+_GO_ON = "; leave --fresh out to go on, or all is asked anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One call of a plan before it is made."""
+
+    call: Call
+    exact: bool
+    """Whether the prompt is known word for word; a later one will also list what the writer has given by then."""
+    answered: bool
+    """Whether its answer is on the disk, so that nothing is sent."""
+    tokens: tuple[int, int]
+    likely: Decimal
+    most: Decimal
+
+
+def planned(
+    concept: Concept,
+    writers: Sequence[Named],
+    *,
+    split: Split = "train",
+    pairs: int = PER_CALL,
+    iterations: int = ITERATIONS,
+    tests: int = 100,
+    templates: Path | None = None,
+    batch: bool = False,
+) -> Plan:
+    """Who is asked for what. Pairs: ``pairs`` in each of ``iterations`` calls of each writer. Test prompts: ``tests``
+    in all, shared out evenly. Raises ``SettingsError``, ``TemplateError``.
+    """
+    if pairs < 1 or iterations < 1 or tests < 1:
+        raise SettingsError(
+            f"--pairs {pairs} --iterations {iterations} --tests {tests}: at least one of each has to be asked for"
+        )
+    without = [writer.name for writer in writers if batch and not writer.entry.batch]
+    if without:
+        raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
+    seats = []
+    for place, writer in enumerate(writers):
+        if split == "train":
+            seats.append(Seat(writer, (pairs,) * iterations))
+        elif share := tests // len(writers) + (place < tests % len(writers)):
+            full, rest = divmod(share, PER_CALL)
+            seats.append(Seat(writer, (PER_CALL,) * full + ((rest,) if rest else ())))
+    return Plan(concept, split, load(concept.kind, split, templates), tuple(seats), digests=not batch)
+
+
+def opened(store: Store, plan: Plan) -> Ledger:
+    """The ledger of a plan's concept, with the plan's keys kept out of it."""
+    return Ledger(Ledger.of(store, plan.concept.name), secrets(seat.writer for seat in plan.seats))
+
+
+def foreseen(plan: Plan, ledger: Ledger, *, fresh: bool = False, half: bool = False) -> list[Foreseen]:
+    """Every call of a plan, with what it will cost; nothing is sent. ``half``: at the price of a batch."""
+    plan = replace(plan, round=ledger.round + fresh)
+    calls = []
+    for seat in plan.seats:
+        rates, kept, exact = seat.writer.rates, Kept(plan), True
+        for iteration in range(len(seat.counts)):
+            call = plan.call(seat, iteration, kept.prompts)
+            attempt = ledger.answered(call.hash) if exact else None
+            if attempt is not None:
+                kept.take(exchange(attempt))
+            tokens_in, tokens_out, likely = money.likely(call, rates)
+            most = money.most(call, rates)
+            if not exact:  # the prompts to come will be listed in it
+                tokens_in += 25 * sum(seat.counts[:iteration])
+                likely, most = rates.cost(tokens_in, tokens_out), rates.cost(tokens_in, call.max_output_tokens)
+            share = 2 if half else 1
+            calls.append(
+                Foreseen(call, exact, attempt is not None, (tokens_in, tokens_out), likely / share, most / share)
+            )
+            exact = exact and (attempt is not None or not plan.digests)
+    return calls
+
+
+def generate_paid(
+    store: Store, plan: Plan, *, budget_usd: Decimal = money.DEFAULT_USD, fresh: bool = False, batch: bool = False
+) -> StageSet:
+    """Ask the LLMs of ``plan`` and write the set of what they answered; the other split stays as it is.
+
+    An answer that is on the disk is not paid again, unless ``fresh`` opens a new round. A writer that keeps failing, or
+    that the budget stops, is set aside and named; the set is of the answers that are there. Raises ``WriterError``
+    where there is none, ``StoreError`` where another run is asking.
+    """
+    if budget_usd <= 0:
+        raise SettingsError(f"--budget-usd {budget_usd}: has to be more than nothing")
+    store.remember(plan.concept)
+    with opened(store, plan).writing() as ledger:
+        round_ = ledger.fresh() if fresh else ledger.round
+        plan = replace(plan, round=round_)
+        calls = sum(len(seat.counts) for seat in plan.seats)
+        with console.progress(f"calls for {CALLED[plan.split]}", calls) as bar:
+            try:
+                asked = asyncio.run(_asked(plan, ledger, budget_usd, bar.advance, batch))
+            except KeyboardInterrupt:
+                console.note("every answer so far is on the disk and is not paid again" + (_GO_ON if fresh else ""))
+                raise
+        spent = ledger.spent(plan.counts)
+    _tell(asked)
+    if not any(asked.exchanges.values()):
+        why = "; ".join(f"{name} {reason}" for name, reason in asked.set_aside.items())
+        raise WriterError(f"no writer answered: {why}")
+    part = _part(plan.concept, plan.split, plan.template, asked, round_)
+    parts = {split: part if split == plan.split else kept_part(store, plan.concept, split) for split in CALLED}
+    told = {
+        "writers": _told(plan, ledger, asked),
+        "set_aside": asked.set_aside,
+        "spent": {"dollars": str(spent.cost), "possibly": str(spent.open)},
+    }
+    return write_set(store, plan.concept, parts, ", ".join(asked.exchanges), told)
+
+
+def reparse(store: Store, concept: Concept) -> StageSet:
+    """Read the answers of the current set by today's parser and checks, without a call: another set, if they changed.
+
+    Raises ``StageMissing`` where no LLM wrote the current set.
+    """
+    current = store.current(concept.name, PAIRS)
+    ledger = Ledger(Ledger.of(store, concept.name))
+    parts: dict[Split, Part] = {}
+    for split in CALLED:
+        known = current.settings.get(split) or {}
+        if "calls" not in known:
+            parts[split] = kept_part(store, concept, split)
+            continue
+        asked = Asked()
+        for name, calls in known["calls"].items():
+            attempts = [ledger.answered(call) for call in calls]
+            if None in attempts:
+                raise StageMissing(f"{ledger.file} lacks answers of the set {current.fingerprint}: restore it")
+            asked.exchanges[name] = [exchange(attempt) for attempt in attempts if attempt is not None]
+        parts[split] = _part(concept, split, known, asked, known["round"])
+    if not any("calls" in (part.settings or {}) for part in parts.values()):
+        raise StageMissing(f"the current pairs of {concept.name!r} are no LLM's: there is no answer to read again")
+    return write_set(store, concept, parts, current.summary["writer"])
+
+
+async def _asked(plan: Plan, ledger: Ledger, limit: Decimal, advance: Any, batch: bool) -> Asked:
+    budget = Budget(limit, ledger.spent(plan.counts).total)
+    if batch:
+        from ecgvf.pairs.batch import fill
+
+        return await fill(plan, ledger, budget, advance)
+    return await ask(plan, ledger, budget, advance)
+
+
+def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: Asked, round_: int) -> Part:
+    """The rows of what was answered. The settings name the answers, so that equal settings are equal rows."""
+    template = by if isinstance(by, dict) else {"template": by.name, "hash": by.hash, "language": by.language}
+    settings = {
+        "template": template["template"],
+        "hash": template["hash"],
+        "language": template["language"],
+        "round": round_,
+        **reading(concept),
+        "calls": {name: [one.call for one in exchanges] for name, exchanges in asked.exchanges.items() if exchanges},
+    }
+
+    def rows(taken: checks.Seen) -> list[PromptPair]:
+        return [
+            row
+            for exchanges in asked.exchanges.values()
+            for one in exchanges
+            for row in _rows(concept, one, taken, template["language"])
+        ]
+
+    return Part(settings, rows)
+
+
+def _rows(concept: Concept, one: Exchange, taken: checks.Seen, language: str | None) -> list[PromptPair]:
+    intent = one.attempt.intent
+    source = Source(
+        writer=intent["writer"],
+        split=intent["split"],
+        iteration=intent["iteration"],
+        call_id=one.call,
+        model_asked=intent["model"],
+        model_answered=one.reply.usage.model if one.reply.usage else "",
+        template=intent["request"]["template"],
+        template_hash=intent["request"]["template_hash"],
+    )
+    rows: list[PromptPair] = []
+    accepted = 0
+    for position, item in enumerate(one.items):
+        if accepted >= intent["request"]["count"]:  # thirty where ten were asked for: the first ten that hold
+            break
+        row = to_row(concept, source, position, item, taken, language)
+        if row.reason is None:
+            taken.add(row.target)
+            accepted += 1
+        rows.append(row)
+    return rows
+
+
+def _told(plan: Plan, ledger: Ledger, asked: Asked) -> dict[str, dict[str, Any]]:
+    """Writer → what the ledger knows of it."""
+    told = {}
+    for seat in plan.seats:
+        name = seat.writer.name
+        exchanges = asked.exchanges[name]
+        spent = ledger.spent(lambda intent, name=name: plan.counts(intent) and intent["writer"] == name)  # type: ignore[misc]
+        intents = [one.attempt.intent for one in exchanges]
+        outcomes = Counter(one.reply.outcome for one in exchanges)
+        told[name] = {
+            "asked": sum(intent["request"]["count"] for intent in intents if not intent["repair"]),
+            "written": sum(isinstance(item, Draft) for one in exchanges for item in one.items),
+            "calls": len(exchanges),
+            "outcomes": dict(outcomes),
+            "model_asked": seat.writer.entry.model,
+            "models_answered": sorted({one.reply.usage.model for one in exchanges if one.reply.usage}),
+            "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
+            "dollars": str(spent.cost),
+            "possibly": str(spent.open),
+            "priced": seat.writer.priced,
+        }
+    return told
+
+
+def _tell(asked: Asked) -> None:
+    for name, exchanges in asked.exchanges.items():
+        substitutes = {
+            (one.attempt.intent["model"], one.reply.usage.model)
+            for one in exchanges
+            if one.reply.usage and one.reply.usage.model != one.attempt.intent["model"]
+        }
+        for wanted, came in sorted(substitutes):
+            console.warn(f"{name}: asked for {wanted}, answered by {came or 'a model without a name'}")
+    for name, why in asked.set_aside.items():
+        console.warn(f"{name} was set aside after {len(asked.exchanges[name])} answers: {why}")

@@ -1,0 +1,205 @@
+"""What ``ecgvf generate`` chooses, asks and says."""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from ecgvf import console
+from ecgvf.errors import SettingsError
+from ecgvf.pairs.budget import dollars
+from ecgvf.pairs.generate import examples
+from ecgvf.pairs.registry import OFFLINE, Named, Registry
+from ecgvf.store import StageSet
+
+if TYPE_CHECKING:
+    from ecgvf.pairs.asking import Plan
+    from ecgvf.pairs.paid import Foreseen
+
+
+def choose(
+    names: str | None, url: str | None, model: str | None, registry: Path | None, *, keys: bool
+) -> tuple[list[Named], bool]:
+    """The LLMs to ask, none for the offline writer, and whether it was the user who named them.
+
+    ``keys``: whether each needs its key, because something will be sent. Raises ``SettingsError``, ``WriterError``.
+    """
+    if (url is None) != (model is None):
+        raise SettingsError("--writer-url and --writer-model go together: which server, and which of its models")
+    if url is not None and model is not None:
+        if names is not None:
+            raise SettingsError("--writers and --writer-url: name one of them")
+        return [Registry(registry).at(url, model)], True
+    if names is not None and names.strip() == OFFLINE:
+        return [], True
+    known = Registry(registry)
+    if names is not None:
+        if OFFLINE in [part.strip() for part in names.split(",")]:
+            raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
+        return known.chosen(names, keys=keys), True
+    ready = known.ready()
+    if not ready and not keys:
+        console.note("no key is set: this is what the six families would be asked")
+        return known.preset("default"), False
+    return ready, False
+
+
+def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None:
+    """Say what a plan will cost, writer by writer."""
+    table = Table("writer", "model", "calls", "tokens in + out", "about $", "at most $")
+    for seat in plan.seats:
+        own = [one for one in calls if one.call.writer == seat.writer.name]
+        due = [one for one in own if not one.answered]
+        tokens = f"{sum(one.tokens[0] for one in due)} + {sum(one.tokens[1] for one in due)}"
+        table.add_row(
+            console.plain(seat.writer.name),
+            console.plain(seat.writer.entry.model),
+            f"{len(due)}" + (f" ({len(own) - len(due)} answered before)" if len(due) < len(own) else ""),
+            tokens,
+            dollars(_total(due)),
+            dollars(_most(due)) + ("" if seat.writer.priced else " (price unknown: worst case)"),
+        )
+    console.say(table)
+    due = [one for one in calls if not one.answered]
+    console.say(
+        f"{len(due)} calls for about ${dollars(_total(due))}, at most ${dollars(_most(due))}, repairs and retries "
+        f"aside; nothing is sent beyond the budget of ${dollars(budget)}."
+    )
+
+
+def agree(calls: Sequence["Foreseen"], yes: bool) -> None:
+    """Ask the user before paying. Raises ``SettingsError`` where nobody can be asked and ``--yes`` is missing."""
+    if yes or all(one.answered for one in calls):
+        return
+    if not sys.stdin.isatty():
+        raise SettingsError(
+            "nobody is here to agree to the cost: add --yes, name the writers with --writers, or take --writers offline"
+        )
+    if not typer.confirm("Ask them?", err=True):
+        raise SettingsError("nothing was sent; --writers offline writes for nothing")
+
+
+def dry_run(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal, as_json: bool) -> None:
+    """Show the exact prompts, calls, tokens and cost."""
+    if as_json:
+        rows = [
+            {
+                "writer": one.call.writer,
+                "model": one.call.model,
+                "iteration": one.call.iteration,
+                "call": one.call.hash if one.exact else None,
+                "exact": one.exact,
+                "answered": one.answered,
+                "tokens": {"input": one.tokens[0], "output": one.tokens[1]},
+                "likely_usd": str(one.likely),
+                "most_usd": str(one.most),
+                "prompt": one.call.prompt,
+            }
+            for one in calls
+        ]
+        due = [one for one in calls if not one.answered]
+        console.emit(
+            {
+                "concept": plan.concept.name,
+                "split": plan.split,
+                "template": plan.template.name,
+                "template_hash": plan.template.hash,
+                "budget_usd": str(budget),
+                "likely_usd": str(_total(due)),
+                "most_usd": str(_most(due)),
+                "calls": rows,
+            }
+        )
+        return
+    asked_of: dict[str, list[str]] = {}
+    for one in calls:
+        if one.exact:
+            asked_of.setdefault(one.call.prompt, []).append(f"{one.call.writer} {one.call.iteration + 1}")
+    for prompt, places in asked_of.items():
+        console.say(f"[bold]{console.plain(', '.join(places))}[/bold]  {console.plain(plan.template.name)}\n")
+        console.say(console.plain(prompt))
+    if later := sum(not one.exact for one in calls):
+        console.say(
+            f"{later} later calls ask the same again, and list what the same writer has given by then and is kept."
+        )
+    estimate(plan, calls, budget)
+    console.say("Nothing was sent.")
+
+
+def written(stage: StageSet, as_json: bool) -> None:
+    """Say what a finished set of pairs holds."""
+    summary = stage.summary
+    if as_json:
+        console.emit({"concept": stage.concept, "set": stage.fingerprint, "path": str(stage.path), **summary})
+        return
+    train, test = summary["train"], summary["test"]
+    table = Table("target prompt", "surrogate prompt", title=f"{stage.concept}: some of the pairs")
+    for pair in examples(stage, 4):
+        table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
+    console.say(table)
+    console.say(
+        f"[bold]{stage.concept}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts by "
+        f"{console.plain(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
+        f"{train['duplicate'] + test['duplicate']} duplicate."
+    )
+    if spent := summary.get("spent"):
+        possibly = Decimal(spent["possibly"])
+        console.say(
+            f"Paid ${dollars(Decimal(spent['dollars']))}"
+            + (f", and possibly ${dollars(possibly)} for calls that were cut off" if possibly else "")
+            + ". More: [bold]ecgvf status[/bold]"
+        )
+    hint = "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"
+    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]{hint}[/bold]")
+
+
+def yields(entry: dict[str, Any]) -> None:
+    """Say what each writer of a set was worth; ``entry`` is one of ``status``."""
+    table = Table(
+        "writer",
+        "asked",
+        "parsed",
+        "kept",
+        "why not",
+        "tokens in + out",
+        "$",
+        "distinct-1, -2",
+        "self-similarity",
+        title=f"writers of {entry['set']}",
+    )
+    for name, one in entry["writers"].items():
+        tokens, written = one.get("tokens"), one.get("written", one["parsed"])
+        why = [f"{count} {why}" for why, count in one["why_not"].items()]
+        why += [f"{count} answers: {what}" for what, count in one.get("outcomes", {}).items() if what != "complete"]
+        surplus = written - one["parsed"]
+        why += [f"{surplus} more than asked for"] if surplus > 0 else []
+        possibly = Decimal(one.get("possibly", "0"))
+        table.add_row(
+            console.plain(name),
+            str(one.get("asked", "")),
+            str(written),
+            str(one["kept"]),
+            console.plain("\n".join(why)),
+            f"{tokens['input']} + {tokens['output']}" if tokens else "",
+            (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
+            + (f" (+{dollars(possibly)} possibly)" if possibly else ""),
+            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}",
+            _figure(one["self_similarity"]),
+        )
+    console.say(table)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _total(calls: Sequence["Foreseen"]) -> Decimal:
+    return sum((one.likely for one in calls), Decimal(0))
+
+
+def _most(calls: Sequence["Foreseen"]) -> Decimal:
+    return sum((one.most for one in calls), Decimal(0))

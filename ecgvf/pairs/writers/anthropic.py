@@ -1,0 +1,142 @@
+"""Anthropic's messages, through its own SDK: Claude."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from ecgvf.pairs.parsing import answer_model
+from ecgvf.pairs.registry import Entry
+from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage
+from ecgvf.pairs.writers.wire import broken, refused
+
+_POLL_SECONDS = 30.0
+
+_OUTCOMES: dict[str, Outcome] = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+
+
+def open_writer(entry: Entry, secret: str | None) -> "AnthropicWriter":
+    """The writer of an entry; the SDK is imported here."""
+    return AnthropicWriter(entry, secret)
+
+
+class AnthropicWriter:
+    """One Claude."""
+
+    def __init__(self, entry: Entry, secret: str | None) -> None:
+        from anthropic import AsyncAnthropic, Omit
+
+        self._omit = Omit()
+        self.client = AsyncAnthropic(
+            api_key=secret or "none", base_url=entry.base_url, max_retries=0, timeout=entry.timeout_s
+        )
+
+    async def send(self, call: Call) -> str:
+        """The answer as it came. The SDK turns our model into an output format; ``parse`` has no raw response."""
+        with _failures():
+            raw = await self.client.messages.with_raw_response.create(
+                model=call.model,
+                max_tokens=call.max_output_tokens,
+                messages=[{"role": "user", "content": call.prompt}],
+                output_config=output_config(call) or self._omit,
+            )
+            return str(await raw.text())
+
+    async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
+        requests: list[Any] = [{"custom_id": name, "params": self.body(call)} for name, call in calls.items()]
+        with _failures():
+            batch = await self.client.messages.batches.create(requests=requests)
+        return str(batch.id)
+
+    async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
+        """Batches carry no mark here: one is known by the names in its results, once it has ended."""
+        earliest = datetime.fromisoformat(since) - timedelta(minutes=5)
+        with _failures():
+            candidates = []
+            async for batch in self.client.messages.batches.list(limit=100):
+                if batch.created_at < earliest:
+                    break
+                if batch.id not in known:
+                    candidates.append(str(batch.id))
+        for candidate in candidates:
+            while not (await self.progress(candidate)).ended:
+                await asyncio.sleep(_POLL_SECONDS)
+            if names & set(await self.results(candidate)):
+                return candidate
+        return None
+
+    async def progress(self, batch: str) -> Progress:
+        with _failures():
+            state = await self.client.messages.batches.retrieve(batch)
+        counts = state.request_counts
+        done = counts.succeeded + counts.errored + counts.canceled + counts.expired
+        return Progress(done, state.processing_status == "ended")
+
+    async def results(self, batch: str) -> dict[str, str | Failed]:
+        found: dict[str, str | Failed] = {}
+        with _failures():
+            async for one in await self.client.messages.batches.results(batch):
+                match one.result.type:
+                    case "succeeded":
+                        found[one.custom_id] = one.result.message.to_json(indent=None)
+                    case "errored":
+                        found[one.custom_id] = Failed(one.result.error.to_json(indent=None), "faulty")
+                    case other:
+                        found[one.custom_id] = Failed(other, "faulty")
+        return found
+
+    def body(self, call: Call) -> dict[str, Any]:
+        """The request as ``send`` puts it on the wire, for a batch."""
+        body: dict[str, Any] = {
+            "model": call.model,
+            "max_tokens": call.max_output_tokens,
+            "messages": [{"role": "user", "content": call.prompt}],
+        }
+        config = output_config(call)
+        return body | ({"output_config": config} if config else {})
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """The SDK's exceptions as ours."""
+    from anthropic import APIConnectionError, APIStatusError
+
+    try:
+        yield
+    except APIStatusError as error:
+        raise refused(error.status_code, error.response.headers, error.response.text) from error
+    except APIConnectionError as error:
+        raise broken(error) from error
+
+
+def output_config(call: Call) -> Any:
+    """How the answer is held to its schema, as ``messages.parse`` would ask for it; None for plain text."""
+    from anthropic import transform_schema
+
+    if call.structure != "schema":  # Anthropic has no mode for JSON of any shape
+        return None
+    return {"format": {"type": "json_schema", "schema": transform_schema(answer_model(call.split))}}
+
+
+def read(body: dict[str, Any]) -> Reply:
+    """A message: its blocks of text, without those of thinking."""
+    used = body.get("usage")
+    usage = None
+    if used:
+        cached = (used.get("cache_creation_input_tokens") or 0) + (used.get("cache_read_input_tokens") or 0)
+        usage = Usage(int(used["input_tokens"]) + cached, int(used["output_tokens"]), str(body.get("model", "")))
+    text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
+    stop = str(body.get("stop_reason"))
+    if stop == "refusal":
+        details = body.get("stop_details") or {}
+        return Reply(details.get("explanation") or text, "refusal", usage, details.get("category") or stop)
+    outcome = _OUTCOMES.get(stop, "complete" if text else "empty")
+    return Reply(text, outcome, usage, "" if outcome == "complete" else stop)

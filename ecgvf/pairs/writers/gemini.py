@@ -1,0 +1,106 @@
+"""Google's ``generateContent``, through its own SDK (google-genai): Gemini."""
+
+from typing import Any
+
+from ecgvf.pairs.parsing import answer_model
+from ecgvf.pairs.registry import Entry
+from ecgvf.pairs.writers import Call, Outcome, Reply, Usage
+from ecgvf.pairs.writers.wire import broken, refused
+
+_STOPPED: dict[str, Outcome] = {"STOP": "complete", "MAX_TOKENS": "length", "CONTINUATION": "length"}
+
+_FILTERED = {
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "ESCALATION",
+    "PUP_LIMITED_DISABLED",
+    "MODEL_ARMOR",
+}
+
+
+def open_writer(entry: Entry, secret: str | None) -> "GeminiWriter":
+    """The writer of an entry; the SDK is imported here."""
+    return GeminiWriter(entry, secret)
+
+
+class GeminiWriter:
+    """One Gemini."""
+
+    def __init__(self, entry: Entry, secret: str | None) -> None:
+        import httpx2
+        from google import genai
+        from google.genai.types import HttpOptions
+
+        # A client of our own: with aiohttp installed the SDK would take that, which sends again by itself.
+        self._http = httpx2.AsyncClient(timeout=entry.timeout_s, follow_redirects=False)
+        self._client = genai.Client(
+            api_key=secret or "none",
+            vertexai=False,
+            http_options=HttpOptions(
+                base_url=entry.base_url,
+                api_version=entry.api_version,
+                timeout=int(entry.timeout_s * 1000),
+                httpx_async_client=self._http,
+            ),
+        )
+
+    async def send(self, call: Call) -> str:
+        """The answer as it came."""
+        import httpx2
+        from google.genai.errors import APIError
+        from google.genai.types import AutomaticFunctionCallingConfig, GenerateContentConfig
+
+        config = GenerateContentConfig(
+            max_output_tokens=call.max_output_tokens,
+            response_mime_type=None if call.structure == "text" else "application/json",
+            response_schema=answer_model(call.split) if call.structure == "schema" else None,
+            should_return_http_response=True,
+            # Both would make further calls, of which no ledger knew.
+            automatic_function_calling=AutomaticFunctionCallingConfig(disable=True),
+            automatic_continuation=False,
+        )
+        try:
+            answer = await self._client.aio.models.generate_content(
+                model=call.model, contents=call.prompt, config=config
+            )
+        except APIError as error:
+            response = error.response
+            headers = dict(getattr(response, "headers", None) or {})
+            raise refused(error.code, headers, str(getattr(response, "text", "") or error.details)) from error
+        except httpx2.HTTPError as error:
+            raise broken(error) from error
+        return (answer.sdk_http_response.body or "") if answer.sdk_http_response else ""
+
+    async def close(self) -> None:
+        await self._client.aio.aclose()
+        self._client.close()
+        await self._http.aclose()
+
+
+def read(body: dict[str, Any]) -> Reply:
+    """A response: its first candidate's text, without its thoughts."""
+    used = body.get("usageMetadata")
+    usage = None
+    if used:
+        output = int(used.get("candidatesTokenCount") or 0) + int(used.get("thoughtsTokenCount") or 0)
+        usage = Usage(int(used.get("promptTokenCount") or 0), output, str(body.get("modelVersion", "")))
+    blocked = (body.get("promptFeedback") or {}).get("blockReason")
+    if blocked:
+        return Reply("", "filter", usage, str(blocked))
+    candidates = body.get("candidates") or []
+    if not candidates:
+        return Reply("", "empty", usage, "no candidates")
+    first = candidates[0]
+    finish = str(first.get("finishReason"))
+    parts = (first.get("content") or {}).get("parts") or []
+    text = "".join(part.get("text") or "" for part in parts if not part.get("thought"))
+    if finish in _FILTERED:
+        return Reply(text, "filter", usage, finish)
+    outcome = _STOPPED.get(finish, "complete")
+    if outcome == "complete" and not text:
+        outcome = "empty"
+    return Reply(text, outcome, usage, "" if outcome == "complete" else finish)

@@ -1,0 +1,55 @@
+"""What the three SDKs' failures have in common: HTTP statuses, Retry-After, and connections that break."""
+
+import math
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from ecgvf.pairs.writers import Failed
+
+LONGEST_WAIT = 600.0
+"""Seconds of Retry-After that are honoured; a provider that asks for more has refused."""
+
+_AGAIN = {408, 409}
+
+
+def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
+    """The failure of an answer whose status is not 200. Nothing was charged."""
+    said = f"status {status}: {' '.join(body.split())[:300]}"
+    wait = retry_after(headers)
+    too_long = wait is not None and wait > LONGEST_WAIT
+    # An empty purse is a 429 too; waiting does not fill it.
+    if status == 429 and "insufficient_quota" not in body and not too_long:
+        return Failed(said, "busy", status=status, raw=body, retry_after=wait)
+    if (status in _AGAIN or status >= 500) and not too_long:
+        return Failed(said, "faulty", status=status, raw=body, retry_after=wait)
+    return Failed(said, "denied", status=status, raw=body)
+
+
+def broken(error: BaseException) -> Failed:
+    """The failure of a connection. What never reached the server was not charged; what did may have been."""
+    import httpx2
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+            return Failed(f"no connection ({cause or type(cause).__name__})", "faulty")
+        if isinstance(cause, httpx2.HTTPError):
+            return Failed(f"the connection broke ({cause or type(cause).__name__})", "faulty", lost=True)
+        cause = cause.__cause__ or cause.__context__
+    return Failed(f"the connection broke ({error or type(error).__name__})", "faulty", lost=True)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a provider asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            seconds = float(lower.get(name, "")) / unit
+        except ValueError:
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        return max(0.0, parsedate_to_datetime(lower.get("retry-after", "")).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,104 @@
+"""What the providers send, without an SDK: statuses, Retry-After, and bodies that may be anything."""
+
+import json
+import subprocess
+import sys
+import time
+from email.utils import formatdate
+from typing import Any, get_args
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgvf.pairs.registry import Sdk
+from ecgvf.pairs.writers import Reply, read
+from ecgvf.pairs.writers.wire import LONGEST_WAIT, broken, refused, retry_after
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["choices", "message", "content", "usage", "type", "text", "candidates", "parts", "model"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("sdk", get_args(Sdk))
+@given(body=ANYTHING)
+def test_no_answer_makes_the_reading_raise(sdk: Sdk, body: Any) -> None:
+    assert isinstance(read(sdk, json.dumps(body)), Reply)
+
+
+@pytest.mark.parametrize("sdk", get_args(Sdk))
+@pytest.mark.parametrize("raw", ["", "<html>", "[]", "null", "[" * 100_000, "{}"])
+def test_what_is_not_in_the_providers_format_is_told(sdk: Sdk, raw: str) -> None:
+    reply = read(sdk, raw)
+    assert (reply.text, reply.usage) == ("", None) and reply.outcome in ("unreadable", "empty")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "2"}, 2.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+    ],
+    ids=str,
+)
+def test_retry_after_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    found = retry_after({"retry-after": formatdate(time.time() + 60, usegmt=True)})
+    assert found is not None and 55 < found <= 60
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (408, "faulty"),
+        (409, "faulty"),
+        (429, "busy"),
+        (500, "faulty"),
+        (529, "faulty"),
+        (400, "denied"),
+        (404, "denied"),
+    ],
+)
+def test_what_is_tried_again(status: int, kind: str) -> None:
+    failed = refused(status, {}, "body")
+    assert (failed.kind, failed.lost, failed.raw) == (kind, False, "body")
+
+
+def test_a_provider_that_wants_to_be_left_alone_for_long_has_refused() -> None:
+    assert refused(429, {"retry-after": str(LONGEST_WAIT + 1)}, "").kind == "denied"
+    assert refused(429, {"retry-after": str(LONGEST_WAIT)}, "").kind == "busy"
+
+
+def test_what_never_arrived_is_not_possibly_paid() -> None:
+    assert not broken(httpx2.ConnectError("refused")).lost
+    assert broken(httpx2.ReadTimeout("slow")).lost
+    wrapped = RuntimeError("Connection error.")
+    wrapped.__cause__ = httpx2.ConnectTimeout("slow")
+    assert not broken(wrapped).lost
+
+
+def test_an_sdk_is_imported_when_its_writer_is_asked_and_not_before() -> None:
+    code = (
+        "import sys, ecgvf.cli, ecgvf.pairs.show, ecgvf.pairs.paid, ecgvf.pairs.batch; "
+        "print([m for m in ('openai', 'anthropic', 'google.genai', 'httpx2', 'py3langid') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
