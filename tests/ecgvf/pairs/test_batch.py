@@ -1,0 +1,150 @@
+"""Batches: the same requests at half the price, whatever is killed between submitting and collecting."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ecgvf.cli import app
+from ecgvf.pairs import batch as batches
+from ecgvf.pairs import retrying
+from ecgvf.pairs.ledger import Ledger
+from ecgvf.pairs.writers import anthropic as claude
+from ecgvf.records import PromptPair, from_table
+from ecgvf.store import PAIRS, Store
+from tests.ecgvf.pairs.test_paid import KEYS
+from tests.llm_server import LlmServer
+
+BOTH = ["gpt", "claude"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LlmServer]:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(batches, "FIRST_POLL", 0.01)
+    monkeypatch.setattr(claude, "_POLL_SECONDS", 0.01)
+    with LlmServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def run(server: LlmServer, tmp_path: Path) -> Callable[..., Any]:
+    def typed(writers: str, *arguments: str) -> Any:
+        registry = str(server.registry(tmp_path))
+        words = ["generate", "--concept", "church", "--registry", registry, "--writers", writers, *arguments]
+        return CliRunner().invoke(app, words)
+
+    return typed
+
+
+def rows() -> list[PromptPair]:
+    return from_table(PromptPair, Store().current("church", PAIRS).read())
+
+
+def ledger() -> Ledger:
+    return Ledger(Ledger.of(Store(), "church"))
+
+
+def test_all_iterations_go_in_one_batch_at_half_the_price(server: LlmServer, run: Callable[..., Any]) -> None:
+    result = run("gpt,claude", "--batch")
+    assert result.exit_code == 0, result.output
+    assert [len(one.requests) for one in server.batches.values()] == [3, 3]
+    assert len([row for row in rows() if row.reason is None]) > 50
+    assert ledger().spent().cost == server.charged
+    whole = sum(
+        server.prices[one.intent["model"]].cost(one.answer["usage"]["input"], one.answer["usage"]["output"])
+        for one in ledger().attempts()
+        if one.answer
+    )
+    assert server.charged * 2 == whole
+    assert "batch openai0" in result.stderr or "batch openai1" in result.stderr
+
+
+@pytest.mark.parametrize("writer", BOTH)
+def test_what_is_sent_is_what_a_call_would_send_and_neither_pays_for_the_other(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    run(writer, "--iterations", "1")
+    run(writer, "--iterations", "1", "--batch")
+    assert len(server.asked) == 1 and not server.batches
+    run(writer, "--iterations", "1", "--batch", "--fresh")
+    call, batched = (dict(asked.body) for asked in server.asked)
+    assert call.pop("stream", False) is False
+    assert batched == call
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+@pytest.mark.parametrize("moment", ["before its id is written", "after"])
+def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, writer: str, moment: str
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "after":
+            patch.setattr(batches._Counter, "_collect", killed)
+        else:
+            patch.setattr(Ledger, "batch", killed)
+        assert run(writer, "--batch").exit_code == 130
+    assert len(server.batches) == 1 and ledger().spent().open > 0
+    result = run(writer, "--batch")
+    assert result.exit_code == 0, result.output
+    assert len(server.batches) == 1 and len(rows()) >= 30
+    spent = ledger().spent()
+    assert spent.cost == server.charged and spent.open == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_run_that_was_killed_before_submitting_submits(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    from ecgvf.pairs.writers.openai import OpenAIWriter
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenAIWriter if writer == "gpt" else claude.AnthropicWriter, "submit", killed)
+        assert run(writer, "--batch").exit_code == 130
+    assert not server.batches
+    assert run(writer, "--batch").exit_code == 0
+    assert len(server.batches) == 1 and ledger().spent().open == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_what_failed_or_expired_is_asked_again_and_nothing_else(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.behave = lambda asked: {0: "expired", 2: "500"}.get(asked.number, "fine")
+    result = run(writer, "--batch")
+    assert result.exit_code == 0, result.output
+    assert [len(one.requests) for one in server.batches.values()] == [3, 2]
+    again = Counter(asked.prompt for asked in server.asked)
+    assert sorted(again.values()) == [1, 2, 2]
+    assert ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
+def test_what_fails_in_every_batch_is_named_and_the_rest_is_kept(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = lambda asked: "expired" if "request 2" in asked.prompt else "fine"
+    result = run("gpt", "--batch")
+    assert result.exit_code == 0 and "1 calls failed or expired" in result.stderr
+    assert len(server.batches) == 1 + batches.AGAIN and len(rows()) >= 20
+
+
+def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Callable[..., Any]) -> None:
+    result = run("gpt", "--batch", "--budget-usd", "0.17")
+    assert result.exit_code == 0, result.output
+    (one,) = server.batches.values()
+    assert len(one.requests) == 2 and server.charged <= Decimal("0.17")
+    assert "budget" in result.stderr
