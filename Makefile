@@ -9,7 +9,7 @@ help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
 	@echo "make test         the whole suite"
 	@echo "make lint         ruff and mypy"
-	@echo "make faults       kills, full disks, hand-edited files, then 40 kills at random moments"
+	@echo "make faults       kills, full disks, hand-edited files, then 40 kills at random moments, and 1,000 LLM calls"
 	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
@@ -21,7 +21,7 @@ help:
 	@touch $@
 
 quickstart: .venv/installed
-	$(BIN)/ecgvf generate --concept church
+	$(BIN)/ecgvf generate --concept church --writers offline
 	$(BIN)/ecgvf render
 	$(BIN)/ecgvf filter
 	$(BIN)/ecgvf status
@@ -40,6 +40,7 @@ lint: .venv/installed
 faults: .venv/installed
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m benchmarks.faults --kills 40 --out docs/faults.json
+	$(BIN)/python -m benchmarks.paid_once docs/paid-once.json
 
 erasure: .venv/installed
 	$(BIN)/python -m ear.evaluate.erasure

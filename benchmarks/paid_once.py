@@ -1,0 +1,50 @@
+"""The whole campaign of calls: 1,002 of them, a fifth met with faults, and 20 kills at random moments.
+
+    python -m benchmarks.paid_once docs/paid-once.json     # make faults
+
+Six writers are asked over real HTTP by the real SDKs, in a process that SIGKILL ends and that is started again. No
+answered call may be sent again once its answer was flushed, no pair may be lost, and what the server charged has to lie
+between the ledger and the ledger with its open intents. The last line of standard output is the result as JSON. Exit
+code 1 where it does not hold.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgvf import console
+from ecgvf.pairs.registry import Registry
+from ecgvf.store import write_atomic
+from tests.campaign import campaign
+
+ITERATIONS, KILLS = 167, 20
+
+
+def main(out: Annotated[Path | None, typer.Argument(help="Where to keep the JSON.")] = None) -> None:
+    """Ask with faults and kills, and compare ledger, rows and money."""
+    console.quiet_stdout()
+    for one in Registry().all():
+        os.environ.setdefault(one.entry.key or "", "loopback")
+    with tempfile.TemporaryDirectory() as folder:
+        seen = campaign(Path(folder), iterations=ITERATIONS, kills=KILLS)
+    result = {
+        "benchmark": "paid once",
+        **seen,
+        "met": seen["holds"],
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    if out is not None:
+        write_atomic(out, json.dumps(result, indent=2).encode() + b"\n")
+    console.emit(result)
+    if not result["met"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

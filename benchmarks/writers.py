@@ -1,0 +1,65 @@
+"""All writers at once: six writers of half a second's latency, eighteen calls; wall time over the ideal.
+
+A writer's three calls follow one another, since each is told what the one before gave; so the ideal is three latencies,
+however many writers there are. The SDKs are imported and warmed beforehand. The last line is JSON, with ``met``.
+
+    python -m benchmarks.writers
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ecgvf.concepts import find
+from ecgvf.pairs.paid import generate_paid, planned
+from ecgvf.pairs.registry import Registry
+from ecgvf.store import Store
+from tests.llm_server import SIX, LlmServer
+
+LATENCY, ITERATIONS = 0.5, 3
+
+BOUND = 1.5
+"""Wall time over the ideal, at most."""
+
+
+def main() -> None:
+    """Measure, and print a line of JSON."""
+    for one in Registry().all():
+        os.environ.setdefault(one.entry.key or "", "loopback")
+    with tempfile.TemporaryDirectory() as folder, LlmServer().running() as server:
+        registry = Registry(server.registry(Path(folder)))
+        writers = registry.chosen(",".join(SIX))
+        church = find("church")
+        generate_paid(Store(Path(folder) / "warm"), planned(church, writers, iterations=1))
+        server.latency, server.asked = LATENCY, []
+        began = time.monotonic()
+        stage = generate_paid(Store(Path(folder) / "store"), planned(church, writers, iterations=ITERATIONS))
+        wall = time.monotonic() - began
+    ideal = LATENCY * ITERATIONS
+    kept = stage.summary["train"]["accepted"]
+    result = {
+        "benchmark": "writers",
+        "writers": len(writers),
+        "calls": len(server.asked),
+        "latency_s": LATENCY,
+        "pairs": kept,
+        "wall_s": round(wall, 3),
+        "ideal_s": ideal,
+        "one_after_the_other_s": LATENCY * ITERATIONS * len(writers),
+        "over_ideal": round(wall / ideal, 3),
+        "bound": BOUND,
+        "met": wall <= BOUND * ideal,
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
+    print(json.dumps(result))
+    sys.exit(not result["met"])
+
+
+if __name__ == "__main__":
+    main()

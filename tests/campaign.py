@@ -1,0 +1,123 @@
+"""The fault campaign: many calls, a fifth of them met with faults, and the program killed at random moments.
+
+What has to hold: no answered call is sent again once its answer was flushed; no pair that was answered is lost; and
+ledger ≤ what the server charged ≤ ledger + what was cut off.
+"""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ecgvf.pairs.ledger import Ledger, read_line
+from ecgvf.records import PromptPair, from_table
+from ecgvf.store import PAIRS, Store
+from tests.llm_server import SIX, Asked, LlmServer
+
+FAULTS = (
+    *("429", "429-bare", "408", "409", "500", "503", "529", "slow", "cut", "cut"),
+    *("length", "truncated", "fence", "prose", "wrong-schema", "chatter", "refusal", "filter", "empty", "garbage"),
+    *("duplicates", "leak", "thirty", "other-model", "html", "escapes", "jinja", "markup"),
+)
+
+# The waits of a real run, made short: nothing else differs from what a user types.
+CLIENT = "import ecgvf.pairs.retrying as r; r.FIRST_WAIT = 0.02; from ecgvf.cli import main; main()"
+
+
+def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share: float = 0.2) -> dict[str, Any]:
+    """Run it in ``folder``: ``iterations`` calls of each of six writers. What was seen, with ``holds``."""
+    chance = random.Random(seed)
+    rolled: dict[tuple[str, int], str] = {}
+
+    def behave(asked: Asked) -> str:
+        place = (asked.model, asked.number)
+        if place not in rolled:
+            roll = random.Random(f"{seed}/{place}")
+            rolled[place] = roll.choice(FAULTS) if roll.random() < share else "fine"
+        return rolled[place]
+
+    began, killed, restarts = time.monotonic(), 0, 0
+    with LlmServer(behave).running() as server:
+        arguments = ["generate", "--concept", "church", "--registry", str(server.registry(folder)), "--json"]
+        arguments += ["--store", str(folder / "store"), "--writers", ",".join(SIX), "--budget-usd", "100000"]
+        command = [sys.executable, "-c", CLIENT, *arguments, "--iterations", str(iterations)]
+        moments = sorted(chance.sample(range(1, 6 * iterations), kills))
+        while True:
+            restarts += 1
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+                while killed < kills and process.poll() is None:
+                    if len(server.asked) >= moments[killed]:
+                        time.sleep(chance.random() * 0.05)
+                        process.send_signal(signal.SIGKILL)
+                        killed += 1
+                        break
+                    time.sleep(0.002)
+                _, errors = process.communicate(timeout=3000)
+            if process.returncode == 0:
+                break
+            if process.returncode != -signal.SIGKILL:
+                raise AssertionError(errors[-3000:])
+        return {
+            "iterations": iterations,
+            "writers": len(SIX),
+            "requests": len(server.asked),
+            "faults": sum(behaviour != "fine" for behaviour in rolled.values()),
+            "kills": killed,
+            "restarts": restarts,
+            "seconds": round(time.monotonic() - began, 1),
+            **_verdict(folder, server.charged),
+        }
+
+
+def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
+    store = Store(folder / "store")
+    file = Ledger.of(store, "church")
+    spent = Ledger(file).spent()
+    answered: dict[str, str] = {}
+    again = 0
+    for text in file.read_bytes().split(b"\n"):
+        line = read_line(text)
+        if line is None:
+            continue
+        if line["line"] == "intent" and line["call"] in answered:
+            again += 1
+        if line["line"] == "answer" and line["status"] == 200:
+            answered[line["call"]] = line["raw"]
+    stage = store.current("church", PAIRS)
+    rows = from_table(PromptPair, stage.read())
+    there: dict[str, set[str]] = {}
+    for row in rows:
+        there.setdefault(row.call_id, set()).update({row.target, row.detail or ""})
+    lost = sum(
+        not any(target in held for held in there.get(call, set()))
+        for call, raw in answered.items()
+        for target in _targets(raw)
+    )
+    money = spent.cost <= charged <= spent.cost + spent.open
+    return {
+        "answered": len(answered),
+        "accepted": stage.summary["train"]["accepted"],
+        "set_aside": stage.summary["set_aside"],
+        "sent_again": again,
+        "pairs_lost": lost,
+        "ledger_usd": str(spent.cost),
+        "charged_usd": str(charged),
+        "open_usd": str(spent.open),
+        "holds": again == 0 and lost == 0 and money and not stage.summary["set_aside"],
+    }
+
+
+def _targets(raw: str) -> list[str]:
+    """The first ten target prompts in an answer, found without the program's own reader."""
+    try:
+        said = json.dumps(json.loads(raw), ensure_ascii=False)
+    except ValueError:
+        return []
+    found = re.findall(r'\\"target\\": \\"(A \w+ church by [^"\\]*)\\"', said)
+    return found[:10] if len(found) < 30 else []
