@@ -133,13 +133,17 @@ def explain_concept(
     if as_json:
         console.emit(concept.model_dump(mode="json"))
         return
-    labels = "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in concept.judge_labels.items())
+    labels, near = (
+        "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())
+        for sets in (concept.judge_labels, concept.near_labels)
+    )
     rows = [
         ("kind", concept.kind, "which templates the writers fill, and which judge looks"),
         ("terms", ", ".join(concept.terms), "in every target prompt, in no surrogate prompt"),
         ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in the term's place"),
         ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training; their loss is measured"),
         ("judge labels", labels or "none", "the judge's labels that mean the concept is in the picture"),
+        ("near labels", near or "none", "shown as near misses, never accepted"),
         ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
         ("unsafe", "yes" if concept.unsafe else "no", "pictures blurred in reports, dataset gated on the Hub"),
     ]

@@ -1,16 +1,18 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ecgvf import concepts
 from ecgvf.errors import DatasetError, StageMissing
 from ecgvf.judges import dataset, filter_pictures
 from ecgvf.judges import filter as stage
-from ecgvf.records import Acceptance, Verdict, from_table
+from ecgvf.records import Acceptance, Rendering, Verdict, from_table
 from ecgvf.render import render
 from ecgvf.store import ACCEPTANCE, PICTURES, VERDICTS, Store
-from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_pairs
+from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_pairs, write_pictures
 from tests.random_janus import build
 
 CHURCH = concepts.find("church")
@@ -112,6 +114,16 @@ def test_a_picture_that_the_judge_fails_on_is_rejected_alone(store: Store, monke
     done = filter_pictures(store, CHURCH)
     assert done.reasons == {"judge_failed": 1}
     assert (done.accepted_pairs, done.accepted_tests) == (2, 2)
+
+
+def test_bytes_that_are_no_picture_fail_alone(tmp_path: Path) -> None:
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    pictures = write_pictures(Store(tmp_path / "torn"), CHURCH, [(grey, grey)])
+    target, surrogate = from_table(Rendering, pictures.read())
+    torn = replace(target, image=target.image[:-20])
+    seen = stage.look(Oracle([True]), [torn, surrogate, replace(target, image=b"no picture")])
+    assert [one.failure is None for one in seen] == [False, True, False]
+    assert [one.present for one in seen] == [False, True, False]
 
 
 # The dataset
