@@ -69,7 +69,7 @@ class MuonAndAdam:
         for name, optimizer in self.parts.items():
             optimizer.param_groups[0]["lr"] = share * self._rates[name]
             optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_([p for o in self.parts.values() for p in o.param_groups[0]["params"]], 1.0)
         for optimizer in self.parts.values():
             optimizer.step()
