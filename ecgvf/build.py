@@ -21,9 +21,10 @@ from ecgvf.judges.decide import Filtered, decide
 from ecgvf.judges.filter import filter_pictures
 from ecgvf.judges.likeness import LIKENESS
 from ecgvf.judges.rule import Rule
-from ecgvf.pairs.generate import SHARDS, generate
+from ecgvf.pairs.generate import SHARDS, generate, tally
 from ecgvf.pairs.writers import Writer
 from ecgvf.pairs.writers.offline import OfflineWriter
+from ecgvf.pairs.yields import yields
 from ecgvf.records import Acceptance, PromptPair, from_table
 from ecgvf.render import render
 from ecgvf.store import PAIRS, PICTURES, VERDICTS, StageSet, Store
@@ -40,6 +41,9 @@ class Yield:
     """Pairs that went to the model, and rejects of stage 1."""
     accepted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def json(self) -> dict[str, Any]:
+        return {"goal": self.goal, "written": self.written, "accepted": self.accepted, "reasons": dict(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +118,23 @@ def build(
         )
     goals = dict(zip((writer.name for writer in asked), _shares(accepted, len(asked)), strict=True))
     tests_of = dict(zip(goals, _shares(tests, len(asked)), strict=True))
-    yields = {name: Yield(goal) for name, goal in goals.items()}
+    came = {name: Yield(goal) for name, goal in goals.items()}
     done: list[_Round] = []
     dry: set[str] = set()
     number = 0
     for number in range(rounds):
-        owing = [one for one in asked if yields[one.name].accepted < goals[one.name] and one.name not in dry]
+        owing = [one for one in asked if came[one.name].accepted < goals[one.name] and one.name not in dry]
         if not owing:
             break
         console.say(
             f"Round {number + 1}: "
-            + ", ".join(f"{goals[one.name] - yields[one.name].accepted} pairs by {one.name}" for one in owing)
+            + ", ".join(f"{goals[one.name] - came[one.name].accepted} pairs by {one.name}" for one in owing)
         )
         for writer in owing:
             pairs = generate(
                 store,
                 concept,
-                pairs=goals[writer.name] - yields[writer.name].accepted,
+                pairs=goals[writer.name] - came[writer.name].accepted,
                 tests=tests_of[writer.name] if number == 0 else 0,
                 seed=seed,
                 writer=writer,
@@ -160,12 +164,12 @@ def build(
                 chosen=drawn.stage.fingerprint,
             )
             done.append(_Round(pairs, filtered))
-            _note(yields[writer.name], pairs, filtered)
+            _note(came[writer.name], pairs, filtered)
     return Built(
         filtered=_gathered(store, concept, done),
         rounds=len({one.pairs.settings.get("round", 0) for one in done}),
-        writers=yields,
-        reached=all(one.accepted == one.goal for one in yields.values()),
+        writers=came,
+        reached=all(one.accepted == one.goal for one in came.values()),
     )
 
 
@@ -215,7 +219,15 @@ def _pairs(store: Store, concept: Concept, sets: Sequence[StageSet]) -> StageSet
         for shard in SHARDS.values():
             if not stage.done(shard):
                 stage.write_shard(shard, pa.concat_tables([one.read_shard(shard) for one in sets]))
-        stage.finish(_sum([one.summary for one in sets]))
+        parts = {split: from_table(PromptPair, stage.read_shard(shard)) for split, shard in SHARDS.items()}
+        worth = yields(row for rows in parts.values() for row in rows)
+        stage.finish(
+            {
+                "writer": ", ".join(dict.fromkeys(one.summary["writer"] for one in sets)),
+                **{split: tally(rows) for split, rows in parts.items()},
+                "writers": {name: one.to_json() for name, one in worth.items()},
+            }
+        )
     return stage
 
 

@@ -634,7 +634,7 @@ def build(
     stage, have = done.filtered.stage, done.filtered.accepted_pairs
     if as_json:
         told = {"concept": known.name, "set": stage.fingerprint, "judge": done.filtered.judge, "rounds": done.rounds}
-        writers = {name: asdict(one) for name, one in done.writers.items()}
+        writers = {name: one.json() for name, one in done.writers.items()}
         console.emit({**told, "reached": done.reached, "writers": writers, **stage.summary})
     else:
         if not done.reached:

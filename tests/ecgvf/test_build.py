@@ -93,9 +93,9 @@ def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(stor
     assert done.reached and done.filtered.accepted_pairs == 5 and done.rounds > 1
     sets = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
     assert [one.settings.get("round", 0) for one in sets] == list(range(done.rounds))
-    wanted = [one.settings["pairs"] for one in sets]
+    wanted = [one.settings["train"]["pairs"] for one in sets]
     assert wanted[0] == 5 and wanted == sorted(wanted, reverse=True)
-    assert [one.settings["tests"] for one in sets] == [3] + [0] * (done.rounds - 1)
+    assert [one.settings["test"]["tests"] for one in sets] == [3] + [0] * (done.rounds - 1)
     # What `ear` reads is one dataset, with every picture in its place.
     loaded = dataset.load(store)
     assert len(loaded.train) == 5 and loaded.fingerprint == done.filtered.stage.fingerprint
