@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ecgvf import console
+
 
 def _free_port() -> int:
     with socket.socket() as one:
@@ -31,7 +33,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's store, nor finds the user's keys."""
+    """No test reads or writes the user's store, finds the user's keys, or speaks as one before it asked (--json)."""
+    console.quiet_stdout(False)
     monkeypatch.setenv("ECGVF_STORE", str(tmp_path / "store"))
     for key in [name for name in os.environ if name.endswith("_API_KEY") or name == "HF_TOKEN"]:
         monkeypatch.delenv(key)
