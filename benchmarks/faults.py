@@ -31,7 +31,7 @@ from ecgvf import concepts, console
 from ecgvf.janus import load
 from ecgvf.judges import filter as filter_stage
 from ecgvf.judges.dataset import load as load_dataset
-from ecgvf.judges.judge import Reading
+from ecgvf.judges.judge import Criterion, Reading
 from ecgvf.pairs.generate import generate
 from ecgvf.render import render
 from ecgvf.store import Store, write_atomic
@@ -48,7 +48,7 @@ class Parity:
 
     name = "nano-object-a"
     weights_hash = "0"
-    accepted = ("church",)
+    criterion = Criterion(label_set="none", accepted=("church",))
 
     def look(self, images: NDArray[np.uint8]) -> list[Reading]:
         return [Reading(bool(image.sum(dtype=np.int64) % 2), 0.5, ()) for image in images]

@@ -111,7 +111,7 @@ def test_build_push_change_push_load_both_diff_and_train_from_the_tag(hub: Hub, 
     ]
     assert sizes == [6, 8]
     [church] = json.loads(typed("ecgvf diff my-org/ecgvf@v1.0.0 my-org/ecgvf@v1.1.0 --json"))["concepts"]
-    assert len(church["added"]) - len(church["removed"]) == 2 and "pairs.pairs: 6 → 8" in church["settings"]
+    assert len(church["added"]) - len(church["removed"]) == 2 and "pairs.train.pairs: 6 → 8" in church["settings"]
     assert "v1.1.0" in typed("ecgvf versions my-org/ecgvf")
 
     told = typed(f"ear train --dataset my-org/ecgvf/church@v1.0.0 --model {model} --store elsewhere")
