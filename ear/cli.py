@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecgvf import console
+from ecgvf.options import DeviceOption, JsonOption, StoreOption
 
 if TYPE_CHECKING:
     from ear.evaluate.evaluation import Change, Evaluation
@@ -26,9 +27,6 @@ app = typer.Typer(
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
 
-StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
-]
 DatasetOption = Annotated[
     str | None,
     typer.Option(
@@ -55,9 +53,7 @@ OthersOption = Annotated[
 ]
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Others of this family only: building, animal, …")]
 MeasuredSeedOption = Annotated[int, typer.Option("--seed", help="Of the measured pictures; never those of the filter.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ecgvf import console
+from ecgvf.options import JsonOption
 from ecgvf.paths import data_dir
 
 app = typer.Typer(
@@ -14,7 +15,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Make Janus-nano again (extra `nano`), and check what it must show.",
 )
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 PARTS = ("tokenizer", "codec", "vision", "reading", "judges", "clip", "language-model", "save", "card")
 
 

@@ -1,15 +1,14 @@
 """Anthropic's messages, through its own SDK: Claude."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage
-from ecgvf.pairs.writers.wire import broken, refused
+from ecgvf.pairs.writers.wire import failures
 
 _POLL_SECONDS = 30.0
 
@@ -29,16 +28,17 @@ class AnthropicWriter:
     """One Claude."""
 
     def __init__(self, entry: Entry, secret: str | None) -> None:
-        from anthropic import AsyncAnthropic, Omit
+        import anthropic
 
-        self._omit = Omit()
-        self.client = AsyncAnthropic(
+        self.sdk = anthropic
+        self._omit = anthropic.Omit()
+        self.client = anthropic.AsyncAnthropic(
             api_key=secret or "none", base_url=entry.base_url, max_retries=0, timeout=entry.timeout_s
         )
 
     async def send(self, call: Call) -> str:
         """The answer as it came. The SDK turns our model into an output format; ``parse`` has no raw response."""
-        with _failures():
+        with failures(self.sdk):
             raw = await self.client.messages.with_raw_response.create(
                 model=call.model,
                 max_tokens=call.max_output_tokens,
@@ -49,14 +49,14 @@ class AnthropicWriter:
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         requests: list[Any] = [{"custom_id": name, "params": self.body(call)} for name, call in calls.items()]
-        with _failures():
+        with failures(self.sdk):
             batch = await self.client.messages.batches.create(requests=requests)
         return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         """Batches carry no mark here: one is known by the names in its results, once it has ended."""
         earliest = datetime.fromisoformat(since) - timedelta(minutes=5)
-        with _failures():
+        with failures(self.sdk):
             candidates = []
             async for batch in self.client.messages.batches.list(limit=100):
                 if batch.created_at < earliest:
@@ -71,7 +71,7 @@ class AnthropicWriter:
         return None
 
     async def progress(self, batch: str) -> Progress:
-        with _failures():
+        with failures(self.sdk):
             state = await self.client.messages.batches.retrieve(batch)
         counts = state.request_counts
         done = counts.succeeded + counts.errored + counts.canceled + counts.expired
@@ -79,7 +79,7 @@ class AnthropicWriter:
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
         found: dict[str, str | Failed] = {}
-        with _failures():
+        with failures(self.sdk):
             async for one in await self.client.messages.batches.results(batch):
                 match one.result.type:
                     case "succeeded":
@@ -102,19 +102,6 @@ class AnthropicWriter:
 
     async def close(self) -> None:
         await self.client.close()
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """The SDK's exceptions as ours."""
-    from anthropic import APIConnectionError, APIStatusError
-
-    try:
-        yield
-    except APIStatusError as error:
-        raise refused(error.status_code, error.response.headers, error.response.text) from error
-    except APIConnectionError as error:
-        raise broken(error) from error
 
 
 def output_config(call: Call) -> Any:

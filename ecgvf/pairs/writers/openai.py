@@ -1,15 +1,14 @@
 """OpenAI's chat completions, through its own SDK: GPT, and by base URL Kimi, Doubao, DeepSeek and servers like it."""
 
 import json
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage
-from ecgvf.pairs.writers.wire import broken, refused
+from ecgvf.pairs.writers.wire import failures, refused
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -23,13 +22,14 @@ class OpenAIWriter:
     """One model behind chat completions."""
 
     def __init__(self, entry: Entry, secret: str | None) -> None:
-        from openai import AsyncOpenAI, Omit
+        import openai
 
+        self.sdk = openai
         self._entry = entry
-        self._omit = Omit()
+        self._omit = openai.Omit()
         # The organisation and project of the environment are OpenAI's; another provider has no business with them.
-        foreign: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
-        self.client = AsyncOpenAI(
+        foreign: dict[str, Any] = {"OpenAI-Organization": self._omit, "OpenAI-Project": self._omit}
+        self.client = openai.AsyncOpenAI(
             api_key=secret or "none",
             base_url=entry.base_url,
             max_retries=0,
@@ -41,7 +41,7 @@ class OpenAIWriter:
         """The answer as it came. ``parse`` sends the schema; what came back is kept before anybody reads it."""
         completions = self.client.chat.completions.with_raw_response
         limit = {self._entry.limit: call.max_output_tokens}
-        with _failures():
+        with failures(self.sdk):
             if call.structure == "schema":
                 raw = await completions.parse(
                     model=call.model,
@@ -64,7 +64,7 @@ class OpenAIWriter:
             for name, call in calls.items()
         ]
         data = "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines).encode()
-        with _failures():
+        with failures(self.sdk):
             file = await self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
             batch = await self.client.batches.create(
                 input_file_id=file.id,
@@ -76,7 +76,7 @@ class OpenAIWriter:
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         earliest = datetime.fromisoformat(since).timestamp() - 300
-        with _failures():
+        with failures(self.sdk):
             async for batch in self.client.batches.list(limit=100):
                 if batch.created_at < earliest:
                     break
@@ -85,14 +85,14 @@ class OpenAIWriter:
         return None
 
     async def progress(self, batch: str) -> Progress:
-        with _failures():
+        with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
         counts = state.request_counts
         return Progress(counts.completed + counts.failed if counts else 0, state.status in _ENDED)
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
         found: dict[str, str | Failed] = {}
-        with _failures():
+        with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
             for file in filter(None, (state.output_file_id, state.error_file_id)):
                 content = await self.client.files.content(file)
@@ -121,19 +121,6 @@ class OpenAIWriter:
 
     async def close(self) -> None:
         await self.client.close()
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """The SDK's exceptions as ours."""
-    from openai import APIConnectionError, APIStatusError
-
-    try:
-        yield
-    except APIStatusError as error:
-        raise refused(error.status_code, error.response.headers, error.response.text) from error
-    except APIConnectionError as error:
-        raise broken(error) from error
 
 
 def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:

@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from types import ModuleType
 
 from ecgvf.pairs.writers import Failed
 
@@ -53,3 +55,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(lower.get("retry-after", "")).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+@contextmanager
+def failures(sdk: ModuleType) -> Iterator[None]:
+    """The exceptions of `openai` or `anthropic`, which have the same names and shapes, as ours."""
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        raise refused(error.status_code, error.response.headers, error.response.text) from error
+    except sdk.APIConnectionError as error:
+        raise broken(error) from error
