@@ -186,17 +186,19 @@ def train(
     seed: int = 0,
     pool: int = 20_000,
     noise: float = 0.15,
+    tested: int = 256,
     clock: Callable[[], float] = time.monotonic,
 ) -> JanusVQVAE:
     """Train and keep the codec in `folder`; a second call goes on from its last checkpoint.
 
-    First a plain autoencoder with a little noise on its latents, then k-means, then through the codebook.
+    First a plain autoencoder with a little noise on its latents, then k-means, then through the codebook. The log gives
+    the L1 on `tested` held-out pictures.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     images = pictures(scene_pool("codec", pool))
-    held_out = to_input(pictures(scene_pool("codec-held-out", 256)))
+    held_out = to_input(pictures(scene_pool("codec-held-out", tested)))
     codec = JanusVQVAE(codec_config())
     anchor(codec)
     localise(codec.encoder)

@@ -37,9 +37,9 @@ def soften(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_judge(
-    name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, rate: float = 4e-3
+    name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, rate: float = 4e-3, tested: int = 2_000
 ) -> dict[str, float]:
-    """Train the judge `name` and save it under `folder`; returns its held-out accuracy and how it was trained."""
+    """Train the judge `name` and save it under `folder`; returns how, and its accuracy on `tested` held-out pictures."""
     seed = JUDGES.index(name)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -74,7 +74,7 @@ def train_judge(
                 print(name, epoch, start, round(loss.item(), 3), round(time.monotonic() - began), flush=True)
     network.eval()
     network.save(folder / name)
-    held_out = scene_pool(f"judge:{name}:held-out", 2_000)
+    held_out = scene_pool(f"judge:{name}:held-out", tested)
     seen = probabilities(NanoResNet.load(folder / name), torch.from_numpy(pictures(held_out)))
     right = (seen.argmax(1) == answers(held_out)).float()
     return {

@@ -97,10 +97,10 @@ def test_kmeans_finds_separate_clusters() -> None:
 
 def test_codec_learns_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     second_a_step = itertools.count().__next__
-    codec.train(tmp_path, seconds_plain=2, seconds_quantised=2, pool=64, clock=second_a_step)
+    codec.train(tmp_path, seconds_plain=2, seconds_quantised=2, pool=64, tested=16, clock=second_a_step)
     first = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert first[-1]["step"] == 4 and first[-1]["quantised"]
-    trained = codec.train(tmp_path, seconds_plain=2, seconds_quantised=6, pool=64, clock=second_a_step)
+    trained = codec.train(tmp_path, seconds_plain=2, seconds_quantised=6, pool=64, tested=16, clock=second_a_step)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 8 and rows[-1]["l1"] < first[-1]["l1"]
     norms = trained.quantize.embedding.weight.norm(dim=1)
@@ -198,7 +198,7 @@ def test_the_language_model_learns_and_goes_on(tokenizer, tmp_path: Path) -> Non
 
 
 def test_a_judge_learns_from_composed_pictures(tmp_path: Path) -> None:
-    result = judges.train_judge("style", tmp_path, pool=640, epochs=5)
+    result = judges.train_judge("style", tmp_path, pool=384, epochs=5, tested=200)
     assert result["held_out_accuracy"] > 0.5
     assert (tmp_path / "style" / "model.safetensors").stat().st_size < 2_000_000
 
