@@ -39,7 +39,7 @@ def soften(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def train_judge(
     name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, rate: float = 4e-3, tested: int = 2_000
 ) -> dict[str, float]:
-    """Train the judge `name` and save it under `folder`; returns how, and its accuracy on `tested` held-out pictures."""
+    """Train the judge `name`, save it under `folder`; returns how, and its accuracy on `tested` held-out pictures."""
     seed = JUDGES.index(name)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
