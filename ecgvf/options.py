@@ -11,8 +11,15 @@ StoreOption = Annotated[
 ConceptOption = Annotated[
     str | None, typer.Option("--concept", help="A concept of the store. [default: the last one generated]")
 ]
+NewConceptOption = Annotated[
+    str | None,
+    typer.Option("--concept", help="A shipped concept, or a YAML file's path. [default: the last one generated]"),
+]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
 ]
+ModelOption = Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")]
+GuidanceOption = Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the model's own]")]
+BatchSizeOption = Annotated[int, typer.Option(help="Pictures drawn at once.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

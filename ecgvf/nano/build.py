@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.errors import SettingsError
@@ -71,14 +70,11 @@ def _made(path: Path, part: str) -> Path:
 
 
 def _join(model: JanusForConditionalGeneration, work: Path) -> None:
-    """Put in what was trained alone; the drawing half starts from the codec's own codes."""
+    """Put in what was trained alone."""
     trained = torch.load(_made(work / "codec" / "checkpoint.pt", "codec"), weights_only=True)["codec"]
-    model.model.vqmodel.load_state_dict(trained)
+    language_model.put_in_codec(model, trained)
     model.model.vision_model.load_state_dict(torch.load(_made(work / "vision.pt", "vision"), weights_only=True))
     model.model.language_model.load_state_dict(torch.load(_made(work / "reading.pt", "reading"), weights_only=True))
-    codes = nn.functional.normalize(model.model.vqmodel.quantize.embedding.weight.data, dim=1)
-    model.model.vqmodel.quantize.embedding.weight.data.copy_(codes)
-    model.model.generation_embeddings.weight.data.copy_(codes)
 
 
 def save(model: JanusForConditionalGeneration, out: Path) -> None:

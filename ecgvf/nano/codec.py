@@ -44,10 +44,10 @@ BATCH = 8
 ANCHOR = 64.0
 
 
-def codec_config(text_width: int = 256) -> JanusVQVAEConfig:
-    """The tiny configuration; `text_width` is the language model's."""
+def codec_config(text_width: int = 256, dimensions: int = CODE_DIMENSIONS) -> JanusVQVAEConfig:
+    """The tiny configuration; `text_width` is the language model's, `dimensions` are a code's (see `widened`)."""
     return JanusVQVAEConfig(
-        embed_dim=CODE_DIMENSIONS,
+        embed_dim=dimensions,
         num_embeddings=CODES,
         latent_channels=64,
         base_channels=64,
@@ -57,6 +57,21 @@ def codec_config(text_width: int = 256) -> JanusVQVAEConfig:
         projection_dim=text_width,
         image_token_embed_dim=text_width,
     )
+
+
+def widened(state: dict[str, Tensor], dimensions: int) -> dict[str, Tensor]:
+    """A trained codec's state with codes of unit norm in `dimensions`, the new ones zero: its tokens stay the same.
+
+    A Janus language model sees a picture's tokens through embeddings as wide as a code. Eight dimensions do for pictures
+    but leave neighbouring codes all but equal to it.
+    """
+    more = dimensions - CODE_DIMENSIONS
+    wide = dict(state)
+    wide["quantize.embedding.weight"] = F.pad(F.normalize(state["quantize.embedding.weight"], dim=1), (0, more))
+    wide["quant_conv.weight"] = F.pad(state["quant_conv.weight"], (0, 0, 0, 0, 0, 0, 0, more))
+    wide["quant_conv.bias"] = F.pad(state["quant_conv.bias"], (0, more))
+    wide["post_quant_conv.weight"] = F.pad(state["post_quant_conv.weight"], (0, 0, 0, 0, 0, more))
+    return wide
 
 
 def to_input(images: np.ndarray) -> Tensor:

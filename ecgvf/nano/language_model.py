@@ -9,6 +9,7 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ecgvf.nano.codec import CODES, codec_config, latents, to_input
+from ecgvf.nano.codec import CODE_DIMENSIONS, CODES, codec_config, latents, to_input, widened
 from ecgvf.nano.lesson import Lesson
 from ecgvf.nano.muon import MuonAndAdam
 from ecgvf.nano.precision import autocast
@@ -37,8 +38,10 @@ WIDTH = 256
 BATCH = 16
 ASKING_EVERY = 5
 ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
+CODE_SPACE = 64  # dimensions of a code: the codec's eight, and more to tell codes apart by (`codec.widened`)
 UNCONDITIONAL_SHARE = 0.1
 SPOILT_SHARE = 0.3
+HANDS = ("fluent-emoji-flat", "twemoji")  # of the designers, the two that nano draws like; it looks at all four
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusForConditionalGeneration:
@@ -66,7 +69,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusFor
             projection_dim=WIDTH,
             num_image_tokens=PATCHES,
         ),
-        vq_config=codec_config(WIDTH),
+        vq_config=codec_config(WIDTH, CODE_SPACE),
         image_token_id=int(str(token(IMAGE_TOKENS["image_token"]))),
         tie_word_embeddings=True,
     )
@@ -91,8 +94,16 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusFor
     return model
 
 
+def put_in_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -> None:
+    """Give `model` a trained codec's state; its embeddings of tokens start as their codes, told apart by chance."""
+    model.model.vqmodel.load_state_dict(widened(codec, CODE_SPACE))
+    embeddings = model.model.generation_embeddings.weight.data
+    embeddings.copy_(model.model.vqmodel.quantize.embedding.weight.data)
+    nn.init.normal_(embeddings[:, CODE_DIMENSIONS:], std=0.4)
+
+
 def training_scenes(rng: random.Random) -> Iterator[Scene]:
-    """Endless scenes without the held-out combinations; harder styles are as frequent as plain pictures."""
+    """Endless scenes without the held-out combinations, by all designers; a plain picture is the likeliest."""
     weights = [2 if thing == "church" else 1 for thing in things()]
     while True:
         thing = rng.choices(things(), weights)[0]
@@ -120,7 +131,7 @@ class Drawings:
         self.rng = random.Random(f"drawings:{seed}")
         self.tokenizer = tokenizer
         endless = training_scenes(self.rng)
-        self.scenes = [next(endless) for _ in range(pool)]
+        self.scenes = [replace(next(endless), designer=self.rng.choice(HANDS)) for _ in range(pool)]
         self.tokens = np.concatenate(
             [picture_tokens(model, pictures(self.scenes[i : i + 512])) for i in range(0, pool, 512)]
         )
@@ -233,7 +244,7 @@ def train(
     seconds: float,
     pool: int = 24_000,
     seed: int = 0,
-    cooldown: float = 0.4,
+    cooldown: float = 0.85,
     compiled: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -248,8 +259,8 @@ def train(
     optimizer = MuonAndAdam(
         [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad],
         lambda name, parameter: parameter.ndim == 2 and any(part in name for part in inside),
-        muon_rate=0.02,
-        adam_rate=3e-3,
+        muon_rate=0.008,
+        adam_rate=2e-3,
     )
     lesson = Lesson(folder, seconds, {"model": model, **optimizer.parts}, {"round": 0}, clock=clock)
     lesson.kept["round"] += lesson.resumed  # another round sees other pictures

@@ -27,7 +27,6 @@ SKIES = ("blue", "sunset", "night", "storm", "dawn", "aurora")
 GROUNDS = ("grass", "sand", "snow", "water", "road", "flowers")
 COMPANIONS = ("balloon", "snowman", "umbrella", "mushroom")
 STYLES = ("plain", "van-gogh", "pixel-art", "pencil-sketch", "watercolour")
-STROKE_FIELDS = 2
 
 Pixels = NDArray[np.float32]
 
@@ -43,7 +42,6 @@ class Scene:
     companion: str | None
     style: str
     shift: int  # of the thing's centre to the right, pixels
-    strokes: int  # which of the STROKE_FIELDS the painted styles use
 
 
 @cache
@@ -70,8 +68,7 @@ def random_scene(rng: random.Random, *, thing: str | None = None, style: str | N
         ground=rng.choice(GROUNDS),
         companion=companion,
         style=style or ("plain" if rng.random() < 0.4 else rng.choice(STYLES[1:])),
-        shift=rng.choice((-8, 8)) if companion else rng.choice((-4, 0, 4)),
-        strokes=rng.randrange(STROKE_FIELDS),
+        shift=rng.choice((-8, 8)) if companion else 0,
     )
 
 
@@ -83,7 +80,7 @@ def picture(scene: Scene) -> Pixels:
     if scene.companion:
         beside = SIDE - 12 if scene.shift < 0 else 12
         _paste(canvas, _sprite(scene.companion, "noto", COMPANION_SIZE), beside, GROUND_LINE + 2)
-    return _STYLES[scene.style](canvas, scene.strokes)
+    return _STYLES[scene.style](canvas)
 
 
 def pictures(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
@@ -187,18 +184,18 @@ def _ground(name: str) -> Pixels:
     return ground
 
 
-def _plain(canvas: Pixels, strokes: int) -> Pixels:
+def _plain(canvas: Pixels) -> Pixels:
     return np.clip(canvas, 0, 1)
 
 
-def _pixel_art(canvas: Pixels, strokes: int) -> Pixels:
+def _pixel_art(canvas: Pixels) -> Pixels:
     coarse = canvas.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean((1, 3))
     vivid = np.clip((coarse - 0.5) * 1.1 + 0.5, 0, 1)
     blocks: Pixels = np.repeat(np.repeat(np.round(vivid * 4) / 4, 2, 0), 2, 1).astype(np.float32)
     return blocks
 
 
-def _pencil_sketch(canvas: Pixels, strokes: int) -> Pixels:
+def _pencil_sketch(canvas: Pixels) -> Pixels:
     grey = np.clip(canvas, 0, 1) @ _rgb(0.30, 0.59, 0.11)
     blurred = ndimage.gaussian_filter(1 - grey, 2.0)
     lines = np.clip(grey / np.maximum(1 - blurred, 0.05), 0, 1)
@@ -209,18 +206,18 @@ def _pencil_sketch(canvas: Pixels, strokes: int) -> Pixels:
     return drawn
 
 
-def _watercolour(canvas: Pixels, strokes: int) -> Pixels:
+def _watercolour(canvas: Pixels) -> Pixels:
     washed = ndimage.median_filter(np.clip(canvas, 0, 1), size=(3, 3, 1))
     washed = 0.30 + 0.70 * (washed * 0.85 + 0.15 * washed.mean(-1, keepdims=True))
-    paper, edge = _paper(strokes)
+    paper, edge = _paper()
     canvas = np.clip(washed * paper * edge + (1 - edge) * 0.99, 0, 1).astype(np.float32)
     return canvas
 
 
 @cache
-def _paper(field: int) -> tuple[Pixels, Pixels]:
+def _paper() -> tuple[Pixels, Pixels]:
     """Grain of the paper around 1, and 0 at the ragged border to 1 inside; both ``[64, 64, 1]``."""
-    rng = np.random.default_rng(900 + field)
+    rng = np.random.default_rng(900)
     grain = 1 + 0.18 * ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 2.0)
     y, x = np.mgrid[:SIDE, :SIDE]
     distance = np.minimum(np.minimum(x, SIDE - 1 - x), np.minimum(y, SIDE - 1 - y)).astype(np.float64)
@@ -229,9 +226,9 @@ def _paper(field: int) -> tuple[Pixels, Pixels]:
     return grain[..., None].astype(np.float32), edge[..., None].astype(np.float32)
 
 
-def _van_gogh(canvas: Pixels, strokes: int) -> Pixels:
+def _van_gogh(canvas: Pixels) -> Pixels:
     """Colour smeared along a swirling flow field, stroke relief on top, palette pulled to ultramarine and yellow."""
-    columns, rows, relief = _flow(strokes)
+    columns, rows, relief = _flow()
     smeared = np.clip(canvas, 0, 1)[rows, columns].mean(0)
     light = (smeared @ _rgb(0.30, 0.59, 0.11))[..., None]
     palette = _rgb(0.05, 0.12, 0.45) * (1 - light) + _rgb(1.0, 0.87, 0.35) * light
@@ -241,11 +238,11 @@ def _van_gogh(canvas: Pixels, strokes: int) -> Pixels:
 
 
 @cache
-def _flow(field: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Pixels]:
+def _flow() -> tuple[NDArray[np.intp], NDArray[np.intp], Pixels]:
     """Where a stroke through each pixel takes its colour from, ``[steps, 64, 64]`` twice, and its relief in −1…1."""
-    rng = np.random.default_rng(700 + field)
+    rng = np.random.default_rng(700)
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
-    angle = 0.35 * np.sin(x / 9 + field) + 0.25 * np.cos(y / 7 + 2 * field)
+    angle = 0.35 * np.sin(x / 9) + 0.25 * np.cos(y / 7)
     for centre_y, centre_x in ((10, 12), (14, 50)):
         distance = np.hypot(y - centre_y, x - centre_x)
         swirl = np.arctan2(y - centre_y, x - centre_x) + np.pi / 2

@@ -26,7 +26,7 @@ from ecgvf.pairs.grammar import load_world
 def scene(**changes: object) -> Scene:
     plain = {
         "thing": "church", "designer": "noto", "sky": "blue", "ground": "grass", "companion": None,
-        "style": "plain", "shift": 0, "strokes": 0,
+        "style": "plain", "shift": 0,
     }  # fmt: skip
     return Scene(**{**plain, **changes})  # type: ignore[arg-type]
 

@@ -428,6 +428,11 @@ def test_a_dry_run_sends_nothing_writes_nothing_and_shows_the_exact_prompts(
     assert "Nothing was sent." in result.stdout and "answered before" in result.stdout
 
 
+def test_a_dry_run_of_the_offline_writer_is_an_object_for_machines_too(run: Callable[..., Any]) -> None:
+    shown = json.loads(run("--dry-run", "--writers", "offline", "--json").stdout)
+    assert shown["calls"] == [] and shown["most_usd"] == "0" and not Store().root.exists()
+
+
 def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYS:
         monkeypatch.delenv(name)

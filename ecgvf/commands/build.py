@@ -1,0 +1,100 @@
+"""``build``: generate, render and filter in rounds."""
+
+from typing import Annotated
+
+import typer
+
+from ecgvf import console
+from ecgvf.commands.judge_options import (
+    CombineOption,
+    ContrastOption,
+    JudgeOption,
+    LabelSetOption,
+    LabelsOption,
+    TextOption,
+    ThresholdOption,
+    TopKOption,
+    WeightsOption,
+    judge_options,
+)
+from ecgvf.options import (
+    BatchSizeOption,
+    DeviceOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    NewConceptOption,
+    StoreOption,
+)
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+
+
+@app.command()
+def build(
+    concept: NewConceptOption = None,
+    accepted: Annotated[int, typer.Option(help="Pairs that have to hold.")] = 50,
+    tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Rounds at most.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    model: ModelOption = "janus-nano",
+    guidance: GuidanceOption = None,
+    batch_size: BatchSizeOption = 16,
+    judge: JudgeOption = None,
+    labels: LabelsOption = None,
+    label_set: LabelSetOption = None,
+    top_k: TopKOption = None,
+    threshold: ThresholdOption = None,
+    weights: WeightsOption = None,
+    text: TextOption = None,
+    contrast: ContrastOption = None,
+    combine: CombineOption = "all",
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate, render and filter in rounds until so many pairs hold, or say why not (exit 1)."""
+    from rich.table import Table
+
+    from ecgvf.build import build as build_rounds
+    from ecgvf.concepts import find
+    from ecgvf.store import Store
+
+    console.quiet_stdout(as_json)
+    opened = Store(store)
+    known = find(concept) if concept is not None else opened.concept()
+    done = build_rounds(
+        opened,
+        known,
+        accepted=accepted,
+        tests=tests,
+        rounds=rounds,
+        seed=seed,
+        model=model,
+        guidance=guidance,
+        batch_size=batch_size,
+        device=device,
+        judge=judge,
+        options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
+    )
+    stage, have = done.filtered.stage, done.filtered.accepted_pairs
+    if as_json:
+        told = {"concept": known.name, "set": stage.fingerprint, "judge": done.filtered.judge, "rounds": done.rounds}
+        writers = {name: one.json() for name, one in done.writers.items()}
+        console.emit({**told, "reached": done.reached, "writers": writers, **stage.summary})
+    else:
+        if not done.reached:
+            table = Table("writer", "goal", "accepted", "written", "why not", title=f"{known.name}: what came of it")
+            for name, one in done.writers.items():
+                why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
+                table.add_row(console.plain(name), str(one.goal), str(one.accepted), str(one.written), why)
+            console.say(table)
+        console.say(
+            f"[bold]{known.name}[/bold]: {have} of {accepted} pairs hold after {done.rounds} rounds, and "
+            f"{done.filtered.accepted_tests} of {done.filtered.tests} test prompts; judge "
+            f"{console.plain(done.filtered.judge)}."
+        )
+    if not done.reached:
+        console.fail(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
+        raise typer.Exit(1)
+    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf review[/bold]")

@@ -1,0 +1,104 @@
+"""``ecgvf concepts``: list, explain and start concepts."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgvf import console
+from ecgvf.options import JsonOption
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False, help="List, explain and start concepts.")
+
+
+class Kind(StrEnum):
+    """Kinds of concept, as an option's values."""
+
+    object = "object"
+    style = "style"
+    nudity = "nudity"
+
+
+@app.callback()
+def concepts(ctx: typer.Context) -> None:
+    """List the concepts that ship, or explain one: `ecgvf concepts explain church`."""
+    if ctx.invoked_subcommand is None:
+        list_concepts()
+
+
+@app.command("list")
+def list_concepts(as_json: JsonOption = False) -> None:
+    """List the concepts that ship."""
+    from rich.table import Table
+
+    from ecgvf.concepts import find, names
+
+    console.quiet_stdout(as_json)
+    known = [find(name) for name in names()]
+    if as_json:
+        console.emit({"concepts": [concept.model_dump(mode="json") for concept in known]})
+        return
+    table = Table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
+    for concept in known:
+        row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
+        table.add_row(*map(console.plain, row), str(concept.window), "yes" if concept.unsafe else "")
+    console.say(table)
+    console.say(
+        "More on one: [bold]ecgvf concepts explain NAME[/bold]. Your own: [bold]ecgvf concepts new NAME[/bold]."
+    )
+
+
+@app.command("explain")
+def explain_concept(
+    name: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a concept is, and how each of its fields is used."""
+    from rich.table import Table
+
+    from ecgvf.concepts import find
+
+    console.quiet_stdout(as_json)
+    concept = find(name)
+    if as_json:
+        console.emit(concept.model_dump(mode="json"))
+        return
+    labels, near = (
+        "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())
+        for sets in (concept.judge_labels, concept.near_labels)
+    )
+    rows = [
+        ("kind", concept.kind, "which templates the writers fill, and which judge looks"),
+        ("terms", ", ".join(concept.terms), "in every target prompt, in no surrogate prompt"),
+        ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in the term's place"),
+        ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training; their loss is measured"),
+        ("judge labels", labels or "none", "the judge's labels that mean the concept is in the picture"),
+        ("near labels", near or "none", "shown as near misses, never accepted"),
+        ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
+        ("unsafe", "yes" if concept.unsafe else "no", "pictures blurred in reports, dataset gated on the Hub"),
+    ]
+    table = Table("field", "value", "what it decides", title=console.plain(concept.name))
+    for field, value, meaning in rows:
+        table.add_row(field, console.plain(value), meaning)
+    console.say(table)
+    console.say(console.plain(concept.description))
+
+
+@app.command("new")
+def new_concept(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")],
+    kind: Annotated[Kind, typer.Option(help="What sort of thing it is.")] = Kind.object,
+    to: Annotated[Path | None, typer.Option("--to", help="The file to write. [default: ./NAME.yaml]")] = None,
+) -> None:
+    """Write a commented YAML for a concept of your own, to be edited."""
+    from ecgvf.concepts import template
+    from ecgvf.errors import ConceptError
+    from ecgvf.store import write_atomic
+
+    text = template(name, kind.value)
+    file = to if to is not None else Path(f"{name}.yaml")
+    if file.exists():
+        raise ConceptError(f"{file} is there already: choose another file with --to, or delete it")
+    write_atomic(file, text.encode())
+    console.say(f"Wrote {console.plain(str(file))}. Edit it, then: ecgvf generate --concept {console.plain(str(file))}")

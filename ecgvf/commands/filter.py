@@ -1,0 +1,155 @@
+"""``filter``: a judge looks, the rule accepts; or two judges' verdicts side by side."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecgvf import console
+from ecgvf.commands.judge_options import (
+    CombineOption,
+    ContrastOption,
+    JudgeOption,
+    LabelSetOption,
+    LabelsOption,
+    TextOption,
+    ThresholdOption,
+    TopKOption,
+    WeightsOption,
+    judge_options,
+)
+from ecgvf.options import ConceptOption, DeviceOption, JsonOption, SetOption, StoreOption
+
+if TYPE_CHECKING:
+    from ecgvf.concepts import Concept
+    from ecgvf.records import Verdict
+    from ecgvf.store import Store
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+
+
+@app.command("filter")
+def filter_pairs(
+    concept: ConceptOption = None,
+    judge: JudgeOption = None,
+    labels: LabelsOption = None,
+    label_set: LabelSetOption = None,
+    top_k: TopKOption = None,
+    threshold: ThresholdOption = None,
+    weights: WeightsOption = None,
+    text: TextOption = None,
+    contrast: ContrastOption = None,
+    combine: CombineOption = "all",
+    seeds: Annotated[int, typer.Option(help="Draw each prompt from so many seeds.")] = 1,
+    share: Annotated[float, typer.Option(help="Of these seeds, the share in which a pair has to hold.")] = 1.0,
+    clip_floor: Annotated[
+        float | None, typer.Option("--clip-floor", help="Least CLIP cosine of a picture and its prompt. [default: off]")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option("--clip", help="The CLIP model of --clip-floor: a folder or a Hub id.")
+    ] = None,
+    most_change: Annotated[
+        float | None,
+        typer.Option("--most-change", help="Most a pair's pictures may differ outside the concept. [default: off]"),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
+    sets: Annotated[
+        str | None, typer.Option("--sets", help="Two verdict sets for --compare, with a comma. [default: the last two]")
+    ] = None,
+    device: DeviceOption = "auto",
+    chosen: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a judge look at the pictures, and accept the pairs that hold. What is not yet drawn is drawn first."""
+    from ecgvf.store import Store
+
+    console.quiet_stdout(as_json)
+    opened = Store(store)
+    known = opened.concept(concept)
+    if compare or sets is not None:
+        _compare(opened, known, sets, as_json)
+        return
+    from ecgvf.judges import Rule, filter_pictures
+
+    done = filter_pictures(
+        opened,
+        known,
+        judge=judge,
+        options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
+        rule=Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
+        device=device,
+        chosen=chosen,
+    )
+    if as_json:
+        console.emit({"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary})
+        return
+    console.say(
+        f"[bold]{known.name}[/bold]: {console.plain(done.judge)} accepts {done.accepted_pairs} of {done.pairs} pairs "
+        f"and {done.accepted_tests} of {done.tests} test prompts."
+    )
+    for reason, count in done.reasons.items():
+        near = ", ".join(f"{count} {console.plain(label)}" for label, count in done.near_misses.items())
+        console.say(f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else ""))
+    if done.reviewed:
+        console.say(f"  {done.reviewed} decided by people")
+    console.say(
+        f"Set {done.stage.fingerprint} in {console.plain(str(done.stage.path))}. "
+        f"Next: [bold]ear train --dataset ecgvf/{known.name}[/bold]"
+    )
+
+
+def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool) -> None:
+    from rich.table import Table
+
+    from ecgvf.errors import SettingsError
+    from ecgvf.judges.compare import compare
+
+    names = sets.split(",") if sets is not None else None
+    if names is not None and len(names) != 2:
+        raise SettingsError(f"--sets {sets}: name two sets, with a comma between them")
+    found = compare(store, concept, None if names is None else (names[0], names[1]))
+    sides = [
+        {"set": one.fingerprint, "judge": one.settings["judge"], "label_set": one.settings["label_set"]}
+        for one in (found.one, found.other)
+    ]
+    if as_json:
+        disputed = [
+            {
+                "record_id": one.record_id,
+                "role": one.role,
+                "prompt": one.prompt,
+                "present": [one.one.present, one.other.present],
+                "score": [one.one.score, one.other.score],
+            }
+            for one in found.disputed
+        ]
+        console.emit({"concept": concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
+        return
+    one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
+    figures = found.agreement
+    if found.disputed:
+        table = Table("picture of", one, other, title=f"{concept.name}: disputed")
+        for case in found.disputed:
+            table.add_row(
+                console.plain(f"{case.role}: {case.prompt}"),
+                *(console.plain(_verdict_in_words(verdict)) for verdict in (case.one, case.other)),
+            )
+        console.say(table)
+    console.say(
+        f"[bold]{concept.name}[/bold]: {console.plain(one)} and {console.plain(other)} agree on {figures.same} of "
+        f"{figures.n} pictures{_between(figures.low, figures.high)}; "
+        f"Cohen's kappa {_number(figures.kappa)}{_between(figures.kappa_low, figures.kappa_high)}."
+    )
+
+
+def _verdict_in_words(verdict: "Verdict") -> str:
+    seen = ", ".join(f"{label} {score:.2f}" for label, score in verdict.top_labels[:2]) or "nothing"
+    return f"{'yes' if verdict.present else 'no'} {verdict.score:.2f} ({seen})"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" (95% {low:.3f} to {high:.3f})"

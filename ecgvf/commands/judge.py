@@ -1,0 +1,105 @@
+"""``judge``: what a judge sees in any picture."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgvf import console
+from ecgvf.commands.judge_options import (
+    CombineOption,
+    ContrastOption,
+    JudgeOption,
+    LabelSetOption,
+    LabelsOption,
+    TextOption,
+    ThresholdOption,
+    TopKOption,
+    WeightsOption,
+    judge_options,
+)
+from ecgvf.options import DeviceOption, JsonOption
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+
+
+@app.command("judge")
+def judge_pictures(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
+    judge: JudgeOption = None,
+    concept: Annotated[
+        str | None, typer.Option("--concept", help="A shipped concept, or a YAML file's path: what to look for.")
+    ] = None,
+    labels: LabelsOption = None,
+    label_set: LabelSetOption = None,
+    top_k: TopKOption = None,
+    threshold: ThresholdOption = None,
+    weights: WeightsOption = None,
+    text: TextOption = None,
+    contrast: ContrastOption = None,
+    combine: CombineOption = "all",
+    without: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--without", help="Pictures without the concept: find the threshold that parts the others from these."
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
+    from rich.table import Table
+
+    from ecgvf.concepts import find
+    from ecgvf.judges import choose
+    from ecgvf.judges.pictures import files_in, look_at_files
+    from ecgvf.judges.pictures import threshold as best_threshold
+
+    console.quiet_stdout(as_json)
+    about = find(concept) if concept is not None else None
+    options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
+    looking = choose(about, None, judge, options)
+    files = files_in(pictures)
+    if without:
+        parted = best_threshold(looking, files, files_in(without))
+        told = {
+            "threshold": parted.value,
+            "balanced_accuracy": parted.balanced_accuracy,
+            "with": parted.shown,
+            "without": parted.not_shown,
+        }
+        if as_json:
+            console.emit({"judge": looking.name, **told})
+            return
+        console.say(
+            f"[bold]--threshold {parted.value:.4g}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
+            f"without, with a balanced accuracy of {parted.balanced_accuracy:.3f} on these very pictures."
+        )
+        return
+    seen = list(look_at_files(looking, files))
+    if as_json:
+        rows = [
+            {"picture": str(file), **(asdict(one) if not isinstance(one, str) else {"failure": one})}
+            for file, one in seen
+        ]
+        console.emit({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
+        return
+    wanted = bool(looking.criterion.accepted)
+    table = Table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
+    for file, one in seen:
+        if isinstance(one, str):
+            table.add_row(console.plain(str(file)), *(["", ""] if wanted else []), console.plain(one))
+            continue
+        near = looking.criterion.near_miss(one.top_labels)
+        labels_seen = [
+            f"{box.label} {box.score:.2f} at {box.left},{box.top} {box.width}x{box.height}" for box in one.boxes
+        ]
+        labels_seen = labels_seen or [f"{label} {score:.2f}" for label, score in one.top_labels] or ["nothing"]
+        answer = "yes" if one.present else f"no, near miss: {near}" if near is not None else "no"
+        table.add_row(
+            console.plain(str(file)),
+            *([console.plain(answer), f"{one.score:.3f}"] if wanted else []),
+            console.plain("\n".join(labels_seen)),
+        )
+    console.say(table)

@@ -1,0 +1,70 @@
+"""How commands let users choose a judge and what it looks for."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ecgvf.judges import Options
+
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="nano-object-a, nano-object-b, nano-style, resnet50, torchvision:NAME, timm:NAME, hf:ID, style, nudenet, "
+        "clip, or several joined by +. [default: by who drew, and the concept's kind]",
+    ),
+]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", help="Accepted labels, with commas. [default: the concept's]")
+]
+LabelSetOption = Annotated[
+    str | None, typer.Option("--label-set", help="A label set of the concept: nudenet-strict. [default: the judge's]")
+]
+TopKOption = Annotated[
+    int | None, typer.Option("--top-k", help="An accepted label is among the best so many. [default: 1; style 3]")
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", help="What the score has to reach. [default: nudenet 0.25, clip 0.5, others none]"),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="V1 or V2 (resnet50), a file, a folder, or a Hub id. [default: the judge's own]"),
+]
+TextOption = Annotated[
+    list[str] | None, typer.Option("--text", help="For clip: what it looks for, in words. Repeatable.")
+]
+ContrastOption = Annotated[
+    list[str] | None, typer.Option("--contrast", help="For clip: what else there may be, in words. Repeatable.")
+]
+CombineOption = Annotated[
+    str, typer.Option("--combine", help="Of several judges: all, any, or majority have to see it.")
+]
+
+
+def judge_options(
+    labels: str | None,
+    label_set: str | None,
+    top_k: int | None,
+    threshold: float | None,
+    weights: str | None,
+    text: list[str] | None,
+    contrast: list[str] | None,
+    combine: str,
+    device: str,
+) -> "Options":
+    """The options as given, for ``ecgvf.judges.choose``."""
+    from ecgvf.judges import Options
+
+    return Options(
+        labels=tuple(part.strip() for part in labels.split(",") if part.strip()) if labels is not None else None,
+        label_set=label_set,
+        top_k=top_k,
+        threshold=threshold,
+        weights=weights,
+        text=tuple(text) if text else None,
+        contrast=tuple(contrast) if contrast else None,
+        combine=combine,
+        device=device,
+    )

@@ -1,0 +1,190 @@
+"""``writers``, ``generate``, ``templates``: stage 1, prompt pairs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecgvf import console
+from ecgvf.options import JsonOption, NewConceptOption, StoreOption
+
+if TYPE_CHECKING:
+    from ecgvf.records import Split
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+templates_app = typer.Typer(
+    cls=console.Commands,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Show what the LLM writers are asked.",
+)
+app.add_typer(templates_app, name="templates")
+
+
+RegistryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--registry", envvar="ECGVF_WRITERS", help="Your own YAML of writers, over the shipped ones. [default: none]"
+    ),
+]
+
+
+@app.command("writers")
+def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
+    """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
+    from rich.table import Table
+
+    from ecgvf.pairs.registry import Registry
+
+    console.quiet_stdout(as_json)
+    known = Registry(registry)
+    if as_json:
+        rows = [
+            {"name": one.name, "key_set": one.ready, "priced": one.priced, **one.entry.model_dump(mode="json")}
+            for one in known.all()
+        ]
+        console.emit({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
+        return
+    table = Table("writer", "model", "asked at", "key", "$ per 1M in / out", "per minute", "structure")
+    for one in known.all():
+        entry = one.entry
+        price = f"{one.rates.input} / {one.rates.output}" if one.priced else "unknown"
+        key = "none needed" if entry.key is None else f"{entry.key} {'set' if one.ready else 'missing'}"
+        limits = f"{entry.requests_per_minute} calls, {entry.tokens_per_minute} tokens"
+        table.add_row(*map(console.plain, (one.name, entry.model, entry.base_url, key, price, limits, entry.structure)))
+    console.say(table)
+    worst = known.unknown_price
+    console.say(f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.")
+    ready = [one.name for one in known.ready()]
+    if ready:
+        console.say(f"[bold]ecgvf generate[/bold] asks {', '.join(ready)}, after telling the cost and asking you.")
+    else:
+        console.say("No key of the default writers is set: [bold]ecgvf generate[/bold] takes the offline writer.")
+
+
+class PairsSplit(StrEnum):
+    """The two parts of a set of pairs, as an option's values."""
+
+    train = "train"
+    test = "test"
+
+
+@app.command()
+def generate(
+    concept: NewConceptOption = None,
+    writers: Annotated[
+        str | None,
+        typer.Option(help="gpt,claude,…; paper; or offline. [default: every family whose key is set, else offline]"),
+    ] = None,
+    writer_url: Annotated[str | None, typer.Option(help="A server of your own, compatible with OpenAI's.")] = None,
+    writer_model: Annotated[str | None, typer.Option(help="The model that this server is asked for.")] = None,
+    pairs: Annotated[
+        int | None, typer.Option(help="Pairs per iteration of a writer. [default: 10; offline 60]")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(help="Iterations of each writer. [default: 3; offline 1]")] = None,
+    tests: Annotated[int, typer.Option("--tests", "--count", help="Test prompts, by all writers together.")] = 100,
+    split: Annotated[
+        PairsSplit | None, typer.Option(help="Write this part and keep the other. [default: train; offline both]")
+    ] = None,
+    budget_usd: Annotated[float, typer.Option(help="The most that this run may cost, in US dollars.")] = 5.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompts, calls and cost; send nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, and pay anew.")] = False,
+    reparse: Annotated[bool, typer.Option("--reparse", help="Read the old answers again, without a call.")] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="Half the price, within a day: OpenAI, Anthropic.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
+    ] = None,
+    registry: RegistryOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the offline writer.")] = 0,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write target/surrogate prompt pairs and test prompts for a concept."""
+    from ecgvf.concepts import find
+    from ecgvf.errors import SettingsError
+    from ecgvf.pairs import show
+    from ecgvf.store import Store
+
+    console.quiet_stdout(as_json)
+    opened = Store(store)
+    about = find(concept) if concept is not None else opened.concept()
+    part: Split | None = None if split is None else "train" if split is PairsSplit.train else "test"
+    if reparse:
+        from ecgvf.pairs.paid import reparse as read_again
+
+        show.written(read_again(opened, about), as_json)
+        return
+    chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=not dry_run)
+    if not chosen:
+        if fresh or batch or folder is not None:
+            raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
+        total = (60 if pairs is None else pairs) * (1 if iterations is None else iterations)
+        if dry_run:
+            console.say("The offline writer writes: nothing is sent, nothing is paid.")
+            if as_json:
+                console.emit({"concept": about.name, "split": part, "likely_usd": "0", "most_usd": "0", "calls": []})
+            return
+        from ecgvf.pairs.generate import generate as write
+
+        done = write(opened, about, pairs=total, tests=tests, seed=seed, split=part)
+        if not named:
+            console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
+        show.written(done, as_json)
+        return
+    from decimal import Decimal
+
+    from ecgvf.pairs.generate import PER_CALL
+    from ecgvf.pairs.paid import ITERATIONS, foreseen, generate_paid, planned
+    from ecgvf.pairs.paid import opened as ledger_of
+
+    plan = planned(
+        about,
+        chosen,
+        split=part or "train",
+        pairs=PER_CALL if pairs is None else pairs,
+        iterations=ITERATIONS if iterations is None else iterations,
+        tests=tests,
+        templates=folder,
+        batch=batch,
+    )
+    budget = Decimal(str(budget_usd))
+    calls = foreseen(plan, ledger_of(opened, plan), fresh=fresh, half=batch)
+    if dry_run:
+        show.dry_run(plan, calls, budget, as_json)
+        return
+    show.estimate(plan, calls, budget)
+    if not named:
+        show.agree(calls, yes)
+    show.written(generate_paid(opened, plan, budget_usd=budget, fresh=fresh, batch=batch), as_json)
+
+
+@templates_app.command("show")
+def show_templates(
+    concept: Annotated[str, typer.Argument(help="A shipped concept, or a YAML file's path.")],
+    count: Annotated[int, typer.Option(min=1, help="Prompts asked for in one call.")] = 10,
+    iteration: Annotated[int, typer.Option(min=0, help="Which of the calls, from 0.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the LLM writers are asked about a concept, word for word."""
+    from ecgvf.concepts import find
+    from ecgvf.pairs.templates import FILES, load
+
+    about = find(concept)
+    filled = []
+    for split in FILES:
+        template = load(about.kind, split, folder)
+        text = template.render(about, count=count, iteration=iteration)
+        filled.append({"template": template.name, "hash": template.hash, "file": str(template.file), "text": text})
+    if as_json:
+        console.emit({"concept": about.name, "templates": filled})
+        return
+    for one in filled:
+        console.say(
+            f"[bold]{console.plain(one['template'])}[/bold]  {one['hash'][:12]}  {console.plain(one['file'])}\n"
+        )
+        console.say(console.plain(one["text"]))

@@ -1,0 +1,56 @@
+"""``status``: a store, stage by stage."""
+
+import typer
+
+from ecgvf import console
+from ecgvf.options import ConceptOption, JsonOption, StoreOption
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+
+
+@app.command()
+def status(
+    concept: ConceptOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
+    from rich.table import Table
+
+    from ecgvf.status import paid
+    from ecgvf.status import status as look
+    from ecgvf.store import Store
+
+    console.quiet_stdout(as_json)
+    opened = Store(store)
+    known = opened.concept(concept)
+    entries = look(opened, known.name)
+    ledger = paid(opened, known.name)
+    if as_json:
+        console.emit({"concept": known.name, "store": str(opened.root), "sets": entries, "ledger": ledger})
+        return
+    table = Table(
+        "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(opened.root))}"
+    )
+    for entry in entries:
+        mark = (
+            "[green]current[/green]" if entry["current"] else "" if entry["finished"] else "[yellow]unfinished[/yellow]"
+        )
+        table.add_row(
+            entry["stage"],
+            f"{entry['set']} {mark}",
+            ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in entry["counts"].items()),
+            ", ".join(f"{count} {reason}" for reason, count in entry["reasons"].items()),
+            f"{entry['seconds']:.1f}",
+        )
+    console.say(table)
+    current = next((entry for entry in entries if entry["stage"] == "pairs" and entry["current"]), None)
+    if current is not None and current.get("writers"):
+        from ecgvf.pairs.show import yields
+
+        yields(current)
+    if ledger is not None:
+        console.say(
+            f"{ledger['answered']} calls to LLMs answered, ${ledger['dollars']} paid, ${ledger['possibly']} possibly: "
+            f"{console.plain(ledger['file'])}"
+        )
