@@ -34,8 +34,8 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
     shape = (
         f"Language model: {text['num_hidden_layers']} Llama layers of width {text['hidden_size']}. Pictures: "
         f"{codec['num_patches']} x {codec['num_patches']} tokens, {codec['num_embeddings']} codes of "
-        f"{codec['embed_dim']} dimensions, of which the codec uses {CODE_DIMENSIONS} (the others tell codes apart for the "
-        "language model). Weights in half precision: load them in float32 on a CPU without bfloat16."
+        f"{codec['embed_dim']} dimensions, of which the codec uses {CODE_DIMENSIONS} (the others tell codes apart for "
+        "the language model). Weights in half precision: load them in float32 on a CPU without bfloat16."
     )
     lines = [_HEAD, "## Shape\n", shape, "\n## The world\n"]
     lines += [

@@ -62,8 +62,8 @@ def codec_config(text_width: int = 256, dimensions: int = CODE_DIMENSIONS) -> Ja
 def widened(state: dict[str, Tensor], dimensions: int) -> dict[str, Tensor]:
     """A trained codec's state with codes of unit norm in `dimensions`, the new ones zero: its tokens stay the same.
 
-    A Janus language model sees a picture's tokens through embeddings as wide as a code. Eight dimensions do for pictures
-    but leave neighbouring codes all but equal to it.
+    A Janus language model sees a picture's tokens through embeddings as wide as a code. Eight dimensions do for
+    pictures but leave neighbouring codes all but equal to it.
     """
     more = dimensions - CODE_DIMENSIONS
     wide = dict(state)

@@ -1,0 +1,68 @@
+"""``eval``: the concept before and after erasing, and what the rest of the model's world lost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ear.commands.measuring import counts, print_table
+from ear.commands.opening import adapter_files, open_dataset
+from ear.options import (
+    AdapterOption,
+    DatasetOption,
+    DtypeOption,
+    FamilyOption,
+    MeasuredSeedOption,
+    ModelOption,
+    OthersOption,
+    PromptsOption,
+    SetOption,
+)
+from ecgvf import console
+from ecgvf.options import DeviceOption, JsonOption, StoreOption
+
+app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+
+
+@app.command("eval")
+def evaluate(
+    dataset: DatasetOption = None,
+    adapter: AdapterOption = None,
+    prompts_per_concept: PromptsOption = None,
+    prompts_per_other: OthersOption = None,
+    family: FamilyOption = None,
+    seed: MeasuredSeedOption = 0,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the adapter]")] = None,
+    model: ModelOption = None,
+    store: StoreOption = None,
+    chosen: SetOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the concept before and after erasing, and what the rest of the model's world lost."""
+    from ear.evaluate import contact_sheet
+    from ear.evaluate import evaluate as measure
+    from ecgvf.store import Store
+
+    console.quiet_stdout(as_json)
+    opened = Store(store)
+    data, janus = open_dataset(opened, dataset, chosen, model, device, dtype)
+    files = adapter_files(opened, f"ecgvf/{data.concept.name}", adapter)
+    concept_count, other_count = counts(prompts_per_concept, prompts_per_other)
+    result = measure(
+        opened,
+        janus,
+        data,
+        files,
+        concept_count=concept_count,
+        other_count=other_count,
+        family=family,
+        seed=seed,
+    )
+    page = contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
+    if as_json:
+        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json(), "sheet": str(page)})
+        return
+    print_table([result], ["after"])
+    console.say(f"Contact sheet: {console.plain(str(page))}")
