@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from ecgvf import console
 from ecgvf.concepts import Concept
-from ecgvf.errors import SettingsError
+from ecgvf.errors import SettingsError, WriterError
 from ecgvf.judges.choice import Options
 from ecgvf.judges.decide import Filtered, decide
 from ecgvf.judges.filter import filter_pictures
 from ecgvf.judges.likeness import LIKENESS
 from ecgvf.judges.rule import Rule
-from ecgvf.pairs.generate import SHARDS, generate, tally
-from ecgvf.pairs.writers import Writer
+from ecgvf.pairs.generate import SHARDS, tally
+from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares, together
 from ecgvf.pairs.writers.offline import OfflineWriter
 from ecgvf.pairs.yields import yields
 from ecgvf.records import Acceptance, PromptPair, from_table
@@ -41,6 +41,11 @@ class Yield:
     """Pairs that went to the model, and rejects of stage 1."""
     accepted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def owed(self) -> int:
+        """Accepted pairs that are missing."""
+        return self.goal - self.accepted
 
     def json(self) -> dict[str, Any]:
         return {"goal": self.goal, "written": self.written, "accepted": self.accepted, "reasons": dict(self.reasons)}
@@ -67,6 +72,8 @@ class Built:
 
 _ADVICE = {
     "written": "the writers ran dry: give the concept more terms and surrogates, or take other writers",
+    "no_answer": "the lines above say why a writer did not answer; raise --budget-usd where that stopped it, and run "
+    "the same command again: what was answered is not paid again",
     "malformed": "most answers were no pairs: look at `ecgvf templates show` and at the rejects' details",
     "duplicate": "the writers repeat themselves: give the concept more terms and surrogates, or take other writers",
     "render_failed": "most pictures could not be drawn: `ecgvf status` says why",
@@ -82,6 +89,43 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
+class Looking:
+    """How the pictures are drawn and judged, the same in every round; fields as in ``render`` and ``filter``."""
+
+    model: str = "janus-nano"
+    guidance: float | None = None
+    batch_size: int = 16
+    device: str = "auto"
+    dtype: str = "auto"
+    judge: str | None = None
+    options: Options | None = None
+    rule: Rule | None = None
+
+    def at(self, store: Store, concept: Concept, pairs: StageSet, seed: int) -> Filtered:
+        """The decision on a set of pairs, drawn for it."""
+        drawn = render(
+            store,
+            concept,
+            model=self.model,
+            guidance=self.guidance,
+            seed=seed,
+            batch_size=self.batch_size,
+            device=self.device,
+            dtype=self.dtype,
+            chosen=pairs.fingerprint,
+        )
+        return filter_pictures(
+            store,
+            concept,
+            judge=self.judge,
+            options=self.options,
+            rule=self.rule,
+            device=self.device,
+            chosen=drawn.stage.fingerprint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Round:
     pairs: StageSet
     filtered: Filtered
@@ -94,88 +138,54 @@ def build(
     accepted: int = 50,
     tests: int = 100,
     rounds: int = ROUNDS,
-    writers: Sequence[Writer] | None = None,
+    writers: Sequence[BuildWriter] | None = None,
     seed: int = 0,
-    model: str = "janus-nano",
-    guidance: float | None = None,
-    batch_size: int = 16,
-    device: str = "auto",
-    dtype: str = "auto",
-    judge: str | None = None,
-    options: Options | None = None,
-    rule: Rule | None = None,
+    looking: Looking | None = None,
 ) -> Built:
     """Build a dataset of exactly ``accepted`` pairs, and ``tests`` test prompts, in at most ``rounds`` rounds.
 
     Where the rounds do not suffice, or the writers run dry, what there is stays and ``reached`` is False. Raises
-    ``SettingsError``, and whatever the stages raise.
+    ``SettingsError``, ``WriterError`` where no writer answered at all, and whatever the stages raise.
     """
-    asked: Sequence[Writer] = writers if writers is not None else [OfflineWriter()]
-    if accepted < len(asked) or rounds < 1 or tests < 0:
-        raise SettingsError(
-            f"--accepted {accepted} --rounds {rounds} --tests {tests}: at least one pair of each writer, one round, "
-            f"and no negative number of tests"
-        )
-    goals = dict(zip((writer.name for writer in asked), _shares(accepted, len(asked)), strict=True))
-    tests_of = dict(zip(goals, _shares(tests, len(asked)), strict=True))
-    came = {name: Yield(goal) for name, goal in goals.items()}
+    asked: Sequence[BuildWriter] = writers if writers is not None else [Free(OfflineWriter())]
+    if rounds < 1 or tests < 0:
+        raise SettingsError(f"--rounds {rounds} --tests {tests}: at least one round, and no negative number of tests")
+    came = {one.name: Yield(goal) for one, goal in zip(asked, goals(accepted, len(asked)), strict=True)}
+    tests_of = dict(zip(came, shares(tests, len(asked)), strict=True))
     done: list[_Round] = []
     dry: set[str] = set()
-    number = 0
     for number in range(rounds):
-        owing = [one for one in asked if came[one.name].accepted < goals[one.name] and one.name not in dry]
+        owing = [one for one in asked if came[one.name].owed and one.name not in dry]
         if not owing:
             break
-        console.say(
-            f"Round {number + 1}: "
-            + ", ".join(f"{goals[one.name] - came[one.name].accepted} pairs by {one.name}" for one in owing)
-        )
+        console.say(f"Round {number + 1}: " + ", ".join(f"{came[one.name].owed} pairs by {one.name}" for one in owing))
         for writer in owing:
-            pairs = generate(
-                store,
-                concept,
-                pairs=goals[writer.name] - came[writer.name].accepted,
+            of = came[writer.name]
+            owed = Round(
+                number=number,
+                pairs=of.owed,
                 tests=tests_of[writer.name] if number == 0 else 0,
                 seed=seed,
-                writer=writer,
-                round=number,
                 before=[one.pairs for one in done],
             )
+            pairs = writer.write(store, concept, owed)
+            if pairs is None:
+                of.reasons["no_answer"] += of.owed
+                dry.add(writer.name)
+                continue
             if not pairs.summary["train"]["accepted"]:
                 dry.add(writer.name)
-            drawn = render(
-                store,
-                concept,
-                model=model,
-                guidance=guidance,
-                seed=seed,
-                batch_size=batch_size,
-                device=device,
-                dtype=dtype,
-                chosen=pairs.fingerprint,
-            )
-            filtered = filter_pictures(
-                store,
-                concept,
-                judge=judge,
-                options=options,
-                rule=rule,
-                device=device,
-                chosen=drawn.stage.fingerprint,
-            )
+            filtered = (looking or Looking()).at(store, concept, pairs, seed)
             done.append(_Round(pairs, filtered))
-            _note(came[writer.name], pairs, filtered)
+            _note(of, pairs, filtered)
+    if not done:
+        raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
     return Built(
         filtered=_gathered(store, concept, done),
         rounds=len({one.pairs.settings.get("round", 0) for one in done}),
         writers=came,
-        reached=all(one.accepted == one.goal for one in came.values()),
+        reached=not any(one.owed for one in came.values()),
     )
-
-
-def _shares(total: int, parts: int) -> list[int]:
-    """``total`` in ``parts`` that differ by one at most, the greater first."""
-    return [total // parts + (place < total % parts) for place in range(parts)]
 
 
 def _note(of: Yield, pairs: StageSet, filtered: Filtered) -> None:
@@ -221,11 +231,14 @@ def _pairs(store: Store, concept: Concept, sets: Sequence[StageSet]) -> StageSet
                 stage.write_shard(shard, pa.concat_tables([one.read_shard(shard) for one in sets]))
         parts = {split: from_table(PromptPair, stage.read_shard(shard)) for split, shard in SHARDS.items()}
         worth = yields(row for rows in parts.values() for row in rows)
+        told = together([one.summary for one in sets])
+        paid = told.get("writers", {})
         stage.finish(
             {
                 "writer": ", ".join(dict.fromkeys(one.summary["writer"] for one in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
-                "writers": {name: one.to_json() for name, one in worth.items()},
+                **told,
+                "writers": {name: one.to_json() | paid.get(name, {}) for name, one in worth.items()},
             }
         )
     return stage

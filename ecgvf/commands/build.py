@@ -6,16 +6,30 @@ import typer
 
 from ecgvf import console
 from ecgvf.commands.judge_options import (
+    ClipFloorOption,
+    ClipOption,
     CombineOption,
     ContrastOption,
     JudgeOption,
     LabelSetOption,
     LabelsOption,
+    MostChangeOption,
+    SeedsOption,
+    ShareOption,
     TextOption,
     ThresholdOption,
     TopKOption,
     WeightsOption,
     judge_options,
+)
+from ecgvf.commands.writer_options import (
+    BudgetOption,
+    RegistryOption,
+    TemplatesOption,
+    WriterModelOption,
+    WritersOption,
+    WriterUrlOption,
+    YesOption,
 )
 from ecgvf.options import (
     BatchSizeOption,
@@ -36,6 +50,13 @@ def build(
     accepted: Annotated[int, typer.Option(help="Pairs that have to hold.")] = 50,
     tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
     rounds: Annotated[int, typer.Option(help="Rounds at most.")] = 10,
+    writers: WritersOption = None,
+    writer_url: WriterUrlOption = None,
+    writer_model: WriterModelOption = None,
+    budget_usd: BudgetOption = 5.0,
+    yes: YesOption = False,
+    templates: TemplatesOption = None,
+    registry: RegistryOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
     model: ModelOption = "janus-nano",
     guidance: GuidanceOption = None,
@@ -49,33 +70,57 @@ def build(
     text: TextOption = None,
     contrast: ContrastOption = None,
     combine: CombineOption = "all",
+    seeds: SeedsOption = 1,
+    share: ShareOption = 1.0,
+    clip_floor: ClipFloorOption = None,
+    clip: ClipOption = None,
+    most_change: MostChangeOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate, render and filter in rounds until so many pairs hold, or say why not (exit 1)."""
+    from decimal import Decimal
+
     from rich.table import Table
 
+    from ecgvf.build import Looking
     from ecgvf.build import build as build_rounds
     from ecgvf.concepts import find
+    from ecgvf.judges import Rule
+    from ecgvf.pairs import show
+    from ecgvf.pairs.rounds import Paid, first_round
     from ecgvf.store import Store
 
     console.quiet_stdout(as_json)
     opened = Store(store)
     known = find(concept) if concept is not None else opened.concept()
-    done = build_rounds(
-        opened,
-        known,
-        accepted=accepted,
-        tests=tests,
-        rounds=rounds,
-        seed=seed,
+    looking = Looking(
         model=model,
         guidance=guidance,
         batch_size=batch_size,
         device=device,
         judge=judge,
         options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
+        rule=Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
+    )
+    chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=True)
+    team = [Paid(one, chosen, Decimal(str(budget_usd)), templates) for one in chosen]
+    if team:
+        plan, calls = first_round(opened, known, team, accepted=accepted, tests=tests)
+        show.estimate(plan, calls, team[0].budget_usd)
+        console.say("That is the first round; the next ones ask for what is then missing, under the same budget.")
+        if not named:
+            show.agree(calls, yes)
+    done = build_rounds(
+        opened,
+        known,
+        accepted=accepted,
+        tests=tests,
+        rounds=rounds,
+        writers=team or None,
+        seed=seed,
+        looking=looking,
     )
     stage, have = done.filtered.stage, done.filtered.accepted_pairs
     if as_json:

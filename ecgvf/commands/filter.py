@@ -6,11 +6,16 @@ import typer
 
 from ecgvf import console
 from ecgvf.commands.judge_options import (
+    ClipFloorOption,
+    ClipOption,
     CombineOption,
     ContrastOption,
     JudgeOption,
     LabelSetOption,
     LabelsOption,
+    MostChangeOption,
+    SeedsOption,
+    ShareOption,
     TextOption,
     ThresholdOption,
     TopKOption,
@@ -39,18 +44,11 @@ def filter_pairs(
     text: TextOption = None,
     contrast: ContrastOption = None,
     combine: CombineOption = "all",
-    seeds: Annotated[int, typer.Option(help="Draw each prompt from so many seeds.")] = 1,
-    share: Annotated[float, typer.Option(help="Of these seeds, the share in which a pair has to hold.")] = 1.0,
-    clip_floor: Annotated[
-        float | None, typer.Option("--clip-floor", help="Least CLIP cosine of a picture and its prompt. [default: off]")
-    ] = None,
-    clip: Annotated[
-        str | None, typer.Option("--clip", help="The CLIP model of --clip-floor: a folder or a Hub id.")
-    ] = None,
-    most_change: Annotated[
-        float | None,
-        typer.Option("--most-change", help="Most a pair's pictures may differ outside the concept. [default: off]"),
-    ] = None,
+    seeds: SeedsOption = 1,
+    share: ShareOption = 1.0,
+    clip_floor: ClipFloorOption = None,
+    clip: ClipOption = None,
+    most_change: MostChangeOption = None,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
     sets: Annotated[
         str | None, typer.Option("--sets", help="Two verdict sets for --compare, with a comma. [default: the last two]")

@@ -1,4 +1,4 @@
-"""How commands let users choose a judge and what it looks for."""
+"""How commands let users choose a judge, what it looks for, and the bounds of the rule."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +40,16 @@ ContrastOption = Annotated[
 ]
 CombineOption = Annotated[
     str, typer.Option("--combine", help="Of several judges: all, any, or majority have to see it.")
+]
+SeedsOption = Annotated[int, typer.Option("--seeds", help="Draw each prompt from so many seeds.")]
+ShareOption = Annotated[float, typer.Option("--share", help="Of these seeds, the share in which a pair has to hold.")]
+ClipFloorOption = Annotated[
+    float | None, typer.Option("--clip-floor", help="Least CLIP cosine of a picture and its prompt. [default: off]")
+]
+ClipOption = Annotated[str | None, typer.Option("--clip", help="The CLIP model of --clip-floor: a folder or a Hub id.")]
+MostChangeOption = Annotated[
+    float | None,
+    typer.Option("--most-change", help="Most a pair's pictures may differ outside the concept. [default: off]"),
 ]
 
 

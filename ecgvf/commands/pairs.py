@@ -1,12 +1,20 @@
 """``writers``, ``generate``, ``templates``: stage 1, prompt pairs."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecgvf import console
+from ecgvf.commands.writer_options import (
+    BudgetOption,
+    RegistryOption,
+    TemplatesOption,
+    WriterModelOption,
+    WritersOption,
+    WriterUrlOption,
+    YesOption,
+)
 from ecgvf.options import JsonOption, NewConceptOption, StoreOption
 
 if TYPE_CHECKING:
@@ -20,14 +28,6 @@ templates_app = typer.Typer(
     help="Show what the LLM writers are asked.",
 )
 app.add_typer(templates_app, name="templates")
-
-
-RegistryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--registry", envvar="ECGVF_WRITERS", help="Your own YAML of writers, over the shipped ones. [default: none]"
-    ),
-]
 
 
 @app.command("writers")
@@ -73,12 +73,9 @@ class PairsSplit(StrEnum):
 @app.command()
 def generate(
     concept: NewConceptOption = None,
-    writers: Annotated[
-        str | None,
-        typer.Option(help="gpt,claude,…; paper; or offline. [default: every family whose key is set, else offline]"),
-    ] = None,
-    writer_url: Annotated[str | None, typer.Option(help="A server of your own, compatible with OpenAI's.")] = None,
-    writer_model: Annotated[str | None, typer.Option(help="The model that this server is asked for.")] = None,
+    writers: WritersOption = None,
+    writer_url: WriterUrlOption = None,
+    writer_model: WriterModelOption = None,
     pairs: Annotated[
         int | None, typer.Option(help="Pairs per iteration of a writer. [default: 10; offline 60]")
     ] = None,
@@ -87,15 +84,13 @@ def generate(
     split: Annotated[
         PairsSplit | None, typer.Option(help="Write this part and keep the other. [default: train; offline both]")
     ] = None,
-    budget_usd: Annotated[float, typer.Option(help="The most that this run may cost, in US dollars.")] = 5.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False,
+    budget_usd: BudgetOption = 5.0,
+    yes: YesOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompts, calls and cost; send nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything anew, and pay anew.")] = False,
     reparse: Annotated[bool, typer.Option("--reparse", help="Read the old answers again, without a call.")] = False,
     batch: Annotated[bool, typer.Option("--batch", help="Half the price, within a day: OpenAI, Anthropic.")] = False,
-    folder: Annotated[
-        Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
-    ] = None,
+    folder: TemplatesOption = None,
     registry: RegistryOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the offline writer.")] = 0,
     store: StoreOption = None,
@@ -165,9 +160,7 @@ def show_templates(
     concept: Annotated[str, typer.Argument(help="A shipped concept, or a YAML file's path.")],
     count: Annotated[int, typer.Option(min=1, help="Prompts asked for in one call.")] = 10,
     iteration: Annotated[int, typer.Option(min=0, help="Which of the calls, from 0.")] = 0,
-    folder: Annotated[
-        Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
-    ] = None,
+    folder: TemplatesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what the LLM writers are asked about a concept, word for word."""

@@ -43,6 +43,10 @@ class Seat:
 
     writer: Named
     counts: tuple[int, ...]
+    first: int = 0
+    """How many calls it had in the earlier rounds of a build; these are numbered on."""
+    kept: tuple[str, ...] = ()
+    """What it gave in those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +64,15 @@ class Plan:
     def call(self, seat: Seat, iteration: int, kept: Sequence[str] = (), wrong: str = "") -> Call:
         """The call of a seat; with ``wrong``, the one that asks again after an answer that could not be read."""
         entry = seat.writer.entry
-        prompt = self.template.render(
-            self.concept, count=seat.counts[iteration], iteration=iteration, kept=digest(kept)
-        )
+        number = seat.first + iteration
+        prompt = self.template.render(self.concept, count=seat.counts[iteration], iteration=number, kept=digest(kept))
         return Call(
             writer=seat.writer.name,
             sdk=entry.sdk,
             model=entry.model,
             concept=self.concept.name,
             split=self.split,
-            iteration=iteration,
+            iteration=number,
             round=self.round,
             count=seat.counts[iteration],
             prompt=f"{prompt}\n{wrong}" if wrong else prompt,
@@ -82,9 +85,10 @@ class Plan:
 
     def counts(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
-        models = {seat.writer.name: seat.writer.entry.model for seat in self.seats}
+        seats = {(seat.writer.name, seat.writer.entry.model): seat for seat in self.seats}
+        seat = seats.get((intent["writer"], intent["model"]))
         here = intent["split"] == self.split and intent["round"] == self.round
-        return bool(here and models.get(intent["writer"]) == intent["model"])
+        return here and seat is not None and 0 <= intent["iteration"] - seat.first < len(seat.counts)
 
 
 @dataclass(slots=True)
@@ -136,9 +140,11 @@ def exchange(attempt: Attempt) -> Exchange:
 class Kept:
     """The target prompts that one writer has given and that pass the checks, by itself."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, seat: Seat) -> None:
         self._plan, self._seen = plan, checks.Seen()
-        self.prompts: list[str] = []
+        self.prompts = list(seat.kept)
+        for prompt in seat.kept:
+            self._seen.add(prompt)
 
     def take(self, one: Exchange) -> None:
         """Add what is good in an answer."""
@@ -209,7 +215,7 @@ class _Desk:
 
     async def seat(self, seat: Seat) -> None:
         """One writer, call after call."""
-        name, line, kept = seat.writer.name, self._lines[seat.writer.name], Kept(self.plan)
+        name, line, kept = seat.writer.name, self._lines[seat.writer.name], Kept(self.plan, seat)
         try:
             for iteration in range(len(seat.counts)):
                 one = await self._exchange(line, self.plan.call(seat, iteration, kept.prompts))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -71,9 +71,14 @@ def planned(
         if split == "train":
             seats.append(Seat(writer, (pairs,) * iterations))
         elif share := tests // len(writers) + (place < tests % len(writers)):
-            full, rest = divmod(share, PER_CALL)
-            seats.append(Seat(writer, (PER_CALL,) * full + ((rest,) if rest else ())))
+            seats.append(Seat(writer, in_calls(share)))
     return Plan(concept, split, load(concept.kind, split, templates), tuple(seats), digests=not batch)
+
+
+def in_calls(wanted: int) -> tuple[int, ...]:
+    """How many prompts each call asks for, so that ``wanted`` come together."""
+    full, rest = divmod(wanted, PER_CALL)
+    return (PER_CALL,) * full + ((rest,) if rest else ())
 
 
 def opened(store: Store, plan: Plan) -> Ledger:
@@ -86,7 +91,7 @@ def foreseen(plan: Plan, ledger: Ledger, *, fresh: bool = False, half: bool = Fa
     plan = replace(plan, round=ledger.round + fresh)
     calls = []
     for seat in plan.seats:
-        rates, kept, exact = seat.writer.rates, Kept(plan), True
+        rates, kept, exact = seat.writer.rates, Kept(plan, seat), True
         for iteration in range(len(seat.counts)):
             call = plan.call(seat, iteration, kept.prompts)
             attempt = ledger.answered(call.hash) if exact else None
@@ -105,41 +110,76 @@ def foreseen(plan: Plan, ledger: Ledger, *, fresh: bool = False, half: bool = Fa
     return calls
 
 
-def generate_paid(
-    store: Store, plan: Plan, *, budget_usd: Decimal = money.DEFAULT_USD, fresh: bool = False, batch: bool = False
-) -> StageSet:
-    """Ask the LLMs of ``plan`` and write the set of what they answered; the other split stays as it is.
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the LLMs of a plan answered."""
+
+    part: Part
+    writers: dict[str, dict[str, Any]]
+    """Writer → what the ledger knows of it."""
+    set_aside: dict[str, str]
+    """Writer → why it did not finish."""
+    spent: dict[str, str]
+    """US dollars: ``dollars``, and ``possibly`` those of calls that were cut off."""
+    answered: bool
+    """Whether anybody has answered."""
+
+    def told(self) -> dict[str, Any]:
+        """What a set's manifest says of it."""
+        return {"writers": self.writers, "set_aside": self.set_aside, "spent": self.spent}
+
+
+def collect(
+    store: Store,
+    plan: Plan,
+    *,
+    budget_usd: Decimal = money.DEFAULT_USD,
+    fresh: bool = False,
+    batch: bool = False,
+    counts: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> Collected:
+    """Ask the LLMs of ``plan``; ``counts`` are the ledger's intents that the budget is for (default: the plan's).
 
     An answer that is on the disk is not paid again, unless ``fresh`` opens a new round. A writer that keeps failing, or
-    that the budget stops, is set aside and named; the set is of the answers that are there. Raises ``WriterError``
-    where there is none, ``StoreError`` where another run is asking.
+    that the budget stops, is set aside and named. Raises ``StoreError`` where another run is asking.
     """
     if budget_usd <= 0:
         raise SettingsError(f"--budget-usd {budget_usd}: has to be more than nothing")
     store.remember(plan.concept)
     with opened(store, plan).writing() as ledger:
-        round_ = ledger.fresh() if fresh else ledger.round
-        plan = replace(plan, round=round_)
+        plan = replace(plan, round=ledger.fresh() if fresh else ledger.round)
         calls = sum(len(seat.counts) for seat in plan.seats)
+        budget = Budget(budget_usd, ledger.spent(counts or plan.counts).total)
         with console.progress(f"calls for {CALLED[plan.split]}", calls) as bar:
             try:
-                asked = asyncio.run(_asked(plan, ledger, budget_usd, bar.advance, batch))
+                asked = asyncio.run(_asked(plan, ledger, budget, bar.advance, batch))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again" + (_GO_ON if fresh else ""))
                 raise
         spent = ledger.spent(plan.counts)
-    _tell(asked)
-    if not any(asked.exchanges.values()):
-        why = "; ".join(f"{name} {reason}" for name, reason in asked.set_aside.items())
+        _tell(asked)
+        return Collected(
+            part=_part(plan.concept, plan.split, plan.template, asked, plan.round),
+            writers=_told(plan, ledger, asked),
+            set_aside=asked.set_aside,
+            spent={"dollars": str(spent.cost), "possibly": str(spent.open)},
+            answered=any(asked.exchanges.values()),
+        )
+
+
+def generate_paid(
+    store: Store, plan: Plan, *, budget_usd: Decimal = money.DEFAULT_USD, fresh: bool = False, batch: bool = False
+) -> StageSet:
+    """Ask the LLMs of ``plan`` and write the set of what they answered; the other split stays as it is.
+
+    The set is of the answers that are there. Raises ``WriterError`` where there is none, and what ``collect`` raises.
+    """
+    got = collect(store, plan, budget_usd=budget_usd, fresh=fresh, batch=batch)
+    if not got.answered:
+        why = "; ".join(f"{name} {reason}" for name, reason in got.set_aside.items())
         raise WriterError(f"no writer answered: {why}")
-    part = _part(plan.concept, plan.split, plan.template, asked, round_)
-    parts = {split: part if split == plan.split else kept_part(store, plan.concept, split) for split in CALLED}
-    told = {
-        "writers": _told(plan, ledger, asked),
-        "set_aside": asked.set_aside,
-        "spent": {"dollars": str(spent.cost), "possibly": str(spent.open)},
-    }
-    return write_set(store, plan.concept, parts, ", ".join(asked.exchanges), told)
+    parts = {split: got.part if split == plan.split else kept_part(store, plan.concept, split) for split in CALLED}
+    return write_set(store, plan.concept, parts, ", ".join(got.writers), got.told())
 
 
 def reparse(store: Store, concept: Concept) -> StageSet:
@@ -167,8 +207,7 @@ def reparse(store: Store, concept: Concept) -> StageSet:
     return write_set(store, concept, parts, current.summary["writer"])
 
 
-async def _asked(plan: Plan, ledger: Ledger, limit: Decimal, advance: Any, batch: bool) -> Asked:
-    budget = Budget(limit, ledger.spent(plan.counts).total)
+async def _asked(plan: Plan, ledger: Ledger, budget: Budget, advance: Any, batch: bool) -> Asked:
     if batch:
         from ecgvf.pairs.batch import fill
 

@@ -1,23 +1,28 @@
 """Building in rounds, with a random tiny model and a judge that answers by the record."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from ecgvf import build as building
 from ecgvf import concepts
-from ecgvf.build import build
+from ecgvf.build import Looking, build
 from ecgvf.cli import app
 from ecgvf.errors import SettingsError
 from ecgvf.judges import Criterion, dataset
 from ecgvf.judges import filter as filter_stage
+from ecgvf.pairs.ledger import Ledger
+from ecgvf.pairs.rounds import Free
 from ecgvf.pairs.writers import Answer, Request
 from ecgvf.pairs.writers.offline import OfflineWriter
 from ecgvf.records import Acceptance, PromptPair, Rendering, Verdict, from_table
 from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
+from tests.llm_server import LlmServer
 from tests.random_janus import build as build_model
 
 CHURCH = concepts.find("church")
@@ -89,7 +94,7 @@ def bytes_of(store: Store) -> dict[str, list[bytes]]:
 
 
 def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(store: Store, model: str) -> None:
-    done = build(store, CHURCH, accepted=5, tests=3, rounds=40, model=model)
+    done = build(store, CHURCH, accepted=5, tests=3, rounds=40, looking=Looking(model=model))
     assert done.reached and done.filtered.accepted_pairs == 5 and done.rounds > 1
     sets = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
     assert [one.settings.get("round", 0) for one in sets] == list(range(done.rounds))
@@ -107,7 +112,7 @@ def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(stor
 
 
 def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
-    build(store, CHURCH, accepted=3, tests=1, rounds=30, model=model)
+    build(store, CHURCH, accepted=3, tests=1, rounds=30, looking=Looking(model=model))
     pairs = from_table(PromptPair, store.current("church", PAIRS).read())
     first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
     calls = {row.call_id for row in from_table(PromptPair, first.read())}
@@ -117,12 +122,12 @@ def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
 def test_run_again_it_gives_the_same_bytes_and_asks_nothing(
     store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(store, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+    build(store, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
     before = bytes_of(store)
     with monkeypatch.context() as patch:
         patch.setattr(OfflineWriter, "write", lambda *_: pytest.fail("asked again"))
         patch.setattr(Fickle, "look", lambda *_: pytest.fail("looked again"))
-        build(store, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+        build(store, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
     assert bytes_of(store) == before
     # Cut off in the middle of the second round, and run again.
     other = Store(tmp_path / "other")
@@ -138,23 +143,69 @@ def test_run_again_it_gives_the_same_bytes_and_asks_nothing(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(building, "render", cut_off)
-        build(other, CHURCH, accepted=4, tests=2, rounds=30, model=model)
-    build(other, CHURCH, accepted=4, tests=2, rounds=30, model=model)
+        build(other, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
+    build(other, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
     assert bytes_of(other) == before
 
 
 def test_the_writers_shares_are_balanced(store: Store, model: str) -> None:
-    writers = [Named("gpt"), Named("claude")]
-    done = build(store, CHURCH, accepted=5, tests=2, rounds=40, writers=writers, model=model)
+    writers = [Free(Named("gpt")), Free(Named("claude"))]
+    done = build(store, CHURCH, accepted=5, tests=2, rounds=40, writers=writers, looking=Looking(model=model))
     assert done.reached
     assert {name: one.accepted for name, one in done.writers.items()} == {"gpt": 3, "claude": 2}
     loaded = dataset.load(store)
     assert sorted(one.pair.writer for one in loaded.train) == ["claude"] * 2 + ["gpt"] * 3
 
 
+@pytest.fixture
+def typed(store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LlmServer, Any]]:
+    """A server of LLMs, and `ecgvf build` with two of them, as a user types it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-anthropic-0123456789")
+    words = ["build", "--concept", "church", "--writers", "gpt,claude", "--model", model, "--store", str(store.root)]
+    with LlmServer().running() as server:
+        registry = str(server.registry(tmp_path))
+
+        def build_by_llms(*more: str) -> Any:
+            return CliRunner().invoke(app, [*words, "--registry", registry, "--json", *more], env={"COLUMNS": "200"})
+
+        yield server, build_by_llms
+
+
+def test_llms_are_asked_in_rounds_for_what_is_missing(typed: tuple[LlmServer, Any], store: Store) -> None:
+    server, build_by_llms = typed
+    sized = ("--accepted", "7", "--tests", "4", "--rounds", "12")
+    result = build_by_llms(*sized)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["reached"] and told["accepted_pairs"] == 7
+    assert {name: one["accepted"] for name, one in told["writers"].items()} == {"gpt": 4, "claude": 3}
+    calls = len(server.asked)
+    # A later round reminds each writer of what it gave in the earlier ones.
+    first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
+    given = [row.target for row in from_table(PromptPair, first.read()) if row.reason is None and row.split == "train"]
+    assert later and any(all(prompt in asked.prompt for prompt in given) for asked in server.asked)
+    rows = from_table(PromptPair, store.current("church", PAIRS).read())
+    assert sum(row.split == "test" and row.reason is None for row in rows) == 4
+    # What the ledger knows of each writer is added up over the rounds.
+    summary = store.current("church", PAIRS).summary
+    ledger = Ledger(Ledger.of(store, "church"))
+    assert Decimal(summary["spent"]["dollars"]) == ledger.spent().cost > 0
+    assert sum(one["calls"] for one in summary["writers"].values()) == calls
+    # Run again, nothing is asked; the budget counts what was spent by the whole team.
+    assert build_by_llms(*sized).exit_code == 0 and len(server.asked) == calls
+
+
+def test_where_the_budget_ends_a_build_says_so(typed: tuple[LlmServer, Any]) -> None:
+    server, build_by_llms = typed
+    result = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "0.000001")
+    assert result.exit_code == 2 and not server.asked
+    assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
+
+
 def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fickle(monkeypatch, Fickle(share=0))
-    done = build(store, CHURCH, accepted=2, tests=0, rounds=3, model=model)
+    done = build(store, CHURCH, accepted=2, tests=0, rounds=3, looking=Looking(model=model))
     assert not done.reached and done.rounds == 3
     assert done.writers["offline"].reasons == {"target_absent": 6}
     assert "seldom draws the concept" in done.advice
@@ -166,10 +217,12 @@ def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypat
 
 def test_build_as_a_user_types_it(store: Store, model: str) -> None:
     command = ["build", "--concept", "church", "--accepted", "2", "--tests", "1", "--rounds", "40", "--model", model]
-    result = CliRunner().invoke(app, [*command, "--store", str(store.root), "--json"])
+    result = CliRunner().invoke(app, [*command, "--seeds", "2", "--store", str(store.root), "--json"])
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["reached"] and told["accepted_pairs"] == 2 and told["writers"]["offline"]["accepted"] == 2
+    bounds = store.current("church", ACCEPTANCE).settings["bounds"]
+    assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
 
 
 def test_bad_input(store: Store) -> None:

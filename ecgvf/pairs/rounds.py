@@ -1,0 +1,169 @@
+"""The writers of a build: each is asked, round after round, for the pairs that it still owes.
+
+A later round numbers its calls on and lists what the writer has given before, so that no answer that is on the disk
+stands for one that was never asked for.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from ecgvf.concepts import Concept
+from ecgvf.errors import SettingsError
+from ecgvf.pairs import budget as money
+from ecgvf.pairs.asking import Plan, Seat
+from ecgvf.pairs.generate import SHARDS, Part, generate, write_set
+from ecgvf.pairs.ledger import Ledger
+from ecgvf.pairs.paid import Foreseen, collect, foreseen, in_calls, opened
+from ecgvf.pairs.registry import Named
+from ecgvf.pairs.templates import load
+from ecgvf.pairs.writers import Writer
+from ecgvf.records import PromptPair, Split, from_table
+from ecgvf.store import StageSet, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one writer owes in one round, after the sets of the rounds ``before``."""
+
+    number: int
+    pairs: int
+    tests: int
+    seed: int
+    before: Sequence[StageSet]
+
+
+class BuildWriter(Protocol):
+    """Who can be asked round after round."""
+
+    @property
+    def name(self) -> str: ...
+
+    def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
+        """The finished set of a round; None where there was no answer. Raises what stage 1 raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """A writer that costs nothing."""
+
+    writer: Writer
+
+    @property
+    def name(self) -> str:
+        return self.writer.name
+
+    def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
+        return generate(
+            store,
+            concept,
+            pairs=round.pairs,
+            tests=round.tests,
+            seed=round.seed,
+            writer=self.writer,
+            round=round.number,
+            before=round.before,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An LLM, under a budget that it shares with the others of the ``team``."""
+
+    writer: Named
+    team: Sequence[Named]
+    budget_usd: Decimal = money.DEFAULT_USD
+    templates: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.writer.name
+
+    def plan(self, concept: Concept, split: Split, wanted: int, before: Sequence[StageSet] = ()) -> Plan:
+        """The calls for ``wanted`` pairs or test prompts, ten in each at most."""
+        rows = (row for one in before for row in from_table(PromptPair, one.read_shard(SHARDS[split])))
+        own = [row for row in rows if row.writer == self.name]
+        seat = Seat(
+            self.writer,
+            in_calls(wanted),
+            first=1 + max((row.iteration for row in own), default=-1),
+            kept=tuple(row.target for row in own if row.reason is None),
+        )
+        return Plan(concept, split, load(concept.kind, split, self.templates), (seat,))
+
+    def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
+        models = {one.name: one.entry.model for one in self.team}
+        began = Ledger(Ledger.of(store, concept.name)).round
+
+        def counts(intent: Mapping[str, Any]) -> bool:
+            return bool(intent["round"] == began and models.get(intent["writer"]) == intent["model"])
+
+        wanted: dict[Split, int] = {"train": round.pairs, "test": round.tests}
+        got = {
+            split: collect(
+                store, self.plan(concept, split, number, round.before), budget_usd=self.budget_usd, counts=counts
+            )
+            for split, number in wanted.items()
+            if number
+        }
+        if not any(one.answered for one in got.values()):
+            return None
+        parts = {split: got[split].part if split in got else Part(None, lambda _: []) for split in wanted}
+        told = together([one.told() for one in got.values()])
+        return write_set(store, concept, parts, self.name, told, round=round.number, before=round.before)
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """``total`` in ``parts`` that differ by one at most, the greater first."""
+    return [total // parts + (place < total % parts) for place in range(parts)]
+
+
+def goals(accepted: int, writers: int) -> list[int]:
+    """How many accepted pairs each of so many writers owes. Raises ``SettingsError`` where one would owe none."""
+    if accepted < writers:
+        raise SettingsError(f"--accepted {accepted}: at least one pair of each of the {writers} writers")
+    return shares(accepted, writers)
+
+
+def first_round(
+    store: Store, concept: Concept, team: Sequence[Paid], *, accepted: int, tests: int
+) -> tuple[Plan, list[Foreseen]]:
+    """Who writes in the first round, and every call of it with what it will cost; nothing is sent."""
+    plans: list[Plan] = []
+    calls: list[Foreseen] = []
+    wanted: dict[Split, list[int]] = {"train": goals(accepted, len(team)), "test": shares(tests, len(team))}
+    for split, numbers in wanted.items():
+        for one, share in zip(team, numbers, strict=True):
+            if share > 0:
+                plans.append(one.plan(concept, split, share))
+                calls += foreseen(plans[-1], opened(store, plans[-1]))
+    return replace(plans[0], seats=tuple(plan.seats[0] for plan in plans[: len(team)])), calls
+
+
+def together(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several manifests say of their LLMs as one: figures and dollars added up. Empty where there were none."""
+    paid = [one for one in told if "spent" in one]
+    if not paid:
+        return {}
+    writers: dict[str, dict[str, Any]] = {}
+    for name, figures in ((name, figures) for one in paid for name, figures in one["writers"].items()):
+        if "calls" in figures:
+            writers[name] = _added(writers[name], figures) if name in writers else dict(figures)
+    return {
+        "writers": writers,
+        "set_aside": {name: why for one in paid for name, why in one["set_aside"].items()},
+        "spent": {key: str(sum(Decimal(one["spent"][key]) for one in paid)) for key in ("dollars", "possibly")},
+    }
+
+
+def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **one,
+        **{key: one[key] + other[key] for key in ("asked", "written", "calls")},
+        **{key: dict(Counter(one[key]) + Counter(other[key])) for key in ("outcomes", "tokens")},
+        **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
+        "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
+    }
