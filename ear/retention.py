@@ -15,7 +15,7 @@ from ear.objective import divergence
 from ear.topics import in_nanos_world, rehearsed
 from ecgvf import console, seeds
 from ecgvf.errors import DatasetError
-from ecgvf.janus import JanusModel, Sampling, draw, hidden_states, logits
+from ecgvf.janus import JanusModel, Sampling, draw, hidden_states, logits, threads
 from ecgvf.judges.dataset import Dataset
 from ecgvf.store import StageSet, Store
 
@@ -106,10 +106,11 @@ def _draw_missing(
     stage: StageSet, model: JanusModel, dataset: Dataset, asked: Sequence[tuple[str, str]], batch_size: int
 ) -> None:
     sampling = Sampling(**dataset.sampling)
+    kept = stage.keep(batch_size=batch_size, threads=torch.get_num_threads(), device=model.device.type)
     shards = [asked[start : start + SHARD] for start in range(0, len(asked), SHARD)]
     there = [stage.done(index) for index in range(len(shards))]
     before = sum(len(shard) for shard, done in zip(shards, there, strict=True) if done)
-    with console.progress("drawing what is to be kept", len(asked), before) as bar:
+    with threads(kept["threads"]), console.progress("drawing what is to be kept", len(asked), before) as bar:
         for index, shard in enumerate(shards):
             if there[index]:
                 continue
@@ -118,7 +119,7 @@ def _draw_missing(
                 seeds.derive(dataset.run_seed, f"{topic}/{index * SHARD + place}", "rehearse")
                 for place, (topic, _) in enumerate(shard)
             ]
-            drawing = draw(model, prompts, drawn_from, sampling, batch_size=batch_size, drawn=bar.advance)
+            drawing = draw(model, prompts, drawn_from, sampling, batch_size=kept["batch_size"], drawn=bar.advance)
             columns = {
                 "topic": [topic for topic, _ in shard],
                 "prompt": prompts,

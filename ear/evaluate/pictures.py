@@ -5,12 +5,13 @@ from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from ear.adapter import Adapter
 from ear.evaluate.cases import Case
 from ecgvf import console
-from ecgvf.janus import JanusModel, Sampling, draw
+from ecgvf.janus import JanusModel, Sampling, draw, threads
 from ecgvf.judges.dataset import Dataset
 from ecgvf.render.png import decode, encode
 from ecgvf.store import Store, fingerprint
@@ -48,19 +49,19 @@ def pictures(
         "cases": fingerprint({"cases": [[case.prompt, case.seed] for case in cases]}),
     }
     stage = store.stage(dataset.concept.name, STAGE, settings)
-    batch_size = int(stage.keep(batch_size=batch_size)["batch_size"])
+    kept = stage.keep(batch_size=batch_size, threads=torch.get_num_threads(), device=model.device.type)
     shards = [cases[start : start + SHARD] for start in range(0, len(cases), SHARD)]
     there = [stage.done(index) for index in range(len(shards))]
     before = sum(len(shard) for shard, done in zip(shards, there, strict=True) if done)
     what = "drawing with the adapter" if adapter is not None else "drawing without"
     tuned = adapter.active(model) if adapter is not None else nullcontext()
-    with tuned, console.progress(what, len(cases), before) as bar:
+    with tuned, threads(kept["threads"]), console.progress(what, len(cases), before) as bar:
         for index, shard in enumerate(shards):
             if there[index]:
                 continue
             prompts, seeds = [case.prompt for case in shard], [case.seed for case in shard]
             drawing = draw(
-                model, prompts, seeds, Sampling(**dataset.sampling), batch_size=batch_size, drawn=bar.advance
+                model, prompts, seeds, Sampling(**dataset.sampling), batch_size=kept["batch_size"], drawn=bar.advance
             )
             columns = {"prompt": prompts, "seed": seeds, "image": [encode(pixels) for pixels in drawing.pixels]}
             stage.write_shard(index, pa.table(columns, schema=SCHEMA))

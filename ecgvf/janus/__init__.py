@@ -13,6 +13,7 @@ from ecgvf.janus.loading import MODELS, JanusModel, load
 from ecgvf.janus.pixels import decode
 from ecgvf.janus.prompting import chat, generation_ids, unconditional
 from ecgvf.janus.sampling import Sampling, noise
+from ecgvf.janus.threads import threads
 
 __all__ = [
     "MODELS",
@@ -27,5 +28,6 @@ __all__ = [
     "load",
     "logits",
     "noise",
+    "threads",
     "unconditional",
 ]

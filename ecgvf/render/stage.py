@@ -6,8 +6,7 @@ token ids exactly.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from ecgvf import console
 from ecgvf.concepts import Concept
 from ecgvf.errors import ConceptError, EcgvfError, ModelError, SettingsError, StageMissing
-from ecgvf.janus import JanusModel, Sampling, chat, draw, generation_ids, load
+from ecgvf.janus import JanusModel, Sampling, chat, draw, generation_ids, load, threads
 from ecgvf.records import PromptPair, Rendering, Role, from_table, to_table
 from ecgvf.render.png import encode
 from ecgvf.seeds import derive
@@ -148,7 +147,7 @@ def _draw_missing(
     tasks = [_tasks(shard, seed) for shard in shards]
     there = [stage.done(index) for index in range(len(shards))]
     total, before = sum(map(len, tasks)), sum(len(todo) for todo, done in zip(tasks, there, strict=True) if done)
-    with _threads(kept["threads"]), console.progress("drawing", total, before) as bar:
+    with threads(kept["threads"]), console.progress("drawing", total, before) as bar:
         for index, todo in enumerate(tasks):
             if not there[index]:
                 rows = _draw_shard(janus, todo, sampling, kept["batch_size"], bar.advance)
@@ -239,13 +238,3 @@ def _summary(stage: StageSet) -> dict[str, Any]:
     failures = [why for table in stage.tables() for why in table["failure"].to_pylist()]
     known = Counter(why for why in failures if why is not None)
     return {"pictures": len(failures), "failed": known.total(), "failures": dict(known.most_common(3))}
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -7,7 +7,7 @@ from ear import retention
 from ear.retention import gather
 from ear.topics import rehearsed
 from ecgvf.errors import DatasetError
-from ecgvf.janus import JanusModel, hidden_states
+from ecgvf.janus import JanusModel, hidden_states, threads
 from ecgvf.judges.dataset import Dataset
 from ecgvf.store import Store
 
@@ -42,10 +42,18 @@ def test_an_interrupted_drawing_goes_on(
 
     monkeypatch.setattr(retention, "draw", cut)
     other = replace(dataset, run_seed=2)
-    with pytest.raises(KeyboardInterrupt):
-        gather(store, tiny, other, 6)
-    monkeypatch.setattr(retention, "draw", real)
-    assert gather(store, tiny, other, 6).vq_ids.shape == whole.vq_ids.shape
+    with threads(1), pytest.raises(KeyboardInterrupt):
+        gather(store, tiny, other, 6, batch_size=2)
+    under: list[tuple[object, int]] = []
+
+    def watched(*args: object, **settings: object) -> object:
+        under.append((settings["batch_size"], torch.get_num_threads()))
+        return real(*args, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(retention, "draw", watched)
+    with threads(2):  # other circumstances, which do not count any more
+        assert gather(store, tiny, other, 6, batch_size=1).vq_ids.shape == whole.vq_ids.shape
+    assert under == [(2, 1)]
 
 
 def test_outside_nanos_world_the_surrogate_pictures_are_rehearsed(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ear.evaluate.evaluation import Change, Evaluation
 from ear.topics import Topic, others
 from ecgvf import concepts, seeds
 from ecgvf.errors import DatasetError, SettingsError
-from ecgvf.janus import JanusModel
+from ecgvf.janus import JanusModel, threads
 from ecgvf.judges.dataset import Dataset
 from ecgvf.store import Store
 
@@ -126,12 +127,18 @@ def test_an_interrupted_evaluation_goes_on(
         return real(*args, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pictures, "draw", cut)
-    with pytest.raises(KeyboardInterrupt):
+    with threads(1), pytest.raises(KeyboardInterrupt):
         pictures.pictures(store, tiny, dataset, other, batch_size=2)
-    drawn: list[int] = []
-    monkeypatch.setattr(pictures, "draw", lambda *a, **s: (drawn.append(len(a[1])), real(*a, **s))[1])
-    resumed = pictures.pictures(store, tiny, dataset, other, batch_size=2)
-    assert drawn == [2, 2]
+    drawn: list[tuple[int, object, int]] = []
+
+    def watched(*args: Any, **settings: Any) -> object:
+        drawn.append((len(args[1]), settings["batch_size"], torch.get_num_threads()))
+        return real(*args, **settings)
+
+    monkeypatch.setattr(pictures, "draw", watched)
+    with threads(2):  # other circumstances, which do not count any more
+        resumed = pictures.pictures(store, tiny, dataset, other, batch_size=1)
+    assert drawn == [(2, 2, 1)] * 2
     assert resumed.shape == whole.shape
 
 
