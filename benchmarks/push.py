@@ -3,7 +3,7 @@
     python -m benchmarks.push [--pairs 2000] [--side 384]
 
 The pictures are noise of the size that Janus-Pro draws, so that PNG cannot shrink them: the most that a push can meet.
-The Hub runs in a process of its own. The last line is JSON.
+The Hub runs in a process of its own. The last line is JSON; exit 1 where the push took more than ``BOUND_MB``.
 """
 
 import json
@@ -20,6 +20,8 @@ import numpy as np
 import typer
 
 SHARD = 32
+BOUND_MB = 512
+"""What a push may take beside the libraries, however many pairs there are."""
 
 
 def serve(folder: str, pipe: Connection) -> None:
@@ -34,33 +36,14 @@ def serve(folder: str, pipe: Connection) -> None:
 def fill(root: Path, pairs: int, side: int) -> None:
     """A finished run of noise: every pair accepted."""
     from ecgvf import concepts
-    from ecgvf.records import Acceptance, PromptPair, Rendering, Verdict, record_id, to_table
+    from ecgvf.records import Acceptance, PromptPair, Rendering, Verdict, to_table
     from ecgvf.render.png import encode
     from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
+    from tests.ecgvf.small_run import church_pairs
 
     store, church = Store(root), concepts.find("church")
     store.remember(church)
-    prompts = [(f"a church by lake {number}", f"a hotel by lake {number}") for number in range(pairs)]
-    records = [
-        PromptPair(
-            record_id=record_id("church", target, surrogate),
-            concept="church",
-            kind="object",
-            split="train",
-            target=target,
-            surrogate=surrogate,
-            target_term="church",
-            surrogate_term="hotel",
-            writer="offline",
-            model_asked="offline",
-            model_answered="offline",
-            template="grammar",
-            template_hash="0",
-            iteration=0,
-            call_id="0",
-        )
-        for target, surrogate in prompts
-    ]
+    records = church_pairs(pairs, 0)
     written = store.stage("church", PAIRS, {"pairs": pairs})
     written.write_shard(0, to_table(PromptPair, records))
     written.finish({})
@@ -174,7 +157,11 @@ def main(
         pushing.join()
         ours.send("done")
         hub.join(5)
-    print(json.dumps({"pairs": pairs, "side": side, **told}))
+    taken = round(told["peak_mb"] - told["libraries_mb"], 1)
+    met = taken <= BOUND_MB
+    print(f"{pairs} pairs, {told['uploaded_mb']} MB uploaded, {taken} MB beside the libraries (bound {BOUND_MB} MB)")
+    print(json.dumps({"pairs": pairs, "side": side, **told, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met}))
+    raise typer.Exit(0 if met else 1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,12 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -262,3 +267,22 @@ def test_a_person_walks_through_with_the_keys(served: tuple[Store, str]) -> None
         assert wrong == []
     assert all(url.startswith((address, "data:")) for url in asked)
     assert [by["ada"] for by in Cases(store, CHURCH).votes().values()] == [False, True]
+
+
+def test_the_command_as_a_user_types_it(store: Store) -> None:
+    held = records(store)[0]
+    command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "review", "--concept", "church"]
+    child = subprocess.Popen(
+        [*command, "--reviewer", "ada", "--store", str(store.root)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    try:
+        address = next(line for line in child.stdout if "http://" in line).strip()
+        asked = urllib.parse.urlencode({"record_id": held, "decision": "reject"}).encode()
+        with urllib.request.urlopen(f"{address}decide", asked, timeout=20) as answer:
+            assert answer.status == 200
+        child.send_signal(signal.SIGINT)
+        said = child.communicate(timeout=20)[0]
+    finally:
+        child.kill()
+    assert child.returncode in (0, 130) and "1 of 4 pairs hold, 1 records decided by people" in said

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from ecgvf import concepts
 from ecgvf.cli import app
 from ecgvf.errors import DatasetError, StageMissing
+from ecgvf.judges import decisions
 from ecgvf.publish import export as exporting
 from ecgvf.publish.export import export
 from ecgvf.publish.run import public
-from ecgvf.records import Rendering, from_table
-from ecgvf.store import PICTURES, Store
+from ecgvf.records import Acceptance, Rendering, from_table
+from ecgvf.store import ACCEPTANCE, PICTURES, Store
 from tests.ecgvf.publish.conftest import Filtered
 
 runner = CliRunner()
@@ -53,6 +54,24 @@ def test_the_datasets_library_loads_both_configs(store: Store, tmp_path: Path) -
     rejected = loaded(tmp_path / "out", "church-rejected", tmp_path / "cache")
     reasons = [reason for rows in rejected.values() for reason in rows["reason"]]
     assert sorted(reasons) == ["concept_leaked", "duplicate", "target_absent"]
+
+
+def test_what_people_decided_is_what_is_published(store: Store, tmp_path: Path) -> None:
+    before = export(store, tmp_path / "before").facts.fingerprint
+    leaked = next(
+        one.record_id
+        for one in from_table(Acceptance, store.current("church", ACCEPTANCE).read())
+        if one.reason == "concept_leaked"
+    )
+    held = loaded(tmp_path / "before", "church", tmp_path / "cache")["train"]["record_id"][0]
+    pictures = store.current("church", PICTURES).fingerprint
+    for record_id, accepted in ((held, False), (leaked, True)):
+        decisions.append(store, "church", reviewer="ada", pictures=pictures, record_id=record_id, accepted=accepted)
+    assert export(store, tmp_path / "after").facts.fingerprint != before
+    train = loaded(tmp_path / "after", "church", tmp_path / "cache")["train"]["record_id"]
+    rejected = loaded(tmp_path / "after", "church-rejected", tmp_path / "cache")["train"]
+    assert leaked in train and held not in train
+    assert dict(zip(rejected["record_id"], rejected["reason"], strict=True))[held] == "reviewed"
 
 
 def test_the_config_loaded_without_a_name_is_the_accepted_one(store: Store, tmp_path: Path) -> None:
