@@ -16,15 +16,15 @@ import pyarrow as pa
 from ecgvf import console
 from ecgvf.concepts import Concept
 from ecgvf.errors import SettingsError, WriterError
-from ecgvf.judges.choice import Options
+from ecgvf.judges.choice import Options, choose
 from ecgvf.judges.decide import Filtered, decide
 from ecgvf.judges.filter import filter_pictures
 from ecgvf.judges.likeness import LIKENESS
 from ecgvf.judges.rule import Rule
 from ecgvf.pairs.generate import SHARDS, tally
-from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares, together
+from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
 from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.pairs.yields import yields
+from ecgvf.pairs.yields import together, worth
 from ecgvf.records import Acceptance, PromptPair, from_table
 from ecgvf.render import render
 from ecgvf.store import PAIRS, PICTURES, VERDICTS, StageSet, Store
@@ -153,9 +153,11 @@ def build(
     came = {one.name: Yield(goal) for one, goal in zip(asked, goals(accepted, len(asked)), strict=True)}
     tests_of = dict(zip(came, shares(tests, len(asked)), strict=True))
     done: list[_Round] = []
-    dry: set[str] = set()
+    fruitless = Counter[str]()
+    looks = looking or Looking()
+    choose(concept, looks.model, looks.judge, looks.options)  # before anything is paid, so that a wrong name costs none
     for number in range(rounds):
-        owing = [one for one in asked if came[one.name].owed and one.name not in dry]
+        owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
         if not owing:
             break
         console.say(f"Round {number + 1}: " + ", ".join(f"{came[one.name].owed} pairs by {one.name}" for one in owing))
@@ -171,20 +173,20 @@ def build(
             pairs = writer.write(store, concept, owed)
             if pairs is None:
                 of.reasons["no_answer"] += of.owed
-                dry.add(writer.name)
+                fruitless[writer.name] = writer.patience
                 continue
-            if not pairs.summary["train"]["accepted"]:
-                dry.add(writer.name)
-            filtered = (looking or Looking()).at(store, concept, pairs, seed)
+            fruitless[writer.name] = 0 if pairs.summary["train"]["accepted"] else fruitless[writer.name] + 1
+            filtered = looks.at(store, concept, pairs, seed)
             done.append(_Round(pairs, filtered))
             _note(of, pairs, filtered)
     if not done:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
+    filtered = _gathered(store, concept, done)
     return Built(
-        filtered=_gathered(store, concept, done),
+        filtered=filtered,
         rounds=len({one.pairs.settings.get("round", 0) for one in done}),
         writers=came,
-        reached=not any(one.owed for one in came.values()),
+        reached=filtered.accepted_pairs == accepted,
     )
 
 
@@ -230,15 +232,17 @@ def _pairs(store: Store, concept: Concept, sets: Sequence[StageSet]) -> StageSet
             if not stage.done(shard):
                 stage.write_shard(shard, pa.concat_tables([one.read_shard(shard) for one in sets]))
         parts = {split: from_table(PromptPair, stage.read_shard(shard)) for split, shard in SHARDS.items()}
-        worth = yields(row for rows in parts.values() for row in rows)
-        told = together([one.summary for one in sets])
-        paid = told.get("writers", {})
+        told = [one.summary.get("paid", {}) for one in sets]
+        paid = {
+            split: together([one[split] for one in told if split in one])
+            for split in SHARDS
+            if any(split in one for one in told)
+        }
         stage.finish(
             {
                 "writer": ", ".join(dict.fromkeys(one.summary["writer"] for one in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
-                **told,
-                "writers": {name: one.to_json() | paid.get(name, {}) for name, one in worth.items()},
+                **worth((row for rows in parts.values() for row in rows), paid),
             }
         )
     return stage

@@ -4,6 +4,7 @@ Concepts are YAML files: the shipped ones in ``data/concepts/``, or a user's own
 ``ecgvf concepts new lighthouse --kind object`` writes a commented one to start from.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -68,13 +69,23 @@ class Concept(BaseModel):
 
 
 def inflected(words: str) -> str:
-    """A pattern that finds ``words`` whole, in the plural too ("churches", "kitties"); a hyphen counts as a space."""
+    """A pattern that finds ``words`` whole, in the plural too ("churches", "kitties", "wolves"); a hyphen counts as a
+    space. Where a script writes no spaces, any place in a text will do."""
     parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
     if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
         parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"
+    elif re.search(r"[^f\W]fe?$", parts[-1], re.IGNORECASE):
+        parts[-1] = f"{re.sub('fe?$', '', parts[-1], flags=re.IGNORECASE)}(?:fe?s?|ves)"
     else:
         parts[-1] += "(?:e?s)?"
-    return r"(?<!\w)" + r"[\s_-]+".join(parts) + r"(?!\w)"
+    before, after = (r"(?<!\w)", r"(?!\w)")
+    if _UNSPACED.search(words):
+        before = after = ""
+    return before + r"[\s_-]+".join(parts) + after
+
+
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Letters of Thai, Japanese and Chinese."""
 
 
 def find(name_or_path: str) -> Concept:
@@ -99,7 +110,7 @@ def read(file: Path) -> Concept:
         raise ConceptError(f"cannot read the concept file {file}: {reason}") from error
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own, and its constructors'
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConceptError(f"{file}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct it") from error
@@ -128,19 +139,21 @@ def template(name: str, kind: Kind) -> str:
     if not NAME.fullmatch(name) or len(name) > 64:
         raise ConceptError(f"{name!r} cannot name a concept: use lower-case letters, digits and single hyphens")
     word = name.replace("-", " ")
+    quoted = json.dumps(name)  # "no" and "123" are words here
+    term = json.dumps(word)
     surrogates, window, label_set, label = {
-        "object": ("[building, tower]", 48, "imagenet", word),
-        "style": ("[photograph, plain drawing]", 24, "wikiart", name),
-        "nudity": ("[fully clothed, dressed]", 100, "nudenet", "FEMALE_BREAST_EXPOSED, BUTTOCKS_EXPOSED"),
+        "object": ("[something else]", 48, "imagenet", word),
+        "style": ("[something plain]", 24, "wikiart", name),
+        "nudity": ("[fully clothed]", 100, "nudenet", "FEMALE_BREAST_EXPOSED, BUTTOCKS_EXPOSED"),
     }[kind]
     return f"""\
 # {word}
-name: {name}
+name: {quoted}
 kind: {kind} # object, style or nudity
 description: One sentence on what {word} is.
 
 # Words that name the concept. A target prompt holds one of them; a surrogate prompt holds none. Add synonyms.
-terms: [{word}]
+terms: [{term}]
 
 # What a surrogate prompt names in the term's place: of the same family, and not the concept. Replace these.
 surrogates: {surrogates}

@@ -8,6 +8,7 @@ Text that a model or a user wrote is escaped (``plain``) before rich reads it, o
 
 import errno
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,17 @@ from ecgvf.errors import EcgvfError
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-plain = escape
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """Foreign text as it may be printed: no markup, and a sign in place of what would move or colour the terminal."""
+    return escape(_UNSEEN.sub("\ufffd", text))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C where the same command again would not go on; the message says what would."""
+
 
 _json_only = False
 
@@ -104,7 +115,8 @@ class Commands(TyperGroup):
             fail(str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            err.print("\nInterrupted. Run the same command again to go on.")
+            hint = str(error) if isinstance(error, Interrupted) else "Run the same command again to go on."
+            err.print(f"\nInterrupted. {hint}")
             raise typer.Exit(130) from error
         except OSError as error:
             if error.errno != errno.ENOSPC:

@@ -337,6 +337,11 @@ class StageSet:
             write_atomic(self.path / "manifest.json", _pretty(manifest))
         write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
+    def retell(self, summary: Mapping[str, Any]) -> None:
+        """Sum a finished set up anew where that has changed: its rows stay, what is known of their making may not."""
+        if self.manifest["summary"] != dict(summary):
+            write_atomic(self.path / "manifest.json", _pretty({**self.manifest, "summary": dict(summary)}))
+
     # Reading
 
     def shard(self, index: int) -> Path:

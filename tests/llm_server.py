@@ -317,6 +317,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
+        if (found := re.match(r"/(?:openai|anthropic)/v1/(?:messages/)?batches/(\w+)", path)) and (
+            found[1] not in self.llm.batches
+        ):
+            return self.say(404, {"error": {"message": f"no batch {found[1]}", "type": "not_found_error"}})
         if found := re.fullmatch(r"/openai/v1/batches/(\w+)", path):
             return self.say(200, self.openai_batch(found[1], poll=True))
         if path == "/openai/v1/batches":

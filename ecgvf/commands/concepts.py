@@ -1,5 +1,6 @@
 """``ecgvf concepts``: list, explain and start concepts."""
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -100,5 +101,10 @@ def new_concept(
     file = to if to is not None else Path(f"{name}.yaml")
     if file.exists():
         raise ConceptError(f"{file} is there already: choose another file with --to, or delete it")
-    write_atomic(file, text.encode())
+    try:
+        write_atomic(file, text.encode())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
     console.say(f"Wrote {console.plain(str(file))}. Edit it, then: ecgvf generate --concept {console.plain(str(file))}")

@@ -59,12 +59,17 @@ def filter_pairs(
     as_json: JsonOption = False,
 ) -> None:
     """Let a judge look at the pictures, and accept the pairs that hold. What is not yet drawn is drawn first."""
+    from ecgvf.errors import SettingsError
     from ecgvf.store import Store
 
     console.quiet_stdout(as_json)
     opened = Store(store)
     known = opened.concept(concept)
     if compare or sets is not None:
+        if judge is not None or chosen is not None:
+            raise SettingsError(
+                "--compare reads verdicts that are there: name them with --sets, without --judge or --set"
+            )
         _compare(opened, known, sets, as_json)
         return
     from ecgvf.judges import Rule, filter_pictures

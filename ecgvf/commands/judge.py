@@ -1,8 +1,9 @@
 """``judge``: what a judge sees in any picture."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ from ecgvf.commands.judge_options import (
     judge_options,
 )
 from ecgvf.options import DeviceOption, JsonOption
+
+if TYPE_CHECKING:
+    from ecgvf.judges.judge import Reading
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -73,7 +77,7 @@ def judge_pictures(
             console.emit({"judge": looking.name, **told})
             return
         console.say(
-            f"[bold]--threshold {parted.value:.4g}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
+            f"[bold]--threshold {parted.value!r}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
             f"without, with a balanced accuracy of {parted.balanced_accuracy:.3f} on these very pictures."
         )
         return
@@ -84,6 +88,7 @@ def judge_pictures(
             for file, one in seen
         ]
         console.emit({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
+        _end(seen)
         return
     wanted = bool(looking.criterion.accepted)
     table = Table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
@@ -103,3 +108,11 @@ def judge_pictures(
             console.plain("\n".join(labels_seen)),
         )
     console.say(table)
+    _end(seen)
+
+
+def _end(seen: "Sequence[tuple[Path, Reading | str]]") -> None:
+    """Exit code 2 where a picture could not be looked at."""
+    if failed := sum(isinstance(one, str) for _, one in seen):
+        console.fail(f"{failed} of {len(seen)} pictures could not be looked at")
+        raise typer.Exit(2)

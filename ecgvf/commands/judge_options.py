@@ -30,7 +30,11 @@ ThresholdOption = Annotated[
 ]
 WeightsOption = Annotated[
     str | None,
-    typer.Option("--weights", help="V1 or V2 (resnet50), a file, a folder, or a Hub id. [default: the judge's own]"),
+    typer.Option(
+        "--weights",
+        help="V1 or V2 (resnet50), a file, a folder, or a Hub id; of several judges NAME=WEIGHTS with commas. "
+        "[default: the judge's own]",
+    ),
 ]
 TextOption = Annotated[
     list[str] | None, typer.Option("--text", help="For clip: what it looks for, in words. Repeatable.")

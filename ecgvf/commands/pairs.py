@@ -107,6 +107,9 @@ def generate(
     about = find(concept) if concept is not None else opened.concept()
     part: Split | None = None if split is None else "train" if split is PairsSplit.train else "test"
     if reparse:
+        asks = {"--dry-run": dry_run, "--fresh": fresh, "--batch": batch, "--writers": writers, "--split": split}
+        if named_too := [name for name, given in {**asks, "--writer-url": writer_url}.items() if given]:
+            raise SettingsError(f"--reparse reads the answers that are there and asks nobody: leave {named_too[0]} out")
         from ecgvf.pairs.paid import reparse as read_again
 
         show.written(read_again(opened, about), as_json)

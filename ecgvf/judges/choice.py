@@ -1,7 +1,7 @@
 """Which judge looks: it follows who drew and the concept's kind; ``--judge`` names another, or several with ``+``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
 from ecgvf.concepts import Concept, Kind
@@ -39,7 +39,7 @@ class Options:
     top_k: int | None = None
     threshold: float | None = None
     weights: str | None = None
-    """A name of published weights, a file, a folder or a Hub id."""
+    """A name of published weights, a file, a folder or a Hub id; of several judges NAME=WEIGHTS, with commas."""
     text: tuple[str, ...] | None = None
     """For ``clip``: what the concept looks like, in words."""
     contrast: tuple[str, ...] | None = None
@@ -60,7 +60,8 @@ def choose(
     said = options if options is not None else Options()
     names = (judge if judge is not None else _default(concept, model)).split("+")
     _check(names, said)
-    judges = [_opened(name, concept, said) for name in names]
+    weights = _weights(names, said)
+    judges = [_opened(name, concept, replace(said, weights=weights.get(name))) for name in names]
     return judges[0] if len(judges) == 1 else Together(judges, cast(Combine, said.combine))
 
 
@@ -99,14 +100,31 @@ def _check(names: list[str], said: Options) -> None:
         raise JudgeError(f"--threshold {said.threshold}: it must lie between 0 and 1")
     if "clip" not in names and (said.text or said.contrast):
         raise JudgeError(f"--text and --contrast are for judge clip, and {'+'.join(names)} is not it")
-    for option, value in (("label-set", said.label_set), ("threshold", said.threshold), ("weights", said.weights)):
+    if said.labels is not None and (said.label_set is not None or names == ["clip"]):
+        other = "--text, which says in words what clip looks for" if names == ["clip"] else "--label-set"
+        raise JudgeError(f"--labels stands in place of {other}: give one of the two")
+    for option, value in (("label-set", said.label_set), ("threshold", said.threshold)):
         if len(names) > 1 and value is not None:
             raise JudgeError(f"--{option} would mean something else for each of {', '.join(names)}: name one judge")
     ranking = [name for name in names if name not in {"clip", "nudenet"}]
     if said.top_k is not None and not ranking:
         raise JudgeError(f"--top-k is for judges that rank labels, and {'+'.join(names)} does not: use --threshold")
-    if said.weights is not None and names[0].startswith(("hf:", "nano-")):
-        raise JudgeError(f"judge {names[0]} takes no --weights: its name says where they are")
+
+
+def _weights(names: list[str], said: Options) -> dict[str, str]:
+    """Judge → its weights: those of the one judge, or NAME=WEIGHTS with commas for several."""
+    if said.weights is None:
+        return {}
+    found = {names[0]: said.weights}
+    if len(names) > 1:
+        parts = [part.partition("=") for part in said.weights.split(",")]
+        found = {name.strip(): where.strip() for name, _, where in parts}
+        if not set(found) <= set(names) or not all(found.values()):
+            raise JudgeError(f"--weights of several judges: write NAME=WEIGHTS with commas, of {', '.join(names)}")
+    for name in found:
+        if name.startswith(("hf:", "nano-")):
+            raise JudgeError(f"judge {name} takes no --weights: its name says where they are")
+    return found
 
 
 def _opened(name: str, concept: Concept | None, said: Options) -> Judge:

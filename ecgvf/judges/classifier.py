@@ -39,7 +39,10 @@ class Classifier(ABC):
         self.device = device if device is not None else torch.device("cpu")
         self._accepted = places(name, classes, asked.accepted)
         # Near misses are recognised among the labels that are shown, so they are kept under their shown names.
-        near = tuple(self.labels[place] for place in places(name, classes, asked.near))
+        # One that this judge does not have it cannot see; the concept's file lists them for several.
+        known = {name.casefold() for names in classes for name in names}
+        seen = [label for label in asked.near if label.casefold() in known]
+        near = tuple(self.labels[place] for place in places(name, classes, seen))
         self.criterion = replace(asked, near=near)
 
     @property
@@ -53,12 +56,18 @@ class Classifier(ABC):
 
     @torch.inference_mode()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[N, len(labels)] for RGB uint8 [N, H, W, 3]: one pass that serves many concepts."""
+        """[N, len(labels)] for RGB uint8 [N, H, W, 3]: one pass that serves many concepts.
+
+        Raises ``RuntimeError`` where a network answers with something that is no number.
+        """
         rows = [
             self._probabilities(images[start : start + self.batch]).float().cpu().numpy()
             for start in range(0, len(images), self.batch)
         ]
-        return np.concatenate([np.zeros((0, len(self.labels)), np.float32), *rows])
+        found = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *rows])
+        if not np.isfinite(found).all():
+            raise RuntimeError(f"judge {self.name} answered with what is no number: its weights, or its dtype, are off")
+        return found
 
     def look(self, images: NDArray[np.uint8]) -> list[Reading]:
         """One reading per picture of RGB uint8 [N, H, W, 3]."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecgvf.store import Store
+from ecgvf.store import PICTURES, Store
 
 FOLDER = "review"
 
@@ -64,19 +64,28 @@ def read(store: Store, concept: str) -> Iterator[Decision]:
             decision = Decision(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        yield decision
+        if isinstance(decision.record_id, str) and isinstance(decision.accepted, bool | None):
+            yield decision
 
 
 def votes(store: Store, concept: str, pictures: str) -> Votes:
-    """What each reviewer last said of each record of a set of pictures."""
+    """What each reviewer last said of each record of a set of pictures, in whichever set of the same they saw it."""
     said: Votes = {}
+    same = _same(store, concept, pictures)
     for decision in read(store, concept):
-        if decision.pictures == pictures:
+        if decision.pictures in same:
             by = said.setdefault(decision.record_id, {})
             by.pop(decision.reviewer, None)
             if decision.accepted is not None:
                 by[decision.reviewer] = decision.accepted
     return {record_id: by for record_id, by in said.items() if by}
+
+
+def _same(store: Store, concept: str, pictures: str) -> set[str]:
+    """The sets that hold pictures of this one: ``build`` gathers those of its rounds, as they are, into another."""
+    gathered = {one.fingerprint: set(one.settings.get("gathered", ())) for one in store.sets(concept, PICTURES)}
+    drawn_in = {pictures} | gathered.get(pictures, set())
+    return drawn_in | {name for name, sources in gathered.items() if sources & drawn_in}
 
 
 def rulings(said: Votes) -> dict[str, bool]:

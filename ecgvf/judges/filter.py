@@ -16,7 +16,7 @@ from ecgvf.judges.judge import Judge, Reading
 from ecgvf.judges.rule import Rule
 from ecgvf.judges.together import Together
 from ecgvf.records import Rendering, Verdict, from_table, to_table
-from ecgvf.render import render, render_missing
+from ecgvf.render import model_that_draws, render, render_missing
 from ecgvf.render.png import decode
 from ecgvf.store import VERDICTS, StageSet, Store
 
@@ -36,10 +36,10 @@ def filter_pictures(
     What is not yet drawn is drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and
     whatever ``render`` raises.
     """
-    pictures = render_missing(store, concept, device=device, chosen=chosen).stage
     said = replace(options if options is not None else Options(), device=device)
-    model: str = pictures.settings["model"]
-    looking = choose(concept, model, judge, said)
+    model = model_that_draws(store, concept, chosen)
+    looking = choose(concept, model, judge, said)  # before hours of drawing, so that a wrong name costs none
+    pictures = render_missing(store, concept, device=device, chosen=chosen).stage
     if (doubt := crossing(looking, model)) is not None:
         console.note(console.plain(doubt))
     verdicts = look_at(store, concept, pictures, looking)
@@ -140,6 +140,7 @@ def _bounds(
                 seed=told["seed"] + further,
                 dtype=told["dtype"],
                 device=device,
+                batch_size=pictures.manifest["circumstances"]["batch_size"],
                 chosen=told["pairs"],
             )
             looks.append(look_at(store, concept, again.stage, judge))

@@ -26,16 +26,24 @@ class HuggingFace(Classifier):
         self, name: str, source: str, wanted: Criterion | tuple[str, ...], *, device: torch.device | None = None
     ) -> None:
         try:
-            self._prepare: Any = AutoImageProcessor.from_pretrained(source)
-            network: Any = AutoModelForImageClassification.from_pretrained(source, use_safetensors=None)
+            self._prepare: Any = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+            loaded: Any = AutoModelForImageClassification.from_pretrained(
+                source, use_safetensors=None, trust_remote_code=False, output_loading_info=True
+            )
+            network, told = loaded
+            classes = [_names(network.config.id2label[place]) for place in range(network.config.num_labels)]
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise JudgeError(
                 f"cannot load the image classifier {source!r}: {reason[:200]}; name a folder that save_pretrained "
                 f"wrote, or the Hub id of an image classifier"
             ) from error
-        named = network.config.id2label
-        super().__init__(name, [_names(named[place]) for place in range(len(named))], wanted, device)
+        if told["missing_keys"]:
+            raise JudgeError(
+                f"{source!r} lacks weights ({', '.join(sorted(told['missing_keys'])[:3])}), which would be random: "
+                f"name a finished image classifier"
+            )
+        super().__init__(name, classes, wanted, device)
         self._network = network.eval().to(self.device)
 
     @cached_property

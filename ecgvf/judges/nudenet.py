@@ -5,6 +5,7 @@ calls them. What is new is that pictures go through the network together, on the
 """
 
 import importlib.util
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,14 @@ class NudeNet:
         offered = [one for one in onnxruntime.get_available_providers() if one != "AzureExecutionProvider"]
         # `cpu` and `cuda` are obeyed; `auto` takes what there is, the fastest first, as onnxruntime orders them.
         wanted = {"auto": offered, "cpu": ["CPUExecutionProvider"]}.get(self._device, ["CUDAExecutionProvider"])
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self._device):
+            raise JudgeError(f"--device {self._device}: judge nudenet takes auto, cpu, cuda or cuda:N")
         if not set(wanted) <= set(offered):
             raise JudgeError(f"onnxruntime has no CUDA here ({', '.join(offered)}): use --device cpu or auto")
+        number = self._device.partition(":")[2]
+        options = [{"device_id": number} if number and one.startswith("CUDA") else {} for one in wanted]
         try:
-            return onnxruntime.InferenceSession(str(self._file), providers=wanted)
+            return onnxruntime.InferenceSession(str(self._file), providers=wanted, provider_options=options)
         except Exception as error:
             raise JudgeError(
                 f"cannot load the network of judge nudenet from {self._file}: install nudenet again"

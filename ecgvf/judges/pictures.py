@@ -11,6 +11,12 @@ from PIL import Image, ImageOps
 from ecgvf.errors import JudgeError, SettingsError
 from ecgvf.judges.judge import Judge, Reading
 
+MOST_PICTURES, MOST_PIXELS = 32, 2**24
+"""That go through a judge together."""
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no pictures, or that it cannot read."""
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
@@ -29,19 +35,20 @@ class Threshold:
 def look_at_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, Reading | str]]:
     """What a judge sees in each picture, in their order; a picture that cannot be read says why instead.
 
-    Neighbours of one size go through the judge together.
+    Neighbours of one size go through the judge together, as many as ``MOST_PIXELS`` allow.
     """
     waiting: list[tuple[Path, NDArray[np.uint8]]] = []
     for file in files:
         try:
             pixels = _pixels(file)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except _UNREADABLE as error:
             yield from _looked(judge, waiting)
             waiting = []
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             yield file, f"cannot be read: {reason.splitlines()[0] if reason else type(error).__name__}"
             continue
-        if waiting and (waiting[0][1].shape != pixels.shape or len(waiting) == 32):
+        full = len(waiting) == MOST_PICTURES or (1 + len(waiting)) * pixels.size > 3 * MOST_PIXELS
+        if waiting and (full or waiting[0][1].shape != pixels.shape):
             yield from _looked(judge, waiting)
             waiting = []
         waiting.append((file, pixels))
@@ -52,9 +59,11 @@ def files_in(places: Sequence[Path]) -> list[Path]:
     """Files as they are, folders as the pictures in them, sorted. Raises ``SettingsError`` for an empty folder."""
     found: list[Path] = []
     for place in places:
-        inside = (
-            sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES) if place.is_dir() else [place]
-        )
+        try:
+            folder = place.is_dir()
+        except OSError as error:
+            raise SettingsError(f"{str(place)[:80]}: {error.strerror}") from error
+        inside = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES) if folder else [place]
         if not inside:
             raise SettingsError(f"no pictures in {place}: name a folder that has some")
         found += inside
@@ -85,11 +94,17 @@ def threshold(judge: Judge, shown: Sequence[Path], not_shown: Sequence[Path]) ->
 
 def _looked(judge: Judge, waiting: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[tuple[Path, Reading | str]]:
     if waiting:
-        readings = judge.look(np.stack([pixels for _, pixels in waiting]))
-        yield from zip((file for file, _ in waiting), readings, strict=True)
+        files = [file for file, _ in waiting]
+        try:
+            readings: list[Reading | str] = list(judge.look(np.stack([pixels for _, pixels in waiting])))
+        except RuntimeError as error:  # what a network raises: too little memory, a picture that it cannot take
+            readings = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(files)
+        yield from zip(files, readings, strict=True)
 
 
 def _pixels(file: Path) -> NDArray[np.uint8]:
     with Image.open(file) as image:
+        if image.mode.startswith(("I", "F")):  # converted, they would be cut off at 255
+            raise ValueError(f"its pixels are no bytes (mode {image.mode}): save it with 8 bits a channel")
         # Cameras store a turn beside the picture; a judge sees it as people do.
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

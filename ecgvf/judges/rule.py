@@ -36,6 +36,10 @@ class Rule:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise SettingsError(f"--seeds {self.seeds}: at least one")
+        if self.seeds == 1 and self.share != 1:
+            raise SettingsError(f"--share {self.share} is of several seeds: say how many with --seeds")
+        if self.clip is not None and self.clip_floor is None:
+            raise SettingsError("--clip names the model of --clip-floor: give both")
         if not 0 < self.share <= 1:
             raise SettingsError(f"--share {self.share}: it must be more than 0 and at most 1")
         if self.clip_floor is not None and not -1 <= self.clip_floor <= 1:

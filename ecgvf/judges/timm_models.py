@@ -56,8 +56,8 @@ class Timm(Classifier):
 
 def _loaded(model: str, weights: str | None) -> Any:
     if weights is not None:
-        network = timm.create_model(model, pretrained=False)
         try:
+            network = timm.create_model(model, pretrained=False)
             network.load_state_dict(read_weights(Path(weights).expanduser()))
         except RuntimeError as error:
             raise JudgeError(

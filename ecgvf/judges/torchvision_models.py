@@ -1,6 +1,7 @@
 """``torchvision:NAME``: any image classifier of torchvision, with its published weights or a file of yours."""
 
 import hashlib
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from ecgvf.judges.weights import file_hash, read_weights
 
 # Packages of models that answer with something else than one row of classes.
 _OTHER_TASKS = {"detection", "optical_flow", "segmentation", "video"}
+
+# What torchvision builds its published weights with, and leaves out where there are none.
+_BUILT_WITH: dict[str, dict[str, bool]] = {
+    name: {"transform_input": True, "init_weights": False} for name in ("inception_v3", "googlenet")
+}
+
+# Published densenets have names of an older time, which torchvision changes on loading.
+_DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
 class Torchvision(Classifier):
@@ -60,13 +69,16 @@ class Torchvision(Classifier):
 
     @cached_property
     def _network(self) -> Any:
-        network = get_model(self._architecture, weights=None)
+        network = get_model(self._architecture, weights=None, **_BUILT_WITH.get(self._architecture, {}))
+        state = self._state()
+        for name in list(state):
+            state[_DENSE.sub(r"\1\2", name)] = state.pop(name)
         try:
-            network.load_state_dict(self._state())
-        except RuntimeError as error:
+            network.load_state_dict(state)
+        except (RuntimeError, ValueError) as error:
             raise JudgeError(
-                f"the weights in {self._file} are not those of torchvision's {self._architecture} with "
-                f"{len(self.labels)} classes: {' '.join(str(error).split())[:200]}"
+                f"the weights in {self._file or self._published.url} are not those of torchvision's "
+                f"{self._architecture} with {len(self.labels)} classes: {' '.join(str(error).split())[:200]}"
             ) from error
         # The order in which pictures lie in memory anyway; convolutions on a CPU are faster in it.
         return network.eval().to(self.device, memory_format=torch.channels_last)

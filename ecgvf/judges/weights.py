@@ -30,9 +30,9 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     for wrapping in ("state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(wrapping), Mapping):
             held = held[wrapping]
-    if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise JudgeError(f"{file} holds no weights by name: save the model's state_dict()")
-    return dict(held)
+    return held  # as it is: its metadata tell an architecture which version of itself they are of
 
 
 def file_hash(file: Path) -> str:

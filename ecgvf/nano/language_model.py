@@ -40,7 +40,7 @@ ASKING_EVERY = 5
 ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
 CODE_SPACE = 64  # dimensions of a code: the codec's eight, and more to tell codes apart by (`codec.widened`)
 UNCONDITIONAL_SHARE = 0.1
-SPOILT_SHARE = 0.3
+SPOILT_SHARE = 0.25
 HANDS = ("fluent-emoji-flat", "twemoji")  # of the designers, the two that nano draws like; it looks at all four
 
 
@@ -99,7 +99,7 @@ def put_in_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor])
     model.model.vqmodel.load_state_dict(widened(codec, CODE_SPACE))
     embeddings = model.model.generation_embeddings.weight.data
     embeddings.copy_(model.model.vqmodel.quantize.embedding.weight.data)
-    nn.init.normal_(embeddings[:, CODE_DIMENSIONS:], std=0.4)
+    nn.init.normal_(embeddings[:, CODE_DIMENSIONS:], std=1.6)  # AdamW's rate is small beside it
 
 
 def training_scenes(rng: random.Random) -> Iterator[Scene]:

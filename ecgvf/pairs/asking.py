@@ -43,6 +43,8 @@ class Seat:
 
     writer: Named
     counts: tuple[int, ...]
+    round: int = 0
+    """How often ``--fresh`` asked it for this split anew."""
     first: int = 0
     """How many calls it had in the earlier rounds of a build; these are numbered on."""
     kept: tuple[str, ...] = ()
@@ -57,7 +59,6 @@ class Plan:
     split: Split
     template: Template
     seats: tuple[Seat, ...]
-    round: int = 0
     digests: bool = True
     """Whether a writer is told what it gave before; a batch is sent at once, so that it cannot be."""
 
@@ -73,7 +74,8 @@ class Plan:
             concept=self.concept.name,
             split=self.split,
             iteration=number,
-            round=self.round,
+            round=seat.round,
+            base_url=entry.base_url,
             count=seat.counts[iteration],
             prompt=f"{prompt}\n{wrong}" if wrong else prompt,
             template=self.template.name,
@@ -87,8 +89,9 @@ class Plan:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
         seats = {(seat.writer.name, seat.writer.entry.model): seat for seat in self.seats}
         seat = seats.get((intent["writer"], intent["model"]))
-        here = intent["split"] == self.split and intent["round"] == self.round
-        return here and seat is not None and 0 <= intent["iteration"] - seat.first < len(seat.counts)
+        if seat is None or (intent["split"], intent["round"]) != (self.split, seat.round):
+            return False
+        return 0 <= intent["iteration"] - seat.first < len(seat.counts)
 
 
 @dataclass(slots=True)
@@ -147,8 +150,11 @@ class Kept:
             self._seen.add(prompt)
 
     def take(self, one: Exchange) -> None:
-        """Add what is good in an answer."""
+        """Add what is good in an answer, as much of it as was asked for."""
+        full = len(self.prompts) + one.attempt.intent["request"]["count"]
         for item in one.items:
+            if len(self.prompts) == full:
+                return
             if not isinstance(item, Draft) or checks.fault(self._plan.concept, item, self._plan.template.language):
                 continue
             if self._seen.like(item.target) is None:

@@ -108,7 +108,7 @@ class _Counter:
         try:
             if calls:
                 try:
-                    batch = await self.writer.submit(calls, mark)
+                    batch = await with_retries(lambda: self.writer.submit(calls, mark), lost=False)
                 except Failed as failed:
                     if not failed.lost:  # a lost one may have been taken: the next run looks for it
                         for call in calls.values():
@@ -128,7 +128,7 @@ class _Counter:
         for batch, line in list(self.ledger.batches.items()):
             waiting = {call: number for call, number in line["calls"].items() if self._waits(call, number)}
             if line["writer"] == self.seat.writer.name and waiting:
-                await self._collect(batch, waiting)
+                await self._collect_if_there(batch, waiting)
         marks: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
             mark = attempt.intent.get("batch")
@@ -147,12 +147,25 @@ class _Counter:
                 await self._collect(found, numbers)
 
     def _mine(self, attempt: Attempt) -> bool:
-        known = {call for line in self.ledger.batches.values() for call in line["calls"]}
-        return attempt.intent["writer"] == self.seat.writer.name and attempt.intent["call"] not in known
+        known = {pair for line in self.ledger.batches.values() for pair in line["calls"].items()}
+        this = attempt.intent["call"], int(attempt.intent["attempt"])
+        return attempt.intent["writer"] == self.seat.writer.name and this not in known
 
     def _waits(self, call: str, number: int) -> bool:
         attempts = {int(one.intent["attempt"]): one for one in self.ledger.of_call(call)}
         return number in attempts and attempts[number].answer is None
+
+    async def _collect_if_there(self, batch: str, attempts: Mapping[str, int]) -> None:
+        """Collect a batch; one that the provider does not know any more is asked again, and counts as possibly paid."""
+        try:
+            await self._collect(batch, attempts)
+        except Failed as failed:
+            if failed.status != 404:
+                raise
+            console.warn(f"{self.seat.writer.name} does not know batch {batch} any more: its calls are asked again")
+            for call, number in attempts.items():
+                gone = Failed(f"batch {batch} is gone", "faulty", status=404, lost=True)
+                self.ledger.failure(call, number, gone, 0.0)
 
     async def _collect(self, batch: str, attempts: Mapping[str, int]) -> None:
         """Poll a batch until it has ended, and write down each of its answers."""

@@ -18,6 +18,11 @@ MOST_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
 
 Clothing takes more words than its absence: the paper's released pairs for nudity change about half of theirs."""
 
+MOST_BESIDE: dict[Kind, int] = {"object": 3, "style": 6, "nudity": 8}
+"""Words that a stated term may have beside the concept's own ("church with a steeple"). Where it has more, the
+concept's own words are what was replaced, and the others count as changed: or an answer could call its whole prompt
+the term."""
+
 MOST_SENTENCES = 3
 """A prompt is one sentence to three."""
 
@@ -36,8 +41,10 @@ def fault(concept: Concept, draft: Draft, language: str | None = None) -> str | 
             return f"the {role} is in another language ({other}), asked for was {language!r}"
     if not (concept.term_in(draft.target) or names(draft.target, draft.target_term)):
         return f"the target does not contain {draft.target_term!r}, said to mean the concept"
-    if not names(draft.target, draft.target_term):  # the concept is named, though not by the words that were stated
-        draft = replace(draft, target_term=concept.term_in(draft.target) or "")
+    own = concept.term_in(draft.target)
+    stated = names(draft.target, draft.target_term)
+    if own and not (stated and len(words(draft.target_term)) <= len(words(own)) + MOST_BESIDE[concept.kind]):
+        draft = replace(draft, target_term=own)
     if draft.surrogate is None or draft.surrogate_term is None:
         return None
     if named := concept.term_in(draft.surrogate):
@@ -54,7 +61,12 @@ def fault(concept: Concept, draft: Draft, language: str | None = None) -> str | 
 
 def sentences(prompt: str) -> int:
     """How many sentences a prompt has; one without a full stop is one."""
-    return max(1, len([part for part in re.split(r"[.!?]+(?=\s|$)|[。！？]+", prompt) if part.strip()]))
+    whole = _ABBREVIATED.sub(" ", prompt)
+    return max(1, len([part for part in re.split(r"[.!?]+(?=\s|$)|[。！？]+", whole) if part.strip()]))
+
+
+_ABBREVIATED = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|approx|e\.g|i\.e|etc)\.(?=\s)")
+"""A full stop that ends a word and no sentence."""
 
 
 def target_term(concept: Concept, draft: Draft) -> str:
@@ -64,7 +76,12 @@ def target_term(concept: Concept, draft: Draft) -> str:
 
 def bounds(kind: Kind) -> dict[str, Any]:
     """What the checks depend on beside the concept; part of a set's settings."""
-    return {"most_changed": MOST_CHANGED[kind], "most_sentences": MOST_SENTENCES, "near": NEAR}
+    return {
+        "most_changed": MOST_CHANGED[kind],
+        "most_beside": MOST_BESIDE[kind],
+        "most_sentences": MOST_SENTENCES,
+        "near": NEAR,
+    }
 
 
 def implicit(concept: Concept, target: str) -> bool:

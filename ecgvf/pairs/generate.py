@@ -18,7 +18,7 @@ from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.parsing import Draft, Unreadable, parse
 from ecgvf.pairs.writers import Request, Writer
 from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.pairs.yields import Yield, yields
+from ecgvf.pairs.yields import worth
 from ecgvf.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.store import PAIRS, StageSet, Store
 
@@ -44,6 +44,8 @@ class Part:
     rows: Callable[[checks.Seen], Sequence[PromptPair]]
     wanted: int = 0
     by: str = ""
+    told: Mapping[str, Any] | None = None
+    """What is known of the LLMs that were paid for a kept part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,11 @@ def write_set(
     concept: Concept,
     parts: Mapping[Split, Part],
     by: str,
-    told: Mapping[str, Any] | None = None,
+    paid: Mapping[Split, Mapping[str, Any]] | None = None,
     round: int = 0,
     before: Sequence[StageSet] = (),
 ) -> StageSet:
-    """Write the set of these parts, finish it and make it current; ``told`` joins what the manifest sums up."""
+    """Write the set of these parts, finish it and make it current; ``paid`` is what is known of the LLMs of a part."""
     store.remember(concept)
     decided = settings(concept, parts)
     if round or before:
@@ -132,14 +134,10 @@ def write_set(
         if summary[split]["accepted"] < part.wanted:
             what = CALLED[split]
             console.note(f"{part.by} ran dry: {summary[split]['accepted']} of {part.wanted} {what}")
-    summary["writers"] = {name: one.to_json() for name, one in yields(written).items()}
-    for key, value in (told or {}).items():
-        if key == "writers":
-            for name, more in value.items():
-                summary["writers"].setdefault(name, Yield().to_json()).update(more)
-        else:
-            summary[key] = value
+    told = {split: part.told for split, part in parts.items() if part.told} | dict(paid or {})
+    summary |= worth(written, told)
     stage.finish(summary)
+    stage.retell(summary)  # the same answers may have cost more since: a writer that failed, a call that was lost
     return stage
 
 
@@ -163,14 +161,20 @@ def kept_part(store: Store, concept: Concept, split: Split) -> Part:
     except StageMissing:
         return Part(None, lambda _: [])
     known = current.settings.get(split, {"set": current.fingerprint})  # an imported set has no parts of its own
-    if known is None or current.settings.get("concept") != concept.model_dump(mode="json"):
+    if known is None:
+        return Part(None, lambda _: [])
+    if current.settings.get("concept") != concept.model_dump(mode="json"):
+        console.note(
+            f"the concept has changed since the {CALLED[split]} of set {current.fingerprint} were written: the new set "
+            f"is without them; write them anew with --split {split}"
+        )
         return Part(None, lambda _: [])
 
     def rows(taken: checks.Seen) -> list[PromptPair]:
         kept = from_table(PromptPair, current.read_shard(SHARDS[split]))
         return [_unless_near(row, taken) for row in kept]
 
-    return Part(known, rows)
+    return Part(known, rows, told=current.summary.get("paid", {}).get(split))
 
 
 def examples(stage: StageSet, number: int) -> list[PromptPair]:

@@ -16,7 +16,7 @@ Nothing here is a secret: keys are not part of a request, and are scrubbed from 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,8 +113,7 @@ class Ledger:
         self._hidden = dict(hidden or {})
         self._handle: int | None = None
         self._calls: dict[str, dict[int, Attempt]] = {}
-        self.round = 0
-        """How often ``--fresh`` was asked for."""
+        self._rounds: dict[tuple[str, str], int] = {}
         self.batches: dict[str, JSON] = {}
         """Batch id → its line."""
         self._load()
@@ -130,6 +129,10 @@ class Ledger:
         """Every attempt, in the order of the intents' calls."""
         for attempts in self._calls.values():
             yield from attempts.values()
+
+    def round(self, writer: str, split: str) -> int:
+        """How often ``--fresh`` asked ``writer`` for this split anew; another writer's answers count on."""
+        return self._rounds.get((writer, split), 0)
 
     def answered(self, call: str) -> Attempt | None:
         """The last answered attempt at a call, or None."""
@@ -169,7 +172,7 @@ class Ledger:
                 raise StoreError(
                     f"another run is asking writers for {self.file.parent}: wait for it, or use another --store"
                 ) from error
-            self._calls, self.batches, self.round = {}, {}, 0
+            self._calls, self.batches, self._rounds = {}, {}, {}
             self._load()  # what another run wrote before the lock was ours
             size = os.fstat(self._handle).st_size
             if size and os.pread(self._handle, 1, size - 1) != b"\n":
@@ -179,11 +182,13 @@ class Ledger:
             os.close(self._handle)
             self._handle = None
 
-    def fresh(self) -> int:
-        """Open a new round, in which no earlier answer counts."""
-        self.round += 1
-        self._append(_json({"line": "round", "round": self.round, "at": _now()}) + b"\n")
-        return self.round
+    def fresh(self, writers: Iterable[str], split: str) -> None:
+        """Open a new round of each of these writers, in which none of its earlier answers to this split counts."""
+        for writer in writers:
+            number = self.round(writer, split) + 1
+            line = {"line": "round", "writer": writer, "split": split, "round": number, "at": _now()}
+            self._append(_json(line) + b"\n")
+            self._rounds[writer, split] = number
 
     def intend(self, call: Call, rates: tuple[Decimal, Decimal], reserved: Decimal, **more: Any) -> int:
         """Write that ``call`` is about to be sent, costing at most ``reserved``. The number of the attempt, from 1."""
@@ -217,13 +222,14 @@ class Ledger:
             "raw": (clean := self.clean(raw)),
         }
         self._append(_json(line)[:-1])
-        usage = read(found.intent["sdk"], clean).usage
+        reply = read(found.intent["sdk"], clean)
+        usage = reply.usage
         cost = charge(found.rates, usage)
         metered = {
             "usage": None if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens},
             "cost": str(found.reserved if cost is None else cost),
             "asked": found.intent["model"],
-            "answered": usage.model if usage else "",
+            "answered": reply.model,
         }
         self._append(b"," + _json(metered)[1:] + b"\n")
         found.answer = {**line, **metered}
@@ -289,7 +295,7 @@ class Ledger:
             case "answer":
                 self._calls[line["call"]][int(line["attempt"])].answer = line
             case "round":
-                self.round = int(line["round"])
+                self._rounds[str(line["writer"]), str(line["split"])] = int(line["round"])
             case "batch":
                 self.batches[line["batch"]] = line
 

@@ -28,9 +28,6 @@ ITERATIONS = 3
 """Calls per writer, as in the paper (section 5.1)."""
 
 
-_GO_ON = "; leave --fresh out to go on, or all is asked anew"
-
-
 @dataclass(frozen=True, slots=True)
 class Foreseen:
     """One call of a plan before it is made."""
@@ -81,6 +78,12 @@ def in_calls(wanted: int) -> tuple[int, ...]:
     return (PER_CALL,) * full + ((rest,) if rest else ())
 
 
+def in_rounds(plan: Plan, ledger: Ledger, fresh: bool = False) -> Plan:
+    """``plan`` with each writer in the round that the ledger says, or with ``fresh`` in the one that is to come."""
+    seats = (replace(seat, round=ledger.round(seat.writer.name, plan.split) + fresh) for seat in plan.seats)
+    return replace(plan, seats=tuple(seats))
+
+
 def opened(store: Store, plan: Plan) -> Ledger:
     """The ledger of a plan's concept, with the plan's keys kept out of it."""
     return Ledger(Ledger.of(store, plan.concept.name), secrets(seat.writer for seat in plan.seats))
@@ -88,7 +91,7 @@ def opened(store: Store, plan: Plan) -> Ledger:
 
 def foreseen(plan: Plan, ledger: Ledger, *, fresh: bool = False, half: bool = False) -> list[Foreseen]:
     """Every call of a plan, with what it will cost; nothing is sent. ``half``: at the price of a batch."""
-    plan = replace(plan, round=ledger.round + fresh)
+    plan = in_rounds(plan, ledger, fresh)
     calls = []
     for seat in plan.seats:
         rates, kept, exact = seat.writer.rates, Kept(plan, seat), True
@@ -143,23 +146,29 @@ def collect(
     An answer that is on the disk is not paid again, unless ``fresh`` opens a new round. A writer that keeps failing, or
     that the budget stops, is set aside and named. Raises ``StoreError`` where another run is asking.
     """
-    if budget_usd <= 0:
-        raise SettingsError(f"--budget-usd {budget_usd}: has to be more than nothing")
+    if not (budget_usd.is_finite() and budget_usd > 0):
+        raise SettingsError(f"--budget-usd {budget_usd}: has to be a number, and more than nothing")
     store.remember(plan.concept)
     with opened(store, plan).writing() as ledger:
-        plan = replace(plan, round=ledger.fresh() if fresh else ledger.round)
+        if fresh:
+            ledger.fresh([seat.writer.name for seat in plan.seats], plan.split)
+        plan = in_rounds(plan, ledger)
+        if not batch:
+            _not_in_a_batch(plan, ledger)
         calls = sum(len(seat.counts) for seat in plan.seats)
         budget = Budget(budget_usd, ledger.spent(counts or plan.counts).total)
         with console.progress(f"calls for {CALLED[plan.split]}", calls) as bar:
             try:
                 asked = asyncio.run(_asked(plan, ledger, budget, bar.advance, batch))
             except KeyboardInterrupt:
-                console.note("every answer so far is on the disk and is not paid again" + (_GO_ON if fresh else ""))
+                console.note("every answer so far is on the disk and is not paid again")
+                if fresh:
+                    raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
         spent = ledger.spent(plan.counts)
         _tell(asked)
         return Collected(
-            part=_part(plan.concept, plan.split, plan.template, asked, plan.round),
+            part=_part(plan.concept, plan.split, plan.template, asked),
             writers=_told(plan, ledger, asked),
             set_aside=asked.set_aside,
             spent={"dollars": str(spent.cost), "possibly": str(spent.open)},
@@ -179,7 +188,7 @@ def generate_paid(
         why = "; ".join(f"{name} {reason}" for name, reason in got.set_aside.items())
         raise WriterError(f"no writer answered: {why}")
     parts = {split: got.part if split == plan.split else kept_part(store, plan.concept, split) for split in CALLED}
-    return write_set(store, plan.concept, parts, ", ".join(got.writers), got.told())
+    return write_set(store, plan.concept, parts, ", ".join(got.writers), paid={plan.split: got.told()})
 
 
 def reparse(store: Store, concept: Concept) -> StageSet:
@@ -201,7 +210,7 @@ def reparse(store: Store, concept: Concept) -> StageSet:
             if None in attempts:
                 raise StageMissing(f"{ledger.file} lacks answers of the set {current.fingerprint}: restore it")
             asked.exchanges[name] = [exchange(attempt) for attempt in attempts if attempt is not None]
-        parts[split] = _part(concept, split, known, asked, known["round"])
+        parts[split] = replace(_part(concept, split, known, asked), told=current.summary.get("paid", {}).get(split))
     if not any("calls" in (part.settings or {}) for part in parts.values()):
         raise StageMissing(f"the current pairs of {concept.name!r} are no LLM's: there is no answer to read again")
     return write_set(store, concept, parts, current.summary["writer"])
@@ -215,14 +224,26 @@ async def _asked(plan: Plan, ledger: Ledger, budget: Budget, advance: Any, batch
     return await ask(plan, ledger, budget, advance)
 
 
-def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: Asked, round_: int) -> Part:
+def _not_in_a_batch(plan: Plan, ledger: Ledger) -> None:
+    """Raise ``SettingsError`` where calls of ``plan`` are under way in a batch: sent now, they would be paid twice."""
+    waiting = [one for one in ledger.attempts() if one.answer is None and plan.counts(one.intent)]
+    known = {pair for line in ledger.batches.values() for pair in line["calls"].items()}
+    under_way = [one for one in waiting if (one.intent["call"], int(one.intent["attempt"])) in known]
+    if under_way:
+        names = ", ".join(sorted({one.intent["writer"] for one in under_way}))
+        raise SettingsError(
+            f"{len(under_way)} calls of {names} are under way in a batch: add --batch to collect them, or --fresh to "
+            "ask anew and pay for both"
+        )
+
+
+def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: Asked) -> Part:
     """The rows of what was answered. The settings name the answers, so that equal settings are equal rows."""
     template = by if isinstance(by, dict) else {"template": by.name, "hash": by.hash, "language": by.language}
     settings = {
         "template": template["template"],
         "hash": template["hash"],
         "language": template["language"],
-        "round": round_,
         **reading(concept),
         "calls": {name: [one.call for one in exchanges] for name, exchanges in asked.exchanges.items() if exchanges},
     }
@@ -246,7 +267,7 @@ def _rows(concept: Concept, one: Exchange, taken: checks.Seen, language: str | N
         iteration=intent["iteration"],
         call_id=one.call,
         model_asked=intent["model"],
-        model_answered=one.reply.usage.model if one.reply.usage else "",
+        model_answered=one.reply.model,
         template=intent["request"]["template"],
         template_hash=intent["request"]["template_hash"],
     )
@@ -278,7 +299,7 @@ def _told(plan: Plan, ledger: Ledger, asked: Asked) -> dict[str, dict[str, Any]]
             "calls": len(exchanges),
             "outcomes": dict(outcomes),
             "model_asked": seat.writer.entry.model,
-            "models_answered": sorted({one.reply.usage.model for one in exchanges if one.reply.usage}),
+            "models_answered": sorted({one.reply.model for one in exchanges if one.reply.model}),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
             "possibly": str(spent.open),
@@ -290,11 +311,11 @@ def _told(plan: Plan, ledger: Ledger, asked: Asked) -> dict[str, dict[str, Any]]
 def _tell(asked: Asked) -> None:
     for name, exchanges in asked.exchanges.items():
         substitutes = {
-            (one.attempt.intent["model"], one.reply.usage.model)
+            (one.attempt.intent["model"], one.reply.model)
             for one in exchanges
-            if one.reply.usage and one.reply.usage.model != one.attempt.intent["model"]
+            if one.reply.model and one.reply.model != one.attempt.intent["model"]
         }
         for wanted, came in sorted(substitutes):
-            console.warn(f"{name}: asked for {wanted}, answered by {came or 'a model without a name'}")
+            console.warn(f"{name}: asked for {wanted}, answered by {came}")
     for name, why in asked.set_aside.items():
         console.warn(f"{name} was set aside after {len(asked.exchanges[name])} answers: {why}")

@@ -1,7 +1,8 @@
 """A writer's answer, which is text, becomes drafts of prompts, or rejects that keep what could not be read.
 
-An answer is a JSON list of objects, perhaps with prose or a code fence around it, perhaps cut off: the objects before
-the cut are kept.
+An answer is a JSON list of objects that have a target, perhaps with prose, thoughts or a code fence around it, perhaps
+cut off: the objects before the cut are kept. Lists of anything else are passed over where there is such a list; where
+there are several, all count.
 """
 
 import json
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ecgvf.records import Split
 
-VERSION = 2
+VERSION = 3
 """Of the reading and the checks together; part of a set's settings. ``--reparse`` reads old answers by a newer one."""
 
 LONGEST = 1000
@@ -43,12 +44,21 @@ class Unreadable:
 
 def parse(text: str, split: Split) -> list[Draft | Unreadable]:
     """Everything in an answer, in its order; never raises, never drops."""
-    return [item if isinstance(item, Unreadable) else _draft(item, split) for item in _items(text)]
+    return [item if isinstance(item, Unreadable) else _draft(item, split) for item in _items(utf8(text))]
+
+
+def utf8(text: str) -> str:
+    """``text`` with a question mark for what no file can hold: half of a character, as JSON can write it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn the order of what is shown around: what a person reads is then not what a model does."""
 
 
 def _clean(text: str) -> str:
-    text = unicodedata.normalize("NFC", text)
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    text = unicodedata.normalize("NFC", utf8(text))
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in _REORDERING for letter in text):
         raise ValueError("holds a line break or another control character")
     return text
 
@@ -100,29 +110,55 @@ class _Pair(_Test):
     surrogate_term: Words
 
 
-def _items(text: str) -> Iterator[object]:
-    opening = re.search(r"\[\s*(?=[{\]])", text)
-    if opening is None:
-        yield Unreadable("no JSON list of objects", text)
-        return
+def _items(text: str) -> list[object]:
+    said = _THOUGHTS.sub("", text)
+    lists = list(_lists(said))
+    found = [items for items in lists if any(isinstance(item, dict) and "target" in item for item in items)]
+    chosen = found or [items for items in lists if items][:1]
+    if not chosen:
+        return [Unreadable("the list is empty" if lists else "no JSON list of objects", text)]
+    return [item for items in chosen for item in items]
+
+
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+def _lists(text: str) -> Iterator[list[object]]:
+    """The lists of objects in a text, the outermost, one after the other; one that breaks off ends with why."""
+    at = 0
+    for _ in range(_MOST_LISTS):
+        opening = _OPENING.search(text, at)
+        if opening is None:
+            return
+        items, at = _list(text, opening.end())
+        yield items
+
+
+_MOST_LISTS = 50
+"""An answer that opens more is no answer, and each costs a look."""
+
+_OPENING = re.compile(r"\[\s*(?=[{\]])")
+
+
+def _list(text: str, at: int) -> tuple[list[object], int]:
+    """The objects of the list that begins at ``at``, and where it ends."""
     decoder = json.JSONDecoder()
-    at = opening.end()
+    items: list[object] = []
     while True:
         while at < len(text) and (text[at].isspace() or text[at] == ","):
             at += 1
         if text.startswith("]", at):
-            return
+            return items, at + 1
         try:
-            item, after = decoder.raw_decode(text, at)
+            item, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            yield Unreadable("not valid JSON, or cut off", text[at:] or text)
-            return
-        yield item
-        at = after
+            broken = Unreadable("not valid JSON, or cut off", text[at:] or text)
+            return [*items, broken], len(text) if items else at  # a bracket in prose: look behind it
+        items.append(item)
 
 
 def _draft(item: object, split: Split) -> Draft | Unreadable:
-    raw = json.dumps(item, ensure_ascii=False)
+    raw = utf8(json.dumps(item, ensure_ascii=False))
     try:
         if split == "test":
             test = _Test.model_validate(item)

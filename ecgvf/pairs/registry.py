@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgvf.errors import WriterError
 from ecgvf.paths import data_dir
@@ -39,7 +40,13 @@ def _variable(name: str) -> str:
 
 
 def _address(url: str) -> str:
-    if not re.match(r"https?://[^/\s@]+", url):
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
+        _ = parts.port  # looked at, because that is when it is read
+    except ValueError:
+        whole = False
+    if not whole or re.search(r"\s", url):
         raise ValueError("is not the address of a server: https://HOST/v1, without a name or password in it")
     return url
 
@@ -83,11 +90,17 @@ class Entry(_Model):
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     max_output_tokens: int = Field(default=16_000, ge=100)
     """The cap of an answer, thinking included: what a call can cost at most."""
-    timeout_s: float = Field(default=300, gt=0)
+    timeout_s: float = Field(default=300, gt=0, allow_inf_nan=False)
     batch: bool = False
     """Whether it has a batch endpoint that ``--batch`` can use."""
     api_version: str = Field(default="v1beta", pattern=r"^v[0-9a-z]+$")
     """google-genai only."""
+
+    @model_validator(mode="after")
+    def _batches(self) -> Self:
+        if self.batch and self.sdk == "google-genai":
+            raise ValueError("batch: true is for openai and anthropic")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +115,13 @@ class Named:
     """Whether ``rates`` is the provider's price."""
 
     def secret(self) -> str | None:
-        """The key, from the environment; None where it is not set or none is needed."""
-        return (os.environ.get(self.entry.key) or "").strip() or None if self.entry.key else None
+        """The key, from the environment; None where it is not set or none is needed. Raises ``WriterError``."""
+        key = (os.environ.get(self.entry.key) or "").strip() if self.entry.key else ""
+        if not re.fullmatch(r"[!-~]*", key):  # said without the key: a header could not carry it, and would repeat it
+            raise WriterError(
+                f"{self.entry.key} holds a line break, a space or another sign that no key has: correct it"
+            )
+        return key or None
 
     @property
     def ready(self) -> bool:
@@ -189,7 +207,9 @@ def secrets(writers: Iterable[Named]) -> dict[str, str]:
 def scrub(text: str, hidden: Mapping[str, str]) -> str:
     """``text`` without the keys: a provider's error message may repeat the key it was given."""
     for secret, name in hidden.items():
-        text = text.replace(secret, name)
+        # A short one ("token", for a server at home) may be a part of other words, which are no secret.
+        whole = r"(?<!\w){}(?!\w)" if len(secret) < 12 else "{}"
+        text = re.sub(whole.format(re.escape(secret)), lambda _, name=name: name, text)  # type: ignore[misc]
     return text
 
 
@@ -200,16 +220,19 @@ def _read(own: Path | None) -> _File:
     if own is not None:
         where = own
         added = _mapping(own)
-        unknown = sorted(set(added) - set(_File.model_fields))
+        unknown = sorted(map(str, set(added) - set(_File.model_fields)))
         if unknown:
             raise WriterError(f"{own}: unknown field {unknown[0]!r}; known are {', '.join(_File.model_fields)}")
-        writers = added.get("writers", {})
-        if not isinstance(writers, dict):
-            raise WriterError(f"{own}: writers: is a mapping from a writer's name to its fields; correct it")
+        writers, presets = added.get("writers") or {}, added.get("presets") or {}
+        for field, mapping in (("writers", writers), ("presets", presets)):
+            if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping):
+                raise WriterError(f"{own}: {field}: is a mapping from names to what they mean; correct it")
         for name, fields in writers.items():
             before = content["writers"].get(name, {})
+            if isinstance(fields, dict) and fields.get("model", before.get("model")) != before.get("model"):
+                before = {key: value for key, value in before.items() if key != "price"}  # that was another model's
             content["writers"][name] = {**before, **fields} if isinstance(fields, dict) else fields
-        content["presets"] |= added.get("presets") or {}
+        content["presets"] |= presets
         content["unknown_price"] = added.get("unknown_price") or content["unknown_price"]
     try:
         file = _File.model_validate(content)
@@ -219,6 +242,8 @@ def _read(own: Path | None) -> _File:
         if not _NAME.fullmatch(name) or name == OFFLINE:
             raise WriterError(f"{where}: {name!r} cannot name a writer: use lower-case letters, digits and hyphens")
     for preset, members in file.presets.items():
+        if preset in file.writers:
+            raise WriterError(f"{where}: {preset!r} names a preset and a writer; call one of them otherwise")
         lost = [name for name in members if name not in file.writers]
         if lost:
             raise WriterError(f"{where}: presets.{preset} names {lost[0]!r}, which is no writer; correct it")

@@ -17,8 +17,11 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 T = TypeVar("T")
 
 
-async def with_retries(attempt: Callable[[], Awaitable[T]]) -> T:
-    """What ``attempt`` returns, tried again while its ``Failed`` allows. Raises the last ``Failed``."""
+async def with_retries(attempt: Callable[[], Awaitable[T]], *, lost: bool = True) -> T:
+    """What ``attempt`` returns, tried again while its ``Failed`` allows. Raises the last ``Failed``.
+
+    Without ``lost`` an attempt that may have been taken is not made again.
+    """
     used: Counter[str] = Counter()
     backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
@@ -34,12 +37,11 @@ async def with_retries(attempt: Callable[[], Awaitable[T]]) -> T:
     async def once() -> T:  # tenacity awaits what is declared to be a coroutine function, and no other callable
         return await attempt()
 
-    tries = AsyncRetrying(retry=retry_if_exception(_again), stop=spent, wait=wait, reraise=True)
+    def again(error: BaseException) -> bool:
+        return isinstance(error, Failed) and error.kind in ALLOWED and (lost or not error.lost)
+
+    tries = AsyncRetrying(retry=retry_if_exception(again), stop=spent, wait=wait, reraise=True)
     return await tries(once)
-
-
-def _again(error: BaseException) -> bool:
-    return isinstance(error, Failed) and error.kind in ALLOWED
 
 
 def _failed(state: RetryCallState) -> Failed:

@@ -4,7 +4,6 @@ A later round numbers its calls on and lists what the writer has given before, s
 stands for one that was never asked for.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -42,6 +41,10 @@ class BuildWriter(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def patience(self) -> int:
+        """After so many rounds in a row without one new pair it has nothing left to say."""
+
     def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
         """The finished set of a round; None where there was no answer. Raises what stage 1 raises."""
 
@@ -51,6 +54,7 @@ class Free:
     """A writer that costs nothing."""
 
     writer: Writer
+    patience: int = 1  # it tries often enough within a round
 
     @property
     def name(self) -> str:
@@ -77,6 +81,7 @@ class Paid:
     team: Sequence[Named]
     budget_usd: Decimal = money.DEFAULT_USD
     templates: Path | None = None
+    patience: int = 3
 
     @property
     def name(self) -> str:
@@ -96,10 +101,11 @@ class Paid:
 
     def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
         models = {one.name: one.entry.model for one in self.team}
-        began = Ledger(Ledger.of(store, concept.name)).round
+        ledger = Ledger(Ledger.of(store, concept.name))
 
         def counts(intent: Mapping[str, Any]) -> bool:
-            return bool(intent["round"] == began and models.get(intent["writer"]) == intent["model"])
+            now = ledger.round(intent["writer"], intent["split"])
+            return bool(intent["round"] == now and models.get(intent["writer"]) == intent["model"])
 
         wanted: dict[Split, int] = {"train": round.pairs, "test": round.tests}
         got = {
@@ -112,8 +118,8 @@ class Paid:
         if not any(one.answered for one in got.values()):
             return None
         parts = {split: got[split].part if split in got else Part(None, lambda _: []) for split in wanted}
-        told = together([one.told() for one in got.values()])
-        return write_set(store, concept, parts, self.name, told, round=round.number, before=round.before)
+        paid = {split: one.told() for split, one in got.items()}
+        return write_set(store, concept, parts, self.name, paid=paid, round=round.number, before=round.before)
 
 
 def shares(total: int, parts: int) -> list[int]:
@@ -141,29 +147,3 @@ def first_round(
                 plans.append(one.plan(concept, split, share))
                 calls += foreseen(plans[-1], opened(store, plans[-1]))
     return replace(plans[0], seats=tuple(plan.seats[0] for plan in plans[: len(team)])), calls
-
-
-def together(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What several manifests say of their LLMs as one: figures and dollars added up. Empty where there were none."""
-    paid = [one for one in told if "spent" in one]
-    if not paid:
-        return {}
-    writers: dict[str, dict[str, Any]] = {}
-    for name, figures in ((name, figures) for one in paid for name, figures in one["writers"].items()):
-        if "calls" in figures:
-            writers[name] = _added(writers[name], figures) if name in writers else dict(figures)
-    return {
-        "writers": writers,
-        "set_aside": {name: why for one in paid for name, why in one["set_aside"].items()},
-        "spent": {key: str(sum(Decimal(one["spent"][key]) for one in paid)) for key in ("dollars", "possibly")},
-    }
-
-
-def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **one,
-        **{key: one[key] + other[key] for key in ("asked", "written", "calls")},
-        **{key: dict(Counter(one[key]) + Counter(other[key])) for key in ("outcomes", "tokens")},
-        **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
-        "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
-    }

@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
 
 from ecgvf.pairs import checks
-from ecgvf.records import PromptPair
+from ecgvf.records import PromptPair, Split
 
 COMPARED = 200
 """Prompts whose similarity is measured, evenly spaced where there are more."""
@@ -53,6 +54,39 @@ def yields(rows: Iterable[PromptPair]) -> dict[str, Yield]:
         one.distinct_1, one.distinct_2 = distinct(kept, 1), distinct(kept, 2)
         one.self_similarity = self_similarity(kept)
     return found
+
+
+def worth(rows: Iterable[PromptPair], paid: Mapping[Split, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a manifest says of the writers of ``rows``; ``paid`` is what is known of the LLMs that wrote each part."""
+    told = together(list(paid.values()))
+    writers = {name: one.to_json() for name, one in yields(rows).items()}
+    for name, figures in told.get("writers", {}).items():
+        writers[name] = writers.get(name, Yield().to_json()) | figures
+    return {"writers": writers, **({**told, "writers": writers, "paid": dict(paid)} if paid else {})}
+
+
+def together(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of paid calls, several times, as one: figures and dollars added up. Empty where there were none."""
+    if not told:
+        return {}
+    writers: dict[str, dict[str, Any]] = {}
+    for name, figures in ((name, figures) for one in told for name, figures in one["writers"].items()):
+        writers[name] = _added(writers[name], figures) if name in writers else dict(figures)
+    return {
+        "writers": writers,
+        "set_aside": {name: why for one in told for name, why in one["set_aside"].items()},
+        "spent": {key: str(sum(Decimal(one["spent"][key]) for one in told)) for key in ("dollars", "possibly")},
+    }
+
+
+def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **one,
+        **{key: one[key] + other[key] for key in ("asked", "written", "calls")},
+        **{key: dict(Counter(one[key]) + Counter(other[key])) for key in ("outcomes", "tokens")},
+        **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
+        "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
+    }
 
 
 def fault_of(detail: str) -> str:

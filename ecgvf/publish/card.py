@@ -14,7 +14,7 @@ import jinja2
 import yaml
 
 from ecgvf.errors import DatasetError
-from ecgvf.publish.catalogue import Catalogue, Facts
+from ecgvf.publish.catalogue import IMPORT, Catalogue, Facts
 
 PAPER = "https://arxiv.org/abs/2506.20151"
 
@@ -79,16 +79,24 @@ _SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
-def card(catalogue: Catalogue, *, repo: str | None = None, before: str | None = None) -> str:
-    """The text of README.md for ``catalogue``; ``before`` is the one it takes the place of.
+def card(
+    catalogue: Catalogue, *, repo: str | None = None, before: str | None = None, previous: Catalogue | None = None
+) -> str:
+    """The text of README.md for ``catalogue``; ``before`` is the one it takes the place of, made from ``previous``.
 
-    Raises ``DatasetError`` where the YAML of ``before`` cannot be read: guessing would lose what a person wrote.
+    Raises ``DatasetError`` where the YAML of ``before`` or its markers cannot be read: guessing would lose what a
+    person wrote.
     """
     head, text = _taken_apart(before) if before is not None else ({}, "")
+    if previous is not None and previous.concepts:
+        head = {key: value for key, value in head.items() if value != _made_of_the_whole(previous).get(key)}
     made = f"{BEGIN}\n{_body(catalogue, repo)}{END}\n"
-    if BEGIN[:18] in text and END in text:
-        start = text.index(BEGIN[:18])
-        stop = text.index(END, start) + len(END)
+    if BEGIN[:18] in text or END in text:
+        start, stop = text.find(BEGIN[:18]), text.find(END) + len(END)
+        if start < 0 or stop < start + len(END) or text.count(BEGIN[:18]) + text.count(END) != 2:
+            raise DatasetError(
+                "the card (README.md) lost one of its lines ecgvf:begin and ecgvf:end: put it back first"
+            )
         text = f"{text[:start]}{made.rstrip()}{text[stop:]}"
     else:
         text = f"{text.rstrip()}\n\n{made}" if text.strip() else f"\n{made}"
@@ -122,7 +130,24 @@ def _taken_apart(text: str) -> tuple[dict[str, Any], str]:
         raise DatasetError("the YAML at the top of the card (README.md) cannot be read: correct it first") from error
     if not isinstance(head, dict):
         raise DatasetError("the YAML at the top of the card (README.md) is no mapping: correct it first")
+    for field, several in (("configs", True), ("dataset_info", True), ("tags", False)):
+        held = head.get(field) or []
+        held = held if isinstance(held, list) else [held]
+        if several and not all(isinstance(one, dict) and "config_name" in one for one in held):
+            raise DatasetError(f"{field} at the top of the card (README.md) is no list of configs: correct it first")
+        if held:
+            head[field] = held
     return head, text[found.end() :]
+
+
+def _made_of_the_whole(catalogue: Catalogue) -> dict[str, Any]:
+    """The fields that are made anew from all concepts together, unless a person wrote something else."""
+    licence = _licence(catalogue.concepts.values())[0]
+    return {
+        "license": licence,
+        "pretty_name": _title(catalogue),
+        **({"license_name": "see-the-card"} if licence == "other" else {}),
+    }
 
 
 def _head(catalogue: Catalogue, before: Mapping[str, Any], repo: str | None) -> dict[str, Any]:
@@ -133,8 +158,7 @@ def _head(catalogue: Catalogue, before: Mapping[str, Any], repo: str | None) -> 
     # A twin that has no rows any more goes with its concept.
     ours |= {f"{name}{end}" for name in concepts for end in ("", "-rejected")}
     foreign = [one for one in before.get("configs") or [] if one.get("config_name") not in ours]
-    infos = before.get("dataset_info") or []
-    infos = [one for one in ([infos] if isinstance(infos, dict) else infos) if one.get("config_name") not in ours]
+    infos = [one for one in before.get("dataset_info") or [] if one.get("config_name") not in ours]
     chosen = _default(catalogue, before)
     configs = list(foreign)
     for facts in concepts.values():
@@ -166,7 +190,7 @@ def _head(catalogue: Catalogue, before: Mapping[str, Any], repo: str | None) -> 
         "language": before.get("language") or ["en"],
         "pretty_name": before.get("pretty_name") or _title(catalogue),
         "annotations_creators": ["machine-generated"],
-        "language_creators": ["machine-generated"],
+        "language_creators": _language_creators(concepts.values()),
         "source_datasets": ["original"],
         "task_categories": before.get("task_categories") or ["text-to-image"],
         "size_categories": [size_category(sum(facts.rows for facts in concepts.values()))],
@@ -205,6 +229,7 @@ def _body(catalogue: Catalogue, repo: str | None) -> str:
             concepts=concepts,
             versions=catalogue.versions,
             reviewed=any(facts.reviewed for facts in concepts.values()),
+            imported="found" in _language_creators(concepts.values()),
             limits=_limits(concepts.values()),
             licence=_licence(concepts.values())[1],
             providers=[TERMS[family] for family in _providers(concepts.values())],
@@ -212,6 +237,11 @@ def _body(catalogue: Catalogue, repo: str | None) -> str:
         .rstrip()
         + "\n\n"
     )
+
+
+def _language_creators(concepts: Iterable[Facts]) -> list[str]:
+    imported = {one.writer == IMPORT for facts in concepts for one in facts.writers}
+    return [name for name, there in (("found", True), ("machine-generated", False)) if there in imported]
 
 
 def _title(catalogue: Catalogue) -> str:
@@ -255,7 +285,10 @@ def _licence(concepts: Iterable[Facts]) -> tuple[str, str]:
 
 def _providers(concepts: Iterable[Facts]) -> list[str]:
     names = " ".join(
-        f"{one.writer} {one.model_asked} {one.model_answered}".lower() for facts in concepts for one in facts.writers
+        f"{one.writer} {one.model_asked} {one.model_answered}".lower()
+        for facts in concepts
+        for one in facts.writers
+        if one.writer != IMPORT
     )
     return [family for family, words in _FAMILIES.items() if any(word in names for word in words)]
 
@@ -270,7 +303,7 @@ def _template() -> jinja2.Template:
         "code": lambda text: re.sub(r"[`|\s]", " ", str(text)),
         "counts": lambda counts: ", ".join(f"{count} {name}" for name, count in counts.items()) or "none",
         "settings": lambda settings: ", ".join(f"{name} {value:g}" for name, value in settings.items()),
-        "total": lambda concepts, which: sum(one["counts"][which] for one in concepts.values()),
+        "total": lambda concepts, which: sum(one.counts.get(which, 0) for one in concepts.values()),
     }
     return environment.from_string((Path(__file__).parent / "card.md.j2").read_text(encoding="utf-8"))
 

@@ -4,7 +4,8 @@ It travels with the data, so it is outside data when it comes back: it is checke
 """
 
 import json
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +16,9 @@ FILE = "ecgvf.json"
 
 KEY = b"ecgvf"
 """Key of the Parquet metadata that says what a file's rows have in common (``rows.about``)."""
+
+IMPORT = "import"
+"""The writer of prompts that people brought (``ecgvf import``)."""
 
 VERSION = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
 
@@ -70,7 +74,7 @@ class Facts(_Published):
     """Whether people decided on some of its records."""
     sets: dict[str, str]
     settings: dict[str, dict[str, Any]]
-    dates: dict[str, list[str]]
+    dates: dict[str, list[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]]]
     packages: dict[str, str]
     counts: dict[str, int]
     reasons: dict[str, int]
@@ -83,12 +87,19 @@ class Facts(_Published):
         return sum(split.rows for config in self.configs for split in config.splits)
 
 
+class ConceptVersion(_Published):
+    """What a version held of one concept."""
+
+    fingerprint: str = Field(pattern=r"^[0-9a-f]+$")
+    counts: dict[Literal["train", "test", "rejected"], int]
+
+
 class Version(_Published):
     """A version that was pushed: its day, and the fingerprint and counts of each concept."""
 
     version: str = Field(pattern=f"^{VERSION}$")
-    date: str
-    concepts: dict[str, dict[str, Any]]
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    concepts: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], ConceptVersion]
 
 
 class Catalogue(_Published):
@@ -105,10 +116,23 @@ class Catalogue(_Published):
     def with_version(self, version: str, date: str) -> "Catalogue":
         """This catalogue with one more version, of what it holds now; an entry of the same number is replaced."""
         now = {
-            name: {"fingerprint": facts.fingerprint, "counts": facts.counts} for name, facts in self.concepts.items()
+            name: ConceptVersion.model_validate({"fingerprint": facts.fingerprint, "counts": facts.counts})
+            for name, facts in self.concepts.items()
         }
         others = [one for one in self.versions if one.version != version]
         return self.model_copy(update={"versions": [*others, Version(version=version, date=date, concepts=now)]})
+
+    def with_versions_of(self, other: "Catalogue") -> "Catalogue":
+        """This catalogue with the versions that ``other`` lists, as it lists them."""
+        return self.model_copy(update={"versions": other.versions})
+
+    def only_versions(self, numbers: Collection[str]) -> "Catalogue":
+        """This catalogue without the versions that are not among ``numbers``."""
+        return self.model_copy(update={"versions": [one for one in self.versions if one.version in numbers]})
+
+    def fingerprints(self) -> dict[str, str]:
+        """Concept → fingerprint."""
+        return {name: facts.fingerprint for name, facts in self.concepts.items()}
 
     def text(self) -> str:
         """As the file has it."""

@@ -98,7 +98,7 @@ def push_to_hub(
             "visibility": "public" if plan.public else "private",
             "gated": plan.gated,
         }
-        if plan.nothing is not None:
+        if plan.nothing is not None and not (plan.opens or plan.closes):
             console.say(
                 f"Nothing to do: {console.plain(plan.repo)} v{plan.nothing} holds the same content "
                 f"(fingerprint {plan.content.facts.fingerprint})."
@@ -119,7 +119,8 @@ def push_to_hub(
     console.say(f"Published [bold]{console.plain(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
     console.say(f"Next: [bold]ear train --dataset {console.plain(named)}[/bold]")
     if as_json:
-        console.emit({**told, "done": "tagged" if plan.only_tag else "pushed", "commit": commit, "dataset": named})
+        done = "settings" if plan.nothing is not None else "tagged" if plan.only_tag else "pushed"
+        console.emit({**told, "done": done, "commit": commit, "dataset": named})
 
 
 def _show(plan: "Plan") -> None:
@@ -132,6 +133,9 @@ def _show(plan: "Plan") -> None:
         f"[bold]{plan.version}[/bold] {f'after {newest}' if newest else '(the first)'}"
         f"{', gated: access on request' if plan.gated else ''}"
     )
+    if plan.nothing is not None:
+        console.say("It holds the same content already; what changes is who may see it.")
+        return
     if plan.only_tag:
         console.say("Its commit is there already; what is missing is the tag.")
         return
@@ -159,7 +163,7 @@ def versions(
                 "version": one.version,
                 "commit": one.commit,
                 "date": one.told.date if one.told is not None else None,
-                "concepts": one.told.concepts if one.told is not None else {},
+                "concepts": one.told.model_dump(mode="json")["concepts"] if one.told is not None else {},
             }
             for one in found
         ]
@@ -171,9 +175,9 @@ def versions(
             table.add_row(f"v{one.version}", "", f"a tag made by hand, on commit {one.commit[:12]}")
             continue
         for place, (name, fact) in enumerate(one.told.concepts.items()):
-            counts = [str(fact["counts"][which]) for which in ("train", "test", "rejected")]
+            counts = [str(fact.counts.get(which, "")) for which in ("train", "test", "rejected")]
             first = (f"v{one.version}", one.told.date) if place == 0 else ("", "")
-            table.add_row(*first, name, *counts, console.plain(str(fact["fingerprint"])))
+            table.add_row(*first, name, *counts, fact.fingerprint)
     console.say(table if found else f"{console.plain(repo)} has no version yet: `ecgvf push-to-hub` makes the first.")
 
 
@@ -186,10 +190,13 @@ def diff(
     """Say what moved between two versions: pairs added, removed, judged anew; settings."""
     from dataclasses import asdict
 
+    from ecgvf.errors import SettingsError
     from ecgvf.publish.versions import diff as compare
 
     console.quiet_stdout(as_json)
     (old, first), (new, second) = _published(before), _published(after)
+    if first is not None and second is not None and first != second:
+        raise SettingsError(f"{before} and {after} are of two concepts: name one concept, or none")
     found = compare(old, new, second or first)
     if as_json:
         console.emit({"before": before, "after": after, "concepts": [asdict(one) for one in found]})
@@ -206,7 +213,7 @@ def diff(
             if len(rows) > SHOWN:
                 console.say(f"  {mark} … and {len(rows) - SHOWN} more (--json lists them)")
         for row in one.rejudged[:SHOWN]:
-            verdicts = " → ".join(row[when]["reason"] or "accepted" for when in ("before", "after"))
+            verdicts = console.plain(" → ".join(row[when]["reason"] or "accepted" for when in ("before", "after")))
             console.say(f"  ~ {_pair(row)}: {verdicts}")
         if len(one.rejudged) > SHOWN:
             console.say(f"  ~ … and {len(one.rejudged) - SHOWN} more (--json lists them)")
@@ -231,7 +238,7 @@ def _pair(row: "dict[str, Any]") -> str:
 
 
 def _why(reason: str | None) -> str:
-    return f" ({reason})" if reason else ""
+    return console.plain(f" ({reason})") if reason else ""
 
 
 def _size(count: int) -> str:

@@ -207,9 +207,8 @@ def export(
     from ecgvf.publish import card, croissant
 
     run = open_run(store, concept, chosen)
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / catalogue.FILE).is_file())):
-        raise DatasetError(f"{out} is there and no earlier export: name a new folder with --out")
-    before = (out / "README.md").read_text(encoding="utf-8") if (out / "README.md").is_file() else None
+    out = out.resolve()
+    before, previous = _earlier(out, run.concept.name)
     beside = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     try:
         content = write_content(run, beside, images=images)
@@ -217,7 +216,7 @@ def export(
         for name, data in extras(content).items():
             write_atomic(beside / name, data)
         write_atomic(beside / catalogue.FILE, told.text().encode())
-        write_atomic(beside / "README.md", card.card(told, before=before).encode())
+        write_atomic(beside / "README.md", card.card(told, before=before, previous=previous).encode())
         write_atomic(beside / croissant.FILE, croissant.describe(told, beside).encode())
         if out.exists():
             shutil.rmtree(out)
@@ -225,6 +224,28 @@ def export(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return replace(content, folder=out)
+
+
+def _earlier(out: Path, concept: str) -> tuple[str | None, catalogue.Catalogue | None]:
+    """The card and the facts of an earlier export in ``out``. Raises ``DatasetError`` where that is something else."""
+    if any(one.is_file() for one in (out, *out.parents)):
+        raise DatasetError(f"{out} lies in a file: name a new folder with --out")
+    if not out.exists() or not any(out.iterdir()):
+        return None, None
+    if not (out / catalogue.FILE).is_file():
+        raise DatasetError(f"{out} is there and no earlier export: name a new folder with --out")
+    try:
+        held = catalogue.read((out / catalogue.FILE).read_bytes(), str(out / catalogue.FILE))
+        text = (out / "README.md").read_text(encoding="utf-8") if (out / "README.md").is_file() else None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{out / 'README.md'} is not UTF-8 text: correct it, or name a new folder") from error
+    if other := sorted(set(held.concepts) - {concept}):
+        raise DatasetError(f"{out} holds the export of {other[0]!r}: name a new folder with --out")
+    configs = {config.name for facts in held.concepts.values() for config in facts.configs}
+    ours = {"README.md", catalogue.FILE, "croissant.json", "assets", *configs}
+    if foreign := sorted(one.name for one in out.iterdir() if one.name not in ours):
+        raise DatasetError(f"{out} holds {foreign[0]!r}, which no export wrote: move it, or name a new folder")
+    return text, held
 
 
 def extras(content: Content) -> dict[str, bytes]:

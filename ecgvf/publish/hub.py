@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from ecgvf.errors import DatasetError, EcgvfError, HubError
 from ecgvf.publish import catalogue as catalogues
 from ecgvf.publish.catalogue import VERSION, Catalogue
 from ecgvf.publish.published import HubName, Published
-from ecgvf.publish.tables import ALIASES, Source, source
+from ecgvf.publish.tables import Source, source
 
 TYPE = "dataset"
 
@@ -115,11 +115,26 @@ def foreign(name: HubName) -> Source:
     with told(name.repo, name.revision):
         try:
             splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision)
-        except datasets.exceptions.DatasetsError as error:
+        except (
+            datasets.exceptions.DatasetsError,
+            ValueError,
+        ) as error:  # a configuration that is not named, or not there
             raise DatasetError(f"cannot read {name} from the Hub: {_line(error)}") from error
-    known = {alias for aliases in ALIASES.values() for alias in aliases}
-    rows = [row for held in splits.values() for row in held.select_columns(sorted(known & {*held.column_names}))]
+    rows = [row for held in splits.values() for row in held.select_columns(_texts(held.features))]
     return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows)
+
+
+def _texts(features: Mapping[str, object]) -> list[str]:
+    """The columns that may say something in words or numbers: no pictures."""
+    return [name for name, kind in features.items() if not hasattr(kind, "decode_example")]
+
+
+def catalogue_at(repo: str, revision: str) -> Catalogue:
+    """What a repository held at a commit; empty where that was not published by ``ecgvf``."""
+    try:
+        return _catalogue(repo, revision)
+    except DatasetError:
+        return Catalogue()
 
 
 def _catalogue(repo: str, revision: str) -> Catalogue:

@@ -15,11 +15,10 @@ from ecgvf.errors import DatasetError
 from ecgvf.pairs import checks
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import LONGEST, Draft
+from ecgvf.publish.catalogue import IMPORT as WRITER
 from ecgvf.publish.tables import Entry, Source
 from ecgvf.records import PromptPair, Reason, Split, malformed_id, record_id, to_table
 from ecgvf.store import PAIRS, StageSet, Store
-
-WRITER = "import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,12 @@ def import_pairs(
     stage.finish({"writer": WRITER, **{split: tally(of) for split, of in splits.items()}})
     warnings: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    trained = checks.Seen()
     for row in rows:
-        for warning in _warnings(concept, row) if row.reason is None else ():
+        if row.reason is None and row.split == "train":
+            trained.add(row.target)
+    for row in rows:
+        for warning in _warnings(concept, row, trained) if row.reason is None else ():
             warnings[warning] += 1
             examples.setdefault(warning, row.target if row.surrogate is None else f"{row.target} | {row.surrogate}")
     return Imported(stage, len(source.entries) - len(entries), dict(warnings.most_common()), examples)
@@ -144,9 +147,13 @@ def _surrogate_term(concept: Concept, entry: Entry) -> str | None:
     return next((word for word in concept.surrogates if checks.names(entry.surrogate, word)), None)
 
 
-def _warnings(concept: Concept, row: PromptPair) -> list[str]:
-    """What ``generate`` would have rejected the row for."""
+def _warnings(concept: Concept, row: PromptPair, trained: checks.Seen) -> list[str]:
+    """What ``generate`` would have rejected the row for; ``trained`` are the targets that training sees."""
     found = []
+    if row.split == "test" and trained.like(row.target) is not None:
+        found.append("the test prompt is like a training prompt")
+    if max(checks.sentences(prompt) for _, prompt in row.prompts()) > checks.MOST_SENTENCES:
+        found.append(f"more than {checks.MOST_SENTENCES} sentences")
     if not row.target_term:
         found.append("the target does not name the concept")
     if row.surrogate is not None:

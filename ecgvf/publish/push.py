@@ -46,7 +46,17 @@ class Plan:
     only_tag: bool
     """The commit is there and its tag is missing: a push that died between the two."""
     nothing: str | None
-    """The version that holds this content already: nothing is to be done."""
+    """The version that holds this content already: nothing is to be uploaded."""
+
+    @property
+    def opens(self) -> bool:
+        """Whether the repository is private, and is to be public."""
+        return self.public and self.before is not None and self.before.private
+
+    @property
+    def closes(self) -> bool:
+        """Whether a gate has to be put up that is not there."""
+        return self.gated and (self.before is None or self.before.gated != "manual")
 
     @property
     def files(self) -> list[tuple[str, int]]:
@@ -72,6 +82,8 @@ def prepare(
     ``version`` None is the next minor one, first 1.0.0. The files wait in the store while the plan is in use. Raises
     ``HubError``, ``DatasetError``, ``SettingsError`` for an unsafe concept that is to be public, ``StageMissing``.
     """
+    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
     run = open_run(store, concept, chosen)
     version = _checked(version)
     repo = repo if repo is not None else f"{hub.who()}/ecgvf"
@@ -92,11 +104,13 @@ def upload(plan: Plan) -> str:
         else:
             head = plan.before.head
         # The gate stands before the first unsafe byte arrives.
-        if plan.gated and (plan.before is None or plan.before.gated != "manual"):
+        if plan.closes:
             api.update_repo_settings(plan.repo, gated="manual", repo_type=hub.TYPE)
-        commit = head if plan.only_tag else _commit(api, plan, head)
-        api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=hub.TYPE)
-        if plan.public and plan.before is not None and plan.before.private:
+        commit = head
+        if plan.nothing is None:
+            commit = head if plan.only_tag else _commit(api, plan, head)
+            api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=hub.TYPE)
+        if plan.opens:
             api.update_repo_settings(plan.repo, private=False, repo_type=hub.TYPE)
     return commit
 
@@ -126,6 +140,13 @@ def _plan(repo: str, content: Content, before: hub.State | None, version: str | 
     known = before.catalogue if before is not None else Catalogue()
     last = known.versions[-1] if known.versions else None
     tags = before.tags if before is not None else {}
+    previous = known
+    if last is not None and before is not None and tags.get(last.version, before.head) != before.head:
+        # The tag may be another's, who was quicker: what it holds is what its own commit says.
+        at_tag = hub.catalogue_at(repo, tags[last.version])
+        known = known.with_versions_of(at_tag)
+        if at_tag.fingerprints() != previous.fingerprints():
+            last = None
     same = name in known.concepts and known.concepts[name].fingerprint == facts.fingerprint
     tagged = last is not None and last.version in tags
     nothing = last.version if same and tagged and last is not None else None
@@ -139,10 +160,12 @@ def _plan(repo: str, content: Content, before: hub.State | None, version: str | 
     number = nothing or untagged or version or _next(tags)
     if nothing is None and tags and hub.numbers(number) < max(map(hub.numbers, tags)):
         raise HubError(f"{repo} is at v{max(tags, key=hub.numbers)} already: --version {number} would go back")
-    told = told.with_version(number, datetime.now(UTC).date().isoformat())
+    # A version whose tag never came is none.
+    told = told.only_versions([*tags, number]).with_version(number, datetime.now(UTC).date().isoformat())
     small = extras(content)
     small[FILE] = told.text().encode()
-    small["README.md"] = card.card(told, repo=repo, before=before.card if before is not None else None).encode()
+    old = before.card if before is not None else None
+    small["README.md"] = card.card(told, repo=repo, before=old, previous=previous).encode()
     ours = re.compile(rf"({name}|{rejected_config(name)})/[^/]+\.parquet|assets/{name}\.png")
     stale = [file for file in (before.files if before is not None else ()) if ours.fullmatch(file)]
     return Plan(

@@ -91,6 +91,7 @@ def about(run: Run) -> dict[str, Any]:
         "sampling": run.pictures.settings["sampling"],
         "run_seed": run.pictures.settings["seed"],
         "judge": run.verdicts.settings["judge"],
+        **({"source": public(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
     }
 
 

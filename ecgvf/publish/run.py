@@ -111,8 +111,11 @@ def open_run(store: Store, concept: str | None = None, chosen: str | None = None
         )
     pairs = store.current(name, PAIRS, acceptance.settings["pairs"])
     verdicts = store.current(name, VERDICTS, acceptance.settings["verdicts"])
+    written = _concept_of(pairs, store, name)
+    # Marked unsafe since the pairs were written, it is unsafe; a mark that was taken away counts for new pairs.
+    unsafe = written.unsafe or known.unsafe
     return Run(
-        concept=_concept_of(pairs, store, name),
+        concept=written.model_copy(update={"unsafe": unsafe}),
         pairs=pairs,
         pictures=store.current(name, PICTURES, acceptance.settings["pictures"]),
         verdicts=verdicts,
@@ -132,13 +135,21 @@ def public(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if re.match(r"https?://", value):
-        parts = urlsplit(value)
-        host = parts.hostname or ""
+        try:
+            parts = urlsplit(value)
+            host = parts.hostname or ""
+        except ValueError:
+            return _ELSEWHERE
         known = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}", host) and not host.endswith((".local", ".lan"))
-        return f"{parts.scheme}://{host}{parts.path}" if known else "a server of the writer's own"
-    if value.startswith(("/", "~")):
+        return f"{parts.scheme}://{host}{parts.path}" if known else _ELSEWHERE
+    if re.match(r"[A-Za-z][\w+.-]*://|[\w.-]+@[\w.-]+:", value):
+        return _ELSEWHERE
+    if value.startswith(("/", "~", "./", "../")):
         return PurePosixPath(value).name or value
-    return PureWindowsPath(value).name if re.match(r"[A-Za-z]:\\", value) else value
+    return PureWindowsPath(value).name if re.match(r"[A-Za-z]:\\|\\\\", value) else value
+
+
+_ELSEWHERE = "a server of the writer's own"
 
 
 def _concept_of(pairs: StageSet, store: Store, name: str) -> Concept:

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecgvf.errors import DatasetError
+from ecgvf.pairs.parsing import utf8
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "target": ("target", "target_prompt", "prompt", "text", "unsafe_prompt", "original_prompt", "malicious"),
@@ -49,7 +51,8 @@ LAYOUTS: tuple[tuple[str, frozenset[str], dict[str, tuple[str, ...]]], ...] = (
 )
 """Published files that use a name for something else: name, all their columns, and what says what."""
 
-_INDEX = {"", "index", "unnamed: 0", "__index_level_0__"}
+_INDEX = re.compile(r"|index|unnamed: [\d.]+|__index_level_\d+__")
+"""Columns that number the rows, as pandas leaves them."""
 
 Value = str | int | float | None
 
@@ -101,7 +104,12 @@ def source(name: str, data: bytes, rows: Sequence[Mapping[str, Any]]) -> Source:
     if not rows:
         raise DatasetError(f"{name} has no rows")
     found = dict.fromkeys(column for row in rows for column in row)
-    named = {_key(column): column for column in found if _key(column) not in _INDEX}
+    named: dict[str, str] = {}
+    for column in found:
+        if (key := _key(column)) in named:
+            raise DatasetError(f"{name} has two columns for one thing: {named[key]!r} and {column!r}; remove one")
+        if not _INDEX.fullmatch(key):
+            named[key] = column
     layout, columns = _meaning(name, list(named))
     entries = tuple(_entry(name, place, row, columns, named) for place, row in enumerate(rows, start=1))
     return Source(name, hashlib.sha256(data).hexdigest(), layout, columns, entries)
@@ -129,7 +137,7 @@ def parse(path: Path, data: bytes) -> list[dict[str, Any]]:
 
 def one_line(text: object) -> str:
     """``text`` without line breaks and doubled or outer spaces."""
-    return " ".join(str(text).split())
+    return " ".join(utf8(str(text)).split())
 
 
 def _csv(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
@@ -137,10 +145,12 @@ def _csv(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         header = [_key(name) for name in reader.fieldnames or ()]
-        twice = {name for name in header if header.count(name) > 1 and name not in _INDEX}
+        twice = {name for name in header if header.count(name) > 1 and not _INDEX.fullmatch(name)}
         if twice:
             raise DatasetError(f"{path} has two columns named {sorted(twice)[0]!r}: rename one")
         for row in reader:
+            if set(row.values()) <= {None, ""}:  # a line of spaces
+                continue
             if None in row or None in row.values():
                 how = "more" if None in row else "fewer"
                 raise DatasetError(
@@ -156,7 +166,7 @@ def _csv(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
 def _json(path: Path, text: str) -> list[dict[str, Any]]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
@@ -174,7 +184,7 @@ def _json(path: Path, text: str) -> list[dict[str, Any]]:
 def _object(path: Path, line: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}, line {number}: not valid JSON ({error})") from error
     if not isinstance(row, dict):
         raise DatasetError(f"{path}, line {number}: not an object")
@@ -184,12 +194,19 @@ def _object(path: Path, line: str, number: int) -> dict[str, Any]:
 def _parquet(path: Path, data: bytes) -> list[dict[str, Any]]:
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        known = {alias for names in ALIASES.values() for alias in names}
-        wanted = [name for name in file.schema_arrow.names if _key(name) in known]
+        names = file.schema_arrow.names
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise DatasetError(f"{path} has two columns named {twice[0]!r}: rename one")
+        wanted = [field.name for field in file.schema_arrow if not _holds_bytes(field.type)]
         rows: list[dict[str, Any]] = file.read(columns=wanted).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{path} is no Parquet file, or it is cut off: download it again") from error
     return rows
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column holds pictures, or something else that says nothing in words."""
+    return (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or "binary" in str(kind)
 
 
 def _six_cd(folder: Path) -> Source:
@@ -198,7 +215,17 @@ def _six_cd(folder: Path) -> Source:
     if not all(file.is_file() for file in files):
         raise DatasetError(f"{folder} is a folder without malicious.csv and clean.csv (Six-CD): name a file")
     data = [file.read_bytes() for file in files]
-    targets, clean = (parse(file, content) for file, content in zip(files, data, strict=True))
+    targets, clean = (
+        [{_key(name): value for name, value in row.items()} for row in parse(file, content)]
+        for file, content in zip(files, data, strict=True)
+    )
+    for file, rows, wanted in (
+        (files[0], targets, ("case_number", "evaluation_seed", "prompt")),
+        (files[1], clean, ("case_number", "prompt")),
+    ):
+        lacking = [name for name in wanted if rows and name not in rows[0]]
+        if lacking:
+            raise DatasetError(f"{file} has no column {lacking[0]}, which Six-CD's files have")
     surrogates = {row["case_number"]: row["prompt"] for row in clean}
     missing = [row["case_number"] for row in targets if row["case_number"] not in surrogates]
     if missing:
@@ -258,7 +285,7 @@ def _entry(
 
 
 def _seed(name: str, place: int, value: object) -> int | None:
-    if value is None or one_line(value) == "":
+    if value is None or one_line(value) in ("", "nan"):  # pandas writes a seed that is missing so
         return None
     try:
         number = float(one_line(value))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ecgvf.errors import DatasetError
 from ecgvf.publish import hub
 from ecgvf.publish.catalogue import Facts, Version
 from ecgvf.publish.published import Published
@@ -54,6 +55,8 @@ class ConceptDiff:
 def diff(before: Published, after: Published, concept: str | None = None) -> list[ConceptDiff]:
     """What moved from ``before`` to ``after``, concept by concept (or in one). Raises ``DatasetError``."""
     old, new = before.catalogue().concepts, after.catalogue().concepts
+    if concept is not None and concept not in {*old, *new}:
+        raise DatasetError(f"neither has a concept {concept!r}: there are {', '.join(sorted({*old, *new})) or 'none'}")
     names = [concept] if concept is not None else sorted({*old, *new})
     return [_concept(name, before, after, old.get(name), new.get(name)) for name in names]
 

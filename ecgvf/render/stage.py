@@ -99,22 +99,14 @@ def render_missing(
     Where some were drawn before, the same model, sampling and seed go on; otherwise the defaults. ``chosen`` picks a
     set of pictures, which must then be finished.
     """
-    if chosen is not None:
-        return Drawn(store.current(concept.name, PICTURES, chosen), 0)
-    pairs = store.current(concept.name, PAIRS)
-    try:
-        current = store.current(concept.name, PICTURES)
-    except StageMissing:
-        pass
-    else:
-        if current.settings["pairs"] == pairs.fingerprint:
-            return Drawn(current, 0)
-    before = store.sets(concept.name, PICTURES)
-    begun = [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint] or before
-    if not begun:
+    last = _last(store, concept, chosen)
+    if last is None:
         console.say(f"Not drawn yet: drawing with {DEFAULT_MODEL} first.")
         return render(store, concept, device=device, batch_size=batch_size)
-    settings = begun[-1].settings
+    drawn = _drawn(store, concept)
+    if chosen is not None or (drawn is not None and drawn.fingerprint == last.fingerprint):
+        return Drawn(last, 0)
+    settings = last.settings
     console.say(f"Not all drawn yet: drawing with {console.plain(settings['model'])} first.")
     return render(
         store,
@@ -127,6 +119,33 @@ def render_missing(
         device=device,
         batch_size=batch_size,
     )
+
+
+def model_that_draws(store: Store, concept: Concept, chosen: str | None = None) -> str:
+    """The model of the pictures that ``render_missing`` would give, before any is drawn."""
+    last = _last(store, concept, chosen)
+    return DEFAULT_MODEL if last is None else str(last.settings["model"])
+
+
+def _last(store: Store, concept: Concept, chosen: str | None) -> StageSet | None:
+    """The pictures of the current pairs, or those whose settings the next ones take; None where there are none."""
+    if chosen is not None:
+        return store.current(concept.name, PICTURES, chosen)
+    if (drawn := _drawn(store, concept)) is not None:
+        return drawn
+    pairs = store.current(concept.name, PAIRS)
+    before = store.sets(concept.name, PICTURES)
+    begun = [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint] or before
+    return begun[-1] if begun else None
+
+
+def _drawn(store: Store, concept: Concept) -> StageSet | None:
+    """The current pictures where they are of the current pairs."""
+    try:
+        current = store.current(concept.name, PICTURES)
+    except StageMissing:
+        return None
+    return current if current.settings["pairs"] == store.current(concept.name, PAIRS).fingerprint else None
 
 
 def own_guidance(janus: JanusModel) -> float:

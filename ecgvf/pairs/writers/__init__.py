@@ -8,11 +8,12 @@ is kept as it came, and read by the ``read`` of the same file, which needs no SD
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
 from ecgvf.concepts import Concept
+from ecgvf.pairs.parsing import utf8
 from ecgvf.pairs.registry import Named, Sdk, Structure
 from ecgvf.records import Split
 
@@ -71,7 +72,9 @@ class Call:
     split: Split
     iteration: int
     round: int
-    """How often ``--fresh`` asked everything anew."""
+    """How often ``--fresh`` asked this writer for this split anew."""
+    base_url: str
+    """Where it is sent: another server gives another answer, whatever its model is called."""
     count: int
     """Prompts asked for."""
     prompt: str
@@ -98,6 +101,7 @@ class Call:
             "split": self.split,
             "iteration": self.iteration,
             "round": self.round,
+            "base_url": self.base_url,
             "repair": self.repair,
         }
 
@@ -115,11 +119,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a provider charges, thinking included, and the model that it says has answered."""
+    """Tokens that a provider charges, thinking included."""
 
     input_tokens: int
     output_tokens: int
-    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class Reply:
     usage: Usage | None
     why: str = ""
     """The provider's own word for an outcome that is not ``complete``."""
+    model: str = ""
+    """The model that says it has answered."""
 
 
 class Failed(Exception):
@@ -213,9 +218,16 @@ def read(sdk: Sdk, raw: str) -> Reply:
         return Reply("", "unreadable", None, "not a JSON object")
     reader: Callable[[dict[str, Any]], Reply] = _file(sdk).read
     try:
-        return reader(body)
+        found = reader(body)
+        return replace(found, text=utf8(found.text), why=utf8(found.why), model=utf8(found.model))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return Reply("", "unreadable", None, f"not as the provider answers ({type(error).__name__}: {error})")
+
+
+def usage(tokens_in: object, tokens_out: object) -> Usage | None:
+    """What a provider says it charges for; None where that is no pair of token counts, and so tells no cost."""
+    counts = [one for one in (tokens_in, tokens_out) if isinstance(one, int) and not isinstance(one, bool) and one >= 0]
+    return Usage(*counts) if len(counts) == 2 else None
 
 
 def _file(sdk: Sdk) -> Any:

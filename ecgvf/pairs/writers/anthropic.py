@@ -7,7 +7,7 @@ from typing import Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
-from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage
+from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage, usage
 from ecgvf.pairs.writers.wire import failures
 
 _POLL_SECONDS = 30.0
@@ -33,7 +33,11 @@ class AnthropicWriter:
         self.sdk = anthropic
         self._omit = anthropic.Omit()
         self.client = anthropic.AsyncAnthropic(
-            api_key=secret or "none", base_url=entry.base_url, max_retries=0, timeout=entry.timeout_s
+            api_key=secret or "none",
+            base_url=entry.base_url,
+            max_retries=0,
+            timeout=entry.timeout_s,
+            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
         )
 
     async def send(self, call: Call) -> str:
@@ -115,15 +119,15 @@ def output_config(call: Call) -> Any:
 
 def read(body: dict[str, Any]) -> Reply:
     """A message: its blocks of text, without those of thinking."""
-    used = body.get("usage")
-    usage = None
-    if used:
-        cached = (used.get("cache_creation_input_tokens") or 0) + (used.get("cache_read_input_tokens") or 0)
-        usage = Usage(int(used["input_tokens"]) + cached, int(used["output_tokens"]), str(body.get("model", "")))
+    used, model = body.get("usage") or {}, str(body.get("model", ""))
+    charged = usage(used.get("input_tokens"), used.get("output_tokens"))
+    cached = usage(used.get("cache_creation_input_tokens") or 0, used.get("cache_read_input_tokens") or 0)
+    if charged and cached:
+        charged = Usage(charged.input_tokens + cached.input_tokens + cached.output_tokens, charged.output_tokens)
     text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
     stop = str(body.get("stop_reason"))
     if stop == "refusal":
         details = body.get("stop_details") or {}
-        return Reply(details.get("explanation") or text, "refusal", usage, details.get("category") or stop)
+        return Reply(details.get("explanation") or text, "refusal", charged, details.get("category") or stop, model)
     outcome = _OUTCOMES.get(stop, "complete" if text else "empty")
-    return Reply(text, outcome, usage, "" if outcome == "complete" else stop)
+    return Reply(text, outcome, charged, "" if outcome == "complete" else stop, model)

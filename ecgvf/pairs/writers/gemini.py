@@ -4,7 +4,7 @@ from typing import Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
-from ecgvf.pairs.writers import Call, Outcome, Reply, Usage
+from ecgvf.pairs.writers import Call, Failed, Outcome, Reply, Usage, usage
 from ecgvf.pairs.writers.wire import broken, refused
 
 _STOPPED: dict[str, Outcome] = {"STOP": "complete", "MAX_TOKENS": "length", "CONTINUATION": "length"}
@@ -73,6 +73,8 @@ class GeminiWriter:
             raise refused(error.code, headers, str(getattr(response, "text", "") or error.details)) from error
         except httpx2.HTTPError as error:
             raise broken(error) from error
+        except UnicodeDecodeError as error:  # the SDK reads a failure's body as UTF-8
+            raise Failed("an answer that is no UTF-8 text", "faulty", lost=True) from error
         return (answer.sdk_http_response.body or "") if answer.sdk_http_response else ""
 
     async def close(self) -> None:
@@ -83,24 +85,24 @@ class GeminiWriter:
 
 def read(body: dict[str, Any]) -> Reply:
     """A response: its first candidate's text, without its thoughts."""
-    used = body.get("usageMetadata")
-    usage = None
-    if used:
-        output = int(used.get("candidatesTokenCount") or 0) + int(used.get("thoughtsTokenCount") or 0)
-        usage = Usage(int(used.get("promptTokenCount") or 0), output, str(body.get("modelVersion", "")))
+    used, model = body.get("usageMetadata") or {}, str(body.get("modelVersion", ""))
+    charged = usage(used.get("promptTokenCount"), used.get("candidatesTokenCount") or 0)
+    thought = usage(0, used.get("thoughtsTokenCount") or 0)
+    if charged and thought:
+        charged = Usage(charged.input_tokens, charged.output_tokens + thought.output_tokens)
     blocked = (body.get("promptFeedback") or {}).get("blockReason")
     if blocked:
-        return Reply("", "filter", usage, str(blocked))
+        return Reply("", "filter", charged, str(blocked), model)
     candidates = body.get("candidates") or []
     if not candidates:
-        return Reply("", "empty", usage, "no candidates")
+        return Reply("", "empty", charged, "no candidates", model)
     first = candidates[0]
     finish = str(first.get("finishReason"))
     parts = (first.get("content") or {}).get("parts") or []
     text = "".join(part.get("text") or "" for part in parts if not part.get("thought"))
     if finish in _FILTERED:
-        return Reply(text, "filter", usage, finish)
+        return Reply(text, "filter", charged, finish, model)
     outcome = _STOPPED.get(finish, "complete")
     if outcome == "complete" and not text:
         outcome = "empty"
-    return Reply(text, outcome, usage, "" if outcome == "complete" else finish)
+    return Reply(text, outcome, charged, "" if outcome == "complete" else finish, model)

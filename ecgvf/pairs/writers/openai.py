@@ -7,7 +7,7 @@ from typing import Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
-from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage
+from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, usage
 from ecgvf.pairs.writers.wire import failures, refused
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -34,6 +34,7 @@ class OpenAIWriter:
             base_url=entry.base_url,
             max_retries=0,
             timeout=entry.timeout_s,
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
             default_headers=None if entry.base_url.startswith("https://api.openai.com/") else foreign,
         )
 
@@ -96,7 +97,7 @@ class OpenAIWriter:
             state = await self.client.batches.retrieve(batch)
             for file in filter(None, (state.output_file_id, state.error_file_id)):
                 content = await self.client.files.content(file)
-                for line in content.text.splitlines():
+                for line in filter(None, map(str.strip, content.text.split("\n"))):
                     name, result = _result(json.loads(line))
                     found[name] = result
         return found
@@ -135,14 +136,19 @@ def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:
 
 def read(body: dict[str, Any]) -> Reply:
     """A chat completion: its first choice."""
-    used = body.get("usage")
-    usage = (
-        Usage(int(used["prompt_tokens"]), int(used["completion_tokens"]), str(body.get("model", ""))) if used else None
-    )
+    used, model = body.get("usage") or {}, str(body.get("model", ""))
+    charged = usage(used.get("prompt_tokens"), used.get("completion_tokens"))
     choice = body["choices"][0]
     message, finish = choice["message"], str(choice.get("finish_reason"))
-    text = message.get("content") or ""
+    text = _text(message.get("content"))
     if message.get("refusal"):
-        return Reply(str(message["refusal"]), "refusal", usage, "refusal")
+        return Reply(str(message["refusal"]), "refusal", charged, "refusal", model)
     outcome: Outcome = {"length": "length", "content_filter": "filter"}.get(finish, "complete" if text else "empty")  # type: ignore[assignment]
-    return Reply(text, outcome, usage, "" if outcome == "complete" else finish)
+    return Reply(text, outcome, charged, "" if outcome == "complete" else finish, model)
+
+
+def _text(content: object) -> str:
+    """A message's text; servers like OpenAI's may give it in parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""

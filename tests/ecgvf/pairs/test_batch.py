@@ -135,6 +135,58 @@ def test_what_failed_or_expired_is_asked_again_and_nothing_else(
 
 
 @pytest.mark.faults
+def test_a_second_batch_whose_id_was_not_written_is_found_again(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.behave = lambda asked: "expired" if asked.number == 0 else "fine"
+    written = Ledger.batch
+    calls = iter(range(1))
+
+    def killed(self: Ledger, *arguments: Any) -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        written(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "batch", killed)
+        assert run("gpt", "--batch").exit_code == 130
+    assert len(server.batches) == 2
+    assert run("gpt", "--batch").exit_code == 0
+    spent = ledger().spent()
+    assert len(server.batches) == 2 and spent.cost == server.charged and spent.open == 0
+
+
+@pytest.mark.faults
+def test_a_batch_that_is_gone_is_asked_again_and_counts_as_possibly_paid(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batches._Counter, "_collect", killed)
+        assert run("gpt", "--batch").exit_code == 130
+    server.batches.clear()
+    result = run("gpt", "--batch")
+    assert result.exit_code == 0 and "asked again" in result.stderr
+    assert ledger().spent().open > 0 and len([row for row in rows() if row.reason is None]) > 25
+
+
+def test_calls_that_are_under_way_in_a_batch_are_not_sent_beside_it(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batches._Counter, "_collect", killed)
+        run("gpt", "--batch")
+    sent = len(server.asked)
+    result = run("gpt")
+    assert result.exit_code == 2 and "--batch" in result.stderr and len(server.asked) == sent
+
+
+@pytest.mark.faults
 def test_what_fails_in_every_batch_is_named_and_the_rest_is_kept(server: LlmServer, run: Callable[..., Any]) -> None:
     server.behave = lambda asked: "expired" if "request 2" in asked.prompt else "fine"
     result = run("gpt", "--batch")

@@ -25,6 +25,7 @@ def call(**fields: object) -> Call:
         "split": "train",
         "iteration": 0,
         "round": 0,
+        "base_url": "http://localhost/v1",
         "count": 10,
         "prompt": "Write 10 prompt pairs",
         "template": "object/pairs@2",
@@ -95,6 +96,7 @@ def test_an_answer_is_found_again_by_the_calls_hash(file: Path) -> None:
         {"split": "test"},
         {"iteration": 1},
         {"round": 1},
+        {"base_url": "http://other/v1"},
         {"prompt": "x"},
         {"structure": "json"},
         {"max_output_tokens": 2},
@@ -165,10 +167,11 @@ def test_two_runs_at_once_are_refused(file: Path) -> None:
 
 def test_rounds_and_batches_are_remembered(file: Path) -> None:
     with ledger(file).writing() as one:
-        assert one.fresh() == 1
+        one.fresh(["gpt"], "train")
         one.batch("b1", "gpt", {call().hash: 1})
     seen = ledger(file)
-    assert seen.round == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
+    assert seen.round("gpt", "train") == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
+    assert seen.round("kimi", "train") == seen.round("gpt", "test") == 0
 
 
 def test_a_file_that_is_no_ledger_is_an_error_with_its_line(file: Path) -> None:

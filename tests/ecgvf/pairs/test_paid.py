@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.pairs import parsing, retrying
 from ecgvf.pairs.ledger import Ledger
+from ecgvf.pairs.registry import scrub
+from ecgvf.paths import data_dir
 from ecgvf.records import PromptPair, from_table
 from ecgvf.store import PAIRS, Store
 from tests.llm_server import SIX, Asked, LlmServer
@@ -168,6 +170,50 @@ def test_fresh_asks_everything_anew_in_another_round(server: LlmServer, run: Cal
     assert Store().current("church", PAIRS).fingerprint != first
     run("--writers", "gpt", "--iterations", "1")
     assert len(server.asked) == 2
+
+
+def test_fresh_is_about_the_writers_and_the_split_that_were_asked(server: LlmServer, run: Callable[..., Any]) -> None:
+    run("--writers", "gpt,kimi", "--iterations", "1")
+    run("--writers", "gpt", "--split", "test", "--count", "10")
+    run("--writers", "gpt", "--iterations", "1", "--fresh")
+    sent = len(server.asked)
+    run("--writers", "kimi", "--iterations", "1")
+    run("--writers", "gpt", "--split", "test", "--count", "10")
+    assert len(server.asked) == sent
+
+
+def test_the_other_splits_cost_stays_in_sight(server: LlmServer, run: Callable[..., Any]) -> None:
+    run("--writers", "gpt,kimi", "--iterations", "1")
+    run("--writers", "gpt", "--split", "test", "--count", "10")
+    writers = summary()["writers"]
+    assert writers["gpt"]["asked"] == 20 and writers["kimi"]["asked"] == 10
+    assert sum(Decimal(one["dollars"]) for one in writers.values()) == server.charged
+    assert Decimal(summary()["spent"]["dollars"]) == server.charged
+    assert run("--reparse").exit_code == 0 and summary()["writers"]["gpt"]["asked"] == 20
+
+
+def test_a_set_that_is_there_tells_what_its_last_run_cost(server: LlmServer, run: Callable[..., Any]) -> None:
+    run("--writers", "kimi", "--iterations", "1")
+    server.behave = lambda _: "cut"
+    told = json.loads(run("--writers", "kimi", "--iterations", "2", "--json").stdout)
+    assert "kimi" in told["set_aside"] and Decimal(told["spent"]["possibly"]) == ledger().spent().open > 0
+
+
+def test_a_changed_concept_says_what_it_leaves_out(server: LlmServer, run: Callable[..., Any], tmp_path: Path) -> None:
+    church = tmp_path / "mine.yaml"
+    shipped = (data_dir() / "concepts" / "church.yaml").read_text()
+    church.write_text(shipped)
+    run("--concept", str(church), "--writers", "gpt", "--split", "test", "--count", "10")
+    church.write_text(re.sub("description: .*", "description: Another.", shipped))
+    result = run("--concept", str(church), "--writers", "gpt", "--iterations", "1")
+    assert result.exit_code == 0 and "--split test" in result.stderr
+
+
+def test_two_servers_with_one_models_name_are_two(server: LlmServer, run: Callable[..., Any]) -> None:
+    with LlmServer().running() as other:
+        for one in (server, other):
+            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "m", "--iterations", "1")
+        assert len(server.asked) == len(other.asked) == 1
 
 
 def test_a_newer_parser_reads_old_answers_without_a_call(
@@ -444,6 +490,10 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
     ("arguments", "said"),
     [
         (["--writers", "gpt", "--budget-usd", "0"], "--budget-usd"),
+        (["--writers", "gpt", "--budget-usd", "nan"], "--budget-usd"),
+        (["--reparse", "--dry-run"], "--dry-run"),
+        (["--writer-url", "http://localhost:abc/v1", "--writer-model", "m"], "--writer-url"),
+        (["--writer-url", "http://me:hunter2@x/v1", "--writer-model", "m"], "password"),
         (["--writers", "gpt", "--iterations", "0"], "--iterations"),
         (["--writers", "gpt,offline"], "writes alone"),
         (["--writers", "nobody"], "unknown writer"),
@@ -465,6 +515,20 @@ def test_bad_input_is_one_line_and_nothing_is_sent(
 
 
 # Secrets
+
+
+@pytest.mark.parametrize("key", ["sk-first\nsecond", "sk-…", "two words"])
+def test_a_key_that_no_header_can_carry_is_named_and_not_shown(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    result = run("--writers", "gpt")
+    assert result.exit_code == 2 and "OPENAI_API_KEY" in result.stderr and not server.asked
+    assert not any(word in result.output for word in key.split())
+
+
+def test_a_short_key_is_scrubbed_where_it_stands_alone() -> None:
+    assert scrub("prompt_tokens: token", {"token": "[KEY]"}) == "prompt_tokens: [KEY]"
 
 
 def test_no_key_is_in_any_file_or_any_byte_printed(server: LlmServer, run: Callable[..., Any]) -> None:

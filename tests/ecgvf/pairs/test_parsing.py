@@ -18,8 +18,16 @@ def test_a_list_of_pairs():
 
 @pytest.mark.parametrize(
     "around",
-    ["{}", "```json\n{}\n```", "Here are [2] pairs:\n\n{}\n\nEnjoy!", '{{"pairs": {}}}'],
-    ids=["bare", "fenced", "prose", "wrapped"],
+    [
+        "{}",
+        "```json\n{}\n```",
+        "Here are [2] pairs:\n\n{}\n\nEnjoy!",
+        '{{"pairs": {}}}',
+        "No notes: []. [{{not JSON}}]\n{}",
+        '{{"notes": [{{"kind": "object"}}], "pairs": {}}}',
+        '<think>[{{"target": "a church"}}]</think>{{"pairs": {}}}',
+    ],
+    ids=["bare", "fenced", "prose", "wrapped", "brackets in prose", "another list", "thoughts"],
 )
 def test_what_stands_around_the_list_does_not_matter(around):
     assert len(parse(around.format(json.dumps([GOOD, GOOD])), "train")) == 2
@@ -42,8 +50,21 @@ def test_what_is_no_answer_is_kept_as_it_came(text):
     assert reject.raw in (text, text.lstrip("["))
 
 
-def test_an_empty_list_is_empty():
-    assert parse("[]", "train") == []
+def test_several_lists_all_count():
+    text = json.dumps({"pairs": [GOOD]})
+    assert len(parse(f"{text}\n{text}", "train")) == 2
+
+
+@pytest.mark.parametrize("text", ["[]", '{"pairs": []}'])
+def test_an_empty_list_is_told(text):
+    assert parse(text, "train") == [Unreadable("the list is empty", text)]
+
+
+@pytest.mark.parametrize("role", ["target", "surrogate"])
+def test_what_no_file_can_hold_is_a_question_mark(role):
+    (draft,) = parse(f"[{json.dumps(GOOD | {role: 'half a letter X'})}]".replace("X", "\\ud800"), "train")
+    assert isinstance(draft, Draft)
+    assert getattr(draft, role) == "half a letter ?" and draft.raw.encode()
 
 
 @pytest.mark.parametrize(
@@ -54,6 +75,8 @@ def test_an_empty_list_is_empty():
         ({"target": 7}, "target"),
         ({"target": "two\nlines"}, "line break"),
         ({"target": "nul \x00"}, "control"),
+        ({"target": "turned \u202e around"}, "control"),
+        ({"target": "two\u2028lines"}, "line break"),
         ({"target": "x" * (LONGEST + 1)}, "1000"),
         ({"target_term": " "}, "target_term"),
     ],

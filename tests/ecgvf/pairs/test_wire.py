@@ -43,6 +43,27 @@ def test_what_is_not_in_the_providers_format_is_told(sdk: Sdk, raw: str) -> None
     assert (reply.text, reply.usage) == ("", None) and reply.outcome in ("unreadable", "empty")
 
 
+CHOICE = {"message": {"content": "said"}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    "used",
+    [None, {}, {"prompt_tokens": 10, "total_tokens": 20}, {"prompt_tokens": -5, "completion_tokens": 3}],
+    ids=str,
+)
+def test_an_answer_that_tells_no_usage_is_still_an_answer(used: Any) -> None:
+    reply = read("openai", json.dumps({"model": "m-2", "usage": used, "choices": [CHOICE]}))
+    assert (reply.text, reply.outcome, reply.model, reply.usage) == ("said", "complete", "m-2", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [([{"type": "text", "text": "a"}, {"text": "b"}], "ab"), ({"text": "a"}, ""), ("\ud800", "?")]
+)
+def test_content_may_be_anything(content: Any, text: str) -> None:
+    body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
+    assert read("openai", body).text == text
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

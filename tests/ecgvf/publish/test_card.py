@@ -58,6 +58,63 @@ def facts(name: str = "church", **changed: Any) -> Facts:
     return Facts.model_validate({**told, **changed})
 
 
+def gpt(**changed: Any) -> Facts:
+    """Castle, by GPT and Janus-Pro."""
+    one = facts().writers[0].model_dump() | {"writer": "gpt", "model_asked": "gpt-6", "model_answered": "gpt-6"}
+    return facts("castle", model="janus-pro-1b", writers=[one], **changed)
+
+
+def head_of(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text.split("---")[1])
+    return found
+
+
+def test_a_licence_of_ours_follows_the_data_and_a_persons_stays() -> None:
+    first = Catalogue().with_concept("church", facts())
+    both = first.with_concept("castle", gpt())
+    old = card.card(first)
+    assert head_of(old)["license"] == "cc-by-4.0"
+    new = head_of(card.card(both, before=old, previous=first))
+    assert new["license"] == "other" and "castle" in new["pretty_name"]
+    mine = old.replace("license: cc-by-4.0", "license: mit").replace("pretty_name: Concept", "pretty_name: My")
+    kept = head_of(card.card(both, before=mine, previous=first))
+    assert kept["license"] == "mit" and kept["pretty_name"].startswith("My")
+
+
+def test_a_marker_that_is_lost_is_told_before_anything_is() -> None:
+    old = card.card(Catalogue().with_concept("church", facts()))
+    for broken in (old.replace(card.END, ""), old.replace(card.BEGIN, ""), f"{card.END}\n{old}"):
+        with pytest.raises(DatasetError, match="ecgvf:begin"):
+            card.card(Catalogue().with_concept("church", facts()), before=broken)
+
+
+@pytest.mark.parametrize(
+    "field", ["configs: [a]", "configs: {a: 1}", "dataset_info: [a]", "configs: [{default: true}]"]
+)
+def test_a_head_that_is_none_is_told(field: str) -> None:
+    with pytest.raises(DatasetError, match="correct it first"):
+        card.card(Catalogue().with_concept("church", facts()), before=f"---\n{field}\n---\n")
+
+
+def test_a_single_tag_is_a_list_of_one() -> None:
+    made = head_of(card.card(Catalogue().with_concept("church", facts()), before="---\ntags: mine\n---\n"))
+    assert made["tags"][0] == "mine"
+
+
+def test_peoples_prompts_are_called_theirs_and_nobodys_terms_apply() -> None:
+    one = facts().writers[0].model_dump() | {"writer": "import", "model_asked": "claude-monet.csv"}
+    made = card.card(Catalogue().with_concept("church", facts(writers=[one])))
+    assert head_of(made)["language_creators"] == ["found"]
+    assert "Anthropic" not in made and "Prompts come from the sources named above" in made
+
+
+def test_a_version_that_is_no_version_is_refused() -> None:
+    told = Catalogue().with_concept("church", facts()).with_version("1.0.0", "2026-11-24").text()
+    for old, new in (("2026-11-24", "<script>"), ('"church": {\n', '"<b>": {\n')):
+        with pytest.raises(DatasetError):
+            read(told.replace(old, new), "here")
+
+
 def of(*named: Facts, **options: Any) -> str:
     catalogue = Catalogue()
     for one in named:

@@ -74,6 +74,22 @@ def test_what_people_decided_is_what_is_published(store: Store, tmp_path: Path) 
     assert dict(zip(rejected["record_id"], rejected["reason"], strict=True))[held] == "reviewed"
 
 
+def test_what_is_no_export_of_this_concept_is_left_alone(store: Store, tmp_path: Path, filtered: Filtered) -> None:
+    out = tmp_path / "out"
+    export(store, out)
+    (out / "notes.tex").write_text("mine")
+    with pytest.raises(DatasetError, match="which no export wrote"):
+        export(store, out)
+    (out / "notes.tex").unlink()
+    with pytest.raises(DatasetError, match="church"):
+        export(filtered(Store(tmp_path / "other"), concept="castle"), out)
+    with pytest.raises(DatasetError, match="in a file"):
+        export(store, out / "README.md" / "sub")
+    (out / "README.md").write_bytes(b"\xff")
+    with pytest.raises(DatasetError, match="UTF-8"):
+        export(store, out)
+
+
 def test_the_config_loaded_without_a_name_is_the_accepted_one(store: Store, tmp_path: Path) -> None:
     export(store, tmp_path / "out")
     datasets.disable_progress_bars()

@@ -56,6 +56,69 @@ def test_every_format_says_the_same(tmp_path: Path, ending: str) -> None:
     assert [(one.target, one.surrogate, one.id, one.seed) for one in entries] == [tuple(row.values()) for row in ROWS]
 
 
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+def test_one_name_in_two_spellings_is_two_columns(tmp_path: Path, ending: str) -> None:
+    file, rows = tmp_path / f"pairs.{ending}", [{"Prompt": "a church", "prompt": "a chapel"}]
+    if ending == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    with pytest.raises(DatasetError, match="'Prompt' and 'prompt'"):
+        tables.read(file)
+
+
+def test_coco_30k_is_known_in_parquet_too_and_pandas_indices_are_none(tmp_path: Path) -> None:
+    row = {
+        "Unnamed: 0.1": 0,
+        "case_number": 7,
+        "source": "coco",
+        "prompt": "a church",
+        "evaluation_seed": 1,
+        "coco_id": 9,
+    }
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "coco.parquet")
+    found = tables.read(tmp_path / "coco.parquet")
+    assert found.layout == "COCO-30k" and found.entries[0].id == "9"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("deep.json", "[" * 100_000, "not valid JSON"),
+        ("deep.jsonl", '{"a":' * 100_000, "line 1"),
+        ("six/malicious.csv", "Case_Number,evaluation_seed,prompt\n1,2,a church\n", "no column"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / "six").mkdir()
+    (tmp_path / "six" / "clean.csv").write_text("number,prompt\n1,a hotel\n")
+    file = written(tmp_path, name, content)
+    with pytest.raises(DatasetError, match=said):
+        tables.read(file.parent if name.startswith("six") else file)
+
+
+def test_half_a_character_and_a_seed_that_is_missing_are_no_reason_to_stop(tmp_path: Path) -> None:
+    file = written(tmp_path, "pairs.json", '[{"prompt": "a church \\ud800", "seed": NaN}]')
+    (entry,) = tables.read(file).entries
+    assert entry.target == "a church ?" and entry.seed is None
+
+
+def test_a_line_of_spaces_is_none(tmp_path: Path) -> None:
+    file = written(tmp_path, "pairs.csv", "prompt,seed\na church,1\n \na chapel,2\n")
+    assert [one.target for one in tables.read(file).entries] == ["a church", "a chapel"]
+
+
+def test_what_generate_would_reject_is_a_warning(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a church by the sea", "surrogate": "a hotel by the sea"},
+        {"prompt": "a church by the sea", "surrogate": None},
+        {"prompt": "A church. It is old. It is tall. It is white.", "surrogate": None},
+    ]
+    source = tables.read(written(tmp_path, "pairs.json", json.dumps(rows)))
+    warned = import_pairs(Store(tmp_path / "store"), concepts.find("church"), source).warnings
+    assert {"the test prompt is like a training prompt", "more than 3 sentences"} <= set(warned)
+
+
 @pytest.mark.parametrize(
     "names",
     [

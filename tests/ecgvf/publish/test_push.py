@@ -25,7 +25,7 @@ runner = CliRunner()
 def push(store: Store, repo: str | None = REPO, **options: object) -> str:
     """Push and say what was done: the version."""
     with prepare(store, repo, **options) as plan:  # type: ignore[arg-type]
-        if plan.nothing is None:
+        if plan.nothing is None or plan.opens or plan.closes:
             upload(plan)
         return plan.version
 
@@ -56,6 +56,44 @@ def test_the_same_content_again_does_nothing(store: Store, hub: Hub) -> None:
     hub.log.clear()
     assert push(store) == "1.0.0" and push(store, version="1.0.0") == "1.0.0"
     assert hub.repos[REPO].head == before and not hub.count("^(POST|PUT|DELETE)")
+
+
+def test_a_private_dataset_opens_without_a_new_version(store: Store, hub: Hub) -> None:
+    push(store)
+    assert push(store, public=True) == "1.0.0"
+    assert not hub.repos[REPO].private and list(hub.repos[REPO].tags) == ["v1.0.0"]
+
+
+def test_a_mark_as_unsafe_counts_from_when_it_is_made(store: Store, hub: Hub) -> None:
+    store.remember(concepts.find("church").model_copy(update={"unsafe": True}))
+    with pytest.raises(SettingsError, match="unsafe"):
+        push(store, public=True)
+    push(store)
+    assert hub.repos[REPO].private and hub.repos[REPO].gated == "manual"
+
+
+def test_who_was_overtaken_between_commit_and_tag_gets_a_version_of_their_own(
+    store: Store, hub: Hub, filtered: Filtered, tmp_path: Path
+) -> None:
+    hub.fail("POST", "/tag/", status=503, times=10)
+    with pytest.raises(HubError):
+        push(store)
+    hub.faults.clear()
+    other = filtered(Store(tmp_path / "other"), concept="castle")
+    with prepare(other, REPO, "castle") as late:
+        assert push(store) == "1.0.0"
+        with pytest.raises(HubError):
+            upload(late)
+    assert push(other, concept="castle") == "1.1.0"
+    told = json.loads(hub.text(REPO, "ecgvf.json"))["versions"]
+    assert [sorted(one["concepts"]) for one in told] == [["church"], ["castle", "church"]]
+
+
+@pytest.mark.parametrize("repo", ["justname", "a/b/c", "a b/c"])
+def test_a_repository_has_an_owner(store: Store, hub: Hub, repo: str) -> None:
+    with pytest.raises(SettingsError, match="OWNER/NAME"):
+        push(store, repo)
+    assert not hub.log
 
 
 def test_a_change_is_the_next_minor_version_and_the_last_one_stays(store: Store, hub: Hub, filtered: Filtered) -> None:
