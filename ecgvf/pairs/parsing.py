@@ -159,6 +159,7 @@ def _list(text: str, at: int) -> tuple[list[object], int]:
 
 def _draft(item: object, split: Split) -> Draft | Unreadable:
     raw = utf8(json.dumps(item, ensure_ascii=False))
+    item = json.loads(raw)
     try:
         if split == "test":
             test = _Test.model_validate(item)

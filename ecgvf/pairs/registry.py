@@ -223,7 +223,7 @@ def _read(own: Path | None) -> _File:
         unknown = sorted(map(str, set(added) - set(_File.model_fields)))
         if unknown:
             raise WriterError(f"{own}: unknown field {unknown[0]!r}; known are {', '.join(_File.model_fields)}")
-        writers, presets = added.get("writers") or {}, added.get("presets") or {}
+        writers, presets = ({} if added.get(field) is None else added[field] for field in ("writers", "presets"))
         for field, mapping in (("writers", writers), ("presets", presets)):
             if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping):
                 raise WriterError(f"{own}: {field}: is a mapping from names to what they mean; correct it")

@@ -149,7 +149,7 @@ def _csv(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
         if twice:
             raise DatasetError(f"{path} has two columns named {sorted(twice)[0]!r}: rename one")
         for row in reader:
-            if set(row.values()) <= {None, ""}:  # a line of spaces
+            if None not in row and set(row.values()) <= {None, ""}:  # a line of spaces
                 continue
             if None in row or None in row.values():
                 how = "more" if None in row else "fewer"

@@ -13,8 +13,8 @@ from ecgvf import build as building
 from ecgvf import concepts
 from ecgvf.build import Looking, build
 from ecgvf.cli import app
-from ecgvf.errors import SettingsError
-from ecgvf.judges import Criterion, dataset
+from ecgvf.errors import JudgeError, SettingsError
+from ecgvf.judges import Criterion, dataset, decisions
 from ecgvf.judges import filter as filter_stage
 from ecgvf.pairs.ledger import Ledger
 from ecgvf.pairs.rounds import Free
@@ -201,6 +201,28 @@ def test_where_the_budget_ends_a_build_says_so(typed: tuple[LlmServer, Any]) -> 
     result = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "0.000001")
     assert result.exit_code == 2 and not server.asked
     assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("share", [1.0, 0.45], ids=["one round", "several"])
+def test_what_people_reject_is_made_up_for(
+    store: Store, model: str, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    fickle(monkeypatch, Fickle(share))
+    done = build(store, CHURCH, accepted=4, tests=0, rounds=40, looking=Looking(model=model))
+    rejected = [one.pair.record_id for one in dataset.load(store).train][:2]
+    pictures = done.filtered.stage.settings["pictures"]
+    for record_id in rejected:
+        decisions.append(store, "church", reviewer="ada", pictures=pictures, record_id=record_id, accepted=False)
+    assert len(dataset.load(store).train) == 2
+    again = build(store, CHURCH, accepted=4, tests=0, rounds=40, looking=Looking(model=model))
+    kept = {one.pair.record_id for one in dataset.load(store).train}
+    assert again.reached and len(kept) == 4 and not kept & set(rejected)
+
+
+def test_a_judge_that_cannot_be_is_told_before_anything_is_written(store: Store, model: str) -> None:
+    with pytest.raises(JudgeError, match="crystal-ball"):
+        build(store, CHURCH, looking=Looking(model=model, judge="crystal-ball"))
+    assert not store.sets("church", PAIRS)
 
 
 def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,22 @@ def test_a_new_concepts_template_can_be_read_as_it_is(tmp_path: Path, kind: conc
     assert (concept.name, concept.kind, concept.terms) == ("light-house", kind, ("light house",))
 
 
+@pytest.mark.parametrize("name", ["no", "null", "123", "2024-01-01", "tower", "building", "photograph", "dressed"])
+@pytest.mark.parametrize("kind", ["object", "style", "nudity"])
+def test_any_word_can_be_a_concept(tmp_path: Path, name: str, kind: concepts.Kind) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(template(name, kind), encoding="utf-8")
+    assert find(str(file)).name == name
+
+
+@pytest.mark.parametrize("value", ["2024-13-45", "!!int abc", "!!float xx", "!!timestamp xx", "[" * 5000])
+def test_yaml_that_its_reader_stumbles_over_is_one_line(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"name: mine\ndescription: {value}\n", encoding="utf-8")
+    with pytest.raises(ConceptError, match="correct it"):
+        find(str(file))
+
+
 @pytest.mark.parametrize("name", ["", "Church", "a_b", "a--b", "-a", "../etc", "a/b", "a.b", "x" * 65])
 def test_a_name_that_would_not_be_a_safe_folder_is_refused(name: str) -> None:
     with pytest.raises(ConceptError, match="lower-case"):

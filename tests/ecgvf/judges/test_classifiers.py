@@ -1,6 +1,7 @@
 """Any image classifier of torchvision, timm and transformers, behind the same label rules."""
 
 import pickle
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from safetensors.torch import save_file
 
 from ecgvf import concepts
 from ecgvf.errors import JudgeError
-from ecgvf.judges import Options, choose
+from ecgvf.judges import Criterion, Options, choose
+from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.torchvision_models import Torchvision
 from tests.ecgvf.judges.photographs import photograph
 
@@ -168,6 +170,44 @@ def test_any_torchvision_classifier_looks(tmp_path: Path) -> None:
         choose(CHURCH, None, "torchvision:maskrcnn_resnet50_fpn")
 
 
+def test_published_densenets_have_the_names_of_an_older_time(tmp_path: Path) -> None:
+    from torchvision.models import densenet121
+
+    state = densenet121(weights=None).state_dict()
+    older = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12]\.)", r"\1.\2", name): one for name, one in state.items()}
+    assert set(older) != set(state)
+    save_file(older, tmp_path / "dense.safetensors")
+    judge: Any = choose(CHURCH, None, "torchvision:densenet121", Options(weights=str(tmp_path / "dense.safetensors")))
+    assert judge.probabilities(NOISE).shape == (2, 1000)
+
+
+def test_an_architecture_prepares_pictures_as_its_published_weights_want(tmp_path: Path) -> None:
+    from torchvision.models import googlenet
+
+    save_file(googlenet(weights=None, init_weights=False).state_dict(), tmp_path / "google.safetensors")
+    judge: Any = choose(CHURCH, None, "torchvision:googlenet", Options(weights=str(tmp_path / "google.safetensors")))
+    assert judge._network.transform_input
+
+
+class Broken(Classifier):
+    """Answers with what is no number."""
+
+    weights_hash = "0"
+
+    def _probabilities(self, images: Any) -> torch.Tensor:
+        return torch.full((len(images), len(self.labels)), float("nan"))
+
+
+def test_what_is_no_number_is_no_answer() -> None:
+    with pytest.raises(RuntimeError, match="no number"):
+        Broken("broken", [("church",), ("house",)], ("church",)).look(NOISE)
+
+
+def test_a_near_label_that_a_judge_does_not_have_is_no_fault_of_the_concept() -> None:
+    wanted = Criterion(label_set="own", accepted=("church",), near=("monastery", "house"), top_k=1)
+    assert Broken("broken", [("church",), ("house",)], wanted).criterion.near == ("house",)
+
+
 # transformers
 
 
@@ -214,6 +254,26 @@ def test_the_judge_of_styles_looks_for_the_artist_by_top_3(vit: str) -> None:
         assert reading.present == (1 in np.argsort(-row)[:3])
     with pytest.raises(JudgeError, match="--weights"):
         choose(VAN_GOGH, "janus-pro-1b")
+
+
+def test_several_judges_have_weights_of_their_own(vit: str, lite0: str) -> None:
+    name = "style+timm:tf_efficientnet_lite0"
+    both: Any = choose(
+        VAN_GOGH, None, name, Options(labels=("lighthouse",), weights=f"style={vit}, {name[6:]}={lite0}")
+    )
+    assert [one.name for one in both.judges] == name.split("+")
+    for wrong in (vit, f"style={vit},nobody={vit}", "style="):
+        with pytest.raises(JudgeError, match="NAME=WEIGHTS"):
+            choose(VAN_GOGH, None, name, Options(labels=("lighthouse",), weights=wrong))
+
+
+def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:
+    from transformers import AutoImageProcessor, ViTForImageClassification
+
+    ViTForImageClassification.from_pretrained(vit).vit.save_pretrained(tmp_path)
+    AutoImageProcessor.from_pretrained(vit).save_pretrained(tmp_path)
+    with pytest.raises(JudgeError, match="lacks weights"):
+        choose(None, None, f"hf:{tmp_path}")
 
 
 def test_a_folder_that_holds_no_classifier_is_one_line(tmp_path: Path) -> None:

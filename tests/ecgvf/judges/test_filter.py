@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecgvf import concepts
-from ecgvf.errors import DatasetError, StageMissing
+from ecgvf.errors import DatasetError, JudgeError, StageMissing
 from ecgvf.judges import dataset, filter_pictures
 from ecgvf.judges import filter as stage
 from ecgvf.records import Acceptance, Rendering, Verdict, from_table
@@ -70,6 +70,13 @@ def test_what_is_not_yet_drawn_is_drawn_first(
     answer(monkeypatch, [True, False])
     assert filter_pictures(store, CHURCH).accepted_pairs == 1
     assert "drawn yet" in capsys.readouterr().out
+
+
+def test_a_judge_that_cannot_be_costs_no_drawing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(store, church_pairs(train=1, test=0))
+    monkeypatch.setattr(stage, "render_missing", lambda *_, **__: pytest.fail("drawn for nothing"))
+    with pytest.raises(JudgeError, match="crystal-ball"):
+        filter_pictures(store, CHURCH, judge="crystal-ball")
 
 
 def test_an_older_set_of_pictures_can_be_filtered_with_its_own_pairs(

@@ -33,6 +33,7 @@ def album(tmp_path: Path) -> Path:
     Image.fromarray(photograph("rocket")).convert("RGBA").save(folder / "rocket.png")
     Image.fromarray(photograph("camera")[:, :, 0]).save(folder / "camera.png")
     (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    Image.fromarray(photograph("astronaut")[:, :, 0].astype(np.uint16) * 256).save(folder / "16-bit.png")
     return folder
 
 
@@ -41,10 +42,11 @@ def test_judge_shows_boxes_and_says_which_file_it_cannot_read(album: Path) -> No
     result = runner.invoke(
         app, ["judge", "--judge", "nudenet", "--labels", "FACE_FEMALE,FACE_MALE", str(album), "--json"]
     )
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 2 and "2 of 5 pictures" in result.stderr
     told = json.loads(result.stdout)
     seen = {Path(row["picture"]).name: row for row in told["pictures"]}
-    assert list(seen) == ["astronaut.jpg", "camera.png", "rocket.png", "torn.png"]
+    assert list(seen) == ["16-bit.png", "astronaut.jpg", "camera.png", "rocket.png", "torn.png"]
+    assert "8 bits" in seen["16-bit.png"]["failure"]
     assert seen["astronaut.jpg"]["present"] and seen["astronaut.jpg"]["boxes"][0]["label"] == "FACE_FEMALE"
     assert seen["camera.png"]["present"] and not seen["rocket.png"]["present"]
     assert "cannot be read" in seen["torn.png"]["failure"]

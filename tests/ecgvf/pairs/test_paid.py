@@ -212,7 +212,7 @@ def test_a_changed_concept_says_what_it_leaves_out(server: LlmServer, run: Calla
 def test_two_servers_with_one_models_name_are_two(server: LlmServer, run: Callable[..., Any]) -> None:
     with LlmServer().running() as other:
         for one in (server, other):
-            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "m", "--iterations", "1")
+            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "gpt-6.1-sol", "--iterations", "1")
         assert len(server.asked) == len(other.asked) == 1
 
 
@@ -225,7 +225,7 @@ def test_a_newer_parser_reads_old_answers_without_a_call(
     assert Store().current("church", PAIRS).fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = run("--reparse")
-    assert result.exit_code == 0 and "parser: 2 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 3 → 99" in result.output
     assert (rows(), len(server.asked)) == (before, sent)
 
 

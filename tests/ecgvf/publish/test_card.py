@@ -76,7 +76,7 @@ def test_a_licence_of_ours_follows_the_data_and_a_persons_stays() -> None:
     assert head_of(old)["license"] == "cc-by-4.0"
     new = head_of(card.card(both, before=old, previous=first))
     assert new["license"] == "other" and "castle" in new["pretty_name"]
-    mine = old.replace("license: cc-by-4.0", "license: mit").replace("pretty_name: Concept", "pretty_name: My")
+    mine = old.replace("license: cc-by-4.0", "license: mit").replace("pretty_name: 'Concept", "pretty_name: 'My")
     kept = head_of(card.card(both, before=mine, previous=first))
     assert kept["license"] == "mit" and kept["pretty_name"].startswith("My")
 
@@ -217,7 +217,7 @@ def test_an_unsafe_concept_is_marked_and_gated() -> None:
 
 def test_a_catalogue_from_elsewhere_is_checked() -> None:
     text = Catalogue().with_concept("church", facts()).with_version("1.0.0", "2026-11-24").text()
-    assert read(text, "here").versions[0].concepts["church"]["fingerprint"] == "0123456789ab"
+    assert read(text, "here").versions[0].concepts["church"].fingerprint == "0123456789ab"
     for wrong in (
         "{",
         '{"format": 2}',
