@@ -1,7 +1,7 @@
 """What people decided about records, in ``STORE/<concept>/review/decisions.jsonl``: lines are added, never changed.
 
-A decision is about one record as it was drawn in one set of pictures. Of one reviewer the last decision counts; of
-several, more votes on one side than on the other. A tie leaves it to the judge.
+A decision is about one record as it was drawn: by one model, with one sampling, from one seed, in whichever set. Of one
+reviewer the last decision counts; of several, more votes on one side than on the other. A tie leaves it to the judge.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def read(store: Store, concept: str) -> Iterator[Decision]:
 
 
 def votes(store: Store, concept: str, pictures: str) -> Votes:
-    """What each reviewer last said of each record of a set of pictures, in whichever set of the same they saw it."""
+    """What each reviewer last said of each record of a set of pictures, in whichever set they saw the same picture."""
     said: Votes = {}
     same = _same(store, concept, pictures)
     for decision in read(store, concept):
@@ -82,10 +82,12 @@ def votes(store: Store, concept: str, pictures: str) -> Votes:
 
 
 def _same(store: Store, concept: str, pictures: str) -> set[str]:
-    """The sets that hold pictures of this one: ``build`` gathers those of its rounds, as they are, into another."""
-    gathered = {one.fingerprint: set(one.settings.get("gathered", ())) for one in store.sets(concept, PICTURES)}
-    drawn_in = {pictures} | gathered.get(pictures, set())
-    return drawn_in | {name for name, sources in gathered.items() if sources & drawn_in}
+    """The sets in which a record has the same picture as in this one: equal but for the pairs that they are of."""
+    drawn = {
+        one.fingerprint: {key: value for key, value in one.settings.items() if key not in ("pairs", "gathered")}
+        for one in store.sets(concept, PICTURES)
+    }
+    return {pictures} | {name for name, how in drawn.items() if how == drawn.get(pictures)}
 
 
 def rulings(said: Votes) -> dict[str, bool]:
