@@ -24,7 +24,9 @@ def render(
     concept: ConceptOption = None,
     model: ModelOption = "janus-nano",
     guidance: GuidanceOption = None,
-    temperature: Annotated[float, typer.Option(help="Of sampling; 0 takes the most likely token.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of sampling; 0 takes the most likely token. [default: the model's own]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
     batch_size: BatchSizeOption = 16,
     device: DeviceOption = "auto",

@@ -26,6 +26,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.errors import ModelError
+from ecgvf.janus.sampling import Sampling
 from ecgvf.paths import data_dir
 
 MODELS = {
@@ -74,6 +75,16 @@ class JanusModel:
     def dtype(self) -> torch.dtype:
         dtype: torch.dtype = self.model.dtype
         return dtype
+
+    @property
+    def sampling(self) -> Sampling:
+        """The guidance and temperature that its generation configuration states, or Janus's own."""
+        usual, stated = Sampling(), self.model.generation_config
+        guidance, temperature = (getattr(stated, name, None) for name in ("guidance_scale", "temperature"))
+        return Sampling(
+            guidance=usual.guidance if guidance is None else float(guidance),
+            temperature=usual.temperature if temperature is None else float(temperature),
+        )
 
     @cached_property
     def fingerprint(self) -> str:

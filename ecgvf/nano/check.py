@@ -105,7 +105,7 @@ def _recognised(
     for start in range(0, len(rows), 64):
         part = rows[start : start + 64]
         numbers = [seeds.derive(run_seed, f"{prompt}#{seed}", "check") for _, _, prompt, seed in part]
-        images.append(draw(model, [row[2] for row in part], numbers, batch_size=64).pixels)
+        images.append(draw(model, [row[2] for row in part], numbers, model.sampling, batch_size=64).pixels)
         progress(f"{start + len(part)} of {len(rows)} pictures")
     shown = np.concatenate(images)
     things_judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
@@ -172,6 +172,6 @@ def _questions(model: JanusModel, rng: random.Random, count: int = 512) -> Goal:
 def _speed(model: JanusModel, rng: random.Random) -> Goal:
     prompts = [prompt_for(random_scene(rng), rng) for _ in range(64)]
     began = time.monotonic()
-    draw(model, prompts, list(range(64)), batch_size=64)
+    draw(model, prompts, list(range(64)), model.sampling, batch_size=64)
     seconds = time.monotonic() - began
     return Goal("seconds for 64 pictures", seconds, 1, seconds, seconds, 10.0, at_most=True)

@@ -7,7 +7,7 @@ token ids exactly.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def render(
     *,
     model: str = DEFAULT_MODEL,
     guidance: float | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     seed: int = 0,
     batch_size: int = 16,
     device: str = "auto",
@@ -59,8 +59,9 @@ def render(
 ) -> Drawn:
     """Draw the pictures of a pairs set: the current one, or the one whose fingerprint starts with ``chosen``.
 
-    ``guidance`` None takes the model's own. A record that cannot be drawn gets a ``Rendering`` with a ``failure``.
-    Raises ``StageMissing`` without pairs, ``ConceptError`` for a concept that is not in nano's world, ``ModelError``.
+    ``guidance`` and ``temperature`` None take the model's own. A record that cannot be drawn gets a ``Rendering`` with
+    a ``failure``. Raises ``StageMissing`` without pairs, ``ConceptError`` for a concept that is not in nano's world,
+    ``ModelError``.
     """
     if batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
@@ -72,7 +73,8 @@ def render(
             f"or choose a concept of nano's (church, castle, cat, van-gogh)"
         )
     janus = load(model, device=device, dtype=dtype)
-    sampling = Sampling(guidance=own_guidance(janus) if guidance is None else guidance, temperature=temperature)
+    said = {"guidance": guidance, "temperature": temperature}
+    sampling = replace(janus.sampling, **{name: value for name, value in said.items() if value is not None})
     stage = store.stage(
         concept.name,
         PICTURES,
@@ -146,12 +148,6 @@ def _drawn(store: Store, concept: Concept) -> StageSet | None:
     except StageMissing:
         return None
     return current if current.settings["pairs"] == store.current(concept.name, PAIRS).fingerprint else None
-
-
-def own_guidance(janus: JanusModel) -> float:
-    """The guidance that a model's generation configuration states, or 5, Janus's own."""
-    stated = getattr(janus.model.generation_config, "guidance_scale", None)
-    return Sampling().guidance if stated is None else float(stated)
 
 
 def _draw_missing(
