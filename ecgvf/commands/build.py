@@ -125,8 +125,8 @@ def build(
     stage, have = done.filtered.stage, done.filtered.accepted_pairs
     if as_json:
         told = {"concept": known.name, "set": stage.fingerprint, "judge": done.filtered.judge, "rounds": done.rounds}
-        writers = {name: one.json() for name, one in done.writers.items()}
-        console.emit({**told, "reached": done.reached, "writers": writers, **stage.summary})
+        yields = {name: one.json() for name, one in done.writers.items()}
+        console.emit({**told, "reached": done.reached, **stage.summary, "writers": yields})
     else:
         if not done.reached:
             table = Table("writer", "goal", "accepted", "written", "why not", title=f"{known.name}: what came of it")

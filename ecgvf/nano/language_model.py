@@ -86,8 +86,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusFor
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         do_sample=True,
-        guidance_scale=5.0,
-        temperature=1.0,
+        guidance_scale=1.5,
+        temperature=0.6,
         top_k=0,
         generation_kwargs={"boi_token_id": token(IMAGE_TOKENS["boi_token"])},
     )

@@ -91,7 +91,7 @@ class Plan:
         seat = seats.get((intent["writer"], intent["model"]))
         if seat is None or (intent["split"], intent["round"]) != (self.split, seat.round):
             return False
-        return 0 <= intent["iteration"] - seat.first < len(seat.counts)
+        return bool(0 <= intent["iteration"] - seat.first < len(seat.counts))
 
 
 @dataclass(slots=True)

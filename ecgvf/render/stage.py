@@ -73,8 +73,12 @@ def render(
             f"or choose a concept of nano's (church, castle, cat, van-gogh)"
         )
     janus = load(model, device=device, dtype=dtype)
-    said = {"guidance": guidance, "temperature": temperature}
-    sampling = replace(janus.sampling, **{name: value for name, value in said.items() if value is not None})
+    own = janus.sampling
+    sampling = replace(
+        own,
+        guidance=own.guidance if guidance is None else guidance,
+        temperature=own.temperature if temperature is None else temperature,
+    )
     stage = store.stage(
         concept.name,
         PICTURES,
