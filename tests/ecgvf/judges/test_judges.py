@@ -10,7 +10,6 @@ from ecgvf.judges import NanoJudge, choose, nano
 from ecgvf.judges.classifier import places, readings
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.nano_resnet import NanoResNet
-from ecgvf.paths import data_dir
 
 LABELS = ["castle", "church", "house"]
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
@@ -122,10 +121,6 @@ def test_shipped_imagenet_labels_are_imagenets() -> None:
             assert choose(concept, "janus-pro-1b").criterion.accepted == concept.labels("imagenet")
 
 
-@pytest.mark.skipif(
-    not (data_dir() / "nano" / "judges" / "style" / "model.safetensors").is_file(),
-    reason="this checkout has no weights of nano's judges",
-)
 def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
     for concept in map(concepts.find, concepts.names()):
         if concept.labels("nano"):

@@ -199,7 +199,7 @@ def test_the_language_model_learns_and_goes_on(tokenizer, tmp_path: Path) -> Non
 
 def test_a_judge_learns_from_composed_pictures(tmp_path: Path) -> None:
     result = judges.train_judge("style", tmp_path, pool=384, epochs=5, tested=200)
-    assert result["held_out_accuracy"] > 0.5
+    assert result["held_out_accuracy"] > 0.35  # of five styles, after 30 steps; chance gives 0.2
     assert (tmp_path / "style" / "model.safetensors").stat().st_size < 2_000_000
 
 
