@@ -39,8 +39,8 @@ def main() -> None:
         began = time.monotonic()
         stage = generate_paid(Store(Path(folder) / "store"), planned(church, writers, iterations=ITERATIONS))
         wall = time.monotonic() - began
+        kept = stage.summary["train"]["accepted"]
     ideal = LATENCY * ITERATIONS
-    kept = stage.summary["train"]["accepted"]
     result = {
         "benchmark": "writers",
         "writers": len(writers),

@@ -4,7 +4,6 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +23,8 @@ class Classifier(ABC):
     does not know.
     """
 
-    batch: ClassVar[int] = 32
+    batch: int = 32
+    """Pictures that go through the network together."""
 
     def __init__(
         self,
