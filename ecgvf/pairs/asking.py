@@ -267,7 +267,7 @@ class _Desk:
             except Failed as failed:
                 cost = most if failed.lost else Decimal(0)
                 raise
-            cost = attempt.cost
+            cost = most if attempt.open else attempt.cost
             return attempt
         finally:
             await self.budget.settle(most, cost)

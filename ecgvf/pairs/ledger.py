@@ -46,8 +46,10 @@ class Attempt:
 
     @property
     def open(self) -> bool:
-        """Whether nobody knows if it was charged: sent, and no answer of any kind came to the disk."""
-        return self.answer is None or bool(self.answer.get("lost"))
+        """Whether nobody knows what it was charged: no answer of any kind came to the disk, or one without usage."""
+        if self.answer is None or self.answer.get("lost"):
+            return True
+        return self.answered and self.answer.get("cost") is None and self.usage is None
 
     @property
     def raw(self) -> str:
@@ -71,12 +73,12 @@ class Attempt:
 
     @property
     def cost(self) -> Decimal:
-        """What it cost: 0 for a failure, what its usage says for an answer, the reservation where that is missing."""
+        """What it cost for certain: what its usage says for an answer; 0 for a failure, and without usage."""
         if not self.answered or self.answer is None:
             return Decimal(0)
         if self.answer.get("cost") is None:  # killed between the strokes
             cost = charge(self.rates, self.usage)
-            return self.reserved if cost is None else cost
+            return Decimal(0) if cost is None else cost
         return Decimal(self.answer["cost"])
 
 
@@ -227,7 +229,7 @@ class Ledger:
         cost = charge(found.rates, usage)
         metered = {
             "usage": None if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens},
-            "cost": str(found.reserved if cost is None else cost),
+            "cost": None if cost is None else str(cost),
             "asked": found.intent["model"],
             "answered": reply.model,
         }
