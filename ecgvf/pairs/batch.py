@@ -147,9 +147,7 @@ class _Counter:
                 await self._collect(found, numbers)
 
     def _mine(self, attempt: Attempt) -> bool:
-        known = {pair for line in self.ledger.batches.values() for pair in line["calls"].items()}
-        this = attempt.intent["call"], int(attempt.intent["attempt"])
-        return attempt.intent["writer"] == self.seat.writer.name and this not in known
+        return attempt.intent["writer"] == self.seat.writer.name and not self.ledger.in_a_batch(attempt)
 
     def _waits(self, call: str, number: int) -> bool:
         attempts = {int(one.intent["attempt"]): one for one in self.ledger.of_call(call)}

@@ -141,6 +141,11 @@ class Ledger:
         found = [attempt for attempt in self._calls.get(call, {}).values() if attempt.answered]
         return found[-1] if found else None
 
+    def in_a_batch(self, attempt: Attempt) -> bool:
+        """Whether an attempt was handed over with a batch whose id is known."""
+        call, number = attempt.intent["call"], int(attempt.intent["attempt"])
+        return any(line["calls"].get(call) == number for line in self.batches.values())
+
     def of_call(self, call: str) -> list[Attempt]:
         """The attempts at one call."""
         return list(self._calls.get(call, {}).values())

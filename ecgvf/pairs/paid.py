@@ -227,8 +227,7 @@ async def _asked(plan: Plan, ledger: Ledger, budget: Budget, advance: Any, batch
 def _not_in_a_batch(plan: Plan, ledger: Ledger) -> None:
     """Raise ``SettingsError`` where calls of ``plan`` are under way in a batch: sent now, they would be paid twice."""
     waiting = [one for one in ledger.attempts() if one.answer is None and plan.counts(one.intent)]
-    known = {pair for line in ledger.batches.values() for pair in line["calls"].items()}
-    under_way = [one for one in waiting if (one.intent["call"], int(one.intent["attempt"])) in known]
+    under_way = [one for one in waiting if ledger.in_a_batch(one)]
     if under_way:
         names = ", ".join(sorted({one.intent["writer"] for one in under_way}))
         raise SettingsError(

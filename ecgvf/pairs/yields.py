@@ -83,7 +83,8 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **one,
         **{key: one[key] + other[key] for key in ("asked", "written", "calls")},
-        **{key: dict(Counter(one[key]) + Counter(other[key])) for key in ("outcomes", "tokens")},
+        "outcomes": dict(Counter(one["outcomes"]) + Counter(other["outcomes"])),
+        "tokens": {key: one["tokens"][key] + other["tokens"][key] for key in ("input", "output")},
         **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
         "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecgvf.pairs.yields import distinct, fault_of, self_similarity, yields
+from ecgvf.pairs.yields import distinct, fault_of, self_similarity, together, yields
 
 
 def test_distinct_n_and_self_similarity_by_hand():
@@ -46,3 +46,21 @@ def test_each_writer_has_its_own(pair):
     )
     assert (found["gpt"].parsed, found["gpt"].kept, found["gpt"].why_not) == (2, 1, {"duplicate: like another": 1})
     assert (found["kimi"].parsed, found["kimi"].kept, found["kimi"].distinct_1) == (0, 0, None)
+
+
+def test_figures_of_two_parts_are_added_up_and_no_column_is_lost():
+    one = {
+        "asked": 10,
+        "written": 0,
+        "calls": 1,
+        "outcomes": {"unreadable": 1},
+        "tokens": {"input": 0, "output": 0},
+        "dollars": "0",
+        "possibly": "0.5",
+        "models_answered": ["m"],
+    }
+    told = {"writers": {"gpt": one}, "set_aside": {}, "spent": {"dollars": "0", "possibly": "0.5"}}
+    both = together([told, told])
+    assert both["writers"]["gpt"]["tokens"] == {"input": 0, "output": 0}  # an answer that tells no usage
+    assert both["writers"]["gpt"]["outcomes"] == {"unreadable": 2}
+    assert both["spent"]["possibly"] == both["writers"]["gpt"]["possibly"] == "1.0"
