@@ -1,6 +1,6 @@
 """``build``: generate, render and filter in rounds."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,6 +40,10 @@ from ecgvf.options import (
     NewConceptOption,
     StoreOption,
 )
+
+if TYPE_CHECKING:
+    from ecgvf.build import Built
+    from ecgvf.concepts import Concept
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -82,8 +86,6 @@ def build(
     """Generate, render and filter in rounds until so many pairs hold, or say why not (exit 1)."""
     from decimal import Decimal
 
-    from rich.table import Table
-
     from ecgvf.build import Looking
     from ecgvf.build import build as build_rounds
     from ecgvf.concepts import find
@@ -122,24 +124,34 @@ def build(
         seed=seed,
         looking=looking,
     )
-    stage, have = done.filtered.stage, done.filtered.accepted_pairs
-    if as_json:
-        told = {"concept": known.name, "set": stage.fingerprint, "judge": done.filtered.judge, "rounds": done.rounds}
-        yields = {name: one.json() for name, one in done.writers.items()}
-        console.emit({**told, "reached": done.reached, **stage.summary, "writers": yields})
-    else:
-        if not done.reached:
-            table = Table("writer", "goal", "accepted", "written", "why not", title=f"{known.name}: what came of it")
-            for name, one in done.writers.items():
-                why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
-                table.add_row(console.plain(name), str(one.goal), str(one.accepted), str(one.written), why)
-            console.say(table)
-        console.say(
-            f"[bold]{known.name}[/bold]: {have} of {accepted} pairs hold after {done.rounds} rounds, and "
-            f"{done.filtered.accepted_tests} of {done.filtered.tests} test prompts; judge "
-            f"{console.plain(done.filtered.judge)}."
-        )
+    _tell(done, known, accepted, as_json)
     if not done.reached:
+        have = done.filtered.accepted_pairs
         console.fail(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
         raise typer.Exit(1)
+    stage = done.filtered.stage
     console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf review[/bold]")
+
+
+def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> None:
+    """What came of a build; writer by writer where it was not reached."""
+    from rich.table import Table
+
+    filtered = done.filtered
+    if as_json:
+        told = {"concept": concept.name, "set": filtered.stage.fingerprint, "judge": filtered.judge}
+        yields = {name: one.json() for name, one in done.writers.items()}
+        console.emit(
+            {**told, "rounds": done.rounds, "reached": done.reached, **filtered.stage.summary, "writers": yields}
+        )
+        return
+    if not done.reached:
+        table = Table("writer", "goal", "accepted", "written", "why not", title=f"{concept.name}: what came of it")
+        for name, one in done.writers.items():
+            why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
+            table.add_row(console.plain(name), str(one.goal), str(one.accepted), str(one.written), why)
+        console.say(table)
+    console.say(
+        f"[bold]{concept.name}[/bold]: {filtered.accepted_pairs} of {accepted} pairs hold after {done.rounds} rounds, "
+        f"and {filtered.accepted_tests} of {filtered.tests} test prompts; judge {console.plain(filtered.judge)}."
+    )

@@ -23,7 +23,7 @@ from ecgvf.commands.judge_options import (
 from ecgvf.options import DeviceOption, JsonOption
 
 if TYPE_CHECKING:
-    from ecgvf.judges.judge import Reading
+    from ecgvf.judges.judge import Judge, Reading
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -53,8 +53,6 @@ def judge_pictures(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
-    from rich.table import Table
-
     from ecgvf.concepts import find
     from ecgvf.judges import choose
     from ecgvf.judges.pictures import files_in, look_at_files
@@ -88,8 +86,17 @@ def judge_pictures(
             for file, one in seen
         ]
         console.emit({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
-        _end(seen)
-        return
+    else:
+        _show(looking, seen)
+    if failed := sum(isinstance(one, str) for _, one in seen):
+        console.fail(f"{failed} of {len(seen)} pictures could not be looked at")
+        raise typer.Exit(2)
+
+
+def _show(looking: "Judge", seen: "Sequence[tuple[Path, Reading | str]]") -> None:
+    """What a judge saw, picture by picture."""
+    from rich.table import Table
+
     wanted = bool(looking.criterion.accepted)
     table = Table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
     for file, one in seen:
@@ -108,11 +115,3 @@ def judge_pictures(
             console.plain("\n".join(labels_seen)),
         )
     console.say(table)
-    _end(seen)
-
-
-def _end(seen: "Sequence[tuple[Path, Reading | str]]") -> None:
-    """Exit code 2 where a picture could not be looked at."""
-    if failed := sum(isinstance(one, str) for _, one in seen):
-        console.fail(f"{failed} of {len(seen)} pictures could not be looked at")
-        raise typer.Exit(2)
