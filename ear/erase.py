@@ -41,6 +41,7 @@ def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> Resolved:
 def erase(store: Store, dataset: Dataset, model: JanusModel, resolved: Resolved, seeds: Sequence[int]) -> list[Erased]:
     """Train one adapter per seed, or find it trained. An interrupted training goes on where its checkpoint is."""
     pairs = training_pairs(dataset, model, resolved.recipe.pairs)
+    store.begin_with(dataset.concept.name)  # a dataset that shipped, or is a file, may be all that this store knows
     settings = {
         "concept": dataset.concept.name,
         "dataset": dataset.fingerprint,

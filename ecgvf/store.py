@@ -158,6 +158,12 @@ class Store:
         write_atomic(self.folder(concept.name, PAIRS).parent / "concept.json", _pretty(kept))
         write_atomic(self.root / "last", f"{concept.name}\n".encode())
 
+    def begin_with(self, name: str) -> None:
+        """Make ``name`` the concept that commands without ``--concept`` take, where there is none yet."""
+        if not (self.root / "last").is_file():
+            self.claim()
+            write_atomic(self.root / "last", f"{name}\n".encode())
+
     def last_concept(self) -> str:
         """Name of the concept remembered last. Raises ``StageMissing`` where there is none."""
         try:

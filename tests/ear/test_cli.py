@@ -10,7 +10,9 @@ from ear import train as loop
 from ear.cli import app
 from ear.runs import finished, newest
 from ecgvf.errors import AdapterError
-from ecgvf.store import Store
+from ecgvf.publish import published
+from ecgvf.publish.export import export
+from ecgvf.store import PICTURES, Store
 
 FAST = ["--option", "rehearsed=4", "--option", "rehearsed_per_step=2", "--option", "window=288"]
 
@@ -40,6 +42,19 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert Path(measured["sheet"]).is_file()
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
     assert "neighbours" in shown and "Contact sheet" in shown
+
+
+def test_the_shipped_dataset_is_enough_to_begin_with(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(store, tmp_path / "data" / "datasets" / "church")
+    monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
+    elsewhere = Store(tmp_path / "elsewhere")
+    model = store.current("church", PICTURES).settings["model"]
+    assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)
+    assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
+    shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)
+    assert "Contact sheet" in shown
 
 
 def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(store: Store) -> None:
