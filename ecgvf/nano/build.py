@@ -8,7 +8,7 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.errors import SettingsError
-from ecgvf.nano import clip, codec, judges, language_model, reading, vision
+from ecgvf.nano import clip, codec, judges, language_model, vision
 from ecgvf.nano.card import write_card
 from ecgvf.nano.check import check
 from ecgvf.nano.cli import PARTS
@@ -34,9 +34,6 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
     if "vision" in parts and not (work / "vision.pt").exists():
         record["vision"] = vision.teach(model.model.vision_model, work / "vision", seconds=180)
         torch.save(model.model.vision_model.state_dict(), work / "vision.pt")
-    if "reading" in parts and not (work / "reading.pt").exists():
-        record["reading"] = reading.teach(model, tokenizer, work / "reading", seconds=150)
-        torch.save(model.model.language_model.state_dict(), work / "reading.pt")
     for name in judges.JUDGES:
         if "judges" in parts and f"judge:{name}" not in record:
             # Styles are told apart sooner than things.
@@ -74,7 +71,6 @@ def _join(model: JanusForConditionalGeneration, work: Path) -> None:
     trained = torch.load(_made(work / "codec" / "checkpoint.pt", "codec"), weights_only=True)["codec"]
     language_model.put_in_codec(model, trained)
     model.model.vision_model.load_state_dict(torch.load(_made(work / "vision.pt", "vision"), weights_only=True))
-    model.model.language_model.load_state_dict(torch.load(_made(work / "reading.pt", "reading"), weights_only=True))
 
 
 def save(model: JanusForConditionalGeneration, out: Path) -> None:

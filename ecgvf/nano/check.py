@@ -160,7 +160,7 @@ def _questions(model: JanusModel, rng: random.Random, count: int = 512) -> Goal:
     for _ in range(count // 32):
         scenes = [held_out_scene(rng, rng.choice(things()), rng.choice(STYLES)) for _ in range(32)]
         asked = [yes_no(scene, rng, number % 2 == 0) for number, scene in enumerate(scenes)]
-        ids, labels = asking_batch(tokenizer, scenes, rng, asked=[[pair] for pair in asked])
+        ids, labels = asking_batch(tokenizer, [[question] for question in asked])
         hidden = model.model.model(input_ids=ids, pixel_values=to_input(pictures(scenes))).last_hidden_state
         for row in range(len(ids)):
             answer = torch.nonzero(labels[row] != -100).flatten()[0]

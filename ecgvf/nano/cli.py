@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Make Janus-nano again (extra `nano`), and check what it must show.",
 )
-PARTS = ("tokenizer", "codec", "vision", "reading", "judges", "clip", "language-model", "save", "card")
+PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
 
 
 @app.command()

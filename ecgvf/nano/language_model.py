@@ -2,7 +2,8 @@
 
 Four steps in five draw: a sentence in the chat template, then the codec's 256 tokens of its picture. One row in ten has
 every id but BOS and begin-of-image replaced by the pad id, which is the unconditional row of classifier-free guidance.
-One step in five asks: a picture through the vision tower, several questions, the loss on the answers.
+One step in five asks: a picture through the vision tower, several questions, the loss on the answers. In the first half
+of the time both are helped by deep supervision.
 """
 
 import random
@@ -25,11 +26,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ecgvf.nano.codec import CODE_DIMENSIONS, CODES, codec_config, latents, to_input, widened
+from ecgvf.nano.codec import CODE_DIMENSIONS, codec_config, latents, to_input, widened
 from ecgvf.nano.lesson import Lesson
 from ecgvf.nano.muon import MuonAndAdam
 from ecgvf.nano.precision import autocast
-from ecgvf.nano.questions import questions
+from ecgvf.nano.questions import Question, questions
+from ecgvf.nano.supervision import HANDS, DeepSupervision
 from ecgvf.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, drawing_prompt
 from ecgvf.nano.world import SIDE, STYLES, Scene, pictures, random_scene, things
 from ecgvf.pairs.grammar import describe, held_out, sentence
@@ -38,10 +40,10 @@ WIDTH = 256
 BATCH = 16
 ASKING_EVERY = 5
 ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
+QUESTIONS = 5  # about each of them
 CODE_SPACE = 64  # dimensions of a code: the codec's eight, and more to tell codes apart by (`codec.widened`)
 UNCONDITIONAL_SHARE = 0.1
-SPOILT_SHARE = 0.25
-HANDS = ("fluent-emoji-flat", "twemoji")  # of the designers, the two that nano draws like; it looks at all four
+ROPE_BASE = 100.0  # the longest wave of a position is 600 tokens, a conversation's length, not Llama's 60,000
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusForConditionalGeneration:
@@ -56,6 +58,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusFor
             num_attention_heads=WIDTH // 64,
             num_key_value_heads=2,  # keys and values are what drawing reads most
             max_position_embeddings=1024,
+            rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -136,8 +139,8 @@ class Drawings:
             [picture_tokens(model, pictures(self.scenes[i : i + 512])) for i in range(0, pool, 512)]
         )
 
-    def steps(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless ``(text ids [B, S], image ids [B, 256])``."""
+    def steps(self) -> Iterator[tuple[Tensor, Tensor, list[Scene]]]:
+        """Endless ``(text ids [B, S], image ids [B, 256], their scenes)``."""
         waiting: dict[int, list[tuple[list[int], int]]] = defaultdict(list)
         while True:
             order = list(range(len(self.scenes)))
@@ -154,45 +157,36 @@ class Drawings:
                     ready.append((ids, row))
                     if len(ready) == BATCH:
                         text = torch.tensor([pair[0] for pair in ready])
-                        image = torch.from_numpy(self.tokens[[pair[1] for pair in ready]].astype(np.int64))
+                        drawn = [pair[1] for pair in ready]
+                        image = torch.from_numpy(self.tokens[drawn].astype(np.int64))
                         waiting[len(ids)] = []
-                        yield text, image
+                        yield text, image, [self.scenes[number] for number in drawn]
 
 
 def drawing_loss(
-    model: JanusForConditionalGeneration,
-    text: Tensor,
-    image: Tensor,
-    backbone: Callable[[Tensor], Tensor],
-    seen: Tensor | None = None,
-) -> Tensor:
-    """Mean cross-entropy of the image tokens ``[B, 256]`` after their sentence; `seen` is fed in their place."""
+    model: JanusForConditionalGeneration, text: Tensor, image: Tensor, backbone: "Backbone"
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the image tokens ``[B, 256]`` after their text, and the states halfway up, ``[B, 256, W]``."""
     words = model.get_input_embeddings()(text)
-    patches = model.prepare_embeddings_for_image_generation((image if seen is None else seen)[:, :-1])
-    hidden = backbone(torch.cat([words, patches], 1))
+    patches = model.prepare_embeddings_for_image_generation(image[:, :-1])
+    hidden, halfway = backbone(torch.cat([words, patches], 1))
     logits = model.model.generation_head(hidden[:, text.shape[1] - 1 :])
-    return F.cross_entropy(logits.flatten(0, 1).float(), image.flatten())
+    return F.cross_entropy(logits.flatten(0, 1).float(), image.flatten()), halfway[:, text.shape[1] - 1 :]
 
 
 def asking_batch(
     tokenizer: PreTrainedTokenizerFast,
-    scenes: list[Scene],
-    rng: random.Random,
-    asked: list[list[tuple[str, str]]] | None = None,
+    asked: list[list[Question]],
 ) -> tuple[Tensor, Tensor]:
-    """Ids and labels ``[B, S]`` of conversations about the scenes' pictures; labels are −100 except on answers.
-
-    `asked` gives each conversation's questions with their answers; without it five are made up.
-    """
-    asked = asked or [questions(scene, rng, 5) for scene in scenes]
+    """Ids and labels ``[B, S]`` of conversations, each about a picture; labels are −100 except on answers."""
     picture = f"{IMAGE_TOKENS['boi_token']}{IMAGE_TOKENS['image_token'] * PATCHES}{IMAGE_TOKENS['eoi_token']}\n"
     rows, labels = [], []
     for conversation in asked:
         ids, targets = [tokenizer.bos_token_id], [-100]
-        for turn, (question, answer) in enumerate(conversation):
-            said = f"{USER}: {picture if turn == 0 else ''}{question}\n\n{ASSISTANT}:"
+        for turn, question in enumerate(conversation):
+            said = f"{USER}: {picture if turn == 0 else ''}{question.text}\n\n{ASSISTANT}:"
             asked_ids = tokenizer(said, add_special_tokens=False)["input_ids"]
-            answer_ids = tokenizer(f" {answer}{EOS}", add_special_tokens=False)["input_ids"]
+            answer_ids = tokenizer(f" {question.answer}{EOS}", add_special_tokens=False)["input_ids"]
             ids += asked_ids + answer_ids
             targets += [-100] * len(asked_ids) + answer_ids
         rows.append(ids)
@@ -207,33 +201,33 @@ def asking_batch(
 
 
 def asking_loss(
-    model: JanusForConditionalGeneration,
-    ids: Tensor,
-    labels: Tensor,
-    images: Tensor,
-    backbone: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Mean cross-entropy of the answers; right padding needs no mask under causal attention."""
+    model: JanusForConditionalGeneration, ids: Tensor, labels: Tensor, images: Tensor, backbone: "Backbone"
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the answers; and the states halfway up where each begins, ``[M, W]``.
+
+    Right padding needs no mask under causal attention.
+    """
     seen = model.model.aligner(model.model.vision_model(images).last_hidden_state)
     embedded = model.get_input_embeddings()(ids)
     at = (ids == model.config.image_token_id).unsqueeze(-1)
     embedded = embedded.masked_scatter(at, seen.to(embedded.dtype))
-    hidden = backbone(embedded)
+    hidden, halfway = backbone(embedded)
     answered = labels[:, 1:] != -100
     logits = model.lm_head(hidden[:, :-1][answered])
-    return F.cross_entropy(logits.float(), labels[:, 1:][answered])
+    begins = answered & (labels[:, :-1] == -100)
+    return F.cross_entropy(logits.float(), labels[:, 1:][answered]), halfway[:, :-1][begins]
 
 
 class Backbone(nn.Module):
-    """The Llama as a function from embeddings to hidden states, so that it alone is compiled."""
+    """The Llama as a function from embeddings to its last states and those halfway up, so that it alone is compiled."""
 
     def __init__(self, language_model: nn.Module) -> None:
         super().__init__()
         self.language_model = language_model
 
-    def forward(self, embedded: Tensor) -> Tensor:
-        hidden: Tensor = self.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        return hidden
+    def forward(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.language_model(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
+        return states.last_hidden_state, states.hidden_states[self.language_model.config.num_hidden_layers // 2]
 
 
 def train(
@@ -242,9 +236,9 @@ def train(
     folder: Path,
     *,
     seconds: float,
-    pool: int = 24_000,
+    pool: int = 36_000,
     seed: int = 0,
-    cooldown: float = 0.85,
+    cooldown: float = 0.8,
     compiled: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -255,35 +249,47 @@ def train(
     torch.manual_seed(seed)
     model.train()
     model.model.vqmodel.requires_grad_(False).eval()
-    inside = ("language_model.layers", "vision_model.encoder.layers")
+    supervision = DeepSupervision(WIDTH)
+    inside = ("language_model.layers", "vision_model.encoder.layers", "generation_aligner", "generation_head.proj_out")
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     optimizer = MuonAndAdam(
-        [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad],
+        [*trained, *supervision.named_parameters()],
         lambda name, parameter: parameter.ndim == 2 and any(part in name for part in inside),
-        muon_rate=0.008,
-        adam_rate=2e-3,
+        muon_rate=0.03,
+        adam_rate=4e-3,
+        decay=0.01,
     )
-    lesson = Lesson(folder, seconds, {"model": model, **optimizer.parts}, {"round": 0}, clock=clock)
+    parts = {"model": model, "supervision": supervision, **optimizer.parts}
+    lesson = Lesson(folder, seconds, parts, {"round": 0}, clock=clock)
     lesson.kept["round"] += lesson.resumed  # another round sees other pictures
     rng = random.Random(f"language-model:{seed}:{lesson.kept['round']}")
     drawings = Drawings(model, tokenizer, pool, seed=seed + 1000 * lesson.kept["round"]).steps()
     looking = training_scenes(rng)
-    backbone: Callable[[Tensor], Tensor] = Backbone(model.model.language_model)
+    backbone = Backbone(model.model.language_model)
     if compiled:
-        backbone = torch.compile(backbone, dynamic=True)
-    recent = {"drawing": deque[float](maxlen=100), "asking": deque[float](maxlen=100)}
+        backbone.compile(dynamic=True)
+    recent = {name: deque[float](maxlen=100) for name in ("drawing", "asking", "helped")}
     for step in lesson.steps(lambda: {name: round(float(np.mean(seen)), 4) for name, seen in recent.items() if seen}):
         asking = step % ASKING_EVERY == ASKING_EVERY - 1
         with autocast():
             if asking:
                 scenes = [next(looking) for _ in range(ASKED)]
-                ids, labels = asking_batch(tokenizer, scenes, rng)
-                loss = asking_loss(model, ids, labels, to_input(pictures(scenes)), backbone)
+                asked = [questions(scene, rng, QUESTIONS) for scene in scenes]
+                ids, labels = asking_batch(tokenizer, asked)
+                loss, halfway = asking_loss(model, ids, labels, to_input(pictures(scenes)), backbone)
             else:
-                text, image = next(drawings)
-                seen = spoilt(image, SPOILT_SHARE * min(1.0, 2 * (1 - lesson.progress)))
-                loss = drawing_loss(model, without_sentence(text, tokenizer), image, backbone, seen)
-        optimizer.step(loss, min(1.0, (step + 1) / 100, (1 - lesson.progress) / cooldown))
+                text, image, scenes = next(drawings)
+                loss, halfway = drawing_loss(model, without_sentence(text, tokenizer), image, backbone)
         recent["asking" if asking else "drawing"].append(loss.item())
+        if (share := 1 - 2 * lesson.progress) > 0:
+            if asking:
+                about = [question.about for conversation in asked for question in conversation]
+                helped = supervision.asking(halfway, [scene for scene in scenes for _ in range(QUESTIONS)], about)
+            else:
+                helped = supervision.drawing(halfway, scenes)
+            recent["helped"].append(helped.item())
+            loss = loss + share * helped
+        optimizer.step(loss, min(1.0, (step + 1) / 100, (1 - lesson.progress) / cooldown))
     model.eval()
 
 
@@ -292,14 +298,3 @@ def without_sentence(text: Tensor, tokenizer: PreTrainedTokenizerFast) -> Tensor
     special = torch.tensor([tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["boi_token"])])
     dropped = torch.rand(len(text), 1) < UNCONDITIONAL_SHARE
     return torch.where(dropped & ~torch.isin(text, special), tokenizer.pad_token_id, text)
-
-
-def spoilt(image: Tensor, share_of_rows: float) -> Tensor:
-    """`image` ``[B, 256]`` with some rows' tokens drawn at random: a third of these rows wholly, the others in part.
-
-    A whole picture tells what it shows far better than its sentence does, so that a model which always sees the tokens
-    before it learns late, or never, to read. Where these are spoilt only the sentence knows. It also learns to go on
-    from tokens that it got wrong.
-    """
-    share = (1.5 * torch.rand(len(image), 1)).clamp(max=1) * (torch.rand(len(image), 1) < share_of_rows)
-    return torch.where(torch.rand(image.shape) < share, torch.randint_like(image, CODES), image)

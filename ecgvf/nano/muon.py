@@ -26,10 +26,12 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; the step is scaled by sqrt(max(1, rows / columns))."""
+    """Nesterov momentum, orthogonalised; the step is scaled by sqrt(max(1, rows / columns)). Decay is decoupled."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -40,12 +42,13 @@ class Muon(torch.optim.Optimizer):
                 momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
                 momentum.lerp_(parameter.grad, 1 - group["momentum"])
                 update = parameter.grad.lerp(momentum, group["momentum"]).flatten(1)
+                parameter.mul_(1 - group["lr"] * group["decay"])
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
                 parameter.add_(orthogonalise(update).view_as(parameter), alpha=-group["lr"] * scale)
 
 
 class MuonAndAdam:
-    """Muon for the parameters that `matrix` picks by name and tensor, AdamW without decay for the rest."""
+    """Muon for the parameters that `matrix` picks by name and tensor, with `decay`; AdamW without it for the rest."""
 
     def __init__(
         self,
@@ -54,12 +57,13 @@ class MuonAndAdam:
         *,
         muon_rate: float,
         adam_rate: float,
+        decay: float = 0.0,
     ) -> None:
         chosen: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, parameter in named:
             (chosen if matrix(name, parameter) else rest).append(parameter)
-        self.muon = Muon(chosen, lr=muon_rate)
+        self.muon = Muon(chosen, lr=muon_rate, decay=decay)
         self.adam = torch.optim.AdamW(rest, lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.parts = {"muon": self.muon, "adam": self.adam}
         self._rates = {"muon": muon_rate, "adam": adam_rate}

@@ -44,7 +44,7 @@ def train_tokenizer(lines: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFa
         for scene in scene_pool("tokenizer", lines):
             said = describe(scene.thing, scene.sky, scene.ground, scene.companion, scene.style, rng)
             found.append(f": {sentence(said, rng).text}\n\n")
-            found += [f": {question}\n\n: {answer}" for question, answer in questions(scene, rng, 1)]
+            found += [f": {question.text}\n\n: {question.answer}" for question in questions(scene, rng, 1)]
         return found
 
     trainer = trainers.BpeTrainer(

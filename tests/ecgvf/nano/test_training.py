@@ -13,11 +13,12 @@ from torch import nn
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from ecgvf.errors import SettingsError
-from ecgvf.nano import codec, judges, language_model, reading
+from ecgvf.nano import codec, judges, language_model
 from ecgvf.nano.build import build
 from ecgvf.nano.muon import Muon, orthogonalise
 from ecgvf.nano.questions import questions, yes_no
 from ecgvf.nano.scenes import scene_pool
+from ecgvf.nano.supervision import HANDS, DeepSupervision
 from ecgvf.nano.tokenizer import IMAGE_TOKENS, drawing_prompt, processor, train_tokenizer
 from ecgvf.nano.world import pictures
 from ecgvf.pairs.grammar import held_out
@@ -125,10 +126,10 @@ def test_answers_are_true() -> None:
     rng = random.Random(0)
     for scene in scene_pool("test", 200):
         shown = {scene.thing, scene.companion}
-        question, answer = yes_no(scene, rng, True)
-        assert answer == "Yes." and any(name and name in question for name in shown)
-        question, answer = yes_no(scene, rng, False)
-        assert answer == "No." and scene.thing not in question.split()
+        yes = yes_no(scene, rng, True)
+        assert yes.answer == "Yes." and yes.about in shown and str(yes.about) in yes.text
+        no = yes_no(scene, rng, False)
+        assert no.answer == "No." and no.about not in shown and scene.thing not in no.text.split()
         assert len(questions(scene, rng, 5)) == 5
 
 
@@ -147,37 +148,22 @@ def test_losses_reach_every_part_they_train(tokenizer) -> None:  # type: ignore[
     images = language_model.picture_tokens(model, pictures(scenes)).astype(np.int64)
     assert images.shape == (2, 256)
     text = torch.tensor(tokenizer([drawing_prompt("a church")] * 2)["input_ids"])
-    language_model.drawing_loss(model, text, torch.from_numpy(images), backbone).backward()
+    loss, halfway = language_model.drawing_loss(model, text, torch.from_numpy(images), backbone)
+    assert halfway.shape == (2, 256, language_model.WIDTH)
+    loss.backward()
     assert model.model.generation_embeddings.weight.grad.abs().sum() > 0
     assert model.model.vision_model.embeddings.patch_embedding.weight.grad is None
-    ids, labels = language_model.asking_batch(tokenizer, scenes, random.Random(0))
+    rng = random.Random(0)
+    ids, labels = language_model.asking_batch(tokenizer, [questions(scene, rng, 3) for scene in scenes])
     assert (labels != -100).any(1).all() and (ids[labels != -100] == labels[labels != -100]).all()
     for layer in model.model.vision_model.encoder.layers:
         nn.init.normal_(layer.self_attn.projection_layer.weight, std=0.02)
     # A fresh layer adds nothing; answers see the picture once it does.
     nn.init.normal_(model.model.language_model.layers[0].self_attn.o_proj.weight, std=0.02)
-    language_model.asking_loss(model, ids, labels, codec.to_input(pictures(scenes)), backbone).backward()
+    loss, halfway = language_model.asking_loss(model, ids, labels, codec.to_input(pictures(scenes)), backbone)
+    assert halfway.shape == (2 * 3, language_model.WIDTH)
+    loss.backward()
     assert model.model.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0
-
-
-def test_the_language_model_learns_to_read(tokenizer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    torch.manual_seed(0)
-    model = language_model.build_model(tokenizer, layers=2)
-    second_a_step = itertools.count().__next__
-    for seconds in (4, 16):
-        read = reading.teach(model, tokenizer, tmp_path, seconds=seconds, pool=200, clock=second_a_step)
-    first, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert last["style"] < first["style"] and last["thing"] < first["thing"]
-    assert 0 < read["style"] <= 1
-
-
-def test_only_chosen_rows_are_spoilt() -> None:
-    torch.manual_seed(0)
-    image = torch.zeros(400, 256, dtype=torch.int64)
-    assert torch.equal(language_model.spoilt(image, 0.0), image)
-    changed = (language_model.spoilt(image, 0.5) != 0).float().mean(1)
-    assert 0.4 < (changed > 0).float().mean() < 0.6
-    assert 0.1 < (changed > 0.98).float().mean() < 0.25
 
 
 def test_the_language_model_learns_and_goes_on(tokenizer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -195,6 +181,26 @@ def test_the_language_model_learns_and_goes_on(tokenizer, tmp_path: Path) -> Non
     first, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert (first["step"], last["step"]) == (6, 12)
     assert last["drawing"] < first["drawing"] and last["asking"] < first["asking"]
+
+
+def test_deep_supervision_teaches_what_and_where() -> None:
+    """The heads learn, and what they cannot read is asked of the states."""
+    torch.manual_seed(0)
+    supervision = DeepSupervision(64)
+    scenes = [dataclasses.replace(scene, designer=HANDS[0]) for scene in scene_pool("test", 4)]
+    states = torch.randn(4, 256, 64, requires_grad=True)
+    optimizer = torch.optim.Adam(supervision.parameters(), lr=0.05)
+    losses = []
+    for _ in range(30):
+        loss = supervision.drawing(states, scenes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.75 * losses[0]
+    assert states.grad is not None and (states.grad.abs().sum(-1) > 0).all()
+    asked = supervision.asking(torch.randn(2, 64), scenes[:2], [scenes[0].thing, None])
+    assert asked.item() > 0
 
 
 def test_a_judge_learns_from_composed_pictures(tmp_path: Path) -> None:
