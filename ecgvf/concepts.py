@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ecgvf import strict_yaml
 from ecgvf.errors import ConceptError
 from ecgvf.paths import data_dir
 
@@ -109,7 +110,7 @@ def read(file: Path) -> Concept:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConceptError(f"cannot read the concept file {file}: {reason}") from error
     try:
-        content = yaml.safe_load(text)
+        content = strict_yaml.load(text)
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own, and its constructors'
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -29,6 +29,11 @@ JSON = dict[str, Any]
 
 SIX = ("gpt", "claude", "gemini", "kimi", "doubao", "deepseek")
 
+FILTER_STOPPED: JSON = {
+    "error": {"code": "content_filter", "message": "stopped by the policy", "type": "content_filter"}
+}
+"""What a provider says whose content filter answers with an error status."""
+
 _OPENAI_FIELDS = {"model", "messages", "stream", "response_format", "max_tokens", "max_completion_tokens"}
 _ANTHROPIC_FIELDS = {"model", "messages", "max_tokens", "output_config"}
 _GEMINI_FIELDS = {"contents", "generationConfig", "automaticContinuation"}
@@ -371,6 +376,8 @@ class _Handler(BaseHTTPRequestHandler):
             names = ("authorization", "x-api-key", "x-goog-api-key")
             key = next(filter(None, map(self.headers.get, names)))
             return self.error(wire, 401, f"incorrect API key provided: {key}")
+        if behaviour == "filter-status":
+            return self.say(400, FILTER_STOPPED)
         if behaviour.isdigit():
             return self.error(wire, int(behaviour), "something is wrong")
         if behaviour == "slow":
@@ -446,10 +453,12 @@ class _Handler(BaseHTTPRequestHandler):
             if wire == "openai":
                 return {"custom_id": name, "response": None, "error": {"code": "batch_expired", "message": "too late"}}
             return {"custom_id": name, "result": {"type": "expired"}}
-        if behaviour.isdigit():
-            fault = {"message": "something is wrong", "type": "api_error"}
+        if behaviour.isdigit() or behaviour == "filter-status":
+            stopped = behaviour == "filter-status"
+            fault = FILTER_STOPPED["error"] if stopped else {"message": "something is wrong", "type": "api_error"}
+            status = 400 if stopped else int(behaviour)
             if wire == "openai":
-                return {"custom_id": name, "response": {"status_code": int(behaviour), "body": {"error": fault}}}
+                return {"custom_id": name, "response": {"status_code": status, "body": {"error": fault}}}
             return {"custom_id": name, "result": {"type": "errored", "error": {"type": "error", "error": fault}}}
         said, usage = completion(asked, behaviour)
         self.llm.charge(asked.model, usage, Decimal("0.5"))

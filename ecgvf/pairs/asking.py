@@ -282,8 +282,10 @@ class _Desk:
         try:
             raw = await line.writer().send(call)
         except Failed as failed:
-            self.ledger.failure(call.hash, number, failed, time.monotonic() - began)
-            raise
+            if failed.kind != "filtered":
+                self.ledger.failure(call.hash, number, failed, time.monotonic() - began)
+                raise
+            raw = failed.raw
         return self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
 
 

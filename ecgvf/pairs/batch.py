@@ -181,10 +181,11 @@ class _Counter:
         results = await with_retries(lambda: self.writer.results(batch))
         for call, number in attempts.items():
             result = results.get(_name(call, number), Failed("not in the batch's results", "faulty"))
-            if isinstance(result, Failed):
+            if isinstance(result, Failed) and result.kind != "filtered":
                 self.ledger.failure(call, number, result, seconds)
             else:
-                self.ledger.answer(call, number, result, seconds)
+                raw = result.raw if isinstance(result, Failed) else result
+                self.ledger.answer(call, number, raw, seconds)
                 self.advance()
 
 

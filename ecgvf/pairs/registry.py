@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ecgvf import strict_yaml
 from ecgvf.errors import WriterError
 from ecgvf.paths import data_dir
 
@@ -252,14 +253,15 @@ def _read(own: Path | None) -> _File:
 
 def _mapping(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = strict_yaml.load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise WriterError(f"cannot read the registry of writers {file}: {reason}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise WriterError(f"{file}{line}: not valid YAML; correct it") from error
+        said = error.problem if isinstance(error, strict_yaml.KeyTwice) else "not valid YAML"
+        raise WriterError(f"{file}{line}: {said}; correct it") from error
     if not isinstance(content, dict):
         raise WriterError(f"{file}: a registry maps writers, presets and unknown_price; see data/writers.yaml")
     return content

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from ecgvf.concepts import Concept
 from ecgvf.pairs.parsing import utf8
 from ecgvf.pairs.registry import Named, Sdk, Structure
+from ecgvf.pairs.writers import filtered
 from ecgvf.records import Split
 
 Outcome = Literal["complete", "length", "refusal", "filter", "empty", "unreadable"]
@@ -142,13 +143,14 @@ class Failed(Exception):
     """An attempt without an answer.
 
     ``kind`` is ``busy`` (rate limit) or ``faulty`` (time-out, connection, server error), which are tried again, or
-    ``denied``, which is not. ``lost``: it was sent and may have been charged, but nobody knows.
+    ``denied``, which is not. ``filtered`` is an answer after all: a content filter stopped this prompt.
+    ``lost``: it was sent and may have been charged, but nobody knows.
     """
 
     def __init__(
         self,
         said: str,
-        kind: Literal["busy", "faulty", "denied"],
+        kind: Literal["busy", "faulty", "denied", "filtered"],
         *,
         status: int | None = None,
         raw: str = "",
@@ -216,6 +218,8 @@ def read(sdk: Sdk, raw: str) -> Reply:
     body = _body(raw)
     if body is None:
         return Reply("", "unreadable", None, "not a JSON object")
+    if said := filtered.why(body):
+        return Reply("", "filter", Usage(0, 0), utf8(said))
     reader: Callable[[dict[str, Any]], Reply] = _file(sdk).read
     try:
         found = reader(body)

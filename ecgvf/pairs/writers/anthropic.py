@@ -7,7 +7,7 @@ from typing import Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
-from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage, usage
+from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage, filtered, usage
 from ecgvf.pairs.writers.wire import failures
 
 _POLL_SECONDS = 30.0
@@ -89,7 +89,9 @@ class AnthropicWriter:
                     case "succeeded":
                         found[one.custom_id] = one.result.message.to_json(indent=None)
                     case "errored":
-                        found[one.custom_id] = Failed(one.result.error.to_json(indent=None), "faulty")
+                        said = one.result.error.to_json(indent=None)
+                        filter_ = filtered.stopped(400, said)
+                        found[one.custom_id] = Failed(said, "filtered" if filter_ else "faulty", raw=said)
                     case other:
                         found[one.custom_id] = Failed(other, "faulty")
         return found

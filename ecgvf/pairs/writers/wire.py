@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from types import ModuleType
 
-from ecgvf.pairs.writers import Failed
+from ecgvf.pairs.writers import Failed, filtered
 
 LONGEST_WAIT = 600.0
 """Seconds of Retry-After that are honoured; a provider that asks for more has refused."""
@@ -18,6 +18,8 @@ _AGAIN = {408, 409}
 def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
     """The failure of an answer whose status is not 200. Nothing was charged."""
     said = f"status {status}: {' '.join(body.split())[:300]}"
+    if filtered.stopped(status, body):
+        return Failed(said, "filtered", status=status, raw=body)
     wait = retry_after(headers)
     too_long = wait is not None and wait > LONGEST_WAIT
     # An empty purse is a 429 too; waiting does not fill it.

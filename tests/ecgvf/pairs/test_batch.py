@@ -134,6 +134,17 @@ def test_what_failed_or_expired_is_asked_again_and_nothing_else(
     assert ledger().spent().cost == server.charged
 
 
+@pytest.mark.parametrize("writer", BOTH)
+def test_what_a_content_filter_stopped_is_not_asked_again(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.behave = lambda asked: "filter-status" if asked.number == 1 else "fine"
+    result = run(writer, "--batch")
+    assert result.exit_code == 0 and "set aside" not in result.output
+    assert [len(one.requests) for one in server.batches.values()] == [3]
+    assert ledger().spent().cost == server.charged
+
+
 @pytest.mark.faults
 def test_a_second_batch_whose_id_was_not_written_is_found_again(
     server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

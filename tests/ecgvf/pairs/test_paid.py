@@ -271,6 +271,20 @@ def test_answers_that_are_none_are_told_apart_and_never_asked_again(
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("writer", SDKS)
+def test_a_content_filter_that_answers_with_an_error_status_stops_one_prompt_and_not_the_writer(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.behave = scripted("filter-status")
+    arguments = ("--writers", writer, "--iterations", "2")
+    result = run(*arguments)
+    assert result.exit_code == 0 and "set aside" not in result.output
+    stopped = [row for row in rows() if row.reason is not None]
+    assert [row.reason for row in stopped] == ["malformed"] and "content filter" in (stopped[0].detail or "")
+    assert sum(row.reason is None for row in rows()) >= 9
+    assert run(*arguments).exit_code == 0 and len(server.asked) == 2
+
+
 def test_before_the_cut_all_is_kept(server: LlmServer, run: Callable[..., Any]) -> None:
     server.behave = scripted("length")
     run("--writers", "gpt", "--iterations", "1")

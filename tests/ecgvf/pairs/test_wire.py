@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.pairs.registry import Sdk
-from ecgvf.pairs.writers import Reply, read
+from ecgvf.pairs.writers import Reply, Usage, read
 from ecgvf.pairs.writers.wire import LONGEST_WAIT, broken, refused, retry_after
 
 ANYTHING = st.recursive(
@@ -101,6 +101,33 @@ def test_retry_after_may_be_a_date() -> None:
 def test_what_is_tried_again(status: int, kind: str) -> None:
     failed = refused(status, {}, "body")
     assert (failed.kind, failed.lost, failed.raw) == (kind, False, "body")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "content_filter", "message": "The response was filtered", "param": "prompt", "type": None},
+        {"code": "invalid_request_error", "message": "Content Exists Risk", "type": "invalid_request_error"},
+        {"message": "The request was rejected because it was considered high risk", "type": "content_filter"},
+        {"code": "InputTextSensitiveContentDetected", "message": "The request failed", "type": "BadRequest"},
+        {"type": "invalid_request_error", "message": "Output blocked by content filtering policy"},
+    ],
+    ids=("azure", "deepseek", "moonshot", "ark", "anthropic"),
+)
+def test_a_content_filter_is_an_answer_whatever_its_status(error: dict[str, Any]) -> None:
+    body = json.dumps({"error": error})
+    failed = refused(400, {}, body)
+    assert (failed.kind, failed.raw) == ("filtered", body)
+    reply = read("openai", body)
+    assert (reply.outcome, reply.usage) == ("filter", Usage(0, 0)) and error["message"] in reply.why
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"error": {"message": "max_tokens is too large", "code": "invalid"}}', '{"error": "content_filter"}', "[1]", "{"],
+)
+def test_no_other_error_is_taken_for_a_content_filter(body: str) -> None:
+    assert refused(400, {}, body).kind == "denied"
 
 
 def test_a_provider_that_wants_to_be_left_alone_for_long_has_refused() -> None:
