@@ -5,14 +5,11 @@ version as it was, and the same command goes on: files that arrived are not sent
 without its tag gets it.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -21,6 +18,7 @@ from ecgvf.publish import card, hub
 from ecgvf.publish.catalogue import FILE, VERSION, Catalogue
 from ecgvf.publish.export import Content, extras, rejected_config, write_content
 from ecgvf.publish.run import Run, open_run
+from ecgvf.publish.staging import staged
 from ecgvf.store import Store
 
 STAGED = "publish"
@@ -89,7 +87,7 @@ def prepare(
     repo = repo if repo is not None else f"{hub.who()}/ecgvf"
     before = hub.state(repo)
     _check_visibility(repo, run, before, public=public, unsafe_known=unsafe_known)
-    with _staged(store, run) as folder:
+    with staged(store.folder(run.concept.name, STAGED)) as folder:
         content = write_content(run, folder, images=images)
         yield _plan(repo, content, before, version, public)
 
@@ -211,27 +209,3 @@ def _check_visibility(repo: str, run: Run, before: hub.State | None, *, public: 
         raise SettingsError(
             f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
         )
-
-
-@contextmanager
-def _staged(store: Store, run: Run) -> Iterator[Path]:
-    """A folder of this process for the files; what a killed push left behind goes."""
-    place = store.folder(run.concept.name, STAGED)
-    for left in place.glob("*") if place.is_dir() else ():
-        if not _alive(left.name):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = place / str(os.getpid())
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
