@@ -2,8 +2,8 @@
 
 Four steps in five draw: a sentence in the chat template, then the codec's 256 tokens of its picture. One row in ten has
 every id but BOS and begin-of-image replaced by the pad id, which is the unconditional row of classifier-free guidance.
-One step in five asks: a picture through the vision tower, several questions, the loss on the answers. In the first half
-of the time both are helped by deep supervision.
+One step in five asks: a picture through the vision tower, several questions, the loss on the answers. Deep supervision
+helps the asking, and in the first half of the time the drawing.
 """
 
 import random
@@ -39,8 +39,8 @@ from ecgvf.pairs.grammar import describe, held_out, sentence
 WIDTH = 256
 BATCH = 16
 ASKING_EVERY = 5
-ASKED = 8  # pictures in a step that asks: its conversations are longer than a drawing
-QUESTIONS = 5  # about each of them
+ASKED = 12  # pictures in a step that asks: its conversations are longer than a drawing
+QUESTIONS = 4  # about each of them
 CODE_SPACE = 64  # dimensions of a code: the codec's eight, and more to tell codes apart by (`codec.widened`)
 UNCONDITIONAL_SHARE = 0.1
 ROPE_BASE = 100.0  # the longest wave of a position is 600 tokens, a conversation's length, not Llama's 60,000
@@ -258,6 +258,7 @@ def train(
         muon_rate=0.03,
         adam_rate=4e-3,
         decay=0.01,
+        slow=lambda name: "vision_model" in name,  # it has had its own lesson, and a full rate undoes that
     )
     parts = {"model": model, "supervision": supervision, **optimizer.parts}
     lesson = Lesson(folder, seconds, parts, {"round": 0}, clock=clock)
@@ -268,7 +269,8 @@ def train(
     backbone = Backbone(model.model.language_model)
     if compiled:
         backbone.compile(dynamic=True)
-    recent = {name: deque[float](maxlen=100) for name in ("drawing", "asking", "helped")}
+    names = ("drawing", "asking", "drawing, halfway", "asking, halfway")
+    recent = {name: deque[float](maxlen=100) for name in names}
     for step in lesson.steps(lambda: {name: round(float(np.mean(seen)), 4) for name, seen in recent.items() if seen}):
         asking = step % ASKING_EVERY == ASKING_EVERY - 1
         with autocast():
@@ -281,13 +283,14 @@ def train(
                 text, image, scenes = next(drawings)
                 loss, halfway = drawing_loss(model, without_sentence(text, tokenizer), image, backbone)
         recent["asking" if asking else "drawing"].append(loss.item())
-        if (share := 1 - 2 * lesson.progress) > 0:
-            if asking:
-                about = [question.about for conversation in asked for question in conversation]
-                helped = supervision.asking(halfway, [scene for scene in scenes for _ in range(QUESTIONS)], about)
-            else:
-                helped = supervision.drawing(halfway, scenes)
-            recent["helped"].append(helped.item())
+        if asking:
+            about = [question.about for conversation in asked for question in conversation]
+            helped = supervision.asking(halfway, [scene for scene in scenes for _ in range(QUESTIONS)], about)
+            recent["asking, halfway"].append(helped.item())
+            loss = loss + helped
+        elif (share := 1 - 2 * lesson.progress) > 0:
+            helped = supervision.drawing(halfway, scenes)
+            recent["drawing, halfway"].append(helped.item())
             loss = loss + share * helped
         optimizer.step(loss, min(1.0, (step + 1) / 100, (1 - lesson.progress) / cooldown))
     model.eval()

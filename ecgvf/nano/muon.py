@@ -5,6 +5,7 @@ Each weight's momentum is replaced by the nearest orthogonal matrix, found by a 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,11 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; the step is scaled by sqrt(max(1, rows / columns)). Decay is decoupled."""
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.0
+        self,
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.95,
+        decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
 
@@ -48,7 +53,10 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonAndAdam:
-    """Muon for the parameters that `matrix` picks by name and tensor, with `decay`; AdamW without it for the rest."""
+    """Muon for the parameters that `matrix` picks by name and tensor, with `decay`; AdamW without it for the rest.
+
+    Those that `slow` picks by name learn at a tenth of both rates.
+    """
 
     def __init__(
         self,
@@ -58,22 +66,33 @@ class MuonAndAdam:
         muon_rate: float,
         adam_rate: float,
         decay: float = 0.0,
+        slow: Callable[[str], bool] = lambda name: False,
     ) -> None:
-        chosen: list[nn.Parameter] = []
-        rest: list[nn.Parameter] = []
+        muon: list[list[nn.Parameter]] = [[], []]
+        adam: list[list[nn.Parameter]] = [[], []]
         for name, parameter in named:
-            (chosen if matrix(name, parameter) else rest).append(parameter)
-        self.muon = Muon(chosen, lr=muon_rate, decay=decay)
-        self.adam = torch.optim.AdamW(rest, lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
+            (muon if matrix(name, parameter) else adam)[slow(name)].append(parameter)
+        self.muon = Muon(_groups(muon, muon_rate), lr=muon_rate, decay=decay)
+        self.adam = torch.optim.AdamW(_groups(adam, adam_rate), betas=(0.9, 0.98), weight_decay=0.0)
         self.parts = {"muon": self.muon, "adam": self.adam}
-        self._rates = {"muon": muon_rate, "adam": adam_rate}
 
     def step(self, loss: Tensor, share: float) -> None:
         """One step down `loss` at `share` of the full rates."""
-        for name, optimizer in self.parts.items():
-            optimizer.param_groups[0]["lr"] = share * self._rates[name]
+        groups = [group for optimizer in self.parts.values() for group in optimizer.param_groups]
+        for group in groups:
+            group["lr"] = share * group["full"]
+        for optimizer in self.parts.values():
             optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_([p for o in self.parts.values() for p in o.param_groups[0]["params"]], 1.0)
+        nn.utils.clip_grad_norm_([parameter for group in groups for parameter in group["params"]], 1.0)
         for optimizer in self.parts.values():
             optimizer.step()
+
+
+def _groups(parameters: list[list[nn.Parameter]], rate: float) -> list[dict[str, Any]]:
+    """Optimizer groups of the parameters at full speed and of the slow ones, each with its full rate."""
+    return [
+        {"params": chosen, "lr": full, "full": full}
+        for chosen, full in zip(parameters, (rate, rate / 10), strict=True)
+        if chosen
+    ]
