@@ -31,3 +31,13 @@ OthersOption = Annotated[
 FamilyOption = Annotated[str | None, typer.Option("--family", help="Others of this family only: building, animal, …")]
 MeasuredSeedOption = Annotated[int, typer.Option("--seed", help="Of the measured pictures; never those of the filter.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
+MeasuringOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="What looks for the concept. [default: nano's other judge in nano's world, else the one that filtered]",
+    ),
+]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", help="Of that judge: a file, a folder or a Hub id. [default: its own]")
+]

@@ -12,10 +12,12 @@ from ear.options import (
     DtypeOption,
     FamilyOption,
     MeasuredSeedOption,
+    MeasuringOption,
     ModelOption,
     OthersOption,
     PromptsOption,
     SetOption,
+    WeightsOption,
 )
 from ecgvf import console
 from ecgvf.options import DeviceOption, JsonOption, StoreOption
@@ -31,6 +33,8 @@ def compare(
     prompts_per_other: OthersOption = None,
     family: FamilyOption = None,
     seed: MeasuredSeedOption = 0,
+    judge: MeasuringOption = None,
+    weights: WeightsOption = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the runs]")] = None,
     model: ModelOption = None,
     store: StoreOption = None,
@@ -64,6 +68,8 @@ def compare(
             family=family,
             seed=seed,
             gone=gone,
+            judge=judge,
+            weights=weights,
         )
         for file in files
     ]

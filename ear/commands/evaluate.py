@@ -13,10 +13,12 @@ from ear.options import (
     DtypeOption,
     FamilyOption,
     MeasuredSeedOption,
+    MeasuringOption,
     ModelOption,
     OthersOption,
     PromptsOption,
     SetOption,
+    WeightsOption,
 )
 from ecgvf import console
 from ecgvf.options import DeviceOption, JsonOption, StoreOption
@@ -32,6 +34,8 @@ def evaluate(
     prompts_per_other: OthersOption = None,
     family: FamilyOption = None,
     seed: MeasuredSeedOption = 0,
+    judge: MeasuringOption = None,
+    weights: WeightsOption = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the adapter]")] = None,
     model: ModelOption = None,
     store: StoreOption = None,
@@ -59,6 +63,8 @@ def evaluate(
         other_count=other_count,
         family=family,
         seed=seed,
+        judge=judge,
+        weights=weights,
     )
     page = contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:

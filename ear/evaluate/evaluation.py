@@ -13,7 +13,7 @@ from ear import adapter as adapters
 from ear.evaluate import sheet
 from ear.evaluate.accuracy import Figure, share
 from ear.evaluate.cases import Case, concept_cases, topic_cases
-from ear.evaluate.looking import judge_of, measurable, seen
+from ear.evaluate.looking import Panel
 from ear.evaluate.pictures import pictures
 from ear.topics import Topic, others
 from ecgvf.errors import SettingsError
@@ -105,25 +105,29 @@ def evaluate(
     family: str | None = None,
     seed: int = 0,
     gone: Collection[str] = (),
+    judge: str | None = None,
+    weights: str | None = None,
     batch_size: int = 32,
 ) -> Evaluation:
     """Draw and judge ``concept_count`` prompts of the concept and ``other_count`` of each other topic (of ``family``
     only, where given), with the frozen model and with the stacked adapters of ``files``.
 
     What these adapters erase beside the concept, and what ``gone`` names, is no topic that should have stayed.
+    ``judge`` with ``weights`` looks for the concept (None: see ``looking``).
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for a family that is not there.
     """
     if concept_count < 1 or other_count < 0:
         raise SettingsError(f"{concept_count} prompts of the concept and {other_count} of others: at least 1 and 0")
     adapter = adapters.stack(model, files)
-    topics = _topics(dataset, family, {*adapters.concepts(adapter), *gone})
+    panel = Panel(dataset, judge, weights)
+    topics = _topics(panel, family, {*adapters.concepts(adapter), *gone})
 
     def shots(group: Sequence[Case]) -> list[Shot]:
         before = pictures(store, model, dataset, group, batch_size=batch_size)
         after = pictures(
             store, model, dataset, group, adapter=adapter, adapter_hash=_hash(files), batch_size=batch_size
         )
-        hits = seen(dataset, group, before), seen(dataset, group, after)
+        hits = panel.seen(group, before), panel.seen(group, after)
         return [Shot(*shot) for shot in zip(group, before, after, *hits, strict=True)]
 
     # Two sets, so that asking for more of the one does not draw the other again.
@@ -140,7 +144,7 @@ def evaluate(
         model=model.name,
         adapters=tuple(files),
         recipe=str(adapter.facts["recipe"]["name"]),
-        judge=judge_of(dataset, None),
+        judge=panel.of_concept,
         erasure=_change(of_concept),
         retention=tuple((topic, change(topic.__eq__)) for topic in topics),
         neighbours=change(lambda topic: topic.neighbour),
@@ -171,9 +175,9 @@ def contact_sheet(results: Sequence[Evaluation], names: Sequence[str], file: Pat
     return file
 
 
-def _topics(dataset: Dataset, family: str | None, gone: Collection[str]) -> list[Topic]:
+def _topics(panel: Panel, family: str | None, gone: Collection[str]) -> list[Topic]:
     """What should have stayed and can be measured, of ``family`` only where given."""
-    topics = [topic for topic in measurable(dataset, others(dataset)) if topic.name not in gone]
+    topics = [topic for topic in panel.measurable(others(panel.dataset)) if topic.name not in gone]
     wanted = [topic for topic in topics if family in (None, topic.family)]
     if family is not None and not wanted:
         families = ", ".join(sorted({topic.family for topic in topics})) or "none"

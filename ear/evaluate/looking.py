@@ -1,23 +1,27 @@
-"""The judge that measures: another one than the judge that filtered, where there is another."""
+"""The judges that measure: another one than the judge that filtered, where there is another.
+
+The concept is looked for by its judge, with the criterion of a filter; another topic is there where a classifier sees
+it first.
+"""
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ear.evaluate.cases import Case
 from ear.topics import Topic, in_nanos_world
-from ecgvf.errors import JudgeError
-from ecgvf.judges import NanoJudge
+from ecgvf.judges import Judge, Options, choose
 from ecgvf.judges.dataset import Dataset
 
+_CLASSIFIERS = ("resnet50", "torchvision", "timm", "hf")
 
-class Looker(Protocol):
+
+class Classifies(Protocol):
     """A judge that tells all its labels at once."""
 
-    name: str
     labels: tuple[str, ...]
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -25,55 +29,65 @@ class Looker(Protocol):
 
 
 def judge_of(dataset: Dataset, topic: Topic | None) -> str:
-    """Name of the judge that measures the concept (None) or another topic."""
-    if not in_nanos_world(dataset):
-        return dataset.judge
-    of_style = topic.family == "style" if topic is not None else dataset.concept.kind == "style"
-    if of_style:
-        return "nano-style"
-    return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
+    """Name of the judge that measures the concept (None) or another topic, where the user names none."""
+    if in_nanos_world(dataset):
+        if (topic.family if topic is not None else dataset.concept.kind) == "style":
+            return "nano-style"
+        return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
+    # What a detector or CLIP looks for is the concept and nothing else.
+    return dataset.judge if topic is None or dataset.judge.partition(":")[0] in _CLASSIFIERS else "resnet50"
 
 
-def wanted(dataset: Dataset, topic: Topic | None) -> tuple[str, ...]:
-    """The labels that mean the concept (None) or another topic."""
-    if topic is not None:
-        return (topic.name,)
-    return dataset.concept.labels("nano" if in_nanos_world(dataset) else "imagenet")
+@dataclass
+class Panel:
+    """The judges of one dataset, each loaded when it is first needed.
 
+    ``judge`` with ``weights`` (None: see ``judge_of``, and the judge's own) is for the concept. Raises ``JudgeError``
+    for one that cannot look for it.
+    """
 
-def measurable(dataset: Dataset, topics: Sequence[Topic]) -> list[Topic]:
-    """The topics that their judge has a label for."""
-    return [topic for topic in topics if topic.name in _judge(dataset, topic).labels]
+    dataset: Dataset
+    judge: str | None = None
+    weights: str | None = None
+    _opened: dict[str, Judge] = field(default_factory=dict)
+    _classifiers: dict[str, Classifies] = field(default_factory=dict)
 
+    @property
+    def of_concept(self) -> str:
+        """The name of the judge that measures the concept."""
+        return self.judge if self.judge is not None else judge_of(self.dataset, None)
 
-def seen(dataset: Dataset, cases: Sequence[Case], images: NDArray[np.uint8]) -> list[bool]:
-    """Whether each case's topic is what its judge sees first in its picture, RGB uint8 [N, H, W, 3]."""
-    answers = [False] * len(cases)
-    by_judge: dict[str, list[int]] = {}
-    for place, case in enumerate(cases):
-        by_judge.setdefault(judge_of(dataset, case.topic), []).append(place)
-    for places in by_judge.values():
-        judge = _judge(dataset, cases[places[0]].topic)
-        best = judge.probabilities(images[places]).argmax(axis=1)
-        for place, label in zip(places, best, strict=True):
-            answers[place] = judge.labels[int(label)] in wanted(dataset, cases[place].topic)
-    return answers
+    def measurable(self, topics: Sequence[Topic]) -> list[Topic]:
+        """The topics that their judge has a label for."""
+        return [topic for topic in topics if topic.name in self._classifier(topic).labels]
 
+    def seen(self, cases: Sequence[Case], images: NDArray[np.uint8]) -> list[bool]:
+        """Whether each case's topic is there in its picture, RGB uint8 [N, H, W, 3]."""
+        answers = [False] * len(cases)
+        of_concept = [place for place, case in enumerate(cases) if case.topic is None]
+        if of_concept:
+            for place, reading in zip(of_concept, self._judge().look(images[of_concept]), strict=True):
+                answers[place] = reading.present
+        by_judge: dict[str, list[int]] = {}
+        for place, case in enumerate(cases):
+            if case.topic is not None:
+                by_judge.setdefault(judge_of(self.dataset, case.topic), []).append(place)
+        for places in by_judge.values():
+            topics = [cast(Topic, cases[place].topic) for place in places]
+            judge = self._classifier(topics[0])
+            for place, topic, best in zip(places, topics, judge.probabilities(images[places]).argmax(1), strict=True):
+                answers[place] = judge.labels[int(best)] == topic.name
+        return answers
 
-def _judge(dataset: Dataset, topic: Topic | None) -> Looker:
-    name = judge_of(dataset, topic)
-    # A judge of things measures beside a style, too: then the concept's own label is not among its labels.
-    own = topic is None or (topic.family == "style") == (dataset.concept.kind == "style")
-    return _opened(name, wanted(dataset, None if own else topic))
+    def _judge(self) -> Judge:
+        name = self.of_concept
+        if name not in self._opened:
+            self._opened[name] = choose(self.dataset.concept, self.dataset.model, name, Options(weights=self.weights))
+        return self._opened[name]
 
-
-@cache
-def _opened(name: str, labels: tuple[str, ...]) -> Looker:
-    if name == "resnet50":
-        # torchvision takes seconds to import, and nano's judges do without it.
-        from ecgvf.judges.resnet50 import ResNet50
-
-        return ResNet50(labels)
-    if not name.startswith("nano-"):
-        raise JudgeError(f"judge {name} filtered this dataset, but `ear eval` cannot measure with it yet")
-    return NanoJudge(name.removeprefix("nano-"), labels)
+    def _classifier(self, topic: Topic) -> Classifies:
+        name = judge_of(self.dataset, topic)
+        if name not in self._classifiers:
+            weights = self.weights if name == self.of_concept else None
+            self._classifiers[name] = cast(Classifies, choose(None, None, name, Options(weights=weights)))
+        return self._classifiers[name]

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from ear.dataset import find
 from ear.evaluate import looking
 from ecgvf import concepts
+from ecgvf.concepts import Concept
 from ecgvf.janus import JanusModel, load
+from ecgvf.judges import Options
 from ecgvf.judges import filter as filter_stage
 from ecgvf.judges.dataset import Dataset
 from ecgvf.judges.judge import Criterion, Reading
@@ -43,11 +45,21 @@ class Brightness:
     """A judge of all of nano's things that tells by the picture's brightness: deterministic, and wrong."""
 
     name: str
+    accepted: tuple[str, ...] = ()
     labels: tuple[str, ...] = tuple(load_world().things)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         places = images.reshape(len(images), -1).astype(int).sum(axis=1) % len(self.labels)
         return np.eye(len(self.labels), dtype=np.float32)[places]
+
+    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+        best = [self.labels[place] for place in self.probabilities(images).argmax(axis=1)]
+        return [Reading(present=label in self.accepted, score=1.0, top_labels=((label, 1.0),)) for label in best]
+
+
+def brightness(concept: Concept | None, model: str | None, name: str, options: Options) -> Brightness:
+    """In place of ``ecgvf.judges.choose``."""
+    return Brightness(name, concept.labels("nano") if concept is not None else ())
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +93,7 @@ def store(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     """A store whose last concept is church, filtered: 3 pairs and 2 test prompts."""
     shutil.copytree(filtered, tmp_path / "store")
     monkeypatch.setattr(filter_stage, "choose", lambda *_: AGREEING)
-    monkeypatch.setattr(looking, "_opened", lambda name, labels: Brightness(name))
+    monkeypatch.setattr(looking, "choose", brightness)
     return Store(tmp_path / "store")
 
 

@@ -15,11 +15,14 @@ from ear.evaluate.accuracy import share
 from ear.evaluate.erasure import bounds
 from ear.evaluate.evaluation import Change, Evaluation
 from ear.topics import Topic, others
-from ecgvf import concepts, seeds
+from ecgvf import concepts, judges, seeds
 from ecgvf.errors import DatasetError, SettingsError
 from ecgvf.janus import JanusModel, threads
+from ecgvf.judges import Options
 from ecgvf.judges.dataset import Dataset
 from ecgvf.store import Store
+from tests.ear.conftest import Brightness, brightness
+from tests.ecgvf.judges.photographs import photograph
 
 
 @pytest.fixture
@@ -57,6 +60,47 @@ def test_the_judge_that_measures_is_not_the_one_that_filtered(dataset: Dataset) 
     assert looking.judge_of(style, None) == "nano-style"
     assert looking.judge_of(style, thing) == "nano-object-b"
     assert looking.judge_of(replace(dataset, judge="resnet50"), thing) == "resnet50"
+    detected = replace(dataset, concept=concepts.find("nudity"), judge="nudenet")
+    assert (looking.judge_of(detected, None), looking.judge_of(detected, thing)) == ("nudenet", "resnet50")
+
+
+def test_the_user_may_name_the_judge_of_the_concept(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, str, str | None]] = []
+
+    def choose(concept: Any, model: str | None, name: str, options: Options) -> Brightness:
+        asked.append((concept.name if concept else None, name, options.weights))
+        return brightness(concept, model, name, options)
+
+    monkeypatch.setattr(looking, "choose", choose)
+    result = evaluate(store, tiny, dataset, [adapter], concept_count=2, other_count=1, judge="clip", weights="folder")
+    assert result.judge == "clip"
+    assert asked == [(None, "nano-object-b", None), ("church", "clip", "folder")]
+
+
+def test_a_detector_measures_a_concept_that_no_classifier_knows(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NudeNet, its real weights, on a photograph of a face: a concept of one's own by a detector's labels."""
+    pytest.importorskip("nudenet")
+    concept = concepts.parse(
+        {
+            "name": "face",
+            "kind": "object",
+            "description": "A face.",
+            "terms": ["face"],
+            "surrogates": ["tree"],
+            "judge_labels": {"nudenet": ["FACE_FEMALE"]},
+        },
+        "test",
+    )
+    monkeypatch.setattr(looking, "choose", judges.choose)
+    panel = looking.Panel(replace(dataset, concept=concept, judge="nudenet"))
+    astronaut = photograph("astronaut")
+    shown = np.stack([astronaut, np.zeros_like(astronaut)])
+    asked = [cases.Case(None, "a face", seed) for seed in (1, 2)]
+    assert panel.seen(asked, shown) == [True, False]
 
 
 def test_the_concept_and_the_rest_are_measured_before_and_after(
