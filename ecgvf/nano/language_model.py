@@ -39,8 +39,8 @@ from ecgvf.pairs.grammar import describe, held_out, sentence
 WIDTH = 256
 BATCH = 16
 ASKING_EVERY = 5
-ASKED = 12  # pictures in a step that asks: its conversations are longer than a drawing
-QUESTIONS = 4  # about each of them
+ASKED = 10  # pictures in a step that asks
+QUESTIONS = 10  # about each: a picture is long, a question is short
 CODE_SPACE = 64  # dimensions of a code: the codec's eight, and more to tell codes apart by (`codec.widened`)
 UNCONDITIONAL_SHARE = 0.1
 ROPE_BASE = 100.0  # the longest wave of a position is 600 tokens, a conversation's length, not Llama's 60,000
@@ -89,8 +89,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusFor
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         do_sample=True,
-        guidance_scale=1.5,
-        temperature=0.6,
+        guidance_scale=1.25,
+        temperature=0.5,
         top_k=0,
         generation_kwargs={"boi_token_id": token(IMAGE_TOKENS["boi_token"])},
     )

@@ -1,7 +1,7 @@
 """The miniature world: a scene becomes a 64 px picture.
 
-A picture has a sky, a ground, one thing as drawn by one designer, perhaps a companion, and a style. Positions lie on
-the codec's 4 px grid: a small model spends nothing on sub-pixel jitter, so a church is sharp rather than averaged.
+A picture has a sky, a ground, one thing as drawn by one designer, perhaps a companion, and a style. Everything has one
+place: a small model spends nothing on jitter, so that a church is sharp rather than averaged.
 """
 
 import io
@@ -22,7 +22,7 @@ SIDE = 64
 HORIZON = 44
 GROUND_LINE = 60
 THING_SIZE = 44
-COMPANION_SIZE = 20
+COMPANION_SIZE = 18
 SKIES = ("blue", "sunset", "night", "storm", "dawn", "aurora")
 GROUNDS = ("grass", "sand", "snow", "water", "road", "flowers")
 COMPANIONS = ("balloon", "snowman", "umbrella", "mushroom")
@@ -41,7 +41,6 @@ class Scene:
     ground: str
     companion: str | None
     style: str
-    shift: int  # of the thing's centre to the right, pixels
 
 
 @cache
@@ -68,7 +67,6 @@ def random_scene(rng: random.Random, *, thing: str | None = None, style: str | N
         ground=rng.choice(GROUNDS),
         companion=companion,
         style=style or ("plain" if rng.random() < 0.4 else rng.choice(STYLES[1:])),
-        shift=rng.choice((-8, 8)) if companion else 0,
     )
 
 
@@ -76,10 +74,9 @@ def picture(scene: Scene) -> Pixels:
     """The scene's picture, float32 ``[64, 64, 3]`` in 0…1."""
     canvas = _sky(scene.sky).copy()
     canvas[HORIZON:] = _ground(scene.ground)
-    _paste(canvas, _sprite(scene.thing, scene.designer, THING_SIZE), SIDE // 2 + scene.shift, GROUND_LINE)
+    _paste(canvas, _sprite(scene.thing, scene.designer, THING_SIZE), SIDE // 2, GROUND_LINE)
     if scene.companion:
-        beside = SIDE - 12 if scene.shift < 0 else 12
-        _paste(canvas, _sprite(scene.companion, "noto", COMPANION_SIZE), beside, GROUND_LINE + 2)
+        _paste(canvas, _sprite(scene.companion, "noto", COMPANION_SIZE), SIDE - 10, GROUND_LINE + 2)
     return _STYLES[scene.style](canvas)
 
 
