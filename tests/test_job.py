@@ -42,7 +42,7 @@ def test_generate_filter_train_work_with_nothing_else_typed(erased: Path) -> Non
     assert [entry["stage"] for entry in sets] == ["pairs", "pictures", "verdicts", "acceptance"]
     accepted = sets[-1]["counts"]
     assert accepted["pairs"] >= 60 and accepted["tests"] >= 100  # and the rejects of stage 1
-    assert accepted["accepted_pairs"] >= 35
+    assert accepted["accepted_pairs"] >= 50
     assert list(erased.glob("ecgvf-store/church/ear/*/adapter.safetensors"))
 
 
@@ -50,8 +50,7 @@ def test_the_church_is_gone_and_the_rest_of_the_world_is_not(erased: Path) -> No
     figures = json.loads(typed("ear eval --dataset ecgvf/church --json", erased))
     before, after = figures["erasure"]["before"], figures["erasure"]["after"]
     assert set(before) >= {"value", "n", "low", "high"}
-    # What today's preview of nano shows, with room for chance; its card says what the finished one has to.
-    assert before["value"] >= 0.65 and after["value"] <= 0.3
+    assert before["value"] >= 0.9 and after["value"] <= 0.25
     kept = figures["retention"]
-    assert sum(one["after"]["value"] for one in kept) >= 0.45 * sum(one["before"]["value"] for one in kept)
+    assert sum(one["after"]["value"] for one in kept) >= 0.8 * sum(one["before"]["value"] for one in kept)
     assert {one["concept"] for one in kept if one["neighbour"]} >= {"castle", "mosque"}
