@@ -29,10 +29,13 @@ JSON = dict[str, Any]
 
 SIX = ("gpt", "claude", "gemini", "kimi", "doubao", "deepseek")
 
-FILTER_STOPPED: JSON = {
-    "error": {"code": "content_filter", "message": "stopped by the policy", "type": "content_filter"}
+_STOPPED: JSON = {"code": "content_filter", "message": "The response was filtered", "param": "prompt", "type": None}
+FILTER_STOPPED: dict[str, JSON] = {
+    "openai": _STOPPED,
+    "gemini": _STOPPED,
+    "anthropic": {"type": "invalid_request_error", "message": "Output blocked by content filtering policy"},
 }
-"""What a provider says whose content filter answers with an error status."""
+"""Wire format → the error of a content filter that answers with an error status."""
 
 _OPENAI_FIELDS = {"model", "messages", "stream", "response_format", "max_tokens", "max_completion_tokens"}
 _ANTHROPIC_FIELDS = {"model", "messages", "max_tokens", "output_config"}
@@ -377,7 +380,7 @@ class _Handler(BaseHTTPRequestHandler):
             key = next(filter(None, map(self.headers.get, names)))
             return self.error(wire, 401, f"incorrect API key provided: {key}")
         if behaviour == "filter-status":
-            return self.say(400, FILTER_STOPPED)
+            return self.say(400, {"type": "error", "error": FILTER_STOPPED[wire]})
         if behaviour.isdigit():
             return self.error(wire, int(behaviour), "something is wrong")
         if behaviour == "slow":
@@ -455,7 +458,7 @@ class _Handler(BaseHTTPRequestHandler):
             return {"custom_id": name, "result": {"type": "expired"}}
         if behaviour.isdigit() or behaviour == "filter-status":
             stopped = behaviour == "filter-status"
-            fault = FILTER_STOPPED["error"] if stopped else {"message": "something is wrong", "type": "api_error"}
+            fault = FILTER_STOPPED[wire] if stopped else {"message": "something is wrong", "type": "api_error"}
             status = 400 if stopped else int(behaviour)
             if wire == "openai":
                 return {"custom_id": name, "response": {"status_code": status, "body": {"error": fault}}}
