@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -224,10 +225,11 @@ class Backbone(nn.Module):
     def __init__(self, language_model: nn.Module) -> None:
         super().__init__()
         self.language_model = language_model
+        self.halfway = len(language_model.layers) // 2  # type: ignore[arg-type]
 
     def forward(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         states = self.language_model(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
-        return states.last_hidden_state, states.hidden_states[self.language_model.config.num_hidden_layers // 2]
+        return states.last_hidden_state, states.hidden_states[self.halfway]
 
 
 def train(
@@ -260,7 +262,7 @@ def train(
         decay=0.01,
         slow=lambda name: "vision_model" in name,  # it has had its own lesson, and a full rate undoes that
     )
-    parts = {"model": model, "supervision": supervision, **optimizer.parts}
+    parts: dict[str, Any] = {"model": model, "supervision": supervision, **optimizer.parts}
     lesson = Lesson(folder, seconds, parts, {"round": 0}, clock=clock)
     lesson.kept["round"] += lesson.resumed  # another round sees other pictures
     rng = random.Random(f"language-model:{seed}:{lesson.kept['round']}")

@@ -4,6 +4,7 @@ Janus's tower comes from SigLIP, already trained; nano's learns from labels, thr
 """
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ ANSWERS = {
 }
 
 
-def wanted(scenes: list[Scene]) -> dict[str, Tensor]:
+def wanted(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     """The number of the right answer to each of `ANSWERS` about each scene, ``[N]``."""
     return {
         name: torch.tensor([answers.index(getattr(scene, name)) for scene in scenes])
