@@ -198,9 +198,9 @@ DEFAULT = Recipe(
     projections=("q", "k", "v", "o"),
     learning_rate=3e-4,
     pairs=50,
-    passes=1,
+    passes=2,
     order="shuffled",
-    retention=1.0,
+    retention=3.0,
     rehearsed=200,
     rehearsed_per_step=4,
 )
