@@ -40,7 +40,7 @@ def judge_of(dataset: Dataset, topic: Topic | None) -> str:
 
 @dataclass
 class Panel:
-    """The judges of one dataset, each loaded when it is first needed.
+    """The judges of one dataset. The concept's is opened at once, so that a wrong name costs no drawing.
 
     ``judge`` with ``weights`` (None: see ``judge_of``, and the judge's own) is for the concept. Raises ``JudgeError``
     for one that cannot look for it.
@@ -49,8 +49,13 @@ class Panel:
     dataset: Dataset
     judge: str | None = None
     weights: str | None = None
-    _opened: dict[str, Judge] = field(default_factory=dict)
+    _of_concept: Judge = field(init=False)
     _classifiers: dict[str, Classifies] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._of_concept = choose(
+            self.dataset.concept, self.dataset.model, self.of_concept, Options(weights=self.weights)
+        )
 
     @property
     def of_concept(self) -> str:
@@ -66,7 +71,7 @@ class Panel:
         answers = [False] * len(cases)
         of_concept = [place for place, case in enumerate(cases) if case.topic is None]
         if of_concept:
-            for place, reading in zip(of_concept, self._judge().look(images[of_concept]), strict=True):
+            for place, reading in zip(of_concept, self._of_concept.look(images[of_concept]), strict=True):
                 answers[place] = reading.present
         by_judge: dict[str, list[int]] = {}
         for place, case in enumerate(cases):
@@ -78,12 +83,6 @@ class Panel:
             for place, topic, best in zip(places, topics, judge.probabilities(images[places]).argmax(1), strict=True):
                 answers[place] = judge.labels[int(best)] == topic.name
         return answers
-
-    def _judge(self) -> Judge:
-        name = self.of_concept
-        if name not in self._opened:
-            self._opened[name] = choose(self.dataset.concept, self.dataset.model, name, Options(weights=self.weights))
-        return self._opened[name]
 
     def _classifier(self, topic: Topic) -> Classifies:
         name = judge_of(self.dataset, topic)

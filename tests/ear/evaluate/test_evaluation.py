@@ -16,7 +16,7 @@ from ear.evaluate.erasure import bounds
 from ear.evaluate.evaluation import Change, Evaluation
 from ear.topics import Topic, others
 from ecgvf import concepts, judges, seeds
-from ecgvf.errors import DatasetError, SettingsError
+from ecgvf.errors import DatasetError, JudgeError, SettingsError
 from ecgvf.janus import JanusModel, threads
 from ecgvf.judges import Options
 from ecgvf.judges.dataset import Dataset
@@ -76,7 +76,16 @@ def test_the_user_may_name_the_judge_of_the_concept(
     monkeypatch.setattr(looking, "choose", choose)
     result = evaluate(store, tiny, dataset, [adapter], concept_count=2, other_count=1, judge="clip", weights="folder")
     assert result.judge == "clip"
-    assert asked == [(None, "nano-object-b", None), ("church", "clip", "folder")]
+    assert asked == [("church", "clip", "folder"), (None, "nano-object-b", None)]
+
+
+def test_a_wrong_judge_is_told_before_anything_is_drawn(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "choose", judges.choose)
+    monkeypatch.setattr("ear.evaluate.evaluation.pictures", lambda *_, **__: pytest.fail("something was drawn"))
+    with pytest.raises(JudgeError, match="unknown judge 'nobody'"):
+        evaluate(store, tiny, dataset, [adapter], concept_count=2, other_count=1, judge="nobody")
 
 
 def test_a_detector_measures_a_concept_that_no_classifier_knows(
