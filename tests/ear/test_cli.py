@@ -14,7 +14,7 @@ from ecgvf.publish import published
 from ecgvf.publish.export import export
 from ecgvf.store import PICTURES, Store
 
-FAST = ["--option", "rehearsed=4", "--option", "rehearsed_per_step=2", "--option", "window=288"]
+FAST = ["--option", "passes=1", "--option", "rehearsed=4", "--option", "rehearsed_per_step=2", "--option", "window=288"]
 
 
 def ear(*words: str, store: Store, code: int = 0) -> str:
