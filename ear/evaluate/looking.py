@@ -1,11 +1,11 @@
 """The judges that measure: another one than the judge that filtered, where there is another.
 
-The concept is looked for by its judge, with the criterion of a filter; another topic is there where a classifier sees
-it first.
+The concept is looked for by its judge, with the labels and bounds of the filter; another topic is there where a
+classifier sees it first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -53,8 +53,13 @@ class Panel:
     _classifiers: dict[str, Classifies] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Labels and bounds that filtered measure as well, where they mean the same to the judge that measures.
+        filtered, measures = (
+            name.replace("nano-object-b", "nano-object-a") for name in (self.dataset.judge, self.of_concept)
+        )
+        asked = self.dataset.judge_options if filtered == measures else Options()
         self._of_concept = choose(
-            self.dataset.concept, self.dataset.model, self.of_concept, Options(weights=self.weights)
+            self.dataset.concept, self.dataset.model, self.of_concept, replace(asked, weights=self.weights)
         )
 
     @property

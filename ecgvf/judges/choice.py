@@ -1,8 +1,8 @@
 """Which judge looks: it follows who drew and the concept's kind; ``--judge`` names another, or several with ``+``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ecgvf.concepts import Concept, Kind
 from ecgvf.errors import JudgeError
@@ -47,6 +47,20 @@ class Options:
     combine: str = "all"
     """Of several judges: "all", "any" or "majority" have to see it."""
     device: str = "auto"
+
+    def told(self) -> dict[str, Any]:
+        """What decides when the concept counts as seen, as JSON: no weights, no device, which are a machine's own."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name not in {"weights", "device"} and value != getattr(Options(), name)
+        }
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> "Options":
+        """The options that ``told`` gave."""
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+        return cls(**values)
 
 
 def choose(

@@ -5,6 +5,7 @@ from typing import Any
 
 from ecgvf.concepts import Concept
 from ecgvf.errors import DatasetError
+from ecgvf.judges.choice import Options
 from ecgvf.judges.decide import settled
 from ecgvf.records import Acceptance, PromptPair, Rendering, Role, from_table
 from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
@@ -33,6 +34,8 @@ class Dataset:
     run_seed: int
     judge: str
     """The judge that filtered; another one measures."""
+    judge_options: Options
+    """What that judge was asked for beside the concept's own: labels, bounds, words. No weights."""
     fingerprint: str
     train: tuple[Accepted, ...]
     test: tuple[Accepted, ...]
@@ -74,6 +77,7 @@ def load(store: Store, concept: str | None = None, chosen: str | None = None) ->
         sampling=pictures.settings["sampling"],
         run_seed=pictures.settings["seed"],
         judge=verdicts.settings["judge"],
+        judge_options=Options.read(verdicts.manifest["circumstances"].get("options", {})),
         fingerprint=acceptance.fingerprint,
         train=tuple(one for one in records if one.pair.split == "train"),
         test=tuple(one for one in records if one.pair.split == "test"),

@@ -42,7 +42,7 @@ def filter_pictures(
     pictures = render_missing(store, concept, device=device, chosen=chosen).stage
     if (doubt := crossing(looking, model)) is not None:
         console.note(console.plain(doubt))
-    verdicts = look_at(store, concept, pictures, looking)
+    verdicts = look_at(store, concept, pictures, looking, said)
     bounds = _bounds(store, concept, pictures, verdicts, looking, rule if rule is not None else Rule(), device)
     # Further seeds became the current sets while they were made: the run's own are what comes next.
     pictures.finish({})
@@ -50,8 +50,11 @@ def filter_pictures(
     return decide(store, concept, pictures, verdicts, bounds)
 
 
-def look_at(store: Store, concept: Concept, pictures: StageSet, judge: Judge) -> StageSet:
-    """The finished verdicts of a judge on a set of pictures; of several judges, each one's are kept for themselves."""
+def look_at(store: Store, concept: Concept, pictures: StageSet, judge: Judge, said: Options | None = None) -> StageSet:
+    """The finished verdicts of a judge on a set of pictures; of several judges, each one's are kept for themselves.
+
+    ``said`` is what opened the judge: it is kept beside the verdicts, so that who measures can ask the same.
+    """
     settings: dict[str, Any] = {"pictures": pictures.fingerprint, **judges.settings(judge)}
     parts: list[StageSet] = []
     if isinstance(judge, Together):
@@ -59,6 +62,7 @@ def look_at(store: Store, concept: Concept, pictures: StageSet, judge: Judge) ->
         settings |= {"combine": judge.combine, "parts": [part.fingerprint for part in parts]}
     verdicts = store.stage(concept.name, VERDICTS, settings)
     if not verdicts.finished:
+        verdicts.keep(options=(said or Options()).told())
         for moved in verdicts.moved if not verdicts.shards() and not parts else []:
             console.say(f"New set of verdicts, {console.plain(moved)}")
         count = len(pictures.shards())

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ecgvf.concepts import parse
 from ecgvf.errors import DatasetError
+from ecgvf.judges.choice import Options
 from ecgvf.judges.dataset import Accepted, Dataset
 from ecgvf.paths import data_dir
 from ecgvf.publish import card
@@ -97,6 +98,7 @@ def dataset_of(files: Sequence[Path], where: str) -> Dataset:
         sampling=said["sampling"],
         run_seed=said["run_seed"],
         judge=said["judge"],
+        judge_options=Options.read(said.get("judge_options", {})),
         fingerprint=digest.hexdigest()[:12],
         train=tuple(one for one in accepted if one.pair.split == "train"),
         test=tuple(one for one in accepted if one.pair.split == "test"),

@@ -84,6 +84,7 @@ def schema(run: Run, *, images: bool, rejected: bool) -> pa.Schema:
 
 def about(run: Run) -> dict[str, Any]:
     """What the rows of one run have in common and ``ear`` needs: concept, model, sampling, seed, judge."""
+    asked = run.verdicts.manifest["circumstances"].get("options")
     return {
         "concept": run.concept.model_dump(mode="json"),
         "model": run.model,
@@ -91,6 +92,7 @@ def about(run: Run) -> dict[str, Any]:
         "sampling": run.pictures.settings["sampling"],
         "run_seed": run.pictures.settings["seed"],
         "judge": run.verdicts.settings["judge"],
+        **({"judge_options": asked} if asked else {}),
         **({"source": public(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
     }
 

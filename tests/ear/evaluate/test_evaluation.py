@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ear import adapter as adapters
+from ear.dataset import find
 from ear.evaluate import cases, contact_sheet, evaluate, looking, pictures, sheet
 from ear.evaluate.accuracy import share
 from ear.evaluate.erasure import bounds
@@ -18,10 +19,12 @@ from ear.topics import Topic, others
 from ecgvf import concepts, judges, seeds
 from ecgvf.errors import DatasetError, JudgeError, SettingsError
 from ecgvf.janus import JanusModel, threads
-from ecgvf.judges import Options
+from ecgvf.judges import Criterion, Options, filter_pictures
+from ecgvf.judges import filter as filter_stage
 from ecgvf.judges.dataset import Dataset
+from ecgvf.publish.export import export
 from ecgvf.store import Store
-from tests.ear.conftest import Brightness, brightness
+from tests.ear.conftest import Agreeing, Brightness, brightness
 from tests.ecgvf.judges.photographs import photograph
 
 
@@ -77,6 +80,30 @@ def test_the_user_may_name_the_judge_of_the_concept(
     result = evaluate(store, tiny, dataset, [adapter], concept_count=2, other_count=1, judge="clip", weights="folder")
     assert result.judge == "clip"
     assert asked == [("church", "clip", "folder"), (None, "nano-object-b", None)]
+
+
+def test_the_labels_that_filtered_measure_too_also_in_an_exported_dataset(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Options]] = []
+
+    def choose(concept: Any, model: str | None, name: str, options: Options) -> Brightness:
+        asked.append((name, options))
+        return brightness(concept, model, name, options)
+
+    monkeypatch.setattr(looking, "choose", choose)
+    said = Options(labels=("church", "mosque"), threshold=0.4, weights="mine.pth", device="cpu")
+    wider = Agreeing([True, False] * 3 + [True] * 2)
+    wider.criterion = Criterion(label_set="given", accepted=("church", "mosque"), top_k=1, threshold=0.4)
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: wider)
+    filter_pictures(store, concepts.find("church"), options=said)
+    export(store, tmp_path / "out")
+    for name in ("ecgvf/church", str(tmp_path / "out")):
+        dataset = find(store, name).dataset
+        looking.Panel(dataset)
+        looking.Panel(dataset, "resnet50")
+    measured = ("nano-object-b", Options(labels=("church", "mosque"), threshold=0.4))
+    assert asked == [measured, ("resnet50", Options())] * 2
 
 
 def test_a_wrong_judge_is_told_before_anything_is_drawn(
