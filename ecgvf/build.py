@@ -8,7 +8,7 @@ again, it finds every finished set and goes on.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from ecgvf.errors import SettingsError, WriterError
 from ecgvf.judges.choice import Options, choose
 from ecgvf.judges.decide import Filtered, decide
 from ecgvf.judges.filter import filter_pictures
+from ecgvf.judges.judge import Judge
 from ecgvf.judges.likeness import LIKENESS
 from ecgvf.judges.rule import Rule
 from ecgvf.pairs.generate import SHARDS, tally
@@ -101,7 +102,11 @@ class Looking:
     options: Options | None = None
     rule: Rule | None = None
 
-    def at(self, store: Store, concept: Concept, pairs: StageSet, seed: int) -> Filtered:
+    def opened(self, concept: Concept) -> Judge:
+        """The judge of all rounds."""
+        return choose(concept, self.model, self.judge, replace(self.options or Options(), device=self.device))
+
+    def at(self, store: Store, concept: Concept, pairs: StageSet, seed: int, judge: Judge) -> Filtered:
         """The decision on a set of pairs, drawn for it."""
         drawn = render(
             store,
@@ -117,7 +122,7 @@ class Looking:
         return filter_pictures(
             store,
             concept,
-            judge=self.judge,
+            judge=judge,
             options=self.options,
             rule=self.rule,
             device=self.device,
@@ -155,7 +160,7 @@ def build(
     done: list[_Round] = []
     fruitless = Counter[str]()
     looks = looking or Looking()
-    choose(concept, looks.model, looks.judge, looks.options)  # before anything is paid, so that a wrong name costs none
+    judge = looks.opened(concept)  # before anything is paid, so that a wrong name costs none
     for number in range(rounds):
         owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
         if not owing:
@@ -176,7 +181,7 @@ def build(
                 fruitless[writer.name] = writer.patience
                 continue
             fruitless[writer.name] = 0 if pairs.summary["train"]["accepted"] else fruitless[writer.name] + 1
-            filtered = looks.at(store, concept, pairs, seed)
+            filtered = looks.at(store, concept, pairs, seed, judge)
             done.append(_Round(pairs, filtered))
             _note(of, pairs, filtered)
     if not done:

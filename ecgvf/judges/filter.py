@@ -25,7 +25,7 @@ def filter_pictures(
     store: Store,
     concept: Concept,
     *,
-    judge: str | None = None,
+    judge: str | Judge | None = None,
     options: Options | None = None,
     rule: Rule | None = None,
     device: str = "auto",
@@ -33,12 +33,13 @@ def filter_pictures(
 ) -> Filtered:
     """Judge the current pictures (or those of the set that starts with ``chosen``) and decide on every record.
 
-    What is not yet drawn is drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and
-    whatever ``render`` raises.
+    ``judge`` is a name, or a judge that ``options`` opened already; None: see ``choose``. What is not yet drawn is
+    drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and whatever ``render`` raises.
     """
     said = replace(options if options is not None else Options(), device=device)
     model = model_that_draws(store, concept, chosen)
-    looking = choose(concept, model, judge, said)  # before hours of drawing, so that a wrong name costs none
+    # Before hours of drawing, so that a wrong name costs none.
+    looking = choose(concept, model, judge, said) if judge is None or isinstance(judge, str) else judge
     pictures = render_missing(store, concept, device=device, chosen=chosen).stage
     if (doubt := crossing(looking, model)) is not None:
         console.note(console.plain(doubt))

@@ -84,7 +84,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def fickle(monkeypatch: pytest.MonkeyPatch, judge: Fickle) -> None:
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: judge)
+    monkeypatch.setattr(building, "choose", lambda *_: judge)
     monkeypatch.setattr(filter_stage, "look", lambda _, renderings: judge.look(renderings))
 
 
@@ -219,7 +219,8 @@ def test_what_people_reject_is_made_up_for(
     assert again.reached and len(kept) == 4 and not kept & set(rejected)
 
 
-def test_a_judge_that_cannot_be_is_told_before_anything_is_written(store: Store, model: str) -> None:
+def test_a_judge_that_cannot_be_is_told_before_anything_is_written(tmp_path: Path, model: str) -> None:
+    store = Store(tmp_path / "store")
     with pytest.raises(JudgeError, match="crystal-ball"):
         build(store, CHURCH, looking=Looking(model=model, judge="crystal-ball"))
     assert not store.sets("church", PAIRS)
