@@ -111,44 +111,57 @@ class _Pair(_Test):
 
 
 def _items(text: str) -> list[object]:
-    said = _THOUGHTS.sub("", text)
-    lists = list(_lists(said))
-    found = [items for items in lists if any(isinstance(item, dict) and "target" in item for item in items)]
-    chosen = found or [items for items in lists if items][:1]
-    if not chosen:
-        return [Unreadable("the list is empty" if lists else "no JSON list of objects", text)]
-    return [item for items in chosen for item in items]
+    found: list[list[object]] = []
+    other: list[object] | None = None
+    for items in _lists(without_thoughts(text)):
+        if any(isinstance(item, dict) and "target" in item for item in items):
+            found.append(items)
+        elif not other:
+            other = items
+    if not (found or other):
+        return [Unreadable("no JSON list of objects" if other is None else "the list is empty", text)]
+    return [item for items in found or [other or []] for item in items]
 
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+def without_thoughts(text: str) -> str:
+    """``text`` without what a model thinks aloud; thoughts that never end are text like any other."""
+    said, at = [], 0
+    while (begin := text.find("<think>", at)) >= 0 and (end := text.find("</think>", begin)) >= 0:
+        said.append(text[at:begin])
+        at = end + len("</think>")
+    return "".join([*said, text[at:]])
 
 
 def _lists(text: str) -> Iterator[list[object]]:
     """The lists of objects in a text, the outermost, one after the other; one that breaks off ends with why."""
-    at = 0
-    for _ in range(_MOST_LISTS):
-        opening = _OPENING.search(text, at)
-        if opening is None:
-            return
-        items, at = _list(text, opening.end())
+    at, broken, left = 0, 0, MOST_ITEMS
+    while left > 0 and broken < _MOST_BROKEN and (opening := _OPENING.search(text, at)):
+        items, at = _list(text, opening.end(), left)
+        left -= max(1, len(items))
+        broken += bool(items) and isinstance(items[-1], Unreadable)
         yield items
 
 
-_MOST_LISTS = 50
-"""An answer that opens more is no answer, and each costs a look."""
+MOST_ITEMS = 10_000
+"""Objects of an answer that are read, an empty list counting as one; an answer with more is none."""
+
+_MOST_BROKEN = 5
+"""Each list that breaks off may cost a look at all that follows it."""
 
 _OPENING = re.compile(r"\[\s*(?=[{\]])")
+_BETWEEN = re.compile(r"[\s,]*")
 
 
-def _list(text: str, at: int) -> tuple[list[object], int]:
-    """The objects of the list that begins at ``at``, and where it ends."""
+def _list(text: str, at: int, most: int) -> tuple[list[object], int]:
+    """The objects, at most ``most``, of the list that begins at ``at``, and where it ends."""
     decoder = json.JSONDecoder()
     items: list[object] = []
     while True:
-        while at < len(text) and (text[at].isspace() or text[at] == ","):
-            at += 1
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
         if text.startswith("]", at):
             return items, at + 1
+        if len(items) == most:
+            return [*items, Unreadable(f"more than {MOST_ITEMS} objects", text[at:])], len(text)
         try:
             item, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
@@ -158,8 +171,11 @@ def _list(text: str, at: int) -> tuple[list[object], int]:
 
 
 def _draft(item: object, split: Split) -> Draft | Unreadable:
-    raw = utf8(json.dumps(item, ensure_ascii=False))
-    item = json.loads(raw)
+    try:
+        raw = utf8(json.dumps(item, ensure_ascii=False))
+        item = json.loads(raw)
+    except RecursionError:
+        return Unreadable("nested too deeply", "")  # nothing can write it down again; the ledger has the answer
     try:
         if split == "test":
             test = _Test.model_validate(item)

@@ -1,12 +1,13 @@
 """An answer is text from outside: whatever it is, every part of it becomes a draft or a reject."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgvf.pairs.parsing import LONGEST, Draft, Unreadable, parse
+from ecgvf.pairs.parsing import LONGEST, MOST_ITEMS, Draft, Unreadable, parse
 
 GOOD = {"target": "a church", "surrogate": "a hotel", "target_term": "church", "surrogate_term": "hotel"}
 
@@ -26,8 +27,10 @@ def test_a_list_of_pairs():
         "No notes: []. [{{not JSON}}]\n{}",
         '{{"notes": [{{"kind": "object"}}], "pairs": {}}}',
         '<think>[{{"target": "a church"}}]</think>{{"pairs": {}}}',
+        '<think>Well.</think><think>[{{"target": "a church"}}]</think>{}',
+        "<think>{}",
     ],
-    ids=["bare", "fenced", "prose", "wrapped", "brackets in prose", "another list", "thoughts"],
+    ids=["bare", "fenced", "prose", "wrapped", "brackets in prose", "another list", "thoughts", "twice", "no end"],
 )
 def test_what_stands_around_the_list_does_not_matter(around):
     assert len(parse(around.format(json.dumps([GOOD, GOOD])), "train")) == 2
@@ -105,6 +108,52 @@ def test_a_test_prompt_has_no_surrogate():
     (draft,) = parse('[{"target": "a church", "target_term": "church", "surrogate": "a hotel"}]', "test")
     assert isinstance(draft, Draft)
     assert draft.surrogate is None
+
+
+LONG = 10_000_000
+DEEP = '[{"a":' * 9
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "<think>",
+        "<think></think>",
+        "[",
+        "[{",
+        "[]",
+        '[{"a":',
+        '[{"target":"',
+        "[{},",
+        DEEP + "[" + "{}," * (LONG // 3),
+        DEEP + "[" + "1," * (LONG // 2),
+        "[" + " " * LONG,
+        "[{}," + " " * LONG,
+        "[" + "{}," * LONG,
+        "[" + json.dumps(GOOD) + ",1" * LONG,
+        "[" + f"{json.dumps(GOOD)}," * (LONG // 80),
+    ],
+    ids=lambda shape: shape[:40],
+)
+def test_a_hostile_answer_of_ten_megabytes_is_read_in_seconds(shape):
+    text = (shape * (LONG // len(shape) + 1))[:LONG]
+    began = time.process_time()
+    assert len(parse(text, "train")) <= MOST_ITEMS + 1
+    assert time.process_time() - began < 10
+
+
+def test_more_objects_than_anybody_asks_for_are_one_reject():
+    *read, rest = parse(json.dumps([GOOD] * (MOST_ITEMS + 2)), "train")
+    assert len(read) == MOST_ITEMS and all(isinstance(item, Draft) for item in read)
+    assert isinstance(rest, Unreadable) and rest.detail == f"more than {MOST_ITEMS} objects"
+    assert rest.raw.count("target_term") == 2
+
+
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a":', "}")])
+def test_what_can_be_read_and_not_be_written_again_is_a_reject(before, after):
+    for depth in range(850, 1000):
+        (reject,) = parse(f'[{{"target": {before * depth}1{after * depth}}}]', "train")
+        assert isinstance(reject, Unreadable)
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
