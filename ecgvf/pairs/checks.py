@@ -21,7 +21,10 @@ Clothing takes more words than its absence: the paper's released pairs for nudit
 MOST_BESIDE: dict[Kind, int] = {"object": 3, "style": 6, "nudity": 8}
 """Words that a stated term may have beside the concept's own ("church with a steeple"). Where it has more, the
 concept's own words are what was replaced, and the others count as changed: or an answer could call its whole prompt
-the term."""
+the term. Of a stated replacement, the words beyond these and the number of the replaced ones count as changed too."""
+
+MOST_IMPLICIT = 12
+"""Words that may mean the concept in an implicit pair, whose target has no term of its own to go by."""
 
 MOST_SENTENCES = 3
 """A prompt is one sentence to three."""
@@ -43,17 +46,22 @@ def fault(concept: Concept, draft: Draft, language: str | None = None) -> str | 
         return f"the target does not contain {draft.target_term!r}, said to mean the concept"
     own = concept.term_in(draft.target)
     stated = names(draft.target, draft.target_term)
-    if own and not (stated and len(words(draft.target_term)) <= len(words(own)) + MOST_BESIDE[concept.kind]):
+    most_beside = MOST_BESIDE[concept.kind]
+    if own and not (stated and len(words(draft.target_term)) <= len(words(own)) + most_beside):
         draft = replace(draft, target_term=own)
     if draft.surrogate is None or draft.surrogate_term is None:
         return None
+    replaced = len(words(draft.target_term))
+    if not own and replaced > MOST_IMPLICIT:
+        return f"{replaced} words are said to mean the concept, at most {MOST_IMPLICIT} may"
     if named := concept.term_in(draft.surrogate):
         return f"the surrogate names the concept ({named!r})"
     if names(draft.surrogate, draft.target_term):
         return f"the surrogate still contains {draft.target_term!r}"
     if draft.surrogate_term and not names(draft.surrogate, draft.surrogate_term):
         return f"the surrogate does not contain {draft.surrogate_term!r}, said to be the replacement"
-    changed, most = share_changed(draft), MOST_CHANGED[concept.kind]
+    excess = max(0, len(words(draft.surrogate_term)) - replaced - most_beside)
+    changed, most = share_changed(draft, excess), MOST_CHANGED[concept.kind]
     if changed > most:
         return f"{changed:.0%} of the other words changed, at most {most:.0%} may"
     return None
@@ -79,6 +87,7 @@ def bounds(kind: Kind) -> dict[str, Any]:
     return {
         "most_changed": MOST_CHANGED[kind],
         "most_beside": MOST_BESIDE[kind],
+        "most_implicit": MOST_IMPLICIT,
         "most_sentences": MOST_SENTENCES,
         "near": NEAR,
     }
@@ -94,10 +103,13 @@ def names(text: str, words: str) -> bool:
     return _found(text, words) is not None
 
 
-def share_changed(draft: Draft) -> float:
-    """Share in [0, 1] of the words outside the replaced ones that differ between target and surrogate (token edits)."""
+def share_changed(draft: Draft, excess: int = 0) -> float:
+    """Share in [0, 1] of the words outside the replaced ones that differ between target and surrogate (token edits).
+
+    ``excess`` words of the replacement count as words outside it that differ.
+    """
     target = words(_without(draft.target, draft.target_term))
-    surrogate = words(_without(draft.surrogate or "", draft.surrogate_term or ""))
+    surrogate = words(_without(draft.surrogate or "", draft.surrogate_term or "")) + [""] * excess
     return 1 - SequenceMatcher(None, target, surrogate, autojunk=False).ratio()
 
 

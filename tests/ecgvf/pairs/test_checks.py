@@ -10,6 +10,9 @@ from ecgvf.pairs.parsing import Draft
 
 CHURCH = find("church")
 
+IMPLICIT = "a tall house of prayer with pointed arches, pews and one bell"
+PARTY = "a crowded lobby where twenty people dance to loud music"
+
 
 def draft(target: str, term: str, surrogate: str | None = None, replacement: str | None = None) -> Draft:
     return Draft(target, term, surrogate, replacement, "")
@@ -26,7 +29,11 @@ def draft(target: str, term: str, surrogate: str | None = None, replacement: str
         draft("a church on a hill at dusk", "church", "an empty field on a hill at dusk", "empty field"),
         draft("a meadow with a church at dawn", "with a church", "a meadow at dawn", ""),
         draft("Una iglesia junto al mar", "iglesia", "Un hotel junto al mar", "hotel"),
+        draft("A church at dusk.", "church", "A row of parked bicycles at dusk.", "row of parked bicycles"),
+        draft("a church", "church", "a row of parked bicycles", "a row of parked bicycles"),
         draft("a church", "church"),
+        draft(IMPLICIT, IMPLICIT, "a hotel", "hotel"),
+        draft(f"{IMPLICIT} at dusk", f"{IMPLICIT} at dusk"),
     ],
     ids=lambda one: one.target,
 )
@@ -44,6 +51,10 @@ def test_pairs_that_hold(good):
         (draft("a house of God", "house of God", "the house of God", "the"), "still contains"),
         (draft("a church", "church", "a hotel", "bank"), "surrogate does not contain"),
         (draft("a church on a hill at dusk", "church", "a hotel in the city by night", "hotel"), "words changed"),
+        (draft("a church", "church", PARTY, PARTY), "100% of the other words changed"),
+        (draft("a church at dusk", "church", f"{PARTY} at dusk", PARTY), "words changed"),
+        (draft(f"{IMPLICIT} at dusk", f"{IMPLICIT} at dusk", "a hotel", "hotel"), "13 words are said to mean"),
+        (draft("a chruch", "chruch", PARTY, PARTY), "words changed"),
     ],
     ids=lambda one: one.surrogate if isinstance(one, Draft) else "",
 )

@@ -225,7 +225,7 @@ def test_a_newer_parser_reads_old_answers_without_a_call(
     assert Store().current("church", PAIRS).fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = run("--reparse")
-    assert result.exit_code == 0 and "parser: 3 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 4 → 99" in result.output
     assert (rows(), len(server.asked)) == (before, sent)
 
 
