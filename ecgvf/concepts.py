@@ -6,6 +6,7 @@ Concepts are YAML files: the shipped ones in ``data/concepts/``, or a user's own
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -59,14 +60,20 @@ class Concept(BaseModel):
 
     def term_in(self, text: str) -> str | None:
         """The first term that ``text`` names as whole words (plurals included, case ignored), or None."""
+        text = folded(text)
         for term in sorted(self.terms, key=len, reverse=True):
-            if re.search(inflected(term), text, re.IGNORECASE):
+            if re.search(inflected(folded(term)), text):
                 return term
         return None
 
     def labels(self, label_set: str) -> tuple[str, ...]:
         """The labels of ``label_set`` that mean this concept; empty where a judge with these labels cannot tell."""
         return self.judge_labels.get(label_set, ())
+
+
+def folded(text: str) -> str:
+    """``text`` as it is compared: without case, and full-width letters, ligatures and the like as plain ones."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def inflected(words: str) -> str:

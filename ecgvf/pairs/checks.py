@@ -4,12 +4,11 @@ A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the r
 """
 
 import re
-import unicodedata
 from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from ecgvf.concepts import Concept, Kind, inflected
+from ecgvf.concepts import Concept, Kind, folded, inflected
 from ecgvf.pairs.language import foreign
 from ecgvf.pairs.parsing import Draft
 
@@ -156,19 +155,15 @@ def near(one: str, other: str) -> bool:
 
 
 def _found(text: str, words: str) -> re.Match[str] | None:
-    return re.search(inflected(_folded(words)), _folded(text))
+    return re.search(inflected(folded(words)), folded(text))
 
 
 def _without(text: str, words: str) -> str:
     found = _found(text, words)
-    folded = _folded(text)
-    return folded if found is None else f"{folded[: found.start()]} {folded[found.end() :]}"
+    whole = folded(text)
+    return whole if found is None else f"{whole[: found.start()]} {whole[found.end() :]}"
 
 
 def words(text: str) -> list[str]:
     """The words of a text, case-folded, articles left out."""
-    return [word for word in re.findall(r"\w+", _folded(text)) if word not in _ARTICLES]
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return [word for word in re.findall(r"\w+", folded(text)) if word not in _ARTICLES]

@@ -52,14 +52,24 @@ def utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They turn the order of what is shown around: what a person reads is then not what a model does."""
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\uffa0]"
+    r"|(?<=[^\W\d_])[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""What splits a word that a person reads whole, beside format characters (Cf): letters that show nothing, and variation
+selectors behind a letter (behind an emoji they are seen)."""
+
+_ALPHABETS = {"LATIN", "GREEK", "COPTIC", "CYRILLIC", "ARMENIAN", "CHEROKEE"}
+"""They have letters that look the same; no word is of two of them."""
 
 
 def _clean(text: str) -> str:
     text = unicodedata.normalize("NFC", utf8(text))
-    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in _REORDERING for letter in text):
-        raise ValueError("holds a line break or another control character")
+    if _UNSEEN.search(text) or any(unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp") for letter in text):
+        raise ValueError("holds a line break, an invisible letter or another control character")
+    for word in re.findall(r"[^\W\d_]+", text):
+        if len(_ALPHABETS.intersection(part for letter in word for part in unicodedata.name(letter, "").split())) > 1:
+            raise ValueError(f"mixes two alphabets in {word!r}")
     return text
 
 

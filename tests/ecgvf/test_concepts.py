@@ -116,12 +116,18 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
         ("two CHURCHES by a lake", "church"),
         ("a chapel", "chapel"),
         ("Winston Churchill by a lake", None),
+        ("a \uff43\uff28\uff35\uff32\uff23\uff28", "church"),
         ("a hotel", None),
         ("", None),
     ],
 )
 def test_a_term_is_found_as_a_whole_word_in_any_case_and_number(text: str, term: str | None) -> None:
     assert find("church").term_in(text) == term
+
+
+def test_a_term_is_found_however_its_accents_are_written() -> None:
+    abbey = Concept(name="abbaye", kind="object", terms=("e\u0301glise",), surrogates=("hotel",))
+    assert abbey.term_in("une \u00c9glise") is not None
 
 
 def test_a_term_of_several_words_is_found_across_hyphens() -> None:

@@ -48,6 +48,12 @@ def test_pairs_that_hold(good):
         (draft("a churchyard", "church", "a bank", "bank"), "target does not contain"),
         (draft("a church", "church", "a Chapel", "Chapel"), "names the concept ('chapel')"),
         (draft("a church", "church", "a hotel and churches", "hotel"), "names the concept"),
+        (draft("a church", "church", "a \uff43\uff48\uff55\uff52\uff43\uff48", ""), "names the concept"),
+        (
+            draft("a church", "church", "a \U0001d41c\U0001d421\U0001d42e\U0001d42b\U0001d41c\U0001d421", ""),
+            "names the concept",
+        ),
+        (draft("a chruch", "chruch", "a \uff43\uff48\uff52\uff55\uff43\uff48", ""), "still contains"),
         (draft("a house of God", "house of God", "the house of God", "the"), "still contains"),
         (draft("a church", "church", "a hotel", "bank"), "surrogate does not contain"),
         (draft("a church on a hill at dusk", "church", "a hotel in the city by night", "hotel"), "words changed"),

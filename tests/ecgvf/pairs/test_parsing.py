@@ -79,6 +79,18 @@ def test_what_no_file_can_hold_is_a_question_mark(role):
         ({"target": "two\nlines"}, "line break"),
         ({"target": "nul \x00"}, "control"),
         ({"target": "turned \u202e around"}, "control"),
+        ({"surrogate": "a ch\u200burch"}, "invisible"),
+        ({"surrogate": "a ch\u200curch"}, "invisible"),
+        ({"surrogate": "a ch\u200durch"}, "invisible"),
+        ({"surrogate": "a ch\u00adurch"}, "invisible"),
+        ({"surrogate": "a ch\ufeffurch"}, "invisible"),
+        ({"surrogate": "a ch\u2060urch"}, "invisible"),
+        ({"surrogate": "a ch\u034furch"}, "invisible"),
+        ({"surrogate": "a ch\u3164urch"}, "invisible"),
+        ({"surrogate": "a ch\ufe0furch"}, "invisible"),
+        ({"surrogate": "a ch\U000e0100urch"}, "invisible"),
+        ({"surrogate": "a \u0441hurch"}, "two alphabets"),
+        ({"surrogate": "a ch\u03c5rch"}, "two alphabets"),
         ({"target": "two\u2028lines"}, "line break"),
         ({"target": "x" * (LONGEST + 1)}, "1000"),
         ({"target_term": " "}, "target_term"),
@@ -90,6 +102,22 @@ def test_one_bad_pair_does_not_spoil_the_others(wrong, said):
     assert isinstance(bad, Unreadable)
     assert said in bad.detail
     assert json.loads(bad.raw) == GOOD | wrong
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        "\u2764\ufe0f",
+        "1\ufe0f\u20e3",
+        "ein Gro\u00dfplatz",
+        "\u0446\u0435\u0440\u043a\u043e\u0432\u044c, church",
+        "\u6559\u5802 church",
+        "cafe\u0301",
+    ],
+)
+def test_what_can_be_seen_may_stand_in_a_prompt(seen):
+    (draft,) = parse(json.dumps([GOOD | {"target": f"a church, {seen}"}]), "train")
+    assert isinstance(draft, Draft)
 
 
 def test_a_missing_field_is_named():
