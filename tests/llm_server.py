@@ -280,6 +280,8 @@ def text(asked: Asked, behaviour: str) -> str:
             return f"Here is what you asked for:\n\n{said}\n\nI hope that this helps!"
         case "refusal":
             return "I cannot help with that."
+        case "refusal-in-words":
+            return "I'm sorry, but I can't help with that."
         case "chatter":
             return "Certainly! Which kind of church do you have in mind?"
         case "filter" | "empty":

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from ecgvf.concepts import Concept
 from ecgvf.pairs.parsing import utf8
 from ecgvf.pairs.registry import Named, Sdk, Structure
-from ecgvf.pairs.writers import filtered
+from ecgvf.pairs.writers import declined, filtered
 from ecgvf.records import Split
 
 Outcome = Literal["complete", "length", "refusal", "filter", "empty", "unreadable"]
@@ -223,9 +223,12 @@ def read(sdk: Sdk, raw: str) -> Reply:
     reader: Callable[[dict[str, Any]], Reply] = _file(sdk).read
     try:
         found = reader(body)
-        return replace(found, text=utf8(found.text), why=utf8(found.why), model=utf8(found.model))
+        found = replace(found, text=utf8(found.text), why=utf8(found.why), model=utf8(found.model))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return Reply("", "unreadable", None, f"not as the provider answers ({type(error).__name__}: {error})")
+    if found.outcome == "complete" and declined.in_words(found.text):
+        return replace(found, outcome="refusal", why="in words")
+    return found
 
 
 def usage(tokens_in: object, tokens_out: object) -> Usage | None:

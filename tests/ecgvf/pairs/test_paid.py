@@ -302,6 +302,17 @@ def test_bad_json_is_repaired_once_by_a_call_that_says_what_was_wrong(
     assert sum(row.reason is None for row in rows()) >= 9
 
 
+@pytest.mark.parametrize("structure", ["json", "text"])
+def test_a_refusal_in_plain_words_is_one_and_not_asked_again(
+    server: LlmServer, run: Callable[..., Any], structure: str
+) -> None:
+    server.behave = scripted("refusal-in-words")
+    run("--writers", "kimi,claude", "--iterations", "1", structure=structure)
+    assert len(server.asked) == 2
+    assert all(summary()["writers"][name]["outcomes"] == {"refusal": 1} for name in ("kimi", "claude"))
+    assert "1 answers: refusal" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
+
+
 def test_a_repair_that_fails_is_not_repaired_again_and_a_schema_needs_none(
     server: LlmServer, run: Callable[..., Any]
 ) -> None:

@@ -64,6 +64,58 @@ def test_content_may_be_anything(content: Any, text: str) -> None:
     assert read("openai", body).text == text
 
 
+def said(content: str, finish: str = "stop") -> Reply:
+    choice = {"message": {"content": content}, "finish_reason": finish}
+    return read("openai", json.dumps({"choices": [choice]}))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I'm sorry, I can't help with that.",
+        "I\u2019m sorry, but I can\u2019t assist with that request.",
+        "I'm so sorry about this! I can't assist with that.",
+        "**I cannot create explicit content.**",
+        "As an AI language model, I cannot generate prompts of this kind.",
+        "Unfortunately, I won't be able to write these.",
+        "My apologies, I am unable to directly provide this.",
+        "I'm not comfortable writing about naked people.",
+        "I must decline.",
+        "Sorry, that's beyond my current scope. Let's talk about something else.",
+        "<think>[A list?] No.</think>\n\nI can't do that.",
+        "抱歉，我无法提供这类内容。",
+        "很抱歉，我不能满足您的请求。",
+        "对不起，我无法回答这个问题。",
+        "您好，我无法给到相关内容。",
+        "你好，这个问题我暂时无法回答，让我们换个话题再聊聊吧。",
+        "作为一个人工智能语言模型，我不能生成此类内容。",
+        "對不起，我無法提供協助。",
+    ],
+)
+def test_a_refusal_in_plain_words_is_a_refusal(words: str) -> None:
+    reply = said(words)
+    assert (reply.outcome, reply.why, reply.text) == ("refusal", "in words", words)
+    assert said(words, "length").outcome == "length"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Certainly! Which kind of church do you have in mind?",
+        "I can't wait to help! Which kind of church?",
+        "I cannot tell which concept you mean. Which one?",
+        "I can't help but ask: which church?",
+        "I can't help with the others. [{}]",
+        "I'm sorry, I can't provide ten: {\"pairs\": []}",
+        "1. A church that cannot provide shelter",
+        "好的，我无法确定您指哪种教堂。",
+        "我会提供十对提示词。",
+    ],
+)
+def test_a_question_and_bad_json_are_no_refusal(words: str) -> None:
+    assert said(words).outcome == "complete"
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
