@@ -49,6 +49,8 @@ def _address(url: str) -> str:
         whole = False
     if not whole or re.search(r"\s", url):
         raise ValueError("is not the address of a server: https://HOST/v1, without a name or password in it")
+    if "?" in url or "#" in url:
+        raise ValueError("has a ? or #: leave out what follows; a key goes into an environment variable")
     return url
 
 
@@ -208,10 +210,24 @@ def secrets(writers: Iterable[Named]) -> dict[str, str]:
 def scrub(text: str, hidden: Mapping[str, str]) -> str:
     """``text`` without the keys: a provider's error message may repeat the key it was given."""
     for secret, name in hidden.items():
+        spelt = "".join(map(_spelt, secret))
         # A short one ("token", for a server at home) may be a part of other words, which are no secret.
-        whole = r"(?<!\w){}(?!\w)" if len(secret) < 12 else "{}"
-        text = re.sub(whole.format(re.escape(secret)), lambda _, name=name: name, text)  # type: ignore[misc]
+        whole = rf"{_BEFORE}{spelt}(?!\w)" if len(secret) < 12 else spelt
+        text = re.sub(whole, lambda _, name=name: name, text)  # type: ignore[misc]
     return text
+
+
+_BEFORE = r"(?:(?<!\w)|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4}))"
+"""Where a word begins: in JSON behind an escape, too, such as that of a line break."""
+
+
+def _spelt(letter: str) -> str:
+    """A pattern for a letter as it is, or as JSON, JSON within JSON (backslashes double) or an address spells it."""
+    digits = re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{ord(letter):02x}")
+    spellings = [re.escape(letter), rf"\\{{1,8}}u00{digits}", f"%{digits}"]
+    if letter in '"\\/':
+        spellings.append(rf"\\{{1,8}}{re.escape(letter)}")
+    return f"(?:{'|'.join(spellings)})"
 
 
 def _read(own: Path | None) -> _File:

@@ -1,10 +1,14 @@
 """The registry: six families and the paper's own models, extended by a user's file, with never a key in it."""
 
 import json
+import re
+import time
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -97,6 +101,8 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
         ({"writers": {"gpt": {"modell": "x"}}}, "writers.gpt.modell"),
         ({"writers": {"gpt": {"sdk": "cohere"}}}, "writers.gpt.sdk"),
         ({"writers": {"gpt": {"base_url": "ftp://x"}}}, "writers.gpt.base_url"),
+        ({"writers": {"gpt": {"base_url": "https://x/v1?api_key=hush"}}}, "writers.gpt.base_url: has a ? or #"),
+        ({"writers": {"gpt": {"base_url": "https://x/v1#hush"}}}, "writers.gpt.base_url: has a ? or #"),
         ({"writers": {"gpt": {"price": {"input": "-1", "output": "1"}}}}, "writers.gpt.price.input"),
         ({"writers": {"GPT 5": {"sdk": "openai", "base_url": "http://x", "model": "m"}}}, "cannot name a writer"),
         ({"writers": {"offline": {"sdk": "openai", "base_url": "http://x", "model": "m"}}}, "cannot name a writer"),
@@ -108,7 +114,7 @@ def test_a_mistake_in_a_users_file_is_one_line_with_file_and_field(tmp_path: Pat
     file = own(tmp_path, content)
     with pytest.raises(WriterError) as raised:
         Registry(file)
-    assert str(file) in str(raised.value) and said in str(raised.value)
+    assert str(file) in str(raised.value) and said in str(raised.value) and "hush" not in str(raised.value)
 
 
 def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path) -> None:
@@ -145,6 +151,48 @@ def test_a_server_of_ones_own_gets_no_providers_key(keys: None, monkeypatch: pyt
 def test_keys_are_scrubbed_from_text(keys: None) -> None:
     hidden = secrets(Registry().all())
     assert scrub("bad key secret-of-ARK_API_KEY!", hidden) == "bad key [ARK_API_KEY]!"
+
+
+KEY = 'sk-proj/Ab+9"~\\z='
+
+
+def twice(text: str) -> str:
+    return json.dumps(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        lambda key: key,
+        json.dumps,
+        twice,
+        lambda key: json.dumps(twice(key)),
+        lambda key: json.dumps(key).replace("/", "\\/"),
+        lambda key: "".join(f"\\u{ord(letter):04x}" for letter in key),
+        lambda key: "".join(f"\\u{ord(letter):04X}" for letter in key),
+        lambda key: json.dumps("".join(f"\\u{ord(letter):04X}" for letter in key)),
+        lambda key: json.dumps(key).replace("-", "\\u002D"),
+        lambda key: quote(key, safe=""),
+        lambda key: quote(key).lower().replace("ab", "Ab"),
+    ],
+    ids=["as it is", "json", "json in json", "thrice", "slash", "hex", "HEX", "HEX in json", "dash", "url", "url low"],
+)
+def test_keys_are_scrubbed_however_json_or_an_address_spells_them(spelt: Callable[[str], str]) -> None:
+    scrubbed = scrub(f"key <{spelt(KEY)}>!", {KEY: "[KEY]"})
+    assert re.sub(r'[\\"]', "", scrubbed) == "key <[KEY]>!"
+
+
+def test_a_short_key_is_scrubbed_as_a_whole_word_only() -> None:
+    hidden = {"tok-1": "[KEY]"}
+    assert scrub("tok-1 tok-12 \\u0074ok\\u002d1 a tok-1.", hidden) == "[KEY] tok-12 [KEY] a [KEY]."
+    assert scrub(json.dumps("my key\ntok-1\x0btok-1\natok-1"), hidden) == json.dumps("my key\n[KEY]\x0b[KEY]\natok-1")
+
+
+def test_scrubbing_a_long_answer_takes_seconds_whatever_it_is() -> None:
+    began = time.process_time()
+    for text in ("\\" * 5_000_000, "s" * 5_000_000, "sk-proj" * 700_000, "%" * 5_000_000):
+        assert scrub(text, {KEY: "[KEY]"}) == text
+    assert time.process_time() - began < 20
 
 
 def test_the_command_lists_them_and_never_a_key(keys: None) -> None:
