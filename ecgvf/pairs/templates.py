@@ -55,11 +55,14 @@ class Template:
             "kept": list(kept),
         }
         try:
-            return _environment().from_string(self.body).render(values).strip() + "\n"
+            text = _environment().from_string(self.body).render(values).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error
         except Exception as error:  # a template is a program: whatever it raises is its author's to put right
             raise TemplateError(f"{self.file}, line {_line(error)}: {error}; correct the template") from error
+        if not text:
+            raise TemplateError(f"{self.file} asks for nothing: write the request below the front matter")
+        return text + "\n"
 
 
 def load(kind: ConceptKind, split: Split, folder: Path | None = None) -> Template:

@@ -70,6 +70,14 @@ def test_a_mistake_is_one_line_with_file_and_line(tmp_path, body, line, said):
     assert said in message
 
 
+@pytest.mark.parametrize("body", ["", " \n\t\n", "{# a note #}\n", "{% if false %}Write.{% endif %}"])
+def test_a_template_that_asks_for_nothing_is_one_line_with_its_file(tmp_path, body):
+    file = write(tmp_path, f"---\nversion: 1\n---\n{body}")
+    with pytest.raises(TemplateError) as raised:
+        rendered(tmp_path)
+    assert str(raised.value).startswith(f"{file} asks for nothing: ")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
