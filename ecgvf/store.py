@@ -89,7 +89,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 class Store:
@@ -446,7 +446,8 @@ def space_needed(path: Path) -> Iterator[None]:
         raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush which files ``folder`` holds: a new file is on the disk, and its name is not before this."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -27,7 +27,7 @@ from typing import Any
 from ecgvf.errors import StoreCorrupt, StoreError
 from ecgvf.pairs.registry import scrub
 from ecgvf.pairs.writers import Call, Failed, Usage, read
-from ecgvf.store import Store, space_needed
+from ecgvf.store import Store, space_needed, sync_folder
 
 JSON = dict[str, Any]
 
@@ -179,6 +179,7 @@ class Ledger:
                 raise StoreError(
                     f"another run is asking writers for {self.file.parent}: wait for it, or use another --store"
                 ) from error
+            sync_folder(self.file.parent)  # or a power cut may take a new file with all that was paid
             self._calls, self.batches, self._rounds = {}, {}, {}
             self._load()  # what another run wrote before the lock was ours
             size = os.fstat(self._handle).st_size

@@ -1,6 +1,8 @@
 """The ledger: two flushed lines per attempt, whatever a kill leaves of them, and money to the cent."""
 
 import json
+import os
+import stat
 from decimal import Decimal
 from pathlib import Path
 
@@ -159,6 +161,22 @@ def test_keys_never_reach_the_file(file: Path) -> None:
         failed = Failed("bad key sk-secret", "denied", status=401, raw="sk-secret")
         one.failure(call().hash, one.intend(call(), RATES, MOST), failed, 0.1)
     assert b"sk-secret" not in file.read_bytes() and b"[OPENAI_API_KEY]" in file.read_bytes()
+
+
+@pytest.mark.faults
+def test_the_files_own_name_is_on_the_disk_before_anything_is_sent(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    fsync = os.fsync
+
+    def seen(handle: int) -> None:
+        status = os.fstat(handle)
+        flushed.append((stat.S_ISDIR(status.st_mode), status.st_ino))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    with ledger(file).writing() as one:
+        one.intend(call(), RATES, MOST)
+    assert flushed == [(True, file.parent.stat().st_ino), (False, file.stat().st_ino)]
 
 
 def test_two_runs_at_once_are_refused(file: Path) -> None:
