@@ -75,7 +75,7 @@ def agree(calls: Sequence["Foreseen"], yes: bool) -> None:
     """Ask the user before paying. Raises ``SettingsError`` where nobody can be asked and ``--yes`` is missing."""
     if yes or all(one.answered for one in calls):
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: closed by the shell (<&-)
         raise SettingsError(
             "nobody is here to agree to the cost: add --yes, name the writers with --writers, or take --writers offline"
         )

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -472,6 +474,23 @@ def test_without_writers_the_user_is_told_and_asked(server: LlmServer, run: Call
     assert "18 calls for about $" in result.output
     assert run("--yes", "--iterations", "1").exit_code == 0
     assert len(server.asked) == 6
+
+
+def test_where_standard_input_is_closed_nobody_can_agree(server: LlmServer, tmp_path: Path) -> None:
+    code = "from ecgvf.cli import app; app()"
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        "generate",
+        "--concept",
+        "church",
+        "--registry",
+        str(server.registry(tmp_path)),
+    ]
+    done = subprocess.run(["sh", "-c", '"$0" "$@" <&-', *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "add --yes" in done.stderr and "Traceback" not in done.stderr
+    assert not server.asked
 
 
 def test_without_a_key_the_offline_writer_writes_and_says_so(
