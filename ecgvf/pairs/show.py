@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from ecgvf import console
-from ecgvf.errors import SettingsError
+from ecgvf.errors import SettingsError, WriterError
 from ecgvf.pairs.budget import dollars
 from ecgvf.pairs.generate import examples
-from ecgvf.pairs.registry import OFFLINE, Named, Registry
+from ecgvf.pairs.registry import OFFLINE, Named, Registry, keyless
 from ecgvf.store import StageSet
 
 if TYPE_CHECKING:
@@ -40,7 +40,12 @@ def choose(
     if names is not None:
         if OFFLINE in [part.strip() for part in names.split(",")]:
             raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
-        return known.chosen(names, keys=keys), True
+        chosen = known.chosen(names)
+        if missing := keyless(chosen):
+            if keys:
+                raise WriterError(f"no key for {missing}: set the variable, or leave the writer out of --writers")
+            console.note(f"no key is set for {missing}; nothing is sent, and none is needed")
+        return chosen, True
     ready = known.ready()
     if not ready and not keys:
         console.note("no key is set: this is what the six families would be asked")

@@ -498,6 +498,10 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
         monkeypatch.delenv(name)
     result = run("--dry-run")
     assert result.exit_code == 0 and "deepseek" in result.stdout
+    result = run("--dry-run", "--writers", "paper")
+    assert result.exit_code == 0 and "gpt-4o-2024-08-06" in result.stdout and not server.asked
+    (line,) = result.stderr.strip().splitlines()
+    assert all(name in line for name in KEYS)
 
 
 @pytest.mark.parametrize(

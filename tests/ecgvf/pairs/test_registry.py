@@ -128,8 +128,9 @@ def test_writers_are_chosen_by_name_or_preset_each_once(keys: None) -> None:
 
 
 def test_a_writer_without_its_key_is_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WriterError, match=r"no key for gpt \(OPENAI_API_KEY\), kimi \(MOONSHOT_API_KEY\)"):
-        Registry().chosen("gpt,kimi")
+    result = CliRunner().invoke(app, ["generate", "--concept", "church", "--writers", "gpt,kimi"])
+    assert result.exit_code == 2
+    assert "no key for gpt (OPENAI_API_KEY), kimi (MOONSHOT_API_KEY)" in result.stderr
     monkeypatch.setenv("MOONSHOT_API_KEY", "k")
     assert [one.name for one in Registry().ready()] == ["kimi"]
 
