@@ -137,7 +137,7 @@ def test_test_prompts_are_shared_out_and_the_pairs_stay(server: LlmServer, run: 
 
 
 def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmServer, run: Callable[..., Any]) -> None:
-    server.prices["mine"] = server.prices["gpt-6.1-sol"]
+    server.prices["mine"] = server.prices["gpt-6.2-sol"]
     result = run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "1")
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
@@ -159,7 +159,7 @@ def test_a_second_run_sends_nothing_and_writes_the_same_set(server: LlmServer, r
 def test_more_iterations_pay_for_the_new_ones_alone(server: LlmServer, run: Callable[..., Any]) -> None:
     run("--writers", "gpt", "--iterations", "1")
     run("--writers", "gpt,kimi", "--iterations", "2")
-    assert Counter(asked.model for asked in server.asked) == {"gpt-6.1-sol": 2, "kimi-k2.6": 2}
+    assert Counter(asked.model for asked in server.asked) == {"gpt-6.2-sol": 2, "kimi-k2.6": 2}
 
 
 def test_fresh_asks_everything_anew_in_another_round(server: LlmServer, run: Callable[..., Any]) -> None:
@@ -212,7 +212,7 @@ def test_a_changed_concept_says_what_it_leaves_out(server: LlmServer, run: Calla
 def test_two_servers_with_one_models_name_are_two(server: LlmServer, run: Callable[..., Any]) -> None:
     with LlmServer().running() as other:
         for one in (server, other):
-            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "gpt-6.1-sol", "--iterations", "1")
+            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
         assert len(server.asked) == len(other.asked) == 1
 
 
@@ -307,7 +307,7 @@ def test_a_repair_that_fails_is_not_repaired_again_and_a_schema_needs_none(
 ) -> None:
     server.behave = lambda _: "chatter"
     run("--writers", "kimi,gpt", "--iterations", "1")
-    assert Counter(asked.model for asked in server.asked) == {"kimi-k2.6": 2, "gpt-6.1-sol": 1}
+    assert Counter(asked.model for asked in server.asked) == {"kimi-k2.6": 2, "gpt-6.2-sol": 1}
     assert {row.reason for row in rows()} == {"malformed"}
 
 
@@ -397,7 +397,7 @@ def test_a_writer_that_keeps_failing_is_set_aside_and_the_others_finish(
     result = run("--writers", "gpt,kimi", "--iterations", "2")
     assert result.exit_code == 0, result.output
     assert "kimi was set aside" in result.stderr and "kimi" in summary()["set_aside"]
-    assert Counter(asked.model for asked in server.asked) == {"gpt-6.1-sol": 2, "kimi-k2.6": calls}
+    assert Counter(asked.model for asked in server.asked) == {"gpt-6.2-sol": 2, "kimi-k2.6": calls}
     server.behave = lambda _: "fine"
     run("--writers", "gpt,kimi", "--iterations", "2")
     assert {row.writer for row in rows()} == {"gpt", "kimi"} and summary()["set_aside"] == {}

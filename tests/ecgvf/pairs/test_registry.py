@@ -1,6 +1,7 @@
 """The registry: six families and the paper's own models, extended by a user's file, with never a key in it."""
 
 import json
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -55,6 +56,8 @@ def test_todays_models_are_in_the_sdks_own_lists_where_they_have_one() -> None:
     models = {one.name: one.entry.model for one in Registry().preset("default")}
     assert models["gpt"] in get_args(ChatModel)
     assert models["claude"] in get_args(get_args(ModelParam)[0])
+    line = [one for one in get_args(ChatModel) if re.fullmatch(r"gpt-[\d.]+-sol", one)]
+    assert models["gpt"] == max(line, key=lambda one: float(one.split("-")[1]))
 
 
 def test_every_price_says_where_and_when_it_was_read_and_what_is_unknown_is_the_worst_case() -> None:
