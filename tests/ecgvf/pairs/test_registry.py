@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.errors import WriterError
+from ecgvf.pairs.budget import DEFAULT_USD
 from ecgvf.pairs.registry import OWN_KEY, Registry, scrub, secrets
 
 TODAY = date(2026, 11, 24)
@@ -68,6 +69,12 @@ def test_every_price_says_where_and_when_it_was_read_and_what_is_unknown_is_the_
             assert one.rates.output <= registry.unknown_price.output
         else:
             assert not one.priced and one.rates == registry.unknown_price
+
+
+def test_one_call_of_each_of_the_papers_models_fits_into_the_default_budget_together() -> None:
+    paper = Registry(today=TODAY).preset("paper")
+    assert [one.name for one in paper if not one.priced] == ["kimi-k1-5"]  # no price of it was found
+    assert sum(one.rates.cost(2_000, one.entry.max_output_tokens) for one in paper) < DEFAULT_USD
 
 
 def test_a_price_that_was_announced_for_a_time_is_unknown_afterwards() -> None:
