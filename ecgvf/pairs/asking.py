@@ -140,6 +140,13 @@ def exchange(attempt: Attempt) -> Exchange:
     return Exchange(attempt, reply, items)
 
 
+def why_not(stopped: Failed | BudgetReached, writer: Named) -> str:
+    """Why a writer is set aside; not yet scrubbed."""
+    if isinstance(stopped, Failed):
+        return f"{stopped.kind}: {stopped}"
+    return f"budget: {stopped}" + ("" if writer.priced else " (price unknown: worst case)")
+
+
 class Kept:
     """The target prompts that one writer has given and that pass the checks, by itself."""
 
@@ -231,10 +238,8 @@ class _Desk:
                     self.asked.exchanges[name].append(one)
                 kept.take(one)
                 self.advance()
-        except Failed as failed:
-            self.asked.set_aside[name] = self.ledger.clean(f"{failed.kind}: {failed}")
-        except BudgetReached as reached:
-            self.asked.set_aside[name] = f"budget: {reached}"
+        except (Failed, BudgetReached) as stopped:
+            self.asked.set_aside[name] = self.ledger.clean(why_not(stopped, seat.writer))
 
     async def close(self) -> None:
         """Hang up, after the last answer."""

@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from ecgvf import console
 from ecgvf.pairs import budget as money
-from ecgvf.pairs.asking import Asked, Exchange, Plan, Seat, exchange, repair
+from ecgvf.pairs.asking import Asked, Exchange, Plan, Seat, exchange, repair, why_not
 from ecgvf.pairs.budget import Budget, BudgetReached
 from ecgvf.pairs.ledger import Attempt, Ledger
 from ecgvf.pairs.retrying import with_retries
@@ -61,10 +61,8 @@ class _Counter:
                 await self._hand_in(due)
             if due := self._due():
                 self.asked.set_aside[name] = f"{len(due)} calls failed or expired in {1 + AGAIN} batches"
-        except Failed as failed:
-            self.asked.set_aside[name] = self.ledger.clean(f"{failed.kind}: {failed}")
-        except BudgetReached as reached:
-            self.asked.set_aside[name] = f"budget: {reached}"
+        except (Failed, BudgetReached) as stopped:
+            self.asked.set_aside[name] = self.ledger.clean(why_not(stopped, self.seat.writer))
         finally:
             self.asked.exchanges[name] = [one for _, found in self._exchanges() for one in found]
             await self.writer.close()

@@ -151,6 +151,8 @@ def written(stage: StageSet, as_json: bool) -> None:
         f"{console.plain(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
         f"{train['duplicate'] + test['duplicate']} duplicate."
     )
+    for name, why in summary.get("set_aside", {}).items():
+        console.say(f"{console.plain(name)} was set aside: {console.plain(why)}")
     if spent := summary.get("spent"):
         possibly = Decimal(spent["possibly"])
         console.say(
@@ -182,6 +184,7 @@ def yields(entry: dict[str, Any]) -> None:
         why += [f"{count} answers: {what}" for what, count in one.get("outcomes", {}).items() if what != "complete"]
         surplus = written - one["parsed"]
         why += [f"{surplus} more than asked for"] if surplus > 0 else []
+        why += [f"set aside: {one['set_aside']}"] if "set_aside" in one else []
         possibly = Decimal(one.get("possibly", "0"))
         table.add_row(
             console.plain(name),

@@ -448,6 +448,18 @@ def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, run: Call
     assert sent < len(server.asked) == 3
 
 
+def test_a_writer_that_was_set_aside_without_a_row_has_its_reason_in_the_summary_and_in_status(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    result = run("--writers", "gpt,kimi-k1-5", "--iterations", "1", "--budget-usd", "1")
+    assert result.exit_code == 0 and {row.writer for row in rows()} == {"gpt"}
+    why = summary()["writers"]["kimi-k1-5"]["set_aside"]
+    assert "may cost $2." in why and "price unknown: worst case" in why
+    assert why in result.stdout
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "250"}).stdout
+    assert "kimi-k1-5" in shown and "set aside: budget" in shown
+
+
 def test_calls_in_flight_are_reserved_for(server: LlmServer, run: Callable[..., Any]) -> None:
     server.latency = 0.1
     run("--writers", ALL, "--iterations", "1", "--budget-usd", "0.2")
