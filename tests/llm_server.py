@@ -191,6 +191,8 @@ class LlmServer:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, _Batch] = {}
         self.polls_until_done = 1
+        self.reading: list[str] = []
+        """What the next readings of a batch's results are met with: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
         self.hang = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -336,7 +338,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = [self.openai_batch(one) for one in ids]
             return self.say(200, {"object": "list", "data": data, "has_more": False})
         if found := re.fullmatch(r"/openai/v1/files/(\w+)/content", path):
-            return self.raw(200, self.llm.files[found[1]], {"content-type": "application/octet-stream"})
+            return self.results(self.llm.files[found[1]], "application/octet-stream")
         if found := re.fullmatch(r"/anthropic/v1/messages/batches/(\w+)", path):
             return self.say(200, self.anthropic_batch(found[1], poll=True))
         if path == "/anthropic/v1/messages/batches":
@@ -345,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.say(200, {"data": data, "has_more": False, "first_id": None, "last_id": None})
         if found := re.fullmatch(r"/anthropic/v1/messages/batches/(\w+)/results", path):
             lines = b"".join(json.dumps(one).encode() + b"\n" for one in self.llm.batches[found[1]].results)
-            return self.raw(200, lines, {"content-type": "application/binary"})
+            return self.results(lines, "application/binary")
         return self.say(404, {"error": {"message": f"no {path} here"}})
 
     # One call
@@ -450,6 +452,15 @@ class _Handler(BaseHTTPRequestHandler):
             llm.files[f"out{name}"] = b"".join(json.dumps(one).encode() + b"\n" for one in good)
             llm.files[f"err{name}"] = b"".join(json.dumps(one).encode() + b"\n" for one in bad)
         self.say(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
+
+    def results(self, lines: bytes, content: str) -> None:
+        behaviour = self.llm.reading.pop(0) if self.llm.reading else "fine"
+        if behaviour == "cut":
+            return self.cut(lines)
+        if behaviour == "garbled":
+            first, *others = lines.splitlines(keepends=True)
+            lines = b"".join([first[: len(first) // 2] + b"\n", *others])
+        return self.raw(200, lines, {"content-type": content})
 
     def batched(self, wire: str, name: str, asked: Asked, behaviour: str) -> JSON:
         if behaviour == "expired":

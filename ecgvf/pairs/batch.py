@@ -178,7 +178,7 @@ class _Counter:
         seconds = time.monotonic() - began
         results = await with_retries(lambda: self.writer.results(batch))
         for call, number in attempts.items():
-            result = results.get(_name(call, number), Failed("not in the batch's results", "faulty"))
+            result = results.get(_name(call, number), Failed("not in the batch's results", "faulty", lost=True))
             if isinstance(result, Failed) and result.kind != "filtered":
                 self.ledger.failure(call, number, result, seconds)
             else:

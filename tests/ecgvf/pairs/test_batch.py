@@ -134,6 +134,43 @@ def test_what_failed_or_expired_is_asked_again_and_nothing_else(
     assert ledger().spent().cost == server.charged
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_results_that_are_cut_off_are_read_again_and_nothing_is_asked_again(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.reading = ["cut", "cut"]
+    result = run(writer, "--batch")
+    assert result.exit_code == 0, result.output
+    assert len(server.batches) == 1 and not server.reading
+    assert ledger().spent().cost == server.charged and ledger().spent().open == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_results_that_stay_cut_off_set_the_writer_aside_until_the_next_run(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.reading = ["cut"] * 5
+    result = run(writer, "--batch")
+    assert result.exit_code == 2 and "the connection broke" in result.stderr.strip().splitlines()[-1]
+    assert run(writer, "--batch").exit_code == 0
+    assert len(server.batches) == 1 and ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_line_of_the_results_that_cannot_be_read_loses_no_other(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.reading = ["garbled"]
+    result = run(writer, "--batch")
+    assert result.exit_code == 0 and "line 1 of a batch's results cannot be read" in result.stderr
+    assert [len(one.requests) for one in server.batches.values()] == [3, 1]
+    spent = ledger().spent()
+    assert spent.cost < server.charged <= spent.total
+
+
 @pytest.mark.parametrize("writer", BOTH)
 def test_what_a_content_filter_stopped_is_not_asked_again(
     server: LlmServer, run: Callable[..., Any], writer: str
