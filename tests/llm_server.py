@@ -371,6 +371,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.llm.hang.wait(30)
             self.close_connection = True
             return None
+        if behaviour == "drip":
+            return self.drip()
         if behaviour == "429":
             return self.error(wire, 429, "slow down", {"retry-after": "0.01"})
         if behaviour == "429-bare":
@@ -545,6 +547,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
         except OSError:  # the client was killed
             self.close_connection = True
+
+    def drip(self) -> None:
+        """A byte now and then, for ever."""
+        try:
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", "1000000")
+            self.end_headers()
+            while not self.llm.hang.wait(0.05):
+                self.wfile.write(b" ")
+        except OSError:  # the client hung up
+            pass
+        self.close_connection = True
 
     def cut(self, data: bytes) -> None:
         """Half of the body, and then nothing more."""

@@ -27,7 +27,7 @@ from ecgvf.pairs.parsing import Draft, Unreadable, parse
 from ecgvf.pairs.registry import Named, Sdk
 from ecgvf.pairs.retrying import with_retries
 from ecgvf.pairs.templates import Template
-from ecgvf.pairs.writers import Call, Failed, RemoteWriter, Reply, open_writer, read
+from ecgvf.pairs.writers import Call, Failed, RemoteWriter, Reply, open_writer, read, within
 from ecgvf.records import Split
 
 DIGEST_PROMPTS, DIGEST_LETTERS = 60, 90
@@ -285,7 +285,7 @@ class _Desk:
     async def _send(self, line: "_Line", call: Call, number: int) -> Attempt:
         began = time.monotonic()
         try:
-            raw = await line.writer().send(call)
+            raw = await within(line.named.entry.timeout_s, line.writer().send(call))
         except Failed as failed:
             if failed.kind != "filtered":
                 self.ledger.failure(call.hash, number, failed, time.monotonic() - began)

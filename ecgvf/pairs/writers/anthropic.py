@@ -9,7 +9,7 @@ from typing import Any
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage, filtered, usage
-from ecgvf.pairs.writers.wire import failures, results
+from ecgvf.pairs.writers.wire import failures, results, timeouts
 
 _POLL_SECONDS = 30.0
 
@@ -37,7 +37,7 @@ class AnthropicWriter:
             api_key=secret or "none",
             base_url=entry.base_url,
             max_retries=0,
-            timeout=entry.timeout_s,
+            timeout=timeouts(entry.timeout_s),
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, usage
-from ecgvf.pairs.writers.wire import failures, refused, results
+from ecgvf.pairs.writers.wire import failures, refused, results, timeouts
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -33,7 +33,7 @@ class OpenAIWriter:
             api_key=secret or "none",
             base_url=entry.base_url,
             max_retries=0,
-            timeout=entry.timeout_s,
+            timeout=timeouts(entry.timeout_s),
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
             default_headers=None if entry.base_url.startswith("https://api.openai.com/") else foreign,
         )

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecgvf import console
 from ecgvf.pairs.writers import Failed, filtered
+
+if TYPE_CHECKING:
+    import httpx2
 
 LONGEST_WAIT = 600.0
 """Seconds of Retry-After that are honoured; a provider that asks for more has refused."""
@@ -45,6 +48,13 @@ def broken(error: BaseException) -> Failed:
             return Failed(f"the connection broke ({cause or type(cause).__name__})", "faulty", lost=True)
         cause = cause.__cause__ or cause.__context__
     return Failed(f"the connection broke ({error or type(error).__name__})", "faulty", lost=True)
+
+
+def timeouts(seconds: float) -> "httpx2.Timeout":
+    """A connection has half of a call's time: one that was never made is then known not to have been charged."""
+    import httpx2
+
+    return httpx2.Timeout(seconds, connect=seconds / 2)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

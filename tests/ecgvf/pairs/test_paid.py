@@ -1,11 +1,14 @@
 """LLMs write pairs: the real SDKs over real HTTP, against a server on loopback that may misbehave."""
 
+import asyncio
 import json
 import os
 import re
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,12 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.concepts import find
 from ecgvf.pairs import parsing, retrying
 from ecgvf.pairs.ledger import Ledger
-from ecgvf.pairs.registry import scrub
+from ecgvf.pairs.paid import planned
+from ecgvf.pairs.registry import Entry, Named, Rates, scrub
+from ecgvf.pairs.writers import Failed, open_writer, within
 from ecgvf.paths import data_dir
 from ecgvf.records import PromptPair, from_table
 from ecgvf.store import PAIRS, Store
@@ -364,12 +370,39 @@ def test_passing_faults_are_tried_again(server: LlmServer, run: Callable[..., An
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
-def test_a_call_that_hangs_times_out_and_is_possibly_paid(
-    server: LlmServer, run: Callable[..., Any], writer: str
+@pytest.mark.parametrize("behaviour", ["hang", "drip"])
+def test_a_call_that_hangs_or_drips_times_out_and_is_possibly_paid(
+    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
 ) -> None:
-    server.behave = scripted("hang")
+    server.behave = scripted(behaviour)
     assert run("--writers", writer, "--iterations", "1", timeout_s=0.4).exit_code == 0
     assert len(server.asked) == 2 and ledger().spent().open > 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("sdk", ["openai", "anthropic", "google-genai"])
+def test_a_server_that_nobody_reaches_times_out_and_is_not_possibly_paid(sdk: Any) -> None:
+    with ExitStack() as open_files, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [open_files.enter_context(socket.socket()) for _ in range(4)]
+        for one in waiting:  # they fill the queue: the next one is not even connected
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        entry = Entry(sdk=sdk, base_url=f"http://127.0.0.1:{port}", model="m", timeout_s=0.6)
+        call = planned(find("church"), [Named("m", entry, Rates(input=Decimal(1), output=Decimal(1)), True)])
+
+        async def send() -> None:
+            writer = open_writer(call.seats[0].writer)
+            try:
+                await within(entry.timeout_s, writer.send(call.call(call.seats[0], 0)))
+            finally:
+                await writer.close()
+
+        with pytest.raises(Failed) as raised:
+            asyncio.run(send())
+        assert raised.value.kind == "faulty" and not raised.value.lost
 
 
 @pytest.mark.faults
