@@ -191,6 +191,8 @@ class LlmServer:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, _Batch] = {}
         self.polls_until_done = 1
+        self.invalid = ""
+        """Why OpenAI's batches fail their validation; empty where they do not."""
         self.reading: list[str] = []
         """What the next readings of a batch's results are met with: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
@@ -440,7 +442,7 @@ class _Handler(BaseHTTPRequestHandler):
         with llm.lock:
             name = f"{wire}{len(llm.batches)}"
             batch = llm.batches[name] = _Batch(requests, metadata)
-        for request in requests:
+        for request in requests if wire == "anthropic" or not llm.invalid else []:
             body = request["body"] if wire == "openai" else request["params"]
             asked = Asked(wire, "batch", dict(self.headers.items()), body, body["model"], "", time.monotonic(), 0)
             asked.prompt = body["messages"][-1]["content"]
@@ -487,6 +489,11 @@ class _Handler(BaseHTTPRequestHandler):
         batch.polls += poll
         done = batch.polls > self.llm.polls_until_done
         count = len(batch.requests)
+        faults = [
+            {"code": "invalid_request", "message": self.llm.invalid, "param": None, "line": line}
+            for line in range(count)
+        ]
+        invalid = {"status": "failed", "errors": {"object": "list", "data": faults}} if self.llm.invalid else {}
         return {
             "id": name,
             "object": "batch",
@@ -499,6 +506,7 @@ class _Handler(BaseHTTPRequestHandler):
             "output_file_id": f"out{name}" if done and self.llm.files[f"out{name}"] else None,
             "error_file_id": f"err{name}" if done and self.llm.files[f"err{name}"] else None,
             "request_counts": {"total": count, "completed": count if done else 0, "failed": 0},
+            **invalid,
         }
 
     def anthropic_batch(self, name: str, poll: bool = False) -> JSON:

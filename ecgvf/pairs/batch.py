@@ -182,6 +182,11 @@ class _Counter:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
         seconds = time.monotonic() - began
+        if state.refused:
+            refused = Failed(f"batch {batch} was refused: {state.refused}", "denied")
+            for call, number in attempts.items():
+                self.ledger.failure(call, number, refused, seconds)
+            raise refused
         results = await with_retries(lambda: self._within(self.writer.results(batch)))
         for call, number in attempts.items():
             result = results.get(_name(call, number), Failed("not in the batch's results", "faulty", lost=True))

@@ -193,6 +193,8 @@ class Progress:
 
     done: int
     ended: bool
+    refused: str = ""
+    """Why the provider did not take the batch at all; nothing of it was charged."""
 
 
 class BatchWriter(Protocol):

@@ -89,7 +89,8 @@ class OpenAIWriter:
         with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
             counts = state.request_counts
-            return Progress(counts.completed + counts.failed if counts else 0, state.status in _ENDED)
+            done = counts.completed + counts.failed if counts else 0
+            return Progress(done, state.status in _ENDED, _faults(state) if state.status == "failed" else "")
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
         with failures(self.sdk):
@@ -118,6 +119,13 @@ class OpenAIWriter:
 
     async def close(self) -> None:
         await self.client.close()
+
+
+def _faults(batch: Any) -> str:
+    """Why a batch was not valid, each reason once: the same fault is in every line of it."""
+    errors = batch.errors.data or [] if batch.errors else []
+    said = dict.fromkeys(f"{error.code}: {error.message}" for error in errors)
+    return "; ".join(said)[:300] or "no reason is given"
 
 
 def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:

@@ -242,6 +242,21 @@ def test_what_fails_in_every_batch_is_named_and_the_rest_is_kept(server: LlmServ
     assert len(server.batches) == 1 + batches.AGAIN and len(rows()) >= 20
 
 
+@pytest.mark.faults
+def test_a_batch_that_is_not_valid_is_handed_in_once_and_its_reason_is_told(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.invalid = f"the key {KEYS['OPENAI_API_KEY']} has no access to this model"
+    result = run("gpt,claude", "--batch")
+    assert result.exit_code == 0, result.output
+    assert [name for name in server.batches if name.startswith("openai")] in (["openai0"], ["openai1"])
+    assert "invalid_request: the key [OPENAI_API_KEY] has no access to this model" in result.stderr
+    assert "denied" in result.stderr and result.stderr.count("invalid_request") == 1
+    assert ledger().spent().open == 0
+    server.invalid = ""
+    assert run("gpt,claude", "--batch").exit_code == 0 and {row.writer for row in rows()} == {"gpt", "claude"}
+
+
 def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Callable[..., Any]) -> None:
     result = run("gpt", "--batch", "--budget-usd", "0.17")
     assert result.exit_code == 0, result.output
