@@ -173,11 +173,13 @@ Behave = Callable[[Asked], str]
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     requests: list[JSON]
     metadata: JSON = field(default_factory=dict)
     results: list[JSON] = field(default_factory=list)
     polls: int = 0
+    polls_until_done: float | None = None
+    """Its own, where it is not the server's."""
 
 
 class LlmServer:
@@ -189,7 +191,7 @@ class LlmServer:
         self.charged = Decimal(0)
         self.prices = {one.entry.model: one.rates for one in Registry().all()}
         self.files: dict[str, bytes] = {}
-        self.batches: dict[str, _Batch] = {}
+        self.batches: dict[str, Batch] = {}
         self.polls_until_done = 1
         self.invalid = ""
         """Why OpenAI's batches fail their validation; empty where they do not."""
@@ -441,7 +443,7 @@ class _Handler(BaseHTTPRequestHandler):
         llm = self.llm
         with llm.lock:
             name = f"{wire}{len(llm.batches)}"
-            batch = llm.batches[name] = _Batch(requests, metadata)
+            batch = llm.batches[name] = Batch(requests, metadata)
         for request in requests if wire == "anthropic" or not llm.invalid else []:
             body = request["body"] if wire == "openai" else request["params"]
             asked = Asked(wire, "batch", dict(self.headers.items()), body, body["model"], "", time.monotonic(), 0)
@@ -512,7 +514,7 @@ class _Handler(BaseHTTPRequestHandler):
     def anthropic_batch(self, name: str, poll: bool = False) -> JSON:
         batch = self.llm.batches[name]
         batch.polls += poll
-        done = batch.polls > self.llm.polls_until_done
+        done = batch.polls > (batch.polls_until_done or self.llm.polls_until_done)
         counts = {
             "processing": 0 if done else len(batch.requests),
             "succeeded": 0,

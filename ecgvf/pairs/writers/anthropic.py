@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Any
 
+from ecgvf import console
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage, filtered, usage
@@ -68,12 +69,20 @@ class AnthropicWriter:
                     break
                 if batch.id not in known:
                     candidates.append(str(batch.id))
-        for candidate in candidates:
-            while not (await self.progress(candidate)).ended:
-                await asyncio.sleep(_POLL_SECONDS)
-            if names & set(await self.results(candidate)):
-                return candidate
-        return None
+        told = False
+        while True:
+            for candidate in list(candidates):
+                if (await self.progress(candidate)).ended:
+                    if names & set(await self.results(candidate)):
+                        return candidate
+                    candidates.remove(candidate)
+            if not candidates:
+                return None
+            if not told:
+                ids = console.plain(", ".join(candidates))
+                console.note(f"waiting for batch {ids} to end: only then does Anthropic tell whether it is this run's")
+                told = True
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def progress(self, batch: str) -> Progress:
         with failures(self.sdk):

@@ -17,7 +17,7 @@ from ecgvf.pairs.writers import anthropic as claude
 from ecgvf.records import PromptPair, from_table
 from ecgvf.store import PAIRS, Store
 from tests.ecgvf.pairs.test_paid import KEYS
-from tests.llm_server import LlmServer
+from tests.llm_server import Batch, LlmServer
 
 BOTH = ["gpt", "claude"]
 
@@ -100,6 +100,24 @@ def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
     assert len(server.batches) == 1 and len(rows()) >= 30
     spent = ledger().spent()
     assert spent.cost == server.charged and spent.open == 0
+
+
+@pytest.mark.faults
+def test_another_batch_of_the_account_that_never_ends_is_told_and_hides_no_other(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "batch", killed)
+        assert run("claude", "--batch").exit_code == 130
+    server.batches["anthropicother"] = Batch([{}], polls_until_done=float("inf"))
+    result = run("claude", "--batch")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "waiting for batch" in line]
+    assert "anthropic0" in line and "anthropicother" in line
+    assert len(server.batches) == 2 and ledger().spent().cost == server.charged
 
 
 @pytest.mark.faults
