@@ -294,19 +294,28 @@ class _Desk:
         return self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
 
 
+def a_minute(limit: int) -> AsyncLimiter:
+    """At most ``limit`` in any 60 seconds: one half at once, and the other over the minute.
+
+    A limiter of ``limit`` would let all of them pass at once, and as many again within the same minute.
+    """
+    at_once = max(1, limit // 2)
+    return AsyncLimiter(at_once, 60 * at_once / max(1, limit - at_once))
+
+
 class _Line:
     """The line to one writer: opened when it is first needed, and kept within the provider's limits."""
 
     def __init__(self, named: Named) -> None:
         self.named = named
         self._writer: RemoteWriter | None = None
-        self._calls = AsyncLimiter(named.entry.requests_per_minute, 60)
-        self._tokens = AsyncLimiter(named.entry.tokens_per_minute, 60)
+        self._calls = a_minute(named.entry.requests_per_minute)
+        self._tokens = a_minute(named.entry.tokens_per_minute)
 
     async def admitted(self, call: Call) -> None:
         """Wait until the provider's limits allow ``call``."""
-        tokens, *_ = money.likely(call, self.named.rates)
-        await self._tokens.acquire(min(tokens, self.named.entry.tokens_per_minute))
+        tokens_in, tokens_out, _ = money.likely(call, self.named.rates)
+        await self._tokens.acquire(min(tokens_in + tokens_out, self._tokens.max_rate))
         await self._calls.acquire()
 
     def writer(self) -> RemoteWriter:
