@@ -33,8 +33,6 @@ app.add_typer(templates_app, name="templates")
 @app.command("writers")
 def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
-    from rich.table import Table
-
     from ecgvf.pairs.registry import Registry
 
     console.quiet_stdout(as_json)
@@ -46,13 +44,14 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
         ]
         console.emit({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
         return
-    table = Table("writer", "model", "asked at", "key", "$ per 1M in / out", "per minute", "structure")
+    table = console.table("writer\nmodel\nasked at", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
     for one in known.all():
         entry = one.entry
         price = f"{one.rates.input} / {one.rates.output}" if one.priced else "unknown"
-        key = "none needed" if entry.key is None else f"{entry.key} {'set' if one.ready else 'missing'}"
+        key = "none needed" if entry.key is None else f"{entry.key}\n{'set' if one.ready else 'missing'}"
         limits = f"{entry.requests_per_minute} calls, {entry.tokens_per_minute} tokens"
-        table.add_row(*map(console.plain, (one.name, entry.model, entry.base_url, key, price, limits, entry.structure)))
+        lines = (f"{one.name}\n{entry.model}\n{entry.base_url}", key, f"{price}\n{limits}\n{entry.structure}")
+        table.add_row(*map(console.plain, lines))
     console.say(table)
     worst = known.unknown_price
     console.say(f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.")

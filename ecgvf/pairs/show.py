@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from ecgvf import console
 from ecgvf.errors import SettingsError, WriterError
@@ -55,18 +54,16 @@ def choose(
 
 def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None:
     """Say what a plan will cost, writer by writer."""
-    table = Table("writer", "model", "calls", "tokens in + out", "about $", "at most $")
+    table = console.table("writer\nmodel", "calls", "tokens\nin + out", "about $\nat most $")
     for seat in plan.seats:
         own = [one for one in calls if one.call.writer == seat.writer.name]
         due = [one for one in own if not one.answered]
         tokens = f"{sum(one.tokens[0] for one in due)} + {sum(one.tokens[1] for one in due)}"
         table.add_row(
-            console.plain(seat.writer.name),
-            console.plain(seat.writer.entry.model),
-            f"{len(due)}" + (f" ({len(own) - len(due)} answered before)" if len(due) < len(own) else ""),
+            console.plain(f"{seat.writer.name}\n{seat.writer.entry.model}"),
+            f"{len(due)}" + (f"\n{len(own) - len(due)} answered before" if len(due) < len(own) else ""),
             tokens,
-            dollars(_total(due)),
-            dollars(_most(due)) + ("" if seat.writer.priced else " (price unknown: worst case)"),
+            f"{dollars(_total(due))}\n{dollars(_most(due))}" + ("" if seat.writer.priced else " (worst case)"),
         )
     console.say(table)
     due = [one for one in calls if not one.answered]
@@ -142,7 +139,7 @@ def written(stage: StageSet, as_json: bool) -> None:
         console.emit({"concept": stage.concept, "set": stage.fingerprint, "path": str(stage.path), **summary})
         return
     train, test = summary["train"], summary["test"]
-    table = Table("target prompt", "surrogate prompt", title=f"{stage.concept}: some of the pairs")
+    table = console.table("target prompt", "surrogate prompt", title=f"{stage.concept}: some of the pairs")
     for pair in examples(stage, 4):
         table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
     console.say(table)
@@ -166,16 +163,12 @@ def written(stage: StageSet, as_json: bool) -> None:
 
 def yields(entry: dict[str, Any]) -> None:
     """Say what each writer of a set was worth; ``entry`` is one of ``status``."""
-    table = Table(
+    table = console.table(
         "writer",
-        "asked",
-        "parsed",
-        "kept",
+        "asked\nparsed\nkept",
         "why not",
-        "tokens in + out",
-        "$",
-        "distinct-1, -2",
-        "self-similarity",
+        "tokens in\nand out, $",
+        "distinct-1, -2,\nself-similarity",
         title=f"writers of {entry['set']}",
     )
     for name, one in entry["writers"].items():
@@ -188,15 +181,12 @@ def yields(entry: dict[str, Any]) -> None:
         possibly = Decimal(one.get("possibly", "0"))
         table.add_row(
             console.plain(name),
-            str(one.get("asked", "")),
-            str(written),
-            str(one["kept"]),
+            f"{one.get('asked', '')}\n{written}\n{one['kept']}",
             console.plain("\n".join(why)),
-            f"{tokens['input']} + {tokens['output']}" if tokens else "",
-            (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
-            + (f" (+{dollars(possibly)} possibly)" if possibly else ""),
-            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}",
-            _figure(one["self_similarity"]),
+            (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
+            + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
+            + (f"\n+{dollars(possibly)} possibly" if possibly else ""),
+            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
         )
     console.say(table)
 

@@ -530,7 +530,7 @@ def test_a_dry_run_sends_nothing_writes_nothing_and_shows_the_exact_prompts(
             assert first[call["model"]] == call["prompt"]
     assert Decimal(shown["likely_usd"]) < Decimal(shown["most_usd"]) and server.charged <= Decimal(shown["most_usd"])
     result = run("--dry-run", "--writers", "gpt")
-    assert "Nothing was sent." in result.stdout and "answered before" in result.stdout
+    assert "Nothing was sent." in result.stdout and "3 answered before" in result.stdout
 
 
 def test_a_dry_run_of_the_offline_writer_is_an_object_for_machines_too(run: Callable[..., Any]) -> None:

@@ -158,11 +158,28 @@ def test_keys_are_scrubbed_from_text(keys: None) -> None:
     assert scrub("bad key secret-of-ARK_API_KEY!", hidden) == "bad key [ARK_API_KEY]!"
 
 
+@pytest.mark.parametrize("columns", ["80", None], ids=["80 columns", "piped"])
+@pytest.mark.parametrize("command", ["writers", "generate --concept church --dry-run --writers paper"])
+def test_tables_of_writers_are_whole_at_80_columns_and_piped(
+    monkeypatch: pytest.MonkeyPatch, columns: str | None, command: str
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = CliRunner().invoke(app, command.split(), env={"COLUMNS": columns} if columns else {}).stdout
+    table = [line for line in shown.splitlines() if line.startswith(("┏", "┃", "│"))]
+    told = Registry().all() if command == "writers" else Registry().preset("paper")
+    for one in told:
+        assert any(one.name in line for line in table) and any(one.entry.model in line for line in table)
+        assert command != "writers" or any(str(one.entry.key) in line for line in table)
+        assert columns or command != "writers" or any(one.entry.base_url in line for line in table)
+    assert not columns or max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+
+
 def test_the_command_lists_them_and_never_a_key(keys: None) -> None:
     result = CliRunner().invoke(app, ["writers"], env={"COLUMNS": "220"})
     assert result.exit_code == 0, result.output
     assert all(name in result.stdout for name in SIX) and "unknown" in result.stdout
-    assert "OPENAI_API_KEY set" in result.stdout and "secret-of" not in result.output
+    assert re.search(r"OPENAI_API_KEY +│.*\n.*│ set ", result.stdout) and "secret-of" not in result.output
     shown = json.loads(CliRunner().invoke(app, ["writers", "--json"]).stdout)
     assert {row["name"] for row in shown["writers"]} >= set(SIX)
     assert all(row["key_set"] for row in shown["writers"])
