@@ -49,6 +49,6 @@ def status(
         yields(current)
     if ledger is not None:
         console.say(
-            f"{ledger['answered']} calls to LLMs answered, ${ledger['dollars']} paid, ${ledger['possibly']} possibly: "
+            f"{ledger['answered']} calls to LLMs answered, counted as ${ledger['dollars']}, and possibly ${ledger['possibly']}: "
             f"{console.plain(ledger['file'])}"
         )

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ecgvf.pairs.paid import Foreseen
 
 
+PRICED_BY_YOU = (
+    "put it into a registry of your own (--registry) with its price, 0 for a free server, to count what it costs"
+)
+
+
 def choose(
     names: str | None, url: str | None, model: str | None, registry: Path | None, *, keys: bool
 ) -> tuple[list[Named], bool]:
@@ -71,6 +76,8 @@ def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None
         f"{len(due)} calls for about ${dollars(_total(due))}, at most ${dollars(_most(due))}, repairs and retries "
         f"aside; nothing is sent beyond the budget of ${dollars(budget)}."
     )
+    if unknown := [seat.writer.name for seat in plan.seats if not seat.writer.priced]:
+        console.say(f"Price unknown, counted at the worst case: {console.plain(', '.join(unknown))}; {PRICED_BY_YOU}.")
 
 
 def agree(calls: Sequence["Foreseen"], yes: bool) -> None:
@@ -150,15 +157,26 @@ def written(stage: StageSet, as_json: bool) -> None:
     )
     for name, why in summary.get("set_aside", {}).items():
         console.say(f"{console.plain(name)} was set aside: {console.plain(why)}")
-    if spent := summary.get("spent"):
-        possibly = Decimal(spent["possibly"])
+    if "spent" in summary:
+        _spent({name: one for name, one in summary["writers"].items() if "dollars" in one})
+    hint = "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"
+    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]{hint}[/bold]")
+
+
+def _spent(writers: dict[str, Any]) -> None:
+    """Say what the LLMs of a set cost; where a price is not known, what was counted is not called paid."""
+    unknown = {name: one for name, one in writers.items() if not one["priced"]}
+    paid = [one for name, one in writers.items() if name not in unknown]
+    possibly = sum((Decimal(one["possibly"]) for one in paid), Decimal(0))
+    if paid:
         console.say(
-            f"Paid ${dollars(Decimal(spent['dollars']))}"
+            f"Paid ${dollars(sum((Decimal(one['dollars']) for one in paid), Decimal(0)))}"
             + (f", and possibly ${dollars(possibly)} for calls that were cut off" if possibly else "")
             + ". More: [bold]ecgvf status[/bold]"
         )
-    hint = "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"
-    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]{hint}[/bold]")
+    for name, one in unknown.items():
+        counted = dollars(Decimal(one["dollars"]) + Decimal(one["possibly"]))
+        console.say(f"{console.plain(name)}: counted as ${counted} (price unknown, worst case); {PRICED_BY_YOU}.")
 
 
 def yields(entry: dict[str, Any]) -> None:
@@ -185,7 +203,8 @@ def yields(entry: dict[str, Any]) -> None:
             console.plain("\n".join(why)),
             (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
             + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
-            + (f"\n+{dollars(possibly)} possibly" if possibly else ""),
+            + (f"\n+{dollars(possibly)} possibly" if possibly else "")
+            + ("" if one.get("priced", True) else "\n(worst case)"),
             f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
         )
     console.say(table)

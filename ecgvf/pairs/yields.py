@@ -89,6 +89,7 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": {key: one["tokens"][key] + other["tokens"][key] for key in ("input", "output")},
         **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
         "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
+        "priced": one["priced"] and other["priced"],
     }
 
 

@@ -148,7 +148,24 @@ def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmSe
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
     assert server.asked[0].headers["authorization"] == "Bearer none"
-    assert "worst case" in result.output
+    counted = summary()["spent"]["dollars"]
+    assert f"own: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
+    assert "Price unknown, counted at the worst case: own; put it into" in result.stdout
+    assert "Paid" not in result.stdout and Decimal(counted) > 0
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "80"}).stdout
+    assert "(worst case)" in shown and " paid" not in shown
+
+
+def test_a_free_server_in_ones_own_registry_costs_nothing(
+    server: LlmServer, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    free = {"sdk": "openai", "base_url": f"{server.url}/openai/v1", "model": "mine", "price": {"input": 0, "output": 0}}
+    file = tmp_path / "free.yaml"
+    file.write_text(json.dumps({"writers": {"house": free}}))
+    server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
+    result = run("--registry", str(file), "--writers", "house", "--iterations", "1")
+    assert result.exit_code == 0, result.output
+    assert "Paid $0.0000." in result.stdout and "worst case" not in result.stdout
 
 
 # Paid once
