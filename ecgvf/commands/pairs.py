@@ -79,7 +79,9 @@ def generate(
         int | None, typer.Option(help="Pairs per iteration of a writer. [default: 10; offline 60]")
     ] = None,
     iterations: Annotated[int | None, typer.Option(help="Iterations of each writer. [default: 3; offline 1]")] = None,
-    tests: Annotated[int, typer.Option("--tests", "--count", help="Test prompts, by all writers together.")] = 100,
+    tests: Annotated[
+        int | None, typer.Option("--tests", "--count", help="Test prompts, by all writers together. [default: 100]")
+    ] = None,
     split: Annotated[
         PairsSplit | None, typer.Option(help="Write this part and keep the other. [default: train; offline both]")
     ] = None,
@@ -125,11 +127,15 @@ def generate(
             return
         from ecgvf.pairs.generate import generate as write
 
-        done = write(opened, about, pairs=total, tests=tests, seed=seed, split=part)
+        done = write(opened, about, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
         if not named:
             console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
         show.written(done, as_json)
         return
+    if part != "test" and tests is not None:
+        raise SettingsError(f"LLMs write pairs and test prompts apart: --split test --count {tests} for the latter")
+    if part == "test" and (pairs is not None or iterations is not None):
+        raise SettingsError("--pairs and --iterations are for pairs: --split test --count N asks for N test prompts")
     from decimal import Decimal
 
     from ecgvf.pairs.generate import PER_CALL
@@ -142,7 +148,7 @@ def generate(
         split=part or "train",
         pairs=PER_CALL if pairs is None else pairs,
         iterations=ITERATIONS if iterations is None else iterations,
-        tests=tests,
+        tests=100 if tests is None else tests,
         templates=folder,
         batch=batch,
     )

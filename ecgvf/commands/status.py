@@ -49,6 +49,6 @@ def status(
         yields(current)
     if ledger is not None:
         console.say(
-            f"{ledger['answered']} calls to LLMs answered, counted as ${ledger['dollars']}, and possibly ${ledger['possibly']}: "
-            f"{console.plain(ledger['file'])}"
+            f"{ledger['answered']} calls to LLMs answered, counted as ${ledger['dollars']}, "
+            f"and possibly ${ledger['possibly']}: {console.plain(ledger['file'])}"
         )

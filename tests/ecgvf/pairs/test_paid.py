@@ -583,6 +583,10 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
         (["--writers", "offline", "--fresh"], "--fresh"),
         (["--writers", "gpt", "--templates", "nowhere"], "cannot read the template"),
         (["--writers", "kimi", "--batch"], "no batch"),
+        (["--writers", "gpt", "--count", "84"], "--split test --count 84"),
+        (["--yes", "--pairs", "5", "--tests", "7"], "--split test --count 7"),
+        (["--writers", "gpt", "--split", "test", "--pairs", "5"], "--count N"),
+        (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
