@@ -175,8 +175,9 @@ def _spent(writers: dict[str, Any]) -> None:
             + ". More: [bold]ecgvf status[/bold]"
         )
     for name, one in unknown.items():
-        counted = dollars(Decimal(one["dollars"]) + Decimal(one["possibly"]))
-        console.say(f"{console.plain(name)}: counted as ${counted} (price unknown, worst case); {PRICED_BY_YOU}.")
+        if counted := Decimal(one["dollars"]) + Decimal(one["possibly"]):
+            amount = f"${dollars(counted)} (price unknown, worst case)"
+            console.say(f"{console.plain(name)}: counted as {amount}; {PRICED_BY_YOU}.")
 
 
 def yields(entry: dict[str, Any]) -> None:
