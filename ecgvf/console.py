@@ -8,6 +8,7 @@ Text that a model or a user wrote is escaped (``plain``) before rich reads it, o
 
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,12 +27,15 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from typer.core import TyperGroup
 
 from ecgvf.errors import EcgvfError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_ANY_WIDTH = 10_000
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -56,7 +60,19 @@ def quiet_stdout(on: bool = True) -> None:
 
 def say(message: RenderableType) -> None:
     """Tell the user something; rich markup is read, so pass foreign text through ``plain``."""
-    (err if _json_only else out).print(message)
+    console = err if _json_only else out
+    if isinstance(message, Table) and not console.is_terminal and "COLUMNS" not in os.environ:
+        # A file or a pipe has no edge at which to fold.
+        message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
+    console.print(message)
+
+
+def table(*columns: str, title: str | None = None, show_lines: bool = False) -> Table:
+    """A table that folds what is too long for its column, where rich's own would cut it."""
+    made = Table(title=title, show_lines=show_lines)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
 
 
 def note(message: str) -> None:

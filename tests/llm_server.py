@@ -173,11 +173,13 @@ Behave = Callable[[Asked], str]
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     requests: list[JSON]
     metadata: JSON = field(default_factory=dict)
     results: list[JSON] = field(default_factory=list)
     polls: int = 0
+    polls_until_done: float | None = None
+    """Its own, where it is not the server's."""
 
 
 class LlmServer:
@@ -189,8 +191,12 @@ class LlmServer:
         self.charged = Decimal(0)
         self.prices = {one.entry.model: one.rates for one in Registry().all()}
         self.files: dict[str, bytes] = {}
-        self.batches: dict[str, _Batch] = {}
+        self.batches: dict[str, Batch] = {}
         self.polls_until_done = 1
+        self.invalid = ""
+        """Why OpenAI's batches fail their validation; empty where they do not."""
+        self.reading: list[str] = []
+        """What the next readings of a batch's results are met with: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
         self.hang = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -338,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = [self.openai_batch(one) for one in ids]
             return self.say(200, {"object": "list", "data": data, "has_more": False})
         if found := re.fullmatch(r"/openai/v1/files/(\w+)/content", path):
-            return self.raw(200, self.llm.files[found[1]], {"content-type": "application/octet-stream"})
+            return self.results(self.llm.files[found[1]], "application/octet-stream")
         if found := re.fullmatch(r"/anthropic/v1/messages/batches/(\w+)", path):
             return self.say(200, self.anthropic_batch(found[1], poll=True))
         if path == "/anthropic/v1/messages/batches":
@@ -347,7 +353,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.say(200, {"data": data, "has_more": False, "first_id": None, "last_id": None})
         if found := re.fullmatch(r"/anthropic/v1/messages/batches/(\w+)/results", path):
             lines = b"".join(json.dumps(one).encode() + b"\n" for one in self.llm.batches[found[1]].results)
-            return self.raw(200, lines, {"content-type": "application/binary"})
+            return self.results(lines, "application/binary")
         return self.say(404, {"error": {"message": f"no {path} here"}})
 
     # One call
@@ -371,6 +377,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.llm.hang.wait(30)
             self.close_connection = True
             return None
+        if behaviour == "drip":
+            return self.drip()
         if behaviour == "429":
             return self.error(wire, 429, "slow down", {"retry-after": "0.01"})
         if behaviour == "429-bare":
@@ -437,8 +445,8 @@ class _Handler(BaseHTTPRequestHandler):
         llm = self.llm
         with llm.lock:
             name = f"{wire}{len(llm.batches)}"
-            batch = llm.batches[name] = _Batch(requests, metadata)
-        for request in requests:
+            batch = llm.batches[name] = Batch(requests, metadata)
+        for request in requests if wire == "anthropic" or not llm.invalid else []:
             body = request["body"] if wire == "openai" else request["params"]
             asked = Asked(wire, "batch", dict(self.headers.items()), body, body["model"], "", time.monotonic(), 0)
             asked.prompt = body["messages"][-1]["content"]
@@ -452,6 +460,15 @@ class _Handler(BaseHTTPRequestHandler):
             llm.files[f"out{name}"] = b"".join(json.dumps(one).encode() + b"\n" for one in good)
             llm.files[f"err{name}"] = b"".join(json.dumps(one).encode() + b"\n" for one in bad)
         self.say(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
+
+    def results(self, lines: bytes, content: str) -> None:
+        behaviour = self.llm.reading.pop(0) if self.llm.reading else "fine"
+        if behaviour == "cut":
+            return self.cut(lines)
+        if behaviour == "garbled":
+            first, *others = lines.splitlines(keepends=True)
+            lines = b"".join([first[: len(first) // 2] + b"\n", *others])
+        return self.raw(200, lines, {"content-type": content})
 
     def batched(self, wire: str, name: str, asked: Asked, behaviour: str) -> JSON:
         if behaviour == "expired":
@@ -476,6 +493,11 @@ class _Handler(BaseHTTPRequestHandler):
         batch.polls += poll
         done = batch.polls > self.llm.polls_until_done
         count = len(batch.requests)
+        faults = [
+            {"code": "invalid_request", "message": self.llm.invalid, "param": None, "line": line}
+            for line in range(count)
+        ]
+        invalid = {"status": "failed", "errors": {"object": "list", "data": faults}} if self.llm.invalid else {}
         return {
             "id": name,
             "object": "batch",
@@ -488,12 +510,13 @@ class _Handler(BaseHTTPRequestHandler):
             "output_file_id": f"out{name}" if done and self.llm.files[f"out{name}"] else None,
             "error_file_id": f"err{name}" if done and self.llm.files[f"err{name}"] else None,
             "request_counts": {"total": count, "completed": count if done else 0, "failed": 0},
+            **invalid,
         }
 
     def anthropic_batch(self, name: str, poll: bool = False) -> JSON:
         batch = self.llm.batches[name]
         batch.polls += poll
-        done = batch.polls > self.llm.polls_until_done
+        done = batch.polls > (batch.polls_until_done or self.llm.polls_until_done)
         counts = {
             "processing": 0 if done else len(batch.requests),
             "succeeded": 0,
@@ -536,6 +559,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
         except OSError:  # the client was killed
             self.close_connection = True
+
+    def drip(self) -> None:
+        """A byte now and then, for ever."""
+        try:
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", "1000000")
+            self.end_headers()
+            while not self.llm.hang.wait(0.05):
+                self.wfile.write(b" ")
+        except OSError:  # the client hung up
+            pass
+        self.close_connection = True
 
     def cut(self, data: bytes) -> None:
         """Half of the body, and then nothing more."""

@@ -33,8 +33,6 @@ app.add_typer(templates_app, name="templates")
 @app.command("writers")
 def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
-    from rich.table import Table
-
     from ecgvf.pairs.registry import Registry
 
     console.quiet_stdout(as_json)
@@ -46,13 +44,14 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
         ]
         console.emit({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
         return
-    table = Table("writer", "model", "asked at", "key", "$ per 1M in / out", "per minute", "structure")
+    table = console.table("writer\nmodel\nasked at", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
     for one in known.all():
         entry = one.entry
         price = f"{one.rates.input} / {one.rates.output}" if one.priced else "unknown"
-        key = "none needed" if entry.key is None else f"{entry.key} {'set' if one.ready else 'missing'}"
+        key = "none needed" if entry.key is None else f"{entry.key}\n{'set' if one.ready else 'missing'}"
         limits = f"{entry.requests_per_minute} calls, {entry.tokens_per_minute} tokens"
-        table.add_row(*map(console.plain, (one.name, entry.model, entry.base_url, key, price, limits, entry.structure)))
+        lines = (f"{one.name}\n{entry.model}\n{entry.base_url}", key, f"{price}\n{limits}\n{entry.structure}")
+        table.add_row(*map(console.plain, lines))
     console.say(table)
     worst = known.unknown_price
     console.say(f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.")
@@ -80,7 +79,9 @@ def generate(
         int | None, typer.Option(help="Pairs per iteration of a writer. [default: 10; offline 60]")
     ] = None,
     iterations: Annotated[int | None, typer.Option(help="Iterations of each writer. [default: 3; offline 1]")] = None,
-    tests: Annotated[int, typer.Option("--tests", "--count", help="Test prompts, by all writers together.")] = 100,
+    tests: Annotated[
+        int | None, typer.Option("--tests", "--count", help="Test prompts, by all writers together. [default: 100]")
+    ] = None,
     split: Annotated[
         PairsSplit | None, typer.Option(help="Write this part and keep the other. [default: train; offline both]")
     ] = None,
@@ -126,11 +127,15 @@ def generate(
             return
         from ecgvf.pairs.generate import generate as write
 
-        done = write(opened, about, pairs=total, tests=tests, seed=seed, split=part)
+        done = write(opened, about, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
         if not named:
             console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
         show.written(done, as_json)
         return
+    if part != "test" and tests is not None:
+        raise SettingsError(f"LLMs write pairs and test prompts apart: --split test --count {tests} for the latter")
+    if part == "test" and (pairs is not None or iterations is not None):
+        raise SettingsError("--pairs and --iterations are for pairs: --split test --count N asks for N test prompts")
     from decimal import Decimal
 
     from ecgvf.pairs.generate import PER_CALL
@@ -143,7 +148,7 @@ def generate(
         split=part or "train",
         pairs=PER_CALL if pairs is None else pairs,
         iterations=ITERATIONS if iterations is None else iterations,
-        tests=tests,
+        tests=100 if tests is None else tests,
         templates=folder,
         batch=batch,
     )

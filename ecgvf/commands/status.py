@@ -15,8 +15,6 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
-    from rich.table import Table
-
     from ecgvf.status import paid
     from ecgvf.status import status as look
     from ecgvf.store import Store
@@ -29,7 +27,7 @@ def status(
     if as_json:
         console.emit({"concept": known.name, "store": str(opened.root), "sets": entries, "ledger": ledger})
         return
-    table = Table(
+    table = console.table(
         "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(opened.root))}"
     )
     for entry in entries:
@@ -51,6 +49,6 @@ def status(
         yields(current)
     if ledger is not None:
         console.say(
-            f"{ledger['answered']} calls to LLMs answered, ${ledger['dollars']} paid, ${ledger['possibly']} possibly: "
-            f"{console.plain(ledger['file'])}"
+            f"{ledger['answered']} calls to LLMs answered, counted as ${ledger['dollars']}, "
+            f"and possibly ${ledger['possibly']}: {console.plain(ledger['file'])}"
         )

@@ -27,7 +27,7 @@ from ecgvf.pairs.parsing import Draft, Unreadable, parse
 from ecgvf.pairs.registry import Named, Sdk
 from ecgvf.pairs.retrying import with_retries
 from ecgvf.pairs.templates import Template
-from ecgvf.pairs.writers import Call, Failed, RemoteWriter, Reply, open_writer, read
+from ecgvf.pairs.writers import Call, Failed, RemoteWriter, Reply, open_writer, read, within
 from ecgvf.records import Split
 
 DIGEST_PROMPTS, DIGEST_LETTERS = 60, 90
@@ -140,6 +140,13 @@ def exchange(attempt: Attempt) -> Exchange:
     return Exchange(attempt, reply, items)
 
 
+def why_not(stopped: Failed | BudgetReached, writer: Named) -> str:
+    """Why a writer is set aside; not yet scrubbed."""
+    if isinstance(stopped, Failed):
+        return f"{stopped.kind}: {stopped}"
+    return f"budget: {stopped}" + ("" if writer.priced else " (price unknown: worst case)")
+
+
 class Kept:
     """The target prompts that one writer has given and that pass the checks, by itself."""
 
@@ -231,10 +238,8 @@ class _Desk:
                     self.asked.exchanges[name].append(one)
                 kept.take(one)
                 self.advance()
-        except Failed as failed:
-            self.asked.set_aside[name] = self.ledger.clean(f"{failed.kind}: {failed}")
-        except BudgetReached as reached:
-            self.asked.set_aside[name] = f"budget: {reached}"
+        except (Failed, BudgetReached) as stopped:
+            self.asked.set_aside[name] = self.ledger.clean(why_not(stopped, seat.writer))
 
     async def close(self) -> None:
         """Hang up, after the last answer."""
@@ -280,7 +285,7 @@ class _Desk:
     async def _send(self, line: "_Line", call: Call, number: int) -> Attempt:
         began = time.monotonic()
         try:
-            raw = await line.writer().send(call)
+            raw = await within(line.named.entry.timeout_s, line.writer().send(call))
         except Failed as failed:
             if failed.kind != "filtered":
                 self.ledger.failure(call.hash, number, failed, time.monotonic() - began)
@@ -289,19 +294,28 @@ class _Desk:
         return self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
 
 
+def a_minute(limit: int) -> AsyncLimiter:
+    """At most ``limit`` in any 60 seconds: one half at once, and the other over the minute.
+
+    A limiter of ``limit`` would let all of them pass at once, and as many again within the same minute.
+    """
+    at_once = max(1, limit // 2)
+    return AsyncLimiter(at_once, 60 * at_once / max(1, limit - at_once))
+
+
 class _Line:
     """The line to one writer: opened when it is first needed, and kept within the provider's limits."""
 
     def __init__(self, named: Named) -> None:
         self.named = named
         self._writer: RemoteWriter | None = None
-        self._calls = AsyncLimiter(named.entry.requests_per_minute, 60)
-        self._tokens = AsyncLimiter(named.entry.tokens_per_minute, 60)
+        self._calls = a_minute(named.entry.requests_per_minute)
+        self._tokens = a_minute(named.entry.tokens_per_minute)
 
     async def admitted(self, call: Call) -> None:
         """Wait until the provider's limits allow ``call``."""
-        tokens, *_ = money.likely(call, self.named.rates)
-        await self._tokens.acquire(min(tokens, self.named.entry.tokens_per_minute))
+        tokens_in, tokens_out, _ = money.likely(call, self.named.rates)
+        await self._tokens.acquire(min(tokens_in + tokens_out, self._tokens.max_rate))
         await self._calls.acquire()
 
     def writer(self) -> RemoteWriter:

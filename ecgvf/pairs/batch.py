@@ -12,16 +12,19 @@ a writer is not told what it gave before; near duplicates are left to the checks
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 from ecgvf import console
 from ecgvf.pairs import budget as money
-from ecgvf.pairs.asking import Asked, Exchange, Plan, Seat, exchange, repair
+from ecgvf.pairs.asking import Asked, Exchange, Plan, Seat, exchange, repair, why_not
 from ecgvf.pairs.budget import Budget, BudgetReached
 from ecgvf.pairs.ledger import Attempt, Ledger
 from ecgvf.pairs.retrying import with_retries
-from ecgvf.pairs.writers import BatchWriter, Call, Failed, open_batch_writer
+from ecgvf.pairs.writers import BatchWriter, Call, Failed, open_batch_writer, within
+
+T = TypeVar("T")
 
 SHARE = Decimal("0.5")
 """Of the price, as OpenAI and Anthropic charge for batches."""
@@ -61,10 +64,8 @@ class _Counter:
                 await self._hand_in(due)
             if due := self._due():
                 self.asked.set_aside[name] = f"{len(due)} calls failed or expired in {1 + AGAIN} batches"
-        except Failed as failed:
-            self.asked.set_aside[name] = self.ledger.clean(f"{failed.kind}: {failed}")
-        except BudgetReached as reached:
-            self.asked.set_aside[name] = f"budget: {reached}"
+        except (Failed, BudgetReached) as stopped:
+            self.asked.set_aside[name] = self.ledger.clean(why_not(stopped, self.seat.writer))
         finally:
             self.asked.exchanges[name] = [one for _, found in self._exchanges() for one in found]
             await self.writer.close()
@@ -108,7 +109,7 @@ class _Counter:
         try:
             if calls:
                 try:
-                    batch = await with_retries(lambda: self.writer.submit(calls, mark), lost=False)
+                    batch = await with_retries(lambda: self._within(self.writer.submit(calls, mark)), lost=False)
                 except Failed as failed:
                     if not failed.lost:  # a lost one may have been taken: the next run looks for it
                         for call in calls.values():
@@ -146,6 +147,9 @@ class _Counter:
                 self.ledger.batch(found, self.seat.writer.name, numbers)
                 await self._collect(found, numbers)
 
+    def _within(self, answer: Awaitable[T]) -> Awaitable[T]:
+        return within(self.seat.writer.entry.timeout_s, answer)
+
     def _mine(self, attempt: Attempt) -> bool:
         return attempt.intent["writer"] == self.seat.writer.name and not self.ledger.in_a_batch(attempt)
 
@@ -169,7 +173,7 @@ class _Counter:
         """Poll a batch until it has ended, and write down each of its answers."""
         began, pause, told = time.monotonic(), FIRST_POLL, -1
         while True:
-            state = await with_retries(lambda: self.writer.progress(batch))
+            state = await with_retries(lambda: self._within(self.writer.progress(batch)))
             if state.done != told:
                 console.note(f"{self.seat.writer.name}: batch {batch}, {state.done} of {len(attempts)} done")
                 told = state.done
@@ -178,9 +182,14 @@ class _Counter:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
         seconds = time.monotonic() - began
-        results = await with_retries(lambda: self.writer.results(batch))
+        if state.refused:
+            refused = Failed(f"batch {batch} was refused: {state.refused}", "denied")
+            for call, number in attempts.items():
+                self.ledger.failure(call, number, refused, seconds)
+            raise refused
+        results = await with_retries(lambda: self._within(self.writer.results(batch)))
         for call, number in attempts.items():
-            result = results.get(_name(call, number), Failed("not in the batch's results", "faulty"))
+            result = results.get(_name(call, number), Failed("not in the batch's results", "faulty", lost=True))
             if isinstance(result, Failed) and result.kind != "filtered":
                 self.ledger.failure(call, number, result, seconds)
             else:

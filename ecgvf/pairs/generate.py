@@ -172,7 +172,7 @@ def kept_part(store: Store, concept: Concept, split: Split) -> Part:
 
     def rows(taken: checks.Seen) -> list[PromptPair]:
         kept = from_table(PromptPair, current.read_shard(SHARDS[split]))
-        return [_unless_near(row, taken) for row in kept]
+        return [_judged_again(row, taken) for row in kept]
 
     return Part(known, rows, told=current.summary.get("paid", {}).get(split))
 
@@ -268,8 +268,13 @@ def _written(
             fruitless = 0 if fresh else fruitless + 1
 
 
-def _unless_near(row: PromptPair, taken: checks.Seen) -> PromptPair:
-    """A kept row, rejected where new pairs came near it: no test prompt is like a training prompt."""
+def _judged_again(row: PromptPair, taken: checks.Seen) -> PromptPair:
+    """A kept row, rejected where new pairs come near it: no test prompt is like a training prompt.
+
+    It is judged as it was written: one that was rejected for the pairs before these still has an accepted row's id.
+    """
+    if row.reason == "duplicate" and row.record_id == record_id(row.concept, row.target, row.surrogate):
+        row = replace(row, reason=None, detail=None)
     twin = taken.like(row.target) if row.reason is None else None
     return row if twin is None else replace(row, reason="duplicate", detail=f"like {twin!r}: {row.target}")
 

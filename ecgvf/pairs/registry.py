@@ -162,7 +162,7 @@ class Registry:
         """The writers of the preset ``default`` whose key is set."""
         return [one for one in self.preset("default") if one.ready]
 
-    def chosen(self, names: str, *, keys: bool = True) -> list[Named]:
+    def chosen(self, names: str) -> list[Named]:
         """The writers of ``--writers gpt,claude`` or of a preset, each once. Raises ``WriterError``."""
         wanted: list[str] = []
         for name in filter(None, (part.strip() for part in names.split(","))):
@@ -174,11 +174,6 @@ class Registry:
         found = [self._named(name) for name in dict.fromkeys(wanted)]
         if not found:
             raise WriterError("--writers names no writer: run `ecgvf writers` to see them")
-        missing = [f"{one.name} ({one.entry.key})" for one in found if not one.ready]
-        if missing:
-            raise WriterError(
-                f"no key for {', '.join(missing)}: set the variable, or leave the writer out of --writers"
-            )
         return found
 
     def at(self, url: str, model: str) -> Named:
@@ -196,6 +191,11 @@ class Registry:
         if price is None or (price.until is not None and self._today > price.until):
             return Named(name, entry, self.unknown_price, priced=False)
         return Named(name, entry, Rates(input=price.input, output=price.output), priced=True)
+
+
+def keyless(writers: Iterable[Named]) -> str:
+    """Those whose key is not set, each with its variable; empty where each can be asked."""
+    return ", ".join(f"{one.name} ({one.entry.key})" for one in writers if not one.ready)
 
 
 def secrets(writers: Iterable[Named]) -> dict[str, str]:

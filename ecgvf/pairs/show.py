@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from ecgvf import console
-from ecgvf.errors import SettingsError
+from ecgvf.errors import SettingsError, WriterError
 from ecgvf.pairs.budget import dollars
 from ecgvf.pairs.generate import examples
-from ecgvf.pairs.registry import OFFLINE, Named, Registry
+from ecgvf.pairs.registry import OFFLINE, Named, Registry, keyless
 from ecgvf.store import StageSet
 
 if TYPE_CHECKING:
     from ecgvf.pairs.asking import Plan
     from ecgvf.pairs.paid import Foreseen
+
+
+PRICED_BY_YOU = (
+    "put it into a registry of your own (--registry) with its price, 0 for a free server, to count what it costs"
+)
 
 
 def choose(
@@ -40,7 +44,12 @@ def choose(
     if names is not None:
         if OFFLINE in [part.strip() for part in names.split(",")]:
             raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
-        return known.chosen(names, keys=keys), True
+        chosen = known.chosen(names)
+        if missing := keyless(chosen):
+            if keys:
+                raise WriterError(f"no key for {missing}: set the variable, or leave the writer out of --writers")
+            console.note(f"no key is set for {missing}; nothing is sent, and none is needed")
+        return chosen, True
     ready = known.ready()
     if not ready and not keys:
         console.note("no key is set: this is what the six families would be asked")
@@ -50,18 +59,16 @@ def choose(
 
 def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None:
     """Say what a plan will cost, writer by writer."""
-    table = Table("writer", "model", "calls", "tokens in + out", "about $", "at most $")
+    table = console.table("writer\nmodel", "calls", "tokens\nin + out", "about $\nat most $")
     for seat in plan.seats:
         own = [one for one in calls if one.call.writer == seat.writer.name]
         due = [one for one in own if not one.answered]
         tokens = f"{sum(one.tokens[0] for one in due)} + {sum(one.tokens[1] for one in due)}"
         table.add_row(
-            console.plain(seat.writer.name),
-            console.plain(seat.writer.entry.model),
-            f"{len(due)}" + (f" ({len(own) - len(due)} answered before)" if len(due) < len(own) else ""),
+            console.plain(f"{seat.writer.name}\n{seat.writer.entry.model}"),
+            f"{len(due)}" + (f"\n{len(own) - len(due)} answered before" if len(due) < len(own) else ""),
             tokens,
-            dollars(_total(due)),
-            dollars(_most(due)) + ("" if seat.writer.priced else " (price unknown: worst case)"),
+            f"{dollars(_total(due))}\n{dollars(_most(due))}" + ("" if seat.writer.priced else " (worst case)"),
         )
     console.say(table)
     due = [one for one in calls if not one.answered]
@@ -69,6 +76,8 @@ def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None
         f"{len(due)} calls for about ${dollars(_total(due))}, at most ${dollars(_most(due))}, repairs and retries "
         f"aside; nothing is sent beyond the budget of ${dollars(budget)}."
     )
+    if unknown := [seat.writer.name for seat in plan.seats if not seat.writer.priced]:
+        console.say(f"Price unknown, counted at the worst case: {console.plain(', '.join(unknown))}; {PRICED_BY_YOU}.")
 
 
 def agree(calls: Sequence["Foreseen"], yes: bool) -> None:
@@ -137,7 +146,7 @@ def written(stage: StageSet, as_json: bool) -> None:
         console.emit({"concept": stage.concept, "set": stage.fingerprint, "path": str(stage.path), **summary})
         return
     train, test = summary["train"], summary["test"]
-    table = Table("target prompt", "surrogate prompt", title=f"{stage.concept}: some of the pairs")
+    table = console.table("target prompt", "surrogate prompt", title=f"{stage.concept}: some of the pairs")
     for pair in examples(stage, 4):
         table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
     console.say(table)
@@ -146,29 +155,39 @@ def written(stage: StageSet, as_json: bool) -> None:
         f"{console.plain(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
         f"{train['duplicate'] + test['duplicate']} duplicate."
     )
-    if spent := summary.get("spent"):
-        possibly = Decimal(spent["possibly"])
-        console.say(
-            f"Paid ${dollars(Decimal(spent['dollars']))}"
-            + (f", and possibly ${dollars(possibly)} for calls that were cut off" if possibly else "")
-            + ". More: [bold]ecgvf status[/bold]"
-        )
+    for name, why in summary.get("set_aside", {}).items():
+        console.say(f"{console.plain(name)} was set aside: {console.plain(why)}")
+    if "spent" in summary:
+        _spent({name: one for name, one in summary["writers"].items() if "dollars" in one})
     hint = "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"
     console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]{hint}[/bold]")
 
 
+def _spent(writers: dict[str, Any]) -> None:
+    """Say what the LLMs of a set cost; where a price is not known, what was counted is not called paid."""
+    unknown = {name: one for name, one in writers.items() if not one["priced"]}
+    paid = [one for name, one in writers.items() if name not in unknown]
+    possibly = sum((Decimal(one["possibly"]) for one in paid), Decimal(0))
+    if paid:
+        console.say(
+            f"Paid ${dollars(sum((Decimal(one['dollars']) for one in paid), Decimal(0)))}"
+            + (f", and possibly ${dollars(possibly)} for calls that were cut off" if possibly else "")
+            + ". More: [bold]ecgvf status[/bold]"
+        )
+    for name, one in unknown.items():
+        if counted := Decimal(one["dollars"]) + Decimal(one["possibly"]):
+            amount = f"${dollars(counted)} (price unknown, worst case)"
+            console.say(f"{console.plain(name)}: counted as {amount}; {PRICED_BY_YOU}.")
+
+
 def yields(entry: dict[str, Any]) -> None:
     """Say what each writer of a set was worth; ``entry`` is one of ``status``."""
-    table = Table(
+    table = console.table(
         "writer",
-        "asked",
-        "parsed",
-        "kept",
+        "asked\nparsed\nkept",
         "why not",
-        "tokens in + out",
-        "$",
-        "distinct-1, -2",
-        "self-similarity",
+        "tokens in\nand out, $",
+        "distinct-1, -2,\nself-similarity",
         title=f"writers of {entry['set']}",
     )
     for name, one in entry["writers"].items():
@@ -177,18 +196,17 @@ def yields(entry: dict[str, Any]) -> None:
         why += [f"{count} answers: {what}" for what, count in one.get("outcomes", {}).items() if what != "complete"]
         surplus = written - one["parsed"]
         why += [f"{surplus} more than asked for"] if surplus > 0 else []
+        why += [f"set aside: {one['set_aside']}"] if "set_aside" in one else []
         possibly = Decimal(one.get("possibly", "0"))
         table.add_row(
             console.plain(name),
-            str(one.get("asked", "")),
-            str(written),
-            str(one["kept"]),
+            f"{one.get('asked', '')}\n{written}\n{one['kept']}",
             console.plain("\n".join(why)),
-            f"{tokens['input']} + {tokens['output']}" if tokens else "",
-            (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
-            + (f" (+{dollars(possibly)} possibly)" if possibly else ""),
-            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}",
-            _figure(one["self_similarity"]),
+            (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
+            + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
+            + (f"\n+{dollars(possibly)} possibly" if possibly else "")
+            + ("" if one.get("priced", True) else "\n(worst case)"),
+            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
         )
     console.say(table)
 

@@ -62,6 +62,8 @@ def worth(rows: Iterable[PromptPair], paid: Mapping[Split, Mapping[str, Any]]) -
     writers = {name: one.to_json() for name, one in yields(rows).items()}
     for name, figures in told.get("writers", {}).items():
         writers[name] = writers.get(name, Yield().to_json()) | figures
+    for name, why in told.get("set_aside", {}).items():
+        writers[name]["set_aside"] = why
     return {"writers": writers, **({**told, "writers": writers, "paid": dict(paid)} if paid else {})}
 
 
@@ -87,6 +89,7 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": {key: one["tokens"][key] + other["tokens"][key] for key in ("input", "output")},
         **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
         "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
+        "priced": one["priced"] and other["priced"],
     }
 
 

@@ -5,12 +5,13 @@ is a ``Call``; it is sent by a ``RemoteWriter``, which imports its SDK when it i
 is kept as it came, and read by the ``read`` of the same file, which needs no SDK.
 """
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from ecgvf.concepts import Concept
 from ecgvf.pairs.parsing import utf8
@@ -161,6 +162,21 @@ class Failed(Exception):
         self.kind, self.status, self.raw, self.retry_after, self.lost = kind, status, raw, retry_after, lost
 
 
+T = TypeVar("T")
+
+
+async def within(seconds: float, answer: Awaitable[T]) -> T:
+    """What is awaited, or ``Failed`` after so many seconds in all.
+
+    An SDK's own time-out is for one reading: a server that sends a byte now and then would never meet it.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError as error:
+        raise Failed(f"no answer within {seconds:g} seconds", "faulty", lost=True) from error
+
+
 class RemoteWriter(Protocol):
     """An LLM behind one SDK. Its client retries nothing by itself: every attempt is in the ledger."""
 
@@ -177,6 +193,8 @@ class Progress:
 
     done: int
     ended: bool
+    refused: str = ""
+    """Why the provider did not take the batch at all; nothing of it was charged."""
 
 
 class BatchWriter(Protocol):

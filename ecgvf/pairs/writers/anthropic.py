@@ -1,14 +1,16 @@
 """Anthropic's messages, through its own SDK: Claude."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Any
 
+from ecgvf import console
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, Usage, filtered, usage
-from ecgvf.pairs.writers.wire import failures
+from ecgvf.pairs.writers.wire import failures, results, timeouts
 
 _POLL_SECONDS = 30.0
 
@@ -36,7 +38,7 @@ class AnthropicWriter:
             api_key=secret or "none",
             base_url=entry.base_url,
             max_retries=0,
-            timeout=entry.timeout_s,
+            timeout=timeouts(entry.timeout_s),
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
         )
 
@@ -55,7 +57,7 @@ class AnthropicWriter:
         requests: list[Any] = [{"custom_id": name, "params": self.body(call)} for name, call in calls.items()]
         with failures(self.sdk):
             batch = await self.client.messages.batches.create(requests=requests)
-        return str(batch.id)
+            return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         """Batches carry no mark here: one is known by the names in its results, once it has ended."""
@@ -67,34 +69,35 @@ class AnthropicWriter:
                     break
                 if batch.id not in known:
                     candidates.append(str(batch.id))
-        for candidate in candidates:
-            while not (await self.progress(candidate)).ended:
-                await asyncio.sleep(_POLL_SECONDS)
-            if names & set(await self.results(candidate)):
-                return candidate
-        return None
+        told = False
+        while True:
+            for candidate in list(candidates):
+                if (await self.progress(candidate)).ended:
+                    if names & set(await self.results(candidate)):
+                        return candidate
+                    candidates.remove(candidate)
+            if not candidates:
+                return None
+            if not told:
+                ids = console.plain(", ".join(candidates))
+                console.note(f"waiting for batch {ids} to end: only then does Anthropic tell whether it is this run's")
+                told = True
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def progress(self, batch: str) -> Progress:
         with failures(self.sdk):
             state = await self.client.messages.batches.retrieve(batch)
-        counts = state.request_counts
-        done = counts.succeeded + counts.errored + counts.canceled + counts.expired
-        return Progress(done, state.processing_status == "ended")
+            counts = state.request_counts
+            done = counts.succeeded + counts.errored + counts.canceled + counts.expired
+            return Progress(done, state.processing_status == "ended")
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
-        found: dict[str, str | Failed] = {}
+        from httpx2 import Response
+
+        # As it came: the SDK's own reader stops at the first line that it cannot read.
         with failures(self.sdk):
-            async for one in await self.client.messages.batches.results(batch):
-                match one.result.type:
-                    case "succeeded":
-                        found[one.custom_id] = one.result.message.to_json(indent=None)
-                    case "errored":
-                        said = one.result.error.to_json(indent=None)
-                        filter_ = filtered.stopped(400, said)
-                        found[one.custom_id] = Failed(said, "filtered" if filter_ else "faulty", raw=said)
-                    case other:
-                        found[one.custom_id] = Failed(other, "faulty")
-        return found
+            answer = await self.client.get(f"/v1/messages/batches/{batch}/results", cast_to=Response)
+        return results(answer.text, _result)
 
     def body(self, call: Call) -> dict[str, Any]:
         """The request as ``send`` puts it on the wire, for a batch."""
@@ -108,6 +111,18 @@ class AnthropicWriter:
 
     async def close(self) -> None:
         await self.client.close()
+
+
+def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:
+    name, result = str(line["custom_id"]), line["result"]
+    match result["type"]:
+        case "succeeded":
+            return name, json.dumps(result["message"], ensure_ascii=False)
+        case "errored":
+            said = json.dumps(result["error"], ensure_ascii=False)
+            return name, Failed(said, "filtered" if filtered.stopped(400, said) else "faulty", raw=said)
+        case other:
+            return name, Failed(str(other), "faulty")
 
 
 def output_config(call: Call) -> Any:

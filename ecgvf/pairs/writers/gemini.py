@@ -1,11 +1,14 @@
 """Google's ``generateContent``, through its own SDK (google-genai): Gemini."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Reply, Usage, usage
-from ecgvf.pairs.writers.wire import broken, refused
+from ecgvf.pairs.writers.wire import broken, refused, timeouts
+
+if TYPE_CHECKING:
+    import httpx2
 
 _STOPPED: dict[str, Outcome] = {"STOP": "complete", "MAX_TOKENS": "length", "CONTINUATION": "length"}
 
@@ -36,7 +39,8 @@ class GeminiWriter:
         from google.genai.types import HttpOptions
 
         # A client of our own: with aiohttp installed the SDK would take that, which sends again by itself.
-        self._http = httpx2.AsyncClient(timeout=entry.timeout_s, follow_redirects=False)
+        self._http = httpx2.AsyncClient(follow_redirects=False, event_hooks={"request": [self._patient]})
+        self._timeouts = timeouts(entry.timeout_s)
         self._client = genai.Client(
             api_key=secret or "none",
             vertexai=False,
@@ -47,6 +51,10 @@ class GeminiWriter:
                 httpx_async_client=self._http,
             ),
         )
+
+    async def _patient(self, request: "httpx2.Request") -> None:
+        """The SDK has one time-out for connecting and reading."""
+        request.extensions["timeout"] = self._timeouts.as_dict()
 
     async def send(self, call: Call) -> str:
         """The answer as it came."""

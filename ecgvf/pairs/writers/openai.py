@@ -8,7 +8,7 @@ from typing import Any
 from ecgvf.pairs.parsing import answer_model
 from ecgvf.pairs.registry import Entry
 from ecgvf.pairs.writers import Call, Failed, Outcome, Progress, Reply, usage
-from ecgvf.pairs.writers.wire import failures, refused
+from ecgvf.pairs.writers.wire import failures, refused, results, timeouts
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -33,7 +33,7 @@ class OpenAIWriter:
             api_key=secret or "none",
             base_url=entry.base_url,
             max_retries=0,
-            timeout=entry.timeout_s,
+            timeout=timeouts(entry.timeout_s),
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
             default_headers=None if entry.base_url.startswith("https://api.openai.com/") else foreign,
         )
@@ -73,7 +73,7 @@ class OpenAIWriter:
                 completion_window="24h",
                 metadata={"ecgvf": mark},
             )
-        return str(batch.id)
+            return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         earliest = datetime.fromisoformat(since).timestamp() - 300
@@ -88,19 +88,16 @@ class OpenAIWriter:
     async def progress(self, batch: str) -> Progress:
         with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
-        counts = state.request_counts
-        return Progress(counts.completed + counts.failed if counts else 0, state.status in _ENDED)
+            counts = state.request_counts
+            done = counts.completed + counts.failed if counts else 0
+            return Progress(done, state.status in _ENDED, _faults(state) if state.status == "failed" else "")
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
-        found: dict[str, str | Failed] = {}
         with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
-            for file in filter(None, (state.output_file_id, state.error_file_id)):
-                content = await self.client.files.content(file)
-                for line in filter(None, map(str.strip, content.text.split("\n"))):
-                    name, result = _result(json.loads(line))
-                    found[name] = result
-        return found
+            files = [one for one in (state.output_file_id, state.error_file_id) if one]
+            texts = [(await self.client.files.content(file)).text for file in files]
+        return results("\n".join(texts), _result)
 
     def body(self, call: Call) -> dict[str, Any]:
         """The request as ``send`` puts it on the wire, for a batch's file."""
@@ -122,6 +119,13 @@ class OpenAIWriter:
 
     async def close(self) -> None:
         await self.client.close()
+
+
+def _faults(batch: Any) -> str:
+    """Why a batch was not valid, each reason once: the same fault is in every line of it."""
+    errors = batch.errors.data or [] if batch.errors else []
+    said = dict.fromkeys(f"{error.code}: {error.message}" for error in errors)
+    return "; ".join(said)[:300] or "no reason is given"
 
 
 def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:

@@ -1,13 +1,19 @@
 """What the three SDKs' failures have in common: HTTP statuses, Retry-After, and connections that break."""
 
+import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from ecgvf import console
 from ecgvf.pairs.writers import Failed, filtered
+
+if TYPE_CHECKING:
+    import httpx2
 
 LONGEST_WAIT = 600.0
 """Seconds of Retry-After that are honoured; a provider that asks for more has refused."""
@@ -44,6 +50,13 @@ def broken(error: BaseException) -> Failed:
     return Failed(f"the connection broke ({error or type(error).__name__})", "faulty", lost=True)
 
 
+def timeouts(seconds: float) -> "httpx2.Timeout":
+    """A connection has half of a call's time: one that was never made is then known not to have been charged."""
+    import httpx2
+
+    return httpx2.Timeout(seconds, connect=seconds / 2)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a provider asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
     lower = {name.lower(): value for name, value in headers.items()}
@@ -59,12 +72,32 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def results(text: str, read: Callable[[dict[str, Any]], tuple[str, str | Failed]]) -> dict[str, str | Failed]:
+    """A batch's results by name, one in each line; what is no result is left out and told."""
+    found: dict[str, str | Failed] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            if line.strip():
+                name, result = read(json.loads(line))
+                found[name] = result
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            console.warn(f"line {number} of a batch's results cannot be read, and is left out")
+    return found
+
+
 @contextmanager
 def failures(sdk: ModuleType) -> Iterator[None]:
-    """The exceptions of `openai` or `anthropic`, which have the same names and shapes, as ours."""
+    """The exceptions of `openai` or `anthropic`, which have the same names and shapes, as ours; and what they raise
+    where an answer is not in the provider's format.
+    """
+    import httpx2
+
     try:
         yield
     except sdk.APIStatusError as error:
         raise refused(error.status_code, error.response.headers, error.response.text) from error
-    except sdk.APIConnectionError as error:
+    except (sdk.APIConnectionError, httpx2.HTTPError) as error:
         raise broken(error) from error
+    except (sdk.APIError, ValueError, TypeError, AttributeError) as error:
+        said = f"not as the provider answers ({type(error).__name__}: {error})"
+        raise Failed(said, "faulty", lost=True) from error

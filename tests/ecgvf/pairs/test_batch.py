@@ -17,7 +17,7 @@ from ecgvf.pairs.writers import anthropic as claude
 from ecgvf.records import PromptPair, from_table
 from ecgvf.store import PAIRS, Store
 from tests.ecgvf.pairs.test_paid import KEYS
-from tests.llm_server import LlmServer
+from tests.llm_server import Batch, LlmServer
 
 BOTH = ["gpt", "claude"]
 
@@ -103,6 +103,24 @@ def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
 
 
 @pytest.mark.faults
+def test_another_batch_of_the_account_that_never_ends_is_told_and_hides_no_other(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "batch", killed)
+        assert run("claude", "--batch").exit_code == 130
+    server.batches["anthropicother"] = Batch([{}], polls_until_done=float("inf"))
+    result = run("claude", "--batch")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "waiting for batch" in line]
+    assert "anthropic0" in line and "anthropicother" in line
+    assert len(server.batches) == 2 and ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_a_run_that_was_killed_before_submitting_submits(
     server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, writer: str
@@ -132,6 +150,43 @@ def test_what_failed_or_expired_is_asked_again_and_nothing_else(
     again = Counter(asked.prompt for asked in server.asked)
     assert sorted(again.values()) == [1, 2, 2]
     assert ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_results_that_are_cut_off_are_read_again_and_nothing_is_asked_again(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.reading = ["cut", "cut"]
+    result = run(writer, "--batch")
+    assert result.exit_code == 0, result.output
+    assert len(server.batches) == 1 and not server.reading
+    assert ledger().spent().cost == server.charged and ledger().spent().open == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_results_that_stay_cut_off_set_the_writer_aside_until_the_next_run(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.reading = ["cut"] * 5
+    result = run(writer, "--batch")
+    assert result.exit_code == 2 and "the connection broke" in result.stderr.strip().splitlines()[-1]
+    assert run(writer, "--batch").exit_code == 0
+    assert len(server.batches) == 1 and ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_line_of_the_results_that_cannot_be_read_loses_no_other(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.reading = ["garbled"]
+    result = run(writer, "--batch")
+    assert result.exit_code == 0 and "line 1 of a batch's results cannot be read" in result.stderr
+    assert [len(one.requests) for one in server.batches.values()] == [3, 1]
+    spent = ledger().spent()
+    assert spent.cost < server.charged <= spent.total
 
 
 @pytest.mark.parametrize("writer", BOTH)
@@ -203,6 +258,21 @@ def test_what_fails_in_every_batch_is_named_and_the_rest_is_kept(server: LlmServ
     result = run("gpt", "--batch")
     assert result.exit_code == 0 and "1 calls failed or expired" in result.stderr
     assert len(server.batches) == 1 + batches.AGAIN and len(rows()) >= 20
+
+
+@pytest.mark.faults
+def test_a_batch_that_is_not_valid_is_handed_in_once_and_its_reason_is_told(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.invalid = f"the key {KEYS['OPENAI_API_KEY']} has no access to this model"
+    result = run("gpt,claude", "--batch")
+    assert result.exit_code == 0, result.output
+    assert [name for name in server.batches if name.startswith("openai")] in (["openai0"], ["openai1"])
+    assert "invalid_request: the key [OPENAI_API_KEY] has no access to this model" in result.stderr
+    assert "denied" in result.stderr and result.stderr.count("invalid_request") == 1
+    assert ledger().spent().open == 0
+    server.invalid = ""
+    assert run("gpt,claude", "--batch").exit_code == 0 and {row.writer for row in rows()} == {"gpt", "claude"}
 
 
 def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Callable[..., Any]) -> None:

@@ -128,6 +128,17 @@ def test_a_kept_test_prompt_that_a_new_pair_comes_near_is_rejected(store):
     assert [row.reason for row in kept] == ["duplicate"] + [None] * len(others)
 
 
+def test_a_kept_test_prompt_is_accepted_again_once_no_pair_is_near_it(store):
+    def beside(target: str, seed: int) -> list[PromptPair]:
+        writer = Scripted(json.dumps([pair(target, target.replace("church", "hotel"))]))
+        stage = generate(store, CHURCH, pairs=1, writer=writer, seed=seed, split="train")
+        return [row for row in rows(stage) if row.split == "test"]
+
+    first, *others = before = rows(generate(store, CHURCH, tests=4, split="test"))
+    assert [row.reason for row in beside(first.target, seed=1)] == ["duplicate"] + [None] * len(others)
+    assert beside("church number one", seed=2) == before
+
+
 def test_an_answer_that_is_no_answer_is_a_reject(store):
     stage = generate(store, CHURCH, pairs=1, tests=0, writer=Scripted("Sorry.", json.dumps([pair("church at noon")])))
     assert [row.reason for row in rows(stage)] == ["malformed", None]

@@ -1,13 +1,16 @@
 """LLMs write pairs: the real SDKs over real HTTP, against a server on loopback that may misbehave."""
 
+import asyncio
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,12 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.concepts import find
 from ecgvf.pairs import parsing, retrying
 from ecgvf.pairs.ledger import Ledger
-from ecgvf.pairs.registry import scrub
+from ecgvf.pairs.paid import planned
+from ecgvf.pairs.registry import Entry, Named, Rates, scrub
+from ecgvf.pairs.writers import Failed, open_writer, within
 from ecgvf.paths import data_dir
 from ecgvf.records import PromptPair, from_table
 from ecgvf.store import PAIRS, Store
@@ -139,12 +145,29 @@ def test_test_prompts_are_shared_out_and_the_pairs_stay(server: LlmServer, run: 
 
 
 def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmServer, run: Callable[..., Any]) -> None:
-    server.prices["mine"] = server.prices["gpt-6.1-sol"]
+    server.prices["mine"] = server.prices["gpt-6.2-sol"]
     result = run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "1")
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
     assert server.asked[0].headers["authorization"] == "Bearer none"
-    assert "worst case" in result.output
+    counted = summary()["spent"]["dollars"]
+    assert f"own: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
+    assert "Price unknown, counted at the worst case: own; put it into" in result.stdout
+    assert "Paid" not in result.stdout and Decimal(counted) > 0
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "80"}).stdout
+    assert "(worst case)" in shown and " paid" not in shown
+
+
+def test_a_free_server_in_ones_own_registry_costs_nothing(
+    server: LlmServer, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    free = {"sdk": "openai", "base_url": f"{server.url}/openai/v1", "model": "mine", "price": {"input": 0, "output": 0}}
+    file = tmp_path / "free.yaml"
+    file.write_text(json.dumps({"writers": {"house": free}}))
+    server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
+    result = run("--registry", str(file), "--writers", "house", "--iterations", "1")
+    assert result.exit_code == 0, result.output
+    assert "Paid $0.0000." in result.stdout and "worst case" not in result.stdout
 
 
 # Paid once
@@ -161,7 +184,7 @@ def test_a_second_run_sends_nothing_and_writes_the_same_set(server: LlmServer, r
 def test_more_iterations_pay_for_the_new_ones_alone(server: LlmServer, run: Callable[..., Any]) -> None:
     run("--writers", "gpt", "--iterations", "1")
     run("--writers", "gpt,kimi", "--iterations", "2")
-    assert Counter(asked.model for asked in server.asked) == {"gpt-6.1-sol": 2, "kimi-k2.6": 2}
+    assert Counter(asked.model for asked in server.asked) == {"gpt-6.2-sol": 2, "kimi-k2.6": 2}
 
 
 def test_fresh_asks_everything_anew_in_another_round(server: LlmServer, run: Callable[..., Any]) -> None:
@@ -214,7 +237,7 @@ def test_a_changed_concept_says_what_it_leaves_out(server: LlmServer, run: Calla
 def test_two_servers_with_one_models_name_are_two(server: LlmServer, run: Callable[..., Any]) -> None:
     with LlmServer().running() as other:
         for one in (server, other):
-            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "gpt-6.1-sol", "--iterations", "1")
+            run("--writer-url", f"{one.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
         assert len(server.asked) == len(other.asked) == 1
 
 
@@ -320,7 +343,7 @@ def test_a_repair_that_fails_is_not_repaired_again_and_a_schema_needs_none(
 ) -> None:
     server.behave = lambda _: "chatter"
     run("--writers", "kimi,gpt", "--iterations", "1")
-    assert Counter(asked.model for asked in server.asked) == {"kimi-k2.6": 2, "gpt-6.1-sol": 1}
+    assert Counter(asked.model for asked in server.asked) == {"kimi-k2.6": 2, "gpt-6.2-sol": 1}
     assert {row.reason for row in rows()} == {"malformed"}
 
 
@@ -377,12 +400,39 @@ def test_passing_faults_are_tried_again(server: LlmServer, run: Callable[..., An
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
-def test_a_call_that_hangs_times_out_and_is_possibly_paid(
-    server: LlmServer, run: Callable[..., Any], writer: str
+@pytest.mark.parametrize("behaviour", ["hang", "drip"])
+def test_a_call_that_hangs_or_drips_times_out_and_is_possibly_paid(
+    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
 ) -> None:
-    server.behave = scripted("hang")
+    server.behave = scripted(behaviour)
     assert run("--writers", writer, "--iterations", "1", timeout_s=0.4).exit_code == 0
     assert len(server.asked) == 2 and ledger().spent().open > 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("sdk", ["openai", "anthropic", "google-genai"])
+def test_a_server_that_nobody_reaches_times_out_and_is_not_possibly_paid(sdk: Any) -> None:
+    with ExitStack() as open_files, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [open_files.enter_context(socket.socket()) for _ in range(4)]
+        for one in waiting:  # they fill the queue: the next one is not even connected
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        entry = Entry(sdk=sdk, base_url=f"http://127.0.0.1:{port}", model="m", timeout_s=0.6)
+        call = planned(find("church"), [Named("m", entry, Rates(input=Decimal(1), output=Decimal(1)), True)])
+
+        async def send() -> None:
+            writer = open_writer(call.seats[0].writer)
+            try:
+                await within(entry.timeout_s, writer.send(call.call(call.seats[0], 0)))
+            finally:
+                await writer.close()
+
+        with pytest.raises(Failed) as raised:
+            asyncio.run(send())
+        assert raised.value.kind == "faulty" and not raised.value.lost
 
 
 @pytest.mark.faults
@@ -410,7 +460,7 @@ def test_a_writer_that_keeps_failing_is_set_aside_and_the_others_finish(
     result = run("--writers", "gpt,kimi", "--iterations", "2")
     assert result.exit_code == 0, result.output
     assert "kimi was set aside" in result.stderr and "kimi" in summary()["set_aside"]
-    assert Counter(asked.model for asked in server.asked) == {"gpt-6.1-sol": 2, "kimi-k2.6": calls}
+    assert Counter(asked.model for asked in server.asked) == {"gpt-6.2-sol": 2, "kimi-k2.6": calls}
     server.behave = lambda _: "fine"
     run("--writers", "gpt,kimi", "--iterations", "2")
     assert {row.writer for row in rows()} == {"gpt", "kimi"} and summary()["set_aside"] == {}
@@ -459,6 +509,18 @@ def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, run: Call
     sent = len(server.asked)
     run("--writers", "gpt", "--iterations", "3", "--budget-usd", "1")
     assert sent < len(server.asked) == 3
+
+
+def test_a_writer_that_was_set_aside_without_a_row_has_its_reason_in_the_summary_and_in_status(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    result = run("--writers", "gpt,kimi-k1-5", "--iterations", "1", "--budget-usd", "1")
+    assert result.exit_code == 0 and {row.writer for row in rows()} == {"gpt"}
+    why = summary()["writers"]["kimi-k1-5"]["set_aside"]
+    assert "may cost $2." in why and "price unknown: worst case" in why
+    assert why in result.stdout and "kimi-k1-5: counted as" not in result.stdout
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "250"}).stdout
+    assert "kimi-k1-5" in shown and "set aside: budget" in shown
 
 
 def test_calls_in_flight_are_reserved_for(server: LlmServer, run: Callable[..., Any]) -> None:
@@ -515,7 +577,7 @@ def test_a_dry_run_sends_nothing_writes_nothing_and_shows_the_exact_prompts(
             assert first[call["model"]] == call["prompt"]
     assert Decimal(shown["likely_usd"]) < Decimal(shown["most_usd"]) and server.charged <= Decimal(shown["most_usd"])
     result = run("--dry-run", "--writers", "gpt")
-    assert "Nothing was sent." in result.stdout and "answered before" in result.stdout
+    assert "Nothing was sent." in result.stdout and "3 answered before" in result.stdout
 
 
 def test_a_dry_run_of_the_offline_writer_is_an_object_for_machines_too(run: Callable[..., Any]) -> None:
@@ -528,6 +590,10 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
         monkeypatch.delenv(name)
     result = run("--dry-run")
     assert result.exit_code == 0 and "deepseek" in result.stdout
+    result = run("--dry-run", "--writers", "paper")
+    assert result.exit_code == 0 and "gpt-4o-2024-08-06" in result.stdout and not server.asked
+    (line,) = result.stderr.strip().splitlines()
+    assert all(name in line for name in KEYS)
 
 
 @pytest.mark.parametrize(
@@ -547,6 +613,10 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
         (["--writers", "offline", "--fresh"], "--fresh"),
         (["--writers", "gpt", "--templates", "nowhere"], "cannot read the template"),
         (["--writers", "kimi", "--batch"], "no batch"),
+        (["--writers", "gpt", "--count", "84"], "--split test --count 84"),
+        (["--yes", "--pairs", "5", "--tests", "7"], "--split test --count 7"),
+        (["--writers", "gpt", "--split", "test", "--pairs", "5"], "--count N"),
+        (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )

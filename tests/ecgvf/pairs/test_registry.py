@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.errors import WriterError
+from ecgvf.pairs.budget import DEFAULT_USD
 from ecgvf.pairs.registry import OWN_KEY, Registry, scrub, secrets
 
 TODAY = date(2026, 11, 24)
@@ -59,6 +60,8 @@ def test_todays_models_are_in_the_sdks_own_lists_where_they_have_one() -> None:
     models = {one.name: one.entry.model for one in Registry().preset("default")}
     assert models["gpt"] in get_args(ChatModel)
     assert models["claude"] in get_args(get_args(ModelParam)[0])
+    line = [one for one in get_args(ChatModel) if re.fullmatch(r"gpt-[\d.]+-sol", one)]
+    assert models["gpt"] == max(line, key=lambda one: float(one.split("-")[1]))
 
 
 def test_every_price_says_where_and_when_it_was_read_and_what_is_unknown_is_the_worst_case() -> None:
@@ -69,6 +72,12 @@ def test_every_price_says_where_and_when_it_was_read_and_what_is_unknown_is_the_
             assert one.rates.output <= registry.unknown_price.output
         else:
             assert not one.priced and one.rates == registry.unknown_price
+
+
+def test_one_call_of_each_of_the_papers_models_fits_into_the_default_budget_together() -> None:
+    paper = Registry(today=TODAY).preset("paper")
+    assert [one.name for one in paper if not one.priced] == ["kimi-k1-5"]  # no price of it was found
+    assert sum(one.rates.cost(2_000, one.entry.max_output_tokens) for one in paper) < DEFAULT_USD
 
 
 def test_a_price_that_was_announced_for_a_time_is_unknown_afterwards() -> None:
@@ -134,8 +143,9 @@ def test_writers_are_chosen_by_name_or_preset_each_once(keys: None) -> None:
 
 
 def test_a_writer_without_its_key_is_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WriterError, match=r"no key for gpt \(OPENAI_API_KEY\), kimi \(MOONSHOT_API_KEY\)"):
-        Registry().chosen("gpt,kimi")
+    result = CliRunner().invoke(app, ["generate", "--concept", "church", "--writers", "gpt,kimi"])
+    assert result.exit_code == 2
+    assert "no key for gpt (OPENAI_API_KEY), kimi (MOONSHOT_API_KEY)" in result.stderr
     monkeypatch.setenv("MOONSHOT_API_KEY", "k")
     assert [one.name for one in Registry().ready()] == ["kimi"]
 
@@ -195,11 +205,28 @@ def test_scrubbing_a_long_answer_takes_seconds_whatever_it_is() -> None:
     assert time.process_time() - began < 20
 
 
+@pytest.mark.parametrize("columns", ["80", None], ids=["80 columns", "piped"])
+@pytest.mark.parametrize("command", ["writers", "generate --concept church --dry-run --writers paper"])
+def test_tables_of_writers_are_whole_at_80_columns_and_piped(
+    monkeypatch: pytest.MonkeyPatch, columns: str | None, command: str
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = CliRunner().invoke(app, command.split(), env={"COLUMNS": columns} if columns else {}).stdout
+    table = [line for line in shown.splitlines() if line.startswith(("┏", "┃", "│"))]
+    told = Registry().all() if command == "writers" else Registry().preset("paper")
+    for one in told:
+        assert any(one.name in line for line in table) and any(one.entry.model in line for line in table)
+        assert command != "writers" or any(str(one.entry.key) in line for line in table)
+        assert columns or command != "writers" or any(one.entry.base_url in line for line in table)
+    assert not columns or max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+
+
 def test_the_command_lists_them_and_never_a_key(keys: None) -> None:
     result = CliRunner().invoke(app, ["writers"], env={"COLUMNS": "220"})
     assert result.exit_code == 0, result.output
     assert all(name in result.stdout for name in SIX) and "unknown" in result.stdout
-    assert "OPENAI_API_KEY set" in result.stdout and "secret-of" not in result.output
+    assert re.search(r"OPENAI_API_KEY +│.*\n.*│ set ", result.stdout) and "secret-of" not in result.output
     shown = json.loads(CliRunner().invoke(app, ["writers", "--json"]).stdout)
     assert {row["name"] for row in shown["writers"]} >= set(SIX)
     assert all(row["key_set"] for row in shown["writers"])

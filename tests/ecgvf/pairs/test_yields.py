@@ -58,6 +58,7 @@ def test_figures_of_two_parts_are_added_up_and_no_column_is_lost():
         "dollars": "0",
         "possibly": "0.5",
         "models_answered": ["m"],
+        "priced": True,
     }
     told = {"writers": {"gpt": one}, "set_aside": {}, "spent": {"dollars": "0", "possibly": "0.5"}}
     both = together([told, told])
