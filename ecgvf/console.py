@@ -37,11 +37,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _ANY_WIDTH = 10_000
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def plain(text: str) -> str:
-    """Foreign text as it may be printed: no markup, and a sign in place of what would move or colour the terminal."""
+    """Foreign text as it may be printed: no markup, and a sign in place of what would move or colour the terminal,
+    or cannot be seen."""
     return escape(_UNSEEN.sub("\ufffd", text))
 
 

@@ -18,11 +18,10 @@ def counts(per_concept: int | None, per_other: int | None) -> tuple[int, int]:
 
 def print_table(results: "Sequence[Evaluation]", names: Sequence[str]) -> None:
     """One column per result beside what was there before, which is the same for all."""
-    from rich.table import Table
 
     first = results[0]
     title = console.plain(f"{first.concept} erased from {first.model}")
-    table = Table("", "before", *map(console.plain, names), title=title)
+    table = console.table("", "before", *map(console.plain, names), title=title)
 
     def add(name: str, changes: "Sequence[Change]") -> None:
         table.add_row(name, str(changes[0].before), *(str(change.after) for change in changes))

@@ -99,9 +99,8 @@ def measure(
 
 def table(results: Sequence[Evaluation], found: Sequence[Bound]) -> Any:
     """Bound by bound: before, each seed, all seeds together, and whether it is met."""
-    from rich.table import Table
 
-    page = Table("", "before", *(f"seed {place}" for place in range(len(results))), "all seeds", "bound", "")
+    page = console.table("", "before", *(f"seed {place}" for place in range(len(results))), "all seeds", "bound", "")
     for place, one in enumerate(found):
         each = [result.erasure.after if place == 0 else result.retention[place - 1][1].after for result in results]
         sign = "at most" if place == 0 else "at least"

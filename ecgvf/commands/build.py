@@ -135,7 +135,6 @@ def build(
 
 def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> None:
     """What came of a build; writer by writer where it was not reached."""
-    from rich.table import Table
 
     filtered = done.filtered
     if as_json:
@@ -146,7 +145,9 @@ def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> No
         )
         return
     if not done.reached:
-        table = Table("writer", "goal", "accepted", "written", "why not", title=f"{concept.name}: what came of it")
+        table = console.table(
+            "writer", "goal", "accepted", "written", "why not", title=f"{concept.name}: what came of it"
+        )
         for name, one in done.writers.items():
             why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
             table.add_row(console.plain(name), str(one.goal), str(one.accepted), str(one.written), why)

@@ -31,7 +31,6 @@ def concepts(ctx: typer.Context) -> None:
 @app.command("list")
 def list_concepts(as_json: JsonOption = False) -> None:
     """List the concepts that ship."""
-    from rich.table import Table
 
     from ecgvf.concepts import find, names
 
@@ -40,7 +39,7 @@ def list_concepts(as_json: JsonOption = False) -> None:
     if as_json:
         console.emit({"concepts": [concept.model_dump(mode="json") for concept in known]})
         return
-    table = Table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
+    table = console.table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
     for concept in known:
         row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
         table.add_row(*map(console.plain, row), str(concept.window), "yes" if concept.unsafe else "")
@@ -56,7 +55,6 @@ def explain_concept(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a concept is, and how each of its fields is used."""
-    from rich.table import Table
 
     from ecgvf.concepts import find
 
@@ -79,7 +77,7 @@ def explain_concept(
         ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
         ("unsafe", "yes" if concept.unsafe else "no", "pictures blurred in reports, dataset gated on the Hub"),
     ]
-    table = Table("field", "value", "what it decides", title=console.plain(concept.name))
+    table = console.table("field", "value", "what it decides", title=console.plain(concept.name))
     for field, value, meaning in rows:
         table.add_row(field, console.plain(value), meaning)
     console.say(table)

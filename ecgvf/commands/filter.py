@@ -102,7 +102,6 @@ def filter_pairs(
 
 
 def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool) -> None:
-    from rich.table import Table
 
     from ecgvf.errors import SettingsError
     from ecgvf.judges.compare import compare
@@ -131,7 +130,7 @@ def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool
     one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
     figures = found.agreement
     if found.disputed:
-        table = Table("picture of", one, other, title=f"{concept.name}: disputed")
+        table = console.table("picture of", one, other, title=f"{concept.name}: disputed")
         for case in found.disputed:
             table.add_row(
                 console.plain(f"{case.role}: {case.prompt}"),

@@ -95,10 +95,9 @@ def judge_pictures(
 
 def _show(looking: "Judge", seen: "Sequence[tuple[Path, Reading | str]]") -> None:
     """What a judge saw, picture by picture."""
-    from rich.table import Table
 
     wanted = bool(looking.criterion.accepted)
-    table = Table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
+    table = console.table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
     for file, one in seen:
         if isinstance(one, str):
             table.add_row(console.plain(str(file)), *(["", ""] if wanted else []), console.plain(one))

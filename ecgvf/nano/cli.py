@@ -46,12 +46,11 @@ def check(
 ) -> None:
     """Measure every goal of nano on held-out prompts and pictures; exit 1 where one is missed. About five minutes."""
     _needs("resvg_py", "scipy")
-    from rich.table import Table
 
     from ecgvf.nano.check import check as measure
 
     goals = measure(model, progress=console.note)
-    table = Table("figure", "value", "n", "95% interval", "goal", "met", title=f"{model}, run seed 0")
+    table = console.table("figure", "value", "n", "95% interval", "goal", "met", title=f"{model}, run seed 0")
     for goal in goals:
         sign = "≤" if goal.at_most else "≥"
         table.add_row(

@@ -151,7 +151,6 @@ def versions(
     as_json: JsonOption = False,
 ) -> None:
     """List the versions of a published dataset: dates, fingerprints, counts."""
-    from rich.table import Table
 
     from ecgvf.publish.versions import versions as look
 
@@ -169,7 +168,9 @@ def versions(
         ]
         console.emit({"repo": repo, "versions": listed})
         return
-    table = Table("version", "date", "concept", "train", "test", "rejected", "fingerprint", title=console.plain(repo))
+    table = console.table(
+        "version", "date", "concept", "train", "test", "rejected", "fingerprint", title=console.plain(repo)
+    )
     for one in found:
         if one.told is None:
             table.add_row(f"v{one.version}", "", f"a tag made by hand, on commit {one.commit[:12]}")
