@@ -16,7 +16,7 @@ from ecgvf import concepts
 from ecgvf.errors import JudgeError
 from ecgvf.judges import Criterion, Options, choose
 from ecgvf.judges.classifier import Classifier
-from ecgvf.judges.torchvision_models import Torchvision
+from ecgvf.judges.torchvision_models import _BUILT_WITH, Torchvision
 from tests.ecgvf.judges.photographs import photograph
 
 NOISE = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
@@ -187,6 +187,25 @@ def test_an_architecture_prepares_pictures_as_its_published_weights_want(tmp_pat
     save_file(googlenet(weights=None, init_weights=False).state_dict(), tmp_path / "google.safetensors")
     judge: Any = choose(CHURCH, None, "torchvision:googlenet", Options(weights=str(tmp_path / "google.safetensors")))
     assert judge._network.transform_input
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet"])
+def test_a_network_that_was_made_faster_answers_the_same(name: str, tmp_path: Path) -> None:
+    from torchvision.models import get_model, get_model_weights
+
+    torch.manual_seed(0)
+    network = get_model(name, weights=None, **_BUILT_WITH.get(name, {}))
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:  # as after a training: neither centred nor of unit variance
+        norm.running_mean.uniform_(-1, 1), norm.running_var.uniform_(0.5, 2)
+        torch.nn.init.uniform_(norm.weight, 0.5, 2), torch.nn.init.uniform_(norm.bias, -1, 1)
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    judge: Any = choose(CHURCH, None, f"torchvision:{name}", Options(weights=str(tmp_path / "weights.safetensors")))
+    pixels = get_model_weights(name).DEFAULT.transforms()(torch.from_numpy(NOISE).permute(0, 3, 1, 2))
+    with torch.inference_mode():
+        ours, alone = judge._network(pixels), network.eval()(pixels)
+    torch.testing.assert_close(ours, alone, rtol=1e-3, atol=1e-3 * alone.std().item())
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in judge._network.modules()) < len(norms) * 0.6
 
 
 class Broken(Classifier):
