@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -288,13 +289,14 @@ def _seed(name: str, place: int, value: object) -> int | None:
     if value is None or one_line(value) in ("", "nan"):  # pandas writes a seed that is missing so
         return None
     try:
-        number = float(one_line(value))
-        seed = int(one_line(value)) if number >= 2**53 else int(number)
-        if seed != number or not 0 <= seed < 2**63:
+        number = Decimal(one_line(value))  # "42.0" is a seed, and a float would not tell those above 2**53 apart
+        if not 0 <= number < 2**63 or number != int(number):
             raise ValueError
-    except (ValueError, OverflowError):
-        raise DatasetError(f"{name}, row {place}: {value!r} is no seed; a seed is a whole number from 0 up") from None
-    return seed
+    except (ValueError, InvalidOperation):
+        raise DatasetError(
+            f"{name}, row {place}: {value!r} is no seed; a seed is a whole number from 0 up, below 2**63"
+        ) from None
+    return int(number)
 
 
 def _parts(values: Iterable[object]) -> Iterable[str]:

@@ -12,7 +12,10 @@ from ecgvf.publish.published import Published
 JSON = dict[str, Any]
 
 PROMPTS = ("record_id", "target", "surrogate")
-JUDGED = ("reason", "target_present", "surrogate_present", "target_score", "surrogate_score", "judge_hash")
+SCORES = ("target_score", "surrogate_score")
+JUDGED = ("reason", "target_present", "surrogate_present", *SCORES, "judge_hash")
+ROUNDING = 1e-4
+"""Scores that are nearer are equal: the same judge, looking in other batches, rounds otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def _concept(name: str, before: Published, after: Published, old: Facts | None, 
     rejudged = []
     for record_id in sorted(first.keys() & second.keys()):
         verdicts = [{key: rows[record_id].get(key) for key in JUDGED} for rows in (first, second)]
-        if verdicts[0] != verdicts[1]:
+        if not _same(*verdicts):
             said = {key: second[record_id][key] for key in PROMPTS}
             rejudged.append({**said, "before": verdicts[0], "after": verdicts[1]})
     return ConceptDiff(
@@ -76,6 +79,14 @@ def _concept(name: str, before: Published, after: Published, old: Facts | None, 
         rejudged=rejudged,
         settings=_moved(old, new),
     )
+
+
+def _same(old: JSON, new: JSON) -> bool:
+    def near(key: str) -> bool:
+        pair = old[key], new[key]
+        return pair[0] == pair[1] or (key in SCORES and None not in pair and abs(pair[0] - pair[1]) < ROUNDING)
+
+    return all(near(key) for key in JUDGED)
 
 
 def _records(held: Published, facts: Facts | None) -> dict[str, JSON]:

@@ -278,6 +278,9 @@ def test_a_dataset_on_the_hub_is_read_like_a_file(hub: Hub) -> None:
         ("a.csv", "prompt,id\na church\n", "line 2: fewer fields"),
         ("a.csv", "prompt,prompt\na,b\n", "two columns named 'prompt'"),
         ("a.csv", "prompt,seed\na church,many\n", "row 1: 'many' is no seed"),
+        ("a.csv", "prompt,seed\na church,1.5\n", "row 1: '1.5' is no seed"),
+        ("a.csv", "prompt,seed\na church,9223372036854775808\n", "row 1: '9223372036854775808' is no seed"),
+        ("a.csv", "prompt,seed\na church,1e999999999\n", "row 1: '1e999999999' is no seed"),
         ("a.json", '{"prompt": "a church"}', "no list of objects"),
         ("a.json", "[", "not valid JSON"),
         ("a.json", '{"prompt": ["a"], "seed": [1, 2]}', "not equally long"),
@@ -302,6 +305,14 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_one_line(tmp_path: Path) -> No
         tables.read(tmp_path / "nothing.csv")
     with pytest.raises(DatasetError, match=r"without malicious\.csv"):
         tables.read(tmp_path)
+
+
+@given(st.integers(0, 2**63 - 1), st.sampled_from(["{}", "{}.0"]))
+def test_every_seed_that_is_written_down_is_read_to_the_last_digit(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, form: str
+) -> None:
+    file = written(tmp_path_factory.mktemp("seed"), "a.csv", f"prompt,seed\na church,{form.format(seed)}\n")
+    assert tables.read(file).entries[0].seed == seed
 
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(str.strip)

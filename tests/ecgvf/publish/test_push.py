@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import datasets
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -360,6 +362,21 @@ def test_versions_and_diff(store: Store, hub: Hub, filtered: Filtered) -> None:
     assert "+ a church by lake 4 | a hotel by lake 4" in shown and "concept_leaked → accepted" in shown
     same = runner.invoke(app, ["diff", f"{REPO}@v1.0.0", f"{REPO}@v1.0.0"]).stdout
     assert "church: nothing moved" in same
+
+
+@pytest.mark.parametrize(("shift", "moved"), [(1e-8, 0), (0.1, 3)])
+def test_scores_that_differ_by_rounding_are_not_judged_anew(
+    store: Store, tmp_path: Path, shift: float, moved: int
+) -> None:
+    for name in ("first", "second"):
+        assert runner.invoke(app, ["export", "--store", str(store.root), "--out", str(tmp_path / name)]).exit_code == 0
+    [file] = tmp_path.glob("second/church/train-*.parquet")
+    table = pq.read_table(file)
+    place = table.column_names.index("target_score")
+    scores = pc.subtract(table["target_score"], shift).cast(table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), scores), file)
+    told = runner.invoke(app, ["diff", str(tmp_path / "first"), str(tmp_path / "second"), "--json"])
+    assert len(json.loads(told.stdout)["concepts"][0]["rejudged"]) == moved
 
 
 @pytest.mark.parametrize(
