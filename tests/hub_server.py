@@ -177,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.close()
                 return
-            if self.command == "PUT" and path.startswith("/lfs/"):
+            if fault is None and self.command == "PUT" and path.startswith("/lfs/"):
                 self._stored(path.removeprefix("/lfs/"), length)
                 return
             if self.headers.get("Transfer-Encoding") == "chunked":

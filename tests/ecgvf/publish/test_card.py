@@ -192,14 +192,15 @@ def test_the_terms_of_those_who_wrote_apply(model: str, provider: str) -> None:
     assert not any(terms in text for name, terms in card.TERMS.items() if name != provider)
 
 
-def test_what_is_not_ours_stays() -> None:
+@pytest.mark.parametrize("in_front", ["", "\n", "\ufeff", " \n\n"])
+def test_what_is_not_ours_stays(in_front: str) -> None:
     mine = {
         "license": "mit",
         "tags": ["mine"],
         "arxiv": "1",
         "configs": [{"config_name": "extra", "data_files": "x.csv"}],
     }
-    before = f"---\n{yaml.safe_dump(mine)}---\nMy words.\n"
+    before = f"{in_front}---\n{yaml.safe_dump(mine)}---\nMy words.\n"
     once = of(facts(), before=before)
     again = of(facts(), before=once)
     assert again == once

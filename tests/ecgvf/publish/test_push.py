@@ -205,6 +205,18 @@ def test_a_passing_failure_of_the_hub_is_waited_out(store: Store, hub: Hub) -> N
     hub.fail("PUT", "^/lfs/", 429)
     hub.cut("^/lfs/")
     assert push(store) == "1.0.0"
+    assert all(fault.times == 0 for fault in hub.faults)
+
+
+@pytest.mark.faults
+def test_a_storage_that_refuses_is_one_line_and_no_version(store: Store, hub: Hub) -> None:
+    hub.fail("PUT", "^/lfs/", 403, times=100)
+    result = runner.invoke(app, ["push-to-hub", "--repo", REPO, "--store", str(store.root)])
+    assert result.exit_code == 2, result.output
+    assert "403" in result.stderr or "write access" in result.stderr
+    assert result.stderr.strip().count("\n") == 0 and not hub.repos[REPO].tags
+    hub.faults.clear()
+    assert push(store) == "1.0.0"
 
 
 @pytest.mark.faults
