@@ -104,7 +104,7 @@ def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
     held = hub.download(name)
     if (held.folder / "ecgvf.json").is_file():
         return Found(held.dataset(name.concept), held.where)
-    return _drawn(store, hub.foreign(name), held.where, model, device)
+    return _drawn(store, hub.foreign(name), f"{HUB}{name}", model, device)
 
 
 def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
@@ -115,9 +115,10 @@ def _drawn(store: Store, source: "Source", where: str, model: str | None, device
 
     named = concept_named(source)
     if named is None or named not in concepts.names():
+        said = "does not say of which concept" if named is None else f"names a concept that does not ship, {named!r}"
         raise DatasetError(
-            f"{where} has prompts and no pictures, and does not say of which concept: run "
-            f"`ecgvf import {where} --concept NAME`, then `ecgvf filter`, and name the dataset ecgvf/NAME"
+            f"{where} has prompts and no pictures, and {said}: run `ecgvf import {where} --concept NAME` (or a YAML of "
+            "your own, by `ecgvf concepts new`), then `ecgvf filter`, and name the dataset ecgvf/NAME"
         )
     concept = concepts.find(named)
     imported = import_pairs(store, concept, source)

@@ -105,10 +105,18 @@ def card(
     return f"---\n{dumped}---\n{text}"
 
 
-def licence_url(catalogue: Catalogue) -> str:
-    """Where the licence can be read; the paper's page stands for one that only the card states."""
-    known = _licence(catalogue.concepts.values())[0]
-    return "https://creativecommons.org/licenses/by/4.0/" if known == "cc-by-4.0" else PAPER
+def licence_url(text: str) -> str:
+    """Where the licence that a card's YAML names can be read, as the Hub's own Croissant links it; the paper's page
+    stands for one that has no name. Raises ``DatasetError`` for YAML that cannot be read."""
+    head = _taken_apart(text)[0]
+    if link := head.get("license_link"):
+        return str(link)
+    match head.get("license"):
+        case "cc-by-4.0":
+            return "https://creativecommons.org/licenses/by/4.0/"
+        case str(name) if name != "other":
+            return f"https://choosealicense.com/licenses/{name}/"
+    return PAPER
 
 
 def default_config(text: str) -> str | None:

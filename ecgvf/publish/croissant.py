@@ -47,7 +47,7 @@ def describe(catalogue: Catalogue, folder: Path) -> str:
             metadata = mlc.Metadata(
                 name="-".join(["ecgvf", *catalogue.concepts]),
                 description=card.SUMMARY,
-                license=[card.licence_url(catalogue)],
+                license=[card.licence_url((folder / "README.md").read_text(encoding="utf-8"))],
                 url=card.PAPER,
                 cite_as=card.CITATION,
                 version=catalogue.versions[-1].version if catalogue.versions else "1.0.0",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
@@ -24,7 +25,10 @@ from ecgvf.errors import DatasetError, EcgvfError, HubError
 from ecgvf.publish import catalogue as catalogues
 from ecgvf.publish.catalogue import VERSION, Catalogue
 from ecgvf.publish.published import HubName, Published
-from ecgvf.publish.tables import Source, source
+from ecgvf.publish.tables import ALIASES, Source, source
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
 
 TYPE = "dataset"
 
@@ -115,13 +119,24 @@ def foreign(name: HubName) -> Source:
     with told(name.repo, name.revision):
         try:
             splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision)
-        except (
-            datasets.exceptions.DatasetsError,
-            ValueError,
-        ) as error:  # a configuration that is not named, or not there
+            if (zeros := _with_zeros(splits)) is not None:
+                splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision, features=zeros)
+        # A configuration that is not named, or not there; a repository without data.
+        except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {_line(error)}") from error
     rows = [row for held in splits.values() for row in held.select_columns(_texts(held.features))]
     return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows)
+
+
+def _with_zeros(splits: "DatasetDict") -> "Features | None":
+    """The features by which zeros in front of a CSV's ids stay; None where there is nothing to keep."""
+    from datasets import Features, Value
+
+    first = next(iter(splits.values()))
+    ids = [name for name, kind in first.features.items() if name.casefold() in ALIASES["id"] and kind == Value("int64")]
+    if first.info.builder_name != "csv" or not ids:
+        return None
+    return Features({**first.features, **dict.fromkeys(ids, Value("string"))})
 
 
 def _texts(features: Mapping[str, object]) -> list[str]:

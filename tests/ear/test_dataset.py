@@ -66,7 +66,10 @@ def test_a_file_of_prompts_is_taken_in_drawn_and_judged(
     found = find(store, str(file), model=str(tiny_path), device="cpu")
     assert "drawn and judged" in found.where and len(found.dataset.train) == 2
     file.write_text("target,surrogate\na church,a hotel\n")
-    with pytest.raises(DatasetError, match=r"ecgvf import .*pairs\.csv --concept NAME"):
+    with pytest.raises(DatasetError, match=r"does not say of which.*ecgvf import .*pairs\.csv --concept NAME"):
+        find(store, str(file))
+    file.write_text("target,surrogate,concept\na zebra,a horse,zebra\n")
+    with pytest.raises(DatasetError, match="does not ship, 'zebra'.*ecgvf concepts new"):
         find(store, str(file))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import datasets
@@ -171,9 +172,11 @@ def test_croissant_is_valid_and_leads_to_the_rows(store: Store, tmp_path: Path) 
 def test_an_earlier_export_is_replaced_and_anything_else_is_not(store: Store, tmp_path: Path) -> None:
     export(store, tmp_path / "out")
     card = tmp_path / "out" / "README.md"
-    card.write_text(card.read_text().rstrip() + "\n\nBy hand.\n")
+    by_hand = re.sub(r"(?m)^license: .*$", "license: mit", card.read_text(), count=1)
+    card.write_text(by_hand.rstrip() + "\n\nBy hand.\n")
     (tmp_path / "out" / "church" / "stale.parquet").touch()
     export(store, tmp_path / "out")
+    assert "licenses/mit" in (tmp_path / "out" / "croissant.json").read_text()
     assert card.read_text().endswith("By hand.\n") and not (tmp_path / "out" / "church" / "stale.parquet").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()

@@ -259,12 +259,16 @@ def test_a_stated_seed_draws_the_pictures(tmp_path: Path, tiny_path: Path) -> No
 def test_a_dataset_on_the_hub_is_read_like_a_file(hub: Hub) -> None:
     repo = hub.repos["someone/pairs"] = Repo("someone/pairs", False)
     repo.commit("initial commit", {})
-    hub.write("someone/pairs", "pairs.csv", "prompt,surrogate,extra\na church,a hotel,1\n")
+    hub.write("someone/pairs", "pairs.csv", "prompt,surrogate,extra,case_number\na church,a hotel,1,0007\n")
     told = runner.invoke(app, ["import", "hub:someone/pairs", "--concept", "church", "--json"])
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["source"]["name"] == "someone/pairs"
     [pair] = from_table(PromptPair, Store().current("church", PAIRS).read())
-    assert (pair.target, pair.surrogate) == ("a church", "a hotel")
+    assert (pair.target, pair.surrogate, pair.source_id) == ("a church", "a hotel", "0007")
+    hub.repos["someone/empty"] = Repo("someone/empty", False)
+    hub.repos["someone/empty"].commit("initial commit", {})
+    empty = runner.invoke(app, ["import", "hub:someone/empty", "--concept", "church"])
+    assert empty.exit_code == 2 and "someone/empty" in empty.stderr and empty.stderr.count("\n") == 1
     missing = runner.invoke(app, ["import", "hub:someone/nothing", "--concept", "church"])
     assert missing.exit_code == 2 and "someone/nothing" in missing.stderr and missing.stderr.count("\n") == 1
 
