@@ -218,9 +218,12 @@ def export(
         write_atomic(beside / catalogue.FILE, told.text().encode())
         write_atomic(beside / "README.md", card.card(told, before=before, previous=previous).encode())
         write_atomic(beside / croissant.FILE, croissant.describe(told, beside).encode())
+        # Killed in between, the earlier export with what people wrote into its card is still there, under this name.
+        earlier = out.with_name(f"{out.name}.{os.getpid()}.earlier")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(earlier)
         beside.rename(out)
+        shutil.rmtree(earlier, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return replace(content, folder=out)

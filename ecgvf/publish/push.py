@@ -150,8 +150,11 @@ def _plan(repo: str, content: Content, before: hub.State | None, version: str | 
     nothing = last.version if same and tagged and last is not None else None
     untagged = last.version if same and not tagged and last is not None and version in (None, last.version) else None
     if nothing is None and version in tags:
+        held = {one.version: one.concepts for one in known.versions}.get(version, {})
+        equal = name in held and held[name].fingerprint == facts.fingerprint
+        content_of = "this very content, and newer ones after it" if equal else "other content"
         raise HubError(
-            f"{repo} has a v{version} with other content, and a version is never moved: "
+            f"{repo} has a v{version} with {content_of}, and a version is never moved: "
             f"leave --version out for {_next(tags)}, or choose another"
         )
     told = known.with_concept(name, facts)

@@ -91,7 +91,7 @@ def about(run: Run) -> dict[str, Any]:
         "renderer": run.pictures.settings["renderer"],
         "sampling": run.pictures.settings["sampling"],
         "run_seed": run.pictures.settings["seed"],
-        "judge": run.verdicts.settings["judge"],
+        "judge": public(run.verdicts.settings["judge"]),
         **({"judge_options": asked} if asked else {}),
         **({"source": public(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
     }
@@ -113,7 +113,7 @@ def row(run: Run, record: PromptPair, drawn: Mapping[Role, Picture]) -> Row:
         "model": run.model if drawn else None,
         "renderer": settings["renderer"] if drawn else None,
         "sampling": {name: settings["sampling"][name] for name in ("guidance", "temperature", "top_k", "top_p")},
-        "judge": run.verdicts.settings["judge"],
+        "judge": public(run.verdicts.settings["judge"]),
         "judge_hash": run.verdicts.settings["judge_hash"],
         "writer": record.writer,
         "model_asked": public(record.model_asked),
@@ -134,7 +134,7 @@ def row(run: Run, record: PromptPair, drawn: Mapping[Role, Picture]) -> Row:
         said[f"{role}_present"] = judged.present if judged else None
         said[f"{role}_score"] = judged.score if judged else None
         said[f"{role}_top_labels"] = (
-            [{"label": label, "score": score} for label, score in judged.top_labels] if judged else None
+            [{"label": public(label), "score": score} for label, score in judged.top_labels] if judged else None
         )
     return said
 

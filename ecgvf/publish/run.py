@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,7 +45,7 @@ class Run:
             "unsafe": self.concept.unsafe,
             "model": self.model,
             "renderer": self.pictures.settings["renderer"],
-            "judge": self.verdicts.settings["judge"],
+            "judge": public(self.verdicts.settings["judge"]),
             "judge_hash": self.verdicts.settings["judge_hash"],
             "judge_labels": self.verdicts.settings["accepted"],
             "rule": self.acceptance.settings["rule"],
@@ -146,7 +146,18 @@ def public(value: Any) -> Any:
         return _ELSEWHERE
     if value.startswith(("/", "~", "./", "../")):
         return PurePosixPath(value).name or value
-    return PureWindowsPath(value).name if re.match(r"[A-Za-z]:\\|\\\\", value) else value
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", value):
+        return PureWindowsPath(value).name
+    return _HF_JUDGE.sub(lambda found: found[1] + _of_folder(found[2]), value)
+
+
+_HF_JUDGE = re.compile(r"((?:^|\+)hf:)(.+?)(?=\+|: |$)")
+"""A classifier of transformers in a judge's name, or in front of its label: its Hub id, or a folder of this machine."""
+
+
+def _of_folder(source: str) -> str:
+    told = str(public(source))
+    return Path(source).resolve().name if told == source and Path(source).is_dir() else told
 
 
 _ELSEWHERE = "a server of the writer's own"

@@ -69,7 +69,7 @@ def test_a_file_of_prompts_is_taken_in_drawn_and_judged(
     with pytest.raises(DatasetError, match=r"does not say of which.*ecgvf import .*pairs\.csv --concept NAME"):
         find(store, str(file))
     file.write_text("target,surrogate,concept\na zebra,a horse,zebra\n")
-    with pytest.raises(DatasetError, match="does not ship, 'zebra'.*ecgvf concepts new"):
+    with pytest.raises(DatasetError, match=r"does not ship, 'zebra'.*ecgvf concepts new"):
         find(store, str(file))
 
 

@@ -145,6 +145,11 @@ def test_nothing_tells_of_the_machine(store: Store, tmp_path: Path, tiny_path: P
         ("/home/someone/models/janus", "janus"),
         ("~/models/janus", "janus"),
         ("C:\\models\\janus", "janus"),
+        ("C:/models/janus", "janus"),
+        ("nano-object-a+hf:/home/someone/judge", "nano-object-a+hf:judge"),
+        ("hf:~/judge+clip", "hf:judge+clip"),
+        ("hf:/home/someone/judge: bell cote", "hf:judge: bell cote"),
+        ("hf:google/vit-base-patch16-224+clip", "hf:google/vit-base-patch16-224+clip"),
         ("https://user:key@api.openai.com/v1?key=secret", "https://api.openai.com/v1"),
         ("http://localhost:8000/v1", "a server of the writer's own"),
         ("http://10.0.0.7:8000/v1", "a server of the writer's own"),
@@ -156,6 +161,14 @@ def test_nothing_tells_of_the_machine(store: Store, tmp_path: Path, tiny_path: P
 )
 def test_what_is_told_in_public(said: object, told: object) -> None:
     assert public(said) == told
+
+
+def test_a_judge_in_a_folder_beside_is_told_without_the_way_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret" / "judge").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert public("clip+hf:secret/judge") == "clip+hf:judge"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # mlcroissant's use of rdflib

@@ -119,6 +119,10 @@ def test_a_tag_is_never_moved_and_versions_go_up(store: Store, hub: Hub, filtere
     with pytest.raises(SettingsError, match="three numbers"):
         push(store, version="2.1")
     assert hub.repos[REPO].tags == tagged
+    push(store, version="2.1.0")
+    filtered(store)
+    with pytest.raises(HubError, match=r"v2\.0\.0 with this very content, and newer ones"):
+        push(store, version="2.0.0")
 
 
 def test_another_concept_leaves_the_first_untouched(store: Store, hub: Hub, filtered: Filtered) -> None:
