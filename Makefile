@@ -30,7 +30,7 @@ quickstart: .venv/installed
 	$(BIN)/ear eval --dataset ecgvf/church
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -189,8 +189,8 @@ PAPER = Recipe(
 DEFAULT = Recipe(
     name="default",
     loss="kl",
-    guidance=0.5,
-    trajectory="surrogate",
+    guidance=0.0,
+    trajectory="both",
     window=144,
     threshold=0.05,
     tail="step",
@@ -200,11 +200,12 @@ DEFAULT = Recipe(
     pairs=50,
     passes=2,
     order="shuffled",
-    retention=3.0,
+    retention=100.0,
     rehearsed=200,
     rehearsed_per_step=4,
 )
-"""What is recommended: aims at the next-token distribution, and rehearses other prompts."""
+"""What is recommended: aims at the surrogate's next-token distribution, on the pictures of both prompts, and rehearses
+other prompts with a large weight. Each choice is measured in docs/decisions/0004-erasing.md."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (DEFAULT, PAPER)})
 

@@ -1,7 +1,6 @@
 """The main job, as a user types it: from a concept to an erased model, offline, on a CPU."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,7 @@ def typed(line: str, folder: Path) -> str:
     """Standard output of a command line, typed in ``folder``."""
     script, *arguments = line.split()
     command = [sys.executable, "-c", f"from {script}.cli import main; main()", *arguments]
-    # A user's torch takes both cores; the suite's is held to one.
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, f"{line}: {done.stderr}"
     return done.stdout
 
@@ -53,7 +50,7 @@ def test_the_church_is_gone_and_the_rest_of_the_world_is_not(erased: Path) -> No
     figures = json.loads(typed("ear eval --dataset ecgvf/church --json", erased))
     before, after = figures["erasure"]["before"], figures["erasure"]["after"]
     assert set(before) >= {"value", "n", "low", "high"}
-    assert before["value"] >= 0.9 and after["value"] <= 0.25
+    assert before["value"] >= 0.9 and after["value"] <= 0.2
     kept = figures["retention"]
-    assert sum(one["after"]["value"] for one in kept) >= 0.8 * sum(one["before"]["value"] for one in kept)
+    assert sum(one["after"]["value"] for one in kept) >= 0.9 * sum(one["before"]["value"] for one in kept)
     assert {one["concept"] for one in kept if one["neighbour"]} >= {"castle", "mosque"}

@@ -14,7 +14,11 @@ from ecgvf.publish import published
 from ecgvf.publish.export import export
 from ecgvf.store import PICTURES, Store
 
-FAST = ["--option", "passes=1", "--option", "rehearsed=4", "--option", "rehearsed_per_step=2", "--option", "window=288"]
+FAST = [
+    word
+    for setting in ("passes=1", "trajectory=surrogate", "rehearsed=4", "rehearsed_per_step=2", "window=288")
+    for word in ("--option", setting)
+]
 
 
 def ear(*words: str, store: Store, code: int = 0) -> str:
