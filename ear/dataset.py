@@ -114,13 +114,13 @@ def _drawn(store: Store, source: "Source", where: str, model: str | None, device
     from ecgvf.render import render
 
     named = concept_named(source)
-    if named is None or named not in concepts.names():
-        said = "does not say of which concept" if named is None else f"names a concept that does not ship, {named!r}"
+    if named is None or named not in {*concepts.names(), *store.concepts()}:
+        said = "does not say of which concept" if named is None else f"names a concept that is not known, {named!r}"
         raise DatasetError(
             f"{where} has prompts and no pictures, and {said}: run `ecgvf import {where} --concept NAME` (or a YAML of "
             "your own, by `ecgvf concepts new`), then `ecgvf filter`, and name the dataset ecgvf/NAME"
         )
-    concept = concepts.find(named)
+    concept = store.concept(named) if named in store.concepts() else concepts.find(named)
     imported = import_pairs(store, concept, source)
     console.say(f"Took the prompts of {console.plain(where)} into {console.plain(str(imported.stage.path))}.")
     if model is not None:

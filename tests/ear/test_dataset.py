@@ -7,6 +7,7 @@ import pytest
 
 from ear.dataset import concept_of, find
 from ear.pairs import training_pairs
+from ecgvf import concepts
 from ecgvf.errors import DatasetError, EcgvfError, HubError, SettingsError, StageMissing
 from ecgvf.janus import JanusModel
 from ecgvf.judges import filter as filter_stage
@@ -69,8 +70,10 @@ def test_a_file_of_prompts_is_taken_in_drawn_and_judged(
     with pytest.raises(DatasetError, match=r"does not say of which.*ecgvf import .*pairs\.csv --concept NAME"):
         find(store, str(file))
     file.write_text("target,surrogate,concept\na zebra,a horse,zebra\n")
-    with pytest.raises(DatasetError, match=r"does not ship, 'zebra'.*ecgvf concepts new"):
+    with pytest.raises(DatasetError, match=r"not known, 'zebra'.*ecgvf concepts new"):
         find(store, str(file))
+    store.remember(concepts.find("cat").model_copy(update={"name": "zebra", "terms": ("zebra",)}))
+    assert find(store, str(file), model=str(tiny_path), device="cpu").dataset.concept.terms == ("zebra",)
 
 
 @pytest.mark.parametrize(
