@@ -18,7 +18,7 @@ from ecgvf.concepts import Concept
 from ecgvf.errors import SettingsError, WriterError
 from ecgvf.judges.choice import Options, choose
 from ecgvf.judges.decide import Filtered, decide
-from ecgvf.judges.filter import filter_pictures
+from ecgvf.judges.filter import encoder_of, filter_pictures, ready
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.likeness import LIKENESS
 from ecgvf.judges.rule import Rule
@@ -27,7 +27,7 @@ from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
 from ecgvf.pairs.writers.offline import OfflineWriter
 from ecgvf.pairs.yields import together, worth
 from ecgvf.records import Acceptance, PromptPair, from_table
-from ecgvf.render import render
+from ecgvf.render import opened, render
 from ecgvf.store import PAIRS, PICTURES, VERDICTS, StageSet, Store
 
 ROUNDS = 10
@@ -103,8 +103,14 @@ class Looking:
     rule: Rule | None = None
 
     def opened(self, concept: Concept) -> Judge:
-        """The judge of all rounds."""
-        return choose(concept, self.model, self.judge, replace(self.options or Options(), device=self.device))
+        """The judge of all rounds, after a look at everything else that drawing and looking need."""
+        if self.batch_size < 1:
+            raise SettingsError(f"--batch-size is {self.batch_size}: it must be at least 1")
+        told = replace(self.options or Options(), device=self.device)
+        judge = ready(choose(concept, self.model, self.judge, told))
+        encoder_of(self.rule, self.device)
+        opened(concept, model=self.model, guidance=self.guidance, device=self.device, dtype=self.dtype)
+        return judge
 
     def at(self, store: Store, concept: Concept, pairs: StageSet, seed: int, judge: Judge) -> Filtered:
         """The decision on a set of pairs, drawn for it."""
@@ -160,7 +166,7 @@ def build(
     done: list[_Round] = []
     fruitless = Counter[str]()
     looks = looking or Looking()
-    judge = looks.opened(concept)  # before anything is paid, so that a wrong name costs none
+    judge = looks.opened(concept)  # before anything is paid: what is not there costs nothing
     for number in range(rounds):
         owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
         if not owing:
@@ -270,11 +276,12 @@ def _stage(store: Store, concept: Concept, name: str, sources: Sequence[str], pa
         settings["parts"] = [_stage(store, concept, name, part, pairs).fingerprint for part in parts]
     stage = store.stage(concept.name, name, settings)
     if not stage.finished:
+        stage.keep(**sets[0].manifest["circumstances"])
         tables = (table for one in sets for table in one.tables())
         for index, table in enumerate(tables):
             if not stage.done(index):
                 stage.write_shard(index, table)
-        stage.finish(_sum([one.summary for one in sets]))
+        stage.finish(_sum([one.summary for one in sets]), current=False)
     return stage
 
 

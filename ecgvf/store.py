@@ -314,8 +314,11 @@ class StageSet:
         self._lap = now
         write_atomic(self.shard(index), data)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Check every shard, write the manifest and make this the current set. A finished set only becomes current."""
+    def finish(self, summary: Mapping[str, Any], *, current: bool = True) -> None:
+        """Check every shard, write the manifest and make this the current set. A finished set only becomes current.
+
+        One that others stand beside (``current`` False) leaves the current set as it is.
+        """
         if not self.finished:
             self._open({})
             files, rows = {}, 0
@@ -341,7 +344,8 @@ class StageSet:
             for left_over in self.path.glob("*.tmp"):
                 left_over.unlink(missing_ok=True)
             write_atomic(self.path / "manifest.json", _pretty(manifest))
-        write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
+        if current:
+            write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
     def retell(self, summary: Mapping[str, Any]) -> None:
         """Sum a finished set up anew where that has changed: its rows stay, what is known of their making may not."""

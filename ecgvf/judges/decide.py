@@ -58,7 +58,7 @@ def decide(
 def settled(store: Store, concept: Concept) -> StageSet:
     """The current acceptance set, decided again where people have decided since. Raises ``StageMissing``."""
     current = store.current(concept.name, ACCEPTANCE)
-    ruled = _ruled(store, concept, current.settings["pictures"])
+    ruled = _ruled(store, concept, store.current(concept.name, PICTURES, current.settings["pictures"]))
     if (decisions.fingerprint(ruled) if ruled else None) == current.settings.get("people"):
         return current
     return _decided(store, concept, current.settings).stage
@@ -102,15 +102,18 @@ def criterion_of(verdicts: StageSet) -> Criterion:
     )
 
 
-def _ruled(store: Store, concept: Concept, pictures: str) -> dict[str, bool]:
-    return decisions.rulings(decisions.votes(store, concept.name, pictures))
+def _ruled(store: Store, concept: Concept, pictures: StageSet) -> dict[str, bool]:
+    """What people decided on the records of these pictures; of other pairs' records it says nothing here."""
+    drawn = drawn_by_record(pictures)
+    ruled = decisions.rulings(decisions.votes(store, concept.name, pictures.fingerprint))
+    return {record_id: accepted for record_id, accepted in ruled.items() if record_id in drawn}
 
 
 def _decided(store: Store, concept: Concept, asked: Mapping[str, Any]) -> Filtered:
     pairs_set = store.current(concept.name, PAIRS, asked["pairs"])
     pictures = store.current(concept.name, PICTURES, asked["pictures"])
     verdicts = store.current(concept.name, VERDICTS, asked["verdicts"])
-    ruled = _ruled(store, concept, pictures.fingerprint)
+    ruled = _ruled(store, concept, pictures)
     settings = {key: value for key, value in asked.items() if key != "people"}
     if ruled:
         settings["people"] = decisions.fingerprint(ruled)

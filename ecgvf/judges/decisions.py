@@ -57,14 +57,15 @@ def append(store: Store, concept: str, *, reviewer: str, pictures: str, record_i
 
 
 def read(store: Store, concept: str) -> Iterator[Decision]:
-    """All decisions, oldest first; a line that a kill cut short is skipped."""
+    """All decisions, oldest first; a line that a kill cut short, or that says something else, is skipped."""
     file = file_of(store, concept)
     for line in file.read_bytes().splitlines() if file.is_file() else []:
         try:
             decision = Decision(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        if isinstance(decision.record_id, str) and isinstance(decision.accepted, bool | None):
+        texts = (decision.time, decision.reviewer, decision.pictures, decision.record_id)
+        if all(isinstance(text, str) for text in texts) and isinstance(decision.accepted, bool | None):
             yield decision
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ecgvf.records import Rendering, Verdict, from_table, to_table
 from ecgvf.render import model_that_draws, render, render_missing
 from ecgvf.render.png import decode
 from ecgvf.store import VERDICTS, StageSet, Store
+
+if TYPE_CHECKING:
+    from ecgvf.judges.clip import Encoder
 
 
 def filter_pictures(
@@ -38,28 +41,52 @@ def filter_pictures(
     """
     said = replace(options if options is not None else Options(), device=device)
     model = model_that_draws(store, concept, chosen)
-    # Before hours of drawing, so that a wrong name costs none.
-    looking = choose(concept, model, judge, said) if judge is None or isinstance(judge, str) else judge
+    # Before hours of drawing, so that a wrong name or a file that is not there costs none.
+    looking = ready(choose(concept, model, judge, said)) if judge is None or isinstance(judge, str) else judge
+    encoder = encoder_of(rule, device)
     pictures = render_missing(store, concept, device=device, chosen=chosen).stage
     if (doubt := crossing(looking, model)) is not None:
         console.note(console.plain(doubt))
     verdicts = look_at(store, concept, pictures, looking, said)
-    bounds = _bounds(store, concept, pictures, verdicts, looking, rule if rule is not None else Rule(), device)
-    # Further seeds became the current sets while they were made: the run's own are what comes next.
-    pictures.finish({})
-    verdicts.finish({})
+    bounds = _bounds(store, concept, pictures, verdicts, looking, rule if rule is not None else Rule(), encoder, device)
+    pictures.finish({})  # a set that was chosen is what comes next
     return decide(store, concept, pictures, verdicts, bounds)
 
 
-def look_at(store: Store, concept: Concept, pictures: StageSet, judge: Judge, said: Options | None = None) -> StageSet:
+def ready(judge: Judge) -> Judge:
+    """``judge``, once its weights were found. Raises ``JudgeError`` where they are not there."""
+    assert judge.weights_hash
+    return judge
+
+
+def encoder_of(rule: Rule | None, device: str) -> "Encoder | None":
+    """The CLIP that the rule's floor asks for. Raises ``JudgeError`` where it cannot be loaded."""
+    if rule is None or rule.clip_floor is None:
+        return None
+    from ecgvf.janus.loading import resolve_device
+    from ecgvf.judges.clip import DEFAULT, Encoder
+
+    return Encoder(rule.clip if rule.clip is not None else DEFAULT, resolve_device(device))
+
+
+def look_at(
+    store: Store,
+    concept: Concept,
+    pictures: StageSet,
+    judge: Judge,
+    said: Options | None = None,
+    *,
+    current: bool = True,
+) -> StageSet:
     """The finished verdicts of a judge on a set of pictures; of several judges, each one's are kept for themselves.
 
     ``said`` is what opened the judge: it is kept beside the verdicts, so that who measures can ask the same.
+    ``current`` as in ``render``.
     """
     settings: dict[str, Any] = {"pictures": pictures.fingerprint, **judges.settings(judge)}
     parts: list[StageSet] = []
     if isinstance(judge, Together):
-        parts = [look_at(store, concept, pictures, one) for one in judge.judges]
+        parts = [look_at(store, concept, pictures, one, current=False) for one in judge.judges]
         settings |= {"combine": judge.combine, "parts": [part.fingerprint for part in parts]}
     verdicts = store.stage(concept.name, VERDICTS, settings)
     if not verdicts.finished:
@@ -77,7 +104,7 @@ def look_at(store: Store, concept: Concept, pictures: StageSet, judge: Judge, sa
                         rows = look(judge, from_table(Rendering, pictures.read_shard(index)))
                     verdicts.write_shard(index, to_table(Verdict, rows))
                     bar.advance()
-    verdicts.finish({} if verdicts.finished else _seen(verdicts))
+    verdicts.finish({} if verdicts.finished else _seen(verdicts), current=current)
     return verdicts
 
 
@@ -128,7 +155,14 @@ def _verdict(judge: Judge, of: Rendering | Verdict, reading: Reading | str) -> V
 
 
 def _bounds(
-    store: Store, concept: Concept, pictures: StageSet, verdicts: StageSet, judge: Judge, rule: Rule, device: str
+    store: Store,
+    concept: Concept,
+    pictures: StageSet,
+    verdicts: StageSet,
+    judge: Judge,
+    rule: Rule,
+    encoder: "Encoder | None",
+    device: str,
 ) -> dict[str, Any]:
     """The rule's optional bounds as settings of the decision, after looking at what they need."""
     bounds: dict[str, Any] = {}
@@ -147,14 +181,11 @@ def _bounds(
                 device=device,
                 batch_size=pictures.manifest["circumstances"]["batch_size"],
                 chosen=told["pairs"],
+                current=False,
             )
-            looks.append(look_at(store, concept, again.stage, judge))
+            looks.append(look_at(store, concept, again.stage, judge, current=False))
         bounds |= {"share": rule.share, "verdicts": [one.fingerprint for one in looks]}
-    if rule.clip_floor is not None:
-        from ecgvf.janus.loading import resolve_device
-        from ecgvf.judges.clip import DEFAULT, Encoder
-
-        encoder = Encoder(rule.clip if rule.clip is not None else DEFAULT, resolve_device(device))
+    if encoder is not None:
         measured = likeness.measure(store, concept, pictures, encoder)
         bounds |= {"clip_floor": rule.clip_floor, "likeness": measured.fingerprint}
     if rule.most_change is not None:

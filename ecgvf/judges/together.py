@@ -23,7 +23,7 @@ class Together:
         self.combine: Combine = combine
         self.name = "+".join(judge.name for judge in judges)
         accepted = tuple(dict.fromkeys(label for judge in judges for label in judge.criterion.accepted))
-        near = tuple(dict.fromkeys(label for judge in judges for label in judge.criterion.near))
+        near = tuple(f"{judge.name}: {label}" for judge in judges for label in judge.criterion.near)  # as it is seen
         label_set = "+".join(judge.criterion.label_set for judge in judges)
         self.criterion = Criterion(label_set=label_set, accepted=accepted, near=near)
 

@@ -19,7 +19,7 @@ from ecgvf.janus import JanusModel, Sampling, chat, draw, generation_ids, load, 
 from ecgvf.records import PromptPair, Rendering, Role, from_table, to_table
 from ecgvf.render.png import encode
 from ecgvf.seeds import derive
-from ecgvf.store import PAIRS, PICTURES, StageSet, Store
+from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, StageSet, Store
 
 DEFAULT_MODEL = "janus-nano"
 SHARD_RECORDS = 32
@@ -56,28 +56,20 @@ def render(
     device: str = "auto",
     dtype: str = "auto",
     chosen: str | None = None,
+    current: bool = True,
 ) -> Drawn:
     """Draw the pictures of a pairs set: the current one, or the one whose fingerprint starts with ``chosen``.
 
     ``guidance`` and ``temperature`` None take the model's own. A record that cannot be drawn gets a ``Rendering`` with
-    a ``failure``. Raises ``StageMissing`` without pairs, ``ConceptError`` for a concept that is not in nano's world,
-    ``ModelError``.
+    a ``failure``. ``current`` False: the next stage goes on to read what it read before. Raises ``StageMissing``
+    without pairs, and as ``opened`` does.
     """
     if batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     pairs = store.current(concept.name, PAIRS, chosen)
     records = [pair for pair in from_table(PromptPair, pairs.read()) if pair.reason is None]
-    if model == DEFAULT_MODEL and not concept.labels("nano"):
-        raise ConceptError(
-            f"janus-nano cannot draw {concept.name!r}, its small world has none: draw with --model janus-pro-1b, "
-            f"or choose a concept of nano's (church, castle, cat, van-gogh)"
-        )
-    janus = load(model, device=device, dtype=dtype)
-    own = janus.sampling
-    sampling = replace(
-        own,
-        guidance=own.guidance if guidance is None else guidance,
-        temperature=own.temperature if temperature is None else temperature,
+    janus, sampling = opened(
+        concept, model=model, guidance=guidance, temperature=temperature, device=device, dtype=dtype
     )
     stage = store.stage(
         concept.name,
@@ -93,8 +85,33 @@ def render(
         },
     )
     fresh = 0 if stage.finished else _draw_missing(stage, janus, sampling, records, seed, batch_size)
-    stage.finish(_summary(stage))
+    stage.finish(_summary(stage), current=current)
     return Drawn(stage, fresh)
+
+
+def opened(
+    concept: Concept,
+    *,
+    model: str = DEFAULT_MODEL,
+    guidance: float | None = None,
+    temperature: float | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> tuple[JanusModel, Sampling]:
+    """The model that draws, and how. Raises ``ConceptError`` for a concept that is not in nano's world, ``ModelError``,
+    ``SettingsError``."""
+    if model == DEFAULT_MODEL and not concept.labels("nano"):
+        raise ConceptError(
+            f"janus-nano cannot draw {concept.name!r}, its small world has none: draw with --model janus-pro-1b, "
+            f"or choose a concept of nano's (church, castle, cat, van-gogh)"
+        )
+    janus = load(model, device=device, dtype=dtype)
+    own = janus.sampling
+    return janus, replace(
+        own,
+        guidance=own.guidance if guidance is None else guidance,
+        temperature=own.temperature if temperature is None else temperature,
+    )
 
 
 def render_missing(
@@ -141,8 +158,14 @@ def _last(store: Store, concept: Concept, chosen: str | None) -> StageSet | None
         return drawn
     pairs = store.current(concept.name, PAIRS)
     before = store.sets(concept.name, PICTURES)
-    begun = [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint] or before
-    return begun[-1] if begun else None
+    if begun := [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint]:
+        # Of several seeds (``ecgvf filter --seeds``) the run's own is the one that was decided on.
+        decided = {one.settings["pictures"] for one in store.sets(concept.name, ACCEPTANCE)}
+        return next((stage for stage in reversed(begun) if stage.fingerprint in decided), begun[-1])
+    try:
+        return store.current(concept.name, PICTURES)
+    except StageMissing:
+        return before[-1] if before else None
 
 
 def _drawn(store: Store, concept: Concept) -> StageSet | None:

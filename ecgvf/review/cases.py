@@ -154,14 +154,11 @@ def _on_both(one: dict[str, bool], other: dict[str, bool]) -> Agreement:
 
 def summary(cases: Cases, votes: decisions.Votes, reviewer: str) -> dict[str, Any]:
     """Progress of one reviewer, and what all decided together."""
-    ruled = decisions.rulings(votes)
+    here = {record_id: by for record_id, by in votes.items() if record_id in cases.all}
+    ruled = decisions.rulings(here)
     return {
         "records": len(cases.all),
-        "decided_by_you": sum(reviewer in by for by in votes.values()),
+        "decided_by_you": sum(reviewer in by for by in here.values()),
         "decided": len(ruled),
-        "overruled": sum(
-            cases.all[record_id].judged.accepted != accepted
-            for record_id, accepted in ruled.items()
-            if record_id in cases.all
-        ),
+        "overruled": sum(cases.all[record_id].judged.accepted != accepted for record_id, accepted in ruled.items()),
     }

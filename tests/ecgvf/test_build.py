@@ -13,9 +13,10 @@ from ecgvf import build as building
 from ecgvf import concepts
 from ecgvf.build import Looking, build
 from ecgvf.cli import app
-from ecgvf.errors import JudgeError, SettingsError
-from ecgvf.judges import Criterion, dataset, decisions
+from ecgvf.errors import EcgvfError, JudgeError, SettingsError
+from ecgvf.judges import Criterion, Options, dataset, decisions
 from ecgvf.judges import filter as filter_stage
+from ecgvf.judges.rule import Rule
 from ecgvf.pairs.asking import DIGEST_LETTERS
 from ecgvf.pairs.ledger import Ledger
 from ecgvf.pairs.rounds import Free
@@ -247,6 +248,22 @@ def test_build_as_a_user_types_it(store: Store, model: str) -> None:
     assert told["reached"] and told["accepted_pairs"] == 2 and told["writers"]["offline"]["accepted"] == 2
     bounds = store.current("church", ACCEPTANCE).settings["bounds"]
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
+    # Gathered of several rounds, the pictures can be drawn again from further seeds.
+    assert told["rounds"] > 1
+    filter_stage.filter_pictures(store, CHURCH, judge=Fickle(), rule=Rule(seeds=3), device="cpu")
+
+
+def test_a_build_of_several_rounds_knows_what_its_judge_was_asked_for(store: Store, model: str) -> None:
+    asked = Options(threshold=0.25)
+    done = build(store, CHURCH, accepted=3, tests=1, rounds=40, looking=Looking(model=model, options=asked))
+    assert done.rounds > 1 and dataset.load(store).judge_options.threshold == 0.25
+
+
+@pytest.mark.parametrize("wrong", [{"model": "nosuch/janus"}, {"guidance": -3.0}, {"batch_size": 0}])
+def test_nothing_is_written_for_what_cannot_be_drawn(store: Store, model: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(EcgvfError):
+        build(store, CHURCH, accepted=2, looking=Looking(**{"model": model, **wrong}))
+    assert not store.sets("church", PAIRS)
 
 
 def test_bad_input(store: Store) -> None:

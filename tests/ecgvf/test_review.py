@@ -111,7 +111,21 @@ def test_a_line_that_a_kill_cut_short_costs_that_line_alone(store: Store) -> Non
     with decisions.file_of(store, "church").open("ab") as log:
         log.write(b'{"time": "2026-')
     say(at, second, "accept")
+    with decisions.file_of(store, "church").open("ab") as log:
+        for wrong in ({"pictures": []}, {"reviewer": None}, {"accepted": "yes"}, {"time": 7}):
+            told = {"time": "t", "reviewer": "x", "pictures": "p", "record_id": first, "accepted": True, **wrong}
+            log.write(json.dumps(told).encode() + b"\n")
     assert set(Cases(store, CHURCH).votes()) == {first, second}
+
+
+def test_decisions_on_other_pairs_count_for_those_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for record_id in records(store):
+        say(client(store), record_id, "reject")
+    write_pictures(store, CHURCH, [(SHADES[0], SHADES[1])])
+    monkeypatch.setattr(filter_stage, "choose", lambda *_: Oracle([True, False]))
+    assert filter_pictures(store, CHURCH).reviewed == 1
+    page = client(store).get(f"/{TOKEN}/").text
+    assert "1 of 1" in page
 
 
 def test_a_tie_leaves_it_to_the_judge_and_a_majority_does_not(store: Store) -> None:

@@ -1,6 +1,7 @@
 """The optional bounds, all off by default: several seeds, a CLIP floor, a limit on change."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ecgvf.judges.clip import Encoder
 from ecgvf.judges.likeness import LIKENESS, Likeness
 from ecgvf.judges.rule import change
 from ecgvf.records import Acceptance, Box, from_table
-from ecgvf.render import render
+from ecgvf.render import render, render_missing
 from ecgvf.render import stage as render_stage
 from ecgvf.store import ACCEPTANCE, PICTURES, VERDICTS, Store
 from tests import random_clip, random_janus
@@ -118,8 +119,35 @@ def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch:
     # The run's own pictures stay the ones that everything after this reads.
     assert store.current("church", PICTURES).fingerprint == own.fingerprint == done.stage.settings["pictures"]
     assert store.current("church", VERDICTS).fingerprint == done.stage.settings["verdicts"]
-    monkeypatch.setattr(render_stage, "draw", lambda *_: pytest.fail("drawn again"))
-    assert decided(0.6, []).accepted_pairs == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(render_stage, "draw", lambda *_: pytest.fail("drawn again"))
+        assert decided(0.6, []).accepted_pairs == 2
+    # New pairs are drawn as the run's own were, not as its further seeds.
+    write_pairs(store, church_pairs(train=3, test=1))
+    assert render_missing(store, CHURCH).stage.settings["seed"] == 5
+
+
+def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "seeds")
+    model = str(random_janus.build(tmp_path / "janus", layers=1))
+    write_pairs(store, church_pairs(train=2, test=0))
+    own = render(store, CHURCH, model=model).stage.fingerprint
+    monkeypatch.setattr(stage, "choose", lambda *_: Oracle([True, False] * 6))
+    real = render_stage.draw
+    times = iter(range(100))
+
+    def pulled(*words: Any, **named: Any) -> Any:
+        if next(times) == 1:
+            raise KeyboardInterrupt
+        return real(*words, **named)
+
+    monkeypatch.setattr(render_stage, "draw", pulled)
+    with pytest.raises(KeyboardInterrupt):
+        filter_pictures(store, CHURCH, rule=Rule(seeds=3), device="cpu")
+    assert store.current("church", PICTURES).fingerprint == own
+    done = filter_pictures(store, CHURCH, rule=Rule(seeds=3), device="cpu")
+    assert done.stage.settings["pictures"] == own == store.current("church", PICTURES).fingerprint
+    assert sorted(one.settings["seed"] for one in store.sets("church", PICTURES)) == [0, 1, 2]
 
 
 def test_values_that_cannot_be_are_refused() -> None:
