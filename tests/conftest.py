@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ecgvf import console
+# pytest-xdist says it to its processes, and a console reads it when it is made.
+os.environ.pop("COLUMNS", None)
+
+from ecgvf import console  # noqa: E402
 
 
 def _free_port() -> int:
