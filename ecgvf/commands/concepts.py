@@ -105,4 +105,6 @@ def new_concept(
         if error.errno == errno.ENOSPC:
             raise
         raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
-    console.say(f"Wrote {console.plain(str(file))}. Edit it, then: ecgvf generate --concept {console.plain(str(file))}")
+    # A name without an ending or a slash would be taken for a concept that ships.
+    named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
+    console.say(f"Wrote {console.plain(str(file))}. Edit it, then: ecgvf generate --concept {console.plain(named)}")

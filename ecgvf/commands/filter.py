@@ -65,21 +65,23 @@ def filter_pairs(
     console.quiet_stdout(as_json)
     opened = Store(store)
     known = opened.concept(concept)
+    from ecgvf.judges import Rule, filter_pictures
+
+    options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
+    rule = Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
     if compare or sets is not None:
-        if judge is not None or chosen is not None:
+        if judge is not None or chosen is not None or options.told() or weights is not None or rule != Rule():
             raise SettingsError(
-                "--compare reads verdicts that are there: name them with --sets, without --judge or --set"
+                "--compare reads verdicts that are there: name them with --sets, without options of a judge or a rule"
             )
         _compare(opened, known, sets, as_json)
         return
-    from ecgvf.judges import Rule, filter_pictures
-
     done = filter_pictures(
         opened,
         known,
         judge=judge,
-        options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
-        rule=Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
+        options=options,
+        rule=rule,
         device=device,
         chosen=chosen,
     )
@@ -110,10 +112,8 @@ def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool
     if names is not None and len(names) != 2:
         raise SettingsError(f"--sets {sets}: name two sets, with a comma between them")
     found = compare(store, concept, None if names is None else (names[0], names[1]))
-    sides = [
-        {"set": one.fingerprint, "judge": one.settings["judge"], "label_set": one.settings["label_set"]}
-        for one in (found.one, found.other)
-    ]
+    said = ("judge", "judge_hash", "label_set", "accepted", "top_k", "threshold")
+    sides = [{"set": one.fingerprint, **{key: one.settings[key] for key in said}} for one in (found.one, found.other)]
     if as_json:
         disputed = [
             {

@@ -97,7 +97,8 @@ class NudeNet:
             return onnxruntime.InferenceSession(str(self._file), providers=wanted, provider_options=options)
         except Exception as error:
             raise JudgeError(
-                f"cannot load the network of judge nudenet from {self._file}: install nudenet again"
+                f"cannot load the network of judge nudenet from {self._file}: name its ONNX file with --weights, or "
+                "leave --weights out and install nudenet again"
             ) from error
 
     def look(self, images: NDArray[np.uint8]) -> list[Reading]:

@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 
+from ecgvf.errors import SettingsError
 from ecgvf.pairs.registry import Rates
 from ecgvf.pairs.writers import Call
 
@@ -11,6 +12,13 @@ DEFAULT_USD = Decimal(5)
 
 _OVERHEAD_TOKENS = 400
 """For the schema and what a provider puts around a prompt."""
+
+
+def checked(usd: Decimal) -> Decimal:
+    """``usd``. Raises ``SettingsError`` for what is no amount of money."""
+    if not (usd.is_finite() and usd > 0):
+        raise SettingsError(f"--budget-usd {usd}: has to be a number, and more than nothing")
+    return usd
 
 
 class BudgetReached(Exception):

@@ -146,8 +146,7 @@ def collect(
     An answer that is on the disk is not paid again, unless ``fresh`` opens a new round. A writer that keeps failing, or
     that the budget stops, is set aside and named. Raises ``StoreError`` where another run is asking.
     """
-    if not (budget_usd.is_finite() and budget_usd > 0):
-        raise SettingsError(f"--budget-usd {budget_usd}: has to be a number, and more than nothing")
+    money.checked(budget_usd)
     store.remember(plan.concept)
     with opened(store, plan).writing() as ledger:
         if fresh:

@@ -83,6 +83,9 @@ class Paid:
     templates: Path | None = None
     patience: int = 3
 
+    def __post_init__(self) -> None:
+        money.checked(self.budget_usd)
+
     @property
     def name(self) -> str:
         return self.writer.name

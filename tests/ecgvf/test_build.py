@@ -203,6 +203,8 @@ def test_where_the_budget_ends_a_build_says_so(typed: tuple[LlmServer, Any]) -> 
     result = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "0.000001")
     assert result.exit_code == 2 and not server.asked
     assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
+    nothing = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "nan")
+    assert nothing.exit_code == 2 and "more than nothing" in nothing.stderr and "Round" not in nothing.stderr
 
 
 @pytest.mark.parametrize("share", [1.0, 0.45], ids=["one round", "several"])

@@ -104,7 +104,11 @@ def test_filter_compare_prints_kappa_and_the_disputed(store: Store, monkeypatch:
     told = json.loads(runner.invoke(app, [*command, "--json"]).stdout)
     assert told["kappa"]["value"] == pytest.approx(0.5) and told["kappa"]["n"] == 4
     assert [case["present"] for case in told["disputed"]] == [[False, True]]
+    assert [side["threshold"] for side in told["sets"]] == [None, None]
     assert runner.invoke(app, [*command, "--sets", "one"]).exit_code == 2
+    for option in (["--threshold", "0.3"], ["--seeds", "3"], ["--weights", "x.pth"]):
+        refused = runner.invoke(app, [*command, *option])
+        assert refused.exit_code == 2 and "without options of a judge" in refused.stderr
 
 
 def test_filter_tells_near_misses(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
