@@ -102,14 +102,19 @@ class Looking:
     options: Options | None = None
     rule: Rule | None = None
 
-    def opened(self, concept: Concept) -> Judge:
-        """The judge of all rounds, after a look at everything else that drawing and looking need."""
-        if self.batch_size < 1:
-            raise SettingsError(f"--batch-size is {self.batch_size}: it must be at least 1")
+    def checked(self, concept: Concept) -> Judge:
+        """The judge of all rounds, once everything that drawing and looking need was found."""
         told = replace(self.options or Options(), device=self.device)
         judge = ready(choose(concept, self.model, self.judge, told))
         encoder_of(self.rule, self.device)
-        opened(concept, model=self.model, guidance=self.guidance, device=self.device, dtype=self.dtype)
+        opened(
+            concept,
+            model=self.model,
+            guidance=self.guidance,
+            batch_size=self.batch_size,
+            device=self.device,
+            dtype=self.dtype,
+        )
         return judge
 
     def at(self, store: Store, concept: Concept, pairs: StageSet, seed: int, judge: Judge) -> Filtered:
@@ -166,7 +171,7 @@ def build(
     done: list[_Round] = []
     fruitless = Counter[str]()
     looks = looking or Looking()
-    judge = looks.opened(concept)  # before anything is paid: what is not there costs nothing
+    judge = looks.checked(concept)  # before anything is paid: what is not there costs nothing
     for number in range(rounds):
         owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
         if not owing:

@@ -55,7 +55,7 @@ def filter_pictures(
 
 def ready(judge: Judge) -> Judge:
     """``judge``, once its weights were found. Raises ``JudgeError`` where they are not there."""
-    assert judge.weights_hash
+    judges.settings(judge)  # holds the weights' hash
     return judge
 
 

@@ -64,12 +64,16 @@ def render(
     a ``failure``. ``current`` False: the next stage goes on to read what it read before. Raises ``StageMissing``
     without pairs, and as ``opened`` does.
     """
-    if batch_size < 1:
-        raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     pairs = store.current(concept.name, PAIRS, chosen)
     records = [pair for pair in from_table(PromptPair, pairs.read()) if pair.reason is None]
     janus, sampling = opened(
-        concept, model=model, guidance=guidance, temperature=temperature, device=device, dtype=dtype
+        concept,
+        model=model,
+        guidance=guidance,
+        temperature=temperature,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
     )
     stage = store.stage(
         concept.name,
@@ -95,11 +99,14 @@ def opened(
     model: str = DEFAULT_MODEL,
     guidance: float | None = None,
     temperature: float | None = None,
+    batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
 ) -> tuple[JanusModel, Sampling]:
     """The model that draws, and how. Raises ``ConceptError`` for a concept that is not in nano's world, ``ModelError``,
     ``SettingsError``."""
+    if batch_size < 1:
+        raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     if model == DEFAULT_MODEL and not concept.labels("nano"):
         raise ConceptError(
             f"janus-nano cannot draw {concept.name!r}, its small world has none: draw with --model janus-pro-1b, "
