@@ -43,7 +43,7 @@ faults: .venv/installed
 	$(BIN)/python -m benchmarks.paid_once docs/paid-once.json
 
 erasure: .venv/installed
-	$(BIN)/python -m ear.evaluate.erasure
+	$(BIN)/python -m benchmarks.erasure
 
 dataset: .venv/installed
 	$(BIN)/ecgvf generate --concept church

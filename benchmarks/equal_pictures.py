@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ecgvf.janus import draw, load, threads
-from ecgvf.pairs import grammar
+from ecgvf.world import grammar
 
 REFERENCE = (16, 1)
 OTHERS = ((1, 1), (4, 1), (64, 1), (16, 2))

@@ -24,17 +24,18 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-import ear.train
-from ear.erase import erase, resolve
-from ear.recipe import find
-from ecgvf import concepts, console
+import ear.method.train
+from ear.method.erase import erase, resolve
+from ear.method.recipe import find
+from ecgvf.core import concepts, console
+from ecgvf.core.files import write_atomic
+from ecgvf.core.store import Store
+from ecgvf.filter import stage as filter_stage
+from ecgvf.filter.dataset import load as load_dataset
 from ecgvf.janus import load
-from ecgvf.judges import filter as filter_stage
-from ecgvf.judges.dataset import load as load_dataset
 from ecgvf.judges.judge import Criterion, Reading
 from ecgvf.pairs.generate import generate
 from ecgvf.render import render
-from ecgvf.store import Store, write_atomic
 from tests.random_janus import build
 
 TIMED = {"settings.json", "manifest.json", "log.jsonl", "run.json"}
@@ -68,7 +69,7 @@ def _filter(store: Store, model: str) -> None:
 
 
 def _train(store: Store, model: str) -> None:
-    ear.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never leave a checkpoint
+    ear.method.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never leave a checkpoint
     dataset = load_dataset(store, "church")
     recipe = find("default").changed({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)

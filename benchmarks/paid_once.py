@@ -17,9 +17,9 @@ from typing import Annotated
 
 import typer
 
-from ecgvf import console
-from ecgvf.pairs.registry import Registry
-from ecgvf.store import write_atomic
+from ecgvf.core import console
+from ecgvf.core.files import write_atomic
+from ecgvf.llm.registry import Registry
 from tests.campaign import campaign
 
 ITERATIONS, KILLS = 167, 20

@@ -35,10 +35,11 @@ def serve(folder: str, pipe: Connection) -> None:
 
 def fill(root: Path, pairs: int, side: int) -> None:
     """A finished run of noise: every pair accepted."""
-    from ecgvf import concepts
-    from ecgvf.records import Acceptance, PromptPair, Rendering, Verdict, to_table
-    from ecgvf.render.png import encode
-    from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
+    from ecgvf.core import concepts
+    from ecgvf.core.png import encode
+    from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict, to_table
+    from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+    from ecgvf.core.store import Store
     from tests.ecgvf.small_run import church_pairs
 
     store, church = Store(root), concepts.find("church")
@@ -50,7 +51,7 @@ def fill(root: Path, pairs: int, side: int) -> None:
     sampling = {"guidance": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     pictures = store.stage(
         "church",
-        PICTURES,
+        IMAGES,
         {
             "pairs": written.fingerprint,
             "model": "noise",
@@ -107,8 +108,8 @@ def push(root: str, pipe: Connection) -> None:
     import datasets  # noqa: F401  # before the baseline: the libraries' memory is not the push's
     import huggingface_hub  # noqa: F401
 
+    from ecgvf.core.store import Store
     from ecgvf.publish import push as pushing
-    from ecgvf.store import Store
 
     before, started = peak(), time.monotonic()
     with pushing.prepare(Store(root), "owner/ecgvf") as plan:

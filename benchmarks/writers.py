@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from ecgvf.concepts import find
-from ecgvf.pairs.paid import generate_paid, planned
-from ecgvf.pairs.registry import Registry
-from ecgvf.store import Store
+from ecgvf.core.concepts import find
+from ecgvf.core.store import Store
+from ecgvf.llm.registry import Registry
+from ecgvf.pairs.llm_writers import generate_paid, planned
 from tests.llm_server import SIX, LlmServer
 
 LATENCY, ITERATIONS = 0.5, 3

@@ -3,7 +3,7 @@
 import typer
 
 from ear.commands import compare, evaluate, generate, train
-from ecgvf import console
+from ecgvf.core import console
 
 app = typer.Typer(
     cls=console.Commands,

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgvf import concepts, console
-from ecgvf.concepts import NAME
-from ecgvf.errors import DatasetError, SettingsError, StageMissing
-from ecgvf.judges import dataset as datasets
-from ecgvf.judges.dataset import Dataset
+from ecgvf.core import concepts, console
+from ecgvf.core.concepts import NAME
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import ACCEPTANCE
+from ecgvf.core.store import Store
+from ecgvf.filter import dataset as datasets
 from ecgvf.publish import published
 from ecgvf.publish.published import Published
-from ecgvf.store import ACCEPTANCE, Store
 
 if TYPE_CHECKING:
-    from ecgvf.publish.tables import Source
+    from ecgvf.pairs.tables import Source
 
 STORE, HUB = "ecgvf/", "hub:"
 
@@ -78,17 +80,17 @@ def _concept(name: str) -> str:
 
 def _of_store(store: Store, concept: str, chosen: str | None) -> Found:
     shipped = published.shipped(concept)
-    if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE) / "current").is_file():
+    if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return Found(shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}")
     try:
-        dataset = datasets.load(store, concept, chosen)
+        dataset = datasets.load(ConceptRun.load(store, concept), chosen)
     except StageMissing as error:
         raise StageMissing(f"{error}; for one on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return Found(dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}")
 
 
 def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
-    from ecgvf.publish import tables
+    from ecgvf.pairs import tables
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
         return Found(Published(file, str(file)).dataset(), str(file))
@@ -109,8 +111,8 @@ def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
 
 def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
     """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
-    from ecgvf.judges import filter_pictures
-    from ecgvf.publish.importing import concept_named, import_pairs
+    from ecgvf.filter import filter_pictures
+    from ecgvf.pairs.importing import concept_named, import_pairs
     from ecgvf.render import render
 
     named = concept_named(source)
@@ -121,10 +123,11 @@ def _drawn(store: Store, source: "Source", where: str, model: str | None, device
             "your own, by `ecgvf concepts new`), then `ecgvf filter`, and name the dataset ecgvf/NAME"
         )
     concept = store.concept(named) if named in store.concepts() else concepts.find(named)
-    imported = import_pairs(store, concept, source)
+    run = ConceptRun(store, concept)
+    imported = import_pairs(run, source)
     console.say(f"Took the prompts of {console.plain(where)} into {console.plain(str(imported.stage.path))}.")
     if model is not None:
-        render(store, concept, model=model, device=device)
-    filter_pictures(store, concept, device=device)
-    dataset = datasets.load(store, concept.name)
+        render(run, model=model, device=device)
+    filter_pictures(run, device=device)
+    dataset = datasets.load(run)
     return Found(dataset, f"{where}, drawn and judged as set {dataset.fingerprint} of {store.root}")

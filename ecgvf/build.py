@@ -13,22 +13,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecgvf import console
-from ecgvf.concepts import Concept
-from ecgvf.errors import SettingsError, WriterError
-from ecgvf.judges.choice import Options, choose
-from ecgvf.judges.decide import Filtered, decide
-from ecgvf.judges.filter import encoder_of, filter_pictures, ready
+from ecgvf.core import console
+from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.records import Acceptance, PromptPair, from_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, Stage, StageSet
+from ecgvf.filter.bounds import Rule
+from ecgvf.filter.clip_score import LIKENESS
+from ecgvf.filter.decide import Filtered, decide
+from ecgvf.filter.stage import encoder_of, filter_pictures, ready
+from ecgvf.judges.factory import Options, choose
 from ecgvf.judges.judge import Judge
-from ecgvf.judges.likeness import LIKENESS
-from ecgvf.judges.rule import Rule
 from ecgvf.pairs.generate import SHARDS, tally
+from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
-from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.pairs.yields import together, worth
-from ecgvf.records import Acceptance, PromptPair, from_table
+from ecgvf.pairs.writer_stats import together, worth
 from ecgvf.render import opened, render
-from ecgvf.store import PAIRS, PICTURES, VERDICTS, StageSet, Store
 
 ROUNDS = 10
 
@@ -117,11 +118,10 @@ class Looking:
         )
         return judge
 
-    def at(self, store: Store, concept: Concept, pairs: StageSet, seed: int, judge: Judge) -> Filtered:
+    def at(self, run: ConceptRun, pairs: StageSet, seed: int, judge: Judge) -> Filtered:
         """The decision on a set of pairs, drawn for it."""
         drawn = render(
-            store,
-            concept,
+            run,
             model=self.model,
             guidance=self.guidance,
             seed=seed,
@@ -131,8 +131,7 @@ class Looking:
             chosen=pairs.fingerprint,
         )
         return filter_pictures(
-            store,
-            concept,
+            run,
             judge=judge,
             options=self.options,
             rule=self.rule,
@@ -148,8 +147,7 @@ class _Round:
 
 
 def build(
-    store: Store,
-    concept: Concept,
+    run: ConceptRun,
     *,
     accepted: int = 50,
     tests: int = 100,
@@ -171,7 +169,7 @@ def build(
     done: list[_Round] = []
     fruitless = Counter[str]()
     looks = looking or Looking()
-    judge = looks.checked(concept)  # before anything is paid: what is not there costs nothing
+    judge = looks.checked(run.concept)  # before anything is paid: what is not there costs nothing
     for number in range(rounds):
         owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
         if not owing:
@@ -186,18 +184,18 @@ def build(
                 seed=seed,
                 before=[one.pairs for one in done],
             )
-            pairs = writer.write(store, concept, owed)
+            pairs = writer.write(run, owed)
             if pairs is None:
                 of.reasons["no_answer"] += of.owed
                 fruitless[writer.name] = writer.patience
                 continue
             fruitless[writer.name] = 0 if pairs.summary["train"]["accepted"] else fruitless[writer.name] + 1
-            filtered = looks.at(store, concept, pairs, seed, judge)
+            filtered = looks.at(run, pairs, seed, judge)
             done.append(_Round(pairs, filtered))
             _note(of, pairs, filtered)
     if not done:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
-    filtered = _gathered(store, concept, done)
+    filtered = _gathered(run, done)
     return Built(
         filtered=filtered,
         rounds=len({one.pairs.settings.get("round", 0) for one in done}),
@@ -207,8 +205,8 @@ def build(
 
 
 def _note(of: Yield, pairs: StageSet, filtered: Filtered) -> None:
-    rows = from_table(PromptPair, pairs.read())
-    for row, decision in zip(rows, from_table(Acceptance, filtered.stage.read()), strict=True):
+    rows = pairs.records(PromptPair)
+    for row, decision in zip(rows, filtered.stage.records(Acceptance), strict=True):
         if row.split == "train":
             of.written += 1
             of.accepted += decision.accepted
@@ -218,31 +216,31 @@ def _note(of: Yield, pairs: StageSet, filtered: Filtered) -> None:
 # Gathering: one set per stage out of the rounds' sets.
 
 
-def _gathered(store: Store, concept: Concept, rounds: Sequence[_Round]) -> Filtered:
+def _gathered(run: ConceptRun, rounds: Sequence[_Round]) -> Filtered:
     decided = [one.filtered.stage for one in rounds]
-    pairs = _pairs(store, concept, [one.pairs for one in rounds])
+    pairs = _pairs(run, [one.pairs for one in rounds])
     pictures, verdicts = (
-        _stage(store, concept, stage, [one.settings[stage] for one in decided], pairs) for stage in (PICTURES, VERDICTS)
+        _stage(run, stage, [one.settings[stage.name] for one in decided], pairs) for stage in (IMAGES, VERDICTS)
     )
     bounds: dict[str, Any] = dict(decided[0].settings.get("bounds", {}))
     told = [one.settings.get("bounds", {}) for one in decided]
     if "verdicts" in bounds:
         # The first are the run's own, which have been gathered; gathering them again finds them.
         further = list(zip(*(one["verdicts"] for one in told), strict=True))
-        bounds["verdicts"] = [_stage(store, concept, VERDICTS, names, pairs).fingerprint for names in further]
+        bounds["verdicts"] = [_stage(run, VERDICTS, names, pairs).fingerprint for names in further]
     if "likeness" in bounds:
         names = [one["likeness"] for one in told]
-        bounds["likeness"] = _stage(store, concept, LIKENESS, names, pairs).fingerprint
+        bounds["likeness"] = _stage(run, LIKENESS, names, pairs).fingerprint
     for current in (pairs, pictures, verdicts):
         current.finish({})
-    return decide(store, concept, pictures, verdicts, bounds)
+    return decide(run, pictures, verdicts, bounds)
 
 
-def _pairs(store: Store, concept: Concept, sets: Sequence[StageSet]) -> StageSet:
+def _pairs(run: ConceptRun, sets: Sequence[StageSet]) -> StageSet:
     if len(sets) == 1:
         return sets[0]
     settings = {**sets[0].settings, "gathered": [one.fingerprint for one in sets]}
-    stage = store.stage(concept.name, PAIRS, settings)
+    stage = run.stage_set(PAIRS, settings)
     if not stage.finished:
         for shard in SHARDS.values():
             if not stage.done(shard):
@@ -264,30 +262,30 @@ def _pairs(store: Store, concept: Concept, sets: Sequence[StageSet]) -> StageSet
     return stage
 
 
-def _stage(store: Store, concept: Concept, name: str, sources: Sequence[str], pairs: StageSet) -> StageSet:
+def _stage(run: ConceptRun, stage: Stage, sources: Sequence[str], pairs: StageSet) -> StageSet:
     """The sets ``sources`` of a stage as one, over the gathered ``pairs``; what they stand on is gathered with them."""
-    sets = [store.current(concept.name, name, source) for source in sources]
+    sets = [run.open(stage, source) for source in sources]
     if len(sets) == 1:
         return sets[0]
     settings = dict(sets[0].settings)
-    if name == PICTURES:
+    if stage == IMAGES:
         # Shards cut otherwise than ``ecgvf render`` cuts them, so that no run of it may go on here.
         settings |= {"pairs": pairs.fingerprint, "gathered": list(sources)}
     else:
         under = [one.settings["pictures"] for one in sets]
-        settings["pictures"] = _stage(store, concept, PICTURES, under, pairs).fingerprint
+        settings["pictures"] = _stage(run, IMAGES, under, pairs).fingerprint
     if "parts" in settings:
         parts = zip(*(one.settings["parts"] for one in sets), strict=True)
-        settings["parts"] = [_stage(store, concept, name, part, pairs).fingerprint for part in parts]
-    stage = store.stage(concept.name, name, settings)
-    if not stage.finished:
-        stage.keep(**sets[0].manifest["circumstances"])
+        settings["parts"] = [_stage(run, stage, part, pairs).fingerprint for part in parts]
+    gathered = run.stage_set(stage, settings)
+    if not gathered.finished:
+        gathered.record_circumstances(**sets[0].manifest["circumstances"])
         tables = (table for one in sets for table in one.tables())
         for index, table in enumerate(tables):
-            if not stage.done(index):
-                stage.write_shard(index, table)
-        stage.finish(_sum([one.summary for one in sets]), current=False)
-    return stage
+            if not gathered.done(index):
+                gathered.write_shard(index, table)
+        gathered.finish(_sum([one.summary for one in sets]), current=False)
+    return gathered
 
 
 def _sum(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:

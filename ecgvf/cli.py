@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 import ecgvf
-from ecgvf import console
-from ecgvf.commands import build, concepts, filter, judge, pairs, pictures, review, status
-from ecgvf.nano.cli import app as nano_app
-from ecgvf.publish.cli import app as publish_app
+from ecgvf.commands import build, concepts, filter, judge, pairs, review, status
+from ecgvf.commands import render as pictures
+from ecgvf.commands.publish import app as publish_app
+from ecgvf.core import console
+from tools.nano.cli import app as nano_app
 
 app = typer.Typer(
     cls=console.Commands,

@@ -3,13 +3,14 @@
 from collections import Counter
 from typing import Any
 
-from ecgvf.records import PromptPair, from_table
-from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, STAGES, VERDICTS, StageSet, Store
+from ecgvf.core.records import PromptPair
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, Stage, StageSet
 
 JSON = dict[str, Any]
 
 
-def status(store: Store, concept: str) -> list[JSON]:
+def status(run: ConceptRun) -> list[JSON]:
     """One entry per set: stage, set, current, finished, seconds, rows, settings, and what the stage counts.
 
     A set of pairs also has ``writers``: writer → its yield (``pairs.yields``) and what it was asked and cost.
@@ -18,12 +19,12 @@ def status(store: Store, concept: str) -> list[JSON]:
     """
     entries = []
     for stage in STAGES:
-        current = _current(store, concept, stage)
-        for one in store.sets(concept, stage):
+        current = _current(run, stage)
+        for one in run.sets(stage):
             counts, reasons = _counts(stage, one)
             entries.append(
                 {
-                    "stage": stage,
+                    "stage": stage.name,
                     "set": one.fingerprint,
                     "current": one.fingerprint == current,
                     "finished": one.finished,
@@ -37,11 +38,11 @@ def status(store: Store, concept: str) -> list[JSON]:
     return entries
 
 
-def paid(store: Store, concept: str) -> JSON | None:
+def paid(run: ConceptRun) -> JSON | None:
     """What the ledger about a concept holds: calls answered, dollars, and possibly more dollars; None without one."""
-    from ecgvf.pairs.ledger import Ledger
+    from ecgvf.llm.ledger import Ledger
 
-    file = Ledger.of(store, concept)
+    file = Ledger.of(run)
     if not file.is_file():
         return None
     ledger = Ledger(file)
@@ -50,21 +51,21 @@ def paid(store: Store, concept: str) -> JSON | None:
     return {"file": str(file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
 
 
-def _current(store: Store, concept: str, stage: str) -> str | None:
-    file = store.folder(concept, stage) / "current"
-    return store.current(concept, stage).fingerprint if file.is_file() else None
+def _current(run: ConceptRun, stage: Stage) -> str | None:
+    file = run.folder(stage) / "current"
+    return run.current(stage).fingerprint if file.is_file() else None
 
 
-def _counts(stage: str, one: StageSet) -> tuple[JSON, JSON]:
+def _counts(stage: Stage, one: StageSet) -> tuple[JSON, JSON]:
     if stage == PAIRS and one.shards():
-        pairs = from_table(PromptPair, one.read())
+        pairs = one.records(PromptPair)
         rejected = Counter(pair.reason for pair in pairs if pair.reason is not None)
         splits = Counter(pair.split for pair in pairs if pair.reason is None)
         return {"pairs": splits["train"], "tests": splits["test"]}, {str(why): n for why, n in rejected.most_common()}
     if not one.finished:
         return {"shards": len(one.shards())}, {}
     summary = one.summary
-    if stage == PICTURES:
+    if stage == IMAGES:
         failed = summary["failed"]
         return {"pictures": summary["pictures"]}, {"render_failed": failed} if failed else {}
     if stage == VERDICTS:

@@ -15,9 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from ecgvf.pairs.ledger import Ledger, read_line
-from ecgvf.records import PromptPair, from_table
-from ecgvf.store import PAIRS, Store
+from ecgvf.core.records import PromptPair
+from ecgvf.core.stage_set import PAIRS
+from ecgvf.core.store import Store
+from ecgvf.llm.ledger import Ledger, read_line
 from tests.llm_server import SIX, Asked, LlmServer
 
 FAULTS = (
@@ -27,7 +28,7 @@ FAULTS = (
 )
 
 # The waits of a real run, made short: nothing else differs from what a user types.
-CLIENT = "import ecgvf.pairs.retrying as r; r.FIRST_WAIT = 0.02; from ecgvf.cli import main; main()"
+CLIENT = "import ecgvf.llm.retry as r; r.FIRST_WAIT = 0.02; from ecgvf.cli import main; main()"
 
 
 def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share: float = 0.2) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
         if line["line"] == "answer" and line["status"] == 200:
             answered[line["call"]] = line["raw"]
     stage = store.current("church", PAIRS)
-    rows = from_table(PromptPair, stage.read())
+    rows = stage.records(PromptPair)
     there: dict[str, set[str]] = {}
     for row in rows:
         there.setdefault(row.call_id, set()).update({row.target, row.detail or ""})

@@ -10,7 +10,7 @@ from hypothesis import settings
 # pytest-xdist says it to its processes, and a console reads it when it is made.
 os.environ.pop("COLUMNS", None)
 
-from ecgvf import console
+from ecgvf.core import console
 
 
 def _free_port() -> int:

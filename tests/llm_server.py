@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from ecgvf.pairs.registry import Registry
+from ecgvf.llm.registry import Registry
 
 JSON = dict[str, Any]
 

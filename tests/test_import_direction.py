@@ -60,6 +60,6 @@ def test_what_every_room_stands_on_imports_no_room(file: Path) -> None:
 def test_the_check_sees_relative_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ecgvf" / "render" / "draw.py"
     file.parent.mkdir(parents=True)
-    file.write_text("from ..judges import accept\nimport ear.train\n", encoding="utf-8")
+    file.write_text("from ..judges import accept\nimport ear.method.train\n", encoding="utf-8")
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    assert {"ecgvf.judges", "ecgvf.judges.accept", "ear.train"} <= imported(file)
+    assert {"ecgvf.judges", "ecgvf.filter.accept", "ear.method.train"} <= imported(file)

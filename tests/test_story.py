@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 import ear.cli
 import ecgvf.cli
-from ecgvf.concepts import Concept
-from ecgvf.judges import filter as filter_stage
+from ecgvf.core.concepts import Concept
+from ecgvf.core.records import Rendering, Verdict
+from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.judge import Criterion, Reading
-from ecgvf.records import Rendering, Verdict
 from ecgvf.render import stage as render_stage
 from tests.ecgvf.publish.conftest import PORT, speak_to
 from tests.hub_server import Hub

@@ -38,7 +38,9 @@ ECGVF = "from ecgvf.cli import main; main()"
 
 
 def test_packages_data_and_templates_are_the_wheels_own(installed: Path) -> None:
-    code = "import ecgvf, ear, ecgvf.paths as p; print(ecgvf.__file__, ear.__file__, p.data_dir(), p.templates_dir())"
+    code = (
+        "import ecgvf, ear, ecgvf.core.paths as p; print(ecgvf.__file__, ear.__file__, p.data_dir(), p.templates_dir())"
+    )
     places = [Path(line) for line in run(installed, code).split()]
     assert all(place.is_relative_to(installed) and place.exists() for place in places)
     assert (places[2] / "concepts" / "church.yaml").is_file()

@@ -7,7 +7,7 @@ import typer
 
 from ear.commands.measuring import counts, print_table
 from ear.commands.opening import adapter_files, open_dataset
-from ear.options import (
+from ear.commands.options import (
     DatasetOption,
     DtypeOption,
     FamilyOption,
@@ -19,8 +19,8 @@ from ear.options import (
     SetOption,
     WeightsOption,
 )
-from ecgvf import console
-from ecgvf.options import DeviceOption, JsonOption, StoreOption
+from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -44,11 +44,12 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Measure several adapters on the same pictures, each by itself, and set them side by side."""
-    from ear import adapter as adapters
-    from ear.evaluate import contact_sheet
-    from ear.evaluate import evaluate as measure
-    from ear.runs import STAGE
-    from ecgvf.store import Store, fingerprint
+    from ear.evaluation import evaluate as measure
+    from ear.evaluation import write_contact_sheet
+    from ear.method import adapter as adapters
+    from ear.method.runs import STAGE
+    from ecgvf.core.stage_set import fingerprint
+    from ecgvf.core.store import Store
 
     console.quiet_stdout(as_json)
     opened = Store(store)
@@ -76,7 +77,7 @@ def compare(
     names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
     key = fingerprint({"sheet": [result.json() for result in results]})[:8]
     beside = opened.folder(data.concept.name, STAGE) / f"compare-{key}.png"
-    page = contact_sheet(results, names, sheet if sheet is not None else beside)
+    page = write_contact_sheet(results, names, sheet if sheet is not None else beside)
     if as_json:
         told = [result.json() for result in results]
         console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, "evaluations": told, "sheet": str(page)})

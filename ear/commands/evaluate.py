@@ -7,7 +7,7 @@ import typer
 
 from ear.commands.measuring import counts, print_table
 from ear.commands.opening import adapter_files, open_dataset
-from ear.options import (
+from ear.commands.options import (
     AdapterOption,
     DatasetOption,
     DtypeOption,
@@ -20,8 +20,8 @@ from ear.options import (
     SetOption,
     WeightsOption,
 )
-from ecgvf import console
-from ecgvf.options import DeviceOption, JsonOption, StoreOption
+from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -45,9 +45,9 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the concept before and after erasing, and what the rest of the model's world lost."""
-    from ear.evaluate import contact_sheet
-    from ear.evaluate import evaluate as measure
-    from ecgvf.store import Store
+    from ear.evaluation import evaluate as measure
+    from ear.evaluation import write_contact_sheet
+    from ecgvf.core.store import Store
 
     console.quiet_stdout(as_json)
     opened = Store(store)
@@ -66,7 +66,7 @@ def evaluate(
         judge=judge,
         weights=weights,
     )
-    page = contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
+    page = write_contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
         console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json(), "sheet": str(page)})
         return

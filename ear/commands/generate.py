@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ear.commands.opening import adapter_files
-from ear.options import AdapterOption, DatasetOption, DtypeOption, ModelOption
-from ecgvf import console
-from ecgvf.options import DeviceOption, JsonOption, StoreOption
+from ear.commands.options import AdapterOption, DatasetOption, DtypeOption, ModelOption
+from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -28,11 +28,12 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Draw prompts before and after erasing, with the same seed: before | after."""
-    from ear import adapter as adapters
-    from ear.evaluate import sheet
-    from ecgvf.errors import SettingsError
+    from ear.evaluation import contact_sheet as sheet
+    from ear.method import adapter as adapters
+    from ecgvf.core.errors import SettingsError
+    from ecgvf.core.stage_set import fingerprint
+    from ecgvf.core.store import Store
     from ecgvf.janus import Sampling, draw, load
-    from ecgvf.store import Store, fingerprint
 
     console.quiet_stdout(as_json)
     if seed < 0:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ecgvf import console
+from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ear.evaluate.evaluation import Change, Evaluation
-    from ear.topics import Topic
+    from ear.evaluation.evaluation import Change, Evaluation
+    from ear.retained_concepts import Topic
 
 
 def counts(per_concept: int | None, per_other: int | None) -> tuple[int, int]:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgvf import console
+from ecgvf.core import console
 
 if TYPE_CHECKING:
+    from ecgvf.core.dataset import Dataset
+    from ecgvf.core.store import Store
     from ecgvf.janus import JanusModel
-    from ecgvf.judges.dataset import Dataset
-    from ecgvf.store import Store
 
 
 def open_dataset(
@@ -31,8 +31,8 @@ def dataset_named(store: "Store", name: str | None) -> str:
 
 def adapter_files(store: "Store", dataset: str | None, named: Sequence[str] | None) -> list[Path]:
     """The adapters that were named, or the newest for the dataset; and a word on which."""
-    from ear import runs
     from ear.dataset import concept_of
+    from ear.method import runs
 
     if named:
         files = [runs.named(store, name) for name in named]

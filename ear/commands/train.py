@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ear.commands.opening import open_dataset, told
-from ear.options import DatasetOption, DtypeOption, ModelOption, SetOption
-from ecgvf import console
-from ecgvf.options import DeviceOption, JsonOption, StoreOption
+from ear.commands.options import DatasetOption, DtypeOption, ModelOption, SetOption
+from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -30,9 +30,9 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset from the model that drew it."""
-    from ear.erase import erase, resolve
-    from ear.recipe import find
-    from ecgvf.store import Store
+    from ear.method.erase import erase, resolve
+    from ear.method.recipe import find
+    from ecgvf.core.store import Store
 
     console.quiet_stdout(as_json)
     tuned = find(recipe).changed(_options(option or []))
@@ -61,7 +61,7 @@ def train(
 
 
 def _options(texts: Sequence[str]) -> dict[str, str]:
-    from ecgvf.errors import RecipeError
+    from ecgvf.core.errors import RecipeError
 
     options = {}
     for text in texts:
@@ -73,7 +73,7 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _numbers(text: str) -> list[int]:
-    from ecgvf.errors import SettingsError
+    from ecgvf.core.errors import SettingsError
 
     try:
         numbers = [int(part) for part in text.split(",")]

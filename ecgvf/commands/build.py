@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf import console
 from ecgvf.commands.judge_options import (
     ClipFloorOption,
     ClipOption,
@@ -22,6 +21,15 @@ from ecgvf.commands.judge_options import (
     WeightsOption,
     judge_options,
 )
+from ecgvf.commands.options import (
+    BatchSizeOption,
+    DeviceOption,
+    GuidanceOption,
+    JsonOption,
+    ModelOption,
+    NewConceptOption,
+    StoreOption,
+)
 from ecgvf.commands.writer_options import (
     BudgetOption,
     RegistryOption,
@@ -31,19 +39,11 @@ from ecgvf.commands.writer_options import (
     WriterUrlOption,
     YesOption,
 )
-from ecgvf.options import (
-    BatchSizeOption,
-    DeviceOption,
-    GuidanceOption,
-    JsonOption,
-    ModelOption,
-    NewConceptOption,
-    StoreOption,
-)
+from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ecgvf.build import Built
-    from ecgvf.concepts import Concept
+    from ecgvf.core.concepts import Concept
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -88,15 +88,17 @@ def build(
 
     from ecgvf.build import Looking
     from ecgvf.build import build as build_rounds
-    from ecgvf.concepts import find
-    from ecgvf.judges import Rule
-    from ecgvf.pairs import show
+    from ecgvf.commands import pairs_output as show
+    from ecgvf.core.concepts import find
+    from ecgvf.core.run import ConceptRun
+    from ecgvf.core.store import Store
+    from ecgvf.filter import Rule
     from ecgvf.pairs.rounds import Paid, first_round
-    from ecgvf.store import Store
 
     console.quiet_stdout(as_json)
     opened = Store(store)
     known = find(concept) if concept is not None else opened.concept()
+    run = ConceptRun(opened, known)
     looking = Looking(
         model=model,
         guidance=guidance,
@@ -109,14 +111,13 @@ def build(
     chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=True)
     team = [Paid(one, chosen, Decimal(str(budget_usd)), templates) for one in chosen]
     if team:
-        plan, calls = first_round(opened, known, team, accepted=accepted, tests=tests)
+        plan, calls = first_round(run, team, accepted=accepted, tests=tests)
         show.estimate(plan, calls, team[0].budget_usd)
         console.say("That is the first round; the next ones ask for what is then missing, under the same budget.")
         if not named:
             show.agree(calls, yes)
     done = build_rounds(
-        opened,
-        known,
+        run,
         accepted=accepted,
         tests=tests,
         rounds=rounds,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ecgvf import console
-from ecgvf.options import JsonOption
+from ecgvf.commands.options import JsonOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False, help="List, explain and start concepts.")
 
@@ -32,7 +32,7 @@ def concepts(ctx: typer.Context) -> None:
 def list_concepts(as_json: JsonOption = False) -> None:
     """List the concepts that ship."""
 
-    from ecgvf.concepts import find, names
+    from ecgvf.core.concepts import find, names
 
     console.quiet_stdout(as_json)
     known = [find(name) for name in names()]
@@ -56,7 +56,7 @@ def explain_concept(
 ) -> None:
     """Say what a concept is, and how each of its fields is used."""
 
-    from ecgvf.concepts import find
+    from ecgvf.core.concepts import find
 
     console.quiet_stdout(as_json)
     concept = find(name)
@@ -91,9 +91,9 @@ def new_concept(
     to: Annotated[Path | None, typer.Option("--to", help="The file to write. [default: ./NAME.yaml]")] = None,
 ) -> None:
     """Write a commented YAML for a concept of your own, to be edited."""
-    from ecgvf.concepts import template
-    from ecgvf.errors import ConceptError
-    from ecgvf.store import write_atomic
+    from ecgvf.core.concepts import template
+    from ecgvf.core.errors import ConceptError
+    from ecgvf.core.files import write_atomic
 
     text = template(name, kind.value)
     file = to if to is not None else Path(f"{name}.yaml")

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf import console
 from ecgvf.commands.judge_options import (
     ClipFloorOption,
     ClipOption,
@@ -22,12 +21,12 @@ from ecgvf.commands.judge_options import (
     WeightsOption,
     judge_options,
 )
-from ecgvf.options import ConceptOption, DeviceOption, JsonOption, SetOption, StoreOption
+from ecgvf.commands.options import ConceptOption, DeviceOption, JsonOption, SetOption, StoreOption
+from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ecgvf.concepts import Concept
-    from ecgvf.records import Verdict
-    from ecgvf.store import Store
+    from ecgvf.core.records import Verdict
+    from ecgvf.core.run import ConceptRun
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -59,13 +58,14 @@ def filter_pairs(
     as_json: JsonOption = False,
 ) -> None:
     """Let a judge look at the pictures, and accept the pairs that hold. What is not yet drawn is drawn first."""
-    from ecgvf.errors import SettingsError
-    from ecgvf.store import Store
+    from ecgvf.core.errors import SettingsError
+    from ecgvf.core.run import ConceptRun
+    from ecgvf.core.store import Store
 
     console.quiet_stdout(as_json)
-    opened = Store(store)
-    known = opened.concept(concept)
-    from ecgvf.judges import Rule, filter_pictures
+    run = ConceptRun.load(Store(store), concept)
+    known = run.concept
+    from ecgvf.filter import Rule, filter_pictures
 
     options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
     rule = Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
@@ -74,11 +74,10 @@ def filter_pairs(
             raise SettingsError(
                 "--compare reads verdicts that are there: name them with --sets, without options of a judge or a rule"
             )
-        _compare(opened, known, sets, as_json)
+        _compare(run, sets, as_json)
         return
     done = filter_pictures(
-        opened,
-        known,
+        run,
         judge=judge,
         options=options,
         rule=rule,
@@ -103,15 +102,15 @@ def filter_pairs(
     )
 
 
-def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool) -> None:
+def _compare(run: "ConceptRun", sets: str | None, as_json: bool) -> None:
 
-    from ecgvf.errors import SettingsError
-    from ecgvf.judges.compare import compare
+    from ecgvf.core.errors import SettingsError
+    from ecgvf.filter.compare import compare
 
     names = sets.split(",") if sets is not None else None
     if names is not None and len(names) != 2:
         raise SettingsError(f"--sets {sets}: name two sets, with a comma between them")
-    found = compare(store, concept, None if names is None else (names[0], names[1]))
+    found = compare(run, None if names is None else (names[0], names[1]))
     said = ("judge", "judge_hash", "label_set", "accepted", "top_k", "threshold")
     sides = [{"set": one.fingerprint, **{key: one.settings[key] for key in said}} for one in (found.one, found.other)]
     if as_json:
@@ -125,12 +124,12 @@ def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool
             }
             for one in found.disputed
         ]
-        console.emit({"concept": concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
+        console.emit({"concept": run.concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
         return
     one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
     figures = found.agreement
     if found.disputed:
-        table = console.table("picture of", one, other, title=f"{concept.name}: disputed")
+        table = console.table("picture of", one, other, title=f"{run.concept.name}: disputed")
         for case in found.disputed:
             table.add_row(
                 console.plain(f"{case.role}: {case.prompt}"),
@@ -138,7 +137,7 @@ def _compare(store: "Store", concept: "Concept", sets: str | None, as_json: bool
             )
         console.say(table)
     console.say(
-        f"[bold]{concept.name}[/bold]: {console.plain(one)} and {console.plain(other)} agree on {figures.same} of "
+        f"[bold]{run.concept.name}[/bold]: {console.plain(one)} and {console.plain(other)} agree on {figures.same} of "
         f"{figures.n} pictures{_between(figures.low, figures.high)}; "
         f"Cohen's kappa {_number(figures.kappa)}{_between(figures.kappa_low, figures.kappa_high)}."
     )

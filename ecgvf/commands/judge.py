@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf import console
 from ecgvf.commands.judge_options import (
     CombineOption,
     ContrastOption,
@@ -20,7 +19,8 @@ from ecgvf.commands.judge_options import (
     WeightsOption,
     judge_options,
 )
-from ecgvf.options import DeviceOption, JsonOption
+from ecgvf.commands.options import DeviceOption, JsonOption
+from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ecgvf.judges.judge import Judge, Reading
@@ -53,10 +53,10 @@ def judge_pictures(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
-    from ecgvf.concepts import find
+    from ecgvf.core.concepts import find
     from ecgvf.judges import choose
-    from ecgvf.judges.pictures import files_in, look_at_files
-    from ecgvf.judges.pictures import threshold as best_threshold
+    from ecgvf.judges.files import files_in, look_at_files
+    from ecgvf.judges.files import threshold as best_threshold
 
     console.quiet_stdout(as_json)
     about = find(concept) if concept is not None else None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf import console
+from ecgvf.commands.options import JsonOption, NewConceptOption, StoreOption
 from ecgvf.commands.writer_options import (
     BudgetOption,
     RegistryOption,
@@ -15,10 +15,10 @@ from ecgvf.commands.writer_options import (
     WriterUrlOption,
     YesOption,
 )
-from ecgvf.options import JsonOption, NewConceptOption, StoreOption
+from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ecgvf.records import Split
+    from ecgvf.core.records import Split
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 templates_app = typer.Typer(
@@ -33,7 +33,7 @@ app.add_typer(templates_app, name="templates")
 @app.command("writers")
 def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
-    from ecgvf.pairs.registry import Registry
+    from ecgvf.llm.registry import Registry
 
     console.quiet_stdout(as_json)
     known = Registry(registry)
@@ -98,22 +98,24 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Write target/surrogate prompt pairs and test prompts for a concept."""
-    from ecgvf.concepts import find
-    from ecgvf.errors import SettingsError
-    from ecgvf.pairs import show
-    from ecgvf.store import Store
+    from ecgvf.commands import pairs_output as show
+    from ecgvf.core.concepts import find
+    from ecgvf.core.errors import SettingsError
+    from ecgvf.core.run import ConceptRun
+    from ecgvf.core.store import Store
 
     console.quiet_stdout(as_json)
     opened = Store(store)
     about = find(concept) if concept is not None else opened.concept()
+    run = ConceptRun(opened, about)
     part: Split | None = None if split is None else "train" if split is PairsSplit.train else "test"
     if reparse:
         asks = {"--dry-run": dry_run, "--fresh": fresh, "--batch": batch, "--writers": writers, "--split": split}
         if named_too := [name for name, given in {**asks, "--writer-url": writer_url}.items() if given]:
             raise SettingsError(f"--reparse reads the answers that are there and asks nobody: leave {named_too[0]} out")
-        from ecgvf.pairs.paid import reparse as read_again
+        from ecgvf.pairs.llm_writers import reparse as read_again
 
-        show.written(read_again(opened, about), as_json)
+        show.written(read_again(run), as_json)
         return
     chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=not dry_run)
     if not chosen:
@@ -127,7 +129,7 @@ def generate(
             return
         from ecgvf.pairs.generate import generate as write
 
-        done = write(opened, about, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
+        done = write(run, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
         if not named:
             console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
         show.written(done, as_json)
@@ -139,8 +141,8 @@ def generate(
     from decimal import Decimal
 
     from ecgvf.pairs.generate import PER_CALL
-    from ecgvf.pairs.paid import ITERATIONS, foreseen, generate_paid, planned
-    from ecgvf.pairs.paid import opened as ledger_of
+    from ecgvf.pairs.llm_writers import ITERATIONS, foreseen, generate_paid, planned
+    from ecgvf.pairs.llm_writers import opened as ledger_of
 
     plan = planned(
         about,
@@ -153,14 +155,14 @@ def generate(
         batch=batch,
     )
     budget = Decimal(str(budget_usd))
-    calls = foreseen(plan, ledger_of(opened, plan), fresh=fresh, half=batch)
+    calls = foreseen(plan, ledger_of(run, plan), fresh=fresh, half=batch)
     if dry_run:
         show.dry_run(plan, calls, budget, as_json)
         return
     show.estimate(plan, calls, budget)
     if not named:
         show.agree(calls, yes)
-    show.written(generate_paid(opened, plan, budget_usd=budget, fresh=fresh, batch=batch), as_json)
+    show.written(generate_paid(run, plan, budget_usd=budget, fresh=fresh, batch=batch), as_json)
 
 
 @templates_app.command("show")
@@ -172,7 +174,7 @@ def show_templates(
     as_json: JsonOption = False,
 ) -> None:
     """Show what the LLM writers are asked about a concept, word for word."""
-    from ecgvf.concepts import find
+    from ecgvf.core.concepts import find
     from ecgvf.pairs.templates import FILES, load
 
     about = find(concept)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ecgvf import console
-from ecgvf.options import ConceptOption, StoreOption
+from ecgvf.commands.options import ConceptOption, StoreOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -23,22 +23,23 @@ def review(
     """Serve a local page that shows each pair; what people decide there overrules the judge, and is recorded."""
     import secrets
 
-    from ecgvf.errors import SettingsError
+    from ecgvf.core.errors import SettingsError
 
     if not re.fullmatch(r"[\w.@-]{1,64}", reviewer):
         raise SettingsError(f"--reviewer {reviewer!r}: use letters, digits and ._@-")
-    from ecgvf.store import Store
+    from ecgvf.core.run import ConceptRun
+    from ecgvf.core.store import Store
 
-    opened = Store(store)
-    known = opened.concept(concept)
-    from ecgvf.judges.decide import settled
+    run = ConceptRun.load(Store(store), concept)
+    known = run.concept
+    from ecgvf.filter.decide import settled
     from ecgvf.review.cases import Cases
 
     try:
         from ecgvf.review.server import HOST, app, listen, serve
     except ImportError as missing:
         raise SettingsError("`ecgvf review` needs the extra review: pip install 'ecgvf[review]'") from missing
-    cases = Cases(opened, known)
+    cases = Cases(run)
     try:
         on = listen(port)
     except OSError as error:
@@ -52,7 +53,7 @@ def review(
         serve(app(cases, reviewer, token), on)
     finally:
         on.close()
-        stage = settled(opened, known)
+        stage = settled(run)
         console.say(
             f"{stage.summary['accepted_pairs']} of {stage.summary['pairs']} pairs hold, "
             f"{stage.summary['reviewed']} records decided by people. Set {stage.fingerprint}."

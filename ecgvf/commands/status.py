@@ -2,8 +2,8 @@
 
 import typer
 
-from ecgvf import console
-from ecgvf.options import ConceptOption, JsonOption, StoreOption
+from ecgvf.commands.options import ConceptOption, JsonOption, StoreOption
+from ecgvf.core import console
 
 app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
 
@@ -15,20 +15,21 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
+    from ecgvf.core.run import ConceptRun
+    from ecgvf.core.store import Store
     from ecgvf.status import paid
     from ecgvf.status import status as look
-    from ecgvf.store import Store
 
     console.quiet_stdout(as_json)
-    opened = Store(store)
-    known = opened.concept(concept)
-    entries = look(opened, known.name)
-    ledger = paid(opened, known.name)
+    run = ConceptRun.load(Store(store), concept)
+    known = run.concept
+    entries = look(run)
+    ledger = paid(run)
     if as_json:
-        console.emit({"concept": known.name, "store": str(opened.root), "sets": entries, "ledger": ledger})
+        console.emit({"concept": known.name, "store": str(run.store.root), "sets": entries, "ledger": ledger})
         return
     table = console.table(
-        "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(opened.root))}"
+        "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(run.store.root))}"
     )
     for entry in entries:
         mark = (
@@ -44,7 +45,7 @@ def status(
     console.say(table)
     current = next((entry for entry in entries if entry["stage"] == "pairs" and entry["current"]), None)
     if current is not None and current.get("writers"):
-        from ecgvf.pairs.show import yields
+        from ecgvf.commands.pairs_output import yields
 
         yields(current)
     if ledger is not None:

@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
-from ecgvf.errors import ModelError
+from ecgvf.core.errors import ModelError
+from ecgvf.core.paths import data_dir
 from ecgvf.janus.sampling import Sampling
-from ecgvf.paths import data_dir
 
 MODELS = {
     "janus-nano": "the embedded model: a miniature world at 64 px, on a CPU",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ecgvf.errors import ModelError
+from ecgvf.core.errors import ModelError
 from ecgvf.janus.loading import JanusModel
 
 

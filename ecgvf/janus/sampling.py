@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ecgvf.errors import SettingsError
+from ecgvf.core.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,16 @@ pictures ──filter──▶ verdicts ──decide──▶ acceptance ──d
 A judge's own libraries are imported when it is chosen.
 """
 
-from ecgvf.judges.choice import NAMES, Options, choose
-from ecgvf.judges.decide import Filtered
-from ecgvf.judges.filter import filter_pictures
+from ecgvf.judges.factory import NAMES, Options, choose
 from ecgvf.judges.judge import Criterion, Judge, Reading
 from ecgvf.judges.nano import NanoJudge
-from ecgvf.judges.rule import Rule
 
 __all__ = [
     "NAMES",
     "Criterion",
-    "Filtered",
     "Judge",
     "NanoJudge",
     "Options",
     "Reading",
-    "Rule",
     "choose",
-    "filter_pictures",
 ]

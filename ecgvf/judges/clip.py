@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
-from ecgvf.errors import JudgeError
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import state_hash

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgvf.records import Box
+from ecgvf.core.records import Box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecgvf.errors import JudgeError
+from ecgvf.core.errors import JudgeError
+from ecgvf.core.paths import data_dir
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.nano_resnet import NanoResNet, probabilities
-from ecgvf.paths import data_dir
+from ecgvf.world.classifier import NanoResNet, probabilities
 
 FAMILY = ("object-a", "object-b", "style")
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgvf.errors import JudgeError
+from ecgvf.core.errors import JudgeError
+from ecgvf.core.records import Box
 from ecgvf.judges.judge import Criterion, Reading
 from ecgvf.judges.weights import file_hash
-from ecgvf.records import Box
 
 try:
     import cv2

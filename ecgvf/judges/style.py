@@ -6,7 +6,7 @@ the folder, or a Hub id where somebody put it. How many labels count is not stat
 
 import torch
 
-from ecgvf.errors import JudgeError
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges.hf import HuggingFace
 from ecgvf.judges.judge import Criterion
 

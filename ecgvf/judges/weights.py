@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ecgvf.errors import JudgeError
+from ecgvf.core.errors import JudgeError
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:

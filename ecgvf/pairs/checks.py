@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from ecgvf.concepts import Concept, Kind, folded, inflected
+from ecgvf.core.concepts import Concept, Kind, folded, inflected
 from ecgvf.pairs.language import foreign
 from ecgvf.pairs.parsing import Draft
 

@@ -11,16 +11,17 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from ecgvf import console
-from ecgvf.concepts import Concept
-from ecgvf.errors import SettingsError, StageMissing
+from ecgvf.core import console
+from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import SettingsError, StageMissing
+from ecgvf.core.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm.clients import Request, Writer
 from ecgvf.pairs import checks, parsing
+from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import Draft, Unreadable, parse
-from ecgvf.pairs.writers import Request, Writer
-from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.pairs.yields import worth
-from ecgvf.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
-from ecgvf.store import PAIRS, StageSet, Store
+from ecgvf.pairs.writer_stats import worth
 
 PER_CALL = 10
 """Prompts per call, as in the paper (section 5.1)."""
@@ -63,8 +64,7 @@ class Source:
 
 
 def generate(
-    store: Store,
-    concept: Concept,
+    run: ConceptRun,
     *,
     pairs: int = 60,
     tests: int = 100,
@@ -84,23 +84,22 @@ def generate(
     if pairs < 1 or tests < 0:
         raise SettingsError(f"--pairs {pairs} --tests {tests}: at least one pair, and no negative number of tests")
     chosen = writer or OfflineWriter()
-    chosen.check(concept)
+    chosen.check(run.concept)
 
     def part(one: Split, enough: int) -> Part:
         if split not in (None, one):
-            return kept_part(store, concept, one)
+            return kept_part(run, one)
         number = {"pairs" if one == "train" else "tests": enough}
-        decided = {"writer": chosen.settings(), **number, "seed": seed, "per_call": PER_CALL, **reading(concept)}
-        rows = partial(_written, concept, chosen, one, enough, seed, round)
+        decided = {"writer": chosen.settings(), **number, "seed": seed, "per_call": PER_CALL, **reading(run.concept)}
+        rows = partial(_written, run.concept, chosen, one, enough, seed, round)
         return Part(decided, lambda taken: list(rows(taken)), enough, chosen.name)
 
     parts: dict[Split, Part] = {"train": part("train", pairs), "test": part("test", tests)}
-    return write_set(store, concept, parts, chosen.name, round=round, before=before)
+    return write_set(run, parts, chosen.name, round=round, before=before)
 
 
 def write_set(
-    store: Store,
-    concept: Concept,
+    run: ConceptRun,
     parts: Mapping[Split, Part],
     by: str,
     paid: Mapping[Split, Mapping[str, Any]] | None = None,
@@ -108,15 +107,15 @@ def write_set(
     before: Sequence[StageSet] = (),
 ) -> StageSet:
     """Write the set of these parts, finish it and make it current; ``paid`` is what is known of the LLMs of a part."""
-    store.remember(concept)
-    decided = settings(concept, parts)
+    run.store.remember(run.concept)
+    decided = settings(run.concept, parts)
     if round or before:
         decided |= {"round": round, "before": [one.fingerprint for one in before]}
-    stage = store.stage(concept.name, PAIRS, decided)
-    for line in stage.moved:
+    stage = run.stage_set(PAIRS, decided)
+    for line in stage.changed_settings:
         console.note(console.plain(f"new set {stage.fingerprint}: {line}"))
     taken = checks.Seen()
-    for row in (row for one in before for row in from_table(PromptPair, one.read())):
+    for row in (row for one in before for row in one.records(PromptPair)):
         if row.reason is None:
             taken.add(row.target)
     summary: dict[str, Any] = {"writer": by}
@@ -137,7 +136,9 @@ def write_set(
     told = {split: part.told for split, part in parts.items() if part.told} | dict(paid or {})
     summary |= worth(written, told)
     stage.finish(summary)
-    stage.retell(summary)  # the same answers may have cost more since: a writer that failed, a call that was lost
+    stage.update_summary(
+        summary
+    )  # the same answers may have cost more since: a writer that failed, a call that was lost
     return stage
 
 
@@ -154,16 +155,16 @@ def reading(concept: Concept) -> dict[str, Any]:
     return {"parser": parsing.VERSION, "checks": checks.bounds(concept.kind)}
 
 
-def kept_part(store: Store, concept: Concept, split: Split) -> Part:
+def kept_part(run: ConceptRun, split: Split) -> Part:
     """A part as it is in the current set; empty where there is none, or where the concept is another now."""
     try:
-        current = store.current(concept.name, PAIRS)
+        current = run.current(PAIRS)
     except StageMissing:
         return Part(None, lambda _: [])
     known = current.settings.get(split, {"set": current.fingerprint})  # an imported set has no parts of its own
     if known is None:
         return Part(None, lambda _: [])
-    if current.settings.get("concept") != concept.model_dump(mode="json"):
+    if current.settings.get("concept") != run.concept.model_dump(mode="json"):
         console.note(
             f"the concept has changed since the {CALLED[split]} of set {current.fingerprint} were written: the new set "
             f"is without them; write them anew with --split {split}"
@@ -179,7 +180,7 @@ def kept_part(store: Store, concept: Concept, split: Split) -> Part:
 
 def examples(stage: StageSet, number: int) -> list[PromptPair]:
     """The first ``number`` accepted pairs of a set; its test prompts where it has no pairs."""
-    rows = [row for row in from_table(PromptPair, stage.read()) if row.reason is None]
+    rows = [row for row in stage.records(PromptPair) if row.reason is None]
     return ([row for row in rows if row.split == "train"] or rows)[:number]
 
 

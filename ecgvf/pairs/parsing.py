@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ecgvf.records import Split
+from ecgvf.core.records import Split
 
 VERSION = 4
 """Of the reading and the checks together; part of a set's settings. ``--reparse`` reads old answers by a newer one."""

@@ -10,18 +10,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from ecgvf.concepts import Concept
-from ecgvf.errors import SettingsError
-from ecgvf.pairs import budget as money
-from ecgvf.pairs.asking import Plan, Seat
+from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.records import PromptPair, Split, from_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import StageSet
+from ecgvf.llm import budget as money
+from ecgvf.llm.clients import Writer
+from ecgvf.llm.dispatch import Plan, Seat
+from ecgvf.llm.ledger import Ledger
+from ecgvf.llm.registry import Named
 from ecgvf.pairs.generate import SHARDS, Part, generate, write_set
-from ecgvf.pairs.ledger import Ledger
-from ecgvf.pairs.paid import Foreseen, collect, foreseen, in_calls, opened
-from ecgvf.pairs.registry import Named
+from ecgvf.pairs.llm_writers import Foreseen, collect, foreseen, in_calls, opened
 from ecgvf.pairs.templates import load
-from ecgvf.pairs.writers import Writer
-from ecgvf.records import PromptPair, Split, from_table
-from ecgvf.store import StageSet, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class BuildWriter(Protocol):
     def patience(self) -> int:
         """After so many rounds in a row without one new pair it has nothing left to say."""
 
-    def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
+    def write(self, run: ConceptRun, round: Round) -> StageSet | None:
         """The finished set of a round; None where there was no answer. Raises what stage 1 raises."""
 
 
@@ -60,10 +61,9 @@ class Free:
     def name(self) -> str:
         return self.writer.name
 
-    def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
+    def write(self, run: ConceptRun, round: Round) -> StageSet | None:
         return generate(
-            store,
-            concept,
+            run,
             pairs=round.pairs,
             tests=round.tests,
             seed=round.seed,
@@ -102,9 +102,9 @@ class Paid:
         )
         return Plan(concept, split, load(concept.kind, split, self.templates), (seat,))
 
-    def write(self, store: Store, concept: Concept, round: Round) -> StageSet | None:
+    def write(self, run: ConceptRun, round: Round) -> StageSet | None:
         models = {one.name: one.entry.model for one in self.team}
-        ledger = Ledger(Ledger.of(store, concept.name))
+        ledger = Ledger(Ledger.of(run))
 
         def counts(intent: Mapping[str, Any]) -> bool:
             now = ledger.round(intent["writer"], intent["split"])
@@ -113,7 +113,7 @@ class Paid:
         wanted: dict[Split, int] = {"train": round.pairs, "test": round.tests}
         got = {
             split: collect(
-                store, self.plan(concept, split, number, round.before), budget_usd=self.budget_usd, counts=counts
+                run, self.plan(run.concept, split, number, round.before), budget_usd=self.budget_usd, counts=counts
             )
             for split, number in wanted.items()
             if number
@@ -122,7 +122,7 @@ class Paid:
             return None
         parts = {split: got[split].part if split in got else Part(None, lambda _: []) for split in wanted}
         paid = {split: one.told() for split, one in got.items()}
-        return write_set(store, concept, parts, self.name, paid=paid, round=round.number, before=round.before)
+        return write_set(run, parts, self.name, paid=paid, round=round.number, before=round.before)
 
 
 def shares(total: int, parts: int) -> list[int]:
@@ -137,9 +137,7 @@ def goals(accepted: int, writers: int) -> list[int]:
     return shares(accepted, writers)
 
 
-def first_round(
-    store: Store, concept: Concept, team: Sequence[Paid], *, accepted: int, tests: int
-) -> tuple[Plan, list[Foreseen]]:
+def first_round(run: ConceptRun, team: Sequence[Paid], *, accepted: int, tests: int) -> tuple[Plan, list[Foreseen]]:
     """Who writes in the first round, and every call of it with what it will cost; nothing is sent."""
     plans: list[Plan] = []
     calls: list[Foreseen] = []
@@ -147,6 +145,6 @@ def first_round(
     for split, numbers in wanted.items():
         for one, share in zip(team, numbers, strict=True):
             if share > 0:
-                plans.append(one.plan(concept, split, share))
-                calls += foreseen(plans[-1], opened(store, plans[-1]))
+                plans.append(one.plan(run.concept, split, share))
+                calls += foreseen(plans[-1], opened(run, plans[-1]))
     return replace(plans[0], seats=tuple(plan.seats[0] for plan in plans[: len(team)])), calls

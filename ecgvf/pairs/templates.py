@@ -18,11 +18,11 @@ import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ecgvf.concepts import Concept
-from ecgvf.concepts import Kind as ConceptKind
-from ecgvf.errors import TemplateError
-from ecgvf.paths import templates_dir
-from ecgvf.records import Split
+from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Kind as ConceptKind
+from ecgvf.core.errors import TemplateError
+from ecgvf.core.paths import templates_dir
+from ecgvf.core.records import Split
 
 FILES: dict[Split, str] = {"train": "pairs.md.j2", "test": "test.md.j2"}
 

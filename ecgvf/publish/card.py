@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from ecgvf.errors import DatasetError
+from ecgvf.core.errors import DatasetError
 from ecgvf.publish.catalogue import IMPORT, Catalogue, Facts
 
 PAPER = "https://arxiv.org/abs/2506.20151"

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ecgvf.concepts import NAME
-from ecgvf.errors import DatasetError
+from ecgvf.core.concepts import NAME
+from ecgvf.core.errors import DatasetError
 
 FILE = "ecgvf.json"
 

@@ -15,7 +15,7 @@ from typing import Any
 import mlcroissant as mlc
 from datasets import Image, List, Value
 
-from ecgvf.errors import DatasetError
+from ecgvf.core.errors import DatasetError
 from ecgvf.publish import card
 from ecgvf.publish.catalogue import Catalogue, ConfigFacts, Facts
 from ecgvf.publish.rows import features

@@ -24,13 +24,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecgvf import console
-from ecgvf.errors import DatasetError
+from ecgvf.core import console
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import disk_errors, write_atomic
+from ecgvf.core.records import PromptPair, Rendering, Role, Split, from_table
+from ecgvf.core.run import ConceptRun
 from ecgvf.publish import catalogue, rows, sheet
 from ecgvf.publish.catalogue import ConfigFacts, Facts, SplitFacts
 from ecgvf.publish.run import Run, open_run
-from ecgvf.records import PromptPair, Rendering, Role, Split, from_table
-from ecgvf.store import Store, space_needed, write_atomic
 
 SHARD_BYTES = 256 * 2**20
 """A file is closed when its pictures reach this many bytes."""
@@ -75,7 +76,7 @@ def write_content(run: Run, folder: Path, *, images: bool = True) -> Content:
     configs = []
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        space_needed(folder),
+        disk_errors(folder),
         _Drawn.opened(run, folder) as drawn,
         console.progress("writing", len(run.records)) as bar,
     ):
@@ -196,9 +197,7 @@ def _cut(records: Sequence[PromptPair], size: Any, most_bytes: int, most: int | 
     return parts
 
 
-def export(
-    store: Store, out: Path, concept: str | None = None, *, images: bool = True, chosen: str | None = None
-) -> Content:
+def export(concept_run: ConceptRun, out: Path, *, images: bool = True, chosen: str | None = None) -> Content:
     """Write the dataset of ``concept`` (None: the last one) to the folder ``out``, loadable without network.
 
     The folder of an earlier export is replaced whole; what people wrote into its card stays. Raises ``DatasetError``
@@ -206,7 +205,7 @@ def export(
     """
     from ecgvf.publish import card, croissant
 
-    run = open_run(store, concept, chosen)
+    run = open_run(concept_run, chosen)
     out = out.resolve()
     before, previous = _earlier(out, run.concept.name)
     beside = out.with_name(f"{out.name}.{os.getpid()}.tmp")

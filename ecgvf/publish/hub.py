@@ -21,11 +21,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ecgvf.errors import DatasetError, EcgvfError, HubError
+from ecgvf.core.errors import DatasetError, EcgvfError, HubError
+from ecgvf.pairs.tables import ALIASES, Source, source
 from ecgvf.publish import catalogue as catalogues
 from ecgvf.publish.catalogue import VERSION, Catalogue
 from ecgvf.publish.published import HubName, Published
-from ecgvf.publish.tables import ALIASES, Source, source
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features

@@ -11,15 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecgvf.concepts import parse
-from ecgvf.errors import DatasetError
-from ecgvf.judges.choice import Options
-from ecgvf.judges.dataset import Accepted, Dataset
-from ecgvf.paths import data_dir
+from ecgvf.core.concepts import parse
+from ecgvf.core.dataset import AcceptedRecord, Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.paths import data_dir
+from ecgvf.core.records import PromptPair, Rendering, Role
 from ecgvf.publish import card
 from ecgvf.publish import catalogue as catalogues
 from ecgvf.publish.catalogue import KEY, Catalogue
-from ecgvf.records import PromptPair, Rendering, Role
 
 JSON = dict[str, Any]
 
@@ -98,18 +97,18 @@ def dataset_of(files: Sequence[Path], where: str) -> Dataset:
         sampling=said["sampling"],
         run_seed=said["run_seed"],
         judge=said["judge"],
-        judge_options=Options.read(said.get("judge_options", {})),
+        judge_options=said.get("judge_options", {}),
         fingerprint=digest.hexdigest()[:12],
         train=tuple(one for one in accepted if one.pair.split == "train"),
         test=tuple(one for one in accepted if one.pair.split == "test"),
     )
 
 
-def _accepted(row: JSON) -> Accepted:
+def _accepted(row: JSON) -> AcceptedRecord:
     pair = PromptPair.from_row({**row, "seed": None, "split": "test" if row["surrogate"] is None else "train"})
     target = _rendering(row, "target")
     assert target is not None  # an accepted record has a picture
-    return Accepted(pair=pair, target=target, surrogate=_rendering(row, "surrogate"))
+    return AcceptedRecord(pair=pair, target=target, surrogate=_rendering(row, "surrogate"))
 
 
 def _rendering(row: JSON, role: Role) -> Rendering | None:

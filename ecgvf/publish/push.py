@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from ecgvf.errors import HubError, SettingsError
+from ecgvf.core.errors import HubError, SettingsError
+from ecgvf.core.run import ConceptRun
 from ecgvf.publish import card, hub
 from ecgvf.publish.catalogue import FILE, VERSION, Catalogue
 from ecgvf.publish.export import Content, extras, rejected_config, write_content
 from ecgvf.publish.run import Run, open_run
 from ecgvf.publish.staging import staged
-from ecgvf.store import Store
 
 STAGED = "publish"
 """Folder of a concept in the store where the files wait for their upload."""
@@ -65,9 +65,8 @@ class Plan:
 
 @contextmanager
 def prepare(
-    store: Store,
+    concept_run: ConceptRun,
     repo: str | None = None,
-    concept: str | None = None,
     *,
     version: str | None = None,
     public: bool = False,
@@ -82,12 +81,12 @@ def prepare(
     """
     if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
-    run = open_run(store, concept, chosen)
+    run = open_run(concept_run, chosen)
     version = _checked(version)
     repo = repo if repo is not None else f"{hub.who()}/ecgvf"
     before = hub.state(repo)
     _check_visibility(repo, run, before, public=public, unsafe_known=unsafe_known)
-    with staged(store.folder(run.concept.name, STAGED)) as folder:
+    with staged(concept_run.store.folder(run.concept.name, STAGED)) as folder:
         content = write_content(run, folder, images=images)
         yield _plan(repo, content, before, version, public)
 

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 from datasets import Features, Image, List, Value
 
+from ecgvf.core.records import ROLES, PromptPair, Role
 from ecgvf.publish.catalogue import KEY
 from ecgvf.publish.run import Run, public
-from ecgvf.records import ROLES, PromptPair, Role
 
 IMAGES = ("target_image", "surrogate_image")
 

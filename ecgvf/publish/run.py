@@ -8,11 +8,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ecgvf.concepts import Concept, parse
-from ecgvf.errors import DatasetError
-from ecgvf.judges.decide import settled
-from ecgvf.records import Acceptance, PromptPair, Role, Verdict, from_table
-from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, StageSet, Store
+from ecgvf.core.concepts import Concept, parse
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict, from_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
+from ecgvf.core.store import Store
+from ecgvf.filter.decide import settled
 
 JSON = dict[str, Any]
 
@@ -93,35 +95,34 @@ class Run:
         ]
 
 
-def open_run(store: Store, concept: str | None = None, chosen: str | None = None) -> Run:
-    """The run behind the current acceptance set of ``concept`` (None: the last one), or that of ``chosen``.
+def open_run(run: ConceptRun, chosen: str | None = None) -> Run:
+    """The run behind the current acceptance set of ``run``, or that of ``chosen``.
 
     What people decided since then (``ecgvf review``) counts in the current set.
 
     Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` where no pair was accepted.
     """
-    known = store.concept(concept)
-    name = known.name
-    acceptance = settled(store, known) if chosen is None else store.current(name, ACCEPTANCE, chosen)
+    known, name, store = run.concept, run.concept.name, run.store
+    acceptance = settled(run) if chosen is None else run.open(ACCEPTANCE, chosen)
     if not acceptance.summary["accepted_pairs"]:
         why = ", ".join(f"{count} {reason}" for reason, count in acceptance.summary["reasons"].items())
         raise DatasetError(
             f"nothing of {name!r} in {store.root} can be published, no pair was accepted ({why or 'there were none'}): "
             f"look at `ecgvf status`, then generate other pairs or draw with another model"
         )
-    pairs = store.current(name, PAIRS, acceptance.settings["pairs"])
-    verdicts = store.current(name, VERDICTS, acceptance.settings["verdicts"])
+    pairs = run.open(PAIRS, acceptance.settings["pairs"])
+    verdicts = run.open(VERDICTS, acceptance.settings["verdicts"])
     written = _concept_of(pairs, store, name)
     # Marked unsafe since the pairs were written, it is unsafe; a mark that was taken away counts for new pairs.
     unsafe = written.unsafe or known.unsafe
     return Run(
         concept=written.model_copy(update={"unsafe": unsafe}),
         pairs=pairs,
-        pictures=store.current(name, PICTURES, acceptance.settings["pictures"]),
+        pictures=run.open(IMAGES, acceptance.settings["pictures"]),
         verdicts=verdicts,
         acceptance=acceptance,
-        records=tuple(sorted(from_table(PromptPair, pairs.read()), key=lambda record: record.record_id)),
-        decisions={one.record_id: one for one in from_table(Acceptance, acceptance.read())},
+        records=tuple(sorted(pairs.records(PromptPair), key=lambda record: record.record_id)),
+        decisions={one.record_id: one for one in acceptance.records(Acceptance)},
         seen={(one.record_id, one.role): one for table in verdicts.tables() for one in from_table(Verdict, table)},
     )
 
@@ -171,8 +172,7 @@ def _concept_of(pairs: StageSet, store: Store, name: str) -> Concept:
 
 def _own_settings(stage: StageSet) -> JSON:
     """A stage's settings without the names of the sets before it, and without what is told elsewhere."""
-    before = {PICTURES: {PAIRS}, VERDICTS: {PICTURES}, ACCEPTANCE: {PAIRS, PICTURES, VERDICTS, "rule"}}
-    left_out = before.get(stage.stage, set()) | {"concept"}
+    left_out = {"concept", *(earlier.name for earlier in STAGES), *(["rule"] if stage.stage == ACCEPTANCE else [])}
     return {key: value for key, value in stage.settings.items() if key not in left_out}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ecgvf.errors import DatasetError
+from ecgvf.core.errors import DatasetError
 from ecgvf.publish import hub
 from ecgvf.publish.catalogue import Facts, Version
 from ecgvf.publish.published import Published

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
-from ecgvf import console
-from ecgvf.concepts import Concept
-from ecgvf.errors import ConceptError, EcgvfError, ModelError, SettingsError, StageMissing
+from ecgvf.core import console
+from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import ConceptError, EcgvfError, ModelError, SettingsError, StageMissing
+from ecgvf.core.png import encode
+from ecgvf.core.records import PromptPair, Rendering, Role, to_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.seeds import derive
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, StageSet
 from ecgvf.janus import JanusModel, Sampling, chat, draw, generation_ids, load, threads
-from ecgvf.records import PromptPair, Rendering, Role, from_table, to_table
-from ecgvf.render.png import encode
-from ecgvf.seeds import derive
-from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, StageSet, Store
 
 DEFAULT_MODEL = "janus-nano"
 SHARD_RECORDS = 32
@@ -45,8 +46,7 @@ class _Task:
 
 
 def render(
-    store: Store,
-    concept: Concept,
+    run: ConceptRun,
     *,
     model: str = DEFAULT_MODEL,
     guidance: float | None = None,
@@ -64,10 +64,10 @@ def render(
     a ``failure``. ``current`` False: the next stage goes on to read what it read before. Raises ``StageMissing``
     without pairs, and as ``opened`` does.
     """
-    pairs = store.current(concept.name, PAIRS, chosen)
-    records = [pair for pair in from_table(PromptPair, pairs.read()) if pair.reason is None]
+    pairs = run.open(PAIRS, chosen)
+    records = [pair for pair in pairs.records(PromptPair) if pair.reason is None]
     janus, sampling = opened(
-        concept,
+        run.concept,
         model=model,
         guidance=guidance,
         temperature=temperature,
@@ -75,9 +75,8 @@ def render(
         device=device,
         dtype=dtype,
     )
-    stage = store.stage(
-        concept.name,
-        PICTURES,
+    stage = run.stage_set(
+        IMAGES,
         {
             "pairs": pairs.fingerprint,
             "model": janus.name,
@@ -121,26 +120,23 @@ def opened(
     )
 
 
-def render_missing(
-    store: Store, concept: Concept, *, device: str = "auto", chosen: str | None = None, batch_size: int = 16
-) -> Drawn:
+def render_missing(run: ConceptRun, *, device: str = "auto", chosen: str | None = None, batch_size: int = 16) -> Drawn:
     """The pictures that the next stage reads, after drawing what is not yet drawn of the current pairs.
 
     Where some were drawn before, the same model, sampling and seed go on; otherwise the defaults. ``chosen`` picks a
     set of pictures, which must then be finished.
     """
-    last = _last(store, concept, chosen)
+    last = _last(run, chosen)
     if last is None:
         console.say(f"Not drawn yet: drawing with {DEFAULT_MODEL} first.")
-        return render(store, concept, device=device, batch_size=batch_size)
-    drawn = _drawn(store, concept)
+        return render(run, device=device, batch_size=batch_size)
+    drawn = _drawn(run)
     if chosen is not None or (drawn is not None and drawn.fingerprint == last.fingerprint):
         return Drawn(last, 0)
     settings = last.settings
     console.say(f"Not all drawn yet: drawing with {console.plain(settings['model'])} first.")
     return render(
-        store,
-        concept,
+        run,
         model=settings["model"],
         guidance=settings["sampling"]["guidance"],
         temperature=settings["sampling"]["temperature"],
@@ -151,45 +147,45 @@ def render_missing(
     )
 
 
-def model_that_draws(store: Store, concept: Concept, chosen: str | None = None) -> str:
+def model_that_draws(run: ConceptRun, chosen: str | None = None) -> str:
     """The model of the pictures that ``render_missing`` would give, before any is drawn."""
-    last = _last(store, concept, chosen)
+    last = _last(run, chosen)
     return DEFAULT_MODEL if last is None else str(last.settings["model"])
 
 
-def _last(store: Store, concept: Concept, chosen: str | None) -> StageSet | None:
+def _last(run: ConceptRun, chosen: str | None) -> StageSet | None:
     """The pictures of the current pairs, or those whose settings the next ones take; None where there are none."""
     if chosen is not None:
-        return store.current(concept.name, PICTURES, chosen)
-    if (drawn := _drawn(store, concept)) is not None:
+        return run.open(IMAGES, chosen)
+    if (drawn := _drawn(run)) is not None:
         return drawn
-    pairs = store.current(concept.name, PAIRS)
-    before = store.sets(concept.name, PICTURES)
+    pairs = run.current(PAIRS)
+    before = run.sets(IMAGES)
     if begun := [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint]:
         # Of several seeds (``ecgvf filter --seeds``) the run's own is the one that was decided on.
-        decided = {one.settings["pictures"] for one in store.sets(concept.name, ACCEPTANCE)}
+        decided = {one.settings["pictures"] for one in run.sets(ACCEPTANCE)}
         return next((stage for stage in reversed(begun) if stage.fingerprint in decided), begun[-1])
     try:
-        return store.current(concept.name, PICTURES)
+        return run.current(IMAGES)
     except StageMissing:
         return before[-1] if before else None
 
 
-def _drawn(store: Store, concept: Concept) -> StageSet | None:
+def _drawn(run: ConceptRun) -> StageSet | None:
     """The current pictures where they are of the current pairs."""
     try:
-        current = store.current(concept.name, PICTURES)
+        current = run.current(IMAGES)
     except StageMissing:
         return None
-    return current if current.settings["pairs"] == store.current(concept.name, PAIRS).fingerprint else None
+    return current if current.settings["pairs"] == run.current(PAIRS).fingerprint else None
 
 
 def _draw_missing(
     stage: StageSet, janus: JanusModel, sampling: Sampling, records: Sequence[PromptPair], seed: int, batch_size: int
 ) -> int:
-    for moved in stage.moved if not stage.shards() else []:
+    for moved in stage.changed_settings if not stage.shards() else []:
         console.say(f"New set of pictures, {console.plain(moved)}")
-    kept = stage.keep(batch_size=batch_size, threads=torch.get_num_threads(), device=janus.device.type)
+    kept = stage.record_circumstances(batch_size=batch_size, threads=torch.get_num_threads(), device=janus.device.type)
     if kept["batch_size"] != batch_size:
         console.say(f"This set was begun in batches of {kept['batch_size']}: it goes on in these.")
     shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]

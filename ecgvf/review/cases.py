@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ecgvf.concepts import Concept
-from ecgvf.judges import decisions
-from ecgvf.judges.compare import Agreement, agreement
-from ecgvf.judges.decide import criterion_of, settled, verdicts_by_record, without_people
-from ecgvf.records import Acceptance, PromptPair, Role, Verdict, from_table
-from ecgvf.store import PAIRS, PICTURES, VERDICTS, Store
+from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS
+from ecgvf.filter import decisions
+from ecgvf.filter.compare import Agreement, agreement
+from ecgvf.filter.decide import criterion_of, settled, verdicts_by_record, without_people
 
 Show = Literal["all", "undecided", "accepted", "rejected", "disputed"]
 Order = Literal["written", "doubtful"]
@@ -40,22 +40,22 @@ class Case:
 class Cases:
     """The cases of the current acceptance set of a concept. Raises ``StageMissing`` where there is none."""
 
-    def __init__(self, store: Store, concept: Concept) -> None:
-        self._store, self.concept = store, concept
-        acceptance = settled(store, concept)
-        self._pictures = store.current(concept.name, PICTURES, acceptance.settings["pictures"])
-        verdicts = store.current(concept.name, VERDICTS, acceptance.settings["verdicts"])
+    def __init__(self, run: ConceptRun) -> None:
+        self._run, self.concept = run, run.concept
+        acceptance = settled(run)
+        self._pictures = run.open(IMAGES, acceptance.settings["pictures"])
+        verdicts = run.open(VERDICTS, acceptance.settings["verdicts"])
         self.judge: str = verdicts.settings["judge"]
         self.pictures = self._pictures.fingerprint
         criterion, seen = criterion_of(verdicts), verdicts_by_record(verdicts)
-        pairs = from_table(PromptPair, store.current(concept.name, PAIRS, acceptance.settings["pairs"]).read())
+        pairs = run.open(PAIRS, acceptance.settings["pairs"]).records(PromptPair)
         self._shard_of: dict[str, int] = {}
         for index in range(len(self._pictures.shards())):
             for row in self._pictures.read_shard(index).select(["record_id", "failure"]).to_pylist():
                 if row["failure"] is None:
                     self._shard_of.setdefault(row["record_id"], index)
         self._kept: OrderedDict[int, dict[tuple[str, str], bytes]] = OrderedDict()
-        decided = without_people(store, concept, acceptance)
+        decided = without_people(run, acceptance)
         self.all: dict[str, Case] = {}
         for pair, decision in zip(pairs, decided, strict=True):
             if pair.record_id in self._shard_of:
@@ -71,13 +71,12 @@ class Cases:
 
     def votes(self) -> decisions.Votes:
         """What every reviewer last said, read anew: others may be reviewing, too."""
-        return decisions.votes(self._store, self.concept.name, self.pictures)
+        return decisions.votes(self._run, self.pictures)
 
     def decide(self, record_id: str, reviewer: str, accepted: bool | None) -> None:
         """Keep what ``reviewer`` said of a record, at once."""
         decisions.append(
-            self._store,
-            self.concept.name,
+            self._run,
             reviewer=reviewer,
             pictures=self.pictures,
             record_id=record_id,

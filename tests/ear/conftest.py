@@ -10,17 +10,17 @@ import pytest
 from numpy.typing import NDArray
 
 from ear.dataset import find
-from ear.evaluate import looking
-from ecgvf import concepts
-from ecgvf.concepts import Concept
+from ear.evaluation import judges as looking
+from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.store import Store
+from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges import Options
-from ecgvf.judges import filter as filter_stage
-from ecgvf.judges.dataset import Dataset
 from ecgvf.judges.judge import Criterion, Reading
-from ecgvf.pairs.grammar import load_world
 from ecgvf.render import render
-from ecgvf.store import Store
+from ecgvf.world.grammar import load_world
 from tests.ecgvf.small_run import church_pairs, write_pairs
 from tests.random_janus import build
 

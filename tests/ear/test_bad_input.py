@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 import ear.cli
 import ecgvf.cli
-from ecgvf import concepts
-from ecgvf.judges import filter as filter_stage
-from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
+from ecgvf.core import concepts
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+from ecgvf.core.store import Store
+from ecgvf.filter import stage as filter_stage
+from ecgvf.pairs.offline import OfflineWriter
 from tests.ear.conftest import Agreeing
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
@@ -112,7 +113,7 @@ def test_a_concept_that_nano_cannot_draw(store: Store, tmp_path: Path) -> None:
     write_pairs(store, church_pairs(1, 1), concept="nudity")
     for line in ("ecgvf render", "ecgvf filter"):
         fails(line, "cannot draw 'nudity', its small world has none: draw with --model janus-pro-1b")
-    assert not (store.root / "nudity" / PICTURES).exists()
+    assert not (store.root / "nudity" / IMAGES).exists()
 
 
 def test_an_empty_dataset(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,11 +190,11 @@ INTERRUPTED_IN = {
     STAGES[0]: (OfflineWriter, "write"),
     STAGES[1]: ("ecgvf.render.stage", "draw"),
     STAGES[2]: (Agreeing, "look"),
-    STAGES[3]: ("ear.train", "position_losses"),
-    f"{TRAIN} --seed 1": ("ear.retention", "draw"),
-    STAGES[4]: ("ear.evaluate.pictures", "draw"),
+    STAGES[3]: ("ear.method.train", "position_losses"),
+    f"{TRAIN} --seed 1": ("ear.method.retention", "draw"),
+    STAGES[4]: ("ear.evaluation.images", "draw"),
     STAGES[5]: ("ecgvf.janus", "draw"),
-    STAGES[6]: ("ear.evaluate.pictures", "draw"),
+    STAGES[6]: ("ear.evaluation.images", "draw"),
 }
 
 
@@ -230,10 +231,10 @@ def forget(*stages: str) -> Callable[[Store], None]:
     [
         (PAIRS, forget(), "ecgvf status"),
         (PAIRS, forget(), "ecgvf render --seed 9 --model {model}"),
-        (PICTURES, forget(VERDICTS), "ecgvf filter"),
+        (IMAGES, forget(VERDICTS), "ecgvf filter"),
         (VERDICTS, forget(ACCEPTANCE), "ecgvf filter"),
         (ACCEPTANCE, forget(), "ear train"),
-        (PICTURES, forget(), "ear eval"),
+        (IMAGES, forget(), "ear eval"),
         ("rehearsal", forget("ear"), TRAIN),
         ("evaluation", forget(), STAGES[4]),
     ],
@@ -275,7 +276,7 @@ def test_an_unsafe_concept_is_blurred_unless_asked(
     store.remember(real.model_copy(update={"unsafe": True}))
     works(TRAIN)
     shown: list[list[bool]] = []
-    from ear.evaluate import sheet
+    from ear.evaluation import contact_sheet as sheet
 
     draw = sheet.sheet
     monkeypatch.setattr(sheet, "sheet", lambda *rows, **how: (shown.append(how["blurred"]), draw(*rows, **how))[1])

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ear import train as loop
 from ear.cli import app
-from ear.runs import finished, newest
-from ecgvf.errors import AdapterError
+from ear.method import train as loop
+from ear.method.runs import finished, newest
+from ecgvf.core.errors import AdapterError
+from ecgvf.core.stage_set import IMAGES
+from ecgvf.core.store import Store
 from ecgvf.publish import published
 from ecgvf.publish.export import export
-from ecgvf.store import PICTURES, Store
 
 FAST = [
     word
@@ -54,7 +55,7 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
     export(store, tmp_path / "data" / "datasets" / "church")
     monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
-    model = store.current("church", PICTURES).settings["model"]
+    model = store.current("church", IMAGES).settings["model"]
     assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)
     assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
     shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)
@@ -87,7 +88,7 @@ def test_adapters_are_set_side_by_side_by_run_folder_or_file(store: Store, monke
     alone = json.loads(ear("eval", "--adapter", str(second), *words, "--json", store=store))
     assert alone["retention"] == compared["evaluations"][1]["retention"]
     assert Path(compared["sheet"]).is_file()
-    monkeypatch.setattr("ear.evaluate.pictures.draw", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr("ear.evaluation.images.draw", lambda *_, **__: pytest.fail("drawn again"))
     shown = ear("compare", str(first), str(second), *words, store=store)
     assert first.parent.name in shown and second.parent.name in shown and "erasure rate" in shown
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from ear.dataset import concept_of, find
-from ear.pairs import training_pairs
-from ecgvf import concepts
-from ecgvf.errors import DatasetError, EcgvfError, HubError, SettingsError, StageMissing
+from ear.method.pairs import training_pairs
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError, EcgvfError, HubError, SettingsError, StageMissing
+from ecgvf.core.store import Store
+from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel
-from ecgvf.judges import filter as filter_stage
-from ecgvf.judges.dataset import Dataset
 from ecgvf.publish import published
 from ecgvf.publish.export import export
-from ecgvf.store import Store
 from tests.ear.conftest import Agreeing
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgvf import concepts
-from ecgvf.concepts import Concept
+from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept
+from ecgvf.core.png import encode
+from ecgvf.core.records import PromptPair, Reason, Rendering, Split, record_id, to_table
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
+from ecgvf.core.store import Store
 from ecgvf.judges.judge import Criterion, Reading
-from ecgvf.records import PromptPair, Reason, Rendering, Split, record_id, to_table
-from ecgvf.render.png import encode
-from ecgvf.store import PAIRS, PICTURES, StageSet, Store
 
 
 def pair(target: str, surrogate: str | None, reason: Reason | None = None) -> PromptPair:
@@ -83,7 +84,7 @@ def write_pictures(
     pairs_set.finish({"pairs": len(pairs)})
     settings = {"pairs": pairs_set.fingerprint, "model": model, "renderer": "0", "seed": seed, "dtype": "float32"}
     settings["sampling"] = {"guidance": 5.0, "temperature": 1.0}
-    pictures = store.stage(concept.name, PICTURES, settings)
+    pictures = store.stage(concept.name, IMAGES, settings)
     rows = [
         Rendering(
             record_id=one.record_id,

@@ -10,20 +10,22 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf import build as building
-from ecgvf import concepts
 from ecgvf.build import Looking, build
 from ecgvf.cli import app
-from ecgvf.errors import EcgvfError, JudgeError, SettingsError
-from ecgvf.judges import Criterion, Options, dataset, decisions
-from ecgvf.judges import filter as filter_stage
-from ecgvf.judges.rule import Rule
-from ecgvf.pairs.asking import DIGEST_LETTERS
-from ecgvf.pairs.ledger import Ledger
+from ecgvf.core import concepts
+from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
+from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+from ecgvf.core.store import Store
+from ecgvf.filter import dataset, decisions
+from ecgvf.filter import stage as filter_stage
+from ecgvf.filter.bounds import Rule
+from ecgvf.judges import Criterion, Options
+from ecgvf.llm.clients import Answer, Request
+from ecgvf.llm.dispatch import DIGEST_LETTERS
+from ecgvf.llm.ledger import Ledger
+from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import Free
-from ecgvf.pairs.writers import Answer, Request
-from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.records import Acceptance, PromptPair, Rendering, Verdict, from_table
-from ecgvf.store import ACCEPTANCE, PAIRS, PICTURES, VERDICTS, Store
 from tests.llm_server import LlmServer
 from tests.random_janus import build as build_model
 
@@ -91,7 +93,7 @@ def fickle(monkeypatch: pytest.MonkeyPatch, judge: Fickle) -> None:
 
 
 def bytes_of(store: Store) -> dict[str, list[bytes]]:
-    stages = (PAIRS, PICTURES, VERDICTS, ACCEPTANCE)
+    stages = (PAIRS, IMAGES, VERDICTS, ACCEPTANCE)
     return {stage: [file.read_bytes() for file in store.current("church", stage).shards()] for stage in stages}
 
 
@@ -107,17 +109,17 @@ def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(stor
     loaded = dataset.load(store)
     assert len(loaded.train) == 5 and loaded.fingerprint == done.filtered.stage.fingerprint
     assert all(one.target.record_id == one.pair.record_id for one in loaded.train)
-    pairs = from_table(PromptPair, store.current("church", PAIRS).read())
+    pairs = store.current("church", PAIRS).records(PromptPair)
     kept = [pair.target for pair in pairs if pair.reason is None]
     assert len(kept) == len(set(kept))
-    assert len(pairs) == len(from_table(Acceptance, store.current("church", ACCEPTANCE).read()))
+    assert len(pairs) == len(store.current("church", ACCEPTANCE).records(Acceptance))
 
 
 def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
     build(store, CHURCH, accepted=3, tests=1, rounds=30, looking=Looking(model=model))
-    pairs = from_table(PromptPair, store.current("church", PAIRS).read())
+    pairs = store.current("church", PAIRS).records(PromptPair)
     first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
-    calls = {row.call_id for row in from_table(PromptPair, first.read())}
+    calls = {row.call_id for row in first.records(PromptPair)}
     assert later and {row.call_id for row in pairs} > calls
 
 
@@ -185,9 +187,9 @@ def test_llms_are_asked_in_rounds_for_what_is_missing(typed: tuple[LlmServer, An
     calls = len(server.asked)
     # A later round reminds each writer of what it gave in the earlier ones.
     first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
-    given = [row.target for row in from_table(PromptPair, first.read()) if row.reason is None and row.split == "train"]
+    given = [row.target for row in first.records(PromptPair) if row.reason is None and row.split == "train"]
     assert later and any(all(prompt[:DIGEST_LETTERS] in asked.prompt for prompt in given) for asked in server.asked)
-    rows = from_table(PromptPair, store.current("church", PAIRS).read())
+    rows = store.current("church", PAIRS).records(PromptPair)
     assert sum(row.split == "test" and row.reason is None for row in rows) == 4
     # What the ledger knows of each writer is added up over the rounds.
     summary = store.current("church", PAIRS).summary

@@ -8,7 +8,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-from ecgvf.errors import ModelError
+from ecgvf.core.errors import ModelError
 from ecgvf.janus import MODELS, JanusModel, load, loading
 from tests.random_janus import build
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ecgvf.errors import ModelError
+from ecgvf.core.errors import ModelError
 from ecgvf.janus import JanusModel, chat, generation_ids, unconditional
 
 

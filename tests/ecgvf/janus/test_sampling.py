@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ecgvf.errors import SettingsError
+from ecgvf.core.errors import SettingsError
 from ecgvf.janus import Sampling, noise
 from ecgvf.janus.sampling import guide, pick
 

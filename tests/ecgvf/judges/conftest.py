@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgvf.store import Store
+from ecgvf.core.store import Store
 
 
 @pytest.fixture

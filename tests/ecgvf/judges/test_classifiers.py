@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ecgvf import concepts
-from ecgvf.errors import JudgeError
+from ecgvf.core import concepts
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Criterion, Options, choose
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.torchvision_models import _BUILT_WITH, Torchvision

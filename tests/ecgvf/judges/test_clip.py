@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ecgvf import concepts
-from ecgvf.errors import JudgeError
+from ecgvf.core import concepts
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Options, choose
 from ecgvf.judges.clip import Encoder
 from tests.random_clip import build

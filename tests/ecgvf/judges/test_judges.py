@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from ecgvf import concepts
-from ecgvf.errors import JudgeError
+from ecgvf.core import concepts
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges import NanoJudge, choose, nano
 from ecgvf.judges.classifier import places, readings
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.nano_resnet import NanoResNet
+from ecgvf.world.classifier import NanoResNet
 
 LABELS = ["castle", "church", "house"]
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ def test_a_name_of_two_classes_is_refused_unless_it_is_the_first_name_of_one() -
 
 def test_a_nano_judge_looks_at_every_picture(data: Path) -> None:
     judge = NanoJudge("object-a", ("church",))
-    readings = judge.look(PICTURES)
+    readings = judge.look(IMAGES)
     assert len(readings) == 5
-    assert judge.look(PICTURES[:0]) == []
-    for reading, row in zip(readings, judge.probabilities(PICTURES), strict=True):
+    assert judge.look(IMAGES[:0]) == []
+    for reading, row in zip(readings, judge.probabilities(IMAGES), strict=True):
         assert reading.present == (row.argmax() == 1)
         assert sum(score for _, score in reading.top_labels) == pytest.approx(1, abs=1e-5)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ecgvf.records import PromptPair
+from ecgvf.core.records import PromptPair
 
 BLANK = {
     "record_id": "0" * 16,

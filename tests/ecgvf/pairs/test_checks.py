@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgvf.concepts import find
+from ecgvf.core.concepts import find
 from ecgvf.pairs.checks import MOST_CHANGED, Seen, fault, names, near, sentences, share_changed, target_term
 from ecgvf.pairs.parsing import Draft
 

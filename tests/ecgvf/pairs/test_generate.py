@@ -8,14 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
-from ecgvf.concepts import find
-from ecgvf.errors import SettingsError, StoreCorrupt, WriterError
+from ecgvf.core.concepts import find
+from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
+from ecgvf.core.records import PromptPair
+from ecgvf.core.stage_set import PAIRS
+from ecgvf.core.store import Store
+from ecgvf.llm.clients import Answer, Request, call_id
 from ecgvf.pairs.checks import Seen, near
 from ecgvf.pairs.generate import FRUITLESS, generate, kept_part
-from ecgvf.pairs.writers import Answer, Request, call_id
-from ecgvf.pairs.writers.offline import OfflineWriter
-from ecgvf.records import PromptPair, from_table
-from ecgvf.store import PAIRS, Store
+from ecgvf.pairs.offline import OfflineWriter
 
 CHURCH = find("church")
 
@@ -26,7 +27,7 @@ def store(tmp_path) -> Store:
 
 
 def rows(stage) -> list[PromptPair]:
-    return from_table(PromptPair, stage.read())
+    return stage.records(PromptPair)
 
 
 def accepted(stage, split: str) -> list[PromptPair]:

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from ecgvf.concepts import Concept, find
-from ecgvf.errors import WriterError
+from ecgvf.core.concepts import Concept, find
+from ecgvf.core.errors import WriterError
+from ecgvf.llm.clients import Request, call_id
 from ecgvf.pairs.checks import fault, implicit
-from ecgvf.pairs.grammar import load_world
+from ecgvf.pairs.offline import OfflineWriter, scope
 from ecgvf.pairs.parsing import Draft, parse
-from ecgvf.pairs.writers import Request, call_id
-from ecgvf.pairs.writers.offline import OfflineWriter, scope
+from ecgvf.world.grammar import load_world
 
 WRITER = OfflineWriter()
 DRAWABLE = ["church", "castle", "cat", "van-gogh"]

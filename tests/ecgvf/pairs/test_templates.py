@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from ecgvf.concepts import Kind, find
-from ecgvf.errors import TemplateError
+from ecgvf.core.concepts import Kind, find
+from ecgvf.core.errors import TemplateError
 from ecgvf.pairs.parsing import Draft, parse
 from ecgvf.pairs.templates import FILES, load
 

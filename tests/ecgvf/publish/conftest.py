@@ -11,10 +11,10 @@ import pytest
 from huggingface_hub import close_session, constants
 from huggingface_hub.utils import _http, disable_progress_bars
 
-from ecgvf import concepts
-from ecgvf.judges import filter as filter_stage
+from ecgvf.core import concepts
+from ecgvf.core.store import Store
+from ecgvf.filter import stage as filter_stage
 from ecgvf.render import render
-from ecgvf.store import Store
 from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_pairs
 from tests.hub_server import Hub
 from tests.random_janus import build

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ecgvf import concepts
-from ecgvf.errors import DatasetError
+from ecgvf.core import concepts
+from ecgvf.core.errors import DatasetError
 from ecgvf.publish import card
 from ecgvf.publish.catalogue import Catalogue, Facts, read
 from tests.hub_server import wrong_in

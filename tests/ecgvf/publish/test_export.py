@@ -12,15 +12,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ecgvf import concepts
 from ecgvf.cli import app
-from ecgvf.errors import DatasetError, StageMissing
-from ecgvf.judges import decisions
+from ecgvf.core import concepts
+from ecgvf.core.errors import DatasetError, StageMissing
+from ecgvf.core.records import Acceptance, Rendering, from_table
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
+from ecgvf.core.store import Store
+from ecgvf.filter import decisions
 from ecgvf.publish import export as exporting
 from ecgvf.publish.export import export
 from ecgvf.publish.run import public
-from ecgvf.records import Acceptance, Rendering, from_table
-from ecgvf.store import ACCEPTANCE, PICTURES, Store
 from tests.ecgvf.publish.conftest import Filtered
 
 runner = CliRunner()
@@ -37,7 +38,7 @@ def test_the_datasets_library_loads_both_configs(store: Store, tmp_path: Path) -
     assert {split: len(rows) for split, rows in church.items()} == {"train": 3, "test": 1}
     drawn = {
         (one.record_id, one.role): one
-        for table in store.current("church", PICTURES).tables()
+        for table in store.current("church", IMAGES).tables()
         for one in from_table(Rendering, table)
     }
     for row in church["train"]:
@@ -61,11 +62,11 @@ def test_what_people_decided_is_what_is_published(store: Store, tmp_path: Path) 
     before = export(store, tmp_path / "before").facts.fingerprint
     leaked = next(
         one.record_id
-        for one in from_table(Acceptance, store.current("church", ACCEPTANCE).read())
+        for one in store.current("church", ACCEPTANCE).records(Acceptance)
         if one.reason == "concept_leaked"
     )
     held = loaded(tmp_path / "before", "church", tmp_path / "cache")["train"]["record_id"][0]
-    pictures = store.current("church", PICTURES).fingerprint
+    pictures = store.current("church", IMAGES).fingerprint
     for record_id, accepted in ((held, False), (leaked, True)):
         decisions.append(store, "church", reviewer="ada", pictures=pictures, record_id=record_id, accepted=accepted)
     assert export(store, tmp_path / "after").facts.fingerprint != before

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ecgvf import concepts
 from ecgvf.cli import app
-from ecgvf.errors import DatasetError, HubError, SettingsError
+from ecgvf.core import concepts
+from ecgvf.core.errors import DatasetError, HubError, SettingsError
+from ecgvf.core.store import Store
 from ecgvf.publish import export as exporting
 from ecgvf.publish.push import prepare, upload
-from ecgvf.store import Store
 from tests.ecgvf.publish.conftest import Filtered, speak_to
 from tests.hub_server import Hub
 

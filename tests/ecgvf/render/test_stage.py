@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from ecgvf import concepts
-from ecgvf.errors import ConceptError, ModelError, SettingsError, StageMissing
+from ecgvf.core import concepts, png
+from ecgvf.core.errors import ConceptError, ModelError, SettingsError, StageMissing
+from ecgvf.core.records import PromptPair, Rendering
+from ecgvf.core.stage_set import IMAGES, StageSet
+from ecgvf.core.store import Store
 from ecgvf.janus import load
 from ecgvf.janus.pixels import decode as pixels_of
-from ecgvf.records import PromptPair, Rendering, from_table
-from ecgvf.render import png, render, render_missing, stage
-from ecgvf.store import PICTURES, StageSet, Store
+from ecgvf.render import render, render_missing, stage
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
 from tests.random_janus import build
 
@@ -29,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def renderings(of: StageSet) -> list[Rendering]:
-    return from_table(Rendering, of.read())
+    return of.records(Rendering)
 
 
 def draw(store: Store, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:
@@ -107,7 +108,7 @@ def test_interrupted_and_run_again_it_gives_the_same_bytes_in_the_batches_it_beg
     original, written = StageSet.write_shard, []
 
     def cut(self: StageSet, index: int, table: Any) -> None:
-        if self.stage == PICTURES and index == 1:
+        if self.stage == IMAGES and index == 1:
             raise KeyboardInterrupt
         written.append(index)
         original(self, index, table)
@@ -131,7 +132,7 @@ def test_a_prompt_that_cannot_be_asked_fails_alone(store: Store, model: str) -> 
     assert drawn[0].failure is not None and "special token" in drawn[0].failure
     assert drawn[0].image == b"" and drawn[0].vq_ids == ()
     assert all(one.failure is None for one in drawn[1:])
-    assert store.current("church", PICTURES).summary["failed"] == 1
+    assert store.current("church", IMAGES).summary["failed"] == 1
 
 
 def test_a_picture_that_breaks_its_batch_fails_alone(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

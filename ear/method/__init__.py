@@ -1,0 +1,1 @@
+"""EAR: the objective, the training loop, the recipes and what they produce."""

@@ -1,0 +1,174 @@
+"""The tuned weights: which they are, how they take the frozen ones' place, and how they are kept.
+
+An adapter holds full weights of some attention projections, named relative to the language model
+("layers.0.self_attn.q_proj.weight"). Outside ``active`` the model is the frozen one, bit for bit.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ecgvf.core.errors import AdapterError
+from ecgvf.core.files import write_atomic
+from ecgvf.janus import JanusModel
+
+FORMAT = "ear-adapter-1"
+FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
+"""What an adapter says of itself at least."""
+
+
+class Projection(nn.Module):
+    """Stands in a frozen projection's place, with a weight of its own; the bias, if any, stays the frozen one.
+
+    The weight may be kept in float32 under a model in bfloat16: it is cast as it is used, and its gradient is float32.
+    """
+
+    def __init__(self, weight: Tensor, frozen: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = frozen.bias
+
+    def forward(self, states: Tensor) -> Tensor:
+        return F.linear(states, self.weight.to(states.dtype), self.bias)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Tuned projections by name. ``facts`` say where they come from; they are saved beside them."""
+
+    projections: Mapping[str, Projection]
+    facts: Mapping[str, Any]
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The tuned weights, in the order of their names."""
+        return [projection.weight for projection in self.projections.values()]
+
+    @contextmanager
+    def active(self, model: JanusModel) -> Iterator[None]:
+        """Inside, ``model`` is the tuned model; outside, the frozen one."""
+        with ExitStack() as restore:
+            for name, projection in self.projections.items():
+                parent, child = _place(model, name)
+                restore.callback(setattr, parent, child, getattr(parent, child))
+                setattr(parent, child, projection)
+            yield
+
+    def save(self, file: Path, facts: Mapping[str, Any], dtype: torch.dtype) -> None:
+        """Write the weights in ``dtype`` with ``facts`` (JSON), whole or not at all."""
+        tensors = {
+            f"{name}.weight": projection.weight.detach().to(device="cpu", dtype=dtype).contiguous()
+            for name, projection in self.projections.items()
+        }
+        # One entry: safetensors writes several in an order that differs from run to run.
+        write_atomic(file, save(tensors, {FORMAT: json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)}))
+
+
+def names(layers: int, projections: Sequence[str]) -> list[str]:
+    """Names of the tuned projections in the first ``layers`` layers, relative to the language model."""
+    return [f"layers.{layer}.self_attn.{kind}_proj" for layer in range(layers) for kind in projections]
+
+
+def fresh(model: JanusModel, layers: int, projections: Sequence[str]) -> Adapter:
+    """An adapter that changes nothing yet: float32 copies of the frozen weights, ready to be trained."""
+    tuned = {}
+    for name in names(layers, projections):
+        frozen = _frozen(model, name)
+        tuned[name] = Projection(frozen.weight.detach().float().clone(), frozen)
+        tuned[name].weight.requires_grad_(True)
+    return Adapter(tuned, {})
+
+
+def load(model: JanusModel, file: Path) -> Adapter:
+    """A saved adapter in the model's dtype. Raises ``AdapterError`` where it is none, or one for another model."""
+    facts, weights = read(file)
+    if facts.get("fingerprint") != model.fingerprint:
+        raise AdapterError(
+            f"{file} was trained on {facts.get('model')} ({facts.get('fingerprint')}), which is not {model.name} "
+            f"({model.fingerprint}): name that model with --model"
+        )
+    return Adapter(_projections(model, weights, file), facts)
+
+
+def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Facts and weights of a saved adapter, by projection. Raises ``AdapterError``."""
+    if not file.is_file():
+        raise AdapterError(f"no adapter at {file}: `ear train` writes one, and prints its path")
+    try:
+        with safe_open(file, framework="pt") as content:
+            metadata = content.metadata() or {}
+            weights = {key.removesuffix(".weight"): content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{file} is not a readable safetensors file: train again, or restore it") from error
+    if FORMAT not in metadata:
+        raise AdapterError(f"{file} is not an adapter that `ear train` of this version wrote: train again")
+    try:
+        facts = json.loads(metadata[FORMAT])
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or not facts.keys() >= FACTS:
+        raise AdapterError(f"{file} does not say where it comes from: train again, or restore it")
+    return facts, weights
+
+
+def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
+    """One adapter that changes what each of ``files`` changes: frozen weight + the sum of their differences from it.
+
+    Raises ``AdapterError`` as ``load`` does.
+    """
+    adapters = [load(model, file) for file in files]
+    if len(adapters) == 1:
+        return adapters[0]
+    summed: dict[str, Tensor] = {}
+    for adapter in adapters:
+        for name, projection in adapter.projections.items():
+            frozen = _frozen(model, name).weight.detach().float()
+            summed[name] = summed.get(name, frozen) + (projection.weight.float() - frozen)
+    facts = {
+        **adapters[-1].facts,
+        "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
+        "unsafe": any(adapter.facts.get("unsafe", False) for adapter in adapters),
+    }
+    return Adapter(_projections(model, summed, files[-1]), facts)
+
+
+def concepts(adapter: Adapter) -> list[str]:
+    """The concepts that ``adapter`` erases."""
+    return str(adapter.facts["concept"]).split("+")
+
+
+def _projections(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, Projection]:
+    tuned = {}
+    for name, weight in weights.items():
+        frozen = _frozen(model, name)
+        if frozen.weight.shape != weight.shape:
+            raise AdapterError(
+                f"{file}: {name} is {tuple(weight.shape)}, {model.name} has {tuple(frozen.weight.shape)}: "
+                "it belongs to another model"
+            )
+        tuned[name] = Projection(weight.to(device=model.device, dtype=model.dtype), frozen)
+    return tuned
+
+
+def _place(model: JanusModel, name: str) -> tuple[nn.Module, str]:
+    path, _, child = name.rpartition(".")
+    return model.language_model.get_submodule(path), child
+
+
+def _frozen(model: JanusModel, name: str) -> nn.Linear:
+    try:
+        module = model.language_model.get_submodule(name)
+    except AttributeError as error:
+        raise AdapterError(f"{model.name} has no projection {name}: the adapter belongs to another model") from error
+    if not isinstance(module, nn.Linear):
+        raise AdapterError(f"{name} of {model.name} is no projection: the adapter belongs to another model")
+    return module

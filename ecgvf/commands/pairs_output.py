@@ -1,0 +1,223 @@
+"""What ``ecgvf generate`` chooses, asks and says."""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ecgvf.core import console
+from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.stage_set import StageSet
+from ecgvf.llm.budget import dollars
+from ecgvf.llm.registry import OFFLINE, Named, Registry, keyless
+from ecgvf.pairs.generate import examples
+
+if TYPE_CHECKING:
+    from ecgvf.llm.dispatch import Plan
+    from ecgvf.pairs.llm_writers import Foreseen
+
+
+PRICED_BY_YOU = (
+    "put it into a registry of your own (--registry) with its price, 0 for a free server, to count what it costs"
+)
+
+
+def choose(
+    names: str | None, url: str | None, model: str | None, registry: Path | None, *, keys: bool
+) -> tuple[list[Named], bool]:
+    """The LLMs to ask, none for the offline writer, and whether it was the user who named them.
+
+    ``keys``: whether each needs its key, because something will be sent. Raises ``SettingsError``, ``WriterError``.
+    """
+    if (url is None) != (model is None):
+        raise SettingsError("--writer-url and --writer-model go together: which server, and which of its models")
+    if url is not None and model is not None:
+        if names is not None:
+            raise SettingsError("--writers and --writer-url: name one of them")
+        return [Registry(registry).at(url, model)], True
+    if names is not None and names.strip() == OFFLINE:
+        return [], True
+    known = Registry(registry)
+    if names is not None:
+        if OFFLINE in [part.strip() for part in names.split(",")]:
+            raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
+        chosen = known.chosen(names)
+        if missing := keyless(chosen):
+            if keys:
+                raise WriterError(f"no key for {missing}: set the variable, or leave the writer out of --writers")
+            console.note(f"no key is set for {missing}; nothing is sent, and none is needed")
+        return chosen, True
+    ready = known.ready()
+    if not ready and not keys:
+        console.note("no key is set: this is what the six families would be asked")
+        return known.preset("default"), False
+    return ready, False
+
+
+def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None:
+    """Say what a plan will cost, writer by writer."""
+    table = console.table("writer\nmodel", "calls", "tokens\nin + out", "about $\nat most $")
+    for seat in plan.seats:
+        own = [one for one in calls if one.call.writer == seat.writer.name]
+        due = [one for one in own if not one.answered]
+        tokens = f"{sum(one.tokens[0] for one in due)} + {sum(one.tokens[1] for one in due)}"
+        table.add_row(
+            console.plain(f"{seat.writer.name}\n{seat.writer.entry.model}"),
+            f"{len(due)}" + (f"\n{len(own) - len(due)} answered before" if len(due) < len(own) else ""),
+            tokens,
+            f"{dollars(_total(due))}\n{dollars(_most(due))}" + ("" if seat.writer.priced else " (worst case)"),
+        )
+    console.say(table)
+    due = [one for one in calls if not one.answered]
+    console.say(
+        f"{len(due)} calls for about ${dollars(_total(due))}, at most ${dollars(_most(due))}, repairs and retries "
+        f"aside; nothing is sent beyond the budget of ${dollars(budget)}."
+    )
+    if unknown := [seat.writer.name for seat in plan.seats if not seat.writer.priced]:
+        console.say(f"Price unknown, counted at the worst case: {console.plain(', '.join(unknown))}; {PRICED_BY_YOU}.")
+
+
+def agree(calls: Sequence["Foreseen"], yes: bool) -> None:
+    """Ask the user before paying. Raises ``SettingsError`` where nobody can be asked and ``--yes`` is missing."""
+    if yes or all(one.answered for one in calls):
+        return
+    if sys.stdin is None or not sys.stdin.isatty():  # None: closed by the shell (<&-)
+        raise SettingsError(
+            "nobody is here to agree to the cost: add --yes, name the writers with --writers, or take --writers offline"
+        )
+    if not typer.confirm("Ask them?", err=True):
+        raise SettingsError("nothing was sent; --writers offline writes for nothing")
+
+
+def dry_run(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal, as_json: bool) -> None:
+    """Show the exact prompts, calls, tokens and cost."""
+    if as_json:
+        rows = [
+            {
+                "writer": one.call.writer,
+                "model": one.call.model,
+                "iteration": one.call.iteration,
+                "call": one.call.hash if one.exact else None,
+                "exact": one.exact,
+                "answered": one.answered,
+                "tokens": {"input": one.tokens[0], "output": one.tokens[1]},
+                "likely_usd": str(one.likely),
+                "most_usd": str(one.most),
+                "prompt": one.call.prompt,
+            }
+            for one in calls
+        ]
+        due = [one for one in calls if not one.answered]
+        console.emit(
+            {
+                "concept": plan.concept.name,
+                "split": plan.split,
+                "template": plan.template.name,
+                "template_hash": plan.template.hash,
+                "budget_usd": str(budget),
+                "likely_usd": str(_total(due)),
+                "most_usd": str(_most(due)),
+                "calls": rows,
+            }
+        )
+        return
+    asked_of: dict[str, list[str]] = {}
+    for one in calls:
+        if one.exact:
+            asked_of.setdefault(one.call.prompt, []).append(f"{one.call.writer} {one.call.iteration + 1}")
+    for prompt, places in asked_of.items():
+        console.say(f"[bold]{console.plain(', '.join(places))}[/bold]  {console.plain(plan.template.name)}\n")
+        console.say(console.plain(prompt))
+    if later := sum(not one.exact for one in calls):
+        console.say(
+            f"{later} later calls ask the same again, and list what the same writer has given by then and is kept."
+        )
+    estimate(plan, calls, budget)
+    console.say("Nothing was sent.")
+
+
+def written(stage: StageSet, as_json: bool) -> None:
+    """Say what a finished set of pairs holds."""
+    summary = stage.summary
+    if as_json:
+        console.emit({"concept": stage.run.concept.name, "set": stage.fingerprint, "path": str(stage.path), **summary})
+        return
+    train, test = summary["train"], summary["test"]
+    table = console.table("target prompt", "surrogate prompt", title=f"{stage.run.concept.name}: some of the pairs")
+    for pair in examples(stage, 4):
+        table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
+    console.say(table)
+    console.say(
+        f"[bold]{stage.run.concept.name}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts by "
+        f"{console.plain(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
+        f"{train['duplicate'] + test['duplicate']} duplicate."
+    )
+    for name, why in summary.get("set_aside", {}).items():
+        console.say(f"{console.plain(name)} was set aside: {console.plain(why)}")
+    if "spent" in summary:
+        _spent({name: one for name, one in summary["writers"].items() if "dollars" in one})
+    hint = "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"
+    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]{hint}[/bold]")
+
+
+def _spent(writers: dict[str, Any]) -> None:
+    """Say what the LLMs of a set cost; where a price is not known, what was counted is not called paid."""
+    unknown = {name: one for name, one in writers.items() if not one["priced"]}
+    paid = [one for name, one in writers.items() if name not in unknown]
+    possibly = sum((Decimal(one["possibly"]) for one in paid), Decimal(0))
+    if paid:
+        console.say(
+            f"Paid ${dollars(sum((Decimal(one['dollars']) for one in paid), Decimal(0)))}"
+            + (f", and possibly ${dollars(possibly)} for calls that were cut off" if possibly else "")
+            + ". More: [bold]ecgvf status[/bold]"
+        )
+    for name, one in unknown.items():
+        if counted := Decimal(one["dollars"]) + Decimal(one["possibly"]):
+            amount = f"${dollars(counted)} (price unknown, worst case)"
+            console.say(f"{console.plain(name)}: counted as {amount}; {PRICED_BY_YOU}.")
+
+
+def yields(entry: dict[str, Any]) -> None:
+    """Say what each writer of a set was worth; ``entry`` is one of ``status``."""
+    table = console.table(
+        "writer",
+        "asked\nparsed\nkept",
+        "why not",
+        "tokens in\nand out, $",
+        "distinct-1, -2,\nself-similarity",
+        title=f"writers of {entry['set']}",
+    )
+    for name, one in entry["writers"].items():
+        tokens, written = one.get("tokens"), one.get("written", one["parsed"])
+        why = [f"{count} {why}" for why, count in one["why_not"].items()]
+        why += [f"{count} answers: {what}" for what, count in one.get("outcomes", {}).items() if what != "complete"]
+        surplus = written - one["parsed"]
+        why += [f"{surplus} more than asked for"] if surplus > 0 else []
+        why += [f"set aside: {one['set_aside']}"] if "set_aside" in one else []
+        possibly = Decimal(one.get("possibly", "0"))
+        table.add_row(
+            console.plain(name),
+            f"{one.get('asked', '')}\n{written}\n{one['kept']}",
+            console.plain("\n".join(why)),
+            (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
+            + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
+            + (f"\n+{dollars(possibly)} possibly" if possibly else "")
+            + ("" if one.get("priced", True) else "\n(worst case)"),
+            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
+        )
+    console.say(table)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _total(calls: Sequence["Foreseen"]) -> Decimal:
+    return sum((one.likely for one in calls), Decimal(0))
+
+
+def _most(calls: Sequence["Foreseen"]) -> Decimal:
+    return sum((one.most for one in calls), Decimal(0))

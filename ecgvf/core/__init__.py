@@ -1,0 +1,1 @@
+"""What every stage stands on: records, the store, concepts, errors, seeds, the console."""

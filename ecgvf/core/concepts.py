@@ -1,0 +1,191 @@
+"""A concept: what is to be erased, and what counts as seeing it.
+
+Concepts are YAML files: the shipped ones in ``data/concepts/``, or a user's own, named by its path.
+``ecgvf concepts new lighthouse --kind object`` writes a commented one to start from.
+"""
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ecgvf.core import strict_yaml
+from ecgvf.core.errors import ConceptError
+from ecgvf.core.paths import data_dir
+
+Kind = Literal["object", "style", "nudity"]
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+Word = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Concept(BaseModel):
+    """One concept, as its YAML file states it. Names become folders, so they are checked; no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    name: str = Field(pattern=rf"^{NAME.pattern}$", max_length=64)
+    kind: Kind
+    description: str = ""
+    terms: tuple[Word, ...] = Field(min_length=1)
+    """Words that name the concept: in every target prompt, in no surrogate prompt."""
+    surrogates: tuple[Word, ...] = Field(min_length=1)
+    """What a surrogate prompt names in the term's place."""
+    neighbours: tuple[Word, ...] = ()
+    """Near concepts, never rehearsed in training, whose loss is measured."""
+    judge_labels: dict[str, tuple[Word, ...]] = {}
+    """Label set ("nano", "imagenet", "wikiart", "nudenet") → the labels that mean the concept is in the picture."""
+    near_labels: dict[str, tuple[Word, ...]] = {}
+    """Label set → labels that are shown as near misses where a judge sees them instead; never accepted."""
+    window: int = Field(default=48, ge=1)
+    """Image tokens per optimizer step, for the paper's model (T = 576)."""
+    unsafe: bool = False
+
+    @model_validator(mode="after")
+    def _words_do_not_contradict(self) -> Self:
+        for surrogate in self.surrogates:
+            if named := self.term_in(surrogate):
+                raise ValueError(f"surrogate {surrogate!r} names the concept ({named!r})")
+            if surrogate.casefold() in {n.casefold() for n in self.neighbours}:
+                raise ValueError(f"{surrogate!r} is both a surrogate and a neighbour; neighbours are never rehearsed")
+        for neighbour in self.neighbours:
+            if named := self.term_in(neighbour):
+                raise ValueError(f"neighbour {neighbour!r} names the concept ({named!r})")
+        return self
+
+    def term_in(self, text: str) -> str | None:
+        """The first term that ``text`` names as whole words (plurals included, case ignored), or None."""
+        text = folded(text)
+        for term in sorted(self.terms, key=len, reverse=True):
+            if re.search(inflected(folded(term)), text):
+                return term
+        return None
+
+    def labels(self, label_set: str) -> tuple[str, ...]:
+        """The labels of ``label_set`` that mean this concept; empty where a judge with these labels cannot tell."""
+        return self.judge_labels.get(label_set, ())
+
+
+def folded(text: str) -> str:
+    """``text`` as it is compared: without case, and full-width letters, ligatures and the like as plain ones."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def inflected(words: str) -> str:
+    """A pattern that finds ``words`` whole, in the plural too ("churches", "kitties", "wolves"); a hyphen counts as a
+    space. Where a script writes no spaces, any place in a text will do."""
+    parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
+    if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
+        parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"
+    elif re.search(r"[^f\W]fe?$", parts[-1], re.IGNORECASE):
+        parts[-1] = f"{re.sub('fe?$', '', parts[-1], flags=re.IGNORECASE)}(?:fe?s?|ves)"
+    else:
+        parts[-1] += "(?:e?s)?"
+    before, after = (r"(?<!\w)", r"(?!\w)")
+    if _UNSPACED.search(words):
+        before = after = ""
+    return before + r"[\s_-]+".join(parts) + after
+
+
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Letters of Thai, Japanese and Chinese."""
+
+
+def find(name_or_path: str) -> Concept:
+    """The shipped concept of that name, or the one in a user's file. Raises ``ConceptError``."""
+    if _is_path(name_or_path):
+        return read(Path(name_or_path))
+    file = data_dir() / "concepts" / f"{name_or_path}.yaml"
+    if not NAME.fullmatch(name_or_path) or not file.is_file():
+        raise ConceptError(
+            f"unknown concept {name_or_path!r}: known are {', '.join(names())}; "
+            f"for your own run `ecgvf concepts new NAME --kind object` and pass the file's path"
+        )
+    return read(file)
+
+
+def read(file: Path) -> Concept:
+    """The concept in a YAML ``file``. Raises ``ConceptError`` naming the file, the field and what is wrong."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConceptError(f"cannot read the concept file {file}: {reason}") from error
+    try:
+        content = strict_yaml.load(text)
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own, and its constructors'
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConceptError(f"{file}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct it") from error
+    return parse(content, str(file))
+
+
+def parse(content: object, where: str) -> Concept:
+    """A concept from what a YAML or JSON file held; ``where`` names it in messages. Raises ``ConceptError``."""
+    if not isinstance(content, dict):
+        raise ConceptError(f"{where}: a concept is a mapping with name, kind, terms and surrogates")
+    try:
+        return Concept.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "concept"
+        raise ConceptError(f"{where}: {field}: {first['msg'].removeprefix('Value error, ')}; correct it") from error
+
+
+def names() -> list[str]:
+    """Names of the shipped concepts, sorted."""
+    return sorted(file.stem for file in (data_dir() / "concepts").glob("*.yaml"))
+
+
+def template(name: str, kind: Kind) -> str:
+    """A commented YAML for a new concept, ready to be edited. Raises ``ConceptError`` for a name that cannot be one."""
+    if not NAME.fullmatch(name) or len(name) > 64:
+        raise ConceptError(f"{name!r} cannot name a concept: use lower-case letters, digits and single hyphens")
+    word = name.replace("-", " ")
+    quoted = json.dumps(name)  # "no" and "123" are words here
+    term = json.dumps(word)
+    surrogates, window, label_set, label = {
+        "object": ("[something else]", 48, "imagenet", word),
+        "style": ("[something plain]", 24, "wikiart", name),
+        "nudity": ("[fully clothed]", 100, "nudenet", "FEMALE_BREAST_EXPOSED, BUTTOCKS_EXPOSED"),
+    }[kind]
+    return f"""\
+# {word}
+name: {quoted}
+kind: {kind} # object, style or nudity
+description: One sentence on what {word} is.
+
+# Words that name the concept. A target prompt holds one of them; a surrogate prompt holds none. Add synonyms.
+terms: [{term}]
+
+# What a surrogate prompt names in the term's place: of the same family, and not the concept. Replace these.
+surrogates: {surrogates}
+
+# Near concepts that training never rehearses, so that what the rest loses is measured where it hurts most.
+neighbours: []
+
+# The labels that count as "the concept is in the picture", by label set: `imagenet` (torchvision's names) for
+# Janus-Pro's pictures of things, `wikiart` for styles, `nudenet` for nudity, `nano` for Janus-nano's pictures, which
+# show its own small world only. Without any, `ecgvf filter` takes --labels, or --judge clip with --text.
+judge_labels: {{}}
+#  {label_set}: [{label}]
+#  nano: [{name}]
+
+# Labels that are shown as near misses where a judge sees them instead; never accepted.
+near_labels: {{}}
+
+# Consecutive image tokens per optimizer step, for a model of 576 image tokens; scaled to other models.
+window: {window}
+
+# True blurs pictures in reports and gates the dataset on the Hub.
+unsafe: {"true" if kind == "nudity" else "false"}
+"""
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith((".yaml", ".yml")) or "/" in text

@@ -1,0 +1,102 @@
+"""Files that are written whole or not at all, and the JSON of the store."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
+
+JSON = dict[str, Any]
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` to a temporary file, flush it to the disk and rename it to ``path``.
+
+    A kill at any moment leaves the old file or the new one. Raises ``DiskFull``, and ``StoreError`` without permission.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append ``line`` and flush it to the disk. Raises as ``write_atomic`` does.
+
+    A newline is written before the line as well, so that a line that a kill cut short does not swallow this one.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(b"\n" + line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raise ``DiskFull`` or ``StoreError`` if writing to ``path`` fails for lack of space or permission."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskFull(
+                f"no space left to write {path}: free some, then run the same command again; it resumes"
+            ) from error
+        if error.errno in _NO_PERMISSION:
+            raise StoreError(f"cannot write {path} ({error.strerror}): choose another folder with --store") from error
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of ``folder`` to the disk: syncing a new file does not yet sync its name."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(file: Path) -> JSON:
+    """The JSON object in ``file``. Raises ``StoreCorrupt``."""
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise StoreCorrupt(f"{file} is not valid JSON: restore it, or delete {file.parent} and run again") from error
+    if not isinstance(content, dict):
+        raise StoreCorrupt(f"{file} does not hold a JSON object: restore it, or delete {file.parent} and run again")
+    return content
+
+
+def canonical_json(content: Mapping[str, Any]) -> bytes:
+    """``content`` with sorted keys and no spaces: what is hashed."""
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def pretty_json(content: Mapping[str, Any]) -> bytes:
+    """``content`` indented, for files that people open."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> JSON:
+    """Nested mappings as one, with dotted keys: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
+    flat: JSON = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,70 @@
+"""One concept in one store: what every stage reads from and writes to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import StageMissing, StoreCorrupt
+from ecgvf.core.stage_set import Stage, StageSet, fingerprint
+from ecgvf.core.store import Store
+
+
+@dataclass(frozen=True)
+class ConceptRun:
+    """Binds ``concept`` to ``store``. The public ``ecgvf.Run`` adds the stages to it."""
+
+    store: Store
+    concept: Concept
+
+    @classmethod
+    def load(cls, store: Store, concept: str | None = None) -> Self:
+        """The run of ``concept`` (None: the last one) as ``store`` keeps it. Raises ``StageMissing``."""
+        return cls(store, store.concept(concept))
+
+    def folder(self, stage: Stage) -> Path:
+        """``STORE/<concept>/<stage>``, not created."""
+        return self.store.folder(self.concept.name, stage.name)
+
+    def stage_set(self, stage: Stage, settings: Mapping[str, Any]) -> StageSet:
+        """The set of ``settings``: an existing one to resume, or a new one (see ``StageSet.changed_settings``)."""
+        return StageSet(self, stage, fingerprint(settings), dict(settings))
+
+    def sets(self, stage: Stage) -> list[StageSet]:
+        """All sets of a stage, oldest first, unfinished ones included."""
+        found = [StageSet.at(self, stage, file.parent) for file in self.folder(stage).glob("*/settings.json")]
+        return sorted(found, key=lambda stage_set: (stage_set.started, stage_set.fingerprint))
+
+    def current(self, stage: Stage) -> StageSet:
+        """The finished set that the next stage reads. Raises ``StageMissing`` naming the command that makes it."""
+        folder = self.folder(stage)
+        try:
+            name = (folder / "current").read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            unfinished = [stage_set for stage_set in self.sets(stage) if not stage_set.finished]
+            resumes = f" (interrupted after {len(unfinished[-1].shards())} shards; it resumes)" if unfinished else ""
+            raise StageMissing(
+                f"no {stage.name} of {self.concept.name!r} in {self.store.root}: run `{stage.command}` first{resumes}"
+            ) from None
+        if not re.fullmatch(r"[0-9a-f]{12}", name) or not (folder / name / "settings.json").is_file():
+            raise StoreCorrupt(
+                f"{folder / 'current'} names a set that does not exist; choose another with --set, or delete the file"
+            )
+        return StageSet.at(self, stage, folder / name)
+
+    def open(self, stage: Stage, set_id: str | None) -> StageSet:
+        """The set whose fingerprint starts with ``set_id`` (``--set``); None opens the current one.
+
+        Raises ``StageMissing`` unless exactly one set fits.
+        """
+        if set_id is None:
+            return self.current(stage)
+        sets = self.sets(stage)
+        matches = [stage_set for stage_set in sets if stage_set.fingerprint.startswith(set_id)]
+        if len(matches) != 1:
+            known = ", ".join(stage_set.fingerprint for stage_set in sets) or "none"
+            how_many = "more than one set" if matches else "no set"
+            raise StageMissing(f"{how_many} of {self.folder(stage)} starts with {set_id!r}; there are: {known}")
+        return matches[0]

@@ -1,0 +1,109 @@
+"""A store on disk: one folder per concept, one per stage, one per fingerprint of the settings that made it.
+
+    STORE/
+      store.json                    format of this store
+      last                          name of the concept that was generated, imported or built last
+      church/                       ConceptRun (run.py)
+        concept.json                the concept as it was then
+        pairs/                      a stage
+          current                   fingerprint of the set that the next stage reads
+          1f0c…/                    a set of the stage (stage_set.py)
+
+Every file is replaced atomically (files.py). Two processes that write the same set write the same bytes.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from ecgvf.core.concepts import NAME, Concept, parse
+from ecgvf.core.errors import StageMissing, StoreError, StoreVersionError
+from ecgvf.core.files import pretty_json, read_json, write_atomic
+
+FORMAT = 1
+
+_FOLDER = re.compile(rf"{NAME.pattern}(\+{NAME.pattern})*")  # several erased concepts are joined by "+"
+
+
+def default_root() -> Path:
+    """``$ECGVF_STORE``, or ``ecgvf-store`` in the working directory."""
+    return Path(os.environ.get("ECGVF_STORE") or "ecgvf-store")
+
+
+class Store:
+    """The runs under ``root`` (None: ``default_root()``). Nothing is created before something is written.
+
+    Raises ``StoreVersionError`` for a store in another format, ``StoreError`` for a folder that is not a store.
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+        self._check_format()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def folder(self, concept: str, stage: str) -> Path:
+        """``STORE/<concept>/<stage>``, not created. Raises ``StoreError`` for a name that cannot be a folder."""
+        for name in (concept, stage):
+            if not _FOLDER.fullmatch(name):
+                raise StoreError(f"{name!r} cannot name a folder of the store: use lower-case letters, digits, hyphens")
+        return self.root / concept / stage
+
+    def concepts(self) -> list[str]:
+        """Names of the concepts with a run here, sorted."""
+        return sorted(file.parent.name for file in self.root.glob("*/concept.json"))
+
+    def concept(self, name: str | None = None) -> Concept:
+        """The concept ``name`` (None: the last one) as this store keeps it. Raises ``StageMissing``."""
+        name = self.last_concept() if name is None else name
+        file = self._concept_file(name)
+        if not file.is_file():
+            known = ", ".join(self.concepts()) or "none"
+            raise StageMissing(
+                f"no run of {name!r} in {self.root} (there: {known}): run `ecgvf generate --concept {name}` first"
+            )
+        return parse(read_json(file), str(file))
+
+    def last_concept(self) -> str:
+        """Name of the concept that commands without ``--concept`` take. Raises ``StageMissing`` if there is none."""
+        try:
+            return (self.root / "last").read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            raise StageMissing(f"nothing in {self.root} yet: run `ecgvf generate --concept NAME` first") from None
+
+    def remember(self, concept: Concept) -> None:
+        """Keep ``concept`` as it is now, and make it the last one."""
+        self.create()
+        write_atomic(self._concept_file(concept.name), pretty_json(concept.model_dump(mode="json")))
+        write_atomic(self.root / "last", f"{concept.name}\n".encode())
+
+    def remember_first(self, name: str) -> None:
+        """Make ``name`` the last concept, unless there is one."""
+        if not (self.root / "last").is_file():
+            self.create()
+            write_atomic(self.root / "last", f"{name}\n".encode())
+
+    def create(self) -> None:
+        """Write ``store.json``, which comes before anything else."""
+        if not (self.root / "store.json").is_file():
+            write_atomic(self.root / "store.json", pretty_json({"format": FORMAT}))
+
+    def _concept_file(self, name: str) -> Path:
+        return self.folder(name, "pairs").parent / "concept.json"
+
+    def _check_format(self) -> None:
+        file = self.root / "store.json"
+        if file.is_file():
+            written = read_json(file).get("format")
+            if written != FORMAT:
+                raise StoreVersionError(
+                    f"the store {self.root} has format {written}, this version of ecgvf reads format {FORMAT}: "
+                    f"use the version that wrote it, or another folder with --store"
+                )
+        elif self.root.is_file():
+            raise StoreError(f"{self.root} is a file, not a store: name a folder with --store")
+        elif self.root.is_dir() and any(not entry.name.endswith(".tmp") for entry in self.root.iterdir()):
+            raise StoreError(
+                f"{self.root} holds other files and no store.json: name an empty or new folder with --store"
+            )

@@ -1,0 +1,12 @@
+"""Stage 3: judges look at the images, and pairs are accepted or rejected.
+
+images ──stage──▶ verdicts ──decide──▶ acceptance ──dataset──▶ what ``ear`` trains on
+                               ▲
+                  accept (the rule), bounds (optional), decisions (of people, by ``ecgvf review``)
+"""
+
+from ecgvf.filter.bounds import Rule
+from ecgvf.filter.decide import Filtered
+from ecgvf.filter.stage import filter_pictures
+
+__all__ = ["Filtered", "Rule", "filter_pictures"]

@@ -1,0 +1,366 @@
+"""The miniature world in words: what a picture shows becomes one sentence that says it.
+
+The words are in ``data/nano/world.yaml``; the word orders are here. Janus-nano learns from these sentences, and the
+offline writer of pairs speaks the same language.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from ecgvf.core.paths import data_dir
+
+Forms = Literal["train", "held-out"]
+Wording = Literal["name", "synonym", "implicit", "misspelt", "spanish"]
+
+T = TypeVar("T")
+
+PLAIN = "plain"
+
+WORDINGS: Mapping[Wording, float] = MappingProxyType(
+    {"name": 0.45, "synonym": 0.25, "implicit": 0.12, "misspelt": 0.08, "spanish": 0.10}
+)
+"""How often each wording is used where the caller leaves it open."""
+
+HELD_OUT_SHARE = 0.05
+"""Share of the combinations of thing, sky, ground, companion and style that no training picture shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One thing of the world. ``terms`` starts with its name; no term belongs to two things."""
+
+    name: str
+    kind: str
+    drawn: Mapping[str, str]
+    """Designer → name of the drawing in its emoji set."""
+    terms: tuple[str, ...]
+    implicit: tuple[str, ...]
+    """Descriptions, with their article, that use no term of any thing."""
+    spanish: tuple[str, ...]
+    """Nouns with their article."""
+    misspelt: tuple[str, ...]
+
+    def spoken(self, wording: Wording) -> tuple[str, ...]:
+        """Every noun phrase, article included, that means this thing in ``wording``."""
+        match wording:
+            case "name":
+                return (with_article(self.terms[0]),)
+            case "synonym":
+                return tuple(with_article(term) for term in self.terms[1:])
+            case "misspelt":
+                return tuple(with_article(term) for term in self.misspelt)
+            case "implicit":
+                return self.implicit
+            case "spanish":
+                return self.spanish
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """How a sky, a ground or a companion is said: whole phrases, and one keyword for terse prompts."""
+
+    name: str
+    english: tuple[str, ...]
+    keyword: str
+    spanish: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a style is said: ``before`` leads what it describes ("a watercolour of"), ``after`` follows it."""
+
+    name: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    keyword: str
+    spanish_before: tuple[str, ...]
+    spanish_after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that Janus-nano can draw, by name, in the order of ``world.yaml``."""
+
+    things: Mapping[str, Thing]
+    skies: Mapping[str, Phrases]
+    grounds: Mapping[str, Phrases]
+    companions: Mapping[str, Phrases]
+    styles: Mapping[str, Style]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a sentence says. None: not mentioned. A style other than plain is always mentioned."""
+
+    thing: str
+    sky: str | None = None
+    ground: str | None = None
+    companion: str | None = None
+    style: str = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence and how it was made: the words for the thing and for the style ("" if none), word order, wording."""
+
+    text: str
+    term: str
+    form: str
+    wording: Wording
+    style: str
+
+
+@cache
+def load_world() -> World:
+    """The world of ``data/nano/world.yaml``."""
+    content: dict[str, Any] = yaml.safe_load(_words())
+    designers = content["designers"]
+
+    def thing(name: str, entry: dict[str, Any]) -> Thing:
+        drawn = {designer: entry["drawn"] for designer in designers if designer not in entry.get("except", ())}
+        words = {field: tuple(entry[field]) for field in ("terms", "implicit", "spanish", "misspelt")}
+        return Thing(name=name, kind=entry["kind"], drawn=MappingProxyType(drawn), **words)
+
+    def phrases(name: str, entry: dict[str, Any]) -> Phrases:
+        return Phrases(name, tuple(entry["english"]), entry["keyword"], tuple(entry["spanish"]))
+
+    def style(name: str, entry: dict[str, Any]) -> Style:
+        words = {field: tuple(entry[field]) for field in ("before", "after", "spanish_before", "spanish_after")}
+        return Style(name=name, keyword=entry.get("keyword", ""), **words)
+
+    def read(section: str, build: Any) -> Any:
+        return MappingProxyType({name: build(name, entry) for name, entry in content[section].items()})
+
+    return World(
+        things=read("things", thing),
+        skies=read("skies", phrases),
+        grounds=read("grounds", phrases),
+        companions=read("companions", phrases),
+        styles=read("styles", style),
+    )
+
+
+def fingerprint() -> str:
+    """SHA-256 of the words and the word orders: what a sentence is made of."""
+    orders = [dict(_FORMS[key]) for key in sorted(_FORMS)]
+    return hashlib.sha256(_words() + json.dumps(orders, sort_keys=True).encode()).hexdigest()
+
+
+def _words() -> bytes:
+    return (data_dir() / "nano" / "world.yaml").read_bytes()
+
+
+def held_out(thing: str, sky: str, ground: str, companion: str | None, style: str) -> bool:
+    """Whether no training picture shows this combination; a hash, so that it is the same everywhere and always."""
+    digest = hashlib.sha256(json.dumps([thing, sky, ground, companion, style]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
+
+
+def with_article(noun: str) -> str:
+    """The noun with "a" or "an": ``an inn``, ``a Van Gogh painting``."""
+    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
+def without_article(phrase: str) -> str:
+    """The phrase without the English or Spanish article that it starts with."""
+    return re.sub(r"^(an?|the|una?) ", "", phrase)
+
+
+def describe(
+    thing: str,
+    sky: str,
+    ground: str,
+    companion: str | None,
+    style: str,
+    rng: random.Random,
+    *,
+    everything: bool = False,
+) -> Description:
+    """What a person might say of a picture: the sky and the ground are mentioned about half of the time."""
+    said = everything or rng.random() < 0.15
+    return Description(
+        thing=thing,
+        sky=sky if said or rng.random() < 0.5 else None,
+        ground=ground if said or rng.random() < 0.45 else None,
+        companion=companion,
+        style=style,
+    )
+
+
+# Word orders. A part in [brackets] is left out where its slot is empty. Slots: thing (with article), bare (without),
+# sky, ground, companion ("a balloon"), before ("a watercolour of"), after ("in watercolour"), and for terse prompts
+# the keywords k_sky, k_ground, k_companion, k_style. Every order can say everything; `before` is never left out where
+# the order has no other slot for the style. A form ending in "." is a full sentence.
+
+_TRAIN: Mapping[str, str] = MappingProxyType(
+    {
+        # terse
+        "bare": "{bare}[ and {companion}][ {ground}][ {sky}][ {after}]",
+        "bare-commas": "{bare}[, {companion}][, {ground}][, {sky}][, {after}]",
+        "keywords": "{bare}[, {k_sky}][, {k_ground}][, {k_companion}][, {k_style}]",
+        "keywords-ground": "{bare}[, {k_companion}][, {k_ground}][, {k_sky}][, {k_style}]",
+        "keywords-style": "[{k_style}, ]{bare}[, {k_ground}][, {k_sky}][, {k_companion}]",
+        # noun phrases, style last
+        "phrase": "{thing}[ {ground}][ {sky}][ with {companion} beside it][ {after}]",
+        "phrase-sky": "{thing}[ {sky}][ {ground}][ next to {companion}][, {after}]",
+        "phrase-companion": "{thing}[ with {companion}][ {ground}][ {sky}][, {after}]",
+        "phrase-next-to": "{thing}[ next to {companion}][ {sky}][ {ground}][ {after}]",
+        "phrase-and": "{thing}[ and {companion}][ {ground}][, {sky}][, {after}]",
+        "phrase-commas": "{thing}[, {ground}][, {sky}][, {companion} nearby][, {after}]",
+        # noun phrases, style first
+        "style-of": "[{before} ]{thing}[ {ground}][ {sky}][ with {companion} beside it]",
+        "style-of-sky": "[{before} ]{thing}[ {sky}][ next to {companion}][ {ground}]",
+        "style-of-and": "[{before} ]{thing}[ and {companion}][ {ground}][ {sky}]",
+        "style-of-commas": "[{before} ]{thing}[, {sky}][, {ground}][, {companion} close by]",
+        "style-colon": "[{k_style}: ]{thing}[ {ground}][ with {companion}][ {sky}]",
+        # sentences
+        "there-is": "there is {thing}[ {ground}][ {sky}][ with {companion} beside it][, {after}].",
+        "there-is-next": "there is {thing}[ next to {companion}][ {ground}][ {sky}][, {after}].",
+        "sky-first": "[{sky}, ]there is {thing}[ {ground}][ with {companion} nearby][, {after}].",
+        "ground-first": "[{ground} ]there is {thing}[ next to {companion}][ {sky}][, {after}].",
+        "seen": "{thing} can be seen[ {ground}][ {sky}][ beside {companion}][, {after}].",
+        "this-is": "this is [{before} ]{thing}[ {sky}][ {ground}][, with {companion} at its side].",
+        "shows": "the picture shows {thing}[ {ground}][ and {companion}][ {sky}][, {after}].",
+        "we-see": "we see {thing}[ and {companion}][ {sky}][ {ground}][, {after}].",
+        "one-sees": "[{sky} ]one can see {thing}[ and {companion}][ {ground}][, {after}].",
+        "ground-sky-first": "[{ground}, ][{sky}, ]{thing}[ with {companion} beside it][, {after}].",
+        # requests
+        "draw": "draw {thing}[ {ground}][ {sky}][ with {companion}][, {after}].",
+        "draw-style": "draw [{before} ]{thing}[ next to {companion}][ {ground}][ {sky}].",
+        "show-me": "show me [{before} ]{thing}[ {sky}][ {ground}][ and {companion}].",
+        "please": "please make [{before} ]{thing}[ with {companion} beside it][ {sky}][ {ground}].",
+    }
+)
+
+_HELD_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        "companion-first": "[beside {companion}, ]{thing}[ {sky}][ {ground}][ {after}]",
+        "style-leads": "[{after}, ]{thing}[ {sky}][ with {companion} close by][ {ground}]",
+        "sky-ground-first": "[{sky}][ {ground}] we find {thing}[ beside {companion}][, {after}].",
+        "ground-is-style": "[{ground} is ]{thing}[ {after}][, {sky}][, with {companion} nearby].",
+        "keywords-reversed": "[{k_sky}, ][{k_style}, ][{k_companion}, ]{bare}[, {k_ground}]",
+        "can-you": "can you draw {thing}[ {after}][, {sky}][, {ground}][, next to {companion}]?",
+        "what-stands": "what one sees[ {sky}] is [{before} ]{thing}[ {ground}][ with {companion} at its side].",
+    }
+)
+
+_SPANISH_TRAIN: Mapping[str, str] = MappingProxyType(
+    {
+        "es-phrase": "{thing}[ {ground}][ {sky}][ junto a {companion}][, {after}]",
+        "es-with": "{thing}[ con {companion}][ {sky}][ {ground}][, {after}]",
+        "es-style-of": "[{before} ]{thing}[ {ground}][ {sky}][ con {companion} al lado]",
+        "es-there-is": "hay {thing}[ {ground}][ junto a {companion}][ {sky}][, {after}].",
+        "es-sky-first": "[{sky} ]hay {thing}[ y {companion}][ {ground}][, {after}].",
+        "es-draw": "dibuja {thing}[ {ground}][ y {companion}][ {sky}][, {after}].",
+    }
+)
+
+_SPANISH_HELD_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        "es-ground-first": "[{ground}][ {sky}] se ve {thing}[ con {companion}][, {after}].",
+        "es-companion-first": "[junto a {companion}, ]{thing}[ {sky}][ {ground}][, {after}].",
+    }
+)
+
+_FORMS: Mapping[tuple[Forms, bool], Mapping[str, str]] = MappingProxyType(
+    {
+        ("train", False): _TRAIN,
+        ("held-out", False): _HELD_OUT,
+        ("train", True): _SPANISH_TRAIN,
+        ("held-out", True): _SPANISH_HELD_OUT,
+    }
+)
+
+_PART = re.compile(r"\[(?P<optional>[^\]]*)\]|\{(?P<slot>\w+)\}|(?P<text>[^\[{]+)")
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+def forms(which: Forms, *, spanish: bool = False) -> Mapping[str, str]:
+    """Name → word order of the ``which`` forms."""
+    return _FORMS[which, spanish]
+
+
+def sentence(
+    description: Description,
+    rng: random.Random,
+    *,
+    forms: Forms = "train",
+    wording: Wording | Literal["any"] = "any",
+) -> Sentence:
+    """One sentence that says everything the description mentions, and nothing else. Decided by ``rng`` alone.
+
+    Each choice takes the same share of ``rng`` whatever the description is: the same state, with another thing or
+    style, gives the same sentence but for the words that differ. That is how a pair is made.
+    """
+    spoken: Wording = wording if wording != "any" else rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
+    spanish = spoken == "spanish"
+    form, order = _pick(list(_FORMS[forms, spanish].items()), rng)
+    slots = _slots(description, spoken, rng)
+    text = _typed(_written(order, slots), rng)
+    style = next((slots[slot] for slot in ("before", "after", "k_style") if f"{{{slot}}}" in order), "")
+    return Sentence(text, slots["bare"], form, spoken, style)
+
+
+def _slots(description: Description, spoken: Wording, rng: random.Random) -> dict[str, str]:
+    """Slot → phrase, "" where nothing is to be said."""
+    world = load_world()
+    spanish = spoken == "spanish"
+    thing = _pick(world.things[description.thing].spoken(spoken), rng)
+    style = world.styles[description.style]
+    before = _pick(style.spanish_before if spanish else style.before, rng)
+    after = _pick((style.spanish_after if spanish else style.after) or ("",), rng)
+    led = rng.random() < 0.5 or style.name != PLAIN  # "a picture of" is said half of the time
+    slots = {
+        "thing": thing,
+        "bare": without_article(thing),
+        "before": before if led else "",
+        "after": after,
+        "k_style": style.keyword,
+    }
+    families = {"sky": world.skies, "ground": world.grounds, "companion": world.companions}
+    for slot, family in families.items():
+        said: str | None = getattr(description, slot)
+        phrases = family[said] if said is not None else None
+        options = (phrases.spanish if spanish else phrases.english) if phrases else ("",)
+        slots[slot] = _pick(options, rng)
+        slots[f"k_{slot}"] = phrases.keyword if phrases else ""
+    return slots
+
+
+def _pick(options: Sequence[T], rng: random.Random) -> T:
+    """One of ``options``, for exactly one draw from ``rng`` (``rng.choice`` draws more or less by their number)."""
+    return options[int(rng.random() * len(options))]
+
+
+def _written(order: str, slots: Mapping[str, str]) -> str:
+    def part(found: re.Match[str]) -> str:
+        optional = found["optional"]
+        if optional is None:
+            return slots[found["slot"]] if found["slot"] else found["text"]
+        if all(slots[slot] for slot in _SLOT.findall(optional)):
+            return _SLOT.sub(lambda slot: slots[slot[1]], optional)
+        return ""
+
+    return _PART.sub(part, order).strip()
+
+
+def _typed(text: str, rng: random.Random) -> str:
+    """Capital and full stop as people type them: most sentences have both, most phrases neither or the capital only."""
+    capital, stop, small = (rng.random() for _ in range(3))
+    full = text[-1] in ".?"
+    if capital < (0.85 if full else 0.4):
+        text = text[0].upper() + text[1:]
+    if full and stop < 0.25:
+        text = text[:-1]
+    elif not full and stop < 0.12:
+        text += "."
+    return text.lower() if small < 0.06 else text

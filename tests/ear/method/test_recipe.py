@@ -1,0 +1,65 @@
+import dataclasses
+
+import pytest
+
+from ear.method.recipe import DEFAULT, PAPER, RECIPES, find
+from ecgvf.core.errors import RecipeError
+
+
+def test_the_papers_recipe_is_section_6_1() -> None:
+    assert (PAPER.loss, PAPER.guidance, PAPER.threshold, PAPER.learning_rate) == ("mse", 1.0, 0.05, 1e-4)
+    assert (PAPER.layers, PAPER.projections, PAPER.window, PAPER.retention) == (5, ("q", "k", "v", "o"), None, 0)
+    resolved = PAPER.resolve(tokens=576, depth=30, concept_window=48)
+    assert (resolved.window, resolved.layers) == (48, 5)
+
+
+def test_window_and_depth_follow_the_model() -> None:
+    nano = PAPER.resolve(tokens=256, depth=6, concept_window=48)
+    assert (nano.window, nano.layers) == (21, 1)
+    everything = dataclasses.replace(PAPER, window=576, layers=30).resolve(tokens=256, depth=6, concept_window=48)
+    assert (everything.window, everything.layers) == (256, 6)
+    assert PAPER.resolve(tokens=4, depth=2, concept_window=1).window == 1
+
+
+def test_recipes_are_found_by_name() -> None:
+    assert find("default") is DEFAULT
+    assert set(RECIPES) == {"default", "paper"}
+    with pytest.raises(RecipeError, match="unknown recipe 'papper': there are default, paper"):
+        find("papper")
+
+
+def test_settings_can_be_changed_by_text() -> None:
+    changed = DEFAULT.changed({"guidance": "0.8", "window": "none", "projections": "q,v", "loss": "mse", "passes": "2"})
+    assert (changed.guidance, changed.window, changed.projections) == (0.8, None, ("q", "v"))
+    assert (changed.loss, changed.passes) == ("mse", 2)
+    assert changed.name == "default"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("colour", "red", "no setting 'colour'"),
+        ("name", "mine", "no setting 'name'"),
+        ("guidance", "lots", "a number is needed"),
+        ("window", "12.5", "an integer is needed"),
+        ("loss", "l1", "choose one of mse, kl"),
+        ("guidance", "nan", "guidance is nan"),
+        ("window", "0", "window is 0"),
+        ("layers", "31", "layers is 31"),
+        ("projections", "q,x", "projections"),
+        ("learning_rate", "0", "learning_rate"),
+        ("threshold", "-1", "threshold"),
+        ("rehearsed", "0", "needs rehearsed"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(option: str, value: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        DEFAULT.changed({option: value})
+
+
+def test_what_was_resolved_is_told() -> None:
+    lines = dict(DEFAULT.resolve(tokens=256, depth=6, concept_window=48).lines())
+    assert lines["window"].startswith("64 of 256 image tokens")
+    assert "first 6 of 6 layers" in lines["tuned"]
+    assert "retention" in lines
+    assert "retention" not in dict(PAPER.resolve(tokens=256, depth=6, concept_window=48).lines())

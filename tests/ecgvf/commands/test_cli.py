@@ -1,0 +1,113 @@
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ecgvf.cli import app
+from ecgvf.core import console
+from ecgvf.core.errors import EcgvfError, SettingsError
+
+runner = CliRunner()
+
+
+def test_concepts_are_listed() -> None:
+    for arguments in (["concepts"], ["concepts", "list"]):
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 0
+        assert all(name in result.stdout for name in ("church", "castle", "cat", "van-gogh", "nudity"))
+
+
+def test_json_is_one_object_on_standard_output() -> None:
+    result = runner.invoke(app, ["concepts", "list", "--json"])
+    assert {concept["name"] for concept in json.loads(result.stdout)["concepts"]} >= {"church"}
+    assert json.loads(runner.invoke(app, ["concepts", "explain", "church", "--json"]).stdout)["window"] == 48
+
+
+def test_a_concept_is_explained() -> None:
+    result = runner.invoke(app, ["concepts", "explain", "church"])
+    assert result.exit_code == 0
+    assert "basilica" in result.stdout and "never rehearsed" in " ".join(result.stdout.split())
+
+
+def test_a_new_concept_is_written_explained_and_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "lighthouse.yaml"
+    arguments = ["concepts", "new", "lighthouse", "--kind", "object", "--to", str(file)]
+    assert runner.invoke(app, arguments).exit_code == 0
+    assert runner.invoke(app, ["concepts", "explain", str(file)]).exit_code == 0
+    again = runner.invoke(app, arguments)
+    assert again.exit_code == 2
+    assert "is there already" in again.stderr
+
+
+def test_a_new_concept_is_written_here_where_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runner.invoke(app, ["concepts", "new", "lighthouse"]).exit_code == 0
+    assert (tmp_path / "lighthouse.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["moose", "../../etc/passwd", "[red]x[/red]", "nope.yaml"])
+def test_an_unknown_concept_is_one_line_and_exit_2(name: str) -> None:
+    result = runner.invoke(app, ["concepts", "explain", name])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error ") and result.stderr.count("\n") == 1
+    assert name in result.stderr
+
+
+def test_help_comes_without_heavy_libraries() -> None:
+    code = (
+        "import sys; import ecgvf.cli; "
+        "print([m for m in ('torch', 'transformers', 'datasets', 'pyarrow', 'numpy', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+# How commands end
+
+
+def ending(error: BaseException) -> typer.Typer:
+    app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+
+    @app.command()
+    def work() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None: ...
+
+    return app
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (EcgvfError("what, where\nand what to do"), 2, "error what, where and what to do\n"),
+        (SettingsError("[bold]literal[/bold]"), 2, "error [bold]literal[/bold]\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to go on."),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "no space left"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, says: str) -> None:
+    result = runner.invoke(ending(error), ["work"])
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    assert isinstance(runner.invoke(ending(ZeroDivisionError()), ["work"]).exception, ZeroDivisionError)
+
+
+def test_every_error_in_the_tree_is_drawn_at_its_top() -> None:
+    from ecgvf.core import errors
+
+    assert errors.__doc__ is not None
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), EcgvfError)
+        assert name in errors.__doc__

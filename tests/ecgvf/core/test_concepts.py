@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept, find, names, read, template
+from ecgvf.core.errors import ConceptError
+
+
+def test_the_five_shipped_concepts_are_valid_and_named_like_their_files() -> None:
+    assert names() == ["castle", "cat", "church", "nudity", "van-gogh"]
+    for name in names():
+        assert find(name).name == name
+
+
+def test_church_has_neighbours_that_are_never_rehearsed_and_labels_for_both_families_of_judge() -> None:
+    church = find("church")
+    assert {"castle", "mosque"} <= set(church.neighbours)
+    assert not set(church.neighbours) & set(church.surrogates)
+    assert church.labels("imagenet") == ("church",)
+    assert church.labels("nano") == ("church",)
+    assert church.window == 48
+    assert not church.unsafe
+
+
+def test_nudity_is_unsafe_and_nano_has_no_label_for_it() -> None:
+    nudity = find("nudity")
+    assert nudity.unsafe
+    assert nudity.labels("nano") == ()
+    assert len(nudity.labels("nudenet")) == 9
+
+
+@pytest.mark.parametrize("kind", ["object", "style", "nudity"])
+def test_a_new_concepts_template_can_be_read_as_it_is(tmp_path: Path, kind: concepts.Kind) -> None:
+    file = tmp_path / "light-house.yaml"
+    file.write_text(template("light-house", kind), encoding="utf-8")
+    concept = find(str(file))
+    assert (concept.name, concept.kind, concept.terms) == ("light-house", kind, ("light house",))
+
+
+@pytest.mark.parametrize("name", ["no", "null", "123", "2024-01-01", "tower", "building", "photograph", "dressed"])
+@pytest.mark.parametrize("kind", ["object", "style", "nudity"])
+def test_any_word_can_be_a_concept(tmp_path: Path, name: str, kind: concepts.Kind) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(template(name, kind), encoding="utf-8")
+    assert find(str(file)).name == name
+
+
+@pytest.mark.parametrize("value", ["2024-13-45", "!!int abc", "!!float xx", "!!timestamp xx", "[" * 5000])
+def test_yaml_that_its_reader_stumbles_over_is_one_line(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"name: mine\ndescription: {value}\n", encoding="utf-8")
+    with pytest.raises(ConceptError, match="correct it"):
+        find(str(file))
+
+
+@pytest.mark.parametrize("name", ["", "Church", "a_b", "a--b", "-a", "../etc", "a/b", "a.b", "x" * 65])
+def test_a_name_that_would_not_be_a_safe_folder_is_refused(name: str) -> None:
+    with pytest.raises(ConceptError, match="lower-case"):
+        template(name, "object")
+    with pytest.raises(ConceptError):
+        find(name)
+
+
+def test_an_unknown_concept_names_the_known_ones_and_what_to_do() -> None:
+    with pytest.raises(ConceptError, match=r"unknown concept 'moose'.*church.*ecgvf concepts new"):
+        find("moose")
+
+
+GOOD = {"name": "moose", "kind": "object", "terms": ["moose"], "surrogates": ["horse"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"kind": "animal"}, "kind"),
+        ({"terms": []}, "terms"),
+        ({"terms": "moose"}, "terms"),
+        ({"name": "../moose"}, "name"),
+        ({"window": 0}, "window"),
+        ({"colour": "brown"}, "colour"),
+        ({"surrogates": ["young moose"]}, "names the concept"),
+        ({"neighbours": ["mooses"]}, "names the concept"),
+        ({"neighbours": ["Horse"]}, "both a surrogate and a neighbour"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    file = tmp_path / "moose.yaml"
+    file.write_text(yaml.safe_dump(GOOD | change), encoding="utf-8")
+    with pytest.raises(ConceptError, match=says) as caught:
+        read(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"terms: [a", b"\xff\xfe", b"- a\n- b\n", b""])
+def test_a_file_that_is_no_concept_gets_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "moose.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConceptError, match=str(file)) as caught:
+        find(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConceptError, match="No such file"):
+        find(str(tmp_path / "moose.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("A church at dawn", "church"),
+        ("two CHURCHES by a lake", "church"),
+        ("a chapel", "chapel"),
+        ("Winston Churchill by a lake", None),
+        ("a \uff43\uff28\uff35\uff32\uff23\uff28", "church"),
+        ("a hotel", None),
+        ("", None),
+    ],
+)
+def test_a_term_is_found_as_a_whole_word_in_any_case_and_number(text: str, term: str | None) -> None:
+    assert find("church").term_in(text) == term
+
+
+def test_a_term_is_found_however_its_accents_are_written() -> None:
+    abbey = Concept(name="abbaye", kind="object", terms=("e\u0301glise",), surrogates=("hotel",))
+    assert abbey.term_in("une \u00c9glise") is not None
+
+
+def test_a_term_of_several_words_is_found_across_hyphens() -> None:
+    assert find("van-gogh").term_in("a cat, in van-gogh style") == "van Gogh style"
+
+
+@given(st.text())
+def test_looking_for_a_term_never_fails(text: str) -> None:
+    find_church = Concept(name="church", kind="object", terms=("church", "c++ (x)"), surrogates=("hotel",))
+    find_church.term_in(text)
+    assert find_church.term_in(f"{text} church {text}") is not None

@@ -1,0 +1,114 @@
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgvf.core.records import (
+    Acceptance,
+    PromptPair,
+    Rendering,
+    Verdict,
+    from_table,
+    malformed_id,
+    record_id,
+    to_table,
+)
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+scores = st.floats(0, 1, width=32)
+roles = st.sampled_from(["target", "surrogate"])
+
+pairs = st.builds(
+    PromptPair,
+    record_id=words,
+    concept=words,
+    kind=words,
+    split=st.sampled_from(["train", "test"]),
+    target=words,
+    surrogate=st.none() | words,
+    target_term=words,
+    surrogate_term=st.none() | words,
+    writer=words,
+    model_asked=words,
+    model_answered=words,
+    template=words,
+    template_hash=words,
+    iteration=st.integers(0, 2**31 - 1),
+    call_id=words,
+    reason=st.sampled_from([None, "malformed", "duplicate"]),
+    detail=st.none() | words,
+)
+renderings = st.builds(
+    Rendering,
+    record_id=words,
+    role=roles,
+    seed=st.integers(0, 2**63 - 1),
+    renderer=words,
+    prompt_sent=words,
+    image=st.binary(max_size=20),
+    vq_ids=st.lists(st.integers(0, 2**16 - 1), max_size=9).map(tuple),
+    failure=st.none() | words,
+)
+verdicts = st.builds(
+    Verdict,
+    record_id=words,
+    role=roles,
+    judge=words,
+    judge_hash=words,
+    present=st.booleans(),
+    score=scores,
+    top_labels=st.lists(st.tuples(words, scores), max_size=3).map(tuple),
+    failure=st.none() | words,
+)
+acceptances = st.builds(
+    Acceptance, record_id=words, accepted=st.booleans(), reason=st.sampled_from([None, "target_absent", "judge_failed"])
+)
+
+
+@given(st.lists(pairs, max_size=3))
+def test_pairs_come_back_from_a_table(records: list[PromptPair]) -> None:
+    assert from_table(PromptPair, to_table(PromptPair, records)) == records
+
+
+@given(st.lists(renderings, max_size=3))
+def test_renderings_come_back_from_a_table(records: list[Rendering]) -> None:
+    assert from_table(Rendering, to_table(Rendering, records)) == records
+
+
+@given(st.lists(verdicts, max_size=3))
+def test_verdicts_come_back_from_a_table(records: list[Verdict]) -> None:
+    assert from_table(Verdict, to_table(Verdict, records)) == records
+
+
+@given(st.lists(acceptances, max_size=3))
+def test_acceptances_come_back_from_a_table(records: list[Acceptance]) -> None:
+    assert from_table(Acceptance, to_table(Acceptance, records)) == records
+
+
+def test_a_table_without_rows_keeps_its_schema() -> None:
+    assert to_table(Verdict, []).schema == Verdict.SCHEMA
+
+
+@given(words, words, st.none() | words)
+def test_an_id_depends_on_concept_and_prompts_and_keeps_them_apart(one: str, two: str, three: str | None) -> None:
+    made = record_id(one, two, three)
+    assert len(made) == 16
+    assert made == record_id(one, two, three)
+    assert made != record_id(one + "x", two, three)
+    assert made != record_id(one, "x" + two, three)
+
+
+def test_no_surrogate_and_an_empty_one_are_two_things() -> None:
+    assert record_id("church", "a church", None) != record_id("church", "a church", "")
+
+
+def test_ids_of_malformed_answers_differ_by_position() -> None:
+    assert len({malformed_id("call", position) for position in range(50)}) == 50
+
+
+def test_a_records_id_never_changes_between_versions() -> None:
+    """Published datasets hold these ids."""
+    assert record_id("church", "a church", "a hotel") == "3a9cae50e02bc04d"
+
+
+def test_tables_hold_vq_ids_in_two_bytes() -> None:
+    assert Rendering.SCHEMA.field("vq_ids").type == pa.list_(pa.uint16())

@@ -1,0 +1,17 @@
+"""The fault campaign, small: ``make faults`` runs the whole of it (``benchmarks/paid_once.py``)."""
+
+from pathlib import Path
+
+import pytest
+from tests.ecgvf.pairs.test_paid import KEYS
+
+from tests.campaign import campaign
+
+
+@pytest.mark.faults
+def test_faults_and_kills_lose_no_pair_and_pay_for_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    seen = campaign(tmp_path, iterations=6, kills=2)
+    assert seen["holds"], seen
+    assert seen["answered"] >= 36 and seen["kills"] == 2 and seen["faults"] > 3

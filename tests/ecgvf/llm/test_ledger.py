@@ -1,0 +1,210 @@
+"""The ledger: two flushed lines per attempt, whatever a kill leaves of them, and money to the cent."""
+
+import json
+import os
+import stat
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecgvf.core.errors import StoreCorrupt, StoreError
+from ecgvf.llm.clients import Call, Failed
+from ecgvf.llm.ledger import Ledger
+
+RATES = (Decimal("2"), Decimal("10"))
+MOST = Decimal("0.5")
+
+
+def call(**fields: object) -> Call:
+    blank = {
+        "writer": "gpt",
+        "sdk": "openai",
+        "model": "m",
+        "concept": "church",
+        "split": "train",
+        "iteration": 0,
+        "round": 0,
+        "base_url": "http://localhost/v1",
+        "count": 10,
+        "prompt": "Write 10 prompt pairs",
+        "template": "object/pairs@2",
+        "template_hash": "h",
+        "structure": "schema",
+        "max_output_tokens": 1000,
+    }
+    return Call(**{**blank, **fields})  # type: ignore[arg-type]
+
+
+def raw(content: str = "[]", tokens: tuple[int, int] = (100, 50)) -> str:
+    return json.dumps(
+        {
+            "model": "m-2",
+            "choices": [{"message": {"content": content}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]},
+        }
+    )
+
+
+def ledger(file: Path, hidden: dict[str, str] | None = None) -> Ledger:
+    return Ledger(file, hidden)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "church" / "ledger.jsonl"
+
+
+def filled(file: Path, answers: int = 1) -> None:
+    with ledger(file).writing() as one:
+        for number in range(answers):
+            asked = call(iteration=number)
+            one.answer(asked.hash, one.intend(asked, RATES, MOST), raw(), 0.5)
+
+
+def test_an_attempt_is_two_lines_that_say_everything(file: Path) -> None:
+    filled(file)
+    intent, answer = map(json.loads, file.read_text().splitlines())
+    assert intent["call"] == answer["call"] == call().hash
+    assert {"writer", "model", "concept", "split", "iteration", "round", "attempt", "reserved"} <= set(intent)
+    assert intent["request"]["prompt"] == call().prompt
+    assert (answer["raw"], answer["seconds"], answer["usage"]) == (raw(), 0.5, {"input": 100, "output": 50})
+    assert (answer["asked"], answer["answered"], Decimal(answer["cost"])) == ("m", "m-2", Decimal("0.0007"))
+
+
+def test_the_intent_is_there_before_anything_is_sent_and_counts_as_possibly_paid(file: Path) -> None:
+    with ledger(file).writing() as one:
+        one.intend(call(), RATES, MOST)
+        seen = ledger(file)
+        assert seen.answered(call().hash) is None
+        assert (seen.spent().cost, seen.spent().open) == (0, MOST)
+
+
+def test_an_answer_is_found_again_by_the_calls_hash(file: Path) -> None:
+    filled(file)
+    found = ledger(file).answered(call().hash)
+    assert found is not None and found.raw == raw()
+    assert ledger(file).answered(call(prompt="another").hash) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"writer": "kimi"},
+        {"model": "n"},
+        {"concept": "cat"},
+        {"split": "test"},
+        {"iteration": 1},
+        {"round": 1},
+        {"base_url": "http://other/v1"},
+        {"prompt": "x"},
+        {"structure": "json"},
+        {"max_output_tokens": 2},
+    ],
+    ids=str,
+)
+def test_whatever_decides_the_answer_is_in_the_hash(other: dict[str, object]) -> None:
+    assert call(**other).hash != call().hash
+
+
+@pytest.mark.faults
+def test_a_kill_at_any_byte_loses_no_flushed_answer_and_invents_none(file: Path) -> None:
+    filled(file, answers=2)
+    whole = file.read_bytes()
+    first_stroke = whole.rindex(b',"usage":')  # from here on the second answer is on the disk
+    second_answer = whole.rindex(b'{"line":"answer"')
+    for length in range(whole.rindex(b'{"line":"intent"'), len(whole) + 1, 7):
+        file.write_bytes(whole[:length])
+        seen = ledger(file)
+        assert seen.answered(call().hash) is not None
+        there = seen.answered(call(iteration=1).hash)
+        assert (there is not None) is (length >= first_stroke)
+        if there is not None:
+            assert there.cost == Decimal("0.0007")
+        elif length > second_answer:
+            assert seen.spent().open == MOST
+
+
+@pytest.mark.faults
+def test_a_run_after_a_kill_writes_whole_lines_behind_the_torn_one(file: Path) -> None:
+    filled(file)
+    file.write_bytes(file.read_bytes()[:-30])
+    with ledger(file).writing() as one:
+        one.intend(call(iteration=1), RATES, MOST)
+    seen = ledger(file)
+    assert seen.answered(call().hash) is not None
+    assert len(seen.of_call(call(iteration=1).hash)) == 1
+
+
+def test_a_failure_costs_nothing_and_a_lost_call_possibly_everything(file: Path) -> None:
+    with ledger(file).writing() as one:
+        one.failure(call().hash, one.intend(call(), RATES, MOST), Failed("no", "faulty", status=500), 0.1)
+        one.failure(call().hash, one.intend(call(), RATES, MOST), Failed("cut", "faulty", lost=True), 0.1)
+        one.answer(call().hash, one.intend(call(), RATES, MOST), raw(), 0.1)
+    spent = ledger(file).spent()
+    assert (spent.cost, spent.open) == (Decimal("0.0007"), MOST)
+    assert [attempt.intent["attempt"] for attempt in ledger(file).of_call(call().hash)] == [1, 2, 3]
+
+
+def test_an_answer_without_usage_may_have_cost_what_was_reserved(file: Path) -> None:
+    with ledger(file).writing() as one:
+        one.answer(call().hash, one.intend(call(), RATES, MOST), "<html>", 0.1)
+    spent = ledger(file).spent()
+    assert (spent.cost, spent.open, spent.total) == (0, MOST, MOST)
+
+
+def test_keys_never_reach_the_file(file: Path) -> None:
+    with ledger(file, {"sk-secret": "[OPENAI_API_KEY]"}).writing() as one:
+        one.answer(call().hash, one.intend(call(), RATES, MOST), raw("you sent sk-secret"), 0.1)
+        failed = Failed("bad key sk-secret", "denied", status=401, raw="sk-secret")
+        one.failure(call().hash, one.intend(call(), RATES, MOST), failed, 0.1)
+    assert b"sk-secret" not in file.read_bytes() and b"[OPENAI_API_KEY]" in file.read_bytes()
+
+
+@pytest.mark.faults
+def test_the_files_own_name_is_on_the_disk_before_anything_is_sent(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    fsync = os.fsync
+
+    def seen(handle: int) -> None:
+        status = os.fstat(handle)
+        flushed.append((stat.S_ISDIR(status.st_mode), status.st_ino))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    with ledger(file).writing() as one:
+        one.intend(call(), RATES, MOST)
+    assert flushed == [(True, file.parent.stat().st_ino), (False, file.stat().st_ino)]
+
+
+def test_two_runs_at_once_are_refused(file: Path) -> None:
+    with ledger(file).writing(), pytest.raises(StoreError, match="another run is asking"), ledger(file).writing():
+        pass
+
+
+def test_rounds_and_batches_are_remembered(file: Path) -> None:
+    with ledger(file).writing() as one:
+        one.fresh(["gpt"], "train")
+        one.batch("b1", "gpt", {call().hash: 1})
+    seen = ledger(file)
+    assert seen.round("gpt", "train") == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
+    assert seen.round("kimi", "train") == seen.round("gpt", "test") == 0
+
+
+def test_a_file_that_is_no_ledger_is_an_error_with_its_line(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('{"line": "answer", "call": "x"}\n')
+    with pytest.raises(StoreCorrupt, match="line 1"):
+        ledger(file)
+
+
+@settings(max_examples=20)
+@given(st.text())
+def test_any_answer_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, said: str) -> None:
+    file = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
+    with ledger(file).writing() as one:
+        one.answer(call().hash, one.intend(call(), RATES, MOST), said, 0.1)
+    found = ledger(file).answered(call().hash)
+    assert found is not None and found.raw == said

@@ -1,0 +1,92 @@
+"""Nano from nothing, in the order in which its parts need each other; every part goes on where it was stopped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from ecgvf.core.errors import SettingsError
+from tools.nano import clip, codec, judges, language_model, vision
+from tools.nano.card import write_card
+from tools.nano.check import check
+from tools.nano.cli import PARTS
+from tools.nano.language_model import build_model
+from tools.nano.tokenizer import processor, train_tokenizer
+
+
+def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_model_seconds: float = 3600.0) -> None:
+    """Make the named `parts` in `work` and write Janus-nano, its family and its card to `out`.
+
+    Raises ``SettingsError`` where a part needs one that was not made.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    record = _Record(work / "record.json")
+    words = work / "tokenizer"
+    if "tokenizer" in parts and not words.exists():
+        train_tokenizer().save_pretrained(words)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(_made(words, "tokenizer"))
+    if "codec" in parts:
+        codec.train(work / "codec", seconds_plain=240, seconds_quantised=600)
+    torch.manual_seed(0)
+    model = build_model(tokenizer)
+    if "vision" in parts and not (work / "vision.pt").exists():
+        record["vision"] = vision.teach(model.model.vision_model, work / "vision", seconds=180)
+        torch.save(model.model.vision_model.state_dict(), work / "vision.pt")
+    for name in judges.JUDGES:
+        if "judges" in parts and f"judge:{name}" not in record:
+            # Styles are told apart sooner than things.
+            pool = 5_000 if name == "style" else 14_000
+            record[f"judge:{name}"] = judges.train_judge(name, out / "judges", pool=pool)
+    if "clip" in parts and "clip" not in record:
+        record["clip"] = clip.train_clip(tokenizer, work / "clip", out / "clip", seconds=240)
+    if "language-model" in parts or "save" in parts:
+        _join(model, work)
+    if "language-model" in parts:
+        language_model.train(model, tokenizer, work / "language-model", seconds=language_model_seconds)
+    if "save" in parts:
+        state = torch.load(_made(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
+        model.load_state_dict(state["model"])
+        save(model, out)
+        processor(tokenizer).save_pretrained(out)
+        record["language-model"] = {"seconds": round(state["spent"]), "steps": state["step"]}
+        for part in ("codec", "language-model"):
+            log = work / part / "log.jsonl"
+            if log.exists():
+                record[part] = record.get(part, {}) | json.loads(log.read_text().splitlines()[-1])
+    if "card" in parts:
+        write_card(out, record, check(str(out)))
+
+
+def _made(path: Path, part: str) -> Path:
+    """`path`, which `part` writes."""
+    if not path.exists():
+        raise SettingsError(f"{path} is missing: run `ecgvf nano build --part {part}` first")
+    return path
+
+
+def _join(model: JanusForConditionalGeneration, work: Path) -> None:
+    """Put in what was trained alone."""
+    trained = torch.load(_made(work / "codec" / "checkpoint.pt", "codec"), weights_only=True)["codec"]
+    language_model.put_in_codec(model, trained)
+    model.model.vision_model.load_state_dict(torch.load(_made(work / "vision.pt", "vision"), weights_only=True))
+
+
+def save(model: JanusForConditionalGeneration, out: Path) -> None:
+    """Half precision, by `save_pretrained` and nothing else."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(out)
+    model.float()
+
+
+class _Record(dict[str, Any]):
+    """What each part measured of itself, kept beside the work and copied into the card."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(json.loads(path.read_text()) if path.exists() else {})
+        self.path = path
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.path.write_text(json.dumps(self, indent=1) + "\n")

@@ -1,0 +1,69 @@
+"""The model card of nano, written from what was recorded; no figure in it is typed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tools.nano.check import Goal
+from tools.nano.codec import CODE_DIMENSIONS
+from tools.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, drawings, things
+
+_HEAD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: any-to-any
+---
+
+# Janus-nano
+
+A `JanusForConditionalGeneration` of `transformers` that differs from Janus-Pro in size only. It draws a miniature world
+at 64 px on a CPU and answers simple questions about its pictures. It is what this project's commands, tests and
+tutorials run on. **A figure measured on nano says nothing about Janus-Pro.**
+
+    from transformers import JanusForConditionalGeneration, JanusProcessor
+    model = JanusForConditionalGeneration.from_pretrained("data/nano", dtype="float32")
+    processor = JanusProcessor.from_pretrained("data/nano")
+"""
+
+
+def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
+    """Write ``README.md`` into `out`."""
+    credits = json.loads((Path(__file__).parent / "drawings.json").read_text(encoding="utf-8"))["credits"]
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    text, codec = config["text_config"], config["vq_config"]
+    shape = (
+        f"Language model: {text['num_hidden_layers']} Llama layers of width {text['hidden_size']}. Pictures: "
+        f"{codec['num_patches']} x {codec['num_patches']} tokens, {codec['num_embeddings']} codes of "
+        f"{codec['embed_dim']} dimensions, of which the codec uses {CODE_DIMENSIONS} (the others tell codes apart for "
+        "the language model). Weights in half precision: load them in float32 on a CPU without bfloat16."
+    )
+    lines = [_HEAD, "## Shape\n", shape, "\n## The world\n"]
+    lines += [
+        f"- {len(things())} things: {', '.join(things())}",
+        f"- skies: {', '.join(SKIES)}; grounds: {', '.join(GROUNDS)}; companions: {', '.join(COMPANIONS)}",
+        f"- styles: {', '.join(STYLES)}",
+        "- sentences: `ecgvf/world/grammar.py` over `world.yaml`: names, synonyms, implicit descriptions, "
+        "misspellings, Spanish",
+        "\n## What it shows\n",
+        "`ecgvf nano check`, 8 seeds a prompt, run seed 0; prompts and pictures that training never had.\n",
+        "| figure | value | n | 95% interval | goal | met |",
+        "|---|---|---|---|---|---|",
+    ]
+    for goal in goals:
+        sign = "at most" if goal.at_most else "at least"
+        lines.append(
+            f"| {goal.name} | {goal.value:.4g} | {goal.n} | {goal.low:.4g} to {goal.high:.4g} "
+            f"| {sign} {goal.bound:g} | {'yes' if goal.met else 'no'} |"
+        )
+    lines += ["\n## How it was made\n", "`ecgvf nano build`, on two CPU cores. Each part's own record:\n", "```json"]
+    lines += [json.dumps(record, indent=1), "```", "\n## Credits\n"]
+    lines += [f"- {credit} ({_count(designer)} drawings)" for designer, credit in sorted(credits.items())]
+    lines.append(
+        "\nThe drawings by Twemoji and EmojiOne are under CC BY 4.0, Noto's under Apache-2.0, Fluent's under MIT; they "
+        "are in `tools/nano/drawings.json`, unchanged but for their cropping, composition and styling into pictures.\n"
+    )
+    (out / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _count(designer: str) -> int:
+    return sum(designer in by_designer for by_designer in drawings().values())

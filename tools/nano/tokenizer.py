@@ -1,0 +1,80 @@
+"""Nano's own byte-level BPE, with Janus-Pro's special tokens and chat template."""
+
+import random
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import JanusImageProcessor, JanusProcessor, PreTrainedTokenizerFast
+
+from ecgvf.world.grammar import describe, sentence
+from tools.nano.questions import questions
+from tools.nano.scenes import scene_pool
+from tools.nano.world import SIDE
+
+BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
+USER, ASSISTANT = "<|User|>", "<|Assistant|>"
+IMAGE_TOKENS = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
+VOCABULARY = 1536
+PATCHES = 256
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message.role == 'user' %}<|User|>: {% else %}<|Assistant|>:{% if message.content %} {% endif %}{% endif %}"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<image_placeholder>{{ '' if loop.last else '\\n' }}"
+    "{% else %}{{ part.text | trim }}{% endif %}"
+    "{% endfor %}"
+    "{% if not loop.last or add_generation_prompt %}"
+    "{{ '\\n\\n' if message.role == 'user' else '" + EOS + "' }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|>:{% endif %}"
+)
+
+
+def train_tokenizer(lines: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFast:
+    """Learn the merges from the sentences and questions of the world; any other text is spelt in bytes."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = [BOS, EOS, PAD, USER, ASSISTANT, *IMAGE_TOKENS.values()]
+    rng = random.Random(f"tokenizer:{seed}")
+
+    def text() -> list[str]:
+        found = []
+        for scene in scene_pool("tokenizer", lines):
+            said = describe(scene.thing, scene.sky, scene.ground, scene.companion, scene.style, rng)
+            found.append(f": {sentence(said, rng).text}\n\n")
+            found += [f": {question.text}\n\n: {question.answer}" for question in questions(scene, rng, 1)]
+        return found
+
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in special],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(text(), trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, backend.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        extra_special_tokens=IMAGE_TOKENS,
+        padding_side="left",
+    )
+
+
+def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
+    """The processor that `save_pretrained` writes beside the weights."""
+    pictures = JanusImageProcessor(
+        size={"height": SIDE, "width": SIDE}, min_size=4, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return JanusProcessor(pictures, tokenizer, chat_template=CHAT_TEMPLATE, num_image_tokens=PATCHES)
+
+
+def drawing_prompt(text: str) -> str:
+    """What the model reads before it draws; the tokenizer puts BOS in front."""
+    return f"{USER}: {text}\n\n{ASSISTANT}:{IMAGE_TOKENS['boi_token']}"
