@@ -29,6 +29,7 @@ from ear.method.erase import erase, resolve
 from ear.method.recipe import find
 from ecgvf.core import concepts, console
 from ecgvf.core.files import write_atomic
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load as load_dataset
@@ -56,7 +57,7 @@ class Parity:
 
 
 def _generate(store: Store, model: str) -> None:
-    generate(store, concepts.find("church"), pairs=60, tests=16)
+    generate(ConceptRun(store, concepts.find("church")), pairs=60, tests=16)
 
 
 def _render(store: Store, model: str) -> None:

@@ -45,7 +45,7 @@ def fill(root: Path, pairs: int, side: int) -> None:
     store, church = Store(root), concepts.find("church")
     store.remember(church)
     records = church_pairs(pairs, 0)
-    written = store.stage("church", PAIRS, {"pairs": pairs})
+    written = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, {"pairs": pairs})
     written.write_shard(0, to_table(PromptPair, records))
     written.finish({})
     sampling = {"guidance": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -97,7 +97,7 @@ def fill(root: Path, pairs: int, side: int) -> None:
         "verdicts": verdicts.fingerprint,
         "rule": "all",
     }
-    accepted = store.stage("church", ACCEPTANCE, settings)
+    accepted = ConceptRun(store, concepts.find("church")).stage_set(ACCEPTANCE, settings)
     decisions = [Acceptance(record_id=record.record_id, accepted=True, reason=None) for record in records]
     accepted.write_shard(0, to_table(Acceptance, decisions))
     accepted.finish({"accepted_pairs": pairs, "reasons": {}})

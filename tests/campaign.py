@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgvf.core.records import PromptPair
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 from ecgvf.llm.ledger import Ledger, read_line
@@ -90,7 +91,7 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
             again += 1
         if line["line"] == "answer" and line["status"] == 200:
             answered[line["call"]] = line["raw"]
-    stage = store.current("church", PAIRS)
+    stage = ConceptRun.load(store, "church").current(PAIRS)
     rows = stage.records(PromptPair)
     there: dict[str, set[str]] = {}
     for row in rows:

@@ -14,6 +14,7 @@ from ear.evaluation import judges as looking
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel, load
@@ -81,10 +82,10 @@ def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(tmp_path_factory.mktemp("filtered") / "store")
     write_pairs(store, church_pairs(3, 2))
     church = concepts.find("church")
-    render(store, church, model=str(tiny_path), device="cpu", guidance=2.0)
+    render(ConceptRun(store, church), model=str(tiny_path), device="cpu", guidance=2.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filter_stage, "choose", lambda *_: AGREEING)
-        filter_stage.filter_pictures(store, church)
+        filter_stage.filter_pictures(ConceptRun(store, church))
     return store.root
 
 

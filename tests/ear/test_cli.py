@@ -10,6 +10,7 @@ from ear.cli import app
 from ear.method import train as loop
 from ear.method.runs import finished, newest
 from ecgvf.core.errors import AdapterError
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.publish import published
@@ -55,7 +56,7 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
     export(store, tmp_path / "data" / "datasets" / "church")
     monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
-    model = store.current("church", IMAGES).settings["model"]
+    model = ConceptRun.load(store, "church").current(IMAGES).settings["model"]
     assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)
     assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
     shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)

@@ -10,6 +10,7 @@ from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
 from ecgvf.core.png import encode
 from ecgvf.core.records import PromptPair, Reason, Rendering, Split, record_id, to_table
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.judges.judge import Criterion, Reading
@@ -78,13 +79,13 @@ def write_pictures(
         for number in range(len(drawn))
     ]
     store.remember(concept)
-    pairs_set = store.stage(concept.name, PAIRS, {"pairs": [one.record_id for one in pairs]})
+    pairs_set = ConceptRun(store, concept).stage_set(PAIRS, {"pairs": [one.record_id for one in pairs]})
     if not pairs_set.finished:
         pairs_set.write_shard(0, to_table(PromptPair, pairs))
     pairs_set.finish({"pairs": len(pairs)})
     settings = {"pairs": pairs_set.fingerprint, "model": model, "renderer": "0", "seed": seed, "dtype": "float32"}
     settings["sampling"] = {"guidance": 5.0, "temperature": 1.0}
-    pictures = store.stage(concept.name, IMAGES, settings)
+    pictures = ConceptRun(store, concept).stage_set(IMAGES, settings)
     rows = [
         Rendering(
             record_id=one.record_id,

@@ -15,6 +15,7 @@ from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import dataset, decisions
@@ -94,13 +95,16 @@ def fickle(monkeypatch: pytest.MonkeyPatch, judge: Fickle) -> None:
 
 def bytes_of(store: Store) -> dict[str, list[bytes]]:
     stages = (PAIRS, IMAGES, VERDICTS, ACCEPTANCE)
-    return {stage: [file.read_bytes() for file in store.current("church", stage).shards()] for stage in stages}
+    return {
+        stage: [file.read_bytes() for file in ConceptRun.load(store, "church").current(stage).shards()]
+        for stage in stages
+    }
 
 
 def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(store: Store, model: str) -> None:
-    done = build(store, CHURCH, accepted=5, tests=3, rounds=40, looking=Looking(model=model))
+    done = build(ConceptRun(store, CHURCH), accepted=5, tests=3, rounds=40, looking=Looking(model=model))
     assert done.reached and done.filtered.accepted_pairs == 5 and done.rounds > 1
-    sets = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
+    sets = [one for one in ConceptRun.load(store, "church").sets(PAIRS) if "gathered" not in one.settings]
     assert [one.settings.get("round", 0) for one in sets] == list(range(done.rounds))
     wanted = [one.settings["train"]["pairs"] for one in sets]
     assert wanted[0] == 5 and wanted == sorted(wanted, reverse=True)
@@ -109,16 +113,16 @@ def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(stor
     loaded = dataset.load(store)
     assert len(loaded.train) == 5 and loaded.fingerprint == done.filtered.stage.fingerprint
     assert all(one.target.record_id == one.pair.record_id for one in loaded.train)
-    pairs = store.current("church", PAIRS).records(PromptPair)
+    pairs = ConceptRun.load(store, "church").current(PAIRS).records(PromptPair)
     kept = [pair.target for pair in pairs if pair.reason is None]
     assert len(kept) == len(set(kept))
-    assert len(pairs) == len(store.current("church", ACCEPTANCE).records(Acceptance))
+    assert len(pairs) == len(ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance))
 
 
 def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
-    build(store, CHURCH, accepted=3, tests=1, rounds=30, looking=Looking(model=model))
-    pairs = store.current("church", PAIRS).records(PromptPair)
-    first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
+    build(ConceptRun(store, CHURCH), accepted=3, tests=1, rounds=30, looking=Looking(model=model))
+    pairs = ConceptRun.load(store, "church").current(PAIRS).records(PromptPair)
+    first, *later = [one for one in ConceptRun.load(store, "church").sets(PAIRS) if "gathered" not in one.settings]
     calls = {row.call_id for row in first.records(PromptPair)}
     assert later and {row.call_id for row in pairs} > calls
 
@@ -126,12 +130,12 @@ def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
 def test_run_again_it_gives_the_same_bytes_and_asks_nothing(
     store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(store, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
+    build(ConceptRun(store, CHURCH), accepted=4, tests=2, rounds=30, looking=Looking(model=model))
     before = bytes_of(store)
     with monkeypatch.context() as patch:
         patch.setattr(OfflineWriter, "write", lambda *_: pytest.fail("asked again"))
         patch.setattr(Fickle, "look", lambda *_: pytest.fail("looked again"))
-        build(store, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
+        build(ConceptRun(store, CHURCH), accepted=4, tests=2, rounds=30, looking=Looking(model=model))
     assert bytes_of(store) == before
     # Cut off in the middle of the second round, and run again.
     other = Store(tmp_path / "other")
@@ -154,7 +158,9 @@ def test_run_again_it_gives_the_same_bytes_and_asks_nothing(
 
 def test_the_writers_shares_are_balanced(store: Store, model: str) -> None:
     writers = [Free(Named("gpt")), Free(Named("claude"))]
-    done = build(store, CHURCH, accepted=5, tests=2, rounds=40, writers=writers, looking=Looking(model=model))
+    done = build(
+        ConceptRun(store, CHURCH), accepted=5, tests=2, rounds=40, writers=writers, looking=Looking(model=model)
+    )
     assert done.reached
     assert {name: one.accepted for name, one in done.writers.items()} == {"gpt": 3, "claude": 2}
     loaded = dataset.load(store)
@@ -186,13 +192,13 @@ def test_llms_are_asked_in_rounds_for_what_is_missing(typed: tuple[LlmServer, An
     assert {name: one["accepted"] for name, one in told["writers"].items()} == {"gpt": 4, "claude": 3}
     calls = len(server.asked)
     # A later round reminds each writer of what it gave in the earlier ones.
-    first, *later = [one for one in store.sets("church", PAIRS) if "gathered" not in one.settings]
+    first, *later = [one for one in ConceptRun.load(store, "church").sets(PAIRS) if "gathered" not in one.settings]
     given = [row.target for row in first.records(PromptPair) if row.reason is None and row.split == "train"]
     assert later and any(all(prompt[:DIGEST_LETTERS] in asked.prompt for prompt in given) for asked in server.asked)
-    rows = store.current("church", PAIRS).records(PromptPair)
+    rows = ConceptRun.load(store, "church").current(PAIRS).records(PromptPair)
     assert sum(row.split == "test" and row.reason is None for row in rows) == 4
     # What the ledger knows of each writer is added up over the rounds.
-    summary = store.current("church", PAIRS).summary
+    summary = ConceptRun.load(store, "church").current(PAIRS).summary
     ledger = Ledger(Ledger.of(store, "church"))
     assert Decimal(summary["spent"]["dollars"]) == ledger.spent().cost > 0
     assert sum(one["calls"] for one in summary["writers"].values()) == calls
@@ -214,13 +220,13 @@ def test_what_people_reject_is_made_up_for(
     store: Store, model: str, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     fickle(monkeypatch, Fickle(share))
-    done = build(store, CHURCH, accepted=4, tests=0, rounds=40, looking=Looking(model=model))
+    done = build(ConceptRun(store, CHURCH), accepted=4, tests=0, rounds=40, looking=Looking(model=model))
     rejected = [one.pair.record_id for one in dataset.load(store).train][:2]
     pictures = done.filtered.stage.settings["pictures"]
     for record_id in rejected:
         decisions.append(store, "church", reviewer="ada", pictures=pictures, record_id=record_id, accepted=False)
     assert len(dataset.load(store).train) == 2
-    again = build(store, CHURCH, accepted=4, tests=0, rounds=40, looking=Looking(model=model))
+    again = build(ConceptRun(store, CHURCH), accepted=4, tests=0, rounds=40, looking=Looking(model=model))
     kept = {one.pair.record_id for one in dataset.load(store).train}
     assert again.reached and len(kept) == 4 and not kept & set(rejected)
 
@@ -228,13 +234,13 @@ def test_what_people_reject_is_made_up_for(
 def test_a_judge_that_cannot_be_is_told_before_anything_is_written(tmp_path: Path, model: str) -> None:
     store = Store(tmp_path / "store")
     with pytest.raises(JudgeError, match="crystal-ball"):
-        build(store, CHURCH, looking=Looking(model=model, judge="crystal-ball"))
-    assert not store.sets("church", PAIRS)
+        build(ConceptRun(store, CHURCH), looking=Looking(model=model, judge="crystal-ball"))
+    assert not ConceptRun.load(store, "church").sets(PAIRS)
 
 
 def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fickle(monkeypatch, Fickle(share=0))
-    done = build(store, CHURCH, accepted=2, tests=0, rounds=3, looking=Looking(model=model))
+    done = build(ConceptRun(store, CHURCH), accepted=2, tests=0, rounds=3, looking=Looking(model=model))
     assert not done.reached and done.rounds == 3
     assert done.writers["offline"].reasons == {"target_absent": 6}
     assert "seldom draws the concept" in done.advice
@@ -250,27 +256,27 @@ def test_build_as_a_user_types_it(store: Store, model: str) -> None:
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["reached"] and told["accepted_pairs"] == 2 and told["writers"]["offline"]["accepted"] == 2
-    bounds = store.current("church", ACCEPTANCE).settings["bounds"]
+    bounds = ConceptRun.load(store, "church").current(ACCEPTANCE).settings["bounds"]
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
     # Gathered of several rounds, the pictures can be drawn again from further seeds.
     assert told["rounds"] > 1
-    filter_stage.filter_pictures(store, CHURCH, judge=Fickle(), rule=Rule(seeds=3), device="cpu")
+    filter_stage.filter_pictures(ConceptRun(store, CHURCH), judge=Fickle(), rule=Rule(seeds=3), device="cpu")
 
 
 def test_a_build_of_several_rounds_knows_what_its_judge_was_asked_for(store: Store, model: str) -> None:
     asked = Options(threshold=0.25)
-    done = build(store, CHURCH, accepted=3, tests=1, rounds=40, looking=Looking(model=model, options=asked))
+    done = build(ConceptRun(store, CHURCH), accepted=3, tests=1, rounds=40, looking=Looking(model=model, options=asked))
     assert done.rounds > 1 and dataset.load(store).judge_options.threshold == 0.25
 
 
 @pytest.mark.parametrize("wrong", [{"model": "nosuch/janus"}, {"guidance": -3.0}, {"batch_size": 0}])
 def test_nothing_is_written_for_what_cannot_be_drawn(store: Store, model: str, wrong: dict[str, Any]) -> None:
     with pytest.raises(EcgvfError):
-        build(store, CHURCH, accepted=2, looking=Looking(**{"model": model, **wrong}))
-    assert not store.sets("church", PAIRS)
+        build(ConceptRun(store, CHURCH), accepted=2, looking=Looking(**{"model": model, **wrong}))
+    assert not ConceptRun.load(store, "church").sets(PAIRS)
 
 
 def test_bad_input(store: Store) -> None:
     for wrong in ({"accepted": 0}, {"rounds": 0}, {"tests": -1}):
         with pytest.raises(SettingsError):
-            build(store, CHURCH, **wrong)
+            build(ConceptRun(store, CHURCH), **wrong)

@@ -23,10 +23,12 @@ from ecgvf import judges
 from ecgvf.core import concepts, seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
+from ecgvf.filter import filter_pictures
 from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel, threads
-from ecgvf.judges import Criterion, Options, filter_pictures
+from ecgvf.judges import Criterion, Options
 from ecgvf.publish.export import export
 from tests.ear.conftest import Agreeing, Brightness, brightness
 from tests.ecgvf.judges.photographs import photograph
@@ -100,7 +102,7 @@ def test_the_labels_that_filtered_measure_too_also_in_an_exported_dataset(
     wider = Agreeing([True, False] * 3 + [True] * 2)
     wider.criterion = Criterion(label_set="given", accepted=("church", "mosque"), top_k=1, threshold=0.4)
     monkeypatch.setattr(filter_stage, "choose", lambda *_: wider)
-    filter_pictures(store, concepts.find("church"), options=said)
+    filter_pictures(ConceptRun(store, concepts.find("church")), options=said)
     export(store, tmp_path / "out")
     for name in ("ecgvf/church", str(tmp_path / "out")):
         dataset = find(store, name).dataset

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.core import concepts
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
+from ecgvf.filter import filter_pictures
 from ecgvf.filter import stage as filter_stage
-from ecgvf.judges import filter_pictures
 from ecgvf.judges.files import threshold
 from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import Oracle, write_pictures
@@ -95,7 +96,7 @@ def test_filter_compare_prints_kappa_and_the_disputed(store: Store, monkeypatch:
         oracle = Oracle(answers)
         oracle.name = name
         monkeypatch.setattr(filter_stage, "choose", lambda *_, oracle=oracle: oracle)
-        filter_pictures(store, CHURCH)
+        filter_pictures(ConceptRun(store, CHURCH))
     command = ["filter", "--compare", "--store", str(store.root)]
     words = runner.invoke(app, command)
     assert words.exit_code == 0, words.stderr

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
@@ -114,7 +115,7 @@ def test_a_store_of_another_version_is_one_line(tmp_path: Path, command: str) ->
 
 @pytest.mark.faults
 def test_a_hand_edited_shard_is_one_line(store: Store, model: str) -> None:
-    file = store.current("church", PAIRS).shards()[0]
+    file = ConceptRun.load(store, "church").current(PAIRS).shards()[0]
     file.write_bytes(file.read_bytes() + b"x")
     result = runner.invoke(app, ["render", "--model", model])
     assert result.exit_code == 2
@@ -154,7 +155,7 @@ def test_cut_off_while_drawing_and_run_again_it_gives_the_same_bytes(
     other = Store(tmp_path / "undisturbed")
     write_pairs(other, pairs)
     whole = render_stage.render(other, other.concept(), model=model, batch_size=1).stage
-    assert [file.read_bytes() for file in store.current("church", IMAGES).shards()] == [
+    assert [file.read_bytes() for file in ConceptRun.load(store, "church").current(IMAGES).shards()] == [
         file.read_bytes() for file in whole.shards()
     ]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ecgvf.core import concepts
 from ecgvf.core.errors import DiskFull, StageMissing, StoreCorrupt, StoreError, StoreVersionError
 from ecgvf.core.files import write_atomic
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet, fingerprint
 from ecgvf.core.store import Store
 
@@ -30,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def finished(store: Store, settings: dict[str, Any] = SETTINGS) -> StageSet:
-    stage = store.stage("church", PAIRS, settings)
+    stage = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, settings)
     stage.write_shard(0, table(1, 2))
     stage.write_shard(1, table(3))
     stage.finish({"pairs": 3})
@@ -42,7 +43,7 @@ def finished(store: Store, settings: dict[str, Any] = SETTINGS) -> StageSet:
 
 def test_a_finished_set_is_current_and_reads_back_in_order(store: Store) -> None:
     stage = finished(store)
-    current = store.current("church", PAIRS)
+    current = ConceptRun.load(store, "church").current(PAIRS)
     assert current.fingerprint == stage.fingerprint
     assert current.read()["value"].to_pylist() == [1, 2, 3]
     assert current.settings == SETTINGS
@@ -61,21 +62,21 @@ def test_the_manifest_tells_settings_versions_times_rows_and_hashes(store: Store
 
 def test_nothing_is_created_before_something_is_written(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    stage = store.stage("church", PAIRS, SETTINGS)
+    stage = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     assert not stage.done(0)
     assert stage.shards() == [] and not stage.finished and stage.changed_settings == []
     assert not (tmp_path / "store").exists()
 
 
 def test_an_unfinished_set_goes_on_where_it_was(store: Store) -> None:
-    store.stage("church", PAIRS, SETTINGS).write_shard(0, table(1))
-    again = store.stage("church", PAIRS, SETTINGS)
+    ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS).write_shard(0, table(1))
+    again = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     assert again.done(0) and not again.done(1)
     with pytest.raises(StageMissing, match=r"ecgvf generate.*interrupted after 1 shard"):
-        store.current("church", PAIRS)
+        ConceptRun.load(store, "church").current(PAIRS)
     again.write_shard(1, table(2))
     again.finish({})
-    assert store.current("church", PAIRS).read()["value"].to_pylist() == [1, 2]
+    assert ConceptRun.load(store, "church").current(PAIRS).read()["value"].to_pylist() == [1, 2]
 
 
 def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
@@ -84,11 +85,11 @@ def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_circumstances_are_kept_from_the_first_shard_on(store: Store) -> None:
-    stage = store.stage("church", PAIRS, SETTINGS)
+    stage = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     assert stage.record_circumstances(batch_size=64, threads=2) == {"batch_size": 64, "threads": 2}
     assert stage.record_circumstances(batch_size=8, threads=2) == {"batch_size": 8, "threads": 2}
     stage.write_shard(0, table(1))
-    again = store.stage("church", PAIRS, SETTINGS)
+    again = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     assert again.record_circumstances(batch_size=16, threads=1) == {"batch_size": 8, "threads": 2}
 
 
@@ -109,31 +110,36 @@ def test_working_time_leaves_out_the_pause_between_two_runs(store: Store) -> Non
 
 def test_a_changed_setting_opens_a_set_beside_the_old_one_and_says_which_moved(store: Store) -> None:
     first = finished(store)
-    second = store.stage("church", PAIRS, {**SETTINGS, "pairs": 80, "nested": {"seed": 1}})
+    second = ConceptRun(store, concepts.find("church")).stage_set(
+        PAIRS, {**SETTINGS, "pairs": 80, "nested": {"seed": 1}}
+    )
     assert second.fingerprint != first.fingerprint
     assert second.changed_settings == ["nested.seed: 0 → 1", "pairs: 60 → 80"]
-    assert store.current("church", PAIRS).fingerprint == first.fingerprint
+    assert ConceptRun.load(store, "church").current(PAIRS).fingerprint == first.fingerprint
 
 
 def test_finishing_an_older_set_again_makes_it_current(store: Store) -> None:
     first = finished(store)
     second = finished(store, {**SETTINGS, "pairs": 80})
-    assert store.current("church", PAIRS).fingerprint == second.fingerprint
+    assert ConceptRun.load(store, "church").current(PAIRS).fingerprint == second.fingerprint
     manifest = first.manifest
-    store.stage("church", PAIRS, SETTINGS).finish({"ignored": True})
-    assert store.current("church", PAIRS).fingerprint == first.fingerprint
+    ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS).finish({"ignored": True})
+    assert ConceptRun.load(store, "church").current(PAIRS).fingerprint == first.fingerprint
     assert first.manifest == manifest
 
 
 def test_a_set_can_be_chosen_by_the_start_of_its_fingerprint(store: Store) -> None:
     first = finished(store)
     second = finished(store, {**SETTINGS, "pairs": 80})
-    assert {one.fingerprint for one in store.sets("church", PAIRS)} == {first.fingerprint, second.fingerprint}
-    assert store.current("church", PAIRS, first.fingerprint[:6]).fingerprint == first.fingerprint
+    assert {one.fingerprint for one in ConceptRun.load(store, "church").sets(PAIRS)} == {
+        first.fingerprint,
+        second.fingerprint,
+    }
+    assert ConceptRun.load(store, "church").open(PAIRS, first.fingerprint[:6]).fingerprint == first.fingerprint
     with pytest.raises(StageMissing, match="no set"):
-        store.current("church", PAIRS, "zz")
+        ConceptRun.load(store, "church").open(PAIRS, "zz")
     with pytest.raises(StageMissing, match="more than one set"):
-        store.current("church", PAIRS, "")
+        ConceptRun.load(store, "church").open(PAIRS, "")
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))
@@ -161,7 +167,7 @@ def test_an_empty_store_says_what_to_run(store: Store) -> None:
     with pytest.raises(StageMissing, match="ecgvf generate --concept church"):
         store.concept("church")
     with pytest.raises(StageMissing, match="ecgvf generate"):
-        store.current("church", PAIRS)
+        ConceptRun.load(store, "church").current(PAIRS)
 
 
 # Bad input
@@ -192,12 +198,12 @@ def test_a_folder_of_other_things_is_no_store(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("when", ["before finish", "after finish"])
 def test_a_hand_edited_shard_is_named(store: Store, when: str) -> None:
-    stage = store.stage("church", PAIRS, SETTINGS)
+    stage = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     stage.write_shard(0, table(1))
     if when == "after finish":
         stage.finish({})
     pq.write_table(table(99), stage.shard(0))
-    again = store.stage("church", PAIRS, SETTINGS)
+    again = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     for use in (again.read, lambda: again.done(0), lambda: again.read_shard(0)):
         with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written.*ecgvf generate"):
             use()
@@ -214,7 +220,7 @@ def test_an_edited_shard_is_named_even_where_the_log_was_edited_too(store: Store
     with (stage.path / "log.jsonl").open("a") as log:
         log.write(json.dumps({"shard": 0, "sha256": digest, "rows": 1, "seconds": 0}) + "\n")
     with pytest.raises(StoreCorrupt, match="shard-00000"):
-        store.current("church", PAIRS).read()
+        ConceptRun.load(store, "church").current(PAIRS).read()
 
 
 @pytest.mark.faults
@@ -222,7 +228,7 @@ def test_a_lost_shard_is_named(store: Store) -> None:
     stage = finished(store)
     stage.shard(1).unlink()
     with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is gone"):
-        store.current("church", PAIRS).read()
+        ConceptRun.load(store, "church").current(PAIRS).read()
 
 
 @pytest.mark.faults
@@ -231,7 +237,7 @@ def test_edited_settings_are_named(store: Store) -> None:
     file = stage.path / "settings.json"
     file.write_text(file.read_text().replace("60", "61"))
     with pytest.raises(StoreCorrupt, match=r"settings\.json"):
-        store.current("church", PAIRS)
+        ConceptRun.load(store, "church").current(PAIRS)
 
 
 @pytest.mark.faults
@@ -239,7 +245,7 @@ def test_edited_settings_are_named(store: Store) -> None:
 def test_json_that_is_broken_is_named(store: Store, name: str) -> None:
     (finished(store).path / name).write_text("{")
     with pytest.raises(StoreCorrupt, match=name):
-        store.current("church", PAIRS).read()
+        ConceptRun.load(store, "church").current(PAIRS).read()
 
 
 @pytest.mark.faults
@@ -247,18 +253,18 @@ def test_current_that_names_nothing_is_named(store: Store) -> None:
     finished(store)
     (store.folder("church", PAIRS) / "current").write_text("../../..")
     with pytest.raises(StoreCorrupt, match="current"):
-        store.current("church", PAIRS)
+        ConceptRun.load(store, "church").current(PAIRS)
 
 
 @pytest.mark.faults
 def test_a_line_of_the_log_that_was_cut_short_loses_nothing_else(store: Store) -> None:
-    stage = store.stage("church", PAIRS, SETTINGS)
+    stage = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     stage.write_shard(0, table(1))
     with (stage.path / "log.jsonl").open("a") as log:
         log.write('{"shard": 1, "sha2')
-    again = store.stage("church", PAIRS, SETTINGS)
+    again = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     again.write_shard(1, table(2))
-    last = store.stage("church", PAIRS, SETTINGS)
+    last = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     assert last.done(0) and last.done(1)
 
 
@@ -285,7 +291,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(
 
 @pytest.mark.faults
 def test_after_a_full_disk_the_same_run_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = store.stage("church", PAIRS, SETTINGS)
+    stage = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     stage.write_shard(0, table(1, 2))
     with monkeypatch.context() as patch:
 
@@ -295,7 +301,7 @@ def test_after_a_full_disk_the_same_run_goes_on(store: Store, monkeypatch: pytes
         patch.setattr(Path, "replace", full)
         with pytest.raises(DiskFull):
             stage.write_shard(1, table(3))
-    again = store.stage("church", PAIRS, SETTINGS)
+    again = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, SETTINGS)
     assert again.done(0) and not again.done(1)
     again.write_shard(1, table(3))
     again.finish({})

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from ecgvf.core import concepts
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Acceptance, Box
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
+from ecgvf.filter import Filtered, Rule, filter_pictures
 from ecgvf.filter import stage as stage
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import LIKENESS, Likeness
-from ecgvf.judges import Filtered, Rule, filter_pictures
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import render, render_missing
 from ecgvf.render import stage as render_stage
@@ -37,8 +38,8 @@ def half_changed() -> np.ndarray:
 
 def reasons(store: Store, monkeypatch: pytest.MonkeyPatch, answers: list[bool], rule: Rule) -> list[str | None]:
     monkeypatch.setattr(stage, "choose", lambda *_: Oracle(answers))
-    filter_pictures(store, CHURCH, rule=rule, device="cpu")
-    return [one.reason for one in store.current("church", ACCEPTANCE).records(Acceptance)]
+    filter_pictures(ConceptRun(store, CHURCH), rule=rule, device="cpu")
+    return [one.reason for one in ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)]
 
 
 # A limit on change
@@ -71,7 +72,7 @@ def test_a_pair_that_changes_elsewhere_is_rejected_with_that_reason(
     # The bound is a setting of the decision: the judge is not asked again.
     assert reasons(store, monkeypatch, [], Rule(most_change=0.9)) == [None, None]
     assert reasons(store, monkeypatch, [], Rule()) == [None, None]
-    assert len(store.sets("church", VERDICTS)) == 1
+    assert len(ConceptRun.load(store, "church").sets(VERDICTS)) == 1
 
 
 # A CLIP floor
@@ -84,7 +85,7 @@ def test_a_picture_far_from_its_prompt_is_rejected_with_that_reason(
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     write_pictures(store, CHURCH, [(noise[0], noise[1]), (noise[2], noise[3])])
     assert reasons(store, monkeypatch, [True, False] * 2, Rule(clip_floor=-1, clip=clip)) == [None, None]
-    rows = store.current("church", LIKENESS).records(Likeness)
+    rows = ConceptRun.load(store, "church").current(LIKENESS).records(Likeness)
     encoder = Encoder(clip)
     own = encoder.pictures(noise[:1]) @ encoder.texts(["a church by lake 0"]).T
     assert (rows[0].role, rows[0].cosine) == ("target", pytest.approx(float(own.item()), abs=1e-5))
@@ -104,7 +105,7 @@ def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch:
     store = Store(tmp_path / "seeds")
     model = str(random_janus.build(tmp_path / "janus", layers=1))
     write_pairs(store, church_pairs(train=2, test=1))
-    own = render(store, CHURCH, model=model, seed=5).stage
+    own = render(ConceptRun(store, CHURCH), model=model, seed=5).stage
     held, leaked = [True, False], [True, True]
     # Of three seeds, the first pair holds in all, the second in its own and one other; the test prompt in two.
     answers = [*held, *held, True, *held, *leaked, False, *held, *held, True]
@@ -112,27 +113,31 @@ def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch:
     def decided(share: float, say: list[bool]) -> Filtered:
         oracle = Oracle(say)
         monkeypatch.setattr(stage, "choose", lambda *_: oracle)
-        return filter_pictures(store, CHURCH, rule=Rule(seeds=3, share=share), device="cpu")
+        return filter_pictures(ConceptRun(store, CHURCH), rule=Rule(seeds=3, share=share), device="cpu")
 
     done = decided(1.0, answers)
     assert [one.reason for one in done.stage.records(Acceptance)] == [None, "unsteady", "unsteady"]
-    assert sorted(one.settings["seed"] for one in store.sets("church", IMAGES)) == [5, 6, 7]
+    assert sorted(one.settings["seed"] for one in ConceptRun.load(store, "church").sets(IMAGES)) == [5, 6, 7]
     # The run's own pictures stay the ones that everything after this reads.
-    assert store.current("church", IMAGES).fingerprint == own.fingerprint == done.stage.settings["pictures"]
-    assert store.current("church", VERDICTS).fingerprint == done.stage.settings["verdicts"]
+    assert (
+        ConceptRun.load(store, "church").current(IMAGES).fingerprint
+        == own.fingerprint
+        == done.stage.settings["pictures"]
+    )
+    assert ConceptRun.load(store, "church").current(VERDICTS).fingerprint == done.stage.settings["verdicts"]
     with monkeypatch.context() as patch:
         patch.setattr(render_stage, "draw", lambda *_: pytest.fail("drawn again"))
         assert decided(0.6, []).accepted_pairs == 2
     # New pairs are drawn as the run's own were, not as its further seeds.
     write_pairs(store, church_pairs(train=3, test=1))
-    assert render_missing(store, CHURCH).stage.settings["seed"] == 5
+    assert render_missing(ConceptRun(store, CHURCH)).stage.settings["seed"] == 5
 
 
 def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "seeds")
     model = str(random_janus.build(tmp_path / "janus", layers=1))
     write_pairs(store, church_pairs(train=2, test=0))
-    own = render(store, CHURCH, model=model).stage.fingerprint
+    own = render(ConceptRun(store, CHURCH), model=model).stage.fingerprint
     monkeypatch.setattr(stage, "choose", lambda *_: Oracle([True, False] * 6))
     real = render_stage.draw
     times = iter(range(100))
@@ -144,11 +149,11 @@ def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkey
 
     monkeypatch.setattr(render_stage, "draw", pulled)
     with pytest.raises(KeyboardInterrupt):
-        filter_pictures(store, CHURCH, rule=Rule(seeds=3), device="cpu")
-    assert store.current("church", IMAGES).fingerprint == own
-    done = filter_pictures(store, CHURCH, rule=Rule(seeds=3), device="cpu")
-    assert done.stage.settings["pictures"] == own == store.current("church", IMAGES).fingerprint
-    assert sorted(one.settings["seed"] for one in store.sets("church", IMAGES)) == [0, 1, 2]
+        filter_pictures(ConceptRun(store, CHURCH), rule=Rule(seeds=3), device="cpu")
+    assert ConceptRun.load(store, "church").current(IMAGES).fingerprint == own
+    done = filter_pictures(ConceptRun(store, CHURCH), rule=Rule(seeds=3), device="cpu")
+    assert done.stage.settings["pictures"] == own == ConceptRun.load(store, "church").current(IMAGES).fingerprint
+    assert sorted(one.settings["seed"] for one in ConceptRun.load(store, "church").sets(IMAGES)) == [0, 1, 2]
 
 
 def test_values_that_cannot_be_are_refused() -> None:

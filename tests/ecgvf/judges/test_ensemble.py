@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError, SettingsError
 from ecgvf.core.records import Verdict
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS
 from ecgvf.core.store import Store
+from ecgvf.filter import filter_pictures
 from ecgvf.filter import stage as stage
 from ecgvf.filter.compare import agreement, compare
-from ecgvf.judges import Criterion, Options, Reading, choose, filter_pictures
+from ecgvf.judges import Criterion, Options, Reading, choose
 from ecgvf.judges.ensemble import Combine, Together
 from tests.ecgvf.small_run import Oracle, write_pictures
 
@@ -69,7 +71,7 @@ def test_several_judges_are_named_with_a_plus() -> None:
 def run(store: Store, monkeypatch: pytest.MonkeyPatch, *judges: Oracle, combine: Combine = "all") -> stage.Filtered:
     chosen = judges[0] if len(judges) == 1 else Together(judges, combine)
     monkeypatch.setattr(stage, "choose", lambda *_: chosen)
-    return filter_pictures(store, CHURCH)
+    return filter_pictures(ConceptRun(store, CHURCH))
 
 
 def test_each_of_several_judges_keeps_its_own_verdicts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +80,9 @@ def test_each_of_several_judges_keeps_its_own_verdicts(store: Store, monkeypatch
     # The first has looked already: it is not asked again.
     both = run(store, monkeypatch, oracle("one", []), oracle("two", [True, False, False, False]))
     assert (both.judge, both.accepted_pairs) == ("one+two", 1)
-    sets = store.sets("church", VERDICTS)
+    sets = ConceptRun.load(store, "church").sets(VERDICTS)
     assert [one.settings["judge"] for one in sets] == ["one", "two", "one+two"]
-    together = store.current("church", VERDICTS).records(Verdict)
+    together = ConceptRun.load(store, "church").current(VERDICTS).records(Verdict)
     assert [one.present for one in together] == [True, False, False, False]
     assert together[0].label_set == "one+two" and together[0].top_labels[0][0] == "one: church"
     assert run(store, monkeypatch, oracle("one", []), oracle("two", []), combine="any").accepted_pairs == 2
@@ -92,7 +94,7 @@ def test_what_one_of_several_fails_on_has_failed(store: Store, monkeypatch: pyte
     monkeypatch.setattr(blind, "look", lambda images: (_ for _ in ()).throw(ValueError("blind")), raising=False)
     done = run(store, monkeypatch, oracle("one", [True, False]), blind)
     assert done.reasons == {"judge_failed": 1}
-    assert store.current("church", VERDICTS).records(Verdict)[0].failure == "blind: blind"
+    assert ConceptRun.load(store, "church").current(VERDICTS).records(Verdict)[0].failure == "blind: blind"
 
 
 # Comparing
@@ -128,9 +130,9 @@ def test_two_judges_are_compared_picture_by_picture(store: Store, monkeypatch: p
     with monkeypatch.context() as patch:
         run(store, patch, oracle("one", [True, False, True, False]))
     with pytest.raises(SettingsError, match="only one judge"):
-        compare(store, CHURCH)
+        compare(ConceptRun(store, CHURCH))
     run(store, monkeypatch, oracle("two", [True, True, False, False]))
-    found = compare(store, CHURCH)
+    found = compare(ConceptRun(store, CHURCH))
     assert (found.one.settings["judge"], found.other.settings["judge"]) == ("two", "one")
     assert (found.agreement.n, found.agreement.same) == (4, 2)
     assert [(case.role, case.prompt, case.one.present) for case in found.disputed] == [
@@ -138,7 +140,7 @@ def test_two_judges_are_compared_picture_by_picture(store: Store, monkeypatch: p
         ("target", "a church by lake 1", False),
     ]
     names = found.one.fingerprint[:8], found.other.fingerprint[:8]
-    assert compare(store, CHURCH, names).agreement == found.agreement
+    assert compare(ConceptRun(store, CHURCH), names).agreement == found.agreement
 
 
 def test_verdicts_on_other_pictures_are_not_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +148,9 @@ def test_verdicts_on_other_pictures_are_not_compared(store: Store, monkeypatch: 
     for seed in range(2):
         write_pictures(store, CHURCH, [(GREY, GREY)], seed=seed)
         run(store, monkeypatch, oracle("one", [True, False]))
-        sets.append(store.current("church", VERDICTS).fingerprint)
+        sets.append(ConceptRun.load(store, "church").current(VERDICTS).fingerprint)
     with pytest.raises(SettingsError, match="other pictures"):
-        compare(store, CHURCH, (sets[0], sets[1]))
+        compare(ConceptRun(store, CHURCH), (sets[0], sets[1]))
 
 
 def test_settings_of_a_judge_open_another_set(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,4 +167,4 @@ def test_settings_of_a_judge_open_another_set(store: Store, monkeypatch: pytest.
         judge = Oracle([True, False])
         judge.criterion, judge.weights_hash = criterion, weights
         run(store, monkeypatch, judge)
-    assert len(store.sets("church", VERDICTS)) == 6
+    assert len(ConceptRun.load(store, "church").sets(VERDICTS)) == 6

@@ -10,9 +10,11 @@ from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.records import Verdict
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS
 from ecgvf.core.store import Store
-from ecgvf.judges import Options, choose, filter_pictures
+from ecgvf.filter import filter_pictures
+from ecgvf.judges import Options, choose
 from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import write_pictures
 
@@ -107,7 +109,7 @@ def test_a_concept_of_ones_own_is_filtered_by_a_real_detector_on_real_photograph
     done = filter_pictures(store, FACE, judge="nudenet", device="cpu")
     assert (done.accepted_pairs, done.pairs) == (1, 3)
     assert done.reasons == {"concept_leaked": 1, "target_absent": 1}
-    verdicts = store.current("face", VERDICTS).records(Verdict)
+    verdicts = ConceptRun.load(store, "face").current(VERDICTS).records(Verdict)
     assert verdicts[0].boxes[0].label == "FACE_FEMALE" and verdicts[0].threshold == 0.25
     assert {one.label_set for one in verdicts} == {"nudenet"} and {len(one.judge_hash) for one in verdicts} == {16}
     strict = filter_pictures(store, FACE, judge="nudenet", options=Options(threshold=0.95), device="cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ecgvf.pairs.test_paid import KEYS
+from tests.ecgvf.pairs.test_llm_writers import KEYS
 from typer.testing import CliRunner
 
 from ecgvf.cli import app

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.ecgvf.pairs.test_paid import KEYS
+from tests.ecgvf.pairs.test_llm_writers import KEYS
 
 from tests.campaign import campaign
 

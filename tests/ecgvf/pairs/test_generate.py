@@ -11,6 +11,7 @@ from ecgvf.cli import app
 from ecgvf.core.concepts import find
 from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
 from ecgvf.core.records import PromptPair
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 from ecgvf.llm.clients import Answer, Request, call_id
@@ -77,7 +78,7 @@ def test_the_defaults(store, name):
 
 
 def test_ids_are_unique_and_no_two_prompts_are_near(store):
-    stage = generate(store, CHURCH)
+    stage = generate(ConceptRun(store, CHURCH))
     ids = [row.record_id for row in rows(stage)]
     assert len(set(ids)) == len(ids)
     pairs = [row.target for row in accepted(stage, "train")]
@@ -96,7 +97,7 @@ def test_rejects_stay_with_reason_and_raw_text(store):
             pair("church in spring", "hotel in spring"),
         ]
     )
-    stage = generate(store, CHURCH, pairs=2, tests=0, writer=Scripted(answer))
+    stage = generate(ConceptRun(store, CHURCH), pairs=2, tests=0, writer=Scripted(answer))
     kept = rows(stage)
     assert [row.reason for row in kept] == [None, "duplicate", "malformed", "malformed", None]
     assert "church at noon" in kept[1].detail
@@ -108,7 +109,7 @@ def test_rejects_stay_with_reason_and_raw_text(store):
 
 
 def test_a_writer_that_runs_dry_is_told_and_stops_nothing(store, capsys):
-    stage = generate(store, CHURCH, pairs=5, tests=1, writer=Scripted(json.dumps([pair("church at noon")])))
+    stage = generate(ConceptRun(store, CHURCH), pairs=5, tests=1, writer=Scripted(json.dumps([pair("church at noon")])))
     assert len(accepted(stage, "train")) == 1
     assert sum(row.reason == "duplicate" and row.split == "train" for row in rows(stage)) == FRUITLESS
     assert "ran dry: 1 of 5 pairs" in capsys.readouterr().err
@@ -116,39 +117,41 @@ def test_a_writer_that_runs_dry_is_told_and_stops_nothing(store, capsys):
 
 
 def test_one_part_is_written_anew_and_the_other_stays(store):
-    before = accepted(generate(store, CHURCH, pairs=5, tests=4), "train")
-    stage = generate(store, CHURCH, tests=7, seed=1, split="test")
+    before = accepted(generate(ConceptRun(store, CHURCH), pairs=5, tests=4), "train")
+    stage = generate(ConceptRun(store, CHURCH), tests=7, seed=1, split="test")
     assert accepted(stage, "train") == before and len(accepted(stage, "test")) == 7
 
 
 def test_a_kept_test_prompt_that_a_new_pair_comes_near_is_rejected(store):
-    first, *others = accepted(generate(store, CHURCH, pairs=5, tests=4), "test")
+    first, *others = accepted(generate(ConceptRun(store, CHURCH), pairs=5, tests=4), "test")
     taken = Seen()
     taken.add(first.target)
-    kept = kept_part(store, CHURCH, "test").rows(taken)
+    kept = kept_part(ConceptRun(store, CHURCH), "test").rows(taken)
     assert [row.reason for row in kept] == ["duplicate"] + [None] * len(others)
 
 
 def test_a_kept_test_prompt_is_accepted_again_once_no_pair_is_near_it(store):
     def beside(target: str, seed: int) -> list[PromptPair]:
         writer = Scripted(json.dumps([pair(target, target.replace("church", "hotel"))]))
-        stage = generate(store, CHURCH, pairs=1, writer=writer, seed=seed, split="train")
+        stage = generate(ConceptRun(store, CHURCH), pairs=1, writer=writer, seed=seed, split="train")
         return [row for row in rows(stage) if row.split == "test"]
 
-    first, *others = before = rows(generate(store, CHURCH, tests=4, split="test"))
+    first, *others = before = rows(generate(ConceptRun(store, CHURCH), tests=4, split="test"))
     assert [row.reason for row in beside(first.target, seed=1)] == ["duplicate"] + [None] * len(others)
     assert beside("church number one", seed=2) == before
 
 
 def test_an_answer_that_is_no_answer_is_a_reject(store):
-    stage = generate(store, CHURCH, pairs=1, tests=0, writer=Scripted("Sorry.", json.dumps([pair("church at noon")])))
+    stage = generate(
+        ConceptRun(store, CHURCH), pairs=1, tests=0, writer=Scripted("Sorry.", json.dumps([pair("church at noon")]))
+    )
     assert [row.reason for row in rows(stage)] == ["malformed", None]
     assert rows(stage)[0].detail == "no JSON list of objects: Sorry."
 
 
 def test_a_writer_that_writes_too_much_is_cut(store):
     answer = json.dumps([pair(f"church number {n}", f"hotel number {n}") for n in ("one", "two", "three")])
-    assert len(rows(generate(store, CHURCH, pairs=2, tests=0, writer=Scripted(answer)))) == 2
+    assert len(rows(generate(ConceptRun(store, CHURCH), pairs=2, tests=0, writer=Scripted(answer)))) == 2
 
 
 def shards(store: Store) -> dict[str, bytes]:
@@ -184,21 +187,21 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, split):
 
 
 def test_a_shard_edited_by_hand_is_an_error(store):
-    stage = generate(store, CHURCH)
+    stage = generate(ConceptRun(store, CHURCH))
     stage.shard(0).write_bytes(stage.shard(0).read_bytes()[:-1])
     with pytest.raises(StoreCorrupt, match="shard-00000"):
-        generate(store, CHURCH)
+        generate(ConceptRun(store, CHURCH))
 
 
 @pytest.mark.parametrize(("pairs", "tests"), [(0, 1), (-1, 1), (1, -1)])
 def test_numbers_that_cannot_be(store, pairs, tests):
     with pytest.raises(SettingsError, match="--pairs"):
-        generate(store, CHURCH, pairs=pairs, tests=tests)
+        generate(ConceptRun(store, CHURCH), pairs=pairs, tests=tests)
 
 
 def test_what_nano_cannot_draw_leaves_no_trace(store):
     with pytest.raises(WriterError):
-        generate(store, find("nudity"))
+        generate(ConceptRun(store, find("nudity")))
     assert not store.root.exists()
 
 

@@ -14,6 +14,7 @@ from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import PromptPair, Rendering, from_table
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 from ecgvf.pairs import tables
@@ -116,7 +117,7 @@ def test_what_generate_would_reject_is_a_warning(tmp_path: Path) -> None:
         {"prompt": "A church. It is old. It is tall. It is white.", "surrogate": None},
     ]
     source = tables.read(written(tmp_path, "pairs.json", json.dumps(rows)))
-    warned = import_pairs(Store(tmp_path / "store"), concepts.find("church"), source).warnings
+    warned = import_pairs(ConceptRun(Store(tmp_path / "store"), concepts.find("church")), source).warnings
     assert {"the test prompt is like a training prompt", "more than 3 sentences"} <= set(warned)
 
 
@@ -226,7 +227,7 @@ def test_rows_of_other_concepts_are_left_out_or_chosen_by_what_the_file_calls_th
 def test_what_generate_rejects_is_a_warning_here(tmp_path: Path) -> None:
     rows = "target,surrogate\na tower,a hotel\na church at noon,a church at night\na church,some entirely other scene\n"
     source = tables.read(written(tmp_path, "pairs.csv", rows))
-    brought = import_pairs(Store(), concepts.find("church"), source)
+    brought = import_pairs(ConceptRun(Store(), concepts.find("church")), source)
     assert set(brought.warnings) >= {"the target does not name the concept", "the surrogate names the concept"}
     assert any("other words changed" in warning for warning in brought.warnings)
     assert brought.stage.summary["train"] == {"accepted": 3, "malformed": 0, "duplicate": 0}

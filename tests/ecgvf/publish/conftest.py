@@ -12,6 +12,7 @@ from huggingface_hub import close_session, constants
 from huggingface_hub.utils import _http, disable_progress_bars
 
 from ecgvf.core import concepts
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.render import render
@@ -40,11 +41,11 @@ def filtered(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Filtered:
         ]
         write_pairs(store, pairs, concept)
         known = concepts.find(concept)
-        render(store, known, model=str(tiny_path), device="cpu", guidance=2.0)
+        render(ConceptRun(store, known), model=str(tiny_path), device="cpu", guidance=2.0)
         answers = [True, False] * (train - 1) + [True, True] + [True] * (test - 1) + [False] * min(test, 1)
         with monkeypatch.context() as patch:
             patch.setattr(filter_stage, "choose", lambda *_: Oracle(answers))
-            filter_stage.filter_pictures(store, known)
+            filter_stage.filter_pictures(ConceptRun(store, known))
         return store
 
     return fill

@@ -16,6 +16,7 @@ from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.records import Acceptance, Rendering, from_table
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions
@@ -38,7 +39,7 @@ def test_the_datasets_library_loads_both_configs(store: Store, tmp_path: Path) -
     assert {split: len(rows) for split, rows in church.items()} == {"train": 3, "test": 1}
     drawn = {
         (one.record_id, one.role): one
-        for table in store.current("church", IMAGES).tables()
+        for table in ConceptRun.load(store, "church").current(IMAGES).tables()
         for one in from_table(Rendering, table)
     }
     for row in church["train"]:
@@ -62,11 +63,11 @@ def test_what_people_decided_is_what_is_published(store: Store, tmp_path: Path) 
     before = export(store, tmp_path / "before").facts.fingerprint
     leaked = next(
         one.record_id
-        for one in store.current("church", ACCEPTANCE).records(Acceptance)
+        for one in ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)
         if one.reason == "concept_leaked"
     )
     held = loaded(tmp_path / "before", "church", tmp_path / "cache")["train"]["record_id"][0]
-    pictures = store.current("church", IMAGES).fingerprint
+    pictures = ConceptRun.load(store, "church").current(IMAGES).fingerprint
     for record_id, accepted in ((held, False), (leaked, True)):
         decisions.append(store, "church", reviewer="ada", pictures=pictures, record_id=record_id, accepted=accepted)
     assert export(store, tmp_path / "after").facts.fingerprint != before

@@ -8,6 +8,7 @@ import torch
 from ecgvf.core import concepts, png
 from ecgvf.core.errors import ConceptError, ModelError, SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Rendering
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import load
@@ -35,7 +36,7 @@ def renderings(of: StageSet) -> list[Rendering]:
 
 def draw(store: Store, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:
     write_pairs(store, pairs)
-    return render(store, CHURCH, model=model, **options).stage
+    return render(ConceptRun(store, CHURCH), model=model, **options).stage
 
 
 def test_both_roles_of_a_pair_are_drawn_with_one_seed_and_a_test_record_has_a_target_only(
@@ -90,8 +91,8 @@ def test_stage_1s_rejects_are_not_drawn(store: Store, model: str) -> None:
 
 def test_a_finished_set_is_not_drawn_again(store: Store, model: str) -> None:
     write_pairs(store, church_pairs())
-    assert render(store, CHURCH, model=model).fresh == 8
-    assert render(store, CHURCH, model=model).fresh == 0
+    assert render(ConceptRun(store, CHURCH), model=model).fresh == 8
+    assert render(ConceptRun(store, CHURCH), model=model).fresh == 0
 
 
 # Resume
@@ -117,7 +118,7 @@ def test_interrupted_and_run_again_it_gives_the_same_bytes_in_the_batches_it_beg
         patch.setattr(StageSet, "write_shard", cut)
         with pytest.raises(KeyboardInterrupt):
             draw(store, pairs, model, batch_size=3)
-    resumed = render(store, CHURCH, model=model, batch_size=8)
+    resumed = render(ConceptRun(store, CHURCH), model=model, batch_size=8)
     assert resumed.fresh == 5
     assert resumed.stage.manifest["circumstances"]["batch_size"] == 3
     assert [file.read_bytes() for file in resumed.stage.shards()] == [file.read_bytes() for file in whole.shards()]
@@ -132,7 +133,7 @@ def test_a_prompt_that_cannot_be_asked_fails_alone(store: Store, model: str) -> 
     assert drawn[0].failure is not None and "special token" in drawn[0].failure
     assert drawn[0].image == b"" and drawn[0].vq_ids == ()
     assert all(one.failure is None for one in drawn[1:])
-    assert store.current("church", IMAGES).summary["failed"] == 1
+    assert ConceptRun.load(store, "church").current(IMAGES).summary["failed"] == 1
 
 
 def test_a_picture_that_breaks_its_batch_fails_alone(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,20 +165,20 @@ def test_no_memory_stops_the_run_and_a_smaller_batch_may_be_tried(
 
 def test_bad_input(store: Store, model: str) -> None:
     with pytest.raises(StageMissing, match="ecgvf generate"):
-        render(store, CHURCH, model=model)
+        render(ConceptRun(store, CHURCH), model=model)
     write_pairs(store, church_pairs())
     with pytest.raises(ModelError, match="unknown model"):
-        render(store, CHURCH, model="no-such-model")
+        render(ConceptRun(store, CHURCH), model="no-such-model")
     with pytest.raises(SettingsError, match="batch-size"):
-        render(store, CHURCH, model=model, batch_size=0)
+        render(ConceptRun(store, CHURCH), model=model, batch_size=0)
     with pytest.raises(SettingsError, match="guidance"):
-        render(store, CHURCH, model=model, guidance=-1)
+        render(ConceptRun(store, CHURCH), model=model, guidance=-1)
 
 
 def test_what_nano_cannot_draw_is_said_before_anything_is_loaded(store: Store) -> None:
     write_pairs(store, church_pairs(), concept="nudity")
     with pytest.raises(ConceptError, match=r"cannot draw 'nudity'.*--model janus-pro-1b"):
-        render(store, concepts.find("nudity"))
+        render(ConceptRun(store, concepts.find("nudity")))
 
 
 # Drawing what the next stage needs
@@ -187,10 +188,10 @@ def test_what_is_missing_goes_on_with_the_model_sampling_and_seed_it_was_begun_w
     store: Store, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = draw(store, church_pairs(), model, seed=7, guidance=2.0)
-    assert render_missing(store, CHURCH).fresh == 0
+    assert render_missing(ConceptRun(store, CHURCH)).fresh == 0
     assert "drawn yet" not in capsys.readouterr().out
     write_pairs(store, church_pairs(train=1, test=1))
-    again = render_missing(store, CHURCH)
+    again = render_missing(ConceptRun(store, CHURCH))
     assert again.fresh == 3
     assert "drawn yet" in capsys.readouterr().out
     changed = {key for key in first.settings if first.settings[key] != again.stage.settings[key]}
@@ -201,4 +202,4 @@ def test_where_nothing_was_drawn_the_default_model_draws(store: Store, monkeypat
     write_pairs(store, church_pairs())
     monkeypatch.setattr(stage, "load", lambda name, **_: (_ for _ in ()).throw(ModelError(name)))
     with pytest.raises(ModelError, match="janus-nano"):
-        render_missing(store, CHURCH)
+        render_missing(ConceptRun(store, CHURCH))

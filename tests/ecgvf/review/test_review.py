@@ -21,12 +21,12 @@ from starlette.testclient import TestClient
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
 from ecgvf.core.records import Acceptance
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset, decisions
+from ecgvf.filter import dataset, decisions, filter_pictures
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.decide import settled
-from ecgvf.judges import filter_pictures
 from ecgvf.review.cases import Cases
 from ecgvf.review.server import app, listen
 from tests.ecgvf.small_run import Oracle, write_pictures
@@ -42,7 +42,7 @@ def filtered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concept: Concept =
     store = Store(tmp_path / "reviewed")
     write_pictures(store, concept, [(shade, shade[::-1]) for shade in SHADES])
     monkeypatch.setattr(filter_stage, "choose", lambda *_: Oracle(ANSWERS))
-    filter_pictures(store, concept)
+    filter_pictures(ConceptRun(store, concept))
     return store
 
 
@@ -53,11 +53,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def client(store: Store, reviewer: str = "ada", concept: Concept = CHURCH) -> TestClient:
-    return TestClient(app(Cases(store, concept), reviewer, TOKEN), base_url="http://127.0.0.1")
+    return TestClient(app(Cases(ConceptRun(store, concept)), reviewer, TOKEN), base_url="http://127.0.0.1")
 
 
 def records(store: Store, concept: Concept = CHURCH) -> list[str]:
-    return list(Cases(store, concept).all)
+    return list(Cases(ConceptRun(store, concept)).all)
 
 
 def say(at: TestClient, record_id: str, decision: str, **asked: str) -> str:
@@ -83,13 +83,13 @@ def test_what_people_decide_overrules_the_judge_in_the_dataset(store: Store) -> 
     say(at, held, "reject")
     say(at, absent, "accept")
     assert [one.pair.record_id for one in dataset.load(store).train] == [absent, records(store)[3]]
-    decided = store.current("church", ACCEPTANCE).records(Acceptance)
+    decided = ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)
     assert [one.reason for one in decided] == ["reviewed", None, "concept_leaked", None]
     # The judge's own decision stays in sight, and a later filter keeps what people said.
-    assert Cases(store, CHURCH).all[held].judged.accepted
-    assert filter_pictures(store, CHURCH).reviewed == 2
+    assert Cases(ConceptRun(store, CHURCH)).all[held].judged.accepted
+    assert filter_pictures(ConceptRun(store, CHURCH)).reviewed == 2
     say(at, leaked, "accept")
-    assert settled(store, CHURCH).summary["accepted_pairs"] == 3
+    assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 3
 
 
 def test_every_decision_is_a_line_with_time_and_name(store: Store) -> None:
@@ -117,7 +117,7 @@ def test_a_line_that_a_kill_cut_short_costs_that_line_alone(store: Store) -> Non
         for wrong in ({"pictures": []}, {"reviewer": None}, {"accepted": "yes"}, {"time": 7}):
             told = {"time": "t", "reviewer": "x", "pictures": "p", "record_id": first, "accepted": True, **wrong}
             log.write(json.dumps(told).encode() + b"\n")
-    assert set(Cases(store, CHURCH).votes()) == {first, second}
+    assert set(Cases(ConceptRun(store, CHURCH)).votes()) == {first, second}
 
 
 def test_decisions_on_other_pairs_count_for_those_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_decisions_on_other_pairs_count_for_those_alone(store: Store, monkeypatc
         say(client(store), record_id, "reject")
     write_pictures(store, CHURCH, [(SHADES[0], SHADES[1])])
     monkeypatch.setattr(filter_stage, "choose", lambda *_: Oracle([True, False]))
-    assert filter_pictures(store, CHURCH).reviewed == 1
+    assert filter_pictures(ConceptRun(store, CHURCH)).reviewed == 1
     page = client(store).get(f"/{TOKEN}/").text
     assert "1 of 1" in page
 
@@ -134,9 +134,9 @@ def test_a_tie_leaves_it_to_the_judge_and_a_majority_does_not(store: Store) -> N
     first = records(store)[0]
     for reviewer, decision in (("ada", "reject"), ("bob", "accept")):
         say(client(store, reviewer), first, decision)
-    assert settled(store, CHURCH).summary["accepted_pairs"] == 2
+    assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 2
     say(client(store, "cleo"), first, "reject")
-    assert settled(store, CHURCH).summary["accepted_pairs"] == 1
+    assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 1
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.booleans(), min_size=1))
@@ -155,7 +155,7 @@ def test_two_reviewers_have_a_kappa(store: Store) -> None:
 
 
 def test_filters_by_verdict_writer_reason_and_doubt(store: Store) -> None:
-    cases = Cases(store, CHURCH)
+    cases = Cases(ConceptRun(store, CHURCH))
     first, absent, leaked, last = cases.all
     cases.decide(first, "ada", False)
     votes = cases.votes()
@@ -282,7 +282,7 @@ def test_a_person_walks_through_with_the_keys(served: tuple[Store, str]) -> None
         assert "2 of 4 decided by you" in page.locator("#progress").inner_text()
         assert wrong == []
     assert all(url.startswith((address, "data:")) for url in asked)
-    assert [by["ada"] for by in Cases(store, CHURCH).votes().values()] == [False, True]
+    assert [by["ada"] for by in Cases(ConceptRun(store, CHURCH)).votes().values()] == [False, True]
 
 
 def test_the_command_as_a_user_types_it(store: Store) -> None:
