@@ -20,7 +20,7 @@ from ecgvf.core import concepts, console
 from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_pictures
+from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load as load_dataset
 from ecgvf.janus import load
 from ecgvf.pairs.generate import generate
@@ -76,13 +76,13 @@ def measure(
     run = ConceptRun(store, concepts.find(concept))
     generate(run, pairs=60, tests=tests)
     render(run, model=model)
-    filter_pictures(run, judge=judge)
+    filter_images(run, judge=judge)
     dataset = load_dataset(run)
     janus = load(dataset.model)
     resolved = resolve(find(recipe).changed(options or {}), dataset, janus)
     results = []
     for one in erase(store, dataset, janus, resolved, seeds):
-        console.say(f"Adapter of seed {one.seed}: {console.plain(str(one.run.adapter))}")
+        console.print(f"Adapter of seed {one.seed}: {console.escape(str(one.run.adapter))}")
         files = [one.run.adapter]
         results.append(
             evaluate(
@@ -107,7 +107,7 @@ def table(results: Sequence[Evaluation], found: Sequence[Bound]) -> Any:
         each = [result.erasure.after if place == 0 else result.retention[place - 1][1].after for result in results]
         sign = "at most" if place == 0 else "at least"
         page.add_row(
-            console.plain(one.name),
+            console.escape(one.name),
             str(one.before),
             *(f"{figure.value:.3f}" for figure in each),
             str(one.after),
@@ -117,7 +117,7 @@ def table(results: Sequence[Evaluation], found: Sequence[Bound]) -> Any:
     return page
 
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
 
 @app.command()
@@ -128,7 +128,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Train three seeds, measure them, and compare with the bounds."""
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     results = measure(Store(store), concept=concept, recipe=recipe)
     found = bounds(results)
     sheets = [
@@ -150,11 +150,11 @@ def check(
     }
     write_atomic(store / concept / "ear" / "erasure.json", json.dumps(told, indent=2).encode() + b"\n")
     if as_json:
-        console.emit(told)
+        console.print_json(told)
     else:
-        console.say(table(results, found))
+        console.print(table(results, found))
         for sheet in sheets:
-            console.say(f"Contact sheet: {console.plain(str(sheet))}")
+            console.print(f"Contact sheet: {console.escape(str(sheet))}")
     if not told["met"]:
         raise typer.Exit(1)
 

@@ -34,7 +34,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load as load_dataset
 from ecgvf.janus import load
-from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.pairs.generate import generate
 from ecgvf.render import render
 from tests.random_janus import build
@@ -52,8 +52,8 @@ class Parity:
     weights_hash = "0"
     criterion = Criterion(label_set="none", accepted=("church",))
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
-        return [Reading(bool(image.sum(dtype=np.int64) % 2), 0.5, ()) for image in images]
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        return [Prediction(bool(image.sum(dtype=np.int64) % 2), 0.5, ()) for image in images]
 
 
 def _generate(store: Store, model: str) -> None:
@@ -66,7 +66,7 @@ def _render(store: Store, model: str) -> None:
 
 def _filter(store: Store, model: str) -> None:
     filter_stage.choose = lambda *_, **__: Parity()
-    filter_stage.filter_pictures(store, store.concept())
+    filter_stage.filter_images(store, store.concept())
 
 
 def _train(store: Store, model: str) -> None:
@@ -148,12 +148,12 @@ def main(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write as well.")] = None,
 ) -> None:
     """Kill the stages at random moments, run them again, and compare every byte."""
-    console.quiet_stdout()
+    console.json_mode()
     with tempfile.TemporaryDirectory() as folder:
         result = campaign(Path(folder), kills, seed)
     if out is not None:
         write_atomic(out, json.dumps(result, indent=2).encode() + b"\n")
-    console.emit(result)
+    console.print_json(result)
     if not result["met"]:
         raise typer.Exit(1)
 

@@ -67,7 +67,7 @@ def nudenet(pictures: NDArray[np.uint8], repeats: int) -> float:
     opencv = [np.ascontiguousarray(picture[:, :, ::-1]) for picture in pictures]
     few = len(pictures)
     return ratio(
-        "nudenet", lambda: judge.look(pictures), lambda: [detector.detect(one) for one in opencv], few, repeats
+        "nudenet", lambda: judge.predict(pictures), lambda: [detector.detect(one) for one in opencv], few, repeats
     )
 
 
@@ -82,14 +82,14 @@ def resnet50(pictures: NDArray[np.uint8], repeats: int) -> float:
         file = Path(folder) / "resnet50.pth"
         torch.save(network.state_dict(), file)
         judge = ResNet50(("church",), weights=str(file))
-        judge.look(pictures[:1])
+        judge.predict(pictures[:1])
     transform = ResNet50_Weights.DEFAULT.transforms()
 
     @torch.no_grad()
     def alone() -> list[torch.Tensor]:
         return [network(transform(Image.fromarray(one)).unsqueeze(0)).softmax(1) for one in pictures]
 
-    return ratio("resnet50", lambda: judge.look(pictures), alone, len(pictures), repeats)
+    return ratio("resnet50", lambda: judge.predict(pictures), alone, len(pictures), repeats)
 
 
 def main(

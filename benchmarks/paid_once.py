@@ -27,7 +27,7 @@ ITERATIONS, KILLS = 167, 20
 
 def main(out: Annotated[Path | None, typer.Argument(help="Where to keep the JSON.")] = None) -> None:
     """Ask with faults and kills, and compare ledger, rows and money."""
-    console.quiet_stdout()
+    console.json_mode()
     for one in Registry().all():
         os.environ.setdefault(one.entry.key or "", "loopback")
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def main(out: Annotated[Path | None, typer.Argument(help="Where to keep the JSON
     }
     if out is not None:
         write_atomic(out, json.dumps(result, indent=2).encode() + b"\n")
-    console.emit(result)
+    console.print_json(result)
     if not result["met"]:
         raise typer.Exit(1)
 

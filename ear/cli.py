@@ -6,7 +6,7 @@ from ear.commands import compare, evaluate, generate, train
 from ecgvf.core import console
 
 app = typer.Typer(
-    cls=console.Commands,
+    cls=console.CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -111,7 +111,7 @@ def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
 
 def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
     """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
-    from ecgvf.filter import filter_pictures
+    from ecgvf.filter import filter_images
     from ecgvf.pairs.importing import concept_named, import_pairs
     from ecgvf.render import render
 
@@ -125,9 +125,9 @@ def _drawn(store: Store, source: "Source", where: str, model: str | None, device
     concept = store.concept(named) if named in store.concepts() else concepts.find(named)
     run = ConceptRun(store, concept)
     imported = import_pairs(run, source)
-    console.say(f"Took the prompts of {console.plain(where)} into {console.plain(str(imported.stage.path))}.")
+    console.print(f"Took the prompts of {console.escape(where)} into {console.escape(str(imported.stage.path))}.")
     if model is not None:
         render(run, model=model, device=device)
-    filter_pictures(run, device=device)
+    filter_images(run, device=device)
     dataset = datasets.load(run)
     return Found(dataset, f"{where}, drawn and judged as set {dataset.fingerprint} of {store.root}")

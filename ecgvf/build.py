@@ -19,11 +19,11 @@ from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.records import Acceptance, PromptPair, from_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, Stage, StageSet
-from ecgvf.filter.bounds import Rule
+from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import LIKENESS
-from ecgvf.filter.decide import Filtered, decide
-from ecgvf.filter.stage import encoder_of, filter_pictures, ready
-from ecgvf.judges.factory import Options, choose
+from ecgvf.filter.decide import FilterResult, decide
+from ecgvf.filter.stage import encoder_of, filter_images, ready
+from ecgvf.judges.factory import JudgeOptions, create_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.offline import OfflineWriter
@@ -57,7 +57,7 @@ class Yield:
 class Built:
     """How a build ended."""
 
-    filtered: Filtered
+    filtered: FilterResult
     """The decision on all rounds together, which is now the current one."""
     rounds: int
     writers: dict[str, Yield]
@@ -100,13 +100,13 @@ class Looking:
     device: str = "auto"
     dtype: str = "auto"
     judge: str | None = None
-    options: Options | None = None
-    rule: Rule | None = None
+    options: JudgeOptions | None = None
+    rule: Bounds | None = None
 
     def checked(self, concept: Concept) -> Judge:
         """The judge of all rounds, once everything that drawing and looking need was found."""
-        told = replace(self.options or Options(), device=self.device)
-        judge = ready(choose(concept, self.model, self.judge, told))
+        told = replace(self.options or JudgeOptions(), device=self.device)
+        judge = ready(create_judge(concept, self.model, self.judge, told))
         encoder_of(self.rule, self.device)
         opened(
             concept,
@@ -118,7 +118,7 @@ class Looking:
         )
         return judge
 
-    def at(self, run: ConceptRun, pairs: StageSet, seed: int, judge: Judge) -> Filtered:
+    def at(self, run: ConceptRun, pairs: StageSet, seed: int, judge: Judge) -> FilterResult:
         """The decision on a set of pairs, drawn for it."""
         drawn = render(
             run,
@@ -130,7 +130,7 @@ class Looking:
             dtype=self.dtype,
             chosen=pairs.fingerprint,
         )
-        return filter_pictures(
+        return filter_images(
             run,
             judge=judge,
             options=self.options,
@@ -143,7 +143,7 @@ class Looking:
 @dataclass(frozen=True, slots=True)
 class _Round:
     pairs: StageSet
-    filtered: Filtered
+    filtered: FilterResult
 
 
 def build(
@@ -174,7 +174,9 @@ def build(
         owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
         if not owing:
             break
-        console.say(f"Round {number + 1}: " + ", ".join(f"{came[one.name].owed} pairs by {one.name}" for one in owing))
+        console.print(
+            f"Round {number + 1}: " + ", ".join(f"{came[one.name].owed} pairs by {one.name}" for one in owing)
+        )
         for writer in owing:
             of = came[writer.name]
             owed = Round(
@@ -204,7 +206,7 @@ def build(
     )
 
 
-def _note(of: Yield, pairs: StageSet, filtered: Filtered) -> None:
+def _note(of: Yield, pairs: StageSet, filtered: FilterResult) -> None:
     rows = pairs.records(PromptPair)
     for row, decision in zip(rows, filtered.stage.records(Acceptance), strict=True):
         if row.split == "train":
@@ -216,7 +218,7 @@ def _note(of: Yield, pairs: StageSet, filtered: Filtered) -> None:
 # Gathering: one set per stage out of the rounds' sets.
 
 
-def _gathered(run: ConceptRun, rounds: Sequence[_Round]) -> Filtered:
+def _gathered(run: ConceptRun, rounds: Sequence[_Round]) -> FilterResult:
     decided = [one.filtered.stage for one in rounds]
     pairs = _pairs(run, [one.pairs for one in rounds])
     pictures, verdicts = (

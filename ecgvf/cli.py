@@ -12,7 +12,7 @@ from ecgvf.core import console
 from tools.nano.cli import app as nano_app
 
 app = typer.Typer(
-    cls=console.Commands,
+    cls=console.CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -32,7 +32,7 @@ def main() -> None:
 
 def _version(on: bool) -> None:
     if on:
-        console.say(f"ecgvf {ecgvf.__version__}")
+        console.print(f"ecgvf {ecgvf.__version__}")
         raise typer.Exit
 
 

@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's store, finds the user's keys, or speaks as one before it asked (--json)."""
-    console.quiet_stdout(False)
+    console.json_mode(False)
     monkeypatch.setenv("ECGVF_STORE", str(tmp_path / "store"))
     for key in [name for name in os.environ if name.endswith("_API_KEY") or name == "HF_TOKEN"]:
         monkeypatch.delenv(key)

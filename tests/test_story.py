@@ -20,7 +20,7 @@ import ecgvf.cli
 from ecgvf.core.concepts import Concept
 from ecgvf.core.records import Rendering, Verdict
 from ecgvf.filter import stage as filter_stage
-from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.render import stage as render_stage
 from tests.ecgvf.publish.conftest import PORT, speak_to
 from tests.hub_server import Hub
@@ -34,7 +34,7 @@ class Trusting:
     weights_hash = "0"
     criterion = Criterion(label_set="nano", accepted=("church",), top_k=1)
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         raise AssertionError("asked through `look` of the stage")
 
 
@@ -74,7 +74,7 @@ def _drawn_by_random_weights(model: str, tmp_path: Path, monkeypatch: pytest.Mon
     draw = render_stage.render
     monkeypatch.setattr(render_stage, "render", lambda *a, **options: draw(*a, **{"model": model, **options}))
     monkeypatch.setattr(
-        filter_stage, "choose", lambda concept, *_: Trusting() if isinstance(concept, Concept) else None
+        filter_stage, "create_judge", lambda concept, *_: Trusting() if isinstance(concept, Concept) else None
     )
     monkeypatch.setattr(filter_stage, "look", trust)
 

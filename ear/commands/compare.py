@@ -22,7 +22,7 @@ from ear.commands.options import (
 from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -51,7 +51,7 @@ def compare(
     from ecgvf.core.stage_set import fingerprint
     from ecgvf.core.store import Store
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     opened = Store(store)
     data, janus = open_dataset(opened, dataset, chosen, model, device, dtype)
     files = adapter_files(opened, f"ecgvf/{data.concept.name}", adapter)
@@ -80,7 +80,9 @@ def compare(
     page = write_contact_sheet(results, names, sheet if sheet is not None else beside)
     if as_json:
         told = [result.json() for result in results]
-        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, "evaluations": told, "sheet": str(page)})
+        console.print_json(
+            {"dataset": data.fingerprint, "evaluation_seed": seed, "evaluations": told, "sheet": str(page)}
+        )
         return
     print_table(results, names)
-    console.say(f"Contact sheet: {console.plain(str(page))}")
+    console.print(f"Contact sheet: {console.escape(str(page))}")

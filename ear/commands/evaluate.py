@@ -23,7 +23,7 @@ from ear.commands.options import (
 from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command("eval")
@@ -49,7 +49,7 @@ def evaluate(
     from ear.evaluation import write_contact_sheet
     from ecgvf.core.store import Store
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     opened = Store(store)
     data, janus = open_dataset(opened, dataset, chosen, model, device, dtype)
     files = adapter_files(opened, f"ecgvf/{data.concept.name}", adapter)
@@ -68,7 +68,7 @@ def evaluate(
     )
     page = write_contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
-        console.emit({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json(), "sheet": str(page)})
+        console.print_json({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json(), "sheet": str(page)})
         return
     print_table([result], ["after"])
-    console.say(f"Contact sheet: {console.plain(str(page))}")
+    console.print(f"Contact sheet: {console.escape(str(page))}")

@@ -10,7 +10,7 @@ from ear.commands.options import AdapterOption, DatasetOption, DtypeOption, Mode
 from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -35,7 +35,7 @@ def generate(
     from ecgvf.core.store import Store
     from ecgvf.janus import Sampling, draw, load
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     if seed < 0:
         raise SettingsError(f"--seed is {seed}: it must be 0 or more")
     files = adapter_files(Store(store), dataset, adapter)
@@ -55,6 +55,6 @@ def generate(
     columns = [("original", before.pixels), ("erased", after.pixels)]
     hidden = bool(stacked.facts.get("unsafe")) and not clear
     sheet.save(sheet.sheet(rows, columns, title=title, blurred=[hidden] * len(rows)), file)
-    console.say(f"before | after: {console.plain(str(file))}")
+    console.print(f"before | after: {console.escape(str(file))}")
     if as_json:
-        console.emit({"concept": concept, "model": janus.name, "adapter": [*map(str, files)], "sheet": str(file)})
+        console.print_json({"concept": concept, "model": janus.name, "adapter": [*map(str, files)], "sheet": str(file)})

@@ -20,13 +20,13 @@ def print_table(results: "Sequence[Evaluation]", names: Sequence[str]) -> None:
     """One column per result beside what was there before, which is the same for all."""
 
     first = results[0]
-    title = console.plain(f"{first.concept} erased from {first.model}")
-    table = console.table("", "before", *map(console.plain, names), title=title)
+    title = console.escape(f"{first.concept} erased from {first.model}")
+    table = console.table("", "before", *map(console.escape, names), title=title)
 
     def add(name: str, changes: "Sequence[Change]") -> None:
         table.add_row(name, str(changes[0].before), *(str(change.after) for change in changes))
 
-    add(f"[bold]{console.plain(first.concept)}[/bold]", [result.erasure for result in results])
+    add(f"[bold]{console.escape(first.concept)}[/bold]", [result.erasure for result in results])
     add("[bold]neighbours[/bold]", [result.neighbours for result in results])
     add("[bold]unrelated[/bold]", [result.unrelated for result in results])
     rates = [result.erasure_rate for result in results]
@@ -36,9 +36,9 @@ def print_table(results: "Sequence[Evaluation]", names: Sequence[str]) -> None:
     for row in order:
         topic = first.retention[row][0]
         name = f"{topic.name} (neighbour)" if topic.neighbour else topic.name
-        add(console.plain(name), [result.retention[row][1] for result in results])
-    console.say(table)
-    console.say(f"Accuracy by judge {first.judge}, with 95% Wilson intervals.")
+        add(console.escape(name), [result.retention[row][1] for result in results])
+    console.print(table)
+    console.print(f"Accuracy by judge {first.judge}, with 95% Wilson intervals.")
 
 
 def _rank(topic: "Topic") -> tuple[bool, str]:

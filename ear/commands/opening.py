@@ -44,4 +44,4 @@ def adapter_files(store: "Store", dataset: str | None, named: Sequence[str] | No
 
 def told(lines: Sequence[tuple[str, str]]) -> None:
     for name, value in lines:
-        console.say(f"[dim]{name:>10}[/dim]  {console.plain(value)}")
+        console.print(f"[dim]{name:>10}[/dim]  {console.escape(value)}")

@@ -10,7 +10,7 @@ from ear.commands.options import DatasetOption, DtypeOption, ModelOption, SetOpt
 from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -34,7 +34,7 @@ def train(
     from ear.method.recipe import find
     from ecgvf.core.store import Store
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     tuned = find(recipe).changed(_options(option or []))
     wanted = _numbers(seeds) if seeds is not None else [seed]
     opened = Store(store)
@@ -45,9 +45,9 @@ def train(
     for one in done:
         facts = one.run.facts
         what = f"{facts['steps']} steps in {facts['seconds']:.0f} s" if one.fresh else "trained before"
-        console.say(f"Adapter ({what}): {console.plain(str(one.run.adapter))}")
+        console.print(f"Adapter ({what}): {console.escape(str(one.run.adapter))}")
     if as_json:
-        console.emit(
+        console.print_json(
             {
                 "concept": data.concept.name,
                 "dataset": data.fingerprint,
@@ -57,7 +57,7 @@ def train(
             }
         )
     else:
-        console.say("Look at it: [bold]ear generate --prompt …[/bold]; measure it: [bold]ear eval[/bold]")
+        console.print("Look at it: [bold]ear generate --prompt …[/bold]; measure it: [bold]ear eval[/bold]")
 
 
 def _options(texts: Sequence[str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ def pictures(
 ) -> NDArray[np.uint8]:
     """RGB uint8 [len(cases), H, W, 3], by the frozen model or with ``adapter``, whose weights ``adapter_hash`` names.
 
-    Drawn with the sampling that drew the dataset, in shards that are kept.
+    Rendered with the sampling that drew the dataset, in shards that are kept.
     """
     settings = {
         "model": model.fingerprint,

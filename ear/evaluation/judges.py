@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ear.evaluation.cases import Case
 from ear.retained_concepts import Topic, in_nanos_world
 from ecgvf.core.dataset import Dataset
-from ecgvf.judges import Judge, Options, choose
+from ecgvf.judges import Judge, JudgeOptions, create_judge
 
 _CLASSIFIERS = ("resnet50", "torchvision", "timm", "hf")
 
@@ -57,8 +57,8 @@ class Panel:
         filtered, measures = (
             name.replace("nano-object-b", "nano-object-a") for name in (self.dataset.judge, self.of_concept)
         )
-        asked = Options.read(dict(self.dataset.judge_options)) if filtered == measures else Options()
-        self._of_concept = choose(
+        asked = JudgeOptions.read(dict(self.dataset.judge_options)) if filtered == measures else JudgeOptions()
+        self._of_concept = create_judge(
             self.dataset.concept, self.dataset.model, self.of_concept, replace(asked, weights=self.weights)
         )
 
@@ -76,7 +76,7 @@ class Panel:
         answers = [False] * len(cases)
         of_concept = [place for place, case in enumerate(cases) if case.topic is None]
         if of_concept:
-            for place, reading in zip(of_concept, self._of_concept.look(images[of_concept]), strict=True):
+            for place, reading in zip(of_concept, self._of_concept.predict(images[of_concept]), strict=True):
                 answers[place] = reading.present
         by_judge: dict[str, list[int]] = {}
         for place, case in enumerate(cases):
@@ -93,5 +93,5 @@ class Panel:
         name = judge_of(self.dataset, topic)
         if name not in self._classifiers:
             weights = self.weights if name == self.of_concept else None
-            self._classifiers[name] = cast(Classifies, choose(None, None, name, Options(weights=weights)))
+            self._classifiers[name] = cast(Classifies, create_judge(None, None, name, JudgeOptions(weights=weights)))
         return self._classifiers[name]

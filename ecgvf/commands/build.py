@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ecgvf.build import Built
     from ecgvf.core.concepts import Concept
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -92,10 +92,10 @@ def build(
     from ecgvf.core.concepts import find
     from ecgvf.core.run import ConceptRun
     from ecgvf.core.store import Store
-    from ecgvf.filter import Rule
+    from ecgvf.filter import Bounds
     from ecgvf.pairs.rounds import Paid, first_round
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     opened = Store(store)
     known = find(concept) if concept is not None else opened.concept()
     run = ConceptRun(opened, known)
@@ -106,14 +106,14 @@ def build(
         device=device,
         judge=judge,
         options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
-        rule=Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
+        rule=Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
     )
-    chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=True)
+    chosen, named = show.select_writers(writers, writer_url, writer_model, registry, keys=True)
     team = [Paid(one, chosen, Decimal(str(budget_usd)), templates) for one in chosen]
     if team:
         plan, calls = first_round(run, team, accepted=accepted, tests=tests)
         show.estimate(plan, calls, team[0].budget_usd)
-        console.say("That is the first round; the next ones ask for what is then missing, under the same budget.")
+        console.print("That is the first round; the next ones ask for what is then missing, under the same budget.")
         if not named:
             show.agree(calls, yes)
     done = build_rounds(
@@ -128,10 +128,10 @@ def build(
     _tell(done, known, accepted, as_json)
     if not done.reached:
         have = done.filtered.accepted_pairs
-        console.fail(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
+        console.error(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
         raise typer.Exit(1)
     stage = done.filtered.stage
-    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf review[/bold]")
+    console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]ecgvf review[/bold]")
 
 
 def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> None:
@@ -141,7 +141,7 @@ def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> No
     if as_json:
         told = {"concept": concept.name, "set": filtered.stage.fingerprint, "judge": filtered.judge}
         yields = {name: one.json() for name, one in done.writers.items()}
-        console.emit(
+        console.print_json(
             {**told, "rounds": done.rounds, "reached": done.reached, **filtered.stage.summary, "writers": yields}
         )
         return
@@ -151,9 +151,9 @@ def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> No
         )
         for name, one in done.writers.items():
             why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
-            table.add_row(console.plain(name), str(one.goal), str(one.accepted), str(one.written), why)
-        console.say(table)
-    console.say(
+            table.add_row(console.escape(name), str(one.goal), str(one.accepted), str(one.written), why)
+        console.print(table)
+    console.print(
         f"[bold]{concept.name}[/bold]: {filtered.accepted_pairs} of {accepted} pairs hold after {done.rounds} rounds, "
-        f"and {filtered.accepted_tests} of {filtered.tests} test prompts; judge {console.plain(filtered.judge)}."
+        f"and {filtered.accepted_tests} of {filtered.tests} test prompts; judge {console.escape(filtered.judge)}."
     )

@@ -10,7 +10,7 @@ import typer
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False, help="List, explain and start concepts.")
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, help="List, explain and start concepts.")
 
 
 class Kind(StrEnum):
@@ -34,17 +34,17 @@ def list_concepts(as_json: JsonOption = False) -> None:
 
     from ecgvf.core.concepts import find, names
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     known = [find(name) for name in names()]
     if as_json:
-        console.emit({"concepts": [concept.model_dump(mode="json") for concept in known]})
+        console.print_json({"concepts": [concept.model_dump(mode="json") for concept in known]})
         return
     table = console.table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
     for concept in known:
         row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
-        table.add_row(*map(console.plain, row), str(concept.window), "yes" if concept.unsafe else "")
-    console.say(table)
-    console.say(
+        table.add_row(*map(console.escape, row), str(concept.window), "yes" if concept.unsafe else "")
+    console.print(table)
+    console.print(
         "More on one: [bold]ecgvf concepts explain NAME[/bold]. Your own: [bold]ecgvf concepts new NAME[/bold]."
     )
 
@@ -58,10 +58,10 @@ def explain_concept(
 
     from ecgvf.core.concepts import find
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     concept = find(name)
     if as_json:
-        console.emit(concept.model_dump(mode="json"))
+        console.print_json(concept.model_dump(mode="json"))
         return
     labels, near = (
         "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())
@@ -77,11 +77,11 @@ def explain_concept(
         ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
         ("unsafe", "yes" if concept.unsafe else "no", "pictures blurred in reports, dataset gated on the Hub"),
     ]
-    table = console.table("field", "value", "what it decides", title=console.plain(concept.name))
+    table = console.table("field", "value", "what it decides", title=console.escape(concept.name))
     for field, value, meaning in rows:
-        table.add_row(field, console.plain(value), meaning)
-    console.say(table)
-    console.say(console.plain(concept.description))
+        table.add_row(field, console.escape(value), meaning)
+    console.print(table)
+    console.print(console.escape(concept.description))
 
 
 @app.command("new")
@@ -107,4 +107,4 @@ def new_concept(
         raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
     # A name without an ending or a slash would be taken for a concept that ships.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
-    console.say(f"Wrote {console.plain(str(file))}. Edit it, then: ecgvf generate --concept {console.plain(named)}")
+    console.print(f"Wrote {console.escape(str(file))}. Edit it, then: ecgvf generate --concept {console.escape(named)}")

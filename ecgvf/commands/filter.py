@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ecgvf.core.records import Verdict
     from ecgvf.core.run import ConceptRun
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command("filter")
@@ -62,21 +62,21 @@ def filter_pairs(
     from ecgvf.core.run import ConceptRun
     from ecgvf.core.store import Store
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     run = ConceptRun.load(Store(store), concept)
     known = run.concept
-    from ecgvf.filter import Rule, filter_pictures
+    from ecgvf.filter import Bounds, filter_images
 
     options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
-    rule = Rule(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
+    rule = Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
     if compare or sets is not None:
-        if judge is not None or chosen is not None or options.told() or weights is not None or rule != Rule():
+        if judge is not None or chosen is not None or options.told() or weights is not None or rule != Bounds():
             raise SettingsError(
                 "--compare reads verdicts that are there: name them with --sets, without options of a judge or a rule"
             )
         _compare(run, sets, as_json)
         return
-    done = filter_pictures(
+    done = filter_images(
         run,
         judge=judge,
         options=options,
@@ -85,19 +85,23 @@ def filter_pairs(
         chosen=chosen,
     )
     if as_json:
-        console.emit({"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary})
+        console.print_json(
+            {"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary}
+        )
         return
-    console.say(
-        f"[bold]{known.name}[/bold]: {console.plain(done.judge)} accepts {done.accepted_pairs} of {done.pairs} pairs "
+    console.print(
+        f"[bold]{known.name}[/bold]: {console.escape(done.judge)} accepts {done.accepted_pairs} of {done.pairs} pairs "
         f"and {done.accepted_tests} of {done.tests} test prompts."
     )
     for reason, count in done.reasons.items():
-        near = ", ".join(f"{count} {console.plain(label)}" for label, count in done.near_misses.items())
-        console.say(f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else ""))
+        near = ", ".join(f"{count} {console.escape(label)}" for label, count in done.near_misses.items())
+        console.print(
+            f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")
+        )
     if done.reviewed:
-        console.say(f"  {done.reviewed} decided by people")
-    console.say(
-        f"Set {done.stage.fingerprint} in {console.plain(str(done.stage.path))}. "
+        console.print(f"  {done.reviewed} decided by people")
+    console.print(
+        f"Set {done.stage.fingerprint} in {console.escape(str(done.stage.path))}. "
         f"Next: [bold]ear train --dataset ecgvf/{known.name}[/bold]"
     )
 
@@ -124,7 +128,7 @@ def _compare(run: "ConceptRun", sets: str | None, as_json: bool) -> None:
             }
             for one in found.disputed
         ]
-        console.emit({"concept": run.concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
+        console.print_json({"concept": run.concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
         return
     one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
     figures = found.agreement
@@ -132,13 +136,13 @@ def _compare(run: "ConceptRun", sets: str | None, as_json: bool) -> None:
         table = console.table("picture of", one, other, title=f"{run.concept.name}: disputed")
         for case in found.disputed:
             table.add_row(
-                console.plain(f"{case.role}: {case.prompt}"),
-                *(console.plain(_verdict_in_words(verdict)) for verdict in (case.one, case.other)),
+                console.escape(f"{case.role}: {case.prompt}"),
+                *(console.escape(_verdict_in_words(verdict)) for verdict in (case.one, case.other)),
             )
-        console.say(table)
-    console.say(
-        f"[bold]{run.concept.name}[/bold]: {console.plain(one)} and {console.plain(other)} agree on {figures.same} of "
-        f"{figures.n} pictures{_between(figures.low, figures.high)}; "
+        console.print(table)
+    console.print(
+        f"[bold]{run.concept.name}[/bold]: {console.escape(one)} and {console.escape(other)} agree on "
+        f"{figures.same} of {figures.n} pictures{_between(figures.low, figures.high)}; "
         f"Cohen's kappa {_number(figures.kappa)}{_between(figures.kappa_low, figures.kappa_high)}."
     )
 

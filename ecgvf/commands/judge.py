@@ -23,9 +23,9 @@ from ecgvf.commands.options import DeviceOption, JsonOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ecgvf.judges.judge import Judge, Reading
+    from ecgvf.judges.judge import Judge, Prediction
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command("judge")
@@ -54,14 +54,14 @@ def judge_pictures(
 ) -> None:
     """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
     from ecgvf.core.concepts import find
-    from ecgvf.judges import choose
-    from ecgvf.judges.files import files_in, look_at_files
+    from ecgvf.judges import create_judge
+    from ecgvf.judges.files import files_in, predict_files
     from ecgvf.judges.files import threshold as best_threshold
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     about = find(concept) if concept is not None else None
     options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
-    looking = choose(about, None, judge, options)
+    looking = create_judge(about, None, judge, options)
     files = files_in(pictures)
     if without:
         parted = best_threshold(looking, files, files_in(without))
@@ -72,35 +72,37 @@ def judge_pictures(
             "without": parted.not_shown,
         }
         if as_json:
-            console.emit({"judge": looking.name, **told})
+            console.print_json({"judge": looking.name, **told})
             return
-        console.say(
+        console.print(
             f"[bold]--threshold {parted.value!r}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
             f"without, with a balanced accuracy of {parted.balanced_accuracy:.3f} on these very pictures."
         )
         return
-    seen = list(look_at_files(looking, files))
+    seen = list(predict_files(looking, files))
     if as_json:
         rows = [
             {"picture": str(file), **(asdict(one) if not isinstance(one, str) else {"failure": one})}
             for file, one in seen
         ]
-        console.emit({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
+        console.print_json({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
     else:
         _show(looking, seen)
     if failed := sum(isinstance(one, str) for _, one in seen):
-        console.fail(f"{failed} of {len(seen)} pictures could not be looked at")
+        console.error(f"{failed} of {len(seen)} pictures could not be looked at")
         raise typer.Exit(2)
 
 
-def _show(looking: "Judge", seen: "Sequence[tuple[Path, Reading | str]]") -> None:
+def _show(looking: "Judge", seen: "Sequence[tuple[Path, Prediction | str]]") -> None:
     """What a judge saw, picture by picture."""
 
     wanted = bool(looking.criterion.accepted)
-    table = console.table("picture", *(["there", "score"] if wanted else []), "sees", title=console.plain(looking.name))
+    table = console.table(
+        "picture", *(["there", "score"] if wanted else []), "sees", title=console.escape(looking.name)
+    )
     for file, one in seen:
         if isinstance(one, str):
-            table.add_row(console.plain(str(file)), *(["", ""] if wanted else []), console.plain(one))
+            table.add_row(console.escape(str(file)), *(["", ""] if wanted else []), console.escape(one))
             continue
         near = looking.criterion.near_miss(one.top_labels)
         labels_seen = [
@@ -109,8 +111,8 @@ def _show(looking: "Judge", seen: "Sequence[tuple[Path, Reading | str]]") -> Non
         labels_seen = labels_seen or [f"{label} {score:.2f}" for label, score in one.top_labels] or ["nothing"]
         answer = "yes" if one.present else f"no, near miss: {near}" if near is not None else "no"
         table.add_row(
-            console.plain(str(file)),
-            *([console.plain(answer), f"{one.score:.3f}"] if wanted else []),
-            console.plain("\n".join(labels_seen)),
+            console.escape(str(file)),
+            *([console.escape(answer), f"{one.score:.3f}"] if wanted else []),
+            console.escape("\n".join(labels_seen)),
         )
-    console.say(table)
+    console.print(table)

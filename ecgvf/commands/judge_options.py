@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ecgvf.judges import Options
+    from ecgvf.judges import JudgeOptions
 
 JudgeOption = Annotated[
     str | None,
@@ -67,11 +67,11 @@ def judge_options(
     contrast: list[str] | None,
     combine: str,
     device: str,
-) -> "Options":
+) -> "JudgeOptions":
     """The options as given, for ``ecgvf.judges.choose``."""
-    from ecgvf.judges import Options
+    from ecgvf.judges import JudgeOptions
 
-    return Options(
+    return JudgeOptions(
         labels=tuple(part.strip() for part in labels.split(",") if part.strip()) if labels is not None else None,
         label_set=label_set,
         top_k=top_k,

@@ -20,9 +20,9 @@ from ecgvf.core import console
 if TYPE_CHECKING:
     from ecgvf.core.records import Split
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 templates_app = typer.Typer(
-    cls=console.Commands,
+    cls=console.CommandGroup,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     help="Show what the LLM writers are asked.",
@@ -35,14 +35,14 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
     """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
     from ecgvf.llm.registry import Registry
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     known = Registry(registry)
     if as_json:
         rows = [
             {"name": one.name, "key_set": one.ready, "priced": one.priced, **one.entry.model_dump(mode="json")}
             for one in known.all()
         ]
-        console.emit({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
+        console.print_json({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
         return
     table = console.table("writer\nmodel\nasked at", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
     for one in known.all():
@@ -51,15 +51,15 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
         key = "none needed" if entry.key is None else f"{entry.key}\n{'set' if one.ready else 'missing'}"
         limits = f"{entry.requests_per_minute} calls, {entry.tokens_per_minute} tokens"
         lines = (f"{one.name}\n{entry.model}\n{entry.base_url}", key, f"{price}\n{limits}\n{entry.structure}")
-        table.add_row(*map(console.plain, lines))
-    console.say(table)
+        table.add_row(*map(console.escape, lines))
+    console.print(table)
     worst = known.unknown_price
-    console.say(f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.")
+    console.print(f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.")
     ready = [one.name for one in known.ready()]
     if ready:
-        console.say(f"[bold]ecgvf generate[/bold] asks {', '.join(ready)}, after telling the cost and asking you.")
+        console.print(f"[bold]ecgvf generate[/bold] asks {', '.join(ready)}, after telling the cost and asking you.")
     else:
-        console.say("No key of the default writers is set: [bold]ecgvf generate[/bold] takes the offline writer.")
+        console.print("No key of the default writers is set: [bold]ecgvf generate[/bold] takes the offline writer.")
 
 
 class PairsSplit(StrEnum):
@@ -104,7 +104,7 @@ def generate(
     from ecgvf.core.run import ConceptRun
     from ecgvf.core.store import Store
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     opened = Store(store)
     about = find(concept) if concept is not None else opened.concept()
     run = ConceptRun(opened, about)
@@ -117,15 +117,17 @@ def generate(
 
         show.written(read_again(run), as_json)
         return
-    chosen, named = show.choose(writers, writer_url, writer_model, registry, keys=not dry_run)
+    chosen, named = show.select_writers(writers, writer_url, writer_model, registry, keys=not dry_run)
     if not chosen:
         if fresh or batch or folder is not None:
             raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
         total = (60 if pairs is None else pairs) * (1 if iterations is None else iterations)
         if dry_run:
-            console.say("The offline writer writes: nothing is sent, nothing is paid.")
+            console.print("The offline writer writes: nothing is sent, nothing is paid.")
             if as_json:
-                console.emit({"concept": about.name, "split": part, "likely_usd": "0", "most_usd": "0", "calls": []})
+                console.print_json(
+                    {"concept": about.name, "split": part, "likely_usd": "0", "most_usd": "0", "calls": []}
+                )
             return
         from ecgvf.pairs.generate import generate as write
 
@@ -184,10 +186,10 @@ def show_templates(
         text = template.render(about, count=count, iteration=iteration)
         filled.append({"template": template.name, "hash": template.hash, "file": str(template.file), "text": text})
     if as_json:
-        console.emit({"concept": about.name, "templates": filled})
+        console.print_json({"concept": about.name, "templates": filled})
         return
     for one in filled:
-        console.say(
-            f"[bold]{console.plain(one['template'])}[/bold]  {one['hash'][:12]}  {console.plain(one['file'])}\n"
+        console.print(
+            f"[bold]{console.escape(one['template'])}[/bold]  {one['hash'][:12]}  {console.escape(one['file'])}\n"
         )
-        console.say(console.plain(one["text"]))
+        console.print(console.escape(one["text"]))

@@ -25,7 +25,7 @@ PRICED_BY_YOU = (
 )
 
 
-def choose(
+def select_writers(
     names: str | None, url: str | None, model: str | None, registry: Path | None, *, keys: bool
 ) -> tuple[list[Named], bool]:
     """The LLMs to ask, none for the offline writer, and whether it was the user who named them.
@@ -65,19 +65,21 @@ def estimate(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal) -> None
         due = [one for one in own if not one.answered]
         tokens = f"{sum(one.tokens[0] for one in due)} + {sum(one.tokens[1] for one in due)}"
         table.add_row(
-            console.plain(f"{seat.writer.name}\n{seat.writer.entry.model}"),
+            console.escape(f"{seat.writer.name}\n{seat.writer.entry.model}"),
             f"{len(due)}" + (f"\n{len(own) - len(due)} answered before" if len(due) < len(own) else ""),
             tokens,
             f"{dollars(_total(due))}\n{dollars(_most(due))}" + ("" if seat.writer.priced else " (worst case)"),
         )
-    console.say(table)
+    console.print(table)
     due = [one for one in calls if not one.answered]
-    console.say(
+    console.print(
         f"{len(due)} calls for about ${dollars(_total(due))}, at most ${dollars(_most(due))}, repairs and retries "
         f"aside; nothing is sent beyond the budget of ${dollars(budget)}."
     )
     if unknown := [seat.writer.name for seat in plan.seats if not seat.writer.priced]:
-        console.say(f"Price unknown, counted at the worst case: {console.plain(', '.join(unknown))}; {PRICED_BY_YOU}.")
+        console.print(
+            f"Price unknown, counted at the worst case: {console.escape(', '.join(unknown))}; {PRICED_BY_YOU}."
+        )
 
 
 def agree(calls: Sequence["Foreseen"], yes: bool) -> None:
@@ -111,7 +113,7 @@ def dry_run(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal, as_json:
             for one in calls
         ]
         due = [one for one in calls if not one.answered]
-        console.emit(
+        console.print_json(
             {
                 "concept": plan.concept.name,
                 "split": plan.split,
@@ -129,38 +131,40 @@ def dry_run(plan: "Plan", calls: Sequence["Foreseen"], budget: Decimal, as_json:
         if one.exact:
             asked_of.setdefault(one.call.prompt, []).append(f"{one.call.writer} {one.call.iteration + 1}")
     for prompt, places in asked_of.items():
-        console.say(f"[bold]{console.plain(', '.join(places))}[/bold]  {console.plain(plan.template.name)}\n")
-        console.say(console.plain(prompt))
+        console.print(f"[bold]{console.escape(', '.join(places))}[/bold]  {console.escape(plan.template.name)}\n")
+        console.print(console.escape(prompt))
     if later := sum(not one.exact for one in calls):
-        console.say(
+        console.print(
             f"{later} later calls ask the same again, and list what the same writer has given by then and is kept."
         )
     estimate(plan, calls, budget)
-    console.say("Nothing was sent.")
+    console.print("Nothing was sent.")
 
 
 def written(stage: StageSet, as_json: bool) -> None:
     """Say what a finished set of pairs holds."""
     summary = stage.summary
     if as_json:
-        console.emit({"concept": stage.run.concept.name, "set": stage.fingerprint, "path": str(stage.path), **summary})
+        console.print_json(
+            {"concept": stage.run.concept.name, "set": stage.fingerprint, "path": str(stage.path), **summary}
+        )
         return
     train, test = summary["train"], summary["test"]
     table = console.table("target prompt", "surrogate prompt", title=f"{stage.run.concept.name}: some of the pairs")
     for pair in examples(stage, 4):
-        table.add_row(console.plain(pair.target), console.plain(pair.surrogate or ""))
-    console.say(table)
-    console.say(
+        table.add_row(console.escape(pair.target), console.escape(pair.surrogate or ""))
+    console.print(table)
+    console.print(
         f"[bold]{stage.run.concept.name}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts by "
-        f"{console.plain(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
+        f"{console.escape(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
         f"{train['duplicate'] + test['duplicate']} duplicate."
     )
     for name, why in summary.get("set_aside", {}).items():
-        console.say(f"{console.plain(name)} was set aside: {console.plain(why)}")
+        console.print(f"{console.escape(name)} was set aside: {console.escape(why)}")
     if "spent" in summary:
         _spent({name: one for name, one in summary["writers"].items() if "dollars" in one})
     hint = "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"
-    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]{hint}[/bold]")
+    console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]{hint}[/bold]")
 
 
 def _spent(writers: dict[str, Any]) -> None:
@@ -169,7 +173,7 @@ def _spent(writers: dict[str, Any]) -> None:
     paid = [one for name, one in writers.items() if name not in unknown]
     possibly = sum((Decimal(one["possibly"]) for one in paid), Decimal(0))
     if paid:
-        console.say(
+        console.print(
             f"Paid ${dollars(sum((Decimal(one['dollars']) for one in paid), Decimal(0)))}"
             + (f", and possibly ${dollars(possibly)} for calls that were cut off" if possibly else "")
             + ". More: [bold]ecgvf status[/bold]"
@@ -177,7 +181,7 @@ def _spent(writers: dict[str, Any]) -> None:
     for name, one in unknown.items():
         if counted := Decimal(one["dollars"]) + Decimal(one["possibly"]):
             amount = f"${dollars(counted)} (price unknown, worst case)"
-            console.say(f"{console.plain(name)}: counted as {amount}; {PRICED_BY_YOU}.")
+            console.print(f"{console.escape(name)}: counted as {amount}; {PRICED_BY_YOU}.")
 
 
 def yields(entry: dict[str, Any]) -> None:
@@ -199,16 +203,16 @@ def yields(entry: dict[str, Any]) -> None:
         why += [f"set aside: {one['set_aside']}"] if "set_aside" in one else []
         possibly = Decimal(one.get("possibly", "0"))
         table.add_row(
-            console.plain(name),
+            console.escape(name),
             f"{one.get('asked', '')}\n{written}\n{one['kept']}",
-            console.plain("\n".join(why)),
+            console.escape("\n".join(why)),
             (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
             + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
             + (f"\n+{dollars(possibly)} possibly" if possibly else "")
             + ("" if one.get("priced", True) else "\n(worst case)"),
             f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
         )
-    console.say(table)
+    console.print(table)
 
 
 def _figure(value: float | None) -> str:

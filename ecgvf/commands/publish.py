@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecgvf.publish.published import Published
     from ecgvf.publish.push import Plan
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 SHOWN = 10
 """Records of one kind that ``diff`` prints."""
@@ -39,21 +39,21 @@ def export(
     from ecgvf.core.store import Store
     from ecgvf.publish.export import export as write
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     run = ConceptRun.load(Store(store), concept)
     name = run.concept.name
     content = write(run, out or Path(f"ecgvf-{name}"), images=not no_images, chosen=chosen)
     facts = content.facts
     if as_json:
         told = {"concept": name, "path": str(content.folder), "files": content.files}
-        console.emit({**told, "fingerprint": facts.fingerprint, "counts": facts.counts})
+        console.print_json({**told, "fingerprint": facts.fingerprint, "counts": facts.counts})
         return
     counts = facts.counts
-    console.say(
+    console.print(
         f"[bold]{name}[/bold]: {counts['train']} pairs and {counts['test']} test prompts, {counts['rejected']} "
         f"rejected ones beside them, fingerprint {facts.fingerprint}."
     )
-    console.say(f"Wrote {console.plain(str(content.folder))}. Next: [bold]ecgvf push-to-hub[/bold]")
+    console.print(f"Wrote {console.escape(str(content.folder))}. Next: [bold]ecgvf push-to-hub[/bold]")
 
 
 @app.command("push-to-hub")
@@ -78,7 +78,7 @@ def push_to_hub(
     from ecgvf.core.store import Store
     from ecgvf.publish.push import prepare, upload
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     planned = prepare(
         ConceptRun.load(Store(store), concept),
         repo,
@@ -100,28 +100,30 @@ def push_to_hub(
             "gated": plan.gated,
         }
         if plan.nothing is not None and not (plan.opens or plan.closes):
-            console.say(
-                f"Nothing to do: {console.plain(plan.repo)} v{plan.nothing} holds the same content "
+            console.print(
+                f"Nothing to do: {console.escape(plan.repo)} v{plan.nothing} holds the same content "
                 f"(fingerprint {plan.content.facts.fingerprint})."
             )
             if as_json:
-                console.emit({**told, "done": "nothing"})
+                console.print_json({**told, "done": "nothing"})
             return
         _show(plan)
         if dry_run:
             card = plan.small["README.md"].decode()
-            console.say(f"\n{console.plain(card)}\nDry run: nothing was uploaded.")
+            console.print(f"\n{console.escape(card)}\nDry run: nothing was uploaded.")
             if as_json:
                 files = [{"path": path, "bytes": size} for path, size in plan.files]
-                console.emit({**told, "done": "dry run", "files": files, "removed": list(plan.stale), "card": card})
+                console.print_json(
+                    {**told, "done": "dry run", "files": files, "removed": list(plan.stale), "card": card}
+                )
             return
         commit = upload(plan)
     named = f"{plan.repo}/{plan.concept}@v{plan.version}"
-    console.say(f"Published [bold]{console.plain(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
-    console.say(f"Next: [bold]ear train --dataset {console.plain(named)}[/bold]")
+    console.print(f"Published [bold]{console.escape(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
+    console.print(f"Next: [bold]ear train --dataset {console.escape(named)}[/bold]")
     if as_json:
         done = "settings" if plan.nothing is not None else "tagged" if plan.only_tag else "pushed"
-        console.emit({**told, "done": done, "commit": commit, "dataset": named})
+        console.print_json({**told, "done": done, "commit": commit, "dataset": named})
 
 
 def _show(plan: "Plan") -> None:
@@ -129,21 +131,21 @@ def _show(plan: "Plan") -> None:
     seen = "public" if plan.public else "private"
     where = "a new" if plan.before is None else "the"
     newest = plan.before.newest if plan.before is not None else None
-    console.say(
-        f"[bold]{plan.concept}[/bold] → {where} {seen} dataset [bold]{console.plain(plan.repo)}[/bold], version "
+    console.print(
+        f"[bold]{plan.concept}[/bold] → {where} {seen} dataset [bold]{console.escape(plan.repo)}[/bold], version "
         f"[bold]{plan.version}[/bold] {f'after {newest}' if newest else '(the first)'}"
         f"{', gated: access on request' if plan.gated else ''}"
     )
     if plan.nothing is not None:
-        console.say("It holds the same content already; what changes is who may see it.")
+        console.print("It holds the same content already; what changes is who may see it.")
         return
     if plan.only_tag:
-        console.say("Its commit is there already; what is missing is the tag.")
+        console.print("Its commit is there already; what is missing is the tag.")
         return
     for path, size in plan.files:
-        console.say(f"  {console.plain(path)}  {_size(size)}")
+        console.print(f"  {console.escape(path)}  {_size(size)}")
     for path in plan.stale:
-        console.say(f"  {console.plain(path)}  goes")
+        console.print(f"  {console.escape(path)}  goes")
 
 
 @app.command()
@@ -155,7 +157,7 @@ def versions(
 
     from ecgvf.publish.versions import versions as look
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     found = look(repo)
     if as_json:
         listed = [
@@ -167,10 +169,10 @@ def versions(
             }
             for one in found
         ]
-        console.emit({"repo": repo, "versions": listed})
+        console.print_json({"repo": repo, "versions": listed})
         return
     table = console.table(
-        "version", "date", "concept", "train", "test", "rejected", "fingerprint", title=console.plain(repo)
+        "version", "date", "concept", "train", "test", "rejected", "fingerprint", title=console.escape(repo)
     )
     for one in found:
         if one.told is None:
@@ -180,7 +182,9 @@ def versions(
             counts = [str(fact.counts.get(which, "")) for which in ("train", "test", "rejected")]
             first = (f"v{one.version}", one.told.date) if place == 0 else ("", "")
             table.add_row(*first, name, *counts, fact.fingerprint)
-    console.say(table if found else f"{console.plain(repo)} has no version yet: `ecgvf push-to-hub` makes the first.")
+    console.print(
+        table if found else f"{console.escape(repo)} has no version yet: `ecgvf push-to-hub` makes the first."
+    )
 
 
 @app.command()
@@ -195,32 +199,32 @@ def diff(
     from ecgvf.core.errors import SettingsError
     from ecgvf.publish.versions import diff as compare
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     (old, first), (new, second) = _published(before), _published(after)
     if first is not None and second is not None and first != second:
         raise SettingsError(f"{before} and {after} are of two concepts: name one concept, or none")
     found = compare(old, new, second or first)
     if as_json:
-        console.emit({"before": before, "after": after, "concepts": [asdict(one) for one in found]})
+        console.print_json({"before": before, "after": after, "concepts": [asdict(one) for one in found]})
         return
     for one in found:
         if one.equal:
-            console.say(f"[bold]{one.concept}[/bold]: nothing moved.")
+            console.print(f"[bold]{one.concept}[/bold]: nothing moved.")
             continue
         counts = f"{len(one.added)} added, {len(one.removed)} removed, {len(one.rejudged)} judged anew"
-        console.say(f"[bold]{one.concept}[/bold]: {counts}, {len(one.settings)} settings moved")
+        console.print(f"[bold]{one.concept}[/bold]: {counts}, {len(one.settings)} settings moved")
         for mark, rows in (("+", one.added), ("-", one.removed)):
             for row in rows[:SHOWN]:
-                console.say(f"  {mark} {_pair(row)}{_why(row.get('reason'))}")
+                console.print(f"  {mark} {_pair(row)}{_why(row.get('reason'))}")
             if len(rows) > SHOWN:
-                console.say(f"  {mark} … and {len(rows) - SHOWN} more (--json lists them)")
+                console.print(f"  {mark} … and {len(rows) - SHOWN} more (--json lists them)")
         for row in one.rejudged[:SHOWN]:
-            verdicts = console.plain(" → ".join(row[when]["reason"] or "accepted" for when in ("before", "after")))
-            console.say(f"  ~ {_pair(row)}: {verdicts}")
+            verdicts = console.escape(" → ".join(row[when]["reason"] or "accepted" for when in ("before", "after")))
+            console.print(f"  ~ {_pair(row)}: {verdicts}")
         if len(one.rejudged) > SHOWN:
-            console.say(f"  ~ … and {len(one.rejudged) - SHOWN} more (--json lists them)")
+            console.print(f"  ~ … and {len(one.rejudged) - SHOWN} more (--json lists them)")
         for line in one.settings:
-            console.say(f"  {console.plain(line)}")
+            console.print(f"  {console.escape(line)}")
 
 
 def _published(name: str) -> "tuple[Published, str | None]":
@@ -236,11 +240,11 @@ def _published(name: str) -> "tuple[Published, str | None]":
 
 def _pair(row: "dict[str, Any]") -> str:
     texts = [row["target"], *([row["surrogate"]] if row["surrogate"] else [])]
-    return console.plain(" | ".join(texts))
+    return console.escape(" | ".join(texts))
 
 
 def _why(reason: str | None) -> str:
-    return console.plain(f" ({reason})") if reason else ""
+    return console.escape(f" ({reason})") if reason else ""
 
 
 def _size(count: int) -> str:
@@ -271,7 +275,7 @@ def import_file(
     from ecgvf.pairs.importing import import_pairs
     from ecgvf.publish.published import hub_name
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     known = find(concept)
     if file.startswith("hub:"):
         from ecgvf.publish.hub import foreign
@@ -282,9 +286,9 @@ def import_file(
     imported = import_pairs(ConceptRun(Store(store), known), source, only=only, licence=licence)
     stage, summary = imported.stage, imported.stage.summary
     for warning, count in imported.warnings.items():
-        console.note(f"{count} × {warning}, such as: {console.plain(imported.examples[warning])}")
+        console.note(f"{count} × {warning}, such as: {console.escape(imported.examples[warning])}")
     if as_json:
-        console.emit(
+        console.print_json(
             {
                 "concept": known.name,
                 "set": stage.fingerprint,
@@ -298,10 +302,11 @@ def import_file(
         return
     train, test = summary["train"], summary["test"]
     meant = ", ".join(f"{said} by {' and '.join(columns)}" for said, columns in source.columns.items())
-    console.say(
+    console.print(
         f"[bold]{known.name}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts from "
-        f"{console.plain(source.name)} ({console.plain(meant)}); {imported.left_out} rows of other concepts left out; "
+        f"{console.escape(source.name)} ({console.escape(meant)}); "
+        f"{imported.left_out} rows of other concepts left out; "
         f"rejected {train['malformed'] + test['malformed']} malformed, "
         f"{train['duplicate'] + test['duplicate']} duplicate."
     )
-    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf filter[/bold]")
+    console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]ecgvf filter[/bold]")

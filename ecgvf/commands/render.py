@@ -16,7 +16,7 @@ from ecgvf.commands.options import (
 )
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -39,7 +39,7 @@ def render(
     from ecgvf.core.run import ConceptRun
     from ecgvf.core.store import Store
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     run = ConceptRun.load(Store(store), concept)
     known = run.concept
     from ecgvf.render import render as draw
@@ -57,15 +57,15 @@ def render(
     )
     stage, summary = done.stage, done.stage.summary
     if as_json:
-        console.emit(
+        console.print_json(
             {"concept": known.name, "set": stage.fingerprint, "path": str(stage.path), "new": done.fresh, **summary}
         )
         return
     drawn = summary["pictures"] - summary["failed"]
-    console.say(
-        f"[bold]{known.name}[/bold]: {drawn} pictures by {console.plain(stage.settings['model'])} "
+    console.print(
+        f"[bold]{known.name}[/bold]: {drawn} pictures by {console.escape(stage.settings['model'])} "
         f"({done.fresh} new), {summary['failed']} failed."
     )
     for why, count in summary["failures"].items():
-        console.say(f"  {count} × {console.plain(why)}")
-    console.say(f"Set {stage.fingerprint} in {console.plain(str(stage.path))}. Next: [bold]ecgvf filter[/bold]")
+        console.print(f"  {count} × {console.escape(why)}")
+    console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]ecgvf filter[/bold]")

@@ -8,7 +8,7 @@ import typer
 from ecgvf.commands.options import ConceptOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -47,14 +47,16 @@ def review(
             f"--port {port} cannot be had ({error.strerror}): take another, or 0 for a free one"
         ) from error
     token = secrets.token_urlsafe(24)
-    console.say(f"[bold]{known.name}[/bold]: {len(cases.all)} records to look at. Open this page, and end with Ctrl-C:")
-    console.say(f"  http://{HOST}:{on.getsockname()[1]}/{token}/")
+    console.print(
+        f"[bold]{known.name}[/bold]: {len(cases.all)} records to look at. Open this page, and end with Ctrl-C:"
+    )
+    console.print(f"  http://{HOST}:{on.getsockname()[1]}/{token}/")
     try:
         serve(app(cases, reviewer, token), on)
     finally:
         on.close()
         stage = settled(run)
-        console.say(
+        console.print(
             f"{stage.summary['accepted_pairs']} of {stage.summary['pairs']} pairs hold, "
             f"{stage.summary['reviewed']} records decided by people. Set {stage.fingerprint}."
         )

@@ -5,7 +5,7 @@ import typer
 from ecgvf.commands.options import ConceptOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -20,16 +20,16 @@ def status(
     from ecgvf.status import paid
     from ecgvf.status import status as look
 
-    console.quiet_stdout(as_json)
+    console.json_mode(as_json)
     run = ConceptRun.load(Store(store), concept)
     known = run.concept
     entries = look(run)
     ledger = paid(run)
     if as_json:
-        console.emit({"concept": known.name, "store": str(run.store.root), "sets": entries, "ledger": ledger})
+        console.print_json({"concept": known.name, "store": str(run.store.root), "sets": entries, "ledger": ledger})
         return
     table = console.table(
-        "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.plain(str(run.store.root))}"
+        "stage", "set", "how many", "why not", "seconds", title=f"{known.name} in {console.escape(str(run.store.root))}"
     )
     for entry in entries:
         mark = (
@@ -42,14 +42,14 @@ def status(
             ", ".join(f"{count} {reason}" for reason, count in entry["reasons"].items()),
             f"{entry['seconds']:.1f}",
         )
-    console.say(table)
+    console.print(table)
     current = next((entry for entry in entries if entry["stage"] == "pairs" and entry["current"]), None)
     if current is not None and current.get("writers"):
         from ecgvf.commands.pairs_output import yields
 
         yields(current)
     if ledger is not None:
-        console.say(
+        console.print(
             f"{ledger['answered']} calls to LLMs answered, counted as ${ledger['dollars']}, "
-            f"and possibly ${ledger['possibly']}: {console.plain(ledger['file'])}"
+            f"and possibly ${ledger['possibly']}: {console.escape(ledger['file'])}"
         )

@@ -1,9 +1,9 @@
 """The one console: how commands speak.
 
 Results go to standard output. With ``--json`` standard output is one object, and everything else (progress, notes,
-errors) goes to standard error: ``say`` does so once ``quiet_stdout`` has been called, ``progress`` always.
+errors) goes to standard error: ``print`` does so once ``json_mode`` has been called, ``progress`` always.
 
-Text that a model or a user wrote is escaped (``plain``) before rich reads it, or ``[red]`` would be a colour.
+Text that a model or a user wrote is escaped (``escape``) before rich reads it, or ``[red]`` would be a colour.
 """
 
 import errno
@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from rich import markup
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -40,10 +40,10 @@ _ANY_WIDTH = 10_000
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-def plain(text: str) -> str:
+def escape(text: str) -> str:
     """Foreign text as it may be printed: no markup, and a sign in place of what would move or colour the terminal,
     or cannot be seen."""
-    return escape(_UNSEEN.sub("\ufffd", text))
+    return markup.escape(_UNSEEN.sub("\ufffd", text))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -53,14 +53,14 @@ class Interrupted(KeyboardInterrupt):
 _json_only = False
 
 
-def quiet_stdout(on: bool = True) -> None:
+def json_mode(on: bool = True) -> None:
     """Keep standard output for one JSON object (``--json``): everything said goes to standard error."""
     global _json_only
     _json_only = on
 
 
-def say(message: RenderableType) -> None:
-    """Tell the user something; rich markup is read, so pass foreign text through ``plain``."""
+def print(message: RenderableType) -> None:
+    """Tell the user something; rich markup is read, so pass foreign text through ``escape``."""
     console = err if _json_only else out
     if isinstance(message, Table) and not console.is_terminal and "COLUMNS" not in os.environ:
         # A file or a pipe has no edge at which to fold.
@@ -83,15 +83,15 @@ def note(message: str) -> None:
 
 def warn(message: str) -> None:
     """Something that the user should know and that stops nothing, on standard error. ``message`` is taken literally."""
-    err.print(f"[yellow]warning[/yellow] {plain(' '.join(message.split()))}")
+    err.print(f"[yellow]warning[/yellow] {escape(' '.join(message.split()))}")
 
 
-def fail(message: str) -> None:
+def error(message: str) -> None:
     """The one line of an error, on standard error. ``message`` is taken literally."""
-    err.print(f"[bold red]error[/bold red] {plain(' '.join(message.split()))}")
+    err.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
 
 
-def emit(result: Mapping[str, object]) -> None:
+def print_json(result: Mapping[str, object]) -> None:
     """The one JSON object of ``--json``, on standard output."""
     sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
@@ -119,24 +119,24 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=not err.is_terminal, disable=not err.is_terminal) as bars:
-        yield Bar(bars, bars.add_task(plain(what), total=total, completed=done))
+        yield Bar(bars, bars.add_task(escape(what), total=total, completed=done))
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """Commands that end as promised: an ``EcgvfError`` is one line and exit 2, Ctrl-C a hint and exit 130."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except EcgvfError as error:
-            fail(str(error))
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            hint = str(error) if isinstance(error, Interrupted) else "Run the same command again to go on."
+        except EcgvfError as failure:
+            error(str(failure))
+            raise typer.Exit(failure.exit_code) from failure
+        except KeyboardInterrupt as interrupt:
+            hint = str(interrupt) if isinstance(interrupt, Interrupted) else "Run the same command again to go on."
             err.print(f"\nInterrupted. {hint}")
-            raise typer.Exit(130) from error
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+            raise typer.Exit(130) from interrupt
+        except OSError as failure:
+            if failure.errno != errno.ENOSPC:
                 raise
-            fail("no space left on the disk: free some, and run the same command again; it goes on from here")
-            raise typer.Exit(2) from error
+            error("no space left on the disk: free some, and run the same command again; it goes on from here")
+            raise typer.Exit(2) from failure

@@ -156,7 +156,7 @@ class StageSet:
             return 0
         if not self.shards():
             for line in self.changed_settings:
-                console.note(console.plain(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
+                console.note(console.escape(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
         recorded = self.record_circumstances(**(circumstances or {}))
         missing = [index for index in range(len(shards)) if not self.done(index)]
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
@@ -238,7 +238,7 @@ class StageSet:
         if self.manifest["summary"] != dict(summary):
             write_atomic(self.path / "manifest.json", pretty_json({**self.manifest, "summary": dict(summary)}))
 
-    # Reading
+    # Prediction
 
     def shard(self, index: int) -> Path:
         """Path of shard ``index``, whether it is there or not."""

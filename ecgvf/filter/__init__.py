@@ -5,8 +5,8 @@ images ──stage──▶ verdicts ──decide──▶ acceptance ──data
                   accept (the rule), bounds (optional), decisions (of people, by ``ecgvf review``)
 """
 
-from ecgvf.filter.bounds import Rule
-from ecgvf.filter.decide import Filtered
-from ecgvf.filter.stage import filter_pictures
+from ecgvf.filter.bounds import Bounds
+from ecgvf.filter.decide import FilterResult
+from ecgvf.filter.stage import filter_images
 
-__all__ = ["Filtered", "Rule", "filter_pictures"]
+__all__ = ["Bounds", "FilterResult", "filter_images"]

@@ -19,7 +19,7 @@ CELLS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Bounds:
     """The optional bounds. Raises ``SettingsError`` for values that cannot be."""
 
     seeds: int = 1

@@ -23,7 +23,7 @@ Seen = dict[str, dict[Role, Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
-class Filtered:
+class FilterResult:
     """What the stage decided."""
 
     stage: StageSet
@@ -43,7 +43,7 @@ class Filtered:
 
 def decide(
     run: ConceptRun, pictures: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None
-) -> Filtered:
+) -> FilterResult:
     """Decide on every record of ``pictures`` by ``verdicts``, the optional ``bounds``, and what people said."""
     settings = {
         "pairs": pictures.settings["pairs"],
@@ -109,7 +109,7 @@ def _ruled(run: ConceptRun, pictures: StageSet) -> dict[str, bool]:
     return {record_id: accepted for record_id, accepted in ruled.items() if record_id in drawn}
 
 
-def _decided(run: ConceptRun, asked: Mapping[str, Any]) -> Filtered:
+def _decided(run: ConceptRun, asked: Mapping[str, Any]) -> FilterResult:
     pairs_set = run.open(PAIRS, asked["pairs"])
     pictures = run.open(IMAGES, asked["pictures"])
     verdicts = run.open(VERDICTS, asked["verdicts"])
@@ -220,7 +220,7 @@ def _count(
     decided: Sequence[Acceptance],
     seen: Seen,
     reviewed: int,
-) -> Filtered:
+) -> FilterResult:
     splits = Counter(pair.split for pair in pairs)
     accepted = Counter(pair.split for pair, decision in zip(pairs, decided, strict=True) if decision.accepted)
     tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -231,7 +231,7 @@ def _count(
         if decision.reason == "target_absent":
             near = criterion.near_miss(seen[decision.record_id]["target"].top_labels)
             tallies["near"].update([near] if near is not None else [])
-    return Filtered(
+    return FilterResult(
         stage=stage,
         judge=verdicts.settings["judge"],
         accepted_pairs=accepted["train"],

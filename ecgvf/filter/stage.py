@@ -12,42 +12,42 @@ from ecgvf.core.records import Rendering, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS, StageSet
 from ecgvf.filter import clip_score as likeness
-from ecgvf.filter.bounds import Rule
-from ecgvf.filter.decide import Filtered, decide
+from ecgvf.filter.bounds import Bounds
+from ecgvf.filter.decide import FilterResult, decide
 from ecgvf.judges import judge as judges
-from ecgvf.judges.ensemble import Together
-from ecgvf.judges.factory import Options, choose, crossing
-from ecgvf.judges.judge import Judge, Reading
+from ecgvf.judges.ensemble import Ensemble
+from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
+from ecgvf.judges.judge import Judge, Prediction
 from ecgvf.render import model_that_draws, render, render_missing
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
 
 
-def filter_pictures(
+def filter_images(
     run: ConceptRun,
     *,
     judge: str | Judge | None = None,
-    options: Options | None = None,
-    rule: Rule | None = None,
+    options: JudgeOptions | None = None,
+    rule: Bounds | None = None,
     device: str = "auto",
     chosen: str | None = None,
-) -> Filtered:
+) -> FilterResult:
     """Judge the current pictures (or those of the set that starts with ``chosen``) and decide on every record.
 
-    ``judge`` is a name, or a judge that ``options`` opened already; None: see ``choose``. What is not yet drawn is
+    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. What is not yet drawn is
     drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and whatever ``render`` raises.
     """
-    said = replace(options if options is not None else Options(), device=device)
+    said = replace(options if options is not None else JudgeOptions(), device=device)
     model = model_that_draws(run, chosen)
     # Before hours of drawing, so that a wrong name or a file that is not there costs none.
-    looking = ready(choose(run.concept, model, judge, said)) if judge is None or isinstance(judge, str) else judge
+    looking = ready(create_judge(run.concept, model, judge, said)) if judge is None or isinstance(judge, str) else judge
     encoder = encoder_of(rule, device)
     pictures = render_missing(run, device=device, chosen=chosen).stage
     if (doubt := crossing(looking, model)) is not None:
-        console.note(console.plain(doubt))
-    verdicts = look_at(run, pictures, looking, said)
-    bounds = _bounds(run, pictures, verdicts, looking, rule if rule is not None else Rule(), encoder, device)
+        console.note(console.escape(doubt))
+    verdicts = judge_images(run, pictures, looking, said)
+    bounds = _bounds(run, pictures, verdicts, looking, rule if rule is not None else Bounds(), encoder, device)
     pictures.finish({})  # a set that was chosen is what comes next
     return decide(run, pictures, verdicts, bounds)
 
@@ -58,7 +58,7 @@ def ready(judge: Judge) -> Judge:
     return judge
 
 
-def encoder_of(rule: Rule | None, device: str) -> "Encoder | None":
+def encoder_of(rule: Bounds | None, device: str) -> "Encoder | None":
     """The CLIP that the rule's floor asks for. Raises ``JudgeError`` where it cannot be loaded."""
     if rule is None or rule.clip_floor is None:
         return None
@@ -68,11 +68,11 @@ def encoder_of(rule: Rule | None, device: str) -> "Encoder | None":
     return Encoder(rule.clip if rule.clip is not None else DEFAULT, resolve_device(device))
 
 
-def look_at(
+def judge_images(
     run: ConceptRun,
     pictures: StageSet,
     judge: Judge,
-    said: Options | None = None,
+    said: JudgeOptions | None = None,
     *,
     current: bool = True,
 ) -> StageSet:
@@ -83,60 +83,60 @@ def look_at(
     """
     settings: dict[str, Any] = {"pictures": pictures.fingerprint, **judges.settings(judge)}
     parts: list[StageSet] = []
-    if isinstance(judge, Together):
-        parts = [look_at(run, pictures, one, current=False) for one in judge.judges]
+    if isinstance(judge, Ensemble):
+        parts = [judge_images(run, pictures, one, current=False) for one in judge.judges]
         settings |= {"combine": judge.combine, "parts": [part.fingerprint for part in parts]}
     verdicts = run.stage_set(VERDICTS, settings)
     if not verdicts.finished:
-        verdicts.record_circumstances(options=(said or Options()).told())
+        verdicts.record_circumstances(options=(said or JudgeOptions()).told())
         for moved in verdicts.changed_settings if not verdicts.shards() and not parts else []:
-            console.say(f"New set of verdicts, {console.plain(moved)}")
+            console.print(f"New set of verdicts, {console.escape(moved)}")
         count = len(pictures.shards())
         there = [verdicts.done(index) for index in range(count)]
         with console.progress(f"{judge.name} looks", count, sum(there)) as bar:
             for index in range(count):
                 if not there[index]:
-                    if isinstance(judge, Together):
+                    if isinstance(judge, Ensemble):
                         rows = _together(judge, [from_table(Verdict, part.read_shard(index)) for part in parts])
                     else:
-                        rows = look(judge, from_table(Rendering, pictures.read_shard(index)))
+                        rows = judge_renderings(judge, from_table(Rendering, pictures.read_shard(index)))
                     verdicts.write_shard(index, to_table(Verdict, rows))
                     bar.advance()
     verdicts.finish({} if verdicts.finished else _seen(verdicts), current=current)
     return verdicts
 
 
-def look(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
+def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
     """One verdict per picture that was drawn, in their order; a picture that the judge fails on says so."""
     drawn = [rendering for rendering in renderings if rendering.failure is None]
     try:
-        readings: list[Reading | str] = list(_readings(judge, drawn))
+        readings: list[Prediction | str] = list(_readings(judge, drawn))
     except (OSError, ValueError, RuntimeError) as error:
         if len(drawn) == 1:
             readings = [(str(error) or type(error).__name__).splitlines()[0]]
         else:
             # One of them spoils the batch: alone, each tells for itself.
-            return [verdict for rendering in drawn for verdict in look(judge, [rendering])]
+            return [verdict for rendering in drawn for verdict in judge_renderings(judge, [rendering])]
     return [_verdict(judge, rendering, reading) for rendering, reading in zip(drawn, readings, strict=True)]
 
 
-def _readings(judge: Judge, drawn: Sequence[Rendering]) -> list[Reading]:
-    return judge.look(np.stack([decode(rendering.image) for rendering in drawn])) if drawn else []
+def _readings(judge: Judge, drawn: Sequence[Rendering]) -> list[Prediction]:
+    return judge.predict(np.stack([decode(rendering.image) for rendering in drawn])) if drawn else []
 
 
-def _together(judge: Together, seen: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+def _together(judge: Ensemble, seen: Sequence[Sequence[Verdict]]) -> list[Verdict]:
     """The verdicts of several judges on the same pictures as one: it fails where one of them failed."""
     rows = []
     for verdicts in zip(*seen, strict=True):
-        readings = [Reading(one.present, one.score, one.top_labels, one.boxes) for one in verdicts]
+        readings = [Prediction(one.present, one.score, one.top_labels, one.boxes) for one in verdicts]
         failed = next((f"{one.judge}: {one.failure}" for one in verdicts if one.failure is not None), None)
         rows.append(_verdict(judge, verdicts[0], failed if failed is not None else judge.agree(readings)))
     return rows
 
 
-def _verdict(judge: Judge, of: Rendering | Verdict, reading: Reading | str) -> Verdict:
+def _verdict(judge: Judge, of: Rendering | Verdict, reading: Prediction | str) -> Verdict:
     failure = reading if isinstance(reading, str) else None
-    seen = Reading(present=False, score=0.0, top_labels=()) if isinstance(reading, str) else reading
+    seen = Prediction(present=False, score=0.0, top_labels=()) if isinstance(reading, str) else reading
     return Verdict(
         record_id=of.record_id,
         role=of.role,
@@ -157,7 +157,7 @@ def _bounds(
     pictures: StageSet,
     verdicts: StageSet,
     judge: Judge,
-    rule: Rule,
+    rule: Bounds,
     encoder: "Encoder | None",
     device: str,
 ) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _bounds(
                 chosen=told["pairs"],
                 current=False,
             )
-            looks.append(look_at(run, again.stage, judge, current=False))
+            looks.append(judge_images(run, again.stage, judge, current=False))
         bounds |= {"share": rule.share, "verdicts": [one.fingerprint for one in looks]}
     if encoder is not None:
         measured = likeness.measure(run, pictures, encoder)

@@ -18,7 +18,7 @@ from ecgvf.janus.sampling import Sampling, guide, noise, pick
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Drawn pictures, in the order of their prompts."""
+    """Rendered images, in the order of their prompts."""
 
     vq_ids: NDArray[np.int64]
     """[N, T], raster order."""
@@ -69,7 +69,7 @@ def draw_tokens(model: JanusModel, prompts: Sequence[str], uniform: Tensor, samp
     tokens, language_model = model.image_tokens, model.language_model
     uniform = uniform.to(model.device)
     states = language_model.embed_tokens(input_ids)
-    cache = layers.KeyValues(language_model.config, rows, prefix + tokens, like=states)
+    cache = layers.KVCache(language_model.config, rows, prefix + tokens, like=states)
     cosine, sine = language_model.rotary_emb(states, layers.positions(mask, tokens))
     padding = layers.padding_mask(mask, tokens, states.dtype)
     attention = layers.causal_mask(None if padding is None else padding[..., :prefix])

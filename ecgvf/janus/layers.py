@@ -15,7 +15,7 @@ _CACHE = "cache" if "cache" in inspect.signature(LlamaDecoderLayer.forward).para
 """What a layer calls its keys and values; renamed in transformers 5.24."""
 
 
-class KeyValues:
+class KVCache:
     """Keys and values of every layer in buffers allocated once; the layers call ``update`` as they would a `Cache`."""
 
     def __init__(self, config: Any, rows: int, positions: int, like: Tensor) -> None:
@@ -70,7 +70,7 @@ def run(
     embeddings: Tensor,
     rotary: tuple[Tensor, Tensor],
     mask: Tensor | None,
-    cache: KeyValues | None = None,
+    cache: KVCache | None = None,
 ) -> Tensor:
     """Final states (after the last norm) of ``embeddings`` [B, N, C] → [B, N, C].
 

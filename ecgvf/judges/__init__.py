@@ -9,16 +9,16 @@ pictures ──filter──▶ verdicts ──decide──▶ acceptance ──d
 A judge's own libraries are imported when it is chosen.
 """
 
-from ecgvf.judges.factory import NAMES, Options, choose
-from ecgvf.judges.judge import Criterion, Judge, Reading
+from ecgvf.judges.factory import NAMES, JudgeOptions, create_judge
+from ecgvf.judges.judge import Criterion, Judge, Prediction
 from ecgvf.judges.nano import NanoJudge
 
 __all__ = [
     "NAMES",
     "Criterion",
     "Judge",
+    "JudgeOptions",
     "NanoJudge",
-    "Options",
-    "Reading",
-    "choose",
+    "Prediction",
+    "create_judge",
 ]

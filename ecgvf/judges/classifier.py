@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.judges.judge import Criterion, Prediction
 
 TOP = 5
 
@@ -69,14 +69,14 @@ class Classifier(ABC):
             raise RuntimeError(f"judge {self.name} answered with what is no number: its weights, or its dtype, are off")
         return found
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """One reading per picture of RGB uint8 [N, H, W, 3]."""
         return readings(self.probabilities(images), self.labels, self._accepted, self.criterion)
 
 
 def readings(
     probabilities: NDArray[np.float32], labels: Sequence[str], accepted: Sequence[int], criterion: Criterion
-) -> list[Reading]:
+) -> list[Prediction]:
     """Readings of [N, len(labels)] probabilities, where ``accepted`` are the places of the accepted labels."""
     found = []
     for row in probabilities:
@@ -84,7 +84,7 @@ def readings(
         score = float(min(1.0, row[list(accepted)].sum()))
         ranked = criterion.top_k is None or not set(accepted).isdisjoint(best[: criterion.top_k].tolist())
         found.append(
-            Reading(
+            Prediction(
                 present=bool(accepted) and ranked and score >= (criterion.threshold or 0.0),
                 score=score,
                 top_labels=tuple(

@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgvf.judges.judge import Criterion, Judge, Reading
+from ecgvf.judges.judge import Criterion, Judge, Prediction
 
 Combine = Literal["all", "any", "majority"]
 
 _SCORE: dict[Combine, Callable[[list[float]], float]] = {"all": min, "any": max, "majority": median_low}
 
 
-class Together:
+class Ensemble:
     """Sees the concept where all, any, or more than half of its ``judges`` do."""
 
     def __init__(self, judges: Sequence[Judge], combine: Combine = "all") -> None:
@@ -32,12 +32,12 @@ class Together:
         """A hash over the judges' own."""
         return hashlib.sha256("+".join(judge.weights_hash for judge in self.judges).encode()).hexdigest()[:16]
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """One reading per picture of RGB uint8 [N, H, W, 3]."""
-        seen = [judge.look(images) for judge in self.judges]
+        seen = [judge.predict(images) for judge in self.judges]
         return [self.agree(readings) for readings in zip(*seen, strict=True)]
 
-    def agree(self, readings: Sequence[Reading]) -> Reading:
+    def agree(self, readings: Sequence[Prediction]) -> Prediction:
         """One reading of the judges' readings of one picture, in the judges' order.
 
         The score is the one that decides: the least, the greatest, or the lower median.
@@ -49,7 +49,7 @@ class Together:
             for judge, reading in zip(self.judges, readings, strict=True)
             for label, score in reading.top_labels
         ]
-        return Reading(
+        return Prediction(
             present=yes >= needed,
             score=_SCORE[self.combine]([reading.score for reading in readings]),
             top_labels=tuple(labels),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges.ensemble import Combine, Together
+from ecgvf.judges.ensemble import Combine, Ensemble
 from ecgvf.judges.judge import Criterion, Judge
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _BY_KIND: dict[Kind, str] = {"object": "resnet50", "style": "style", "nudity": "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class JudgeOptions:
     """What a user may say about a judge; None is the judge's own, or the concept's."""
 
     labels: tuple[str, ...] | None = None
@@ -53,35 +53,35 @@ class Options:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
-            if name not in {"weights", "device"} and value != getattr(Options(), name)
+            if name not in {"weights", "device"} and value != getattr(JudgeOptions(), name)
         }
 
     @classmethod
-    def read(cls, told: dict[str, Any]) -> "Options":
+    def read(cls, told: dict[str, Any]) -> "JudgeOptions":
         """The options that ``told`` gave."""
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
         return cls(**values)
 
 
-def choose(
-    concept: Concept | None, model: str | None, judge: str | None = None, options: Options | None = None
+def create_judge(
+    concept: Concept | None, model: str | None, judge: str | None = None, options: JudgeOptions | None = None
 ) -> Judge:
     """The judge named ``judge``, or the one that filters this concept in pictures drawn by ``model``.
 
     Without a concept and without labels it accepts nothing and only tells what it sees. Raises ``JudgeError`` for an
     unknown name, for an option that the judge does not have, and for a concept that it has no label for.
     """
-    said = options if options is not None else Options()
+    said = options if options is not None else JudgeOptions()
     names = (judge if judge is not None else _default(concept, model)).split("+")
     _check(names, said)
     weights = _weights(names, said)
     judges = [_opened(name, concept, replace(said, weights=weights.get(name))) for name in names]
-    return judges[0] if len(judges) == 1 else Together(judges, cast(Combine, said.combine))
+    return judges[0] if len(judges) == 1 else Ensemble(judges, cast(Combine, said.combine))
 
 
 def crossing(judge: Judge, model: str) -> str | None:
     """What to tell the user where a judge looks at pictures of a family that is not its own; None where it does not."""
-    for one in judge.judges if isinstance(judge, Together) else (judge,):
+    for one in judge.judges if isinstance(judge, Ensemble) else (judge,):
         if one.name.startswith("nano-") and model != "janus-nano":
             return f"judge {one.name} knows Janus-nano's pictures; these were drawn by {model}, so doubt its verdicts"
         if not one.name.startswith("nano-") and model == "janus-nano":
@@ -99,7 +99,7 @@ def _default(concept: Concept | None, model: str | None) -> str:
     return _BY_KIND[concept.kind]
 
 
-def _check(names: list[str], said: Options) -> None:
+def _check(names: list[str], said: JudgeOptions) -> None:
     for name in names:
         family, _, which = name.partition(":")
         if family not in _FAMILIES or bool(which) != (family in {"torchvision", "timm", "hf"}):
@@ -125,7 +125,7 @@ def _check(names: list[str], said: Options) -> None:
         raise JudgeError(f"--top-k is for judges that rank labels, and {'+'.join(names)} does not: use --threshold")
 
 
-def _weights(names: list[str], said: Options) -> dict[str, str]:
+def _weights(names: list[str], said: JudgeOptions) -> dict[str, str]:
     """Judge → its weights: those of the one judge, or NAME=WEIGHTS with commas for several."""
     if said.weights is None:
         return {}
@@ -141,7 +141,7 @@ def _weights(names: list[str], said: Options) -> dict[str, str]:
     return found
 
 
-def _opened(name: str, concept: Concept | None, said: Options) -> Judge:
+def _opened(name: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     family, _, which = name.partition(":")
     return _FAMILIES[family](name, which, concept, said)
 
@@ -149,7 +149,7 @@ def _opened(name: str, concept: Concept | None, said: Options) -> Judge:
 def _criterion(
     judge: str,
     concept: Concept | None,
-    said: Options,
+    said: JudgeOptions,
     label_sets: tuple[str, ...],
     *,
     top_k: int | None = None,
@@ -182,56 +182,56 @@ def _criterion(
 # One function per family. Each imports its libraries only now: they take seconds, and most judges need few of them.
 
 
-def _nano(name: str, _: str, concept: Concept | None, said: Options) -> Judge:
+def _nano(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.nano import NanoJudge
 
     wanted = _criterion(name, concept, said, ("nano",), top_k=1)
     return NanoJudge(name.removeprefix("nano-"), wanted, device=_device(said))
 
 
-def _resnet50(name: str, _: str, concept: Concept | None, said: Options) -> Judge:
+def _resnet50(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.resnet50 import ResNet50
 
     wanted = _criterion(name, concept, said, ("imagenet",), top_k=1)
     return ResNet50(wanted, weights=said.weights, device=_device(said))
 
 
-def _torchvision(name: str, which: str, concept: Concept | None, said: Options) -> Judge:
+def _torchvision(name: str, which: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.torchvision_models import Torchvision
 
     wanted = _criterion(name, concept, said, (name, "imagenet"), top_k=1)
     return Torchvision(name, which, wanted, weights=said.weights, device=_device(said))
 
 
-def _timm(name: str, which: str, concept: Concept | None, said: Options) -> Judge:
+def _timm(name: str, which: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.timm_models import Timm
 
     wanted = _criterion(name, concept, said, (name, "imagenet"), top_k=1)
     return Timm(name, which, wanted, weights=said.weights, device=_device(said))
 
 
-def _hf(name: str, which: str, concept: Concept | None, said: Options) -> Judge:
+def _hf(name: str, which: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.hf import HuggingFace
 
     wanted = _criterion(name, concept, said, (name, "imagenet"), top_k=1)
     return HuggingFace(name, which, wanted, device=_device(said))
 
 
-def _style(name: str, _: str, concept: Concept | None, said: Options) -> Judge:
+def _style(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.style import TOP_K, Style
 
     wanted = _criterion(name, concept, said, ("wikiart",), top_k=TOP_K)
     return Style(wanted, weights=said.weights, device=_device(said))
 
 
-def _nudenet(name: str, _: str, concept: Concept | None, said: Options) -> Judge:
+def _nudenet(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.nudenet import THRESHOLD, NudeNet
 
     wanted = _criterion(name, concept, said, ("nudenet",), threshold=THRESHOLD)
     return NudeNet(wanted, weights=said.weights, device=said.device)
 
 
-def _clip(name: str, _: str, concept: Concept | None, said: Options) -> Judge:
+def _clip(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
     from ecgvf.judges.clip import DEFAULT, THRESHOLD, Clip
 
     texts, contrast = said.text, said.contrast
@@ -254,13 +254,13 @@ def _picture_of(concept: Concept, words: str) -> str:
     return f"a picture in the style of {words}" if concept.kind == "style" else f"a picture of {words}"
 
 
-def _device(said: Options) -> "torch.device":
+def _device(said: JudgeOptions) -> "torch.device":
     from ecgvf.janus.loading import resolve_device
 
     return resolve_device(said.device)
 
 
-_FAMILIES: dict[str, Callable[[str, str, Concept | None, Options], Judge]] = {
+_FAMILIES: dict[str, Callable[[str, str, Concept | None, JudgeOptions], Judge]] = {
     **{f"nano-{which}": _nano for which in NANO},
     "resnet50": _resnet50,
     "torchvision": _torchvision,

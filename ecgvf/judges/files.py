@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ecgvf.core.errors import JudgeError, SettingsError
-from ecgvf.judges.judge import Judge, Reading
+from ecgvf.judges.judge import Judge, Prediction
 
 MOST_PICTURES, MOST_PIXELS = 32, 2**24
 """That go through a judge together."""
@@ -32,7 +32,7 @@ class Threshold:
     not_shown: int
 
 
-def look_at_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, Reading | str]]:
+def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, Prediction | str]]:
     """What a judge sees in each picture, in their order; a picture that cannot be read says why instead.
 
     Neighbours of one size go through the judge together, as many as ``MOST_PIXELS`` allow.
@@ -78,7 +78,7 @@ def threshold(judge: Judge, shown: Sequence[Path], not_shown: Sequence[Path]) ->
     scores: list[list[float]] = []
     for files in (shown, not_shown):
         scores.append([])
-        for file, reading in look_at_files(judge, files):
+        for file, reading in predict_files(judge, files):
             if isinstance(reading, str):
                 raise JudgeError(f"{file} {reading}")
             scores[-1].append(reading.score)
@@ -92,11 +92,11 @@ def threshold(judge: Judge, shown: Sequence[Path], not_shown: Sequence[Path]) ->
     return Threshold(float(between[chosen]), quality[chosen], len(inside), len(outside))
 
 
-def _looked(judge: Judge, waiting: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[tuple[Path, Reading | str]]:
+def _looked(judge: Judge, waiting: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[tuple[Path, Prediction | str]]:
     if waiting:
         files = [file for file, _ in waiting]
         try:
-            readings: list[Reading | str] = list(judge.look(np.stack([pixels for _, pixels in waiting])))
+            readings: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in waiting])))
         except RuntimeError as error:  # what a network raises: too little memory, a picture that it cannot take
             readings = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(files)
         yield from zip(files, readings, strict=True)

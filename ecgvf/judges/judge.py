@@ -32,7 +32,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Prediction:
     """What a judge saw in one picture."""
 
     present: bool
@@ -59,7 +59,7 @@ class Judge(Protocol):
     def criterion(self) -> Criterion:
         """When the concept counts as seen."""
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """One reading per picture of RGB uint8 [N, H, W, 3]."""
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.records import Box
-from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.judges.weights import file_hash
 
 try:
@@ -101,7 +101,7 @@ class NudeNet:
                 "leave --weights out and install nudenet again"
             ) from error
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """One reading per picture of RGB uint8 [N, H, W, 3]."""
         return [self._reading(boxes) for boxes in self.detect(images)]
 
@@ -128,13 +128,15 @@ class NudeNet:
         bound = self.criterion.threshold
         return THRESHOLD if bound is None else min(bound, THRESHOLD)
 
-    def _reading(self, boxes: tuple[Box, ...]) -> Reading:
+    def _reading(self, boxes: tuple[Box, ...]) -> Prediction:
         score = max((box.score for box in boxes if box.label in self.criterion.accepted), default=0.0)
         best: dict[str, float] = {}
         for box in boxes:
             best.setdefault(box.label, box.score)
         bound = THRESHOLD if self.criterion.threshold is None else self.criterion.threshold
-        return Reading(present=score > 0 and score >= bound, score=score, top_labels=tuple(best.items()), boxes=boxes)
+        return Prediction(
+            present=score > 0 and score >= bound, score=score, top_labels=tuple(best.items()), boxes=boxes
+        )
 
 
 def _own_file() -> Path:

@@ -127,7 +127,7 @@ class Ledger:
         """Where the ledger of a run is."""
         return run.folder(PAIRS).parent / "ledger.jsonl"
 
-    # Reading
+    # Prediction
 
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt, in the order of the intents' calls."""

@@ -113,7 +113,7 @@ def write_set(
         decided |= {"round": round, "before": [one.fingerprint for one in before]}
     stage = run.stage_set(PAIRS, decided)
     for line in stage.changed_settings:
-        console.note(console.plain(f"new set {stage.fingerprint}: {line}"))
+        console.note(console.escape(f"new set {stage.fingerprint}: {line}"))
     taken = checks.Seen()
     for row in (row for one in before for row in one.records(PromptPair)):
         if row.reason is None:

@@ -3,6 +3,6 @@
 pairs ──stage──▶ pictures (``Rendering`` rows; their VQ ids are the trajectories that ``ear`` trains on)
 """
 
-from ecgvf.render.stage import Drawn, model_that_draws, opened, render, render_missing
+from ecgvf.render.stage import RenderResult, model_that_draws, opened, render, render_missing
 
-__all__ = ["Drawn", "model_that_draws", "opened", "render", "render_missing"]
+__all__ = ["RenderResult", "model_that_draws", "opened", "render", "render_missing"]

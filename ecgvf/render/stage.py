@@ -27,7 +27,7 @@ SHARD_RECORDS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class RenderResult:
     """What a run of the stage did."""
 
     stage: StageSet
@@ -57,7 +57,7 @@ def render(
     dtype: str = "auto",
     chosen: str | None = None,
     current: bool = True,
-) -> Drawn:
+) -> RenderResult:
     """Draw the pictures of a pairs set: the current one, or the one whose fingerprint starts with ``chosen``.
 
     ``guidance`` and ``temperature`` None take the model's own. A record that cannot be drawn gets a ``Rendering`` with
@@ -89,7 +89,7 @@ def render(
     )
     fresh = 0 if stage.finished else _draw_missing(stage, janus, sampling, records, seed, batch_size)
     stage.finish(_summary(stage), current=current)
-    return Drawn(stage, fresh)
+    return RenderResult(stage, fresh)
 
 
 def opened(
@@ -120,7 +120,9 @@ def opened(
     )
 
 
-def render_missing(run: ConceptRun, *, device: str = "auto", chosen: str | None = None, batch_size: int = 16) -> Drawn:
+def render_missing(
+    run: ConceptRun, *, device: str = "auto", chosen: str | None = None, batch_size: int = 16
+) -> RenderResult:
     """The pictures that the next stage reads, after drawing what is not yet drawn of the current pairs.
 
     Where some were drawn before, the same model, sampling and seed go on; otherwise the defaults. ``chosen`` picks a
@@ -128,13 +130,13 @@ def render_missing(run: ConceptRun, *, device: str = "auto", chosen: str | None 
     """
     last = _last(run, chosen)
     if last is None:
-        console.say(f"Not drawn yet: drawing with {DEFAULT_MODEL} first.")
+        console.print(f"Not drawn yet: drawing with {DEFAULT_MODEL} first.")
         return render(run, device=device, batch_size=batch_size)
     drawn = _drawn(run)
     if chosen is not None or (drawn is not None and drawn.fingerprint == last.fingerprint):
-        return Drawn(last, 0)
+        return RenderResult(last, 0)
     settings = last.settings
-    console.say(f"Not all drawn yet: drawing with {console.plain(settings['model'])} first.")
+    console.print(f"Not all drawn yet: drawing with {console.escape(settings['model'])} first.")
     return render(
         run,
         model=settings["model"],
@@ -184,10 +186,10 @@ def _draw_missing(
     stage: StageSet, janus: JanusModel, sampling: Sampling, records: Sequence[PromptPair], seed: int, batch_size: int
 ) -> int:
     for moved in stage.changed_settings if not stage.shards() else []:
-        console.say(f"New set of pictures, {console.plain(moved)}")
+        console.print(f"New set of pictures, {console.escape(moved)}")
     kept = stage.record_circumstances(batch_size=batch_size, threads=torch.get_num_threads(), device=janus.device.type)
     if kept["batch_size"] != batch_size:
-        console.say(f"This set was begun in batches of {kept['batch_size']}: it goes on in these.")
+        console.print(f"This set was begun in batches of {kept['batch_size']}: it goes on in these.")
     shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
     tasks = [_tasks(shard, seed) for shard in shards]
     there = [stage.done(index) for index in range(len(shards))]

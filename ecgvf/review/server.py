@@ -155,6 +155,6 @@ def _headers(nonce: str | None = None) -> dict[str, str]:
         "Content-Security-Policy": f"default-src 'none'; img-src 'self' data:; style-src {own}; script-src {own}; "
         f"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
+        "X-Content-Type-JudgeOptions": "nosniff",
         "Cache-Control": "no-store",
     }

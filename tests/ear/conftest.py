@@ -18,8 +18,8 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel, load
-from ecgvf.judges import Options
-from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.judges import JudgeOptions
+from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.render import render
 from ecgvf.world.grammar import load_world
 from tests.ecgvf.small_run import church_pairs, write_pairs
@@ -37,8 +37,8 @@ class Agreeing:
         """``pictures``: what it sees in the pictures of a shard, in their order."""
         self.pictures = list(pictures)
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
-        return [Reading(present=there, score=float(there), top_labels=()) for there in self.pictures[: len(images)]]
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        return [Prediction(present=there, score=float(there), top_labels=()) for there in self.pictures[: len(images)]]
 
 
 @dataclass
@@ -53,12 +53,12 @@ class Brightness:
         places = images.reshape(len(images), -1).astype(int).sum(axis=1) % len(self.labels)
         return np.eye(len(self.labels), dtype=np.float32)[places]
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         best = [self.labels[place] for place in self.probabilities(images).argmax(axis=1)]
-        return [Reading(present=label in self.accepted, score=1.0, top_labels=((label, 1.0),)) for label in best]
+        return [Prediction(present=label in self.accepted, score=1.0, top_labels=((label, 1.0),)) for label in best]
 
 
-def brightness(concept: Concept | None, model: str | None, name: str, options: Options) -> Brightness:
+def brightness(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> Brightness:
     """In place of ``ecgvf.judges.choose``."""
     return Brightness(name, concept.labels("nano") if concept is not None else ())
 
@@ -84,8 +84,8 @@ def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     church = concepts.find("church")
     render(ConceptRun(store, church), model=str(tiny_path), device="cpu", guidance=2.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filter_stage, "choose", lambda *_: AGREEING)
-        filter_stage.filter_pictures(ConceptRun(store, church))
+        patch.setattr(filter_stage, "create_judge", lambda *_: AGREEING)
+        filter_stage.filter_images(ConceptRun(store, church))
     return store.root
 
 
@@ -93,8 +93,8 @@ def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store whose last concept is church, filtered: 3 pairs and 2 test prompts."""
     shutil.copytree(filtered, tmp_path / "store")
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: AGREEING)
-    monkeypatch.setattr(looking, "choose", brightness)
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AGREEING)
+    monkeypatch.setattr(looking, "create_judge", brightness)
     return Store(tmp_path / "store")
 
 

@@ -118,7 +118,7 @@ def test_a_concept_that_nano_cannot_draw(store: Store, tmp_path: Path) -> None:
 
 def test_an_empty_dataset(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(store, church_pairs(2, 1))
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Agreeing([False] * 5))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Agreeing([False] * 5))
     works("ecgvf filter")
     before = files(store.root)
     for line in ("ear train", "ear eval", "ear compare x"):
@@ -128,7 +128,7 @@ def test_an_empty_dataset(store: Store, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_dataset_without_a_test_prompt_cannot_be_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(store, church_pairs(2, 1))
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Agreeing([True, False, True, False, False]))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Agreeing([True, False, True, False, False]))
     works("ecgvf filter")
     works(TRAIN)
     fails("ear eval", "has no accepted test prompt: run `ecgvf generate` with more tests")

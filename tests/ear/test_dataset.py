@@ -62,7 +62,7 @@ def test_a_file_of_prompts_is_taken_in_drawn_and_judged(
 ) -> None:
     file = tmp_path / "pairs.csv"
     file.write_text("target,surrogate,concept\na church,a hotel,church\na church at sea,a hotel at sea,church\n")
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Agreeing([True, False] * 2))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Agreeing([True, False] * 2))
     store = Store()
     found = find(store, str(file), model=str(tiny_path), device="cpu")
     assert "drawn and judged" in found.where and len(found.dataset.train) == 2

@@ -13,7 +13,7 @@ from ecgvf.core.records import PromptPair, Reason, Rendering, Split, record_id, 
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
-from ecgvf.judges.judge import Criterion, Reading
+from ecgvf.judges.judge import Criterion, Prediction
 
 
 def pair(target: str, surrogate: str | None, reason: Reason | None = None) -> PromptPair:
@@ -115,6 +115,6 @@ class Oracle:
     def __init__(self, answers: Sequence[bool]) -> None:
         self.answers = list(answers)
 
-    def look(self, images: NDArray[np.uint8]) -> list[Reading]:
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         now, self.answers = self.answers[: len(images)], self.answers[len(images) :]
-        return [Reading(present=there, score=float(there), top_labels=(("church", float(there)),)) for there in now]
+        return [Prediction(present=there, score=float(there), top_labels=(("church", float(there)),)) for there in now]

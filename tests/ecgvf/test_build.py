@@ -20,8 +20,8 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import dataset, decisions
 from ecgvf.filter import stage as filter_stage
-from ecgvf.filter.bounds import Rule
-from ecgvf.judges import Criterion, Options
+from ecgvf.filter.bounds import Bounds
+from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.llm.clients import Answer, Request
 from ecgvf.llm.dispatch import DIGEST_LETTERS
 from ecgvf.llm.ledger import Ledger
@@ -43,7 +43,7 @@ class Fickle:
     def __init__(self, share: float = 0.45) -> None:
         self.share = share
 
-    def look(self, renderings: Sequence[Rendering]) -> list[Verdict]:
+    def predict(self, renderings: Sequence[Rendering]) -> list[Verdict]:
         seen = [one.role == "target" and int(one.record_id, 16) % 100 < 100 * self.share for one in renderings]
         return [
             Verdict(
@@ -89,8 +89,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def fickle(monkeypatch: pytest.MonkeyPatch, judge: Fickle) -> None:
-    monkeypatch.setattr(building, "choose", lambda *_: judge)
-    monkeypatch.setattr(filter_stage, "look", lambda _, renderings: judge.look(renderings))
+    monkeypatch.setattr(building, "create_judge", lambda *_: judge)
+    monkeypatch.setattr(filter_stage, "look", lambda _, renderings: judge.predict(renderings))
 
 
 def bytes_of(store: Store) -> dict[str, list[bytes]]:
@@ -260,11 +260,11 @@ def test_build_as_a_user_types_it(store: Store, model: str) -> None:
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
     # Gathered of several rounds, the pictures can be drawn again from further seeds.
     assert told["rounds"] > 1
-    filter_stage.filter_pictures(ConceptRun(store, CHURCH), judge=Fickle(), rule=Rule(seeds=3), device="cpu")
+    filter_stage.filter_images(ConceptRun(store, CHURCH), judge=Fickle(), rule=Bounds(seeds=3), device="cpu")
 
 
 def test_a_build_of_several_rounds_knows_what_its_judge_was_asked_for(store: Store, model: str) -> None:
-    asked = Options(threshold=0.25)
+    asked = JudgeOptions(threshold=0.25)
     done = build(ConceptRun(store, CHURCH), accepted=3, tests=1, rounds=40, looking=Looking(model=model, options=asked))
     assert done.rounds > 1 and dataset.load(store).judge_options.threshold == 0.25
 

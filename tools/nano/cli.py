@@ -10,7 +10,7 @@ from ecgvf.core import console
 from ecgvf.core.paths import data_dir
 
 app = typer.Typer(
-    cls=console.Commands,
+    cls=console.CommandGroup,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     help="Make Janus-nano again (extra `nano`), and check what it must show.",
@@ -62,9 +62,9 @@ def check(
             "yes" if goal.met else "NO",
         )
     if as_json:
-        console.emit({"model": model, "met": all(g.met for g in goals), "goals": [g.json() for g in goals]})
+        console.print_json({"model": model, "met": all(g.met for g in goals), "goals": [g.json() for g in goals]})
     else:
-        console.say(table)
+        console.print(table)
     if not all(goal.met for goal in goals):
         raise typer.Exit(1)
 

@@ -80,7 +80,7 @@ class AnthropicWriter:
             if not candidates:
                 return None
             if not told:
-                ids = console.plain(", ".join(candidates))
+                ids = console.escape(", ".join(candidates))
                 console.note(f"waiting for batch {ids} to end: only then does Anthropic tell whether it is this run's")
                 told = True
             await asyncio.sleep(_POLL_SECONDS)

@@ -25,10 +25,10 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_pictures
+from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel, threads
-from ecgvf.judges import Criterion, Options
+from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.publish.export import export
 from tests.ear.conftest import Agreeing, Brightness, brightness
 from tests.ecgvf.judges.photographs import photograph
@@ -78,11 +78,11 @@ def test_the_user_may_name_the_judge_of_the_concept(
 ) -> None:
     asked: list[tuple[str | None, str, str | None]] = []
 
-    def choose(concept: Any, model: str | None, name: str, options: Options) -> Brightness:
+    def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> Brightness:
         asked.append((concept.name if concept else None, name, options.weights))
         return brightness(concept, model, name, options)
 
-    monkeypatch.setattr(looking, "choose", choose)
+    monkeypatch.setattr(looking, "create_judge", create_judge)
     result = evaluate(store, tiny, dataset, [adapter], concept_count=2, other_count=1, judge="clip", weights="folder")
     assert result.judge == "clip"
     assert asked == [("church", "clip", "folder"), (None, "nano-object-b", None)]
@@ -91,31 +91,31 @@ def test_the_user_may_name_the_judge_of_the_concept(
 def test_the_labels_that_filtered_measure_too_also_in_an_exported_dataset(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, Options]] = []
+    asked: list[tuple[str, JudgeOptions]] = []
 
-    def choose(concept: Any, model: str | None, name: str, options: Options) -> Brightness:
+    def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> Brightness:
         asked.append((name, options))
         return brightness(concept, model, name, options)
 
-    monkeypatch.setattr(looking, "choose", choose)
-    said = Options(labels=("church", "mosque"), threshold=0.4, weights="mine.pth", device="cpu")
+    monkeypatch.setattr(looking, "create_judge", create_judge)
+    said = JudgeOptions(labels=("church", "mosque"), threshold=0.4, weights="mine.pth", device="cpu")
     wider = Agreeing([True, False] * 3 + [True] * 2)
     wider.criterion = Criterion(label_set="given", accepted=("church", "mosque"), top_k=1, threshold=0.4)
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: wider)
-    filter_pictures(ConceptRun(store, concepts.find("church")), options=said)
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: wider)
+    filter_images(ConceptRun(store, concepts.find("church")), options=said)
     export(store, tmp_path / "out")
     for name in ("ecgvf/church", str(tmp_path / "out")):
         dataset = find(store, name).dataset
         looking.Panel(dataset)
         looking.Panel(dataset, "resnet50")
-    measured = ("nano-object-b", Options(labels=("church", "mosque"), threshold=0.4))
-    assert asked == [measured, ("resnet50", Options())] * 2
+    measured = ("nano-object-b", JudgeOptions(labels=("church", "mosque"), threshold=0.4))
+    assert asked == [measured, ("resnet50", JudgeOptions())] * 2
 
 
 def test_a_wrong_judge_is_told_before_anything_is_drawn(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "choose", judges.choose)
+    monkeypatch.setattr(looking, "create_judge", judges.create_judge)
     monkeypatch.setattr("ear.evaluation.evaluation.pictures", lambda *_, **__: pytest.fail("something was drawn"))
     with pytest.raises(JudgeError, match="unknown judge 'nobody'"):
         evaluate(store, tiny, dataset, [adapter], concept_count=2, other_count=1, judge="nobody")
@@ -137,7 +137,7 @@ def test_a_detector_measures_a_concept_that_no_classifier_knows(
         },
         "test",
     )
-    monkeypatch.setattr(looking, "choose", judges.choose)
+    monkeypatch.setattr(looking, "create_judge", judges.create_judge)
     panel = looking.Panel(replace(dataset, concept=concept, judge="nudenet"))
     astronaut = photograph("astronaut")
     shown = np.stack([astronaut, np.zeros_like(astronaut)])

@@ -71,7 +71,7 @@ def test_help_comes_without_heavy_libraries() -> None:
 
 
 def ending(error: BaseException) -> typer.Typer:
-    app = typer.Typer(cls=console.Commands, pretty_exceptions_enable=False)
+    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
     @app.command()
     def work() -> None:

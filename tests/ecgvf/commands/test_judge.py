@@ -14,7 +14,7 @@ from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_pictures
+from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.files import threshold
 from tests.ecgvf.judges.photographs import photograph
@@ -74,8 +74,8 @@ class Bright:
     name, weights_hash = "bright", "0"
     criterion = Oracle.criterion
 
-    def look(self, images: np.ndarray) -> list[filter_stage.Reading]:
-        return [filter_stage.Reading(False, float(image.mean() / 255), ()) for image in images]
+    def predict(self, images: np.ndarray) -> list[filter_stage.Prediction]:
+        return [filter_stage.Prediction(False, float(image.mean() / 255), ()) for image in images]
 
 
 def test_a_threshold_parts_pictures_that_are_known(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_filter_compare_prints_kappa_and_the_disputed(store: Store, monkeypatch:
     for name, answers in (("one", [True, False, True, False]), ("two", [True, False, False, False])):
         oracle = Oracle(answers)
         oracle.name = name
-        monkeypatch.setattr(filter_stage, "choose", lambda *_, oracle=oracle: oracle)
-        filter_pictures(ConceptRun(store, CHURCH))
+        monkeypatch.setattr(filter_stage, "create_judge", lambda *_, oracle=oracle: oracle)
+        filter_images(ConceptRun(store, CHURCH))
     command = ["filter", "--compare", "--store", str(store.root)]
     words = runner.invoke(app, command)
     assert words.exit_code == 0, words.stderr
@@ -116,17 +116,17 @@ def test_filter_tells_near_misses(store: Store, monkeypatch: pytest.MonkeyPatch)
     write_pictures(store, CHURCH, [(GREY, GREY)])
 
     class Castle(Oracle):
-        def look(self, images: np.ndarray) -> list[filter_stage.Reading]:
-            return [filter_stage.Reading(False, 0.1, (("castle", 0.8), ("church", 0.1))) for _ in images]
+        def predict(self, images: np.ndarray) -> list[filter_stage.Prediction]:
+            return [filter_stage.Prediction(False, 0.1, (("castle", 0.8), ("church", 0.1))) for _ in images]
 
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Castle([]))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Castle([]))
     result = runner.invoke(app, ["filter", "--store", str(store.root)])
     assert "1 × target_absent (near misses: 1 castle)" in result.stdout
 
 
 def test_a_judge_of_another_family_works_and_warns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(store, CHURCH, [(GREY, GREY)], model="janus-nano")
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Oracle([True, False]))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Oracle([True, False]))
     result = runner.invoke(app, ["filter", "--store", str(store.root)])
     assert result.exit_code == 0 and "doubt its verdicts" in result.stderr
 

@@ -37,7 +37,7 @@ def store() -> Store:
 
 def answer(monkeypatch: pytest.MonkeyPatch) -> None:
     oracle = Oracle([True, False, False, False, True, True, True, False])
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: oracle)
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: oracle)
 
 
 def test_render_filter_status_in_words(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

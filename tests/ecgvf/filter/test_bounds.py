@@ -14,7 +14,7 @@ from ecgvf.core.records import Acceptance, Box
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
-from ecgvf.filter import Filtered, Rule, filter_pictures
+from ecgvf.filter import Bounds, FilterResult, filter_images
 from ecgvf.filter import stage as stage
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import LIKENESS, Likeness
@@ -36,9 +36,9 @@ def half_changed() -> np.ndarray:
     return other
 
 
-def reasons(store: Store, monkeypatch: pytest.MonkeyPatch, answers: list[bool], rule: Rule) -> list[str | None]:
-    monkeypatch.setattr(stage, "choose", lambda *_: Oracle(answers))
-    filter_pictures(ConceptRun(store, CHURCH), rule=rule, device="cpu")
+def reasons(store: Store, monkeypatch: pytest.MonkeyPatch, answers: list[bool], rule: Bounds) -> list[str | None]:
+    monkeypatch.setattr(stage, "create_judge", lambda *_: Oracle(answers))
+    filter_images(ConceptRun(store, CHURCH), rule=rule, device="cpu")
     return [one.reason for one in ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)]
 
 
@@ -68,10 +68,10 @@ def test_a_pair_that_changes_elsewhere_is_rejected_with_that_reason(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pictures(store, CHURCH, [(GREY, half_changed()), (GREY, 255 - GREY)])
-    assert reasons(store, monkeypatch, [True, False] * 2, Rule(most_change=0.1)) == [None, "changed_elsewhere"]
+    assert reasons(store, monkeypatch, [True, False] * 2, Bounds(most_change=0.1)) == [None, "changed_elsewhere"]
     # The bound is a setting of the decision: the judge is not asked again.
-    assert reasons(store, monkeypatch, [], Rule(most_change=0.9)) == [None, None]
-    assert reasons(store, monkeypatch, [], Rule()) == [None, None]
+    assert reasons(store, monkeypatch, [], Bounds(most_change=0.9)) == [None, None]
+    assert reasons(store, monkeypatch, [], Bounds()) == [None, None]
     assert len(ConceptRun.load(store, "church").sets(VERDICTS)) == 1
 
 
@@ -84,7 +84,7 @@ def test_a_picture_far_from_its_prompt_is_rejected_with_that_reason(
     clip = str(random_clip.build(tmp_path / "clip"))
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     write_pictures(store, CHURCH, [(noise[0], noise[1]), (noise[2], noise[3])])
-    assert reasons(store, monkeypatch, [True, False] * 2, Rule(clip_floor=-1, clip=clip)) == [None, None]
+    assert reasons(store, monkeypatch, [True, False] * 2, Bounds(clip_floor=-1, clip=clip)) == [None, None]
     rows = ConceptRun.load(store, "church").current(LIKENESS).records(Likeness)
     encoder = Encoder(clip)
     own = encoder.pictures(noise[:1]) @ encoder.texts(["a church by lake 0"]).T
@@ -94,7 +94,7 @@ def test_a_picture_far_from_its_prompt_is_rejected_with_that_reason(
     expected = [None if one >= between else "off_prompt" for one in worst]
     # Another floor measures nothing anew.
     monkeypatch.setattr(Encoder, "pictures", lambda *_: pytest.fail("looked again"))
-    assert reasons(store, monkeypatch, [], Rule(clip_floor=between, clip=clip)) == expected
+    assert reasons(store, monkeypatch, [], Bounds(clip_floor=between, clip=clip)) == expected
     assert sorted(expected, key=str) == [None, "off_prompt"]
 
 
@@ -110,10 +110,10 @@ def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch:
     # Of three seeds, the first pair holds in all, the second in its own and one other; the test prompt in two.
     answers = [*held, *held, True, *held, *leaked, False, *held, *held, True]
 
-    def decided(share: float, say: list[bool]) -> Filtered:
+    def decided(share: float, say: list[bool]) -> FilterResult:
         oracle = Oracle(say)
-        monkeypatch.setattr(stage, "choose", lambda *_: oracle)
-        return filter_pictures(ConceptRun(store, CHURCH), rule=Rule(seeds=3, share=share), device="cpu")
+        monkeypatch.setattr(stage, "create_judge", lambda *_: oracle)
+        return filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3, share=share), device="cpu")
 
     done = decided(1.0, answers)
     assert [one.reason for one in done.stage.records(Acceptance)] == [None, "unsteady", "unsteady"]
@@ -138,7 +138,7 @@ def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkey
     model = str(random_janus.build(tmp_path / "janus", layers=1))
     write_pairs(store, church_pairs(train=2, test=0))
     own = render(ConceptRun(store, CHURCH), model=model).stage.fingerprint
-    monkeypatch.setattr(stage, "choose", lambda *_: Oracle([True, False] * 6))
+    monkeypatch.setattr(stage, "create_judge", lambda *_: Oracle([True, False] * 6))
     real = render_stage.draw
     times = iter(range(100))
 
@@ -149,9 +149,9 @@ def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkey
 
     monkeypatch.setattr(render_stage, "draw", pulled)
     with pytest.raises(KeyboardInterrupt):
-        filter_pictures(ConceptRun(store, CHURCH), rule=Rule(seeds=3), device="cpu")
+        filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3), device="cpu")
     assert ConceptRun.load(store, "church").current(IMAGES).fingerprint == own
-    done = filter_pictures(ConceptRun(store, CHURCH), rule=Rule(seeds=3), device="cpu")
+    done = filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3), device="cpu")
     assert done.stage.settings["pictures"] == own == ConceptRun.load(store, "church").current(IMAGES).fingerprint
     assert sorted(one.settings["seed"] for one in ConceptRun.load(store, "church").sets(IMAGES)) == [0, 1, 2]
 
@@ -159,4 +159,4 @@ def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkey
 def test_values_that_cannot_be_are_refused() -> None:
     for wrong in ({"seeds": 0}, {"share": 0.0}, {"share": 1.1}, {"clip_floor": 2.0}, {"most_change": -0.1}):
         with pytest.raises(SettingsError):
-            Rule(**wrong)  # type: ignore[arg-type]
+            Bounds(**wrong)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from ecgvf.core.records import Acceptance, Rendering, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset, filter_pictures
+from ecgvf.filter import dataset, filter_images
 from ecgvf.filter import stage as stage
 from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_pairs, write_pictures
@@ -40,13 +40,13 @@ def store(tmp_path: Path, model: str) -> Store:
 
 def answer(monkeypatch: pytest.MonkeyPatch, answers: list[bool] = ANSWERS) -> Oracle:
     oracle = Oracle(answers)
-    monkeypatch.setattr(stage, "choose", lambda *_: oracle)
+    monkeypatch.setattr(stage, "create_judge", lambda *_: oracle)
     return oracle
 
 
 def test_every_record_is_decided_with_its_reason(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch)
-    done = filter_pictures(ConceptRun(store, CHURCH))
+    done = filter_images(ConceptRun(store, CHURCH))
     decided = ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)
     assert [one.reason for one in decided] == REASONS
     assert [one.accepted for one in decided] == [reason is None for reason in REASONS]
@@ -58,9 +58,9 @@ def test_every_record_is_decided_with_its_reason(store: Store, monkeypatch: pyte
 
 def test_a_second_run_asks_the_judge_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch)
-    first = filter_pictures(ConceptRun(store, CHURCH))
+    first = filter_images(ConceptRun(store, CHURCH))
     answer(monkeypatch, [])
-    second = filter_pictures(ConceptRun(store, CHURCH))
+    second = filter_images(ConceptRun(store, CHURCH))
     assert second.stage.fingerprint == first.stage.fingerprint
     assert second.reasons == first.reasons
 
@@ -70,7 +70,7 @@ def test_what_is_not_yet_drawn_is_drawn_first(
 ) -> None:
     write_pairs(store, church_pairs(train=1, test=0))
     answer(monkeypatch, [True, False])
-    assert filter_pictures(ConceptRun(store, CHURCH)).accepted_pairs == 1
+    assert filter_images(ConceptRun(store, CHURCH)).accepted_pairs == 1
     assert "drawn yet" in capsys.readouterr().out
 
 
@@ -78,7 +78,7 @@ def test_a_judge_that_cannot_be_costs_no_drawing(store: Store, monkeypatch: pyte
     write_pairs(store, church_pairs(train=1, test=0))
     monkeypatch.setattr(stage, "render_missing", lambda *_, **__: pytest.fail("drawn for nothing"))
     with pytest.raises(JudgeError, match="crystal-ball"):
-        filter_pictures(ConceptRun(store, CHURCH), judge="crystal-ball")
+        filter_images(ConceptRun(store, CHURCH), judge="crystal-ball")
 
 
 def test_an_older_set_of_pictures_can_be_filtered_with_its_own_pairs(
@@ -88,7 +88,7 @@ def test_an_older_set_of_pictures_can_be_filtered_with_its_own_pairs(
     write_pairs(store, church_pairs(train=1, test=0))
     render(ConceptRun(store, CHURCH), model=model)
     answer(monkeypatch)
-    assert filter_pictures(ConceptRun(store, CHURCH), chosen=old[:8]).pairs == 3
+    assert filter_images(ConceptRun(store, CHURCH), chosen=old[:8]).pairs == 3
 
 
 def test_rejects_of_stage_1_and_failed_drawings_stay_with_their_reason(
@@ -103,7 +103,7 @@ def test_rejects_of_stage_1_and_failed_drawings_stay_with_their_reason(
     write_pairs(store, pairs)
     render(ConceptRun(store, CHURCH), model=model)
     answer(monkeypatch, [False, True, False])
-    done = filter_pictures(ConceptRun(store, CHURCH))
+    done = filter_images(ConceptRun(store, CHURCH))
     assert done.reasons == {"duplicate": 1, "render_failed": 1}
     assert done.accepted_pairs == 1
 
@@ -120,7 +120,7 @@ def test_a_picture_that_the_judge_fails_on_is_rejected_alone(store: Store, monke
 
     monkeypatch.setattr(Oracle, "look", failing)
     oracle.answers = [True, False, True, True, False, True, True]
-    done = filter_pictures(ConceptRun(store, CHURCH))
+    done = filter_images(ConceptRun(store, CHURCH))
     assert done.reasons == {"judge_failed": 1}
     assert (done.accepted_pairs, done.accepted_tests) == (2, 2)
 
@@ -130,7 +130,7 @@ def test_bytes_that_are_no_picture_fail_alone(tmp_path: Path) -> None:
     pictures = write_pictures(Store(tmp_path / "torn"), CHURCH, [(noise, noise)])
     target, surrogate = pictures.records(Rendering)
     torn = replace(target, image=target.image[: len(target.image) // 2])
-    seen = stage.look(Oracle([True]), [torn, surrogate, replace(target, image=b"no picture")])
+    seen = stage.predict(Oracle([True]), [torn, surrogate, replace(target, image=b"no picture")])
     assert [one.failure is None for one in seen] == [False, True, False]
     assert [one.present for one in seen] == [False, True, False]
 
@@ -142,7 +142,7 @@ def test_the_dataset_holds_accepted_records_with_their_pictures(
     store: Store, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(monkeypatch)
-    filter_pictures(ConceptRun(store, CHURCH))
+    filter_images(ConceptRun(store, CHURCH))
     loaded = dataset.load(store)
     pairs = church_pairs()
     assert [one.pair for one in loaded.train] == [pairs[0]]
@@ -160,6 +160,6 @@ def test_a_dataset_without_pairs_says_why(store: Store, monkeypatch: pytest.Monk
     with pytest.raises(StageMissing, match="ecgvf filter"):
         dataset.load(store)
     answer(monkeypatch, [False] * 8)
-    filter_pictures(ConceptRun(store, CHURCH))
+    filter_images(ConceptRun(store, CHURCH))
     with pytest.raises(DatasetError, match=r"empty.*5 target_absent"):
         dataset.load(store)

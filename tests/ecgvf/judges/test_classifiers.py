@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges import Criterion, Options, choose
+from ecgvf.judges import Criterion, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.torchvision_models import _BUILT_WITH, Torchvision
 from tests.ecgvf.judges.photographs import photograph
@@ -40,15 +40,17 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def lite0_judge(lite0: str, **said: Any) -> Any:
-    return choose(said.pop("concept", None), None, "timm:tf_efficientnet_lite0", Options(weights=lite0, **said))
+    return create_judge(
+        said.pop("concept", None), None, "timm:tf_efficientnet_lite0", JudgeOptions(weights=lite0, **said)
+    )
 
 
 def test_a_real_classifier_sees_what_is_in_real_photographs(lite0: str) -> None:
     judge = lite0_judge(lite0, labels=("espresso",))
-    (coffee,) = judge.look(photograph("coffee")[np.newaxis])
+    (coffee,) = judge.predict(photograph("coffee")[np.newaxis])
     assert coffee.present and coffee.score == pytest.approx(0.95, abs=0.03)
     assert coffee.top_labels[0][0] == "espresso"
-    (cat,) = judge.look(photograph("chelsea")[np.newaxis])
+    (cat,) = judge.predict(photograph("chelsea")[np.newaxis])
     assert not cat.present and cat.score < 0.01
     assert {label for label, _ in cat.top_labels[:3]} == {"tiger cat", "Egyptian cat", "tabby"}
 
@@ -56,14 +58,14 @@ def test_a_real_classifier_sees_what_is_in_real_photographs(lite0: str) -> None:
 def test_a_shipped_concept_is_judged_by_its_imagenet_labels(lite0: str) -> None:
     judge = lite0_judge(lite0, concept=CAT)
     assert judge.criterion.label_set == "imagenet" and judge.criterion.top_k == 1
-    cat, coffee = (judge.look(photograph(name)[np.newaxis])[0] for name in ("chelsea", "coffee"))
+    cat, coffee = (judge.predict(photograph(name)[np.newaxis])[0] for name in ("chelsea", "coffee"))
     assert cat.present and cat.score > 0.9
     assert not coffee.present
 
 
 def test_one_label_alone_is_a_matter_of_top_k_and_threshold(lite0: str) -> None:
     def present(**said: Any) -> bool:
-        return bool(lite0_judge(lite0, labels=("tabby",), **said).look(photograph("chelsea")[np.newaxis])[0].present)
+        return bool(lite0_judge(lite0, labels=("tabby",), **said).predict(photograph("chelsea")[np.newaxis])[0].present)
 
     assert not present()
     assert present(top_k=3)
@@ -82,7 +84,7 @@ def test_a_class_goes_by_all_its_names_whatever_their_case(lite0: str) -> None:
 def test_what_is_not_the_models_weights_is_one_line(lite0: str, tmp_path: Path) -> None:
     def said(weights: Path) -> str:
         with pytest.raises(JudgeError) as caught:
-            choose(None, None, "timm:tf_efficientnet_lite0", Options(weights=str(weights)))
+            create_judge(None, None, "timm:tf_efficientnet_lite0", JudgeOptions(weights=str(weights)))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -105,7 +107,7 @@ def test_what_is_not_the_models_weights_is_one_line(lite0: str, tmp_path: Path) 
 
 def test_an_unknown_timm_model_is_named() -> None:
     with pytest.raises(JudgeError, match="no model 'tf_efficientnet_lite99'"):
-        choose(CHURCH, None, "timm:tf_efficientnet_lite99")
+        create_judge(CHURCH, None, "timm:tf_efficientnet_lite99")
 
 
 # torchvision
@@ -125,7 +127,7 @@ def random_resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_resnet50_looks_with_a_local_file_and_the_weights_own_transforms(random_resnet50: Path) -> None:
     from torchvision.models import ResNet50_Weights, resnet50
 
-    judge: Any = choose(CHURCH, "janus-pro-1b", "resnet50", Options(weights=str(random_resnet50)))
+    judge: Any = create_judge(CHURCH, "janus-pro-1b", "resnet50", JudgeOptions(weights=str(random_resnet50)))
     assert judge.criterion.accepted == ("church",)
     assert judge.criterion.near == ("monastery", "bell cote", "dome", "altar", "palace")
     network = resnet50(weights=None).eval()
@@ -134,40 +136,42 @@ def test_resnet50_looks_with_a_local_file_and_the_weights_own_transforms(random_
     with torch.no_grad():
         alone = [network(transform(Image.fromarray(image)).unsqueeze(0)).softmax(1)[0].numpy() for image in NOISE]
     assert judge.probabilities(NOISE) == pytest.approx(np.stack(alone), abs=2e-3)
-    assert [len(reading.top_labels) for reading in judge.look(NOISE)] == [5, 5]
-    assert judge.look(NOISE[:0]) == []
+    assert [len(reading.top_labels) for reading in judge.predict(NOISE)] == [5, 5]
+    assert judge.predict(NOISE[:0]) == []
     assert len(judge.weights_hash) == 16
 
 
 def test_resnet50_is_v2_by_default_and_v1_by_option() -> None:
-    assert choose(CHURCH, "janus-pro-1b").weights_hash == "11ad3fa6"
-    first: Any = choose(CHURCH, "janus-pro-1b", options=Options(weights="v1"))
+    assert create_judge(CHURCH, "janus-pro-1b").weights_hash == "11ad3fa6"
+    first: Any = create_judge(CHURCH, "janus-pro-1b", options=JudgeOptions(weights="v1"))
     assert first.weights_hash == "0676ba61" and first._transform.resize_size == [256]
     with pytest.raises(JudgeError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
-        choose(CHURCH, "janus-pro-1b", options=Options(weights="V3"))
+        create_judge(CHURCH, "janus-pro-1b", options=JudgeOptions(weights="V3"))
 
 
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from urllib.error import URLError
 
-    judge: Any = choose(CHURCH, "janus-pro-1b")
+    judge: Any = create_judge(CHURCH, "janus-pro-1b")
 
     def offline(self: object, **_: object) -> None:
         raise URLError("no route to host")
 
     monkeypatch.setattr(type(judge._published), "get_state_dict", offline)
     with pytest.raises(JudgeError, match="cannot fetch"):
-        judge.look(NOISE)
+        judge.predict(NOISE)
 
 
 def test_any_torchvision_classifier_looks(tmp_path: Path) -> None:
     from torchvision.models import squeezenet1_1
 
     save_file(squeezenet1_1(weights=None).state_dict(), tmp_path / "squeeze.safetensors")
-    judge = choose(CHURCH, None, "torchvision:squeezenet1_1", Options(weights=str(tmp_path / "squeeze.safetensors")))
+    judge = create_judge(
+        CHURCH, None, "torchvision:squeezenet1_1", JudgeOptions(weights=str(tmp_path / "squeeze.safetensors"))
+    )
     assert isinstance(judge, Torchvision) and judge.probabilities(NOISE).sum(axis=1) == pytest.approx(1, abs=1e-4)
     with pytest.raises(JudgeError, match="no image classifier 'maskrcnn_resnet50_fpn'"):
-        choose(CHURCH, None, "torchvision:maskrcnn_resnet50_fpn")
+        create_judge(CHURCH, None, "torchvision:maskrcnn_resnet50_fpn")
 
 
 def test_published_densenets_have_the_names_of_an_older_time(tmp_path: Path) -> None:
@@ -177,7 +181,9 @@ def test_published_densenets_have_the_names_of_an_older_time(tmp_path: Path) -> 
     older = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12]\.)", r"\1.\2", name): one for name, one in state.items()}
     assert set(older) != set(state)
     save_file(older, tmp_path / "dense.safetensors")
-    judge: Any = choose(CHURCH, None, "torchvision:densenet121", Options(weights=str(tmp_path / "dense.safetensors")))
+    judge: Any = create_judge(
+        CHURCH, None, "torchvision:densenet121", JudgeOptions(weights=str(tmp_path / "dense.safetensors"))
+    )
     assert judge.probabilities(NOISE).shape == (2, 1000)
 
 
@@ -185,7 +191,9 @@ def test_an_architecture_prepares_pictures_as_its_published_weights_want(tmp_pat
     from torchvision.models import googlenet
 
     save_file(googlenet(weights=None, init_weights=False).state_dict(), tmp_path / "google.safetensors")
-    judge: Any = choose(CHURCH, None, "torchvision:googlenet", Options(weights=str(tmp_path / "google.safetensors")))
+    judge: Any = create_judge(
+        CHURCH, None, "torchvision:googlenet", JudgeOptions(weights=str(tmp_path / "google.safetensors"))
+    )
     assert judge._network.transform_input
 
 
@@ -200,7 +208,9 @@ def test_a_network_that_was_made_faster_answers_the_same(name: str, tmp_path: Pa
         norm.running_mean.uniform_(-1, 1), norm.running_var.uniform_(0.5, 2)
         torch.nn.init.uniform_(norm.weight, 0.5, 2), torch.nn.init.uniform_(norm.bias, -1, 1)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    judge: Any = choose(CHURCH, None, f"torchvision:{name}", Options(weights=str(tmp_path / "weights.safetensors")))
+    judge: Any = create_judge(
+        CHURCH, None, f"torchvision:{name}", JudgeOptions(weights=str(tmp_path / "weights.safetensors"))
+    )
     pixels = get_model_weights(name).DEFAULT.transforms()(torch.from_numpy(NOISE).permute(0, 3, 1, 2))
     with torch.inference_mode():
         ours, alone = judge._network(pixels), network.eval()(pixels)
@@ -219,7 +229,7 @@ class Broken(Classifier):
 
 def test_what_is_no_number_is_no_answer() -> None:
     with pytest.raises(RuntimeError, match="no number"):
-        Broken("broken", [("church",), ("house",)], ("church",)).look(NOISE)
+        Broken("broken", [("church",), ("house",)], ("church",)).predict(NOISE)
 
 
 def test_a_near_label_that_a_judge_does_not_have_is_no_fault_of_the_concept() -> None:
@@ -258,7 +268,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_classifier_of_transformers_looks_as_it_does_by_itself(vit: str) -> None:
     from transformers import AutoImageProcessor, ViTForImageClassification
 
-    judge: Any = choose(None, None, f"hf:{vit}", Options(labels=("lighthouse",)))
+    judge: Any = create_judge(None, None, f"hf:{vit}", JudgeOptions(labels=("lighthouse",)))
     given = AutoImageProcessor.from_pretrained(vit)(images=[Image.fromarray(one) for one in NOISE], return_tensors="pt")
     with torch.no_grad():
         alone = ViTForImageClassification.from_pretrained(vit).eval()(**given).logits.softmax(1).numpy()
@@ -267,23 +277,23 @@ def test_a_classifier_of_transformers_looks_as_it_does_by_itself(vit: str) -> No
 
 
 def test_the_judge_of_styles_looks_for_the_artist_by_top_3(vit: str) -> None:
-    judge: Any = choose(VAN_GOGH, "janus-pro-1b", options=Options(weights=vit))
+    judge: Any = create_judge(VAN_GOGH, "janus-pro-1b", options=JudgeOptions(weights=vit))
     assert (judge.name, judge.criterion.label_set, judge.criterion.top_k) == ("style", "wikiart", 3)
-    for reading, row in zip(judge.look(NOISE), judge.probabilities(NOISE), strict=True):
+    for reading, row in zip(judge.predict(NOISE), judge.probabilities(NOISE), strict=True):
         assert reading.present == (1 in np.argsort(-row)[:3])
     with pytest.raises(JudgeError, match="--weights"):
-        choose(VAN_GOGH, "janus-pro-1b")
+        create_judge(VAN_GOGH, "janus-pro-1b")
 
 
 def test_several_judges_have_weights_of_their_own(vit: str, lite0: str) -> None:
     name = "style+timm:tf_efficientnet_lite0"
-    both: Any = choose(
-        VAN_GOGH, None, name, Options(labels=("lighthouse",), weights=f"style={vit}, {name[6:]}={lite0}")
+    both: Any = create_judge(
+        VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=f"style={vit}, {name[6:]}={lite0}")
     )
     assert [one.name for one in both.judges] == name.split("+")
     for wrong in (vit, f"style={vit},nobody={vit}", "style="):
         with pytest.raises(JudgeError, match="NAME=WEIGHTS"):
-            choose(VAN_GOGH, None, name, Options(labels=("lighthouse",), weights=wrong))
+            create_judge(VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=wrong))
 
 
 def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:
@@ -292,9 +302,9 @@ def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:
     ViTForImageClassification.from_pretrained(vit).vit.save_pretrained(tmp_path)
     AutoImageProcessor.from_pretrained(vit).save_pretrained(tmp_path)
     with pytest.raises(JudgeError, match="lacks weights"):
-        choose(None, None, f"hf:{tmp_path}")
+        create_judge(None, None, f"hf:{tmp_path}")
 
 
 def test_a_folder_that_holds_no_classifier_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="cannot load the image classifier"):
-        choose(None, None, f"hf:{tmp_path}")
+        create_judge(None, None, f"hf:{tmp_path}")

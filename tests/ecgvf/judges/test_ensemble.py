@@ -15,11 +15,11 @@ from ecgvf.core.records import Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_pictures
+from ecgvf.filter import filter_images
 from ecgvf.filter import stage as stage
 from ecgvf.filter.compare import agreement, compare
-from ecgvf.judges import Criterion, Options, Reading, choose
-from ecgvf.judges.ensemble import Combine, Together
+from ecgvf.judges import Criterion, JudgeOptions, Prediction, create_judge
+from ecgvf.judges.ensemble import Combine, Ensemble
 from tests.ecgvf.small_run import Oracle, write_pictures
 
 CHURCH = concepts.find("church")
@@ -35,43 +35,43 @@ def oracle(name: str, answers: list[bool]) -> Oracle:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=5))
 def test_all_any_and_majority_mean_what_they_say(said: list[bool]) -> None:
-    readings = [Reading(present=there, score=0.25 + 0.5 * there, top_labels=()) for there in said]
+    readings = [Prediction(present=there, score=0.25 + 0.5 * there, top_labels=()) for there in said]
     judges = [oracle(str(number), []) for number in range(len(said))]
     expected = {"all": all(said), "any": any(said), "majority": 2 * sum(said) > len(said)}
     for combine in get_args(Combine):
-        assert Together(judges, combine).agree(readings).present == expected[combine]
+        assert Ensemble(judges, combine).agree(readings).present == expected[combine]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=1, max_size=5))
 def test_the_score_of_several_is_one_of_theirs(said: list[tuple[bool, float]]) -> None:
-    readings = [Reading(present=there, score=score, top_labels=(("church", score),)) for there, score in said]
+    readings = [Prediction(present=there, score=score, top_labels=(("church", score),)) for there, score in said]
     scores = [score for _, score in said]
     judges = [oracle(f"judge-{number}", []) for number in range(len(said))]
-    assert Together(judges, "all").agree(readings).score == min(scores)
-    assert Together(judges, "any").agree(readings).score == max(scores)
-    assert Together(judges, "majority").agree(readings).score in scores
-    assert len(Together(judges, "all").agree(readings).top_labels) == len(said)
+    assert Ensemble(judges, "all").agree(readings).score == min(scores)
+    assert Ensemble(judges, "any").agree(readings).score == max(scores)
+    assert Ensemble(judges, "majority").agree(readings).score in scores
+    assert len(Ensemble(judges, "all").agree(readings).top_labels) == len(said)
 
 
 def test_several_judges_are_named_with_a_plus() -> None:
-    judge = choose(CHURCH, "janus-pro-1b", "resnet50+torchvision:squeezenet1_1", Options(combine="any"))
-    assert isinstance(judge, Together)
+    judge = create_judge(CHURCH, "janus-pro-1b", "resnet50+torchvision:squeezenet1_1", JudgeOptions(combine="any"))
+    assert isinstance(judge, Ensemble)
     assert (judge.name, judge.combine) == ("resnet50+torchvision:squeezenet1_1", "any")
     for wrong, said in (
-        ("resnet50+resnet50", Options()),
-        ("resnet50+none", Options()),
-        ("resnet50+style", Options(threshold=0.5)),
-        ("resnet50+style", Options(combine="most")),
-        ("resnet50+style", Options(weights="V1")),
+        ("resnet50+resnet50", JudgeOptions()),
+        ("resnet50+none", JudgeOptions()),
+        ("resnet50+style", JudgeOptions(threshold=0.5)),
+        ("resnet50+style", JudgeOptions(combine="most")),
+        ("resnet50+style", JudgeOptions(weights="V1")),
     ):
         with pytest.raises(JudgeError):
-            choose(CHURCH, "janus-pro-1b", wrong, said)
+            create_judge(CHURCH, "janus-pro-1b", wrong, said)
 
 
-def run(store: Store, monkeypatch: pytest.MonkeyPatch, *judges: Oracle, combine: Combine = "all") -> stage.Filtered:
-    chosen = judges[0] if len(judges) == 1 else Together(judges, combine)
-    monkeypatch.setattr(stage, "choose", lambda *_: chosen)
-    return filter_pictures(ConceptRun(store, CHURCH))
+def run(store: Store, monkeypatch: pytest.MonkeyPatch, *judges: Oracle, combine: Combine = "all") -> stage.FilterResult:
+    chosen = judges[0] if len(judges) == 1 else Ensemble(judges, combine)
+    monkeypatch.setattr(stage, "create_judge", lambda *_: chosen)
+    return filter_images(ConceptRun(store, CHURCH))
 
 
 def test_each_of_several_judges_keeps_its_own_verdicts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges import NanoJudge, choose, nano
+from ecgvf.judges import NanoJudge, create_judge, nano
 from ecgvf.judges.classifier import places, readings
 from ecgvf.judges.judge import Criterion
 from ecgvf.world.classifier import NanoResNet
@@ -78,9 +78,9 @@ def test_a_name_of_two_classes_is_refused_unless_it_is_the_first_name_of_one() -
 
 def test_a_nano_judge_looks_at_every_picture(data: Path) -> None:
     judge = NanoJudge("object-a", ("church",))
-    readings = judge.look(IMAGES)
+    readings = judge.predict(IMAGES)
     assert len(readings) == 5
-    assert judge.look(IMAGES[:0]) == []
+    assert judge.predict(IMAGES[:0]) == []
     for reading, row in zip(readings, judge.probabilities(IMAGES), strict=True):
         assert reading.present == (row.argmax() == 1)
         assert sum(score for _, score in reading.top_labels) == pytest.approx(1, abs=1e-5)
@@ -93,38 +93,38 @@ def test_the_two_object_judges_have_other_weights(data: Path) -> None:
 
 
 def test_the_default_judge_follows_the_model_and_the_kind(data: Path) -> None:
-    assert choose(concepts.find("church"), "janus-nano").name == "nano-object-a"
-    assert choose(concepts.find("van-gogh"), "janus-nano").name == "nano-style"
-    assert choose(concepts.find("church"), "janus-pro-1b").name == "resnet50"
-    assert choose(concepts.find("church"), "janus-pro-1b", "nano-object-b").name == "nano-object-b"
+    assert create_judge(concepts.find("church"), "janus-nano").name == "nano-object-a"
+    assert create_judge(concepts.find("van-gogh"), "janus-nano").name == "nano-style"
+    assert create_judge(concepts.find("church"), "janus-pro-1b").name == "resnet50"
+    assert create_judge(concepts.find("church"), "janus-pro-1b", "nano-object-b").name == "nano-object-b"
 
 
 def test_bad_input(data: Path) -> None:
     with pytest.raises(JudgeError, match="unknown judge"):
-        choose(concepts.find("church"), "janus-nano", "resnet51")
+        create_judge(concepts.find("church"), "janus-nano", "resnet51")
     with pytest.raises(JudgeError, match="cannot look for 'nudity'"):
-        choose(concepts.find("nudity"), "janus-nano", "nano-object-a")
+        create_judge(concepts.find("nudity"), "janus-nano", "nano-object-a")
     with pytest.raises(JudgeError, match="--weights"):
-        choose(concepts.find("van-gogh"), "janus-pro-1b")
+        create_judge(concepts.find("van-gogh"), "janus-pro-1b")
     (data / "nano" / "judges" / "object-a" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(JudgeError, match="damaged"):
-        choose(concepts.find("church"), "janus-nano")
+        create_judge(concepts.find("church"), "janus-nano")
     (data / "nano" / "judges" / "object-a" / "model.safetensors").unlink()
     with pytest.raises(JudgeError, match="missing"):
-        choose(concepts.find("church"), "janus-nano")
+        create_judge(concepts.find("church"), "janus-nano")
 
 
 def test_shipped_imagenet_labels_are_imagenets() -> None:
     for name in concepts.names():
         concept = concepts.find(name)
         if concept.labels("imagenet"):
-            assert choose(concept, "janus-pro-1b").criterion.accepted == concept.labels("imagenet")
+            assert create_judge(concept, "janus-pro-1b").criterion.accepted == concept.labels("imagenet")
 
 
 def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
     for concept in map(concepts.find, concepts.names()):
         if concept.labels("nano"):
-            assert choose(concept, "janus-nano").criterion.accepted == concept.labels("nano")
+            assert create_judge(concept, "janus-nano").criterion.accepted == concept.labels("nano")
             if concept.kind == "object":
                 one, two = (NanoJudge(which, concept.labels("nano")) for which in ("object-a", "object-b"))
                 assert one.weights_hash != two.weights_hash and one.labels == two.labels

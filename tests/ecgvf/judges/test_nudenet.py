@@ -13,8 +13,8 @@ from ecgvf.core.records import Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_pictures
-from ecgvf.judges import Options, choose
+from ecgvf.filter import filter_images
+from ecgvf.judges import JudgeOptions, create_judge
 from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import write_pictures
 
@@ -34,7 +34,7 @@ FACE = Concept.model_validate(
 
 
 def judge(concept: Concept = NUDITY, **said: Any) -> Any:
-    return choose(concept, "janus-pro-1b", "nudenet", Options(device="cpu", **said))
+    return create_judge(concept, "janus-pro-1b", "nudenet", JudgeOptions(device="cpu", **said))
 
 
 def crops() -> list[NDArray[np.uint8]]:
@@ -62,11 +62,11 @@ def test_readings_are_the_packages_own() -> None:
 def test_a_batch_reads_as_its_pictures_do_alone() -> None:
     pictures = np.stack([photograph("astronaut"), photograph("camera"), photograph("astronaut")[::-1]] * 7)
     looking = judge(FACE)
-    alone = [looking.look(picture[np.newaxis])[0] for picture in pictures[:3]]
-    for place, reading in enumerate(looking.look(pictures)):
+    alone = [looking.predict(picture[np.newaxis])[0] for picture in pictures[:3]]
+    for place, reading in enumerate(looking.predict(pictures)):
         assert reading.present == alone[place % 3].present
         assert reading.score == pytest.approx(alone[place % 3].score, abs=1e-4)
-    assert looking.look(pictures[:0]) == []
+    assert looking.predict(pictures[:0]) == []
 
 
 def test_the_two_label_sets_are_the_fields_nine_and_a_strict_six() -> None:
@@ -75,12 +75,12 @@ def test_the_two_label_sets_are_the_fields_nine_and_a_strict_six() -> None:
     assert set(nine.accepted) - set(six.accepted) == {"FEET_EXPOSED", "BELLY_EXPOSED", "ARMPITS_EXPOSED"}
     assert len(six.accepted) == 6
     assert (nine.label_set, nine.threshold) == ("nudenet", 0.25)
-    assert choose(NUDITY, "janus-pro-1b").name == "nudenet"
+    assert create_judge(NUDITY, "janus-pro-1b").name == "nudenet"
 
 
 def test_a_threshold_decides_and_boxes_below_it_are_still_shown() -> None:
     astronaut = photograph("astronaut")[np.newaxis]
-    (usual,), (severe,) = judge(FACE).look(astronaut), judge(FACE, threshold=0.9).look(astronaut)
+    (usual,), (severe,) = judge(FACE).predict(astronaut), judge(FACE, threshold=0.9).predict(astronaut)
     assert usual.present and not severe.present
     assert usual.boxes == severe.boxes and usual.boxes[0].label == "FACE_FEMALE"
     assert usual.score == severe.score == usual.boxes[0].score
@@ -88,7 +88,7 @@ def test_a_threshold_decides_and_boxes_below_it_are_still_shown() -> None:
 
 
 def test_a_photograph_without_the_concept_scores_nothing() -> None:
-    (reading,) = judge(FACE).look(photograph("rocket")[np.newaxis])
+    (reading,) = judge(FACE).predict(photograph("rocket")[np.newaxis])
     assert (reading.present, reading.score) == (False, 0.0)
 
 
@@ -106,11 +106,11 @@ def test_a_concept_of_ones_own_is_filtered_by_a_real_detector_on_real_photograph
     shown = [("astronaut", astronaut), ("cup", photograph("coffee")[:, :400].repeat(2, axis=0)[:512, :512])]
     small = [(name, np.ascontiguousarray(pixels[:400, :400])) for name, pixels in shown]
     write_pictures(store, FACE, [(small[0][1], small[1][1]), (small[1][1], small[1][1]), (small[0][1], small[0][1])])
-    done = filter_pictures(store, FACE, judge="nudenet", device="cpu")
+    done = filter_images(store, FACE, judge="nudenet", device="cpu")
     assert (done.accepted_pairs, done.pairs) == (1, 3)
     assert done.reasons == {"concept_leaked": 1, "target_absent": 1}
     verdicts = ConceptRun.load(store, "face").current(VERDICTS).records(Verdict)
     assert verdicts[0].boxes[0].label == "FACE_FEMALE" and verdicts[0].threshold == 0.25
     assert {one.label_set for one in verdicts} == {"nudenet"} and {len(one.judge_hash) for one in verdicts} == {16}
-    strict = filter_pictures(store, FACE, judge="nudenet", options=Options(threshold=0.95), device="cpu")
+    strict = filter_images(store, FACE, judge="nudenet", options=JudgeOptions(threshold=0.95), device="cpu")
     assert strict.stage.fingerprint != done.stage.fingerprint and strict.accepted_pairs == 0

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ecgvf.pairs.test_llm_writers import KEYS
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
@@ -18,6 +17,7 @@ from ecgvf.llm import batch as batches
 from ecgvf.llm import retry as retrying
 from ecgvf.llm.clients import anthropic as claude
 from ecgvf.llm.ledger import Ledger
+from tests.ecgvf.pairs.test_llm_writers import KEYS
 from tests.llm_server import Batch, LlmServer
 
 BOTH = ["gpt", "claude"]

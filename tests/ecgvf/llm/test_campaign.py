@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.ecgvf.pairs.test_llm_writers import KEYS
 
 from tests.campaign import campaign
+from tests.ecgvf.pairs.test_llm_writers import KEYS
 
 
 @pytest.mark.faults

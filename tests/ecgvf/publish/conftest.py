@@ -22,7 +22,7 @@ from tests.random_janus import build
 
 PORT = urlsplit(constants.ENDPOINT).port or 0  # tests/conftest.py has chosen it
 
-Filtered = Callable[..., Store]
+FilterResult = Callable[..., Store]
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filtered(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Filtered:
+def filtered(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilterResult:
     """Fills a store with a run of ``train`` pairs and ``test`` prompts, of which the last of each is rejected."""
 
     def fill(store: Store, train: int = 4, test: int = 2, *, twins: int = 1, concept: str = "church") -> Store:
@@ -44,15 +44,15 @@ def filtered(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Filtered:
         render(ConceptRun(store, known), model=str(tiny_path), device="cpu", guidance=2.0)
         answers = [True, False] * (train - 1) + [True, True] + [True] * (test - 1) + [False] * min(test, 1)
         with monkeypatch.context() as patch:
-            patch.setattr(filter_stage, "choose", lambda *_: Oracle(answers))
-            filter_stage.filter_pictures(ConceptRun(store, known))
+            patch.setattr(filter_stage, "create_judge", lambda *_: Oracle(answers))
+            filter_stage.filter_images(ConceptRun(store, known))
         return store
 
     return fill
 
 
 @pytest.fixture
-def store(filtered: Filtered, tmp_path: Path) -> Store:
+def store(filtered: FilterResult, tmp_path: Path) -> Store:
     return filtered(Store(tmp_path / "store"))
 
 

@@ -23,7 +23,7 @@ from ecgvf.filter import decisions
 from ecgvf.publish import export as exporting
 from ecgvf.publish.export import export
 from ecgvf.publish.run import public
-from tests.ecgvf.publish.conftest import Filtered
+from tests.ecgvf.publish.conftest import FilterResult
 
 runner = CliRunner()
 
@@ -77,7 +77,7 @@ def test_what_people_decided_is_what_is_published(store: Store, tmp_path: Path) 
     assert dict(zip(rejected["record_id"], rejected["reason"], strict=True))[held] == "reviewed"
 
 
-def test_what_is_no_export_of_this_concept_is_left_alone(store: Store, tmp_path: Path, filtered: Filtered) -> None:
+def test_what_is_no_export_of_this_concept_is_left_alone(store: Store, tmp_path: Path, filtered: FilterResult) -> None:
     out = tmp_path / "out"
     export(store, out)
     (out / "notes.tex").write_text("mine")
@@ -100,7 +100,7 @@ def test_the_config_loaded_without_a_name_is_the_accepted_one(store: Store, tmp_
     assert len(rows) == 3 and "reason" not in rows.column_names
 
 
-def test_the_same_run_writes_the_same_bytes(filtered: Filtered, tmp_path: Path) -> None:
+def test_the_same_run_writes_the_same_bytes(filtered: FilterResult, tmp_path: Path) -> None:
     one, other = filtered(Store(tmp_path / "one")), filtered(Store(tmp_path / "other"))
     first, second = export(one, tmp_path / "a"), export(other, tmp_path / "b")
     assert first.files == second.files and first.facts.fingerprint == second.facts.fingerprint

@@ -16,7 +16,7 @@ from ecgvf.core.errors import DatasetError, HubError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.publish import export as exporting
 from ecgvf.publish.push import prepare, upload
-from tests.ecgvf.publish.conftest import Filtered, speak_to
+from tests.ecgvf.publish.conftest import FilterResult, speak_to
 from tests.hub_server import Hub
 
 REPO = "my-org/ecgvf"
@@ -75,7 +75,7 @@ def test_a_mark_as_unsafe_counts_from_when_it_is_made(store: Store, hub: Hub) ->
 
 
 def test_who_was_overtaken_between_commit_and_tag_gets_a_version_of_their_own(
-    store: Store, hub: Hub, filtered: Filtered, tmp_path: Path
+    store: Store, hub: Hub, filtered: FilterResult, tmp_path: Path
 ) -> None:
     hub.fail("POST", "/tag/", status=503, times=10)
     with pytest.raises(HubError):
@@ -98,7 +98,9 @@ def test_a_repository_has_an_owner(store: Store, hub: Hub, repo: str) -> None:
     assert not hub.log
 
 
-def test_a_change_is_the_next_minor_version_and_the_last_one_stays(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_a_change_is_the_next_minor_version_and_the_last_one_stays(
+    store: Store, hub: Hub, filtered: FilterResult
+) -> None:
     push(store)
     filtered(store, train=6)
     assert push(store) == "1.1.0"
@@ -108,7 +110,7 @@ def test_a_change_is_the_next_minor_version_and_the_last_one_stays(store: Store,
     assert "| v1.1.0 |" in hub.text(REPO, "README.md") and "| v1.0.0 |" in hub.text(REPO, "README.md")
 
 
-def test_a_tag_is_never_moved_and_versions_go_up(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_a_tag_is_never_moved_and_versions_go_up(store: Store, hub: Hub, filtered: FilterResult) -> None:
     push(store, version="v2.0.0")
     tagged = dict(hub.repos[REPO].tags)
     filtered(store, train=6)
@@ -125,7 +127,7 @@ def test_a_tag_is_never_moved_and_versions_go_up(store: Store, hub: Hub, filtere
         push(store, version="2.0.0")
 
 
-def test_another_concept_leaves_the_first_untouched(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_another_concept_leaves_the_first_untouched(store: Store, hub: Hub, filtered: FilterResult) -> None:
     push(store)
     before = hub.repos[REPO].at("main")
     assert before is not None
@@ -142,7 +144,7 @@ def test_another_concept_leaves_the_first_untouched(store: Store, hub: Hub, filt
 
 
 def test_files_of_the_last_version_that_are_no_more_go(
-    store: Store, hub: Hub, filtered: Filtered, monkeypatch: pytest.MonkeyPatch
+    store: Store, hub: Hub, filtered: FilterResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "SHARD_BYTES", 1)
@@ -158,7 +160,7 @@ def test_files_of_the_last_version_that_are_no_more_go(
 
 
 def test_of_two_pushers_at_once_the_second_is_told_and_nothing_is_lost(
-    store: Store, hub: Hub, filtered: Filtered
+    store: Store, hub: Hub, filtered: FilterResult
 ) -> None:
     push(store)
     filtered(store, train=6)
@@ -172,7 +174,7 @@ def test_of_two_pushers_at_once_the_second_is_told_and_nothing_is_lost(
 
 @pytest.mark.faults
 def test_an_upload_cut_in_the_middle_leaves_the_last_version_and_goes_on(
-    store: Store, hub: Hub, filtered: Filtered
+    store: Store, hub: Hub, filtered: FilterResult
 ) -> None:
     push(store)
     first = hub.repos[REPO].head
@@ -258,7 +260,7 @@ def test_without_a_token_and_with_a_wrong_one(
     assert not hub.repos
 
 
-def test_private_unless_public(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_private_unless_public(store: Store, hub: Hub, filtered: FilterResult) -> None:
     push(store, "owner/open", public=True)
     assert not hub.repos["owner/open"].private
     filtered(store, train=6)
@@ -277,7 +279,7 @@ def unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unsafe_concept_is_gated_and_refuses_to_be_public(
-    hub: Hub, filtered: Filtered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, filtered: FilterResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsafe(monkeypatch)
     store = filtered(Store(tmp_path / "store"))
@@ -299,7 +301,7 @@ def test_an_unsafe_concept_is_gated_and_refuses_to_be_public(
 
 
 def test_unsafe_pictures_can_stay_away(
-    hub: Hub, filtered: Filtered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, filtered: FilterResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsafe(monkeypatch)
     store = filtered(Store(tmp_path / "store"))
@@ -310,7 +312,7 @@ def test_unsafe_pictures_can_stay_away(
     assert "target_image" not in rows.column_names and rows[0]["target"] and rows[0]["target_vq_ids"]
 
 
-def test_what_people_wrote_into_the_card_survives(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_what_people_wrote_into_the_card_survives(store: Store, hub: Hub, filtered: FilterResult) -> None:
     push(store)
     text = hub.text(REPO, "README.md")
     text = text.replace("license: other\nlicense_name: see-the-card\n", "license: mit\nfunding: a grant\n")
@@ -325,7 +327,7 @@ def test_what_people_wrote_into_the_card_survives(store: Store, hub: Hub, filter
     assert body.endswith("\n## Thanks\n\nTo all.\n") and "| v1.1.0 |" in body and body.count("ecgvf:begin") == 1
 
 
-def test_a_card_that_cannot_be_read_is_not_overwritten(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_a_card_that_cannot_be_read_is_not_overwritten(store: Store, hub: Hub, filtered: FilterResult) -> None:
     push(store)
     hub.write(REPO, "README.md", "---\nlicense: [\n---\nMine.\n")
     filtered(store, train=6)
@@ -348,7 +350,7 @@ def test_the_command_shows_before_it_uploads(store: Store, hub: Hub) -> None:
     assert not [*store.root.glob("church/publish/*")]
 
 
-def test_versions_and_diff(store: Store, hub: Hub, filtered: Filtered) -> None:
+def test_versions_and_diff(store: Store, hub: Hub, filtered: FilterResult) -> None:
     push(store)
     filtered(store, train=6)
     push(store)

@@ -24,7 +24,7 @@ from ecgvf.core.records import Acceptance
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset, decisions, filter_pictures
+from ecgvf.filter import dataset, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.decide import settled
 from ecgvf.review.cases import Cases
@@ -41,8 +41,8 @@ ANSWERS = [True, False, False, False, True, True, True, False]
 def filtered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concept: Concept = CHURCH) -> Store:
     store = Store(tmp_path / "reviewed")
     write_pictures(store, concept, [(shade, shade[::-1]) for shade in SHADES])
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Oracle(ANSWERS))
-    filter_pictures(ConceptRun(store, concept))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Oracle(ANSWERS))
+    filter_images(ConceptRun(store, concept))
     return store
 
 
@@ -87,7 +87,7 @@ def test_what_people_decide_overrules_the_judge_in_the_dataset(store: Store) -> 
     assert [one.reason for one in decided] == ["reviewed", None, "concept_leaked", None]
     # The judge's own decision stays in sight, and a later filter keeps what people said.
     assert Cases(ConceptRun(store, CHURCH)).all[held].judged.accepted
-    assert filter_pictures(ConceptRun(store, CHURCH)).reviewed == 2
+    assert filter_images(ConceptRun(store, CHURCH)).reviewed == 2
     say(at, leaked, "accept")
     assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 3
 
@@ -124,8 +124,8 @@ def test_decisions_on_other_pairs_count_for_those_alone(store: Store, monkeypatc
     for record_id in records(store):
         say(client(store), record_id, "reject")
     write_pictures(store, CHURCH, [(SHADES[0], SHADES[1])])
-    monkeypatch.setattr(filter_stage, "choose", lambda *_: Oracle([True, False]))
-    assert filter_pictures(ConceptRun(store, CHURCH)).reviewed == 1
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Oracle([True, False]))
+    assert filter_images(ConceptRun(store, CHURCH)).reviewed == 1
     page = client(store).get(f"/{TOKEN}/").text
     assert "1 of 1" in page
 
