@@ -38,8 +38,8 @@ def fill(root: Path, pairs: int, side: int) -> None:
     from ecgvf.core import concepts
     from ecgvf.core.png import encode
     from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict, to_table
-    from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
     from ecgvf.core.run import ConceptRun
+    from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
     from ecgvf.core.store import Store
     from tests.ecgvf.small_run import church_pairs
 
