@@ -70,7 +70,7 @@ def filter_pairs(
     options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
     rule = Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
     if compare or sets is not None:
-        if judge is not None or chosen is not None or options.told() or weights is not None or rule != Bounds():
+        if judge is not None or chosen is not None or options.recorded() or weights is not None or rule != Bounds():
             raise SettingsError(
                 "--compare reads verdicts that are there: name them with --sets, without options of a judge or a rule"
             )

@@ -55,8 +55,7 @@ def judge_pictures(
     """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
     from ecgvf.core.concepts import find
     from ecgvf.judges import create_judge
-    from ecgvf.judges.files import files_in, predict_files
-    from ecgvf.judges.files import threshold as best_threshold
+    from ecgvf.judges.files import best_threshold, files_in, predict_files
 
     console.json_mode(as_json)
     about = find(concept) if concept is not None else None
@@ -68,14 +67,14 @@ def judge_pictures(
         told = {
             "threshold": parted.value,
             "balanced_accuracy": parted.balanced_accuracy,
-            "with": parted.shown,
-            "without": parted.not_shown,
+            "with": parted.positives,
+            "without": parted.negatives,
         }
         if as_json:
             console.print_json({"judge": looking.name, **told})
             return
         console.print(
-            f"[bold]--threshold {parted.value!r}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
+            f"[bold]--threshold {parted.value!r}[/bold] parts {parted.positives} pictures with from {parted.negatives} "
             f"without, with a balanced accuracy of {parted.balanced_accuracy:.3f} on these very pictures."
         )
         return

@@ -68,7 +68,7 @@ def judge_options(
     combine: str,
     device: str,
 ) -> "JudgeOptions":
-    """The options as given, for ``ecgvf.judges.choose``."""
+    """The options as given, for ``ecgvf.judges.create_judge``."""
     from ecgvf.judges import JudgeOptions
 
     return JudgeOptions(

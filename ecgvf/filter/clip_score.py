@@ -59,7 +59,7 @@ def measure(run: ConceptRun, pictures: StageSet, encoder: "Encoder") -> StageSet
 
 def _cosine(encoder: "Encoder", drawn: Rendering, prompts: dict[tuple[str, Role], str]) -> float:
     try:
-        picture = encoder.pictures(np.stack([decode(drawn.image)]))
+        picture = encoder.encode_images(np.stack([decode(drawn.image)]))
     except OSError:
         return -1.0
-    return float((picture @ encoder.texts([prompts[drawn.record_id, drawn.role]]).T).item())
+    return float((picture @ encoder.encode_texts([prompts[drawn.record_id, drawn.role]]).T).item())

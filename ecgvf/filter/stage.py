@@ -15,8 +15,9 @@ from ecgvf.filter import clip_score as likeness
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.decide import FilterResult, decide
 from ecgvf.judges import judge as judges
+from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
+from ecgvf.judges.factory import JudgeOptions, create_judge
 from ecgvf.judges.judge import Judge, Prediction
 from ecgvf.render import model_that_draws, render, render_missing
 
@@ -44,7 +45,7 @@ def filter_images(
     looking = ready(create_judge(run.concept, model, judge, said)) if judge is None or isinstance(judge, str) else judge
     encoder = encoder_of(rule, device)
     pictures = render_missing(run, device=device, chosen=chosen).stage
-    if (doubt := crossing(looking, model)) is not None:
+    if (doubt := domain_warning(looking, model)) is not None:
         console.note(console.escape(doubt))
     verdicts = judge_images(run, pictures, looking, said)
     bounds = _bounds(run, pictures, verdicts, looking, rule if rule is not None else Bounds(), encoder, device)
@@ -88,7 +89,7 @@ def judge_images(
         settings |= {"combine": judge.combine, "parts": [part.fingerprint for part in parts]}
     verdicts = run.stage_set(VERDICTS, settings)
     if not verdicts.finished:
-        verdicts.record_circumstances(options=(said or JudgeOptions()).told())
+        verdicts.record_circumstances(options=(said or JudgeOptions()).recorded())
         for moved in verdicts.changed_settings if not verdicts.shards() and not parts else []:
             console.print(f"New set of verdicts, {console.escape(moved)}")
         count = len(pictures.shards())
@@ -130,7 +131,7 @@ def _together(judge: Ensemble, seen: Sequence[Sequence[Verdict]]) -> list[Verdic
     for verdicts in zip(*seen, strict=True):
         readings = [Prediction(one.present, one.score, one.top_labels, one.boxes) for one in verdicts]
         failed = next((f"{one.judge}: {one.failure}" for one in verdicts if one.failure is not None), None)
-        rows.append(_verdict(judge, verdicts[0], failed if failed is not None else judge.agree(readings)))
+        rows.append(_verdict(judge, verdicts[0], failed if failed is not None else judge.combined(readings)))
     return rows
 
 

@@ -87,13 +87,13 @@ def test_a_picture_far_from_its_prompt_is_rejected_with_that_reason(
     assert reasons(store, monkeypatch, [True, False] * 2, Bounds(clip_floor=-1, clip=clip)) == [None, None]
     rows = ConceptRun.load(store, "church").current(LIKENESS).records(Likeness)
     encoder = Encoder(clip)
-    own = encoder.pictures(noise[:1]) @ encoder.texts(["a church by lake 0"]).T
+    own = encoder.encode_images(noise[:1]) @ encoder.encode_texts(["a church by lake 0"]).T
     assert (rows[0].role, rows[0].cosine) == ("target", pytest.approx(float(own.item()), abs=1e-5))
     worst = [min(one.cosine for one in rows[place : place + 2]) for place in (0, 2)]
     between = (worst[0] + worst[1]) / 2
     expected = [None if one >= between else "off_prompt" for one in worst]
     # Another floor measures nothing anew.
-    monkeypatch.setattr(Encoder, "pictures", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr(Encoder, "encode_images", lambda *_: pytest.fail("looked again"))
     assert reasons(store, monkeypatch, [], Bounds(clip_floor=between, clip=clip)) == expected
     assert sorted(expected, key=str) == [None, "off_prompt"]
 
