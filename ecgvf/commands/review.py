@@ -48,7 +48,7 @@ def review(
         ) from error
     token = secrets.token_urlsafe(24)
     console.print(
-        f"[bold]{known.name}[/bold]: {len(cases.all)} records to look at. Open this page, and end with Ctrl-C:"
+        f"[bold]{known.name}[/bold]: {len(cases.by_id)} records to look at. Open this page, and end with Ctrl-C:"
     )
     console.print(f"  http://{HOST}:{on.getsockname()[1]}/{token}/")
     try:
