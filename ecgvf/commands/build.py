@@ -42,7 +42,7 @@ from ecgvf.commands.writer_options import (
 from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ecgvf.build import Built
+    from ecgvf.build import BuildResult
     from ecgvf.core.concepts import Concept
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
@@ -86,7 +86,6 @@ def build(
     """Generate, render and filter in rounds until so many pairs hold, or say why not (exit 1)."""
     from decimal import Decimal
 
-    from ecgvf.build import Looking
     from ecgvf.build import build as build_rounds
     from ecgvf.commands import pairs_output as show
     from ecgvf.core.concepts import find
@@ -99,15 +98,8 @@ def build(
     opened = Store(store)
     known = find(concept) if concept is not None else opened.concept()
     run = ConceptRun(opened, known)
-    looking = Looking(
-        model=model,
-        guidance=guidance,
-        batch_size=batch_size,
-        device=device,
-        judge=judge,
-        options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
-        rule=Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
-    )
+    options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
+    bounds = Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
     chosen, named = show.select_writers(writers, writer_url, writer_model, registry, keys=True)
     team = [Paid(one, chosen, Decimal(str(budget_usd)), templates) for one in chosen]
     if team:
@@ -123,26 +115,32 @@ def build(
         rounds=rounds,
         writers=team or None,
         seed=seed,
-        looking=looking,
+        model=model,
+        guidance=guidance,
+        batch_size=batch_size,
+        judge=judge,
+        options=options,
+        bounds=bounds,
+        device=device,
     )
     _tell(done, known, accepted, as_json)
     if not done.reached:
         have = done.filtered.accepted_pairs
         console.error(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
         raise typer.Exit(1)
-    stage = done.filtered.stage
+    stage = done.filtered.acceptance
     console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]ecgvf review[/bold]")
 
 
-def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> None:
+def _tell(done: "BuildResult", concept: "Concept", accepted: int, as_json: bool) -> None:
     """What came of a build; writer by writer where it was not reached."""
 
     filtered = done.filtered
     if as_json:
-        told = {"concept": concept.name, "set": filtered.stage.fingerprint, "judge": filtered.judge}
+        told = {"concept": concept.name, "set": filtered.acceptance.fingerprint, "judge": filtered.judge}
         yields = {name: one.json() for name, one in done.writers.items()}
         console.print_json(
-            {**told, "rounds": done.rounds, "reached": done.reached, **filtered.stage.summary, "writers": yields}
+            {**told, "rounds": done.rounds, "reached": done.reached, **filtered.acceptance.summary, "writers": yields}
         )
         return
     if not done.reached:

@@ -1,5 +1,6 @@
 """``filter``: a judge looks, the rule accepts; or two judges' verdicts side by side."""
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,13 +81,13 @@ def filter_pairs(
         run,
         judge=judge,
         options=options,
-        rule=rule,
+        bounds=rule,
         device=device,
-        chosen=chosen,
+        set_id=chosen,
     )
     if as_json:
         console.print_json(
-            {"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary}
+            {"concept": known.name, "set": done.acceptance.fingerprint, "judge": done.judge, **done.acceptance.summary}
         )
         return
     console.print(
@@ -101,7 +102,7 @@ def filter_pairs(
     if done.reviewed:
         console.print(f"  {done.reviewed} decided by people")
     console.print(
-        f"Set {done.stage.fingerprint} in {console.escape(str(done.stage.path))}. "
+        f"Set {done.acceptance.fingerprint} in {console.escape(str(done.acceptance.path))}. "
         f"Next: [bold]ear train --dataset ecgvf/{known.name}[/bold]"
     )
 
@@ -109,41 +110,41 @@ def filter_pairs(
 def _compare(run: "ConceptRun", sets: str | None, as_json: bool) -> None:
 
     from ecgvf.core.errors import SettingsError
-    from ecgvf.filter.compare import compare
+    from ecgvf.filter.compare import compare_verdicts
 
     names = sets.split(",") if sets is not None else None
     if names is not None and len(names) != 2:
         raise SettingsError(f"--sets {sets}: name two sets, with a comma between them")
-    found = compare(run, None if names is None else (names[0], names[1]))
+    found = compare_verdicts(run, None if names is None else (names[0], names[1]))
     said = ("judge", "judge_hash", "label_set", "accepted", "top_k", "threshold")
-    sides = [{"set": one.fingerprint, **{key: one.settings[key] for key in said}} for one in (found.one, found.other)]
+    sides = [{"set": one.fingerprint, **{key: one.settings[key] for key in said}} for one in found.sets]
     if as_json:
         disputed = [
             {
                 "record_id": one.record_id,
                 "role": one.role,
                 "prompt": one.prompt,
-                "present": [one.one.present, one.other.present],
-                "score": [one.one.score, one.other.score],
+                "present": [verdict.present for verdict in one.verdicts],
+                "score": [verdict.score for verdict in one.verdicts],
             }
-            for one in found.disputed
+            for one in found.disputes
         ]
         console.print_json({"concept": run.concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
         return
     one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
     figures = found.agreement
-    if found.disputed:
+    if found.disputes:
         table = console.table("picture of", one, other, title=f"{run.concept.name}: disputed")
-        for case in found.disputed:
+        for case in found.disputes:
             table.add_row(
                 console.escape(f"{case.role}: {case.prompt}"),
-                *(console.escape(_verdict_in_words(verdict)) for verdict in (case.one, case.other)),
+                *(console.escape(_verdict_in_words(verdict)) for verdict in case.verdicts),
             )
         console.print(table)
     console.print(
         f"[bold]{run.concept.name}[/bold]: {console.escape(one)} and {console.escape(other)} agree on "
-        f"{figures.same} of {figures.n} pictures{_between(figures.low, figures.high)}; "
-        f"Cohen's kappa {_number(figures.kappa)}{_between(figures.kappa_low, figures.kappa_high)}."
+        f"{figures.same} of {figures.share.n} pictures{_between(figures.share.low, figures.share.high)}; "
+        f"Cohen's kappa {_number(figures.kappa.value)}{_between(figures.kappa.low, figures.kappa.high)}."
     )
 
 
@@ -152,9 +153,9 @@ def _verdict_in_words(verdict: "Verdict") -> str:
     return f"{'yes' if verdict.present else 'no'} {verdict.score:.2f} ({seen})"
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
-def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" (95% {low:.3f} to {high:.3f})"
+def _between(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" (95% {low:.3f} to {high:.3f})"

@@ -32,7 +32,7 @@ def review(
 
     run = ConceptRun.load(Store(store), concept)
     known = run.concept
-    from ecgvf.filter.decide import settled
+    from ecgvf.filter.acceptance import current_acceptance
     from ecgvf.review.cases import Cases
 
     try:
@@ -55,7 +55,7 @@ def review(
         serve(app(cases, reviewer, token), on)
     finally:
         on.close()
-        stage = settled(run)
+        stage = current_acceptance(run)
         console.print(
             f"{stage.summary['accepted_pairs']} of {stage.summary['pairs']} pairs hold, "
             f"{stage.summary['reviewed']} records decided by people. Set {stage.fingerprint}."

@@ -17,14 +17,13 @@ def status(
     """Show stage by stage how many there are, how many were accepted, why others were not, and the time it took."""
     from ecgvf.core.run import ConceptRun
     from ecgvf.core.store import Store
-    from ecgvf.status import paid
-    from ecgvf.status import status as look
+    from ecgvf.status import ledger_summary, stage_summaries
 
     console.json_mode(as_json)
     run = ConceptRun.load(Store(store), concept)
     known = run.concept
-    entries = look(run)
-    ledger = paid(run)
+    entries = stage_summaries(run)
+    ledger = ledger_summary(run)
     if as_json:
         console.print_json({"concept": known.name, "store": str(run.store.root), "sets": entries, "ledger": ledger})
         return

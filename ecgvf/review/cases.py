@@ -8,8 +8,8 @@ from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS
 from ecgvf.filter import decisions
+from ecgvf.filter.acceptance import acceptance_without_review, criterion_of, current_acceptance, verdicts_by_record
 from ecgvf.filter.compare import Agreement, agreement
-from ecgvf.filter.decide import criterion_of, settled, verdicts_by_record, without_people
 
 Show = Literal["all", "undecided", "accepted", "rejected", "disputed"]
 Order = Literal["written", "doubtful"]
@@ -47,7 +47,7 @@ class Cases:
 
     def __init__(self, run: ConceptRun) -> None:
         self._run, self.concept = run, run.concept
-        acceptance = settled(run)
+        acceptance = current_acceptance(run)
         self._images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
         self.judge: str = verdicts.settings["judge"]
         self._shard_of: dict[str, int] = {}
@@ -59,7 +59,7 @@ class Cases:
         criterion, verdicts_of = criterion_of(verdicts), verdicts_by_record(verdicts)
         pairs = acceptance.source(PAIRS).records(PromptPair)
         self.by_id: dict[str, Case] = {}
-        for pair, judged in zip(pairs, without_people(run, acceptance), strict=True):
+        for pair, judged in zip(pairs, acceptance_without_review(acceptance), strict=True):
             if pair.record_id in self._shard_of:
                 by_role = verdicts_of.get(pair.record_id, {})
                 target = by_role.get("target")
@@ -106,11 +106,11 @@ class Cases:
 
         ``least`` and ``most`` are bounds of the target's score.
         """
-        accepted_by_people = decisions.rulings(votes)
+        majority = decisions.majority(votes)
         selected = []
         for record_id, case in self.by_id.items():
             by_reviewer = votes.get(record_id, {})
-            accepted = accepted_by_people.get(record_id, case.judged.accepted)
+            accepted = majority.get(record_id, case.judged.accepted)
             passes = {
                 "all": True,
                 "undecided": reviewer not in by_reviewer,
@@ -151,7 +151,7 @@ class Cases:
             "decided_by_you": sum(reviewer in by_reviewer for by_reviewer in known.values()),
             "overruled": sum(
                 accepted != self.by_id[record_id].judged.accepted
-                for record_id, accepted in decisions.rulings(known).items()
+                for record_id, accepted in decisions.majority(known).items()
             ),
         }
 
