@@ -17,7 +17,7 @@ from ecgvf.core.stage_set import VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter import stage as stage
-from ecgvf.filter.compare import agreement, compare
+from ecgvf.filter.compare import agreement, compare_verdicts
 from ecgvf.judges import Criterion, JudgeOptions, Prediction, create_judge
 from ecgvf.judges.ensemble import Combine, Ensemble
 from tests.ecgvf.small_run import Oracle, write_pictures
@@ -105,24 +105,23 @@ def test_kappa_of_a_table_worked_by_hand() -> None:
     one = [True] * 25 + [False] * 25
     other = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
     found = agreement(one, other)
-    assert (found.n, found.same) == (50, 35)
-    assert found.kappa == pytest.approx(0.4)
-    assert found.low is not None and found.high is not None and found.low < 0.7 < found.high
-    assert found.kappa_low is not None and found.kappa_high is not None
-    assert found.kappa_low < 0.4 < found.kappa_high
+    assert (found.share.n, found.same) == (50, 35)
+    assert found.kappa.value == pytest.approx(0.4)
+    assert found.share.low < 0.7 < found.share.high
+    assert found.kappa.low < 0.4 < found.kappa.high
 
 
 def test_kappa_is_undefined_where_chance_alone_agrees() -> None:
-    assert agreement([], []).kappa is None
-    assert agreement([True, True], [True, True]).kappa is None
-    assert agreement([True, False], [True, False]).kappa == 1
-    assert agreement([True, False], [False, True]).kappa == -1
+    assert agreement([], []).json()["kappa"]["value"] is None
+    assert agreement([True, True], [True, True]).json()["kappa"]["value"] is None
+    assert agreement([True, False], [True, False]).kappa.value == 1
+    assert agreement([True, False], [False, True]).kappa.value == -1
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=20))
 def test_agreement_does_not_depend_on_who_is_first(said: list[tuple[bool, bool]]) -> None:
     one, other = [a for a, _ in said], [b for _, b in said]
-    assert agreement(one, other) == agreement(other, one)
+    assert agreement(one, other).json() == agreement(other, one).json()
 
 
 def test_two_judges_are_compared_picture_by_picture(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,17 +129,17 @@ def test_two_judges_are_compared_picture_by_picture(store: Store, monkeypatch: p
     with monkeypatch.context() as patch:
         run(store, patch, oracle("one", [True, False, True, False]))
     with pytest.raises(SettingsError, match="only one judge"):
-        compare(ConceptRun(store, CHURCH))
+        compare_verdicts(ConceptRun(store, CHURCH))
     run(store, monkeypatch, oracle("two", [True, True, False, False]))
-    found = compare(ConceptRun(store, CHURCH))
-    assert (found.one.settings["judge"], found.other.settings["judge"]) == ("two", "one")
-    assert (found.agreement.n, found.agreement.same) == (4, 2)
-    assert [(case.role, case.prompt, case.one.present) for case in found.disputed] == [
+    found = compare_verdicts(ConceptRun(store, CHURCH))
+    assert [verdicts.settings["judge"] for verdicts in found.sets] == ["two", "one"]
+    assert (found.agreement.share.n, found.agreement.same) == (4, 2)
+    assert [(case.role, case.prompt, case.verdicts[0].present) for case in found.disputes] == [
         ("surrogate", "a hotel by lake 0", True),
         ("target", "a church by lake 1", False),
     ]
-    names = found.one.fingerprint[:8], found.other.fingerprint[:8]
-    assert compare(ConceptRun(store, CHURCH), names).agreement == found.agreement
+    names = found.sets[0].fingerprint[:8], found.sets[1].fingerprint[:8]
+    assert compare_verdicts(ConceptRun(store, CHURCH), names).agreement == found.agreement
 
 
 def test_verdicts_on_other_pictures_are_not_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +149,7 @@ def test_verdicts_on_other_pictures_are_not_compared(store: Store, monkeypatch: 
         run(store, monkeypatch, oracle("one", [True, False]))
         sets.append(ConceptRun.load(store, "church").current(VERDICTS).fingerprint)
     with pytest.raises(SettingsError, match="other pictures"):
-        compare(ConceptRun(store, CHURCH), (sets[0], sets[1]))
+        compare_verdicts(ConceptRun(store, CHURCH), (sets[0], sets[1]))
 
 
 def test_settings_of_a_judge_open_another_set(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,4 +113,4 @@ def test_a_concept_of_ones_own_is_filtered_by_a_real_detector_on_real_photograph
     assert verdicts[0].boxes[0].label == "FACE_FEMALE" and verdicts[0].threshold == 0.25
     assert {one.label_set for one in verdicts} == {"nudenet"} and {len(one.judge_hash) for one in verdicts} == {16}
     strict = filter_images(store, FACE, judge="nudenet", options=JudgeOptions(threshold=0.95), device="cpu")
-    assert strict.stage.fingerprint != done.stage.fingerprint and strict.accepted_pairs == 0
+    assert strict.acceptance.fingerprint != done.acceptance.fingerprint and strict.accepted_pairs == 0

@@ -24,9 +24,10 @@ from ecgvf.core.records import Acceptance
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset, decisions, filter_images
+from ecgvf.filter import decisions, filter_images
 from ecgvf.filter import stage as filter_stage
-from ecgvf.filter.decide import settled
+from ecgvf.filter.acceptance import current_acceptance
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.review.cases import Cases
 from ecgvf.review.server import app, listen
 from tests.ecgvf.small_run import Oracle, write_pictures
@@ -82,14 +83,14 @@ def test_what_people_decide_overrules_the_judge_in_the_dataset(store: Store) -> 
     at = client(store)
     say(at, held, "reject")
     say(at, absent, "accept")
-    assert [one.pair.record_id for one in dataset.load(store).train] == [absent, records(store)[3]]
+    assert [one.pair.record_id for one in load_dataset(ConceptRun(store, CHURCH)).train] == [absent, records(store)[3]]
     decided = ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)
     assert [one.reason for one in decided] == ["reviewed", None, "concept_leaked", None]
     # The judge's own decision stays in sight, and a later filter keeps what people said.
     assert Cases(ConceptRun(store, CHURCH)).all[held].judged.accepted
     assert filter_images(ConceptRun(store, CHURCH)).reviewed == 2
     say(at, leaked, "accept")
-    assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 3
+    assert current_acceptance(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 3
 
 
 def test_every_decision_is_a_line_with_time_and_name(store: Store) -> None:
@@ -97,12 +98,12 @@ def test_every_decision_is_a_line_with_time_and_name(store: Store) -> None:
     at = client(store)
     for decision in ("accept", "reject", "withdraw"):
         say(at, first, decision)
-    file = decisions.file_of(store, "church")
+    file = decisions.decisions_file(ConceptRun(store, CHURCH))
     lines = [json.loads(line) for line in file.read_text().splitlines() if line]
     assert [line["accepted"] for line in lines] == [True, False, None]
     assert {line["reviewer"] for line in lines} == {"ada"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT.*\+00:00", line["time"]) for line in lines)
-    assert decisions.votes(store, "church", lines[0]["pictures"]) == {}
+    assert decisions.votes(ConceptRun(store, CHURCH), lines[0]["pictures"]) == {}
 
 
 @pytest.mark.faults
@@ -110,10 +111,10 @@ def test_a_line_that_a_kill_cut_short_costs_that_line_alone(store: Store) -> Non
     first, second, *_ = records(store)
     at = client(store)
     say(at, first, "reject")
-    with decisions.file_of(store, "church").open("ab") as log:
+    with decisions.decisions_file(ConceptRun(store, CHURCH)).open("ab") as log:
         log.write(b'{"time": "2026-')
     say(at, second, "accept")
-    with decisions.file_of(store, "church").open("ab") as log:
+    with decisions.decisions_file(ConceptRun(store, CHURCH)).open("ab") as log:
         for wrong in ({"pictures": []}, {"reviewer": None}, {"accepted": "yes"}, {"time": 7}):
             told = {"time": "t", "reviewer": "x", "pictures": "p", "record_id": first, "accepted": True, **wrong}
             log.write(json.dumps(told).encode() + b"\n")
@@ -134,15 +135,15 @@ def test_a_tie_leaves_it_to_the_judge_and_a_majority_does_not(store: Store) -> N
     first = records(store)[0]
     for reviewer, decision in (("ada", "reject"), ("bob", "accept")):
         say(client(store, reviewer), first, decision)
-    assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 2
+    assert current_acceptance(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 2
     say(client(store, "cleo"), first, "reject")
-    assert settled(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 1
+    assert current_acceptance(ConceptRun(store, CHURCH)).summary["accepted_pairs"] == 1
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.booleans(), min_size=1))
 def test_a_ruling_is_the_side_with_more_votes(by: dict[str, bool]) -> None:
     yes, no = sum(by.values()), len(by) - sum(by.values())
-    assert decisions.rulings({"record": by}) == ({} if yes == no else {"record": yes > no})
+    assert decisions.majority({"record": by}) == ({} if yes == no else {"record": yes > no})
 
 
 def test_two_reviewers_have_a_kappa(store: Store) -> None:
@@ -190,7 +191,7 @@ def test_without_the_token_there_is_nothing(store: Store) -> None:
     assert at.post("/wrong/decide", data={"record_id": first, "decision": "accept"}).status_code == 404
     assert at.post(f"/{TOKEN}/decide", data={"record_id": "none", "decision": "accept"}).status_code == 400
     assert at.post(f"/{TOKEN}/decide", data={"record_id": first, "decision": "burn"}).status_code == 400
-    assert not decisions.file_of(store, "church").exists()
+    assert not decisions.decisions_file(ConceptRun(store, CHURCH)).exists()
 
 
 @pytest.mark.faults
