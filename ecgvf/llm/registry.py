@@ -276,7 +276,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        said = error.problem if isinstance(error, strict_yaml.KeyTwice) else "not valid YAML"
+        said = error.problem if isinstance(error, strict_yaml.DuplicateKey) else "not valid YAML"
         raise WriterError(f"{file}{line}: {said}; correct it") from error
     if not isinstance(content, dict):
         raise WriterError(f"{file}: a registry maps writers, presets and unknown_price; see data/writers.yaml")

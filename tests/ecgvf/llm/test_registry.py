@@ -104,7 +104,7 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
     [
         ("[1]", "a registry maps"),
         ("writers: [", "not valid YAML"),
-        ("writers:\n  mine: {model: a}\n  mine: {model: b}\n", "line 3: a key stands twice"),
+        ("writers:\n  mine: {model: a}\n  mine: {model: b}\n", "line 3: duplicate key"),
         ({"writer": {}}, "unknown field 'writer'"),
         ({"writers": []}, "writers: is a mapping"),
         ({"writers": {"gpt": {"modell": "x"}}}, "writers.gpt.modell"),
