@@ -62,10 +62,15 @@ def quiet_stdout(on: bool = True) -> None:
 def say(message: RenderableType) -> None:
     """Tell the user something; rich markup is read, so pass foreign text through ``plain``."""
     console = err if _json_only else out
-    if isinstance(message, Table) and not console.is_terminal and "COLUMNS" not in os.environ:
-        # A file or a pipe has no edge at which to fold.
+    if isinstance(message, Table) and width() == _ANY_WIDTH:
         message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
     console.print(message)
+
+
+def width() -> int:
+    """Columns that there is room for: a file or a pipe has no edge at which to fold, unless ``COLUMNS`` sets one."""
+    console = err if _json_only else out
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else _ANY_WIDTH
 
 
 def table(*columns: str, title: str | None = None, show_lines: bool = False) -> Table:
