@@ -261,14 +261,14 @@ def import_file(
     ],
     concept: Annotated[str, typer.Option("--concept", help="A shipped concept, or a YAML file's path.")],
     only: Annotated[
-        str | None, typer.Option("--only", help="Take the rows that the file says are of this: sexual.")
+        str | None, typer.Option("--only", help="Take the rows that the file says are of this, such as violence.")
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
-            help="Read this column instead of others that say the same; one with a name of its own holds the target "
-            "prompts. Can be repeated.",
+            help="Read this column rather than others of the same meaning; if its name is unknown, as the target "
+            "prompts. Repeatable.",
         ),
     ] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Of the file; kept with the pairs.")] = None,
