@@ -127,11 +127,12 @@ def exchange(attempt: Attempt) -> Exchange:
     """An answered attempt, read by today's parser."""
     sdk: Sdk = attempt.intent["sdk"]
     reply = read(sdk, attempt.raw)
+    split: Split = attempt.intent["split"]
     match reply.outcome:
         case "complete":
-            items = _items(attempt, reply)
+            items = _items(reply.text, attempt, split)
         case "length":  # what stood before the cut is good
-            items = [_named(item, "cut off at the token limit") for item in _items(attempt, reply)]
+            items = [_named(item, "cut off at the token limit") for item in _items(reply.text, attempt, split)]
         case "refusal" | "filter" | "empty" | "unreadable":
             said = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
             detail = said.get(reply.outcome, "the answer is not in the provider's format")
@@ -139,15 +140,14 @@ def exchange(attempt: Attempt) -> Exchange:
     return Exchange(attempt, reply, items)
 
 
-def _items(attempt: Attempt, reply: Reply) -> list[Draft | Unreadable]:
+def _items(text: str, attempt: Attempt, split: Split) -> list[Draft | Unreadable]:
     """What is in an answer; what it copied from the example in its request is no draft."""
-    split: Split = attempt.intent["split"]
     examples = [item for item in parse(attempt.intent["request"]["prompt"], split) if isinstance(item, Draft)]
     return [
         Unreadable("copied from the example", item.raw)
         if isinstance(item, Draft) and checks.copied(item, examples)
         else item
-        for item in parse(reply.text, split)
+        for item in parse(text, split)
     ]
 
 
