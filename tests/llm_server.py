@@ -284,6 +284,8 @@ def text(asked: Asked, behaviour: str) -> str:
             return f"```json\n{said}\n```"
         case "prose":
             return f"Here is what you asked for:\n\n{said}\n\nI hope that this helps!"
+        case "copy":
+            return next(line for line in asked.prompt.splitlines() if line.startswith(f'{{"{key}"'))
         case "refusal":
             return "I cannot help with that."
         case "refusal-in-words":

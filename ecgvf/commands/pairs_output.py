@@ -184,41 +184,6 @@ def _spent(writers: dict[str, Any]) -> None:
             console.print(f"{console.escape(name)}: counted as {amount}; {PRICED_BY_YOU}.")
 
 
-def yields(entry: dict[str, Any]) -> None:
-    """Say what each writer of a set was worth; ``entry`` is one of ``status``."""
-    table = console.table(
-        "writer",
-        "asked\nparsed\nkept",
-        "why not",
-        "tokens in\nand out, $",
-        "distinct-1, -2,\nself-similarity",
-        title=f"writers of {entry['set']}",
-    )
-    for name, one in entry["writers"].items():
-        tokens, written = one.get("tokens"), one.get("written", one["parsed"])
-        why = [f"{count} {why}" for why, count in one["why_not"].items()]
-        why += [f"{count} answers: {what}" for what, count in one.get("outcomes", {}).items() if what != "complete"]
-        surplus = written - one["parsed"]
-        why += [f"{surplus} more than asked for"] if surplus > 0 else []
-        why += [f"set aside: {one['set_aside']}"] if "set_aside" in one else []
-        possibly = Decimal(one.get("possibly", "0"))
-        table.add_row(
-            console.escape(name),
-            f"{one.get('asked', '')}\n{written}\n{one['kept']}",
-            console.escape("\n".join(why)),
-            (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
-            + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
-            + (f"\n+{dollars(possibly)} possibly" if possibly else "")
-            + ("" if one.get("priced", True) else "\n(worst case)"),
-            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
-        )
-    console.print(table)
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
 def _total(calls: Sequence["Foreseen"]) -> Decimal:
     return sum((one.likely for one in calls), Decimal(0))
 

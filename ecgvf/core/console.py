@@ -59,10 +59,15 @@ def json_mode(on: bool = True) -> None:
 def print(message: RenderableType) -> None:
     """Print a line or a table. Rich markup is interpreted: pass untrusted text through ``escape``."""
     console = err if _json_only else out
-    if isinstance(message, Table) and not console.is_terminal and "COLUMNS" not in os.environ:
-        # A file or a pipe has no width to fold at.
+    if isinstance(message, Table) and width() == _ANY_WIDTH:
         message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
     console.print(message)
+
+
+def width() -> int:
+    """Columns of standard output: a file or a pipe has no width to fold at, unless ``COLUMNS`` sets one."""
+    console = err if _json_only else out
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else _ANY_WIDTH
 
 
 def table(*columns: str, title: str | None = None, show_lines: bool = False) -> Table:

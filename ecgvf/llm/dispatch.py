@@ -130,14 +130,25 @@ def exchange(attempt: Attempt) -> Exchange:
     split: Split = attempt.intent["split"]
     match reply.outcome:
         case "complete":
-            items = parse(reply.text, split)
+            items = _items(reply.text, attempt, split)
         case "length":  # what stood before the cut is good
-            items = [_named(item, "cut off at the token limit") for item in parse(reply.text, split)]
+            items = [_named(item, "cut off at the token limit") for item in _items(reply.text, attempt, split)]
         case "refusal" | "filter" | "empty" | "unreadable":
             said = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
             detail = said.get(reply.outcome, "the answer is not in the provider's format")
             items = [Unreadable(f"{detail} ({reply.why})" if reply.why else detail, reply.text or attempt.raw)]
     return Exchange(attempt, reply, items)
+
+
+def _items(text: str, attempt: Attempt, split: Split) -> list[Draft | Unreadable]:
+    """What is in an answer; what it copied from the example in its request is no draft."""
+    examples = [item for item in parse(attempt.intent["request"]["prompt"], split) if isinstance(item, Draft)]
+    return [
+        Unreadable("copied from the example", item.raw)
+        if isinstance(item, Draft) and checks.copied(item, examples)
+        else item
+        for item in parse(text, split)
+    ]
 
 
 def why_not(stopped: Failed | BudgetReached, writer: Named) -> str:

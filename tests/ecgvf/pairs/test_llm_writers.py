@@ -93,7 +93,7 @@ def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, r
     assert {row.writer for row in kept} == set(SIX)
     assert len(kept) > 160
     assert all(row.surrogate and "hotel" in row.surrogate for row in kept)
-    assert {row.template for row in kept} == {"object/pairs@2"}
+    assert {row.template for row in kept} == {"object/pairs@3"}
     assert summary()["writers"]["gpt"]["asked"] == 30
     assert Decimal(summary()["spent"]["dollars"]) == server.charged == ledger().spent().cost
     assert server.charged > 0
@@ -252,7 +252,7 @@ def test_a_newer_parser_reads_old_answers_without_a_call(
     assert Store().current("church", PAIRS).fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = run("--reparse")
-    assert result.exit_code == 0 and "parser: 4 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 5 → 99" in result.output
     assert (rows(), len(server.asked)) == (before, sent)
 
 
@@ -326,6 +326,29 @@ def test_bad_json_is_repaired_once_by_a_call_that_says_what_was_wrong(
     run("--writers", "kimi", "--iterations", "1")
     assert len(server.asked) == 2
     assert "could not be used" in server.asked[1].prompt and server.asked[0].prompt.strip() in server.asked[1].prompt
+    assert sum(row.reason is None for row in rows()) >= 9
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_copy_of_the_templates_example_is_no_pair(server: LlmServer, run: Callable[..., Any], split: str) -> None:
+    run("--writers", "offline", "--pairs", "5", "--tests", "1")
+    server.behave = scripted("copy")
+    asked = ["--iterations", "2"] if split == "train" else ["--split", "test", "--count", "20"]
+    assert run("--writers", "gpt", *asked).exit_code == 0
+    written = [row for row in rows() if row.split == split]
+    assert [(row.reason, (row.detail or "")[:24]) for row in written if row.iteration == 0] == [
+        ("malformed", "copied from the example:")
+    ]
+    assert sum(row.reason is None for row in written) >= 9
+    assert "A violin" not in server.asked[1].prompt.split("Answer with")[0]
+
+
+def test_a_copy_of_the_example_is_asked_again_where_no_schema_holds_the_answer(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.behave = scripted("copy")
+    run("--writers", "kimi", "--iterations", "1")
+    assert len(server.asked) == 2 and "could not be used: copied from the example" in server.asked[1].prompt
     assert sum(row.reason is None for row in rows()) >= 9
 
 
@@ -670,3 +693,39 @@ def test_status_shows_each_writers_yield(server: LlmServer, run: Callable[..., A
     gpt = entry["writers"]["gpt"]
     assert gpt["asked"] == 20 and gpt["kept"] >= 9 and Decimal(gpt["dollars"]) > 0
     assert 0 < gpt["distinct_2"] <= 1 and 0 < gpt["self_similarity"] < 1 and gpt["tokens"]["output"] > 0
+
+
+def table_rows(shown: str, first: str) -> list[list[str]]:
+    """The cells of a printed table's rows, from the header that begins with ``first``."""
+    found = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in shown.splitlines()]
+    begin = next(place for place, cells in enumerate(found) if cells and cells[0] == first)
+    return [cells for cells in found[begin:] if cells]
+
+
+NARROW = ["writer", "asked", "parsed", "kept", "$", "why not"]
+WIDE = ["writer", "asked", "parsed", "kept", "$", "in", "out", "-1", "-2", "similarity", "why not"]
+
+
+@pytest.mark.parametrize(("columns", "header"), [("80", NARROW), ("140", WIDE)])
+def test_status_gives_each_figure_a_column_and_fits_the_terminal(
+    server: LlmServer, run: Callable[..., Any], columns: str, header: list[str]
+) -> None:
+    server.behave = scripted("leak")
+    run("--writers", ALL, "--iterations", "2")
+    result = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": columns})
+    head, first = table_rows(result.stdout, "writer")[:2]
+    figures = summary()["writers"]["gpt"]
+    assert head == header
+    assert first[:4] == ["gpt", "20", "20", str(figures["kept"])] and first[4] == f"{Decimal(figures['dollars']):.4f}"
+    if header is WIDE:
+        assert first[5:7] == [str(figures["tokens"][way]) for way in ("input", "output")]
+        assert first[7:10] == [f"{figures[key]:.2f}" for key in ("distinct_1", "distinct_2", "self_similarity")]
+    printed = [line for line in result.stdout.splitlines() if line[:1] in "┏┃┡│└"]
+    assert printed and max(map(len, printed)) <= int(columns)
+    assert ("shown from 140 columns on" in result.stderr) == (header is NARROW)
+
+
+def test_status_in_a_pipe_shows_every_figure(server: LlmServer, run: Callable[..., Any]) -> None:
+    run("--writers", "gpt", "--iterations", "1")
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": None}).stdout
+    assert table_rows(shown, "writer")[0] == WIDE
