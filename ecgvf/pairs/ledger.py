@@ -10,7 +10,8 @@ and a call whose answer is there is never made again.
 The answer's line is written in two strokes, each flushed: up to ``raw``, and then what was read in it. A kill between
 the strokes leaves an answer all the same. A line cut short anywhere else is no line.
 
-Nothing here is a secret: keys are not part of a request, and are scrubbed from what providers send back.
+Nothing here is a secret: keys are not part of a request, and are scrubbed from what providers send back. A key that is
+too short or too simple to be a secret is not: it may be a word of a prompt.
 """
 
 import fcntl

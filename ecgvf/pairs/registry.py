@@ -4,8 +4,11 @@ A key is never part of it. An entry names the environment variable that holds th
 base URL and nowhere else.
 """
 
+import ipaddress
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -27,7 +30,17 @@ OWN_KEY = "ECGVF_WRITER_KEY"
 """The key for ``--writer-url``, as a variable: no provider's key is ever sent to a server of the user's own."""
 
 Sdk = Literal["openai", "anthropic", "google-genai"]
-Structure = Literal["schema", "json", "text"]
+Structure = Literal["schema", "json", "text", "auto"]
+"""How an answer is held to its shape; ``auto`` is the first of ``FORMS`` that the server takes."""
+
+FORMS: tuple[Structure, ...] = ("schema", "json", "text")
+"""The strictest first."""
+
+SHORTEST_SECRET = 16
+"""Characters."""
+
+LEAST_ENTROPY = 2.5
+"""Bits per character: of 16 random hexadecimal digits 99% have more, ``EMPTY`` and ``xxxx`` repeated have less."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -202,23 +215,28 @@ def secrets(writers: Iterable[Named]) -> dict[str, str]:
     """Key → the name that stands for it wherever text from outside is kept or shown."""
     found = {}
     for one in writers:
-        if one.entry.key and (secret := one.secret()):
+        if one.entry.key and can_be_secret(secret := one.secret() or ""):
             found[secret] = f"[{one.entry.key}]"
     return found
+
+
+def too_simple(writers: Iterable[Named]) -> list[str]:
+    """The variables whose key is not scrubbed, each once."""
+    keyed = ((one.entry.key, one.secret()) for one in writers if one.entry.key)
+    return list(dict.fromkeys(name for name, secret in keyed if secret and not can_be_secret(secret)))
+
+
+def can_be_secret(key: str) -> bool:
+    """Whether a key is long and varied enough to be one. ``a``, ``EMPTY`` or ``test`` are words of a prompt, too."""
+    shares = (count / len(key) for count in Counter(key).values())
+    return len(key) >= SHORTEST_SECRET and -sum(share * math.log2(share) for share in shares) >= LEAST_ENTROPY
 
 
 def scrub(text: str, hidden: Mapping[str, str]) -> str:
     """``text`` without the keys: a provider's error message may repeat the key it was given."""
     for secret, name in hidden.items():
-        spelt = "".join(map(_spelt, secret))
-        # A short one ("token", for a server at home) may be a part of other words, which are no secret.
-        whole = rf"{_BEFORE}{spelt}(?!\w)" if len(secret) < 12 else spelt
-        text = re.sub(whole, lambda _, name=name: name, text)  # type: ignore[misc]
+        text = re.sub("".join(map(_spelt, secret)), lambda _, name=name: name, text)  # type: ignore[misc]
     return text
-
-
-_BEFORE = r"(?:(?<!\w)|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4}))"
-"""Where a word begins: in JSON behind an escape, too, such as that of a line break."""
 
 
 def _spelt(letter: str) -> str:

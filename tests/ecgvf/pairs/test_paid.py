@@ -23,7 +23,7 @@ from ecgvf.concepts import find
 from ecgvf.pairs import parsing, retrying
 from ecgvf.pairs.ledger import Ledger
 from ecgvf.pairs.paid import planned
-from ecgvf.pairs.registry import Entry, Named, Rates, scrub
+from ecgvf.pairs.registry import Entry, Named, Rates
 from ecgvf.pairs.writers import Failed, open_writer, within
 from ecgvf.paths import data_dir
 from ecgvf.records import PromptPair, from_table
@@ -641,8 +641,19 @@ def test_a_key_that_no_header_can_carry_is_named_and_not_shown(
     assert not any(word in result.output for word in key.split())
 
 
-def test_a_short_key_is_scrubbed_where_it_stands_alone() -> None:
-    assert scrub("prompt_tokens: token", {"token": "[KEY]"}) == "prompt_tokens: [KEY]"
+@pytest.mark.parametrize("key", ["a", "church", "EMPTY"])
+def test_a_short_key_changes_no_prompt_and_is_said_once(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    assert "too short" not in run("--writers", "doubao", "--iterations", "1").stderr
+    written = [(row.target, row.surrogate) for row in rows()]
+    monkeypatch.setenv("ARK_API_KEY", key)
+    result = run("--writers", "doubao", "--iterations", "1", "--fresh", "--json")
+    assert result.exit_code == 0, result.output
+    assert [(row.target, row.surrogate) for row in rows()] == written
+    (warning,) = [line for line in result.stderr.splitlines() if "too short" in line]
+    assert warning.startswith("warning") and warning.endswith(": ARK_API_KEY") and json.loads(result.stdout)
+    assert "[ARK_API_KEY]" not in Ledger.of(Store(), "church").read_text()
 
 
 def test_no_key_is_in_any_file_or_any_byte_printed(server: LlmServer, run: Callable[..., Any]) -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.errors import WriterError
 from ecgvf.pairs.budget import DEFAULT_USD
-from ecgvf.pairs.registry import OWN_KEY, Registry, scrub, secrets
+from ecgvf.pairs.registry import OWN_KEY, Rates, Registry, scrub, secrets, too_simple
 
 TODAY = date(2026, 11, 24)
 SIX = ["gpt", "claude", "gemini", "kimi", "doubao", "deepseek"]
@@ -160,6 +160,7 @@ def test_a_server_of_ones_own_gets_no_providers_key(keys: None, monkeypatch: pyt
 
 def test_keys_are_scrubbed_from_text(keys: None) -> None:
     hidden = secrets(Registry().all())
+    assert len(hidden) == 6
     assert scrub("bad key secret-of-ARK_API_KEY!", hidden) == "bad key [ARK_API_KEY]!"
 
 
@@ -192,10 +193,22 @@ def test_keys_are_scrubbed_however_json_or_an_address_spells_them(spelt: Callabl
     assert re.sub(r'[\\"]', "", scrubbed) == "key <[KEY]>!"
 
 
-def test_a_short_key_is_scrubbed_as_a_whole_word_only() -> None:
-    hidden = {"tok-1": "[KEY]"}
-    assert scrub("tok-1 tok-12 \\u0074ok\\u002d1 a tok-1.", hidden) == "[KEY] tok-12 [KEY] a [KEY]."
-    assert scrub(json.dumps("my key\ntok-1\x0btok-1\natok-1"), hidden) == json.dumps("my key\n[KEY]\x0b[KEY]\natok-1")
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        *((key, False) for key in ("a", "x", "EMPTY", "test", "mock", "none", "photograph", "sk-1234")),
+        *((key, False) for key in ("sk-xxxxxxxxxxxxxxxxxxxxxxxx", "EMPTYEMPTYEMPTYEMPTY", "0" * 32)),
+        *((key, True) for key in (KEY, "6f1c0a92be47d385", "3f0c1d2e-9a8b-4c7d-8e6f-001122aabbcc")),
+        *((key, True) for key in ("sk-ant-api03-Vt9qLw2Zr5", "correct-horse-battery-staple")),
+    ],
+)
+def test_only_a_key_that_is_long_and_varied_is_scrubbed(
+    monkeypatch: pytest.MonkeyPatch, key: str, secret: bool
+) -> None:
+    monkeypatch.setenv("ARK_API_KEY", key)
+    writers = Registry().all()
+    assert secrets(writers) == ({key: "[ARK_API_KEY]"} if secret else {})
+    assert too_simple(writers) == ([] if secret else ["ARK_API_KEY"])
 
 
 def test_scrubbing_a_long_answer_takes_seconds_whatever_it_is() -> None:
