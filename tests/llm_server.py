@@ -195,6 +195,8 @@ class LlmServer:
         self.polls_until_done = 1
         self.invalid = ""
         """Why OpenAI's batches fail their validation; empty where they do not."""
+        self.refuses: set[str] = set()
+        """Types of ``response_format`` that chat completions answer with status 400."""
         self.reading: list[str] = []
         """What the next readings of a batch's results are met with: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
@@ -413,6 +415,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.headers.get("authorization", "").startswith("Bearer "):
                 return "no bearer token"
             form = body.get("response_format")
+            if form and form["type"] in self.llm.refuses:
+                return f"response_format.type: {form['type']!r} is not supported"
             if form and form["type"] == "json_schema":
                 return _loose(form["json_schema"]["schema"]) if form["json_schema"].get("strict") else "not strict"
             if form and form["type"] == "json_object" and "json" not in body["messages"][-1]["content"].lower():

@@ -27,7 +27,7 @@ from typing import Any
 
 from ecgvf.errors import StoreCorrupt, StoreError
 from ecgvf.pairs.registry import scrub
-from ecgvf.pairs.writers import Call, Failed, Usage, read
+from ecgvf.pairs.writers import Call, Failed, Reply, Usage, read
 from ecgvf.store import Store, space_needed, sync_folder
 
 JSON = dict[str, Any]
@@ -58,6 +58,11 @@ class Attempt:
         return str(self.answer.get("raw", "")) if self.answer else ""
 
     @property
+    def reply(self) -> Reply:
+        """What is in the provider's answer."""
+        return read(self.intent["sdk"], self.raw)
+
+    @property
     def rates(self) -> tuple[Decimal, Decimal]:
         """US dollars per million tokens, in and out, as they were counted."""
         return Decimal(self.intent["price"]["input"]), Decimal(self.intent["price"]["output"])
@@ -70,7 +75,7 @@ class Attempt:
     @property
     def usage(self) -> Usage | None:
         """What the answer says of its tokens; None where it does not."""
-        return read(self.intent["sdk"], self.raw).usage if self.answered else None
+        return self.reply.usage if self.answered else None
 
     @property
     def cost(self) -> Decimal:

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -116,6 +116,8 @@ class Entry(_Model):
     def _batches(self) -> Self:
         if self.batch and self.sdk == "google-genai":
             raise ValueError("batch: true is for openai and anthropic")
+        if self.batch and self.structure == "auto":
+            raise ValueError("structure: auto is not for batches, which are sent at once: name one of the others")
         return self
 
 
@@ -128,7 +130,16 @@ class Named:
     rates: Rates
     """The price, or the worst case where it is not known."""
     priced: bool
-    """Whether ``rates`` is the provider's price."""
+    """Whether ``rates`` is the provider's price, or 0 for a server of the user's own."""
+    refused: set[Structure] = field(default_factory=set, compare=False)
+    """What the server has refused in this run, for an entry whose structure is ``auto``."""
+
+    @property
+    def structure(self) -> Structure:
+        """How the next call is held to its shape."""
+        if self.entry.structure != "auto":
+            return self.entry.structure
+        return next(form for form in FORMS if form not in self.refused)
 
     def secret(self) -> str | None:
         """The key, from the environment; None where it is not set or none is needed. Raises ``WriterError``."""
@@ -190,12 +201,21 @@ class Registry:
         return found
 
     def at(self, url: str, model: str) -> Named:
-        """A server of the user's own that speaks OpenAI's chat completions (``--writer-url``, ``--writer-model``)."""
+        """A server of the user's own that speaks OpenAI's chat completions (``--writer-url``, ``--writer-model``).
+
+        Its price is that of the registry's entry with the same address and model; without one, a loopback or private
+        address costs nothing, and any other counts as the worst case.
+        """
         key = OWN_KEY if os.environ.get(OWN_KEY) else None
         try:
-            entry = Entry(sdk="openai", base_url=url, model=model, key=key, max_output_tokens=8_000)
+            entry = Entry(sdk="openai", base_url=url, model=model, key=key, structure="auto", max_output_tokens=8_000)
         except ValidationError as error:
             raise WriterError(f"--writer-url {_first(error)}") from error
+        for one in self.all():
+            if one.entry.price and (one.entry.base_url.rstrip("/"), one.entry.model) == (url.rstrip("/"), model):
+                return Named("own", entry, one.rates, one.priced)
+        if _is_private(url):
+            return Named("own", entry, Rates(input=Decimal(0), output=Decimal(0)), priced=True)
         return Named("own", entry, self.unknown_price, priced=False)
 
     def _named(self, name: str) -> Named:
@@ -209,6 +229,17 @@ class Registry:
 def keyless(writers: Iterable[Named]) -> str:
     """Those whose key is not set, each with its variable; empty where each can be asked."""
     return ", ".join(f"{one.name} ({one.entry.key})" for one in writers if not one.ready)
+
+
+def _is_private(url: str) -> bool:
+    """Whether a server is on this machine or in a private network. A name other than ``localhost`` is not looked up."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_private
 
 
 def secrets(writers: Iterable[Named]) -> dict[str, str]:

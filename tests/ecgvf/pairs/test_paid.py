@@ -150,9 +150,55 @@ def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmSe
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
     assert server.asked[0].headers["authorization"] == "Bearer none"
+    assert "Paid $0.0000." in result.stdout and "worst case" not in result.stdout
+    assert server.charged > 0 == ledger().spent().total
+
+
+@pytest.mark.parametrize(
+    ("refuses", "forms"),
+    [
+        (set(), ["json_schema"] * 3),
+        ({"json_schema"}, ["json_schema", *["json_object"] * 3]),
+        ({"json_schema", "json_object"}, ["json_schema", "json_object", *[None] * 3]),
+    ],
+)
+def test_a_server_of_ones_own_is_asked_with_a_schema_and_then_with_what_it_takes(
+    server: LlmServer, run: Callable[..., Any], refuses: set[str], forms: list[str | None]
+) -> None:
+    server.prices["mine"], server.refuses = server.prices["gpt-6.2-sol"], refuses
+    arguments = ("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "3")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert [(asked.body.get("response_format") or {}).get("type") for asked in server.asked] == forms
+    assert sum(row.reason is None for row in rows()) >= 27
+    assert result.stderr.count("own refuses") == len(refuses)
+    asked_as = [
+        {"schema": "json_schema", "json": "json_object"}.get(one.intent["structure"]) for one in ledger().attempts()
+    ]
+    assert asked_as == forms and ledger().spent().open == 0
+    run(*arguments)
+    assert len(server.asked) == len(forms)
+
+
+def test_a_server_that_refuses_every_form_is_set_aside_with_its_own_words(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.behave = lambda _: "400"
+    result = run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol")
+    assert result.exit_code == 2 and "something is wrong" in result.stderr and len(server.asked) == 3
+
+
+def test_a_json_schema_that_is_no_help_is_repaired_once(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = scripted("chatter")
+    run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
+    assert len(server.asked) == 2 and sum(row.reason is None for row in rows()) >= 9
+
+
+def test_a_price_that_is_not_known_is_called_counted_and_not_paid(server: LlmServer, run: Callable[..., Any]) -> None:
+    result = run("--writers", "kimi-k1-5", "--iterations", "1")
     counted = summary()["spent"]["dollars"]
-    assert f"own: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
-    assert "Price unknown, counted at the worst case: own; put it into" in result.stdout
+    assert f"kimi-k1-5: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
+    assert "Price unknown, counted at the worst case: kimi-k1-5; put it into" in result.stdout
     assert "Paid" not in result.stdout and Decimal(counted) > 0
     shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "80"}).stdout
     assert "(worst case)" in shown and " paid" not in shown

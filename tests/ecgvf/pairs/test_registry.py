@@ -112,6 +112,7 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
         ({"writers": {"gpt": {"base_url": "ftp://x"}}}, "writers.gpt.base_url"),
         ({"writers": {"gpt": {"base_url": "https://x/v1?api_key=hush"}}}, "writers.gpt.base_url: has a ? or #"),
         ({"writers": {"gpt": {"base_url": "https://x/v1#hush"}}}, "writers.gpt.base_url: has a ? or #"),
+        ({"writers": {"gpt": {"structure": "auto"}}}, "structure: auto is not for batches"),
         ({"writers": {"gpt": {"price": {"input": "-1", "output": "1"}}}}, "writers.gpt.price.input"),
         ({"writers": {"GPT 5": {"sdk": "openai", "base_url": "http://x", "model": "m"}}}, "cannot name a writer"),
         ({"writers": {"offline": {"sdk": "openai", "base_url": "http://x", "model": "m"}}}, "cannot name a writer"),
@@ -156,6 +157,31 @@ def test_a_server_of_ones_own_gets_no_providers_key(keys: None, monkeypatch: pyt
     assert Registry().at("http://localhost:8000/v1", "mine").secret() == "mine"
     with pytest.raises(WriterError, match="--writer-url base_url"):
         Registry().at("localhost:8000", "mine")
+
+
+@pytest.mark.parametrize(
+    ("host", "free"),
+    [
+        *((host, True) for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:11434", "127.8.8.8", "[::1]:8000")),
+        *((host, True) for host in ("10.0.0.7", "172.16.3.4:80", "192.168.1.20", "[fd00::7]", "[::ffff:10.0.0.7]")),
+        *((host, False) for host in ("8.8.8.8", "172.32.0.1", "[2001:4860:4860::8888]", "[::ffff:8.8.8.8]")),
+        *((host, False) for host in ("gpu-7:8000", "localhost.example.com", "10.0.0.7.example.com", "2130706433")),
+    ],
+)
+def test_a_loopback_or_private_address_costs_nothing_and_any_other_the_worst_case(host: str, free: bool) -> None:
+    registry = Registry()
+    own = registry.at(f"http://{host}/v1", "mine")
+    assert own.priced is free
+    assert own.rates == (Rates(input=Decimal(0), output=Decimal(0)) if free else registry.unknown_price)
+
+
+@pytest.mark.parametrize("host", ["localhost:4000", "example.com"])
+def test_a_price_in_the_registry_counts_for_a_server_of_ones_own(tmp_path: Path, host: str) -> None:
+    entry = {"sdk": "openai", "base_url": f"http://{host}/v1", "model": "m", "price": {"input": "0.5", "output": 2}}
+    registry = Registry(own(tmp_path, {"writers": {"house": entry}}))
+    priced = registry.at(f"http://{host}/v1/", "m")
+    assert priced.priced and (priced.rates.input, priced.rates.output) == (Decimal("0.5"), Decimal(2))
+    assert registry.at(f"http://{host}/v1", "another").rates != priced.rates
 
 
 def test_keys_are_scrubbed_from_text(keys: None) -> None:
