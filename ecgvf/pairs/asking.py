@@ -296,7 +296,10 @@ class _Desk:
                 self.ledger.failure(call.hash, number, failed, time.monotonic() - began)
                 raise
             raw = failed.raw
-        return self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
+        attempt = self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
+        if not attempt.answered:
+            raise Failed(f"status 200 without an answer: {attempt.reply.why}", "faulty", status=200, lost=True)
+        return attempt
 
 
 def a_minute(limit: int) -> AsyncLimiter:

@@ -2,7 +2,8 @@
 
 An attempt at a call is two lines. The *intent* is on the disk before the request is sent; the *answer* is on the disk
 before anything reads it. So a call that was cut off in between is known, counts as possibly paid, and is made again,
-and a call whose answer is there is never made again.
+and a call whose answer is there is never made again. A body with status 200 that is not the provider's JSON is no
+answer: its line is kept, marked as ``lost``.
 
     {"line": "intent", "call": …, "attempt": 1, "writer": …, "model": …, "request": {…}, "reserved": "0.16", …}
     {"line": "answer", "call": …, "attempt": 1, "status": 200, "seconds": 2.1, "raw": "…", "usage": {…}, "cost": "0.01"}
@@ -42,15 +43,18 @@ class Attempt:
 
     @property
     def answered(self) -> bool:
-        """Whether the provider answered (status 200), whatever the answer is worth."""
-        return self.answer is not None and self.answer.get("status") == 200
+        """Whether the provider answered: with status 200 and in its own format, whatever the answer is worth."""
+        if self.answer is None or self.answer.get("status") != 200 or self.answer.get("lost"):
+            return False
+        # Without a cost it may be a body in any format, whose line a kill cut short before the mark.
+        return self.answer.get("cost") is not None or self.reply.outcome != "unreadable"
 
     @property
     def open(self) -> bool:
         """Whether nobody knows what it was charged: no answer of any kind came to the disk, or one without usage."""
         if self.answer is None or self.answer.get("lost"):
             return True
-        return self.answered and self.answer.get("cost") is None and self.usage is None
+        return self.answer.get("status") == 200 and self.answer.get("cost") is None and self.usage is None
 
     @property
     def raw(self) -> str:
@@ -224,7 +228,10 @@ class Ledger:
         return number
 
     def answer(self, call: str, attempt: int, raw: str, seconds: float) -> Attempt:
-        """Write an answer as it came, flush it, and only then read in it what it cost and who answered."""
+        """Write an answer as it came, flush it, and only then read in it what it cost and who answered.
+
+        The attempt is not ``answered`` where that is no answer in the provider's format.
+        """
         found = self._calls[call][attempt]
         line = {
             "line": "answer",
@@ -244,6 +251,7 @@ class Ledger:
             "cost": None if cost is None else str(cost),
             "asked": found.intent["model"],
             "answered": reply.model,
+            **({"lost": True} if reply.outcome == "unreadable" else {}),
         }
         self._append(b"," + _json(metered)[1:] + b"\n")
         found.answer = {**line, **metered}

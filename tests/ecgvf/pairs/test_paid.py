@@ -28,7 +28,7 @@ from ecgvf.pairs.writers import Failed, open_writer, within
 from ecgvf.paths import data_dir
 from ecgvf.records import PromptPair, from_table
 from ecgvf.store import PAIRS, Store
-from tests.llm_server import SIX, Asked, LlmServer
+from tests.llm_server import MALFORMED, SIX, Asked, LlmServer, chaos
 
 ALL = ",".join(SIX)
 SDKS = {"gpt": "openai", "claude": "anthropic", "gemini": "gemini", "kimi": "openai (JSON mode)"}
@@ -327,7 +327,6 @@ def test_what_stands_around_the_json_does_not_matter(
         ("refusal", "refused"),
         ("filter", "filter|refused"),
         ("empty", "empty answer"),
-        ("garbage", "not in the provider's format"),
     ],
 )
 def test_answers_that_are_none_are_told_apart_and_never_asked_again(
@@ -354,6 +353,55 @@ def test_a_content_filter_that_answers_with_an_error_status_stops_one_prompt_and
     assert [row.reason for row in stopped] == ["malformed"] and "content filter" in (stopped[0].detail or "")
     assert sum(row.reason is None for row in rows()) >= 9
     assert run(*arguments).exit_code == 0 and len(server.asked) == 2
+
+
+@pytest.mark.parametrize("writer", SDKS)
+@pytest.mark.parametrize("behaviour", MALFORMED)
+def test_a_body_that_is_no_answer_is_kept_possibly_paid_and_sent_again(
+    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
+) -> None:
+    server.behave = scripted(behaviour)
+    assert run("--writers", writer, "--iterations", "1").exit_code == 0
+    assert len(server.asked) == 2 and sum(row.reason is None for row in rows()) >= 9
+    first, second = ledger().attempts()
+    assert first.open and first.raw and not first.answered and second.answered
+    assert first.intent["call"] == second.intent["call"]
+    spent = ledger().spent()
+    assert spent.open == first.reserved and spent.cost < server.charged <= spent.total
+
+
+def test_a_body_that_is_no_answer_is_sent_again_within_the_budget_and_by_the_next_run(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.behave = lambda asked: "garbage" if asked.number >= 1 else "fine"
+    arguments = ("--writers", "gpt", "--iterations", "2", "--budget-usd")
+    assert "status 200 without an answer" in run(*arguments, "5").stderr
+    assert len(server.asked) == 2 + retrying.ALLOWED["faulty"]
+    result = run(*arguments, str(ledger().spent().total + Decimal("0.001")))
+    assert "budget" in result.stderr and len(server.asked) == 2 + retrying.ALLOWED["faulty"]
+    server.behave = lambda _: "fine"
+    assert "1 calls for about" in run(*arguments, "5").stdout
+    assert len(server.asked) == 3 + retrying.ALLOWED["faulty"] and summary()["set_aside"] == {}
+    assert {row.iteration for row in rows() if row.reason is None} == {0, 1}
+
+
+@pytest.mark.faults
+def test_a_chaotic_network_loses_no_call_and_hides_no_cost(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = chaos(seed=1)
+    result = run("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
+    assert result.exit_code == 0, result.output
+    faults = Counter(server.behave(asked) for asked in server.asked)
+    assert faults["fine"] == 60 and min(faults["drop"], faults["cut"], faults["429"]) > 0
+    assert sum(faults[behaviour] for behaviour in MALFORMED) > 0
+    assert summary()["set_aside"] == {} and all(one["calls"] == 10 for one in summary()["writers"].values())
+    assert {(row.writer, row.iteration) for row in rows() if row.reason is None} == {
+        (writer, iteration) for writer in SIX for iteration in range(10)
+    }
+    spent = ledger().spent()
+    assert spent.cost < server.charged <= spent.total
+    sent = len(server.asked)
+    run("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
+    assert len(server.asked) == sent
 
 
 def test_before_the_cut_all_is_kept(server: LlmServer, run: Callable[..., Any]) -> None:
