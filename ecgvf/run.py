@@ -6,8 +6,8 @@
     run.filter()                # verdicts and accepted pairs
     dataset = run.dataset()     # what ``ear.train`` takes
 
-Each method resumes what was interrupted, and returns at once if its set is finished. Heavy libraries are imported by the
-method that needs them.
+Each method resumes what was interrupted, and returns at once if its set is finished. Heavy libraries are imported by
+the method that needs them.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Run(ConceptRun):
 
     @classmethod
     def fresh(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
-        """The run of a concept as it ships or as its YAML file is now; None takes the last one as ``store`` keeps it."""
+        """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
         return cls.load(store) if concept is None else cls(concepts.find(concept), store)
 
     def generate(

@@ -44,7 +44,7 @@ def list_concepts(as_json: JsonOption = False) -> None:
         table.add_row(*map(console.escape, row), str(concept.window), "yes" if concept.unsafe else "")
     console.print(table)
     console.print(
-        "Details: [bold]ecgvf concepts explain NAME[/bold]. A concept of your own: [bold]ecgvf concepts new NAME[/bold]."
+        "Details: [bold]ecgvf concepts explain NAME[/bold]. Your own concept: [bold]ecgvf concepts new NAME[/bold]."
     )
 
 

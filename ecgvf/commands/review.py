@@ -52,6 +52,6 @@ def review(
         acceptance = current_acceptance(run)
         summary = acceptance.summary
         console.print(
-            f"{summary['accepted_pairs']} of {summary['pairs']} pairs accepted, {summary['reviewed']} records decided by "
-            f"reviewers. Set {acceptance.fingerprint}."
+            f"{summary['accepted_pairs']} of {summary['pairs']} pairs accepted, {summary['reviewed']} records decided "
+            f"by reviewers. Set {acceptance.fingerprint}."
         )
