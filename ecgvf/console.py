@@ -126,6 +126,8 @@ class Commands(TyperGroup):
     """Commands that end as promised: an ``EcgvfError`` is one line and exit 2, Ctrl-C a hint and exit 130."""
 
     def invoke(self, ctx: Any) -> Any:
+        # The client of the Hub logs each of its retries; what it gives up on becomes our one line.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         try:
             return super().invoke(ctx)
         except EcgvfError as error:

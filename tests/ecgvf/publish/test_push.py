@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ecgvf import concepts
+from ecgvf import concepts, hub_client
 from ecgvf.cli import app
 from ecgvf.errors import DatasetError, HubError, SettingsError
 from ecgvf.publish import export as exporting
@@ -256,6 +256,15 @@ def test_without_a_token_and_with_a_wrong_one(
     with pytest.raises(HubError, match="write access"):
         push(store)
     assert not hub.repos
+
+
+def test_without_a_network_a_push_says_so_at_once(store: Store, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.server.shutdown()
+    hub.server.server_close()
+    monkeypatch.setattr(hub_client, "_answered", False)
+    result = runner.invoke(app, ["push-to-hub", "--store", str(store.root)])
+    assert result.exit_code == 2, result.output
+    assert "the Hub cannot be reached for your account" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_private_unless_public(store: Store, hub: Hub, filtered: Filtered) -> None:
