@@ -29,9 +29,9 @@ def staged(place: Path) -> Iterator[Path]:
         if lock.name.startswith(f"{machine}."):
             _remove_if_free(lock)
         else:
-            folder = console.plain(str(lock.with_suffix("")))
+            theirs = console.plain(str(lock.with_suffix("")))
             console.note(
-                f"{folder} belongs to a push of another machine, or to one from before a restart: "
+                f"{theirs} belongs to a push of another machine, or to one from before a restart: "
                 "delete it and its .lock if that push has ended"
             )
     lock, handle = _new_lock(place, machine)
