@@ -11,21 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import hf_hub_download, snapshot_download
 from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.core.errors import ModelError
+from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.sampling import Sampling
 
@@ -99,8 +91,8 @@ def load(name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Jan
     ``device``: "auto" takes a GPU where there is one. ``dtype``: "float32", "bfloat16", "float16", or "auto": float32
     on a CPU (whatever the file holds), on a GPU bfloat16 where it can, else float16.
 
-    Raises ``ModelError`` for a name that is not known, a model that is not here and cannot be fetched, and a checkpoint
-    that is not Janus in the layout of `transformers`.
+    Raises ``ModelError`` for an unknown name and for a checkpoint that is not Janus in the layout of `transformers`,
+    ``HubError`` if the model cannot be downloaded.
     """
     where = resolve_device(device)
     kind = _dtype(dtype, where)
@@ -145,41 +137,26 @@ def _folder(name_or_path: str) -> Path:
             raise ModelError(f"janus-nano's weights are missing from {nano}: install the package again")
         return nano
     if name_or_path in MODELS:
-        return _from_hub(MODELS[name_or_path])
+        return _download(MODELS[name_or_path])
     folder = Path(name_or_path).expanduser()
     if name_or_path and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} holds no config.json: name a folder that `save_pretrained` wrote")
         return folder
     if _HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
-        return _from_hub(name_or_path)
+        return _download(name_or_path)
     raise ModelError(
         f"unknown model {name_or_path!r}: use one of {', '.join(MODELS)}, a folder with a Janus checkpoint, "
         "or a Hub id such as deepseek-community/Janus-Pro-1B"
     )
 
 
-def _from_hub(repo: str) -> Path:
-    try:
+def _download(repo: str) -> Path:
+    with hub_errors(repo, repo_type="model"):
         # The small file first: a checkpoint that cannot be used is not worth fourteen gigabytes.
         config = Path(hf_hub_download(repo, "config.json"))
         _check(_config(config.parent), repo)
         return Path(snapshot_download(repo, allow_patterns=_FILES))
-    except GatedRepoError as error:
-        raise ModelError(
-            f"the Hub gates {repo}: accept its terms on its page, then log in with `hf auth login`"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelError(f"the Hub has no model {repo} (or it is private: log in with `hf auth login`)") from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise ModelError(
-            f"{repo} is not on this machine ({constants.HF_HUB_CACHE}) and the Hub cannot be reached: "
-            f"connect and run `hf download {repo}`, or use --model janus-nano, which needs no network"
-        ) from error
-    except EntryNotFoundError as error:
-        raise ModelError(f"{repo} on the Hub has no config.json: it is no Janus checkpoint") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"cannot fetch {repo} from the Hub: {_first_line(error)}; try again later") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:
