@@ -11,7 +11,7 @@ from ecgvf.janus import MODELS, JanusModel, load, loading
 from tests.random_janus import build
 
 
-def test_a_folder_loads_in_float32_whatever_it_holds(tiny_janus: JanusModel, tmp_path: Path) -> None:
+def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_janus: JanusModel, tmp_path: Path) -> None:
     tiny_janus.model.to(torch.bfloat16).save_pretrained(tmp_path)
     tiny_janus.model.to(torch.float32)
     tiny_janus.processor.save_pretrained(tmp_path)
@@ -22,7 +22,9 @@ def test_a_folder_loads_in_float32_whatever_it_holds(tiny_janus: JanusModel, tmp
     assert (loaded.image_tokens, loaded.depth, loaded.name) == (16, 3, str(tmp_path))
 
 
-def test_the_fingerprint_follows_the_content(tiny_janus: JanusModel, tiny_janus_path: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_alone(
+    tiny_janus: JanusModel, tiny_janus_path: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_janus_path, copy)
     assert load(str(copy), device="cpu").fingerprint == tiny_janus.fingerprint
@@ -30,16 +32,16 @@ def test_the_fingerprint_follows_the_content(tiny_janus: JanusModel, tiny_janus_
 
 
 @pytest.mark.parametrize("name", ["janus-giga", "./nowhere", "/nowhere/at/all", ""])
-def test_an_unknown_name_says_what_is_known(name: str) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ModelError, match=r"unknown model .*janus-nano, janus-pro-1b, janus-pro-7b"):
         load(name, device="cpu")
 
 
-@pytest.mark.parametrize(("width", "instead"), [(2048, "janus-pro-1b"), (4096, "janus-pro-7b")])
-def test_the_original_layout_is_recognised(tmp_path: Path, width: int, instead: str) -> None:
+@pytest.mark.parametrize(("width", "converted"), [(2048, "janus-pro-1b"), (4096, "janus-pro-7b")])
+def test_the_original_layout_is_refused_with_the_converted_model(tmp_path: Path, width: int, converted: str) -> None:
     config = {"model_type": "multi_modality", "language_config": {"hidden_size": width}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=f"original layout.*use {instead} \\({MODELS[instead]}\\)"):
+    with pytest.raises(ModelError, match=f"original layout.*use {converted} \\({MODELS[converted]}\\)"):
         load(str(tmp_path), device="cpu")
 
 
@@ -47,7 +49,7 @@ def test_the_original_layout_is_recognised(tmp_path: Path, width: int, instead: 
     ("content", "message"),
     [('{"model_type": "llama"}', "'llama', not 'janus'"), ("{", "cannot read"), ("[]", "JSON object")],
 )
-def test_what_is_not_janus_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_a_config_of_another_model_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ModelError, match=message):
         load(str(tmp_path), device="cpu")
@@ -71,17 +73,17 @@ def test_hub_errors_name_the_repository(monkeypatch: pytest.MonkeyPatch, name: s
         load(name, device="cpu")
 
 
-def test_an_unusable_checkpoint_is_refused_before_its_weights_are_fetched(
+def test_an_unusable_checkpoint_is_refused_before_its_weights_are_downloaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "multi_modality"}')
     monkeypatch.setattr(loading, "hf_hub_download", lambda *_: str(tmp_path / "config.json"))
-    monkeypatch.setattr(loading, "snapshot_download", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setattr(loading, "snapshot_download", lambda *_, **__: pytest.fail("downloaded"))
     with pytest.raises(ModelError, match="deepseek-ai/Janus-Pro-1B is Janus in DeepSeek's original layout"):
         load("deepseek-ai/Janus-Pro-1B", device="cpu")
 
 
 @pytest.mark.parametrize(("setting", "value"), [("device", "quantum"), ("dtype", "int3")])
-def test_unknown_device_and_dtype(tiny_janus_path: Path, setting: str, value: str) -> None:
+def test_unknown_devices_and_dtypes_are_refused(tiny_janus_path: Path, setting: str, value: str) -> None:
     with pytest.raises(ModelError, match=value):
         load(str(tiny_janus_path), **{setting: value})
