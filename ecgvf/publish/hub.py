@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +112,11 @@ def download(name: HubName) -> Published:
     return Published(folder, f"hub:{name} (commit {folder.name[:12]})")
 
 
-def foreign(name: HubName) -> Source:
-    """The prompts of somebody's dataset; ``name.concept`` is its configuration. Raises as ``told`` does."""
+def foreign(name: HubName, chosen: Sequence[str] = ()) -> Source:
+    """The prompts of somebody's dataset; ``name.concept`` is its configuration, ``chosen`` as in ``tables.source``.
+
+    Raises as ``told`` does.
+    """
     import datasets
 
     with told(name.repo, name.revision):
@@ -125,7 +128,7 @@ def foreign(name: HubName) -> Source:
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {_line(error)}") from error
     rows = [row for held in splits.values() for row in held.select_columns(_texts(held.features))]
-    return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows)
+    return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows, chosen)
 
 
 def _with_zeros(splits: "DatasetDict") -> "Features | None":
