@@ -76,7 +76,7 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
             return absent(f"{repo!r} is not a name on the Hub: write OWNER/NAME")
         case OfflineModeIsEnabled() | LocalEntryNotFoundError():
             # If the client got an answer before it fell back on its cache, that answer is the reason.
-            cause = error.__cause__ and _translate(error.__cause__, repo, revision, repo_type)
+            cause = None if error.__cause__ is None else _translate(error.__cause__, repo, revision, repo_type)
             return cause or HubError(f"the Hub cannot be reached for {repo}: {_OFFLINE[repo_type]}")
         case EntryNotFoundError():
             return absent(f"{repo} {_LACKS[repo_type]}")

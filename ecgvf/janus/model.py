@@ -64,8 +64,7 @@ class JanusModel:
     def sampling(self) -> Sampling:
         """Guidance and temperature of its generation configuration; Janus's own if it has none."""
         config = self.model.generation_config
-        stated = {"guidance": config.guidance_scale, "temperature": config.temperature}
-        return Sampling(**{name: float(value) for name, value in stated.items() if value is not None})
+        return Sampling().override(config.guidance_scale, config.temperature)
 
     @cached_property
     def fingerprint(self) -> str:

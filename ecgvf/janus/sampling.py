@@ -6,7 +6,7 @@ Sampling inverts the cumulative distribution, because this needs one number per 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,14 @@ class Sampling:
     def guided(self) -> bool:
         """Whether unconditional rows are needed."""
         return self.guidance != 1.0
+
+    def override(self, guidance: float | None, temperature: float | None) -> "Sampling":
+        """The same sampling with another guidance and temperature; None keeps a value."""
+        return replace(
+            self,
+            guidance=self.guidance if guidance is None else float(guidance),
+            temperature=self.temperature if temperature is None else float(temperature),
+        )
 
 
 def uniform_noise(seeds: Sequence[int], tokens: int) -> Tensor:

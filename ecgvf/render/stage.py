@@ -6,7 +6,7 @@ and the thread count are recorded with the set and reused on resume, so that equ
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -105,8 +105,7 @@ def load_renderer(
             f"or a concept of that world (church, castle, cat, van-gogh)"
         )
     janus = load(model, device=device, dtype=dtype)
-    options = {"guidance": guidance, "temperature": temperature}
-    return janus, replace(janus.sampling, **{name: value for name, value in options.items() if value is not None})
+    return janus, janus.sampling.override(guidance, temperature)
 
 
 def render_missing(
