@@ -53,18 +53,18 @@ def render(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-        chosen=chosen,
+        set_id=chosen,
     )
-    stage, summary = done.stage, done.stage.summary
+    stage, summary = done.images, done.images.summary
     if as_json:
         console.print_json(
-            {"concept": known.name, "set": stage.fingerprint, "path": str(stage.path), "new": done.fresh, **summary}
+            {"concept": known.name, "set": stage.fingerprint, "path": str(stage.path), "new": done.rendered, **summary}
         )
         return
     drawn = summary["pictures"] - summary["failed"]
     console.print(
         f"[bold]{known.name}[/bold]: {drawn} pictures by {console.escape(stage.settings['model'])} "
-        f"({done.fresh} new), {summary['failed']} failed."
+        f"({done.rendered} new), {summary['failed']} failed."
     )
     for why, count in summary["failures"].items():
         console.print(f"  {count} × {console.escape(why)}")
