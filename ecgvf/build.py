@@ -29,7 +29,7 @@ from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
 from ecgvf.pairs.writer_stats import together, worth
-from ecgvf.render import opened, render
+from ecgvf.render import load_renderer, render
 
 ROUNDS = 10
 
@@ -108,7 +108,7 @@ class Looking:
         told = replace(self.options or JudgeOptions(), device=self.device)
         judge = ready(create_judge(concept, self.model, self.judge, told))
         encoder_of(self.rule, self.device)
-        opened(
+        load_renderer(
             concept,
             model=self.model,
             guidance=self.guidance,
@@ -128,7 +128,7 @@ class Looking:
             batch_size=self.batch_size,
             device=self.device,
             dtype=self.dtype,
-            chosen=pairs.fingerprint,
+            set_id=pairs.fingerprint,
         )
         return filter_images(
             run,
@@ -136,7 +136,7 @@ class Looking:
             options=self.options,
             rule=self.rule,
             device=self.device,
-            chosen=drawn.stage.fingerprint,
+            chosen=drawn.images.fingerprint,
         )
 
 

@@ -18,7 +18,7 @@ from ecgvf.judges import judge as judges
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
 from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.render import model_that_draws, render, render_missing
+from ecgvf.render import render, render_missing, rendering_model
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
@@ -39,11 +39,11 @@ def filter_images(
     drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and whatever ``render`` raises.
     """
     said = replace(options if options is not None else JudgeOptions(), device=device)
-    model = model_that_draws(run, chosen)
+    model = rendering_model(run, chosen)
     # Before hours of drawing, so that a wrong name or a file that is not there costs none.
     looking = ready(create_judge(run.concept, model, judge, said)) if judge is None or isinstance(judge, str) else judge
     encoder = encoder_of(rule, device)
-    pictures = render_missing(run, device=device, chosen=chosen).stage
+    pictures = render_missing(run, device=device, set_id=chosen).images
     if (doubt := crossing(looking, model)) is not None:
         console.note(console.escape(doubt))
     verdicts = judge_images(run, pictures, looking, said)
@@ -176,10 +176,10 @@ def _bounds(
                 dtype=told["dtype"],
                 device=device,
                 batch_size=pictures.manifest["circumstances"]["batch_size"],
-                chosen=told["pairs"],
+                set_id=told["pairs"],
                 current=False,
             )
-            looks.append(judge_images(run, again.stage, judge, current=False))
+            looks.append(judge_images(run, again.images, judge, current=False))
         bounds |= {"share": rule.share, "verdicts": [one.fingerprint for one in looks]}
     if encoder is not None:
         measured = likeness.measure(run, pictures, encoder)

@@ -20,7 +20,7 @@ from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import LIKENESS, Likeness
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import render, render_missing
-from ecgvf.render import stage as render_stage
+from ecgvf.render import shard as render_shard
 from tests import random_clip, random_janus
 from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs, write_pictures
 
@@ -105,7 +105,7 @@ def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch:
     store = Store(tmp_path / "seeds")
     model = str(random_janus.build(tmp_path / "janus", layers=1))
     write_pairs(store, church_pairs(train=2, test=1))
-    own = render(ConceptRun(store, CHURCH), model=model, seed=5).stage
+    own = render(ConceptRun(store, CHURCH), model=model, seed=5).images
     held, leaked = [True, False], [True, True]
     # Of three seeds, the first pair holds in all, the second in its own and one other; the test prompt in two.
     answers = [*held, *held, True, *held, *leaked, False, *held, *held, True]
@@ -126,20 +126,20 @@ def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch:
     )
     assert ConceptRun.load(store, "church").current(VERDICTS).fingerprint == done.stage.settings["verdicts"]
     with monkeypatch.context() as patch:
-        patch.setattr(render_stage, "draw", lambda *_: pytest.fail("drawn again"))
+        patch.setattr(render_shard, "render_images", lambda *_: pytest.fail("drawn again"))
         assert decided(0.6, []).accepted_pairs == 2
     # New pairs are drawn as the run's own were, not as its further seeds.
     write_pairs(store, church_pairs(train=3, test=1))
-    assert render_missing(ConceptRun(store, CHURCH)).stage.settings["seed"] == 5
+    assert render_missing(ConceptRun(store, CHURCH)).images.settings["seed"] == 5
 
 
 def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "seeds")
     model = str(random_janus.build(tmp_path / "janus", layers=1))
     write_pairs(store, church_pairs(train=2, test=0))
-    own = render(ConceptRun(store, CHURCH), model=model).stage.fingerprint
+    own = render(ConceptRun(store, CHURCH), model=model).images.fingerprint
     monkeypatch.setattr(stage, "create_judge", lambda *_: Oracle([True, False] * 6))
-    real = render_stage.draw
+    real = render_shard.render_images
     times = iter(range(100))
 
     def pulled(*words: Any, **named: Any) -> Any:
@@ -147,7 +147,7 @@ def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkey
             raise KeyboardInterrupt
         return real(*words, **named)
 
-    monkeypatch.setattr(render_stage, "draw", pulled)
+    monkeypatch.setattr(render_shard, "render_images", pulled)
     with pytest.raises(KeyboardInterrupt):
         filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3), device="cpu")
     assert ConceptRun.load(store, "church").current(IMAGES).fingerprint == own
