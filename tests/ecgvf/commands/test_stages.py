@@ -157,7 +157,7 @@ def test_a_killed_and_interrupted_render_resumes_to_the_same_bytes(run: ConceptR
     assert done.returncode == 0, done.stderr
     assert 0 < json.loads(done.stdout)["new"] <= 224 - 128
     undisturbed = write_pairs(Store(tmp_path / "undisturbed"), pairs).run
-    whole = render(undisturbed, model=model, batch_size=1).stage
+    whole = render(undisturbed, model=model, batch_size=1).images
     assert [file.read_bytes() for file in run.current(IMAGES).shards()] == [
         file.read_bytes() for file in whole.shards()
     ]
