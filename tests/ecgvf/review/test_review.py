@@ -29,7 +29,7 @@ from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.review.cases import Cases
 from ecgvf.review.server import app, listen
-from tests.ecgvf.small_run import Oracle, write_pictures
+from tests.ecgvf.small_run import Oracle, write_images
 
 CHURCH = concepts.find("church")
 UNSAFE = CHURCH.model_copy(update={"unsafe": True})
@@ -42,7 +42,7 @@ ANSWERS = [True, False, False, False, True, True, True, False]
 def filtered(concept: Concept = CHURCH) -> ConceptRun:
     """Four pairs, two of which the judge accepts."""
     run = ConceptRun(Store(), concept)
-    write_pictures(run.store, concept, [(shade, shade[::-1]) for shade in SHADES])
+    write_images(run.store, concept, [(shade, shade[::-1]) for shade in SHADES])
     filter_images(run, judge=Oracle(ANSWERS))
     return run
 
@@ -123,7 +123,7 @@ def test_a_truncated_or_foreign_line_is_skipped_alone(run: ConceptRun) -> None:
 def test_decisions_on_other_pairs_do_not_count(run: ConceptRun) -> None:
     for record_id in record_ids(run):
         decide(client(run), record_id, "reject")
-    write_pictures(run.store, CHURCH, [(SHADES[0], SHADES[1])])
+    write_images(run.store, CHURCH, [(SHADES[0], SHADES[1])])
     assert filter_images(run, judge=Oracle([True, False])).reviewed == 1
     assert "1 of 1" in client(run).get(f"/{TOKEN}/").text
 
