@@ -28,7 +28,7 @@ from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
 from ecgvf.pairs.writer_stats import together, worth
-from ecgvf.render import opened, render
+from ecgvf.render import load_renderer, render
 
 ROUNDS = 10
 
@@ -135,7 +135,7 @@ def build(
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     open_encoder(bounds or Bounds(), device)
-    opened(run.concept, model=model, guidance=guidance, batch_size=batch_size, device=device, dtype=dtype)
+    load_renderer(run.concept, model=model, guidance=guidance, batch_size=batch_size, device=device, dtype=dtype)
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         images = render(
@@ -146,8 +146,8 @@ def build(
             batch_size=batch_size,
             device=device,
             dtype=dtype,
-            chosen=pairs.fingerprint,
-        ).stage
+            set_id=pairs.fingerprint,
+        ).images
         return filter_images(
             run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
         ).acceptance

@@ -20,7 +20,7 @@ from ecgvf.judges import judge as judges
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
 from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.render import model_that_draws, render, render_missing
+from ecgvf.render import rendering_model, render, render_missing
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
@@ -44,11 +44,11 @@ def filter_images(
     """
     options = replace(options or JudgeOptions(), device=device)
     bounds = bounds or Bounds()
-    model = model_that_draws(run, set_id)
+    model = rendering_model(run, set_id)
     # Before hours of rendering, so that a wrong name or a missing file costs none.
     judge = open_judge(run.concept, model, judge, options)
     encoder = open_encoder(bounds, device)
-    images = render_missing(run, device=device, chosen=set_id).stage
+    images = render_missing(run, device=device, set_id=set_id).images
     if (warning := crossing(judge, model)) is not None:
         console.note(console.escape(warning))
     verdicts = judge_images(images, judge, options)
@@ -174,10 +174,10 @@ def measure_bounds(
                 dtype=images.settings["dtype"],
                 device=device,
                 batch_size=images.circumstances["batch_size"],
-                chosen=images.settings["pairs"],
+                set_id=images.settings["pairs"],
                 current=False,
             )
-            by_seed.append(judge_images(rendered.stage, judge, current=False))
+            by_seed.append(judge_images(rendered.images, judge, current=False))
         settings |= {"share": bounds.share, "verdicts": [seed.fingerprint for seed in by_seed]}
     if encoder is not None:
         settings |= {"clip_floor": bounds.clip_floor, "likeness": measure_clip_scores(images, encoder).fingerprint}

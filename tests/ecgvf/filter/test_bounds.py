@@ -111,7 +111,7 @@ def test_an_image_far_from_its_prompt_is_rejected(
 
 def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(run.store, church_pairs(train=2, test=1))
-    own = render(run, model=model, seed=5).stage
+    own = render(run, model=model, seed=5).images
     passed, leaked = [True, False], [True, True]
     # Of three seeds, the first pair passes in all, the second in its own and one more; the test prompt in two.
     answers = [*passed, *passed, True, *passed, *leaked, False, *passed, *passed, True]
@@ -130,12 +130,12 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
         assert filtered(0.6, []).accepted_pairs == 2
     # New pairs are rendered from the run's own seed, not from one of the further seeds.
     write_pairs(run.store, church_pairs(train=3, test=1))
-    assert render_missing(run).stage.settings["seed"] == 5
+    assert render_missing(run).images.settings["seed"] == 5
 
 
 def test_interrupted_further_seeds_change_no_run(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(run.store, church_pairs(train=2, test=0))
-    own = render(run, model=model).stage.fingerprint
+    own = render(run, model=model).images.fingerprint
     judge = Oracle([True, False] * 6)
     write_shard = StageSet.write_shard
 
