@@ -13,12 +13,12 @@ from ecgvf.core import concepts, console
 from ecgvf.core.concepts import NAME
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
+from ecgvf.core.hub import HubName
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.publish import published
-from ecgvf.publish.published import Published
+from ecgvf.publish.dataset_folder import DatasetFolder, is_dataset_file, read_dataset, shipped_dataset
 
 if TYPE_CHECKING:
     from ecgvf.pairs.tables import Source
@@ -66,7 +66,7 @@ def concept_of(store: Store, name: str) -> str:
     """The concept of the dataset ``name``, found without loading it where the name says it."""
     if name.startswith(STORE):
         return _concept(name)
-    if Path(name).exists() or (concept := published.hub_name(name).concept) is None:
+    if Path(name).exists() or (concept := HubName.parse(name).concept) is None:
         return find(store, name).dataset.concept.name
     return concept
 
@@ -79,7 +79,7 @@ def _concept(name: str) -> str:
 
 
 def _of_store(store: Store, concept: str, chosen: str | None) -> Found:
-    shipped = published.shipped(concept)
+    shipped = shipped_dataset(concept)
     if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return Found(shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}")
     try:
@@ -93,20 +93,21 @@ def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
     from ecgvf.pairs import tables
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
-        return Found(Published(file, str(file)).dataset(), str(file))
-    if file.is_file() and published.is_published(file):
-        return Found(published.dataset_of([file], str(file)), str(file))
+        return Found(DatasetFolder(file, str(file)).dataset(), str(file))
+    if file.is_file() and is_dataset_file(file):
+        return Found(read_dataset([file], str(file)), str(file))
     return _drawn(store, tables.read(file), str(file), model, device)
 
 
 def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
-    from ecgvf.publish import hub
+    from ecgvf.pairs.hub_table import read_hub_table
+    from ecgvf.publish.repository import download
 
-    name = published.hub_name(text)
-    held = hub.download(name)
+    name = HubName.parse(text)
+    held = download(name)
     if (held.folder / "ecgvf.json").is_file():
         return Found(held.dataset(name.concept), held.where)
-    return _drawn(store, hub.foreign(name), f"{HUB}{name}", model, device)
+    return _drawn(store, read_hub_table(name), f"{HUB}{name}", model, device)
 
 
 def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:

@@ -20,7 +20,7 @@ from ecgvf.judges import judge as judges
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
 from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.render import rendering_model, render, render_missing
+from ecgvf.render import render, render_missing, rendering_model
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder

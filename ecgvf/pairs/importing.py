@@ -19,7 +19,9 @@ from ecgvf.pairs import checks
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import LONGEST, Draft
 from ecgvf.pairs.tables import Entry, Source
-from ecgvf.publish.catalogue import IMPORT as WRITER
+
+WRITER = "import"
+"""The writer of imported prompts."""
 
 CATEGORIES: dict[Kind, str] = {"nudity": "sexual"}
 """Kind of concept → the category that I2P and CoPro file it under."""
