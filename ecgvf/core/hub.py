@@ -121,6 +121,7 @@ def _reachable() -> bool:
 def _translate(error: BaseException, repo: str, revision: str | None, repo_type: RepoType) -> EcgvfError | None:
     """``error`` as one of ours; None if it is not the Hub's."""
     absent = _ABSENT[repo_type]
+    unreachable = HubError(f"the Hub cannot be reached for {repo}: {_OFFLINE[repo_type]}")
     match error:
         case GatedRepoError():
             return HubError(f"{repo} is gated: accept its terms or request access on its page, then {LOG_IN}")
@@ -135,15 +136,14 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
         case OfflineModeIsEnabled() | LocalEntryNotFoundError():
             # If the client got an answer before it fell back on its cache, that answer is the reason.
             cause = None if error.__cause__ is None else _translate(error.__cause__, repo, revision, repo_type)
-            return cause or _unreachable(repo, repo_type)
-        case ConnectionError() if constants.is_offline_mode():  # of `datasets`, which drops the client's error
-            return _unreachable(repo, repo_type)
+            return cause or unreachable
+        case ConnectionError() if constants.is_offline_mode():  # `datasets` drops the client's error
+            return unreachable
         case EntryNotFoundError():
             return absent(f"{repo} {_LACKS[repo_type]}")
         case HfHubHTTPError():
             return HubError(_refusal(error, repo))
-        # An upload in one of the client's threads, or what `datasets` makes of the client's errors.
-        case RuntimeError() | ConnectionError() if error.__cause__ is not None:
+        case RuntimeError() if error.__cause__ is not None:  # an upload in one of the client's threads
             return _translate(error.__cause__, repo, revision, repo_type)
         case ValueError() if "metadata" in str(error):  # the Hub checks the YAML of a card
             return HubError(f"the Hub does not accept the card of {repo}: {reason(error)}")
@@ -152,10 +152,6 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
     if isinstance(error, _NETWORK | OSError):
         return HubError(f"the transfer of {repo} failed ({reason(error)}): {RETRY}")
     return None
-
-
-def _unreachable(repo: str, repo_type: RepoType) -> HubError:
-    return HubError(f"the Hub cannot be reached for {repo}: {_OFFLINE[repo_type]}")
 
 
 def _refusal(error: HfHubHTTPError, repo: str) -> str:
