@@ -418,7 +418,7 @@ class Handler(BaseHTTPRequestHandler):
             head = yaml.safe_load(found[1]) if found else {}
         except yaml.YAMLError as error:
             head, errors = {}, [{"message": str(error)}]
-        errors += [{"message": message} for message in wrong_in(head)]
+        errors += [{"message": message} for message in card_errors(head)]
         self._answer({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def tag(self, ns: str, name: str, rev: str) -> None:
@@ -465,7 +465,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(data[start : stop + 1], 206, headers)
 
 
-def wrong_in(head: JSON) -> list[str]:
+def card_errors(head: JSON) -> list[str]:
     """What the Hub's rules for a dataset card's YAML forbid, as far as they concern what we write."""
     wrong = []
     if head.get("license") not in LICENCES:

@@ -22,7 +22,7 @@ from ecgvf.core.records import Rendering, Verdict
 from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.render import stage as render_stage
-from tests.ecgvf.publish.conftest import PORT, speak_to
+from tests.ecgvf.conftest import PORT, use_hub
 from tests.hub_server import Hub
 from tests.random_janus import build
 
@@ -62,7 +62,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub(tmp_path / "hub", PORT).running() as running:
-        speak_to(running, tmp_path / "hf", monkeypatch)
+        use_hub(tmp_path / "hf", monkeypatch)
         yield running
 
 

@@ -124,7 +124,8 @@ def _concept(run: ConceptRun, pairs: StageSet) -> Concept:
 
 def _own_settings(stage_set: StageSet) -> dict[str, Any]:
     """A set's settings without the sets that it was made from, and without what the facts have elsewhere."""
-    elsewhere = {"concept", *(stage.name for stage in STAGES), *(["rule"] if stage_set.stage == ACCEPTANCE else [])}
+    earlier = {stage.name for stage in STAGES[: STAGES.index(stage_set.stage)]}
+    elsewhere = {"concept", *earlier, *(["rule"] if stage_set.stage == ACCEPTANCE else [])}
     return {key: value for key, value in stage_set.settings.items() if key not in elsewhere}
 
 

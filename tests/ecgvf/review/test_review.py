@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ecgvf.filter.decide import settled
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -26,7 +27,6 @@ from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
 from ecgvf.filter import dataset, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
-from ecgvf.filter.decide import settled
 from ecgvf.review.cases import Cases
 from ecgvf.review.server import app, listen
 from tests.ecgvf.small_run import Oracle, write_pictures
