@@ -1,6 +1,6 @@
 """The whole job on Janus-nano: from a concept to an erased model and its figures. About five minutes on two cores.
 
-    python examples/church.py
+python examples/church.py
 """
 
 import ear

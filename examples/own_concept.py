@@ -1,6 +1,6 @@
 """A concept of your own, whose pairs are written by your own LLM server (vLLM, llama.cpp, Ollama: any OpenAI API).
 
-    python examples/own_concept.py http://localhost:8000/v1 MODEL
+python examples/own_concept.py http://localhost:8000/v1 MODEL
 """
 
 import sys

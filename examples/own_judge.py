@@ -1,6 +1,6 @@
 """A judge of your own: any function from images to scores. Here, the mean of two classifiers.
 
-    python examples/own_judge.py
+python examples/own_judge.py
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Prompt pairs of your own, from a CSV file with the columns target and surrogate.
 
-    python examples/own_pairs.py pairs.csv
+python examples/own_pairs.py pairs.csv
 """
 
 import sys

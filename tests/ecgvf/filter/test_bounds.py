@@ -95,7 +95,7 @@ def test_an_image_far_from_its_prompt_is_rejected(
     assert reasons(run, [True, False] * 2, Bounds(clip_floor=-1, clip=clip)) == [None, None]
     scores = run.current(CLIP_SCORES).records(ClipScore)
     encoder = Encoder(clip)
-    expected = encoder.pictures(noise[:1]) @ encoder.texts(["a church by lake 0"]).T
+    expected = encoder.encode_images(noise[:1]) @ encoder.encode_texts(["a church by lake 0"]).T
     assert (scores[0].role, scores[0].cosine) == ("target", pytest.approx(float(expected.item()), abs=1e-5))
     lowest = [min(score.cosine for score in scores[first : first + 2]) for first in (0, 2)]
     floor = sum(lowest) / 2
