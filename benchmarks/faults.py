@@ -35,7 +35,7 @@ from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load as load_dataset
 from ecgvf.janus import load
 from ecgvf.judges.judge import Criterion, Prediction
-from ecgvf.pairs.generate import generate
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
 from tests.random_janus import build
 
@@ -57,7 +57,7 @@ class Parity:
 
 
 def _generate(store: Store, model: str) -> None:
-    generate(ConceptRun(store, concepts.find("church")), pairs=60, tests=16)
+    generate_pairs(ConceptRun(store, concepts.find("church")), pairs=60, tests=16)
 
 
 def _render(store: Store, model: str) -> None:

@@ -21,7 +21,7 @@ from ecgvf.publish import published
 from ecgvf.publish.published import Published
 
 if TYPE_CHECKING:
-    from ecgvf.pairs.tables import Source
+    from ecgvf.pairs.tables import PromptTable
 
 STORE, HUB = "ecgvf/", "hub:"
 
@@ -109,13 +109,13 @@ def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
     return _drawn(store, hub.foreign(name), f"{HUB}{name}", model, device)
 
 
-def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
+def _drawn(store: Store, source: "PromptTable", where: str, model: str | None, device: str) -> Found:
     """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
     from ecgvf.filter import filter_images
-    from ecgvf.pairs.importing import concept_named, import_pairs
+    from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render
 
-    named = concept_named(source)
+    named = named_concept(source)
     if named is None or named not in {*concepts.names(), *store.concepts()}:
         said = "does not say of which concept" if named is None else f"names a concept that is not known, {named!r}"
         raise DatasetError(

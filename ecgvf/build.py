@@ -28,7 +28,7 @@ from ecgvf.judges.judge import Judge
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
-from ecgvf.pairs.writer_stats import together, worth
+from ecgvf.pairs.writer_stats import summarize_writers, total_spending
 from ecgvf.render import opened, render
 
 ROUNDS = 10
@@ -250,7 +250,7 @@ def _pairs(run: ConceptRun, sets: Sequence[StageSet]) -> StageSet:
         parts = {split: from_table(PromptPair, stage.read_shard(shard)) for split, shard in SHARDS.items()}
         told = [one.summary.get("paid", {}) for one in sets]
         paid = {
-            split: together([one[split] for one in told if split in one])
+            split: total_spending([one[split] for one in told if split in one])
             for split in SHARDS
             if any(split in one for one in told)
         }
@@ -258,7 +258,7 @@ def _pairs(run: ConceptRun, sets: Sequence[StageSet]) -> StageSet:
             {
                 "writer": ", ".join(dict.fromkeys(one.summary["writer"] for one in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
-                **worth((row for rows in parts.values() for row in rows), paid),
+                **summarize_writers((row for rows in parts.values() for row in rows), paid),
             }
         )
     return stage

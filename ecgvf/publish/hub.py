@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError
-from ecgvf.pairs.tables import ALIASES, Source, source
+from ecgvf.pairs.tables import ALIASES, PromptTable, from_records
 from ecgvf.publish import catalogue as catalogues
 from ecgvf.publish.catalogue import VERSION, Catalogue
 from ecgvf.publish.published import HubName, Published
@@ -112,8 +112,8 @@ def download(name: HubName) -> Published:
     return Published(folder, f"hub:{name} (commit {folder.name[:12]})")
 
 
-def foreign(name: HubName, chosen: Sequence[str] = ()) -> Source:
-    """The prompts of somebody's dataset; ``name.concept`` is its configuration, ``chosen`` as in ``tables.source``.
+def foreign(name: HubName, chosen: Sequence[str] = ()) -> PromptTable:
+    """The prompts of somebody's dataset; ``name.concept`` is its configuration, ``chosen`` as in ``tables.read``.
 
     Raises as ``told`` does.
     """
@@ -128,7 +128,7 @@ def foreign(name: HubName, chosen: Sequence[str] = ()) -> Source:
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {_line(error)}") from error
     rows = [row for held in splits.values() for row in held.select_columns(_texts(held.features))]
-    return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows, chosen)
+    return from_records(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows, chosen)
 
 
 def _with_zeros(splits: "DatasetDict") -> "Features | None":
