@@ -94,7 +94,7 @@ def answer_schema(split: Split) -> type[Pairs] | type[Prompts]:
     return Pairs if split == "train" else Prompts
 
 
-# The schema that an answer is validated against.
+# The schema that an answer is validated against. Its names are in the details of stored rejects.
 
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\uffa0]"
@@ -121,14 +121,14 @@ _Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS), Af
 _OptionalText = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_clean)]
 
 
-class _TestItem(BaseModel):
+class _Test(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", str_strip_whitespace=True)
 
     target: _Text
     target_term: _Text
 
 
-class _PairItem(_TestItem):
+class _Pair(_Test):
     surrogate: _Text
     surrogate_term: _OptionalText
 
@@ -139,7 +139,7 @@ def _draft(item: object, split: Split) -> Draft:
         item = json.loads(raw)
     except RecursionError:
         return unparsed("nested too deeply", "")  # it cannot be written again; the ledger has the answer
-    schema = _PairItem if split == "train" else _TestItem
+    schema = _Pair if split == "train" else _Test
     try:
         return Draft(raw=raw, **schema.model_validate(item).model_dump())
     except ValidationError as error:
