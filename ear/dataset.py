@@ -16,7 +16,7 @@ from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset as datasets
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.publish import published
 from ecgvf.publish.published import Published
 
@@ -83,7 +83,7 @@ def _of_store(store: Store, concept: str, chosen: str | None) -> Found:
     if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return Found(shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}")
     try:
-        dataset = datasets.load(ConceptRun.load(store, concept), chosen)
+        dataset = load_dataset(ConceptRun.load(store, concept), chosen)
     except StageMissing as error:
         raise StageMissing(f"{error}; for one on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return Found(dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}")
@@ -96,7 +96,7 @@ def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
         return Found(Published(file, str(file)).dataset(), str(file))
     if file.is_file() and published.is_published(file):
         return Found(published.dataset_of([file], str(file)), str(file))
-    return _drawn(store, tables.read(file), str(file), model, device)
+    return _drawn(store, tables.read_table(file), str(file), model, device)
 
 
 def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
@@ -129,5 +129,5 @@ def _drawn(store: Store, source: "PromptTable", where: str, model: str | None, d
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)
-    dataset = datasets.load(run)
+    dataset = load_dataset(run)
     return Found(dataset, f"{where}, drawn and judged as set {dataset.fingerprint} of {store.root}")

@@ -12,7 +12,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.llm.registry import OFFLINE, Named, Registry, keyless
+from ecgvf.llm.registry import OFFLINE, Named, Registry, keyless, too_simple
 from ecgvf.pairs.generate import examples
 
 if TYPE_CHECKING:
@@ -30,8 +30,19 @@ def select_writers(
 ) -> tuple[list[Named], bool]:
     """The LLMs to ask, none for the offline writer, and whether it was the user who named them.
 
-    ``keys``: whether each needs its key, because something will be sent. Raises ``SettingsError``, ``WriterError``.
+    ``keys``: whether each needs its key, because something will be sent. Warns of keys that are not scrubbed. Raises
+    ``SettingsError``, ``WriterError``.
     """
+    chosen, named = _chosen(names, url, model, registry, keys=keys)
+    if keys and (simple := too_simple(chosen)):
+        variables = ", ".join(simple)
+        console.warn(f"too short or too simple to be a secret, so not scrubbed from what servers send: {variables}")
+    return chosen, named
+
+
+def _chosen(
+    names: str | None, url: str | None, model: str | None, registry: Path | None, *, keys: bool
+) -> tuple[list[Named], bool]:
     if (url is None) != (model is None):
         raise SettingsError("--writer-url and --writer-model go together: which server, and which of its models")
     if url is not None and model is not None:

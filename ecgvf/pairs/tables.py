@@ -105,7 +105,7 @@ class PromptTable:
     rows: tuple[PromptRow, ...]
 
 
-def read(path: Path, columns: Sequence[str] = ()) -> PromptTable:
+def read_table(path: Path, columns: Sequence[str] = ()) -> PromptTable:
     """The prompts of a file, or of a folder with Six-CD's malicious.csv and clean.csv.
 
     ``columns`` (``--column``) are read instead of others for the same field; a name that is not in ``ALIASES`` is the
@@ -127,7 +127,7 @@ def from_records(
 ) -> PromptTable:
     """The prompts of ``records``, which were parsed from ``data``. Raises ``DatasetError``.
 
-    ``columns`` as in ``read``.
+    ``columns`` as in ``read_table``.
     """
     if not records:
         raise DatasetError(f"{name} has no rows")
