@@ -21,7 +21,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.publish.dataset_folder import DatasetFolder, is_dataset_file, read_dataset, shipped_dataset
 
 if TYPE_CHECKING:
-    from ecgvf.pairs.tables import Source
+    from ecgvf.pairs.tables import PromptTable
 
 STORE, HUB = "ecgvf/", "hub:"
 
@@ -96,7 +96,7 @@ def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
         return Found(DatasetFolder(file, str(file)).dataset(), str(file))
     if file.is_file() and is_dataset_file(file):
         return Found(read_dataset([file], str(file)), str(file))
-    return _drawn(store, tables.read(file), str(file), model, device)
+    return _drawn(store, tables.read_table(file), str(file), model, device)
 
 
 def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
@@ -110,13 +110,13 @@ def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
     return _drawn(store, read_hub_table(name), f"{HUB}{name}", model, device)
 
 
-def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
+def _drawn(store: Store, source: "PromptTable", where: str, model: str | None, device: str) -> Found:
     """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
     from ecgvf.filter import filter_images
-    from ecgvf.pairs.importing import concept_named, import_pairs
+    from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render
 
-    named = concept_named(source)
+    named = named_concept(source)
     if named is None or named not in {*concepts.names(), *store.concepts()}:
         said = "does not say of which concept" if named is None else f"names a concept that is not known, {named!r}"
         raise DatasetError(

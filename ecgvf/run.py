@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ecgvf.build import BuildResult
     from ecgvf.filter import Bounds, FilterResult
     from ecgvf.judges import Judge, JudgeOptions
-    from ecgvf.pairs.importing import Imported
+    from ecgvf.pairs.importing import ImportResult
     from ecgvf.pairs.rounds import BuildWriter
     from ecgvf.publish.parquet import DatasetFiles
     from ecgvf.render import RenderResult
@@ -70,9 +70,9 @@ class Run(ConceptRun):
         ``split`` ("train" or "test") writes only that part and keeps the other of the current set. Returns the set of
         ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
         """
-        from ecgvf.pairs.generate import generate
+        from ecgvf.pairs.generate import generate_pairs
 
-        return generate(self, pairs=pairs, tests=tests, split=split, seed=seed)
+        return generate_pairs(self, pairs=pairs, tests=tests, split=split, seed=seed)
 
     def render(
         self,
@@ -178,7 +178,7 @@ class Run(ConceptRun):
 
     def import_pairs(
         self, file: str | Path, *, columns: Sequence[str] = (), only: str | None = None, licence: str | None = None
-    ) -> "Imported":
+    ) -> "ImportResult":
         """Import pairs or prompts as a pairs set, from text, CSV, TSV, JSON, JSONL, Parquet, or ``hub:OWNER/NAME``.
 
         ``columns`` name the columns to read if there is a choice; ``only`` is the category of the rows to take.
@@ -187,10 +187,10 @@ class Run(ConceptRun):
         from ecgvf.core.hub import HubName
         from ecgvf.pairs.hub_table import read_hub_table
         from ecgvf.pairs.importing import import_pairs
-        from ecgvf.pairs.tables import read
+        from ecgvf.pairs.tables import read_table
 
         on_hub = str(file).startswith("hub:")
-        table = read_hub_table(HubName.parse(str(file)), columns) if on_hub else read(Path(file), columns)
+        table = read_hub_table(HubName.parse(str(file)), columns) if on_hub else read_table(Path(file), columns)
         return import_pairs(self, table, only=only, licence=licence)
 
     def export(self, out: str | Path, *, images: bool = True, set_id: str | None = None) -> "DatasetFiles":

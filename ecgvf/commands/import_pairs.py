@@ -8,7 +8,7 @@ from ecgvf.commands.options import JsonOption, StoreOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ecgvf.pairs.importing import Imported
+    from ecgvf.pairs.importing import ImportResult
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -47,7 +47,7 @@ def import_pairs(
     _print_result(result, as_json)
 
 
-def _print_result(result: "Imported", as_json: bool) -> None:
+def _print_result(result: "ImportResult", as_json: bool) -> None:
     pairs, settings, summary = result.stage, result.stage.settings, result.stage.summary
     name = pairs.run.concept.name
     if as_json:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.hub import HubName, hub_errors, reason
-from ecgvf.pairs.tables import ALIASES, Source, source
+from ecgvf.pairs.tables import ALIASES, PromptTable, from_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 
-def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> Source:
-    """The rows of all splits of ``name``, whose ``concept`` is a configuration; ``columns`` as for a file.
+def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
+    """The prompts of all splits of ``name``, whose ``concept`` is a configuration; ``columns`` as in ``read_table``.
 
     Raises ``DatasetError``, ``HubError``.
     """
@@ -27,8 +27,8 @@ def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> Source:
         # A configuration that is missing or not named, or a repository without data.
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {reason(error)}") from error
-    rows = [row for split in splits.values() for row in split.select_columns(_readable(split.features))]
-    return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows, columns)
+    records = [row for split in splits.values() for row in split.select_columns(_readable(split.features))]
+    return from_records(str(name), json.dumps(records, sort_keys=True, default=str).encode(), records, columns)
 
 
 def _features_with_text_ids(splits: "DatasetDict") -> "Features | None":
