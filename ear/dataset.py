@@ -13,15 +13,15 @@ from ecgvf.core import concepts, console
 from ecgvf.core.concepts import NAME
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
+from ecgvf.core.hub import HubName
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.publish import published
-from ecgvf.publish.published import Published
+from ecgvf.publish.dataset_folder import DatasetFolder, is_dataset_file, read_dataset, shipped_dataset
 
 if TYPE_CHECKING:
-    from ecgvf.pairs.tables import Source
+    from ecgvf.pairs.tables import PromptTable
 
 STORE, HUB = "ecgvf/", "hub:"
 
@@ -66,7 +66,7 @@ def concept_of(store: Store, name: str) -> str:
     """The concept of the dataset ``name``, found without loading it where the name says it."""
     if name.startswith(STORE):
         return _concept(name)
-    if Path(name).exists() or (concept := published.hub_name(name).concept) is None:
+    if Path(name).exists() or (concept := HubName.parse(name).concept) is None:
         return find(store, name).dataset.concept.name
     return concept
 
@@ -79,7 +79,7 @@ def _concept(name: str) -> str:
 
 
 def _of_store(store: Store, concept: str, chosen: str | None) -> Found:
-    shipped = published.shipped(concept)
+    shipped = shipped_dataset(concept)
     if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return Found(shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}")
     try:
@@ -93,29 +93,30 @@ def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
     from ecgvf.pairs import tables
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
-        return Found(Published(file, str(file)).dataset(), str(file))
-    if file.is_file() and published.is_published(file):
-        return Found(published.dataset_of([file], str(file)), str(file))
-    return _drawn(store, tables.read(file), str(file), model, device)
+        return Found(DatasetFolder(file, str(file)).dataset(), str(file))
+    if file.is_file() and is_dataset_file(file):
+        return Found(read_dataset([file], str(file)), str(file))
+    return _drawn(store, tables.read_table(file), str(file), model, device)
 
 
 def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
-    from ecgvf.publish import hub
+    from ecgvf.pairs.hub_table import read_hub_table
+    from ecgvf.publish.repository import download
 
-    name = published.hub_name(text)
-    held = hub.download(name)
+    name = HubName.parse(text)
+    held = download(name)
     if (held.folder / "ecgvf.json").is_file():
         return Found(held.dataset(name.concept), held.where)
-    return _drawn(store, hub.foreign(name), f"{HUB}{name}", model, device)
+    return _drawn(store, read_hub_table(name), f"{HUB}{name}", model, device)
 
 
-def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
+def _drawn(store: Store, source: "PromptTable", where: str, model: str | None, device: str) -> Found:
     """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
     from ecgvf.filter import filter_images
-    from ecgvf.pairs.importing import concept_named, import_pairs
+    from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render
 
-    named = concept_named(source)
+    named = named_concept(source)
     if named is None or named not in {*concepts.names(), *store.concepts()}:
         said = "does not say of which concept" if named is None else f"names a concept that is not known, {named!r}"
         raise DatasetError(

@@ -26,7 +26,7 @@ from ecgvf.judges.judge import Judge
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
-from ecgvf.pairs.writer_stats import together, worth
+from ecgvf.pairs.writer_stats import summarize_writers, total_spending
 from ecgvf.render import load_renderer, render
 
 ROUNDS = 10
@@ -237,7 +237,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
         parts = {split: from_table(PromptPair, merged.read_shard(shard)) for split, shard in SHARDS.items()}
         known = [stage_set.summary.get("paid", {}) for stage_set in sets]
         paid = {
-            split: together([each[split] for each in known if split in each])
+            split: total_spending([each[split] for each in known if split in each])
             for split in SHARDS
             if any(split in each for each in known)
         }
@@ -245,7 +245,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
             {
                 "writer": ", ".join(dict.fromkeys(stage_set.summary["writer"] for stage_set in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
-                **worth((row for rows in parts.values() for row in rows), paid),
+                **summarize_writers((row for rows in parts.values() for row in rows), paid),
             }
         )
     return merged

@@ -129,7 +129,7 @@ def generate(
                     {"concept": about.name, "split": part, "likely_usd": "0", "most_usd": "0", "calls": []}
                 )
             return
-        from ecgvf.pairs.generate import generate as write
+        from ecgvf.pairs.generate import generate_pairs as write
 
         done = write(run, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
         if not named:
@@ -142,7 +142,7 @@ def generate(
         raise SettingsError("--pairs and --iterations are for pairs: --split test --count N asks for N test prompts")
     from decimal import Decimal
 
-    from ecgvf.pairs.generate import PER_CALL
+    from ecgvf.pairs.generate import PROMPTS_PER_CALL as PER_CALL
     from ecgvf.pairs.llm_writers import ITERATIONS, foreseen, generate_paid, planned
     from ecgvf.pairs.llm_writers import opened as ledger_of
 

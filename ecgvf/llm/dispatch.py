@@ -27,7 +27,7 @@ from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import FORMS, Named, Structure
 from ecgvf.llm.retry import with_retries
 from ecgvf.pairs import checks
-from ecgvf.pairs.parsing import Draft, Unreadable, parse
+from ecgvf.pairs.parsing import Draft, parse, unparsed
 from ecgvf.pairs.templates import Template
 
 DIGEST_PROMPTS, DIGEST_LETTERS = 60, 90
@@ -100,7 +100,7 @@ class Exchange:
 
     attempt: Attempt
     reply: Reply
-    items: list[Draft | Unreadable]
+    items: list[Draft]
 
     @property
     def call(self) -> str:
@@ -135,17 +135,15 @@ def exchange(attempt: Attempt) -> Exchange:
         case "refusal" | "filter" | "empty" | "unreadable":
             said = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
             detail = said.get(reply.outcome, "the answer is not in the provider's format")
-            items = [Unreadable(f"{detail} ({reply.why})" if reply.why else detail, reply.text or attempt.raw)]
+            items = [unparsed(f"{detail} ({reply.why})" if reply.why else detail, reply.text or attempt.raw)]
     return Exchange(attempt, reply, items)
 
 
-def _items(text: str, attempt: Attempt, split: Split) -> list[Draft | Unreadable]:
+def _items(text: str, attempt: Attempt, split: Split) -> list[Draft]:
     """What is in an answer; what it copied from the example in its request is no draft."""
-    examples = [item for item in parse(attempt.intent["request"]["prompt"], split) if isinstance(item, Draft)]
+    examples = [item for item in parse(attempt.intent["request"]["prompt"], split) if item.parsed]
     return [
-        Unreadable("copied from the example", item.raw)
-        if isinstance(item, Draft) and checks.copied(item, examples)
-        else item
+        unparsed("copied from the example", item.raw) if item.parsed and checks.is_copied(item, examples) else item
         for item in parse(text, split)
     ]
 
@@ -161,7 +159,7 @@ class Kept:
     """The target prompts that one writer has given and that pass the checks, by itself."""
 
     def __init__(self, plan: Plan, seat: Seat) -> None:
-        self._plan, self._seen = plan, checks.Seen()
+        self._plan, self._seen = plan, checks.PromptIndex()
         self.prompts = list(seat.kept)
         for prompt in seat.kept:
             self._seen.add(prompt)
@@ -172,9 +170,9 @@ class Kept:
         for item in one.items:
             if len(self.prompts) == full:
                 return
-            if not isinstance(item, Draft) or checks.fault(self._plan.concept, item, self._plan.template.language):
+            if not item.parsed or checks.find_fault(self._plan.concept, item, self._plan.template.language):
                 continue
-            if self._seen.like(item.target) is None:
+            if self._seen.near_duplicate(item.target) is None:
                 self.prompts.append(item.target)
                 self._seen.add(item.target)
 
@@ -187,9 +185,9 @@ def repair(one: Exchange) -> str:
     intent = one.attempt.intent
     if one.reply.outcome != "complete" or intent["request"]["structure"] == "schema" or intent["repair"]:
         return ""
-    if any(isinstance(item, Draft) for item in one.items):
+    if any(item.parsed for item in one.items):
         return ""
-    wrong = one.items[0].detail if one.items and isinstance(one.items[0], Unreadable) else "the list was empty"
+    wrong = one.items[0].fault if one.items and one.items[0].fault else "the list was empty"
     return (
         f"You were asked this before, and your answer could not be used: {wrong}. It began:\n\n"
         f"{one.reply.text[:300]}\n\nAnswer again, with the JSON object alone."
@@ -363,5 +361,5 @@ class _Line:
             await self._writer.close()
 
 
-def _named(item: Draft | Unreadable, why: str) -> Draft | Unreadable:
-    return Unreadable(f"{why}: {item.detail}", item.raw) if isinstance(item, Unreadable) else item
+def _named(item: Draft, why: str) -> Draft:
+    return item if item.parsed else unparsed(f"{why}: {item.fault}", item.raw)

@@ -20,9 +20,18 @@ from ecgvf.llm.clients import Call
 from ecgvf.llm.dispatch import Asked, Exchange, Kept, Plan, Seat, ask, exchange
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Named, secrets
-from ecgvf.pairs import checks
-from ecgvf.pairs.generate import CALLED, PER_CALL, Part, Source, kept_part, reading, to_row, write_set
-from ecgvf.pairs.parsing import Draft
+from ecgvf.pairs.answers import check_drafts
+from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.generate import PROMPTS_PER_CALL as PER_CALL
+from ecgvf.pairs.generate import (
+    SPLIT_NAMES,
+    Provenance,
+    SplitGenerator,
+    keep_split,
+    reader_settings,
+    to_record,
+    write_set,
+)
 from ecgvf.pairs.templates import Template, load
 
 ITERATIONS = 3
@@ -118,7 +127,7 @@ def foreseen(plan: Plan, ledger: Ledger, *, fresh: bool = False, half: bool = Fa
 class Collected:
     """What the LLMs of a plan answered."""
 
-    part: Part
+    part: SplitGenerator
     writers: dict[str, dict[str, Any]]
     """Writer → what the ledger knows of it."""
     set_aside: dict[str, str]
@@ -157,7 +166,7 @@ def collect(
             _not_in_a_batch(plan, ledger)
         calls = sum(len(seat.counts) for seat in plan.seats)
         budget = Budget(budget_usd, ledger.spent(counts or plan.counts).total)
-        with console.progress(f"calls for {CALLED[plan.split]}", calls) as bar:
+        with console.progress(f"calls for {SPLIT_NAMES[plan.split]}", calls) as bar:
             try:
                 asked = asyncio.run(_asked(plan, ledger, budget, bar.advance, batch))
             except KeyboardInterrupt:
@@ -187,8 +196,9 @@ def generate_paid(
     if not got.answered:
         why = "; ".join(f"{name} {reason}" for name, reason in got.set_aside.items())
         raise WriterError(f"no writer answered: {why}")
-    parts = {split: got.part if split == plan.split else kept_part(run, split) for split in CALLED}
-    return write_set(run, parts, ", ".join(got.writers), paid={plan.split: got.told()})
+    kept = {split: keep_split(run, split) for split in SPLIT_NAMES if split != plan.split}
+    parts = {split: kept.get(split) or replace(got.part, spending=got.told()) for split in SPLIT_NAMES}
+    return write_set(run, parts, ", ".join(got.writers))
 
 
 def reparse(run: ConceptRun) -> StageSet:
@@ -198,11 +208,11 @@ def reparse(run: ConceptRun) -> StageSet:
     """
     current = run.current(PAIRS)
     ledger = Ledger(Ledger.of(run))
-    parts: dict[Split, Part] = {}
-    for split in CALLED:
+    parts: dict[Split, SplitGenerator] = {}
+    for split in SPLIT_NAMES:
         known = current.settings.get(split) or {}
         if "calls" not in known:
-            parts[split] = kept_part(run, split)
+            parts[split] = keep_split(run, split)
             continue
         asked = Asked()
         for name, calls in known["calls"].items():
@@ -213,7 +223,9 @@ def reparse(run: ConceptRun) -> StageSet:
                     "that wrote the set again"
                 )
             asked.exchanges[name] = [exchange(attempt) for attempt in attempts if attempt is not None]
-        parts[split] = replace(_part(run.concept, split, known, asked), told=current.summary.get("paid", {}).get(split))
+        parts[split] = replace(
+            _part(run.concept, split, known, asked), spending=current.summary.get("paid", {}).get(split)
+        )
     if not any("calls" in (part.settings or {}) for part in parts.values()):
         raise StageMissing(f"the current pairs of {run.concept.name!r} are no LLM's: there is no answer to read again")
     return write_set(run, parts, current.summary["writer"])
@@ -239,18 +251,18 @@ def _not_in_a_batch(plan: Plan, ledger: Ledger) -> None:
         )
 
 
-def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: Asked) -> Part:
+def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: Asked) -> SplitGenerator:
     """The rows of what was answered. The settings name the answers, so that equal settings are equal rows."""
     template = by if isinstance(by, dict) else {"template": by.name, "hash": by.hash, "language": by.language}
     settings = {
         "template": template["template"],
         "hash": template["hash"],
         "language": template["language"],
-        **reading(concept),
+        **reader_settings(concept),
         "calls": {name: [one.call for one in exchanges] for name, exchanges in asked.exchanges.items() if exchanges},
     }
 
-    def rows(taken: checks.Seen) -> list[PromptPair]:
+    def rows(taken: PromptIndex) -> list[PromptPair]:
         return [
             row
             for exchanges in asked.exchanges.values()
@@ -258,12 +270,12 @@ def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: 
             for row in _rows(concept, one, taken, template["language"])
         ]
 
-    return Part(settings, rows)
+    return SplitGenerator(settings, rows)
 
 
-def _rows(concept: Concept, one: Exchange, taken: checks.Seen, language: str | None) -> list[PromptPair]:
+def _rows(concept: Concept, one: Exchange, taken: PromptIndex, language: str | None) -> list[PromptPair]:
     intent = one.attempt.intent
-    source = Source(
+    source = Provenance(
         writer=intent["writer"],
         split=intent["split"],
         iteration=intent["iteration"],
@@ -275,10 +287,10 @@ def _rows(concept: Concept, one: Exchange, taken: checks.Seen, language: str | N
     )
     rows: list[PromptPair] = []
     accepted = 0
-    for position, item in enumerate(one.items):
+    for position, item in enumerate(check_drafts(concept, one.items, language)):
         if accepted >= intent["request"]["count"]:  # thirty where ten were asked for: the first ten that hold
             break
-        row = to_row(concept, source, position, item, taken, language)
+        row = to_record(concept, source, position, item, taken)
         if row.reason is None:
             taken.add(row.target)
             accepted += 1
@@ -297,7 +309,7 @@ def _told(plan: Plan, ledger: Ledger, asked: Asked) -> dict[str, dict[str, Any]]
         outcomes = Counter(one.reply.outcome for one in exchanges)
         told[name] = {
             "asked": sum(intent["request"]["count"] for intent in intents if not intent["repair"]),
-            "written": sum(isinstance(item, Draft) for one in exchanges for item in one.items),
+            "written": sum(item.parsed for one in exchanges for item in one.items),
             "calls": len(exchanges),
             "outcomes": dict(outcomes),
             "model_asked": seat.writer.entry.model,

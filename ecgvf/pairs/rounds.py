@@ -16,13 +16,13 @@ from ecgvf.core.records import PromptPair, Split, from_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm import budget as money
-from ecgvf.llm.clients import Writer
 from ecgvf.llm.dispatch import Plan, Seat
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Named
-from ecgvf.pairs.generate import SHARDS, Part, generate, write_set
+from ecgvf.pairs.generate import SHARDS, SplitGenerator, generate_pairs, write_set
 from ecgvf.pairs.llm_writers import Foreseen, collect, foreseen, in_calls, opened
 from ecgvf.pairs.templates import load
+from ecgvf.pairs.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +62,14 @@ class Free:
         return self.writer.name
 
     def write(self, run: ConceptRun, round: Round) -> StageSet | None:
-        return generate(
+        return generate_pairs(
             run,
             pairs=round.pairs,
             tests=round.tests,
             seed=round.seed,
             writer=self.writer,
-            round=round.number,
-            before=round.before,
+            build_round=round.number,
+            earlier=round.before,
         )
 
 
@@ -120,9 +120,9 @@ class Paid:
         }
         if not any(one.answered for one in got.values()):
             return None
-        parts = {split: got[split].part if split in got else Part(None, lambda _: []) for split in wanted}
-        paid = {split: one.told() for split, one in got.items()}
-        return write_set(run, parts, self.name, paid=paid, round=round.number, before=round.before)
+        written = {split: replace(one.part, spending=one.told()) for split, one in got.items()}
+        parts = {split: written.get(split, SplitGenerator()) for split in wanted}
+        return write_set(run, parts, self.name, build_round=round.number, earlier=round.before)
 
 
 def shares(total: int, parts: int) -> list[int]:

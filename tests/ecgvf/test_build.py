@@ -24,11 +24,11 @@ from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.judges import Criterion, JudgeOptions, Prediction
-from ecgvf.llm.clients import Answer, Request
 from ecgvf.llm.dispatch import DIGEST_LETTERS
 from ecgvf.llm.ledger import Ledger
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import Free
+from ecgvf.pairs.writer import Answer, Request
 from tests.llm_server import LlmServer
 from tests.random_janus import build as build_model
 

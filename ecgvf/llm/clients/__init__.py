@@ -1,7 +1,6 @@
-"""Who writes the prompts: the offline writer, and one file per SDK for the LLMs. Each turns a request into text.
+"""The clients of LLM providers, one file per SDK.
 
-The text of every writer is read by ``ecgvf.pairs.parsing``, the offline writer's too: one way in. What an LLM is asked
-is a ``Call``; it is sent by a ``RemoteWriter``, which imports its SDK when it is opened and not before; what comes back
+A ``Call`` is sent by a ``RemoteWriter``, which imports its SDK when it is opened and not before. The provider's answer
 is kept as it came, and read by the ``read`` of the same file, which needs no SDK.
 """
 
@@ -13,55 +12,14 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal, Protocol, TypeVar
 
-from ecgvf.core.concepts import Concept
 from ecgvf.core.records import Split
+from ecgvf.core.text import encodable
 from ecgvf.llm.clients import content_filters as filtered
 from ecgvf.llm.clients import refusals as declined
 from ecgvf.llm.registry import Named, Sdk, Structure
-from ecgvf.pairs.parsing import utf8
 
 Outcome = Literal["complete", "length", "refusal", "filter", "empty", "unreadable"]
 """How an answer ended. Only ``complete`` can be bad JSON; ``unreadable`` is not in the provider's own format."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """``count`` pairs (split ``train``) or test prompts (``test``) for a concept; ``iteration`` counts from 0."""
-
-    concept: Concept
-    split: Split
-    count: int
-    iteration: int
-    seed: int
-    round: int = 0
-    """Another round asks the same again, and must not get the same answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came back, as it came, and from whom."""
-
-    call_id: str
-    text: str
-    model_asked: str
-    model_answered: str
-    template: str
-    template_hash: str
-
-
-class Writer(Protocol):
-    """What writes pairs."""
-
-    name: str
-
-    def settings(self) -> dict[str, Any]:
-        """What about this writer decides its answers; part of the set's fingerprint."""
-
-    def check(self, concept: Concept) -> None:
-        """Raise ``WriterError`` where this writer cannot write about ``concept``, before anything is written."""
-
-    def write(self, request: Request) -> Answer:
-        """The answer to one request. Raises ``WriterError``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,11 +196,11 @@ def read(sdk: Sdk, raw: str) -> Reply:
     if body is None:
         return Reply("", "unreadable", None, "not a JSON object")
     if said := filtered.why(body):
-        return Reply("", "filter", Usage(0, 0), utf8(said))
+        return Reply("", "filter", Usage(0, 0), encodable(said))
     reader: Callable[[dict[str, Any]], Reply] = _file(sdk).read
     try:
         found = reader(body)
-        found = replace(found, text=utf8(found.text), why=utf8(found.why), model=utf8(found.model))
+        found = replace(found, text=encodable(found.text), why=encodable(found.why), model=encodable(found.model))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return Reply("", "unreadable", None, f"not as the provider answers ({type(error).__name__}: {error})")
     if found.outcome == "complete" and declined.in_words(found.text):
@@ -266,21 +224,6 @@ def _body(raw: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
-
-
-def call_id(writer: Writer, request: Request) -> str:
-    """16 hex digits: the request's hash, the same whenever the same thing is asked."""
-    asked = {
-        "writer": writer.name,
-        "settings": writer.settings(),
-        "concept": request.concept.model_dump(mode="json"),
-        "split": request.split,
-        "count": request.count,
-        "iteration": request.iteration,
-        "seed": request.seed,
-        **({"round": request.round} if request.round else {}),
-    }
-    return _hashed(asked)
 
 
 def _hashed(parts: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from ecgvf.llm.clients import Call, Failed, Outcome, Progress, Reply, Usage, usa
 from ecgvf.llm.clients import content_filters as filtered
 from ecgvf.llm.clients.http import failures, results, timeouts
 from ecgvf.llm.registry import Entry
-from ecgvf.pairs.parsing import answer_model
+from ecgvf.pairs.parsing import answer_schema
 
 _POLL_SECONDS = 30.0
 
@@ -132,7 +132,7 @@ def output_config(call: Call) -> Any:
 
     if call.structure != "schema":  # Anthropic has no mode for JSON of any shape
         return None
-    return {"format": {"type": "json_schema", "schema": transform_schema(answer_model(call.split))}}
+    return {"format": {"type": "json_schema", "schema": transform_schema(answer_schema(call.split))}}
 
 
 def read(body: dict[str, Any]) -> Reply:

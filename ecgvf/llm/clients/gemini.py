@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ecgvf.llm.clients import Call, Failed, Outcome, Reply, Usage, usage
 from ecgvf.llm.clients.http import broken, refused, timeouts
 from ecgvf.llm.registry import Entry
-from ecgvf.pairs.parsing import answer_model
+from ecgvf.pairs.parsing import answer_schema
 
 if TYPE_CHECKING:
     import httpx2
@@ -68,7 +68,7 @@ class GeminiWriter:
         config = GenerateContentConfig(
             max_output_tokens=call.max_output_tokens,
             response_mime_type=None if call.structure == "text" else "application/json",
-            response_schema=answer_model(call.split) if call.structure == "schema" else None,
+            response_schema=answer_schema(call.split) if call.structure == "schema" else None,
             should_return_http_response=True,
             # Both would make further calls, of which no ledger knew.
             automatic_function_calling=AutomaticFunctionCallingConfig(disable=True),

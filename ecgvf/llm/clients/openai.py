@@ -8,7 +8,7 @@ from typing import Any
 from ecgvf.llm.clients import Call, Failed, Outcome, Progress, Reply, usage
 from ecgvf.llm.clients.http import failures, refused, results, timeouts
 from ecgvf.llm.registry import Entry
-from ecgvf.pairs.parsing import answer_model
+from ecgvf.pairs.parsing import answer_schema
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -47,7 +47,7 @@ class OpenAIWriter:
                 raw = await completions.parse(
                     model=call.model,
                     messages=[{"role": "user", "content": call.prompt}],
-                    response_format=answer_model(call.split),
+                    response_format=answer_schema(call.split),
                     extra_body=limit,
                 )
                 return str(raw.text)
@@ -109,7 +109,7 @@ class OpenAIWriter:
             self._entry.limit: call.max_output_tokens,
         }
         if call.structure == "schema":
-            model = answer_model(call.split)
+            model = answer_schema(call.split)
             schema = pydantic_function_tool(model)["function"]["parameters"]
             form = {"schema": schema, "name": model.__name__, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": form}

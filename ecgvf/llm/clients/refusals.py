@@ -5,7 +5,7 @@ It is told from a question or bad JSON, which are asked again: a refusal would b
 
 import re
 
-from ecgvf.pairs.parsing import without_thoughts
+from ecgvf.core.text import strip_thinking
 
 _ENGLISH = re.compile(
     r"(?:[^.!?\n]{0,20}sorry[^.!?\n]{0,60}[.!] )?"
@@ -26,7 +26,7 @@ _AROUND = " \t\r\n*_>#\"'“”"
 
 def in_words(text: str) -> bool:
     """Whether an answer without any JSON opens as a refusal, in English or Chinese."""
-    said = without_thoughts(text)
+    said = strip_thinking(text)
     if "[" in said or "{" in said:
         return False
     opening = said.lstrip(_AROUND)[:300].replace("’", "'")
