@@ -49,7 +49,7 @@ def church_pairs(train: int = 3, test: int = 2) -> list[PromptPair]:
 def write_pairs(store: Store, pairs: Sequence[PromptPair], concept: str = "church") -> StageSet:
     """A finished pairs set, as ``ecgvf generate`` leaves it."""
     store.remember(concepts.find(concept))
-    stage = store.stage(concept, PAIRS, {"pairs": [one.record_id for one in pairs]})
+    stage = ConceptRun(store, concepts.find(concept)).stage_set(PAIRS, {"pairs": [one.record_id for one in pairs]})
     if not stage.done(0):
         stage.write_shard(0, to_table(PromptPair, pairs))
     stage.finish({"pairs": len(pairs)})
