@@ -7,7 +7,6 @@ is no "background" surrogate: every picture of nano's world shows a thing.
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +15,18 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import WriterError
 from ecgvf.llm.clients import Answer, Request, call_id
 from ecgvf.world.grammar import (
+    COMPANION_SHARE,
+    HELD_OUT_FORMS_SHARE,
     PLAIN,
+    PLAIN_SHARE,
     WORDINGS,
     Description,
     Forms,
     Sentence,
     Wording,
     describe,
+    find_styles,
+    find_things,
     fingerprint,
     load_world,
     sentence,
@@ -31,11 +35,6 @@ from ecgvf.world.grammar import (
 NAME = "offline"
 MODEL = "nano-grammar"
 TEMPLATE = "nano/world.yaml"
-
-COMPANION_SHARE = 0.3
-PLAIN_SHARE = 0.5
-HELD_OUT_FORMS_SHARE = 0.25
-"""Share of the test prompts in word orders that neither a pair nor nano's training uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +100,9 @@ def scope(concept: Concept) -> Scope:
     draw the concept or none of its surrogates, naming what it can draw.
     """
     world = load_world()
-    known: Sequence[str]
-    spoken: dict[str, str]
-    if concept.kind == "style":
-        known = list(world.styles)
-        spoken = {_key(word): style.name for style in world.styles.values() for word in (style.name, style.keyword)}
-        spoken.pop("", None)
-    else:
-        known = list(world.things)
-        spoken = {_key(term): thing.name for thing in world.things.values() for term in (thing.name, *thing.terms)}
-    targets = _in_order(label for label in (*concept.labels("nano"), concept.name) if label in known)
+    known = list(world.styles if concept.kind == "style" else world.things)
+    named = find_styles if concept.kind == "style" else find_things
+    targets = tuple(dict.fromkeys(label for label in (*concept.labels("nano"), concept.name) if label in known))
     if PLAIN in targets or not targets or concept.kind == "nudity":
         styles = ", ".join(style for style in world.styles if style != PLAIN)
         raise WriterError(
@@ -118,9 +110,8 @@ def scope(concept: Concept) -> Scope:
             f"things {', '.join(world.things)}; and the styles {styles}. "
             f"Take one of these, or name it in the concept's file under judge_labels, nano"
         )
-    kept_out = {*targets, *(spoken.get(_key(neighbour)) for neighbour in concept.neighbours)}
-    named = (spoken.get(_key(surrogate)) for surrogate in concept.surrogates)
-    surrogates = _in_order(name for name in named if name is not None and name not in kept_out)
+    kept_out = {*targets, *named(concept.neighbours)}
+    surrogates = tuple(name for name in named(concept.surrogates) if name not in kept_out)
     if not surrogates:
         raise WriterError(
             f"Janus-nano draws none of the surrogates of {concept.name!r} ({', '.join(concept.surrogates)}): "
@@ -145,11 +136,3 @@ def _describe(rng: random.Random, *, thing: str | None = None, style: str | None
 
 def _words(said: Sentence, of_style: bool) -> str:
     return said.style if of_style else said.term
-
-
-def _key(word: str) -> str:
-    return word.casefold().replace("-", " ")
-
-
-def _in_order(names: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
