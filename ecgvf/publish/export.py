@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecgvf.core import console
+from ecgvf.core import console, contact_sheet
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import disk_errors, write_atomic
 from ecgvf.core.records import PromptPair, Rendering, Role, Split, from_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.publish import catalogue, rows, sheet
+from ecgvf.publish import catalogue, rows
 from ecgvf.publish.catalogue import ConfigFacts, Facts, SplitFacts
 from ecgvf.publish.run import Run, open_run
 
@@ -256,13 +256,13 @@ def extras(content: Content) -> dict[str, bytes]:
     if content.images:
         first = content.facts.configs[0].splits[0].files[0]  # an accepted pair is there, or nothing is written
         columns = ["target", "surrogate", *rows.IMAGES]
-        for group in pq.ParquetFile(content.folder / first).iter_batches(sheet.MOST, columns=columns):
+        for group in pq.ParquetFile(content.folder / first).iter_batches(contact_sheet.MAX_PAIRS, columns=columns):
             shown = [
-                sheet.Shown(
+                contact_sheet.PairImages(
                     one["target"], one["surrogate"], one["target_image"]["bytes"], one["surrogate_image"]["bytes"]
                 )
                 for one in group.to_pylist()
             ]
             break
-    name = content.run.concept.name
-    return {f"assets/{name}.png": sheet.sheet(shown, blurred=content.run.concept.unsafe)} if shown else {}
+    concept = content.run.concept
+    return {f"assets/{concept.name}.png": contact_sheet.pairs_sheet(shown, blurred=concept.unsafe)} if shown else {}
