@@ -1,22 +1,21 @@
-"""``compare``: several adapters on the same pictures, side by side."""
+"""``ear compare``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ear.commands.measuring import counts, print_table
-from ear.commands.opening import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, open_dataset
 from ear.commands.options import (
     DatasetOption,
     DtypeOption,
+    EvaluationSeedOption,
     FamilyOption,
-    MeasuredSeedOption,
-    MeasuringOption,
+    JudgeOption,
     ModelOption,
     OthersOption,
     PromptsOption,
     SetOption,
+    SheetOption,
     WeightsOption,
 )
 from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
@@ -32,57 +31,38 @@ def compare(
     prompts_per_concept: PromptsOption = None,
     prompts_per_other: OthersOption = None,
     family: FamilyOption = None,
-    seed: MeasuredSeedOption = 0,
-    judge: MeasuringOption = None,
+    seed: EvaluationSeedOption = 0,
+    judge: JudgeOption = None,
     weights: WeightsOption = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the runs]")] = None,
+    sheet: SheetOption = None,
     model: ModelOption = None,
     store: StoreOption = None,
-    chosen: SetOption = None,
+    set_id: SetOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure several adapters on the same pictures, each by itself, and set them side by side."""
-    from ear.evaluation import evaluate as measure
-    from ear.evaluation import write_contact_sheet
-    from ear.method import adapter as adapters
+    """Measure several adapters on the same prompts and seeds, each alone, and show them side by side."""
+    from ear.evaluation import EvaluationSettings, report
+    from ear.evaluation import compare as compare_adapters
     from ear.method.runs import STAGE
     from ecgvf.core.stage_set import fingerprint
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
     opened = Store(store)
-    data, janus = open_dataset(opened, dataset, chosen, model, device, dtype)
+    data, janus = open_dataset(opened, dataset, set_id, model, device, dtype)
     files = adapter_files(opened, f"ecgvf/{data.concept.name}", adapter)
-    # What one of them erases on purpose is left out for all, so that their figures are of the same things.
-    gone = {concept for file in files for concept in adapters.concepts(adapters.load(janus, file))}
-    concept_count, other_count = counts(prompts_per_concept, prompts_per_other)
-    results = [
-        measure(
-            opened,
-            janus,
-            data,
-            [file],
-            concept_count=concept_count,
-            other_count=other_count,
-            family=family,
-            seed=seed,
-            gone=gone,
-            judge=judge,
-            weights=weights,
-        )
-        for file in files
-    ]
+    settings = EvaluationSettings(prompts_per_concept, prompts_per_other, family, seed, judge, weights)
+    evaluations = compare_adapters(opened, janus, data, files, settings)
     names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
-    key = fingerprint({"sheet": [result.json() for result in results]})[:8]
-    beside = opened.folder(data.concept.name, STAGE) / f"compare-{key}.png"
-    page = write_contact_sheet(results, names, sheet if sheet is not None else beside)
+    results = [evaluation.json() for evaluation in evaluations]
+    name = f"compare-{fingerprint({'sheet': results})[:8]}.png"
+    page = sheet if sheet is not None else opened.folder(data.concept.name, STAGE.name) / name
+    report.write_contact_sheet(evaluations, names, page)
     if as_json:
-        told = [result.json() for result in results]
-        console.print_json(
-            {"dataset": data.fingerprint, "evaluation_seed": seed, "evaluations": told, "sheet": str(page)}
-        )
+        facts = {"dataset": data.fingerprint, "evaluation_seed": seed}
+        console.print_json({**facts, "evaluations": results, "sheet": str(page)})
         return
-    print_table(results, names)
+    console.print(report.table(evaluations, names))
     console.print(f"Contact sheet: {console.escape(str(page))}")

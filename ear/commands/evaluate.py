@@ -1,23 +1,20 @@
-"""``eval``: the concept before and after erasing, and what the rest of the model's world lost."""
-
-from pathlib import Path
-from typing import Annotated
+"""``ear eval``."""
 
 import typer
 
-from ear.commands.measuring import counts, print_table
-from ear.commands.opening import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, open_dataset
 from ear.commands.options import (
     AdapterOption,
     DatasetOption,
     DtypeOption,
+    EvaluationSeedOption,
     FamilyOption,
-    MeasuredSeedOption,
-    MeasuringOption,
+    JudgeOption,
     ModelOption,
     OthersOption,
     PromptsOption,
     SetOption,
+    SheetOption,
     WeightsOption,
 )
 from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
@@ -33,42 +30,32 @@ def evaluate(
     prompts_per_concept: PromptsOption = None,
     prompts_per_other: OthersOption = None,
     family: FamilyOption = None,
-    seed: MeasuredSeedOption = 0,
-    judge: MeasuringOption = None,
+    seed: EvaluationSeedOption = 0,
+    judge: JudgeOption = None,
     weights: WeightsOption = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="PNG file. [default: beside the adapter]")] = None,
+    sheet: SheetOption = None,
     model: ModelOption = None,
     store: StoreOption = None,
-    chosen: SetOption = None,
+    set_id: SetOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the concept before and after erasing, and what the rest of the model's world lost."""
-    from ear.evaluation import evaluate as measure
-    from ear.evaluation import write_contact_sheet
+    """Measure the concept before and after erasing, and what the retained concepts lost."""
+    from ear.evaluation import EvaluationSettings, report
+    from ear.evaluation import evaluate as evaluate_adapters
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
     opened = Store(store)
-    data, janus = open_dataset(opened, dataset, chosen, model, device, dtype)
+    data, janus = open_dataset(opened, dataset, set_id, model, device, dtype)
     files = adapter_files(opened, f"ecgvf/{data.concept.name}", adapter)
-    concept_count, other_count = counts(prompts_per_concept, prompts_per_other)
-    result = measure(
-        opened,
-        janus,
-        data,
-        files,
-        concept_count=concept_count,
-        other_count=other_count,
-        family=family,
-        seed=seed,
-        judge=judge,
-        weights=weights,
-    )
-    page = write_contact_sheet([result], ["erased"], sheet if sheet is not None else files[-1].with_name("sheet.png"))
+    settings = EvaluationSettings(prompts_per_concept, prompts_per_other, family, seed, judge, weights)
+    evaluation = evaluate_adapters(opened, janus, data, files, settings)
+    page = evaluation.contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
-        console.print_json({"dataset": data.fingerprint, "evaluation_seed": seed, **result.json(), "sheet": str(page)})
+        facts = {"dataset": data.fingerprint, "evaluation_seed": seed}
+        console.print_json({**facts, **evaluation.json(), "sheet": str(page)})
         return
-    print_table([result], ["after"])
+    console.print(report.table([evaluation], ["after"]))
     console.print(f"Contact sheet: {console.escape(str(page))}")
