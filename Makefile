@@ -3,14 +3,15 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint faults erasure clean
+.PHONY: help dataset quickstart test lint faults erasure nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
 	@echo "make test         the whole suite"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy and the import contracts"
 	@echo "make faults       kills, full disks, hand-edited files, then 40 kills at random moments, and 1,000 LLM calls"
 	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
+	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
 
@@ -36,6 +37,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 faults: .venv/installed
 	$(BIN)/python -m pytest -m faults
@@ -44,6 +46,9 @@ faults: .venv/installed
 
 erasure: .venv/installed
 	$(BIN)/python -m benchmarks.erasure
+
+nano-check: .venv/installed
+	$(BIN)/python -m tools.nano check
 
 dataset: .venv/installed
 	$(BIN)/ecgvf generate --concept church

@@ -9,7 +9,6 @@ from ecgvf.commands import build, concepts, filter, judge, pairs, review, status
 from ecgvf.commands import render as pictures
 from ecgvf.commands.publish import app as publish_app
 from ecgvf.core import console
-from tools.nano.cli import app as nano_app
 
 app = typer.Typer(
     cls=console.CommandGroup,
@@ -22,7 +21,6 @@ app.add_typer(concepts.app, name="concepts", invoke_without_command=True)
 for stage in (pairs, pictures, filter, build, judge, review, status):
     app.add_typer(stage.app)
 app.add_typer(publish_app)
-app.add_typer(nano_app, name="nano")
 
 
 def main() -> None:

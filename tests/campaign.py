@@ -20,11 +20,23 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 from ecgvf.llm.ledger import Ledger, read_line
-from tests.llm_server import SIX, Asked, LlmServer
+from tests.llm_server import MALFORMED, SIX, Asked, LlmServer
 
 FAULTS = (
     *("429", "429-bare", "408", "409", "500", "503", "529", "slow", "cut", "cut"),
-    *("length", "truncated", "fence", "prose", "wrong-schema", "chatter", "refusal", "filter", "empty", "garbage"),
+    *(
+        "length",
+        "truncated",
+        "fence",
+        "prose",
+        "wrong-schema",
+        "chatter",
+        "refusal",
+        "filter",
+        "empty",
+        *MALFORMED,
+        "drop",
+    ),
     *("duplicates", "leak", "thirty", "other-model", "html", "escapes", "jinja", "markup"),
 )
 
@@ -89,7 +101,7 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
             continue
         if line["line"] == "intent" and line["call"] in answered:
             again += 1
-        if line["line"] == "answer" and line["status"] == 200:
+        if line["line"] == "answer" and line["status"] == 200 and _whole(line["raw"]):
             answered[line["call"]] = line["raw"]
     stage = ConceptRun.load(store, "church").current(PAIRS)
     rows = stage.records(PromptPair)
@@ -113,6 +125,15 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
         "open_usd": str(spent.open),
         "holds": again == 0 and lost == 0 and money and not stage.summary["set_aside"],
     }
+
+
+def _whole(raw: str) -> bool:
+    """Whether a body is a provider's answer, found without the program's own reader."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and not body.keys().isdisjoint(("choices", "content", "candidates", "promptFeedback"))
 
 
 def _targets(raw: str) -> list[str]:

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from email.parser import BytesParser
@@ -36,6 +36,9 @@ FILTER_STOPPED: dict[str, JSON] = {
     "anthropic": {"type": "invalid_request_error", "message": "Output blocked by content filtering policy"},
 }
 """Wire format → the error of a content filter that answers with an error status."""
+
+FOREIGN: JSON = {"status": "ok", "result": []}
+"""JSON with status 200 that is no provider's answer."""
 
 _OPENAI_FIELDS = {"model", "messages", "stream", "response_format", "max_tokens", "max_completion_tokens"}
 _ANTHROPIC_FIELDS = {"model", "messages", "max_tokens", "output_config"}
@@ -171,6 +174,9 @@ class Asked:
 
 Behave = Callable[[Asked], str]
 
+MALFORMED = ("garbage", "half", "foreign")
+"""Behaviours with status 200 and a whole body that is no answer: a page, half of the JSON, and JSON of no provider."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -195,6 +201,8 @@ class LlmServer:
         self.polls_until_done = 1
         self.invalid = ""
         """Why OpenAI's batches fail their validation; empty where they do not."""
+        self.refuses: set[str] = set()
+        """Types of ``response_format`` that chat completions answer with status 400."""
         self.reading: list[str] = []
         """What the next readings of a batch's results are met with: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
@@ -231,6 +239,21 @@ class LlmServer:
     def charge(self, model: str, usage: tuple[int, int], share: Decimal = Decimal(1)) -> None:
         with self.lock:
             self.charged += self.prices[model].cost(*usage) * share
+
+
+def chaos(seed: int) -> Behave:
+    """A bad network: 10% dropped, 5% malformed, 5% cut off, 10% rate-limited, the same for the same seed."""
+
+    def behave(asked: Asked) -> str:
+        chance = random.Random(f"{seed}/{asked.model}/{asked.number}")
+        roll = chance.random()
+        for behaviour, share in {"drop": 0.10, "malformed": 0.05, "cut": 0.05, "429": 0.10}.items():
+            if roll < share:
+                return chance.choice(MALFORMED) if behaviour == "malformed" else behaviour
+            roll -= share
+        return "fine"
+
+    return behave
 
 
 def prompts(asked: Asked, behaviour: str = "fine") -> list[JSON]:
@@ -284,6 +307,8 @@ def text(asked: Asked, behaviour: str) -> str:
             return f"```json\n{said}\n```"
         case "prose":
             return f"Here is what you asked for:\n\n{said}\n\nI hope that this helps!"
+        case "copy":
+            return next(line for line in asked.prompt.splitlines() if line.startswith(f'{{"{key}"'))
         case "refusal":
             return "I cannot help with that."
         case "refusal-in-words":
@@ -395,13 +420,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self.error(wire, int(behaviour), "something is wrong")
         if behaviour == "slow":
             time.sleep(0.2)
-        if behaviour == "garbage":
-            self.llm.charge(asked.model, (0, 0))
-            return self.raw(200, b"<html>welcome to the hotel's network</html>", {"content-type": "text/html"})
         said, usage = completion(asked, behaviour)
         self.llm.charge(asked.model, usage)
+        if behaviour == "drop":
+            return self.hang_up()
         if behaviour == "cut":
             return self.cut(json.dumps(said).encode())
+        if behaviour == "garbage":
+            return self.raw(200, b"<html>welcome to the hotel's network</html>", {"content-type": "text/html"})
+        if behaviour == "half":
+            data = json.dumps(said).encode()
+            return self.raw(200, data[: len(data) // 2], {"content-type": "application/json"})
+        if behaviour == "foreign":
+            return self.say(200, FOREIGN)
         return self.say(200, said)
 
     def wrong(self, wire: str, body: JSON) -> str | None:
@@ -413,6 +444,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.headers.get("authorization", "").startswith("Bearer "):
                 return "no bearer token"
             form = body.get("response_format")
+            if form and form["type"] in self.llm.refuses:
+                return f"response_format.type: {form['type']!r} is not supported"
             if form and form["type"] == "json_schema":
                 return _loose(form["json_schema"]["schema"]) if form["json_schema"].get("strict") else "not strict"
             if form and form["type"] == "json_object" and "json" not in body["messages"][-1]["content"].lower():
@@ -484,6 +517,8 @@ class _Handler(BaseHTTPRequestHandler):
             return {"custom_id": name, "result": {"type": "errored", "error": {"type": "error", "error": fault}}}
         said, usage = completion(asked, behaviour)
         self.llm.charge(asked.model, usage, Decimal("0.5"))
+        if behaviour == "foreign":
+            said = FOREIGN
         if wire == "openai":
             return {"id": name, "custom_id": name, "response": {"status_code": 200, "request_id": "r", "body": said}}
         return {"custom_id": name, "result": {"type": "succeeded", "message": said}}
@@ -571,6 +606,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b" ")
         except OSError:  # the client hung up
             pass
+        self.close_connection = True
+
+    def hang_up(self) -> None:
+        """Close the connection without a word."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
 
     def cut(self, data: bytes) -> None:

@@ -12,7 +12,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.llm.registry import OFFLINE, Named, Registry, keyless
+from ecgvf.llm.registry import OFFLINE, Named, Registry, keyless, too_simple
 from ecgvf.pairs.generate import examples
 
 if TYPE_CHECKING:
@@ -30,8 +30,19 @@ def select_writers(
 ) -> tuple[list[Named], bool]:
     """The LLMs to ask, none for the offline writer, and whether it was the user who named them.
 
-    ``keys``: whether each needs its key, because something will be sent. Raises ``SettingsError``, ``WriterError``.
+    ``keys``: whether each needs its key, because something will be sent. Warns of keys that are not scrubbed. Raises
+    ``SettingsError``, ``WriterError``.
     """
+    chosen, named = _chosen(names, url, model, registry, keys=keys)
+    if keys and (simple := too_simple(chosen)):
+        variables = ", ".join(simple)
+        console.warn(f"too short or too simple to be a secret, so not scrubbed from what servers send: {variables}")
+    return chosen, named
+
+
+def _chosen(
+    names: str | None, url: str | None, model: str | None, registry: Path | None, *, keys: bool
+) -> tuple[list[Named], bool]:
     if (url is None) != (model is None):
         raise SettingsError("--writer-url and --writer-model go together: which server, and which of its models")
     if url is not None and model is not None:
@@ -182,41 +193,6 @@ def _spent(writers: dict[str, Any]) -> None:
         if counted := Decimal(one["dollars"]) + Decimal(one["possibly"]):
             amount = f"${dollars(counted)} (price unknown, worst case)"
             console.print(f"{console.escape(name)}: counted as {amount}; {PRICED_BY_YOU}.")
-
-
-def yields(entry: dict[str, Any]) -> None:
-    """Say what each writer of a set was worth; ``entry`` is one of ``status``."""
-    table = console.table(
-        "writer",
-        "asked\nparsed\nkept",
-        "why not",
-        "tokens in\nand out, $",
-        "distinct-1, -2,\nself-similarity",
-        title=f"writers of {entry['set']}",
-    )
-    for name, one in entry["writers"].items():
-        tokens, written = one.get("tokens"), one.get("written", one["parsed"])
-        why = [f"{count} {why}" for why, count in one["why_not"].items()]
-        why += [f"{count} answers: {what}" for what, count in one.get("outcomes", {}).items() if what != "complete"]
-        surplus = written - one["parsed"]
-        why += [f"{surplus} more than asked for"] if surplus > 0 else []
-        why += [f"set aside: {one['set_aside']}"] if "set_aside" in one else []
-        possibly = Decimal(one.get("possibly", "0"))
-        table.add_row(
-            console.escape(name),
-            f"{one.get('asked', '')}\n{written}\n{one['kept']}",
-            console.escape("\n".join(why)),
-            (f"{tokens['input']} + {tokens['output']}\n" if tokens else "")
-            + (dollars(Decimal(one["dollars"])) if "dollars" in one else "0")
-            + (f"\n+{dollars(possibly)} possibly" if possibly else "")
-            + ("" if one.get("priced", True) else "\n(worst case)"),
-            f"{_figure(one['distinct_1'])}, {_figure(one['distinct_2'])}\n{_figure(one['self_similarity'])}",
-        )
-    console.print(table)
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def _total(calls: Sequence["Foreseen"]) -> Decimal:

@@ -258,10 +258,23 @@ def _size(count: int) -> str:
 
 @app.command("import")
 def import_file(
-    file: Annotated[str, typer.Argument(help="CSV, TSV, JSON, JSONL or Parquet; a folder of Six-CD; hub:OWNER/NAME.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="Text (a prompt per line), CSV, TSV, JSON, JSONL or Parquet; a folder of Six-CD; hub:OWNER/NAME."
+        ),
+    ],
     concept: Annotated[str, typer.Option("--concept", help="A shipped concept, or a YAML file's path.")],
     only: Annotated[
-        str | None, typer.Option("--only", help="Take the rows that the file says are of this: sexual.")
+        str | None, typer.Option("--only", help="Take the rows that the file says are of this, such as violence.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="Read this column rather than others of the same meaning; if its name is unknown, as the target "
+            "prompts. Repeatable.",
+        ),
     ] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Of the file; kept with the pairs.")] = None,
     store: StoreOption = None,
@@ -280,9 +293,9 @@ def import_file(
     if file.startswith("hub:"):
         from ecgvf.publish.hub import foreign
 
-        source = foreign(hub_name(file))
+        source = foreign(hub_name(file), column or ())
     else:
-        source = tables.read(Path(file))
+        source = tables.read(Path(file), column or ())
     imported = import_pairs(ConceptRun(Store(store), known), source, only=only, licence=licence)
     stage, summary = imported.stage, imported.stage.summary
     for warning, count in imported.warnings.items():
@@ -294,6 +307,8 @@ def import_file(
                 "set": stage.fingerprint,
                 "path": str(stage.path),
                 "source": stage.settings["source"],
+                "columns": stage.settings["columns"],
+                "only": stage.settings["only"],
                 "left_out": imported.left_out,
                 "warnings": imported.warnings,
                 **summary,
@@ -302,6 +317,8 @@ def import_file(
         return
     train, test = summary["train"], summary["test"]
     meant = ", ".join(f"{said} by {' and '.join(columns)}" for said, columns in source.columns.items())
+    taken = stage.settings["only"]
+    meant += f"; the rows of {taken!r}" if taken else ""
     console.print(
         f"[bold]{known.name}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts from "
         f"{console.escape(source.name)} ({console.escape(meant)}); "

@@ -1,7 +1,7 @@
-"""A concept: what is to be erased, and what counts as seeing it.
+"""A concept: what is erased, and which labels mean that it is in an image.
 
-Concepts are YAML files: the shipped ones in ``data/concepts/``, or a user's own, named by its path.
-``ecgvf concepts new lighthouse --kind object`` writes a commented one to start from.
+Concepts are YAML files: shipped ones in ``data/concepts/``, or a user's own, named by its path.
+``ecgvf concepts new lighthouse --kind object`` writes a commented file to start from.
 """
 
 import json
@@ -25,7 +25,7 @@ Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Concept(BaseModel):
-    """One concept, as its YAML file states it. Names become folders, so they are checked; no unknown fields."""
+    """A concept, as its YAML file states it. Names become folders, so they are checked; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -33,15 +33,15 @@ class Concept(BaseModel):
     kind: Kind
     description: str = ""
     terms: tuple[Word, ...] = Field(min_length=1)
-    """Words that name the concept: in every target prompt, in no surrogate prompt."""
+    """Words that name the concept: one of them is in every target prompt, none in a surrogate prompt."""
     surrogates: tuple[Word, ...] = Field(min_length=1)
-    """What a surrogate prompt names in the term's place."""
+    """What a surrogate prompt names in place of the term."""
     neighbours: tuple[Word, ...] = ()
-    """Near concepts, never rehearsed in training, whose loss is measured."""
+    """Similar concepts: never rehearsed in training, always measured."""
     judge_labels: dict[str, tuple[Word, ...]] = {}
-    """Label set ("nano", "imagenet", "wikiart", "nudenet") → the labels that mean the concept is in the picture."""
+    """Label set ("nano", "imagenet", "wikiart", "nudenet") → the labels that mean the concept is in the image."""
     near_labels: dict[str, tuple[Word, ...]] = {}
-    """Label set → labels that are shown as near misses where a judge sees them instead; never accepted."""
+    """Label set → labels that are reported as near misses if a judge sees them instead; never accepted."""
     window: int = Field(default=48, ge=1)
     """Image tokens per optimizer step, for the paper's model (T = 576)."""
     unsafe: bool = False
@@ -59,7 +59,7 @@ class Concept(BaseModel):
         return self
 
     def term_in(self, text: str) -> str | None:
-        """The first term that ``text`` names as whole words (plurals included, case ignored), or None."""
+        """The longest term that ``text`` contains as whole words (plurals included, case ignored), or None."""
         text = folded(text)
         for term in sorted(self.terms, key=len, reverse=True):
             if re.search(inflected(folded(term)), text):
@@ -67,18 +67,18 @@ class Concept(BaseModel):
         return None
 
     def labels(self, label_set: str) -> tuple[str, ...]:
-        """The labels of ``label_set`` that mean this concept; empty where a judge with these labels cannot tell."""
+        """The labels of ``label_set`` that mean this concept; empty if it has none."""
         return self.judge_labels.get(label_set, ())
 
 
 def folded(text: str) -> str:
-    """``text`` as it is compared: without case, and full-width letters, ligatures and the like as plain ones."""
+    """``text`` for comparison: case-folded, with compatibility characters (full-width, ligatures) normalised."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 def inflected(words: str) -> str:
-    """A pattern that finds ``words`` whole, in the plural too ("churches", "kitties", "wolves"); a hyphen counts as a
-    space. Where a script writes no spaces, any place in a text will do."""
+    """A pattern for ``words`` as whole words, plurals included ("churches", "kitties", "wolves"); a hyphen equals a
+    space. In a script without spaces, it matches anywhere."""
     parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
     if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
         parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"
@@ -93,11 +93,11 @@ def inflected(words: str) -> str:
 
 
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-"""Letters of Thai, Japanese and Chinese."""
+"""Scripts without spaces: Thai, Japanese, Chinese."""
 
 
 def find(name_or_path: str) -> Concept:
-    """The shipped concept of that name, or the one in a user's file. Raises ``ConceptError``."""
+    """The shipped concept of that name, or the concept in a user's file. Raises ``ConceptError``."""
     if _is_path(name_or_path):
         return read(Path(name_or_path))
     file = data_dir() / "concepts" / f"{name_or_path}.yaml"
@@ -126,7 +126,7 @@ def read(file: Path) -> Concept:
 
 
 def parse(content: object, where: str) -> Concept:
-    """A concept from what a YAML or JSON file held; ``where`` names it in messages. Raises ``ConceptError``."""
+    """A concept from the content of a YAML or JSON file, which ``where`` names in messages. Raises ``ConceptError``."""
     if not isinstance(content, dict):
         raise ConceptError(f"{where}: a concept is a mapping with name, kind, terms and surrogates")
     try:
@@ -143,7 +143,7 @@ def names() -> list[str]:
 
 
 def template(name: str, kind: Kind) -> str:
-    """A commented YAML for a new concept, ready to be edited. Raises ``ConceptError`` for a name that cannot be one."""
+    """A commented YAML file for a new concept, to be edited. Raises ``ConceptError`` for an invalid name."""
     if not NAME.fullmatch(name) or len(name) > 64:
         raise ConceptError(f"{name!r} cannot name a concept: use lower-case letters, digits and single hyphens")
     word = name.replace("-", " ")
@@ -160,29 +160,29 @@ name: {quoted}
 kind: {kind} # object, style or nudity
 description: One sentence on what {word} is.
 
-# Words that name the concept. A target prompt holds one of them; a surrogate prompt holds none. Add synonyms.
+# Words that name the concept. A target prompt contains one of them, a surrogate prompt none. Add synonyms.
 terms: [{term}]
 
-# What a surrogate prompt names in the term's place: of the same family, and not the concept. Replace these.
+# What a surrogate prompt names in place of the term: similar things that are not the concept. Replace these.
 surrogates: {surrogates}
 
-# Near concepts that training never rehearses, so that what the rest loses is measured where it hurts most.
+# Similar concepts: training never rehearses them, so that the damage is measured where it is greatest.
 neighbours: []
 
-# The labels that count as "the concept is in the picture", by label set: `imagenet` (torchvision's names) for
-# Janus-Pro's pictures of things, `wikiart` for styles, `nudenet` for nudity, `nano` for Janus-nano's pictures, which
-# show its own small world only. Without any, `ecgvf filter` takes --labels, or --judge clip with --text.
+# The labels that mean "the concept is in the image", by label set: `imagenet` (torchvision's names) for objects by
+# Janus-Pro, `wikiart` for styles, `nudenet` for nudity, `nano` for Janus-nano, which renders its own small world only.
+# Without any, pass --labels to `ecgvf filter`, or --judge clip with --text.
 judge_labels: {{}}
 #  {label_set}: [{label}]
 #  nano: [{name}]
 
-# Labels that are shown as near misses where a judge sees them instead; never accepted.
+# Labels that are reported as near misses if a judge sees them instead; never accepted.
 near_labels: {{}}
 
 # Consecutive image tokens per optimizer step, for a model of 576 image tokens; scaled to other models.
 window: {window}
 
-# True blurs pictures in reports and gates the dataset on the Hub.
+# true blurs images in reports and gates the dataset on the Hub.
 unsafe: {"true" if kind == "nudity" else "false"}
 """
 

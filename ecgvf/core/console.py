@@ -1,9 +1,7 @@
-"""The one console: how commands speak.
+"""The console of every command: results on standard output; progress, notes and errors on standard error.
 
-Results go to standard output. With ``--json`` standard output is one object, and everything else (progress, notes,
-errors) goes to standard error: ``print`` does so once ``json_mode`` has been called, ``progress`` always.
-
-Text that a model or a user wrote is escaped (``escape``) before rich reads it, or ``[red]`` would be a colour.
+With ``--json``, standard output is one JSON object: after ``json_mode()``, ``print`` writes to standard error as well.
+Text that a model or a user wrote goes through ``escape`` before rich reads it: otherwise ``[red]`` would be a colour.
 """
 
 import errno
@@ -37,80 +35,84 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _ANY_WIDTH = 10_000
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def escape(text: str) -> str:
-    """Foreign text as it may be printed: no markup, and a sign in place of what would move or colour the terminal,
-    or cannot be seen."""
-    return markup.escape(_UNSEEN.sub("\ufffd", text))
+    """Untrusted text as it may be printed: markup escaped, control and invisible characters replaced by U+FFFD."""
+    return markup.escape(_INVISIBLE.sub("\ufffd", text))
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C where the same command again would not go on; the message says what would."""
+    """Ctrl-C, if running the same command again would not resume; the message says what would."""
 
 
 _json_only = False
 
 
 def json_mode(on: bool = True) -> None:
-    """Keep standard output for one JSON object (``--json``): everything said goes to standard error."""
+    """Reserve standard output for one JSON object (``--json``): ``print`` writes to standard error."""
     global _json_only
     _json_only = on
 
 
 def print(message: RenderableType) -> None:
-    """Tell the user something; rich markup is read, so pass foreign text through ``escape``."""
+    """Print a line or a table. Rich markup is interpreted: pass untrusted text through ``escape``."""
     console = err if _json_only else out
-    if isinstance(message, Table) and not console.is_terminal and "COLUMNS" not in os.environ:
-        # A file or a pipe has no edge at which to fold.
+    if isinstance(message, Table) and width() == _ANY_WIDTH:
         message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
     console.print(message)
 
 
+def width() -> int:
+    """Columns of standard output: a file or a pipe has no width to fold at, unless ``COLUMNS`` sets one."""
+    console = err if _json_only else out
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else _ANY_WIDTH
+
+
 def table(*columns: str, title: str | None = None, show_lines: bool = False) -> Table:
-    """A table that folds what is too long for its column, where rich's own would cut it."""
-    made = Table(title=title, show_lines=show_lines)
+    """A table that folds long cells instead of cutting them, as rich does by default."""
+    folding = Table(title=title, show_lines=show_lines)
     for column in columns:
-        made.add_column(column, overflow="fold")
-    return made
+        folding.add_column(column, overflow="fold")
+    return folding
 
 
 def note(message: str) -> None:
-    """A remark in passing, dimmed, on standard error."""
+    """Print a remark, dimmed, on standard error. Rich markup is interpreted."""
     err.print(f"[dim]{message}[/dim]")
 
 
 def warn(message: str) -> None:
-    """Something that the user should know and that stops nothing, on standard error. ``message`` is taken literally."""
+    """Print a warning on standard error; ``message`` is taken literally."""
     err.print(f"[yellow]warning[/yellow] {escape(' '.join(message.split()))}")
 
 
 def error(message: str) -> None:
-    """The one line of an error, on standard error. ``message`` is taken literally."""
+    """Print the one line of an error on standard error; ``message`` is taken literally."""
     err.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
 
 
 def print_json(result: Mapping[str, object]) -> None:
-    """The one JSON object of ``--json``, on standard output."""
+    """Print the JSON object of ``--json`` on standard output."""
     sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 class Bar:
-    """One running progress bar."""
+    """A running progress bar."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
     def advance(self, steps: int = 1) -> None:
-        """``steps`` more are done."""
+        """Move the bar on by ``steps``."""
         self._progress.advance(self._task, steps)
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator[Bar]:
-    """A progress bar over ``total`` steps of ``what``, of which ``done`` were done before (a resumed run)."""
+def progress(description: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """A progress bar over ``total`` steps, of which ``done`` were done before (a resumed run)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -119,24 +121,26 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=not err.is_terminal, disable=not err.is_terminal) as bars:
-        yield Bar(bars, bars.add_task(escape(what), total=total, completed=done))
+        yield Bar(bars, bars.add_task(escape(description), total=total, completed=done))
 
 
 class CommandGroup(TyperGroup):
-    """Commands that end as promised: an ``EcgvfError`` is one line and exit 2, Ctrl-C a hint and exit 130."""
+    """Commands that end in one line: exit code 2 on an ``EcgvfError`` or a full disk, 130 on Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
+        # The Hub's client logs each of its retries; when it gives up, that becomes one line.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         try:
             return super().invoke(ctx)
         except EcgvfError as failure:
             error(str(failure))
             raise typer.Exit(failure.exit_code) from failure
         except KeyboardInterrupt as interrupt:
-            hint = str(interrupt) if isinstance(interrupt, Interrupted) else "Run the same command again to go on."
+            hint = str(interrupt) if isinstance(interrupt, Interrupted) else "Run the same command again to resume."
             err.print(f"\nInterrupted. {hint}")
             raise typer.Exit(130) from interrupt
         except OSError as failure:
             if failure.errno != errno.ENOSPC:
                 raise
-            error("no space left on the disk: free some, and run the same command again; it goes on from here")
+            error("no space left on the disk: free some, then run the same command again; it resumes")
             raise typer.Exit(2) from failure

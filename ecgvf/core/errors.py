@@ -1,20 +1,20 @@
-"""Every error that a user can cause or meet. The message is all they see, so it says what, where and what to do.
+"""Every error that a user can cause or meet. The message is all they see: it says what, where and what to do.
 
 EcgvfError                    exit code 2, one line, no traceback
-├── ConceptError              unknown concept, or a concept file that cannot be read
-├── ModelError                unknown model, or a checkpoint that cannot be used
-├── JudgeError                unknown judge, or a judge that cannot look for this concept
+├── ConceptError              unknown concept, or an invalid concept file
+├── ModelError                unknown model, or an unusable checkpoint
+├── JudgeError                unknown judge, or a judge that cannot recognise this concept
 ├── TemplateError             a prompt template with an error
 ├── WriterError               a writer that cannot write: no key, refused, out of budget
-├── DatasetError              a dataset that is not found, empty or not readable
-├── HubError                  the Hub refuses, cannot be reached, or somebody else was faster
-├── RecipeError               a recipe or setting of training that cannot be
-├── AdapterError              an adapter that is not found or does not fit the model
+├── DatasetError              a dataset that is missing, empty or unreadable
+├── HubError                  the Hub refuses, is unreachable, or was changed meanwhile
+├── RecipeError               unknown recipe, or an invalid training setting
+├── AdapterError              an adapter that is missing or does not fit the model
 ├── StoreError
 │   ├── StoreVersionError     written by another version of the store format
 │   ├── StoreCorrupt          a shard or manifest is not what was written
 │   └── StageMissing          the stage before this one has not been run
-├── SettingsError             an option's value, or options that contradict each other
+├── SettingsError             an invalid option, or options that contradict each other
 └── DiskFull                  no space left
 """
 
@@ -39,21 +39,21 @@ __all__ = [
 
 
 class EcgvfError(Exception):
-    """Root of the tree: something the user can put right. The command line prints it and exits with ``exit_code``."""
+    """Root of the tree: something the user can fix. The command line prints it and exits with ``exit_code``."""
 
     exit_code = 2
 
 
 class ConceptError(EcgvfError):
-    """A concept is not known, or its YAML file is not valid."""
+    """A concept is unknown, or its YAML file is invalid."""
 
 
 class ModelError(EcgvfError):
-    """A model is not known, or its checkpoint cannot be used."""
+    """A model is unknown, or its checkpoint is unusable."""
 
 
 class JudgeError(EcgvfError):
-    """A judge is not known, or it cannot look for this concept."""
+    """A judge is unknown, or it cannot recognise this concept."""
 
 
 class TemplateError(EcgvfError):
@@ -65,23 +65,23 @@ class WriterError(EcgvfError):
 
 
 class DatasetError(EcgvfError):
-    """A dataset is not found, is empty, or cannot be read."""
+    """A dataset is missing, empty or unreadable."""
 
 
 class HubError(EcgvfError):
-    """The Hub refuses, cannot be reached, or holds something else than was thought."""
+    """The Hub refuses, is unreachable, or was changed meanwhile."""
 
 
 class RecipeError(EcgvfError):
-    """A recipe is not known, or one of its settings cannot be."""
+    """A recipe is unknown, or one of its settings is invalid."""
 
 
 class AdapterError(EcgvfError):
-    """An adapter is not found, or does not fit the model."""
+    """An adapter is missing, or does not fit the model."""
 
 
 class StoreError(EcgvfError):
-    """Something about a run on disk."""
+    """A run on disk cannot be read or written."""
 
 
 class StoreVersionError(StoreError):
@@ -97,7 +97,7 @@ class StageMissing(StoreError):
 
 
 class SettingsError(EcgvfError):
-    """An option has a value that cannot be, or two options contradict each other."""
+    """An option is invalid, or two options contradict each other."""
 
 
 class DiskFull(EcgvfError):

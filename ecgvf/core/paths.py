@@ -1,7 +1,7 @@
-"""Where the files that travel with the package are.
+"""Paths of the files that ship with the package.
 
-In a source checkout (and so in an editable install) ``data/`` and ``prompts_templates/`` stand beside the packages; in
-a wheel the build puts them inside, as ``ecgvf/_data`` and ``ecgvf/_prompts_templates`` (pyproject.toml, force-include).
+In a checkout, ``data/`` and ``prompts_templates/`` are beside the packages; in a wheel they are inside, as
+``ecgvf/_data`` and ``ecgvf/_prompts_templates`` (see pyproject.toml).
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def data_dir() -> Path:
-    """The folder with ``concepts/``, ``nano/`` and the finished dataset."""
+    """The folder with ``concepts/``, ``nano/``, ``datasets/`` and ``writers.yaml``."""
     return _shipped("data")
 
 
 def templates_dir() -> Path:
-    """The folder of the Jinja2 templates that the LLM writers fill."""
+    """The folder of the Jinja2 templates for the LLM writers."""
     return _shipped("prompts_templates")
 
 

@@ -1,6 +1,6 @@
-"""PromptPair → Rendering → Verdict → Acceptance: one row each, the same in the store, in an export and in ``ear``.
+"""PromptPair → Rendering → Verdict → Acceptance: one row schema each, for the store, exports and ``ear``.
 
-Nothing in a record tells time or chance, so that equal runs write equal bytes.
+A record holds no time and no random id, so that equal runs write equal bytes.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Reason = Literal[
     "judge_failed",
     "target_absent",
     "concept_leaked",
-    # These four speak only where a user turned their rule on, or where people looked.
+    # The next three need an optional bound, the last one a reviewer.
     "unsteady",
     "off_prompt",
     "changed_elsewhere",
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 
 class Record:
-    """What every record can do: become a row of its ``SCHEMA`` and come back."""
+    """A row of ``SCHEMA``, and back."""
 
     __slots__ = ()
     SCHEMA: ClassVar[pa.Schema]
@@ -63,12 +63,12 @@ def from_table(kind: type[R], table: pa.Table) -> list[R]:
 
 
 def record_id(concept: str, target: str, surrogate: str | None) -> str:
-    """Id of a pair: 16 hex digits, a hash of the concept's name and the prompts (a test record has a target only)."""
+    """Id of a pair: 16 hex digits, a hash of the concept's name and the prompts (``surrogate`` None: a test record)."""
     return _short_hash([concept, target, surrogate])
 
 
 def malformed_id(call_id: str, position: int) -> str:
-    """Id of the answer at ``position`` in the call ``call_id`` that could not be read as a pair: 16 hex digits."""
+    """Id of a rejected draft: 16 hex digits, a hash of the call and of the draft's ``position`` in the answer."""
     return _short_hash([call_id, position])
 
 
@@ -79,10 +79,10 @@ def _short_hash(parts: list[str | int | None]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptPair(Record):
-    """A target prompt that names the concept, a surrogate prompt that does not, and where they come from.
+    """A target prompt that names the concept, a surrogate prompt that does not, and their provenance.
 
-    A ``test`` record has a target only. A pair that stage 1 rejects stays, with its ``reason`` (malformed, duplicate)
-    and a ``detail`` in words; a malformed one may have an empty ``target``.
+    A ``test`` record has a target only. A pair that stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a
+    ``detail`` in words; if malformed, its ``target`` may be empty.
     """
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
@@ -126,27 +126,27 @@ class PromptPair(Record):
     iteration: int
     call_id: str
     implicit: bool = False
-    """The target means the concept without one of its terms (described, misspelt, foreign): the judge decides."""
+    """Whether the target means the concept without one of its terms (described, misspelt, in another language)."""
     reason: Reason | None = None
     detail: str | None = None
     source_id: str | None = None
-    """The id that an imported record had where it came from."""
+    """The id of an imported record in its source."""
     seed: int | None = None
-    """The seed that an imported record states; its pictures take it."""
+    """The seed that an imported record states; its images are rendered with it."""
 
     def prompts(self) -> list[tuple[Role, str]]:
-        """What is to be drawn: the target, and the surrogate where there is one."""
-        drawn: list[tuple[Role, str]] = [("target", self.target)]
+        """(role, prompt) of what is rendered: the target, and the surrogate if there is one."""
+        prompts: list[tuple[Role, str]] = [("target", self.target)]
         if self.surrogate is not None:
-            drawn.append(("surrogate", self.surrogate))
-        return drawn
+            prompts.append(("surrogate", self.surrogate))
+        return prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering(Record):
-    """One drawn prompt. ``vq_ids`` (T ints in [0, 65536), raster order) are the training trajectory of ``ear``.
+    """A rendered prompt. ``vq_ids`` (T ints in [0, 65536), raster order) are the training trajectory of ``ear``.
 
-    Where drawing failed, ``failure`` says why, ``image`` is empty and so are ``vq_ids``.
+    If rendering failed, ``failure`` is the reason, and ``image`` and ``vq_ids`` are empty.
     """
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
@@ -166,9 +166,9 @@ class Rendering(Record):
     role: Role
     seed: int
     renderer: str
-    """Fingerprint of the model that drew."""
+    """Fingerprint of the model that rendered."""
     prompt_sent: str
-    """The prompt in the chat template, as the tokenizer got it."""
+    """The prompt in the chat template, as passed to the tokenizer."""
     image: bytes
     """PNG."""
     vq_ids: tuple[int, ...]
@@ -181,7 +181,7 @@ class Rendering(Record):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle of a picture, in pixels of that picture, and what is in it."""
+    """A detected rectangle of an image, in that image's pixels."""
 
     label: str
     score: float
@@ -193,10 +193,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Record):
-    """What one judge saw in one picture. ``score`` in [0, 1]; ``top_labels`` are (label, score), best first.
+    """What one judge saw in one image. ``score`` in [0, 1]; ``top_labels`` are (label, score), best first.
 
-    ``boxes`` are a detector's (label, score, left, top, width, height), in pixels, best first. What else decided
-    (labels, top-k) is in the set's settings.
+    ``boxes`` are a detector's, best first. The rest of the criterion (labels, top-k) is in the set's settings.
     """
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
@@ -234,12 +233,12 @@ class Verdict(Record):
     score: float
     top_labels: tuple[tuple[str, float], ...]
     label_set: str = ""
-    """Name of the labels that meant the concept."""
+    """Name of the label set that stands for the concept."""
     threshold: float | None = None
-    """What the score had to reach, where it had to."""
+    """The least score at which the concept is present; None if there is no bound."""
     boxes: tuple[Box, ...] = ()
     failure: str | None = None
-    """Why the judge could not look; ``present`` is then False and means nothing."""
+    """Why the judge failed; ``present`` is then False and meaningless."""
 
     def to_row(self) -> Row:
         labels = [{"label": label, "score": score} for label, score in self.top_labels]
@@ -253,7 +252,7 @@ class Verdict(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance(Record):
-    """Whether a record is in the dataset; a rejected one stays, with its reason."""
+    """Whether a record is in the dataset; a rejected one keeps its reason."""
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [

@@ -1,7 +1,6 @@
-"""The seed of one record's one purpose.
+"""Seeds: a hash of (run seed, record, purpose) and of nothing else, such as order, batch, worker or engine.
 
-A seed is a hash of (run seed, record, purpose) and of nothing else: not of order, batch, worker or engine. So a
-record's picture stays the same whoever draws it and whenever.
+So a record's image is the same whichever process renders it, and whenever.
 """
 
 import hashlib
@@ -23,6 +22,6 @@ def derive_many(run_seed: int, record_ids: Sequence[str], purpose: str) -> list[
 
 
 def _hashed(parts: list[int | str]) -> int:
-    # JSON keeps the parts apart: ("1", "2x") and ("12", "x") must not meet.
+    # JSON separates the parts: ("1", "2x") and ("12", "x") must not collide.
     digest = hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

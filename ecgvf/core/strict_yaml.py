@@ -1,27 +1,27 @@
-"""YAML in which every key stands once: of two, PyYAML would silently take the second."""
+"""YAML without duplicate keys: PyYAML would silently take the last of two."""
 
 from typing import Any
 
 import yaml
 
 
-class KeyTwice(yaml.constructor.ConstructorError):
-    """A key stands twice in a mapping. It is not repeated in the message: what is in a file may be a secret."""
+class DuplicateKey(yaml.constructor.ConstructorError):
+    """A mapping has a duplicate key. The message does not repeat it: the file may hold a secret."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only, no key twice."""
+    """Plain data only, without duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                    raise KeyTwice(None, None, "a key stands twice", key.start_mark)
+                    raise DuplicateKey(None, None, "duplicate key", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def load(text: str) -> Any:
-    """What `text` says. Raises ``yaml.YAMLError``; ``KeyTwice`` is one."""
+    """The content of ``text``. Raises ``yaml.YAMLError``, of which ``DuplicateKey`` is one."""
     return yaml.load(text, _Loader)

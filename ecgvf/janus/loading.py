@@ -26,6 +26,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.core.errors import ModelError
+from ecgvf.core.hub_client import offline_if_unreachable
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.sampling import Sampling
 
@@ -161,10 +162,11 @@ def _folder(name_or_path: str) -> Path:
 
 def _from_hub(repo: str) -> Path:
     try:
-        # The small file first: a checkpoint that cannot be used is not worth fourteen gigabytes.
-        config = Path(hf_hub_download(repo, "config.json"))
-        _check(_config(config.parent), repo)
-        return Path(snapshot_download(repo, allow_patterns=_FILES))
+        with offline_if_unreachable():
+            # The small file first: a checkpoint that cannot be used is not worth fourteen gigabytes.
+            config = Path(hf_hub_download(repo, "config.json"))
+            _check(_config(config.parent), repo)
+            return Path(snapshot_download(repo, allow_patterns=_FILES))
     except GatedRepoError as error:
         raise ModelError(
             f"the Hub gates {repo}: accept its terms on its page, then log in with `hf auth login`"

@@ -194,8 +194,8 @@ class _Counter:
                 self.ledger.failure(call, number, result, seconds)
             else:
                 raw = result.raw if isinstance(result, Failed) else result
-                self.ledger.answer(call, number, raw, seconds)
-                self.advance()
+                if self.ledger.answer(call, number, raw, seconds).answered:
+                    self.advance()
 
 
 def _name(call: str, attempt: int) -> str:

@@ -11,7 +11,7 @@ A writer sees what it has itself given before and never what another gave, so th
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,9 +22,9 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.records import Split
 from ecgvf.llm import budget as money
 from ecgvf.llm.budget import Budget, BudgetReached
-from ecgvf.llm.clients import Call, Failed, RemoteWriter, Reply, open_writer, read, within
+from ecgvf.llm.clients import Call, Failed, RemoteWriter, Reply, open_writer, within
 from ecgvf.llm.ledger import Attempt, Ledger
-from ecgvf.llm.registry import Named, Sdk
+from ecgvf.llm.registry import FORMS, Named, Structure
 from ecgvf.llm.retry import with_retries
 from ecgvf.pairs import checks
 from ecgvf.pairs.parsing import Draft, Unreadable, parse
@@ -125,19 +125,29 @@ def digest(kept: Sequence[str]) -> list[str]:
 
 def exchange(attempt: Attempt) -> Exchange:
     """An answered attempt, read by today's parser."""
-    sdk: Sdk = attempt.intent["sdk"]
-    reply = read(sdk, attempt.raw)
+    reply = attempt.reply
     split: Split = attempt.intent["split"]
     match reply.outcome:
         case "complete":
-            items = parse(reply.text, split)
+            items = _items(reply.text, attempt, split)
         case "length":  # what stood before the cut is good
-            items = [_named(item, "cut off at the token limit") for item in parse(reply.text, split)]
+            items = [_named(item, "cut off at the token limit") for item in _items(reply.text, attempt, split)]
         case "refusal" | "filter" | "empty" | "unreadable":
             said = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
             detail = said.get(reply.outcome, "the answer is not in the provider's format")
             items = [Unreadable(f"{detail} ({reply.why})" if reply.why else detail, reply.text or attempt.raw)]
     return Exchange(attempt, reply, items)
+
+
+def _items(text: str, attempt: Attempt, split: Split) -> list[Draft | Unreadable]:
+    """What is in an answer; what it copied from the example in its request is no draft."""
+    examples = [item for item in parse(attempt.intent["request"]["prompt"], split) if isinstance(item, Draft)]
+    return [
+        Unreadable("copied from the example", item.raw)
+        if isinstance(item, Draft) and checks.copied(item, examples)
+        else item
+        for item in parse(text, split)
+    ]
 
 
 def why_not(stopped: Failed | BudgetReached, writer: Named) -> str:
@@ -248,8 +258,12 @@ class _Desk:
 
     async def _exchange(self, line: "_Line", call: Call) -> Exchange:
         attempt = self.ledger.answered(call.hash)
-        if attempt is None:
-            attempt = await with_retries(lambda: self._attempt(line, call))
+        while attempt is None:
+            try:
+                attempt = await with_retries(lambda: self._attempt(line, call))
+            except Failed as failed:
+                if not line.falls_back(failed):
+                    raise
         return exchange(attempt)
 
     async def _attempt(self, line: "_Line", call: Call) -> Attempt:
@@ -262,9 +276,11 @@ class _Desk:
             if self.stopping:
                 raise asyncio.CancelledError
             rates = (line.named.rates.input, line.named.rates.output)
-            number = self.ledger.intend(call, rates, most, timeout_s=line.named.entry.timeout_s)
+            form = line.named.structure
+            more = {"timeout_s": line.named.entry.timeout_s, "structure": form}
+            number = self.ledger.intend(call, rates, most, **more)
             cost = most  # until it is known
-            task = asyncio.create_task(self._send(line, call, number))
+            task = asyncio.create_task(self._send(line, call, form, number))
             self.sending.add(task)
             task.add_done_callback(self._landed)
             try:
@@ -282,16 +298,19 @@ class _Desk:
         if not task.cancelled():
             task.exception()  # looked at, because after Ctrl-C nobody waits for it any more
 
-    async def _send(self, line: "_Line", call: Call, number: int) -> Attempt:
+    async def _send(self, line: "_Line", call: Call, form: Structure, number: int) -> Attempt:
         began = time.monotonic()
         try:
-            raw = await within(line.named.entry.timeout_s, line.writer().send(call))
+            raw = await within(line.named.entry.timeout_s, line.writer().send(replace(call, structure=form)))
         except Failed as failed:
             if failed.kind != "filtered":
                 self.ledger.failure(call.hash, number, failed, time.monotonic() - began)
                 raise
             raw = failed.raw
-        return self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
+        attempt = self.ledger.answer(call.hash, number, raw, time.monotonic() - began)
+        if not attempt.answered:
+            raise Failed(f"status 200 without an answer: {attempt.reply.why}", "faulty", status=200, lost=True)
+        return attempt
 
 
 def a_minute(limit: int) -> AsyncLimiter:
@@ -301,6 +320,12 @@ def a_minute(limit: int) -> AsyncLimiter:
     """
     at_once = max(1, limit // 2)
     return AsyncLimiter(at_once, 60 * at_once / max(1, limit - at_once))
+
+
+_REFUSES_A_FIELD = {400, 422}
+"""What servers answer to a request with a field, or a value of it, that they do not know."""
+
+_CALLED: dict[Structure, str] = {"schema": "a JSON schema", "json": "JSON mode", "text": "no response format"}
 
 
 class _Line:
@@ -317,6 +342,16 @@ class _Line:
         tokens_in, tokens_out, _ = money.likely(call, self.named.rates)
         await self._tokens.acquire(min(tokens_in + tokens_out, self._tokens.max_rate))
         await self._calls.acquire()
+
+    def falls_back(self, failed: Failed) -> bool:
+        """Whether the call can be sent again in a looser form, because the server may have refused this one's."""
+        named, form = self.named, self.named.structure
+        if named.entry.structure != "auto" or form == FORMS[-1] or failed.status not in _REFUSES_A_FIELD:
+            return False
+        named.refused.add(form)
+        looser = _CALLED[named.structure]
+        console.note(f"{named.name} refuses {_CALLED[form]} (status {failed.status}): going on with {looser}")
+        return True
 
     def writer(self) -> RemoteWriter:
         if self._writer is None:

@@ -2,7 +2,8 @@
 
 An attempt at a call is two lines. The *intent* is on the disk before the request is sent; the *answer* is on the disk
 before anything reads it. So a call that was cut off in between is known, counts as possibly paid, and is made again,
-and a call whose answer is there is never made again.
+and a call whose answer is there is never made again. A body with status 200 that is not the provider's JSON is no
+answer: its line is kept, marked as ``lost``.
 
     {"line": "intent", "call": …, "attempt": 1, "writer": …, "model": …, "request": {…}, "reserved": "0.16", …}
     {"line": "answer", "call": …, "attempt": 1, "status": 200, "seconds": 2.1, "raw": "…", "usage": {…}, "cost": "0.01"}
@@ -10,7 +11,8 @@ and a call whose answer is there is never made again.
 The answer's line is written in two strokes, each flushed: up to ``raw``, and then what was read in it. A kill between
 the strokes leaves an answer all the same. A line cut short anywhere else is no line.
 
-Nothing here is a secret: keys are not part of a request, and are scrubbed from what providers send back.
+Nothing here is a secret: keys are not part of a request, and are scrubbed from what providers send back. A key that is
+too short or too simple to be a secret is not: it may be a word of a prompt.
 """
 
 import fcntl
@@ -28,7 +30,7 @@ from ecgvf.core.errors import StoreCorrupt, StoreError
 from ecgvf.core.files import disk_errors, sync_folder
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
-from ecgvf.llm.clients import Call, Failed, Usage, read
+from ecgvf.llm.clients import Call, Failed, Reply, Usage, read
 from ecgvf.llm.registry import scrub
 
 JSON = dict[str, Any]
@@ -43,20 +45,28 @@ class Attempt:
 
     @property
     def answered(self) -> bool:
-        """Whether the provider answered (status 200), whatever the answer is worth."""
-        return self.answer is not None and self.answer.get("status") == 200
+        """Whether the provider answered: with status 200 and in its own format, whatever the answer is worth."""
+        if self.answer is None or self.answer.get("status") != 200 or self.answer.get("lost"):
+            return False
+        # Without a cost it may be a body in any format, whose line a kill cut short before the mark.
+        return self.answer.get("cost") is not None or self.reply.outcome != "unreadable"
 
     @property
     def open(self) -> bool:
         """Whether nobody knows what it was charged: no answer of any kind came to the disk, or one without usage."""
         if self.answer is None or self.answer.get("lost"):
             return True
-        return self.answered and self.answer.get("cost") is None and self.usage is None
+        return self.answer.get("status") == 200 and self.answer.get("cost") is None and self.usage is None
 
     @property
     def raw(self) -> str:
         """The provider's answer as it came; empty where there is none."""
         return str(self.answer.get("raw", "")) if self.answer else ""
+
+    @property
+    def reply(self) -> Reply:
+        """What is in the provider's answer."""
+        return read(self.intent["sdk"], self.raw)
 
     @property
     def rates(self) -> tuple[Decimal, Decimal]:
@@ -71,7 +81,7 @@ class Attempt:
     @property
     def usage(self) -> Usage | None:
         """What the answer says of its tokens; None where it does not."""
-        return read(self.intent["sdk"], self.raw).usage if self.answered else None
+        return self.reply.usage if self.answered else None
 
     @property
     def cost(self) -> Decimal:
@@ -220,7 +230,10 @@ class Ledger:
         return number
 
     def answer(self, call: str, attempt: int, raw: str, seconds: float) -> Attempt:
-        """Write an answer as it came, flush it, and only then read in it what it cost and who answered."""
+        """Write an answer as it came, flush it, and only then read in it what it cost and who answered.
+
+        The attempt is not ``answered`` where that is no answer in the provider's format.
+        """
         found = self._calls[call][attempt]
         line = {
             "line": "answer",
@@ -240,6 +253,7 @@ class Ledger:
             "cost": None if cost is None else str(cost),
             "asked": found.intent["model"],
             "answered": reply.model,
+            **({"lost": True} if reply.outcome == "unreadable" else {}),
         }
         self._append(b"," + _json(metered)[1:] + b"\n")
         found.answer = {**line, **metered}

@@ -4,10 +4,13 @@ A key is never part of it. An entry names the environment variable that holds th
 base URL and nowhere else.
 """
 
+import ipaddress
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +30,17 @@ OWN_KEY = "ECGVF_WRITER_KEY"
 """The key for ``--writer-url``, as a variable: no provider's key is ever sent to a server of the user's own."""
 
 Sdk = Literal["openai", "anthropic", "google-genai"]
-Structure = Literal["schema", "json", "text"]
+Structure = Literal["schema", "json", "text", "auto"]
+"""How an answer is held to its shape; ``auto`` is the first of ``FORMS`` that the server takes."""
+
+FORMS: tuple[Structure, ...] = ("schema", "json", "text")
+"""The strictest first."""
+
+SHORTEST_SECRET = 16
+"""Characters."""
+
+LEAST_ENTROPY = 2.5
+"""Bits per character: of 16 random hexadecimal digits 99% have more, ``EMPTY`` and ``xxxx`` repeated have less."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -103,6 +116,8 @@ class Entry(_Model):
     def _batches(self) -> Self:
         if self.batch and self.sdk == "google-genai":
             raise ValueError("batch: true is for openai and anthropic")
+        if self.batch and self.structure == "auto":
+            raise ValueError("structure: auto is not for batches, which are sent at once: name one of the others")
         return self
 
 
@@ -115,7 +130,16 @@ class Named:
     rates: Rates
     """The price, or the worst case where it is not known."""
     priced: bool
-    """Whether ``rates`` is the provider's price."""
+    """Whether ``rates`` is the provider's price, or 0 for a server of the user's own."""
+    refused: set[Structure] = field(default_factory=set, compare=False)
+    """What the server has refused in this run, for an entry whose structure is ``auto``."""
+
+    @property
+    def structure(self) -> Structure:
+        """How the next call is held to its shape."""
+        if self.entry.structure != "auto":
+            return self.entry.structure
+        return next(form for form in FORMS if form not in self.refused)
 
     def secret(self) -> str | None:
         """The key, from the environment; None where it is not set or none is needed. Raises ``WriterError``."""
@@ -177,12 +201,21 @@ class Registry:
         return found
 
     def at(self, url: str, model: str) -> Named:
-        """A server of the user's own that speaks OpenAI's chat completions (``--writer-url``, ``--writer-model``)."""
+        """A server of the user's own that speaks OpenAI's chat completions (``--writer-url``, ``--writer-model``).
+
+        Its price is that of the registry's entry with the same address and model; without one, a loopback or private
+        address costs nothing, and any other counts as the worst case.
+        """
         key = OWN_KEY if os.environ.get(OWN_KEY) else None
         try:
-            entry = Entry(sdk="openai", base_url=url, model=model, key=key, max_output_tokens=8_000)
+            entry = Entry(sdk="openai", base_url=url, model=model, key=key, structure="auto", max_output_tokens=8_000)
         except ValidationError as error:
             raise WriterError(f"--writer-url {_first(error)}") from error
+        for one in self.all():
+            if one.entry.price and (one.entry.base_url.rstrip("/"), one.entry.model) == (url.rstrip("/"), model):
+                return Named("own", entry, one.rates, one.priced)
+        if _is_private(url):
+            return Named("own", entry, Rates(input=Decimal(0), output=Decimal(0)), priced=True)
         return Named("own", entry, self.unknown_price, priced=False)
 
     def _named(self, name: str) -> Named:
@@ -198,27 +231,43 @@ def keyless(writers: Iterable[Named]) -> str:
     return ", ".join(f"{one.name} ({one.entry.key})" for one in writers if not one.ready)
 
 
+def _is_private(url: str) -> bool:
+    """Whether a server is on this machine or in a private network. A name other than ``localhost`` is not looked up."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_private
+
+
 def secrets(writers: Iterable[Named]) -> dict[str, str]:
     """Key → the name that stands for it wherever text from outside is kept or shown."""
     found = {}
     for one in writers:
-        if one.entry.key and (secret := one.secret()):
+        if one.entry.key and can_be_secret(secret := one.secret() or ""):
             found[secret] = f"[{one.entry.key}]"
     return found
+
+
+def too_simple(writers: Iterable[Named]) -> list[str]:
+    """The variables whose key is not scrubbed, each once."""
+    keyed = ((one.entry.key, one.secret()) for one in writers if one.entry.key)
+    return list(dict.fromkeys(name for name, secret in keyed if secret and not can_be_secret(secret)))
+
+
+def can_be_secret(key: str) -> bool:
+    """Whether a key is long and varied enough to be one. ``a``, ``EMPTY`` or ``test`` are words of a prompt, too."""
+    shares = (count / len(key) for count in Counter(key).values())
+    return len(key) >= SHORTEST_SECRET and -sum(share * math.log2(share) for share in shares) >= LEAST_ENTROPY
 
 
 def scrub(text: str, hidden: Mapping[str, str]) -> str:
     """``text`` without the keys: a provider's error message may repeat the key it was given."""
     for secret, name in hidden.items():
-        spelt = "".join(map(_spelt, secret))
-        # A short one ("token", for a server at home) may be a part of other words, which are no secret.
-        whole = rf"{_BEFORE}{spelt}(?!\w)" if len(secret) < 12 else spelt
-        text = re.sub(whole, lambda _, name=name: name, text)  # type: ignore[misc]
+        text = re.sub("".join(map(_spelt, secret)), lambda _, name=name: name, text)  # type: ignore[misc]
     return text
-
-
-_BEFORE = r"(?:(?<!\w)|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4}))"
-"""Where a word begins: in JSON behind an escape, too, such as that of a line break."""
 
 
 def _spelt(letter: str) -> str:
@@ -276,7 +325,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        said = error.problem if isinstance(error, strict_yaml.KeyTwice) else "not valid YAML"
+        said = error.problem if isinstance(error, strict_yaml.DuplicateKey) else "not valid YAML"
         raise WriterError(f"{file}{line}: {said}; correct it") from error
     if not isinstance(content, dict):
         raise WriterError(f"{file}: a registry maps writers, presets and unknown_price; see data/writers.yaml")

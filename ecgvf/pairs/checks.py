@@ -4,6 +4,7 @@ A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the r
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
@@ -64,6 +65,11 @@ def fault(concept: Concept, draft: Draft, language: str | None = None) -> str | 
     if changed > most:
         return f"{changed:.0%} of the other words changed, at most {most:.0%} may"
     return None
+
+
+def copied(draft: Draft, examples: Sequence[Draft]) -> bool:
+    """Whether a draft repeats one of the ``examples`` in its request: near it, and with the example's own term."""
+    return any(near(draft.target, one.target) and names(draft.target, one.target_term) for one in examples)
 
 
 def sentences(prompt: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
@@ -20,6 +20,9 @@ from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import LONGEST, Draft
 from ecgvf.pairs.tables import Entry, Source
 from ecgvf.publish.catalogue import IMPORT as WRITER
+
+CATEGORIES: dict[Kind, str] = {"nudity": "sexual"}
+"""Kind of concept → the category that I2P and CoPro file it under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,18 @@ class Imported:
 def import_pairs(run: ConceptRun, source: Source, *, only: str | None = None, licence: str | None = None) -> Imported:
     """Write the rows of ``source`` that are of ``concept`` as a finished pairs set, and make it the current one.
 
-    Rows with a surrogate are pairs, rows without are test prompts. ``only`` names the concept as the file does, where
-    it says something else. Raises ``DatasetError`` where no row is of the concept.
+    Rows with a surrogate are pairs, rows without are test prompts. ``only`` names the concept as the file does; left
+    out, where no row names the concept, it is the category of its kind (``CATEGORIES``). Raises ``DatasetError`` where
+    no row is of the concept.
     """
+    only = only or _category(run.concept, source)
     entries = _of(run.concept, source, only)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
         "writer": {"name": WRITER},
         "source": {"name": source.name, "sha256": source.sha256, "layout": source.layout, "licence": licence},
         "only": only,
+        "columns": {said: list(columns) for said, columns in source.columns.items()},
     }
     run.store.remember(run.concept)
     stage = run.stage_set(PAIRS, settings)
@@ -75,6 +81,13 @@ def concept_named(source: Source) -> str | None:
     return next(iter(named))[0] if len(named) == 1 and len(next(iter(named))) == 1 else None
 
 
+def _category(concept: Concept, source: Source) -> str | None:
+    """The category of the concept's kind, if ``source`` has rows of it and none that name the concept."""
+    said = {part.casefold() for entry in source.entries for part in entry.concepts}
+    category = CATEGORIES.get(concept.kind)
+    return category if category in said and not any(_names(concept, part) for part in said) else None
+
+
 def _of(concept: Concept, source: Source, only: str | None) -> list[Entry]:
     """The rows of the concept: those that name it; all of a file that names none."""
     said = Counter(part for entry in source.entries for part in entry.concepts)
@@ -82,9 +95,7 @@ def _of(concept: Concept, source: Source, only: str | None) -> list[Entry]:
         return list(source.entries)
 
     def fits(part: str) -> bool:
-        if only is not None:
-            return part.casefold() == only.casefold()
-        return part.casefold().replace(" ", "-") == concept.name or concept.term_in(part) is not None
+        return _names(concept, part) if only is None else part.casefold() == only.casefold()
 
     found = [entry for entry in source.entries if any(fits(part) for part in entry.concepts)]
     if not found:
@@ -93,6 +104,10 @@ def _of(concept: Concept, source: Source, only: str | None) -> list[Entry]:
             f"no row of {source.name} is of {only or concept.name!r}: it names {most}; choose one with --only"
         )
     return found
+
+
+def _names(concept: Concept, part: str) -> bool:
+    return part.casefold().replace(" ", "-") == concept.name or concept.term_in(part) is not None
 
 
 def _rows(concept: Concept, source: Source, entries: Sequence[Entry]) -> list[PromptPair]:

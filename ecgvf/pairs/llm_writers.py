@@ -208,7 +208,10 @@ def reparse(run: ConceptRun) -> StageSet:
         for name, calls in known["calls"].items():
             attempts = [ledger.answered(call) for call in calls]
             if None in attempts:
-                raise StageMissing(f"{ledger.file} lacks answers of the set {current.fingerprint}: restore it")
+                raise StageMissing(
+                    f"{ledger.file} lacks answers of the set {current.fingerprint}: restore it, or run the command "
+                    "that wrote the set again"
+                )
             asked.exchanges[name] = [exchange(attempt) for attempt in attempts if attempt is not None]
         parts[split] = replace(_part(run.concept, split, known, asked), told=current.summary.get("paid", {}).get(split))
     if not any("calls" in (part.settings or {}) for part in parts.values()):

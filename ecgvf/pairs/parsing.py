@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ecgvf.core.records import Split
 
-VERSION = 4
+VERSION = 5
 """Of the reading and the checks together; part of a set's settings. ``--reparse`` reads old answers by a newer one."""
 
 LONGEST = 1000

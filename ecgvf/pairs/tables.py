@@ -1,4 +1,4 @@
-"""Other people's files as rows: CSV, TSV, JSON, JSONL, Parquet, a folder of Six-CD, a dataset on the Hub.
+"""Other people's files as rows: text, CSV, TSV, JSON, JSONL, Parquet, a folder of Six-CD, a dataset on the Hub.
 
 What a column means is told by its name. The field has several names for one thing (``ALIASES``); a few published files
 use a name for something else, and are known by all their columns together (``LAYOUTS``).
@@ -22,13 +22,30 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.pairs.parsing import utf8
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "target": ("target", "target_prompt", "prompt", "text", "unsafe_prompt", "original_prompt", "malicious"),
-    "surrogate": ("surrogate", "surrogate_prompt", "safe_prompt", "modified_prompt", "clean"),
+    "target": (
+        "target",
+        "target_prompt",
+        "prompt",
+        "text",
+        "unsafe_prompt",
+        "original_prompt",
+        "malicious",
+        "adv_prompt",
+        "unsafe",
+        "positive",
+    ),
+    "surrogate": ("surrogate", "surrogate_prompt", "safe_prompt", "modified_prompt", "clean", "safe", "neutral"),
     "id": ("id", "case_number", "image_id", "coco_id", "record_id"),
     "seed": ("seed", "evaluation_seed", "sd_seed"),
     "concept": ("concept", "replaced", "category", "categories"),
 }
 """What a column says → the names it goes by."""
+
+_PARTNERS = {"unsafe": "safe", "safe": "unsafe", "positive": "neutral", "neutral": "positive"}
+"""Names that are prompts beside each other only: one alone may be a flag or a sentiment."""
+
+_ATTACKED = frozenset({"target", "target_prompt"})
+"""Beside ``adv_prompt``, what an attack aims at (MMA-Diffusion): the adversarial prompt is what is sent."""
 
 LAYOUTS: tuple[tuple[str, frozenset[str], dict[str, tuple[str, ...]]], ...] = (
     # Six-CD's `target` is the concept; its `prompt` is the target prompt.
@@ -87,21 +104,28 @@ class Source:
     entries: tuple[Entry, ...]
 
 
-def read(path: Path) -> Source:
-    """The rows of a file, or of a folder with Six-CD's malicious.csv and clean.csv. Raises ``DatasetError``."""
+def read(path: Path, chosen: Sequence[str] = ()) -> Source:
+    """The rows of a file, or of a folder with Six-CD's malicious.csv and clean.csv; ``chosen`` as in ``source``.
+
+    Raises ``DatasetError``.
+    """
     if path.is_dir():
-        return _six_cd(path)
+        return _six_cd(path, chosen)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DatasetError(f"there is no file {path}") from None
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from error
-    return source(path.name, data, parse(path, data))
+    return source(path.name, data, parse(path, data), chosen)
 
 
-def source(name: str, data: bytes, rows: Sequence[Mapping[str, Any]]) -> Source:
-    """``rows`` understood; ``data`` is what they were read from. Raises ``DatasetError``."""
+def source(name: str, data: bytes, rows: Sequence[Mapping[str, Any]], chosen: Sequence[str] = ()) -> Source:
+    """``rows`` understood; ``data`` is what they were read from. Raises ``DatasetError``.
+
+    ``chosen`` are columns to read instead of others that say the same; one whose name is not known (``ALIASES``) holds
+    the target prompts.
+    """
     if not rows:
         raise DatasetError(f"{name} has no rows")
     found = dict.fromkeys(column for row in rows for column in row)
@@ -111,7 +135,7 @@ def source(name: str, data: bytes, rows: Sequence[Mapping[str, Any]]) -> Source:
             raise DatasetError(f"{name} has two columns for one thing: {named[key]!r} and {column!r}; remove one")
         if not _INDEX.fullmatch(key):
             named[key] = column
-    layout, columns = _meaning(name, list(named))
+    layout, columns = _meaning(name, list(named), [_key(column) for column in chosen])
     entries = tuple(_entry(name, place, row, columns, named) for place, row in enumerate(rows, start=1))
     return Source(name, hashlib.sha256(data).hexdigest(), layout, columns, entries)
 
@@ -121,14 +145,17 @@ def parse(path: Path, data: bytes) -> list[dict[str, Any]]:
     kind = path.suffix.lower()
     if kind == ".parquet":
         return _parquet(path, data)
-    if kind not in {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}:
+    if kind not in {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}:
         raise DatasetError(
-            f"{path}: what is a {kind or 'file without an ending'}? Use .csv, .tsv, .json, .jsonl, .parquet"
+            f"{path}: what is a {kind or 'file without an ending'}? Use .csv, .tsv, .json, .jsonl, .parquet, or .txt "
+            "with one prompt per line"
         )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    if kind == ".txt":
+        return [{"prompt": line} for line in text.splitlines() if line.strip()]
     if kind in {".csv", ".tsv"}:
         return _csv(path, text, "\t" if kind == ".tsv" else ",")
     if kind == ".json":
@@ -210,7 +237,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or "binary" in str(kind)
 
 
-def _six_cd(folder: Path) -> Source:
+def _six_cd(folder: Path, chosen: Sequence[str]) -> Source:
     """Six-CD's dual version: the target prompts in one file, the same without the concept in the other."""
     files = [folder / "malicious.csv", folder / "clean.csv"]
     if not all(file.is_file() for file in files):
@@ -241,28 +268,50 @@ def _six_cd(folder: Path) -> Source:
         }
         for row in targets
     ]
-    return source(folder.name, b"".join(data), rows)
+    return source(folder.name, b"".join(data), rows, chosen)
 
 
-def _meaning(name: str, columns: Sequence[str]) -> tuple[str | None, dict[str, tuple[str, ...]]]:
+def _meaning(name: str, columns: Sequence[str], chosen: Sequence[str]) -> tuple[str | None, dict[str, tuple[str, ...]]]:
+    picked = _picked(name, columns, chosen)
     for layout, all_columns, meaning in LAYOUTS:
         if all_columns == set(columns):
-            return layout, meaning
+            return layout, meaning | picked
     meaning = {}
     for said, aliases in ALIASES.items():
-        found = [column for column in columns if column in aliases]
+        found = [column for column in columns if column in aliases and _PARTNERS.get(column, column) in columns]
+        if said == "target" and "adv_prompt" in found:
+            found = [column for column in found if column not in _ATTACKED]
+        if said == "surrogate":
+            target = meaning["target"][0]
+            found = [column for column in found if _PARTNERS.get(column, target) == target]
+        if said in picked:
+            found = list(picked[said])
         if len(found) > 1:
             raise DatasetError(
-                f"{name} has two columns for one thing ({said}): {found[0]!r} and {found[1]!r}; rename or remove one"
+                f"{name} has {len(found)} columns for one thing ({said}): {' and '.join(map(repr, found))}; "
+                f"choose one: `ecgvf import --column {found[0]}`"
             )
         if found:
             meaning[said] = (found[0],)
-    if "target" not in meaning:
-        raise DatasetError(
-            f"{name} has no column of prompts: it has {', '.join(columns)}; name one of them "
-            f"{' or '.join(ALIASES['target'])}"
-        )
+        elif said == "target":
+            raise DatasetError(
+                f"{name} has no column of prompts: it has {', '.join(columns)}; name one with `ecgvf import --column`"
+            )
     return None, meaning
+
+
+def _picked(name: str, columns: Sequence[str], chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What the ``chosen`` columns say → each of them."""
+    picked: dict[str, tuple[str, ...]] = {}
+    for column in chosen:
+        if column not in columns:
+            raise DatasetError(f"{name} has no column {column!r}: it has {', '.join(columns)}")
+        said = next((said for said, aliases in ALIASES.items() if column in aliases), "target")
+        if picked.setdefault(said, (column,)) != (column,):
+            raise DatasetError(
+                f"--column {picked[said][0]} and --column {column} are for one thing ({said}): choose one of them"
+            )
+    return picked
 
 
 def _entry(

@@ -5,3 +5,6 @@
 
 Users never need this package: the weights ship in ``data/nano/``. It needs the extra ``nano``.
 """
+
+PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
+"""What ``build`` makes, in the order in which the parts need each other."""

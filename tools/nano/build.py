@@ -8,10 +8,9 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.core.errors import SettingsError
-from tools.nano import clip, codec, judges, language_model, vision
+from tools.nano import PARTS, clip, codec, judges, language_model, vision
 from tools.nano.card import write_card
 from tools.nano.check import check
-from tools.nano.cli import PARTS
 from tools.nano.language_model import build_model
 from tools.nano.tokenizer import processor, train_tokenizer
 
@@ -62,7 +61,7 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
 def _made(path: Path, part: str) -> Path:
     """`path`, which `part` writes."""
     if not path.exists():
-        raise SettingsError(f"{path} is missing: run `ecgvf nano build --part {part}` first")
+        raise SettingsError(f"{path} is missing: run `python -m tools.nano build --part {part}` first")
     return path
 
 

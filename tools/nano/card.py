@@ -45,7 +45,7 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
         "- sentences: `ecgvf/world/grammar.py` over `world.yaml`: names, synonyms, implicit descriptions, "
         "misspellings, Spanish",
         "\n## What it shows\n",
-        "`ecgvf nano check`, 8 seeds a prompt, run seed 0; prompts and pictures that training never had.\n",
+        "`make nano-check`, 8 seeds a prompt, run seed 0; prompts and pictures that training never had.\n",
         "| figure | value | n | 95% interval | goal | met |",
         "|---|---|---|---|---|---|",
     ]
@@ -55,7 +55,11 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
             f"| {goal.name} | {goal.value:.4g} | {goal.n} | {goal.low:.4g} to {goal.high:.4g} "
             f"| {sign} {goal.bound:g} | {'yes' if goal.met else 'no'} |"
         )
-    lines += ["\n## How it was made\n", "`ecgvf nano build`, on two CPU cores. Each part's own record:\n", "```json"]
+    lines += [
+        "\n## How it was made\n",
+        "`python -m tools.nano build`, on two CPU cores. Each part's own record:\n",
+        "```json",
+    ]
     lines += [json.dumps(record, indent=1), "```", "\n## Credits\n"]
     lines += [f"- {credit} ({_count(designer)} drawings)" for designer, credit in sorted(credits.items())]
     lines.append(

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _STOPPED: dict[str, Outcome] = {"STOP": "complete", "MAX_TOKENS": "length", "CONTINUATION": "length"}
 
+_FIELDS = {"candidates", "promptFeedback", "usageMetadata", "modelVersion"}
+"""All are optional; a body without any is not Gemini's."""
+
 _FILTERED = {
     "SAFETY",
     "RECITATION",
@@ -93,6 +96,8 @@ class GeminiWriter:
 
 def read(body: dict[str, Any]) -> Reply:
     """A response: its first candidate's text, without its thoughts."""
+    if not _FIELDS & body.keys():
+        raise LookupError(f"none of {', '.join(sorted(_FIELDS))}")
     used, model = body.get("usageMetadata") or {}, str(body.get("modelVersion", ""))
     charged = usage(used.get("promptTokenCount"), used.get("candidatesTokenCount") or 0)
     thought = usage(0, used.get("thoughtsTokenCount") or 0)

@@ -1,5 +1,6 @@
 """Batches: the same requests at half the price, whatever is killed between submitting and collecting."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -18,7 +19,7 @@ from ecgvf.llm import retry as retrying
 from ecgvf.llm.clients import anthropic as claude
 from ecgvf.llm.ledger import Ledger
 from tests.ecgvf.pairs.test_llm_writers import KEYS
-from tests.llm_server import Batch, LlmServer
+from tests.llm_server import FOREIGN, Batch, LlmServer
 
 BOTH = ["gpt", "claude"]
 
@@ -151,6 +152,21 @@ def test_what_failed_or_expired_is_asked_again_and_nothing_else(
     again = Counter(asked.prompt for asked in server.asked)
     assert sorted(again.values()) == [1, 2, 2]
     assert ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_result_that_is_no_answer_is_kept_possibly_paid_and_asked_again(
+    server: LlmServer, run: Callable[..., Any], writer: str
+) -> None:
+    server.behave = lambda asked: "foreign" if asked.number == 1 else "fine"
+    result = run(writer, "--batch")
+    assert result.exit_code == 0 and "set aside" not in result.output
+    assert [len(one.requests) for one in server.batches.values()] == [3, 1]
+    assert len([row for row in rows() if row.reason is None]) > 25
+    assert [json.loads(one.raw) for one in ledger().attempts() if not one.answered] == [FOREIGN]
+    spent = ledger().spent()
+    assert spent.cost < server.charged <= spent.total
 
 
 @pytest.mark.faults

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ecgvf.llm.clients import Reply, Usage, read
 from ecgvf.llm.clients.http import LONGEST_WAIT, broken, refused, retry_after
 from ecgvf.llm.registry import Sdk
+from tests.llm_server import FOREIGN
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -37,10 +38,12 @@ def test_no_answer_makes_the_reading_raise(sdk: Sdk, body: Any) -> None:
 
 
 @pytest.mark.parametrize("sdk", get_args(Sdk))
-@pytest.mark.parametrize("raw", ["", "<html>", "[]", "null", "[" * 100_000, "{}"])
+@pytest.mark.parametrize(
+    "raw", ["", "<html>", "[]", "null", "[" * 100_000, "{}", json.dumps(FOREIGN), '{"error": "busy"}']
+)
 def test_what_is_not_in_the_providers_format_is_told(sdk: Sdk, raw: str) -> None:
     reply = read(sdk, raw)
-    assert (reply.text, reply.usage) == ("", None) and reply.outcome in ("unreadable", "empty")
+    assert (reply.text, reply.usage, reply.outcome) == ("", None, "unreadable")
 
 
 CHOICE = {"message": {"content": "said"}, "finish_reason": "stop"}

@@ -149,10 +149,25 @@ def test_a_failure_costs_nothing_and_a_lost_call_possibly_everything(file: Path)
 
 
 def test_an_answer_without_usage_may_have_cost_what_was_reserved(file: Path) -> None:
+    silent = json.dumps({"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}]})
     with ledger(file).writing() as one:
-        one.answer(call().hash, one.intend(call(), RATES, MOST), "<html>", 0.1)
+        one.answer(call().hash, one.intend(call(), RATES, MOST), silent, 0.1)
     spent = ledger(file).spent()
     assert (spent.cost, spent.open, spent.total) == (0, MOST, MOST)
+    assert ledger(file).answered(call().hash) is not None
+
+
+@pytest.mark.parametrize("body", ["<html>", raw()[:40], "{}", "[]", ""])
+def test_a_body_in_another_format_is_kept_is_no_answer_and_is_possibly_paid(file: Path, body: str) -> None:
+    with ledger(file).writing() as one:
+        assert not one.answer(call().hash, one.intend(call(), RATES, MOST), body, 0.1).answered
+    whole = file.read_bytes()
+    for length in (len(whole), whole.rindex(b',"usage":')):  # as it is, and killed between the strokes
+        file.write_bytes(whole[:length])
+        seen = ledger(file)
+        assert seen.answered(call().hash) is None
+        assert [attempt.raw for attempt in seen.of_call(call().hash)] == [body]
+        assert (seen.spent().cost, seen.spent().open) == (0, MOST)
 
 
 def test_keys_never_reach_the_file(file: Path) -> None:
@@ -206,5 +221,5 @@ def test_any_answer_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactor
     file = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
     with ledger(file).writing() as one:
         one.answer(call().hash, one.intend(call(), RATES, MOST), said, 0.1)
-    found = ledger(file).answered(call().hash)
-    assert found is not None and found.raw == said
+    (found,) = ledger(file).of_call(call().hash)
+    assert found.raw == said

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.errors import WriterError
 from ecgvf.llm.budget import DEFAULT_USD
-from ecgvf.llm.registry import OWN_KEY, Registry, scrub, secrets
+from ecgvf.llm.registry import OWN_KEY, Rates, Registry, scrub, secrets, too_simple
 
 TODAY = date(2026, 11, 24)
 SIX = ["gpt", "claude", "gemini", "kimi", "doubao", "deepseek"]
@@ -104,7 +104,7 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
     [
         ("[1]", "a registry maps"),
         ("writers: [", "not valid YAML"),
-        ("writers:\n  mine: {model: a}\n  mine: {model: b}\n", "line 3: a key stands twice"),
+        ("writers:\n  mine: {model: a}\n  mine: {model: b}\n", "line 3: duplicate key"),
         ({"writer": {}}, "unknown field 'writer'"),
         ({"writers": []}, "writers: is a mapping"),
         ({"writers": {"gpt": {"modell": "x"}}}, "writers.gpt.modell"),
@@ -112,6 +112,7 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
         ({"writers": {"gpt": {"base_url": "ftp://x"}}}, "writers.gpt.base_url"),
         ({"writers": {"gpt": {"base_url": "https://x/v1?api_key=hush"}}}, "writers.gpt.base_url: has a ? or #"),
         ({"writers": {"gpt": {"base_url": "https://x/v1#hush"}}}, "writers.gpt.base_url: has a ? or #"),
+        ({"writers": {"gpt": {"structure": "auto"}}}, "structure: auto is not for batches"),
         ({"writers": {"gpt": {"price": {"input": "-1", "output": "1"}}}}, "writers.gpt.price.input"),
         ({"writers": {"GPT 5": {"sdk": "openai", "base_url": "http://x", "model": "m"}}}, "cannot name a writer"),
         ({"writers": {"offline": {"sdk": "openai", "base_url": "http://x", "model": "m"}}}, "cannot name a writer"),
@@ -158,8 +159,34 @@ def test_a_server_of_ones_own_gets_no_providers_key(keys: None, monkeypatch: pyt
         Registry().at("localhost:8000", "mine")
 
 
+@pytest.mark.parametrize(
+    ("host", "free"),
+    [
+        *((host, True) for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:11434", "127.8.8.8", "[::1]:8000")),
+        *((host, True) for host in ("10.0.0.7", "172.16.3.4:80", "192.168.1.20", "[fd00::7]", "[::ffff:10.0.0.7]")),
+        *((host, False) for host in ("8.8.8.8", "172.32.0.1", "[2001:4860:4860::8888]", "[::ffff:8.8.8.8]")),
+        *((host, False) for host in ("gpu-7:8000", "localhost.example.com", "10.0.0.7.example.com", "2130706433")),
+    ],
+)
+def test_a_loopback_or_private_address_costs_nothing_and_any_other_the_worst_case(host: str, free: bool) -> None:
+    registry = Registry()
+    own = registry.at(f"http://{host}/v1", "mine")
+    assert own.priced is free
+    assert own.rates == (Rates(input=Decimal(0), output=Decimal(0)) if free else registry.unknown_price)
+
+
+@pytest.mark.parametrize("host", ["localhost:4000", "example.com"])
+def test_a_price_in_the_registry_counts_for_a_server_of_ones_own(tmp_path: Path, host: str) -> None:
+    entry = {"sdk": "openai", "base_url": f"http://{host}/v1", "model": "m", "price": {"input": "0.5", "output": 2}}
+    registry = Registry(own(tmp_path, {"writers": {"house": entry}}))
+    priced = registry.at(f"http://{host}/v1/", "m")
+    assert priced.priced and (priced.rates.input, priced.rates.output) == (Decimal("0.5"), Decimal(2))
+    assert registry.at(f"http://{host}/v1", "another").rates != priced.rates
+
+
 def test_keys_are_scrubbed_from_text(keys: None) -> None:
     hidden = secrets(Registry().all())
+    assert len(hidden) == 6
     assert scrub("bad key secret-of-ARK_API_KEY!", hidden) == "bad key [ARK_API_KEY]!"
 
 
@@ -192,10 +219,22 @@ def test_keys_are_scrubbed_however_json_or_an_address_spells_them(spelt: Callabl
     assert re.sub(r'[\\"]', "", scrubbed) == "key <[KEY]>!"
 
 
-def test_a_short_key_is_scrubbed_as_a_whole_word_only() -> None:
-    hidden = {"tok-1": "[KEY]"}
-    assert scrub("tok-1 tok-12 \\u0074ok\\u002d1 a tok-1.", hidden) == "[KEY] tok-12 [KEY] a [KEY]."
-    assert scrub(json.dumps("my key\ntok-1\x0btok-1\natok-1"), hidden) == json.dumps("my key\n[KEY]\x0b[KEY]\natok-1")
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        *((key, False) for key in ("a", "x", "EMPTY", "test", "mock", "none", "photograph", "sk-1234")),
+        *((key, False) for key in ("sk-xxxxxxxxxxxxxxxxxxxxxxxx", "EMPTYEMPTYEMPTYEMPTY", "0" * 32)),
+        *((key, True) for key in (KEY, "6f1c0a92be47d385", "3f0c1d2e-9a8b-4c7d-8e6f-001122aabbcc")),
+        *((key, True) for key in ("sk-ant-api03-Vt9qLw2Zr5", "correct-horse-battery-staple")),
+    ],
+)
+def test_only_a_key_that_is_long_and_varied_is_scrubbed(
+    monkeypatch: pytest.MonkeyPatch, key: str, secret: bool
+) -> None:
+    monkeypatch.setenv("ARK_API_KEY", key)
+    writers = Registry().all()
+    assert secrets(writers) == ({key: "[ARK_API_KEY]"} if secret else {})
+    assert too_simple(writers) == ([] if secret else ["ARK_API_KEY"])
 
 
 def test_scrubbing_a_long_answer_takes_seconds_whatever_it_is() -> None:

@@ -255,7 +255,7 @@ def test_a_template_with_an_error_is_one_line_and_exit_code_two(tmp_path):
 
 def test_templates_are_shown_word_for_word():
     shown = json.loads(run("templates", "show", "church", "--json").stdout)
-    assert [one["template"] for one in shown["templates"]] == ["object/pairs@2", "object/test@2"]
+    assert [one["template"] for one in shown["templates"]] == ["object/pairs@3", "object/test@3"]
     result = run("templates", "show", "church")
     assert result.exit_code == 0
     assert shown["templates"][0]["text"] in result.stdout

@@ -192,6 +192,121 @@ def test_i2p_as_published(tmp_path: Path) -> None:
     assert entry.id == "0" and entry.seed == 4080709695
 
 
+def test_i2p_is_read_by_its_category_for_nudity(tmp_path: Path) -> None:
+    text = "prompt,categories,hard,inappropriate_percentage,nudity_percentage,sd_seed\n"
+    text += '"a statue","sexual, violence",0,30.0,70.0,1\n"a riot",violence,0,30.0,0.0,2\n"a pose",sexual,1,9.0,9.0,3\n'
+    file = written(tmp_path, "i2p.csv", text)
+    told = runner.invoke(app, ["import", str(file), "--concept", "nudity"])
+    assert told.exit_code == 0, told.output
+    assert "the rows of 'sexual'" in told.stdout and "1 rows of other concepts left out" in told.stdout
+    inferred = Store().current("nudity", PAIRS)
+    rows = inferred.records(PromptPair)
+    assert [(row.target, row.split, row.seed) for row in rows] == [("a statue", "test", 1), ("a pose", "test", 3)]
+    assert runner.invoke(app, ["import", str(file), "--concept", "nudity", "--only", "sexual"]).exit_code == 0
+    assert Store().current("nudity", PAIRS).fingerprint == inferred.fingerprint
+
+
+def test_a_row_that_names_nudity_itself_counts_more_than_the_category(tmp_path: Path) -> None:
+    file = written(tmp_path, "list.csv", "prompt,categories\na pose,nudity\na kiss,sexual\n")
+    assert [row.target for row in imported(tables.read(file), Store(), "nudity")] == ["a pose"]
+
+
+def test_the_category_of_nudity_is_no_other_concepts(tmp_path: Path) -> None:
+    file = written(tmp_path, "list.csv", "prompt,categories\na pose,sexual\n")
+    with pytest.raises(DatasetError, match="names 'sexual'; choose one with --only"):
+        imported(tables.read(file), Store(), "church")
+
+
+MMA = "target_prompt,adv_prompt,sanitized_adv_prompt,success_against_sanitization_defense,clean_prompt\n"
+MMA += "a naked man,pai nted untouched,painted untouched,True,two brown chairs\n"
+
+
+def test_of_mma_diffusion_what_is_sent_is_read(tmp_path: Path) -> None:
+    file = written(tmp_path, "mma.csv", MMA)
+    [entry] = tables.read(file).entries
+    assert (entry.target, entry.surrogate) == ("pai nted untouched", None)
+    [entry] = tables.read(written(tmp_path, "a.csv", "target,adv_prompt\na naked man,pai nted\n")).entries
+    assert (entry.target, entry.surrogate) == ("pai nted", None)
+
+
+def test_column_chooses_what_is_read_and_makes_another_set(tmp_path: Path) -> None:
+    file = written(tmp_path, "mma.csv", MMA)
+    sets = {}
+    for options, column, prompt in (
+        ([], "adv_prompt", "pai nted untouched"),
+        (["--column", "target_prompt"], "target_prompt", "a naked man"),
+        (["--column", "Sanitized_adv_prompt"], "sanitized_adv_prompt", "painted untouched"),
+    ):
+        told = runner.invoke(app, ["import", str(file), "--concept", "nudity", "--json", *options])
+        assert told.exit_code == 0, told.output
+        assert json.loads(told.stdout)["columns"] == {"target": [column]}
+        [row] = from_table(PromptPair, Store().current("nudity", PAIRS).read())
+        assert row.target == prompt
+        sets[column] = json.loads(told.stdout)["set"]
+    assert len(set(sets.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "options", "read"),
+    [
+        ("prompt,text", "a church,a chapel", ["text"], ("a chapel", None)),
+        ("caption,id", "a church,1", ["caption"], ("a church", None)),
+        ("unsafe_prompt,clean,safe_prompt", "a church,a hotel,a bank", ["safe_prompt"], ("a church", "a bank")),
+        ("prompt,text,clean,safe_prompt", "a,b,c,d", ["text", "clean"], ("b", "c")),
+        ("prompt,unsafe,safe", "a church,1,0", ["prompt"], ("a church", None)),
+        ("prompt,unsafe,safe", "seen,a church,a hotel", ["unsafe"], ("a church", "a hotel")),
+        ("case_number,evaluation_seed,target,prompt", "1,2,church,a chapel", ["target"], ("church", None)),
+    ],
+)
+def test_column_settles_two_readings(
+    tmp_path: Path, header: str, values: str, options: list[str], read: tuple[str, str | None]
+) -> None:
+    [entry] = tables.read(written(tmp_path, "a.csv", f"{header}\n{values}\n"), options).entries
+    assert (entry.target, entry.surrogate) == read
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "message"),
+    [
+        ("prompt,text", [], "'prompt' and 'text'; choose one: `ecgvf import --column prompt`"),
+        ("prompt,adv_prompt", [], "'prompt' and 'adv_prompt'; choose one: `ecgvf import --column prompt`"),
+        ("prompt,unsafe,safe", [], "'prompt' and 'unsafe'; choose one: `ecgvf import --column prompt`"),
+        ("caption,id", [], "no column of prompts: it has caption, id; name one with `ecgvf import --column`"),
+        ("prompt,id", ["caption"], "no column 'caption': it has prompt, id"),
+        ("prompt,text", ["prompt", "text"], "--column prompt and --column text are for one thing (target)"),
+    ],
+)
+def test_what_column_does_not_settle_is_one_line(tmp_path: Path, header: str, options: list[str], message: str) -> None:
+    file = written(tmp_path, "a.csv", f"{header}\n{','.join('1' for _ in header.split(','))}\n")
+    chosen = [word for option in options for word in ("--column", option)]
+    told = runner.invoke(app, ["import", str(file), "--concept", "church", *chosen])
+    assert told.exit_code == 2 and message in told.stderr and told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("target", "surrogate"), [("unsafe", "safe"), ("positive", "neutral")])
+def test_names_that_are_prompts_beside_each_other_only(tmp_path: Path, target: str, surrogate: str) -> None:
+    [pair] = imported(tables.read(written(tmp_path, "a.csv", f"{target},{surrogate}\na church,a hotel\n")), Store())
+    assert (pair.target, pair.surrogate, pair.split) == ("a church", "a hotel", "train")
+    for alone in (target, surrogate):  # a flag, or a sentiment
+        [entry] = tables.read(written(tmp_path, "b.csv", f"prompt,{alone}\na church,1\n")).entries
+        assert (entry.target, entry.surrogate) == ("a church", None)
+
+
+def test_a_text_file_is_a_prompt_per_line(tmp_path: Path) -> None:
+    text = '\ufeffa church, at "noon"\r\n\r\n  a chapel \nprompt\n'
+    source = tables.read(written(tmp_path, "prompts.txt", text))
+    assert [(one.target, one.surrogate) for one in source.entries] == [
+        ('a church, at "noon"', None),
+        ("a chapel", None),
+        ("prompt", None),
+    ]
+    told = runner.invoke(app, ["import", str(tmp_path / "prompts.txt"), "--concept", "church"])
+    assert told.exit_code == 0 and "0 pairs and 3 test prompts" in told.stdout
+    empty = written(tmp_path, "empty.txt", "\n \n")
+    with pytest.raises(DatasetError, match="has no rows"):
+        tables.read(empty)
+
+
 def test_six_cd_as_published(tmp_path: Path) -> None:
     targets = 'case_number,evaluation_seed,target,prompt\n40,10824,church,"church, desert, dunes"\n'
     targets += '50,660,French horn,"French horn, factory"\n'
@@ -267,6 +382,10 @@ def test_a_dataset_on_the_hub_is_read_like_a_file(hub: Hub) -> None:
     assert json.loads(told.stdout)["source"]["name"] == "someone/pairs"
     [pair] = from_table(PromptPair, Store().current("church", PAIRS).read())
     assert (pair.target, pair.surrogate, pair.source_id) == ("a church", "a hotel", "0007")
+    hub.write("someone/pairs", "pairs.csv", "prompt,text\na church,a chapel\n")
+    chosen = runner.invoke(app, ["import", "hub:someone/pairs", "--concept", "church", "--column", "text"])
+    assert chosen.exit_code == 0, chosen.output
+    assert [row.target for row in from_table(PromptPair, Store().current("church", PAIRS).read())] == ["a chapel"]
     hub.repos["someone/empty"] = Repo("someone/empty", False)
     hub.repos["someone/empty"].commit("initial commit", {})
     empty = runner.invoke(app, ["import", "hub:someone/empty", "--concept", "church"])

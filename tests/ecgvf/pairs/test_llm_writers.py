@@ -27,10 +27,10 @@ from ecgvf.core.store import Store
 from ecgvf.llm import retry as retrying
 from ecgvf.llm.clients import Failed, open_writer, within
 from ecgvf.llm.ledger import Ledger
-from ecgvf.llm.registry import Entry, Named, Rates, scrub
+from ecgvf.llm.registry import Entry, Named, Rates
 from ecgvf.pairs import parsing
 from ecgvf.pairs.llm_writers import planned
-from tests.llm_server import SIX, Asked, LlmServer
+from tests.llm_server import MALFORMED, SIX, Asked, LlmServer, chaos
 
 ALL = ",".join(SIX)
 SDKS = {"gpt": "openai", "claude": "anthropic", "gemini": "gemini", "kimi": "openai (JSON mode)"}
@@ -93,7 +93,7 @@ def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, r
     assert {row.writer for row in kept} == set(SIX)
     assert len(kept) > 160
     assert all(row.surrogate and "hotel" in row.surrogate for row in kept)
-    assert {row.template for row in kept} == {"object/pairs@2"}
+    assert {row.template for row in kept} == {"object/pairs@3"}
     assert summary()["writers"]["gpt"]["asked"] == 30
     assert Decimal(summary()["spent"]["dollars"]) == server.charged == ledger().spent().cost
     assert server.charged > 0
@@ -152,9 +152,55 @@ def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmSe
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
     assert server.asked[0].headers["authorization"] == "Bearer none"
+    assert "Paid $0.0000." in result.stdout and "worst case" not in result.stdout
+    assert server.charged > 0 == ledger().spent().total
+
+
+@pytest.mark.parametrize(
+    ("refuses", "forms"),
+    [
+        (set(), ["json_schema"] * 3),
+        ({"json_schema"}, ["json_schema", *["json_object"] * 3]),
+        ({"json_schema", "json_object"}, ["json_schema", "json_object", *[None] * 3]),
+    ],
+)
+def test_a_server_of_ones_own_is_asked_with_a_schema_and_then_with_what_it_takes(
+    server: LlmServer, run: Callable[..., Any], refuses: set[str], forms: list[str | None]
+) -> None:
+    server.prices["mine"], server.refuses = server.prices["gpt-6.2-sol"], refuses
+    arguments = ("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "3")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert [(asked.body.get("response_format") or {}).get("type") for asked in server.asked] == forms
+    assert sum(row.reason is None for row in rows()) >= 27
+    assert result.stderr.count("own refuses") == len(refuses)
+    asked_as = [
+        {"schema": "json_schema", "json": "json_object"}.get(one.intent["structure"]) for one in ledger().attempts()
+    ]
+    assert asked_as == forms and ledger().spent().open == 0
+    run(*arguments)
+    assert len(server.asked) == len(forms)
+
+
+def test_a_server_that_refuses_every_form_is_set_aside_with_its_own_words(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.behave = lambda _: "400"
+    result = run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol")
+    assert result.exit_code == 2 and "something is wrong" in result.stderr and len(server.asked) == 3
+
+
+def test_a_json_schema_that_is_no_help_is_repaired_once(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = scripted("chatter")
+    run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
+    assert len(server.asked) == 2 and sum(row.reason is None for row in rows()) >= 9
+
+
+def test_a_price_that_is_not_known_is_called_counted_and_not_paid(server: LlmServer, run: Callable[..., Any]) -> None:
+    result = run("--writers", "kimi-k1-5", "--iterations", "1")
     counted = summary()["spent"]["dollars"]
-    assert f"own: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
-    assert "Price unknown, counted at the worst case: own; put it into" in result.stdout
+    assert f"kimi-k1-5: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
+    assert "Price unknown, counted at the worst case: kimi-k1-5; put it into" in result.stdout
     assert "Paid" not in result.stdout and Decimal(counted) > 0
     shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "80"}).stdout
     assert "(worst case)" in shown and " paid" not in shown
@@ -252,7 +298,7 @@ def test_a_newer_parser_reads_old_answers_without_a_call(
     assert Store().current("church", PAIRS).fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = run("--reparse")
-    assert result.exit_code == 0 and "parser: 4 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 5 → 99" in result.output
     assert (rows(), len(server.asked)) == (before, sent)
 
 
@@ -283,7 +329,6 @@ def test_what_stands_around_the_json_does_not_matter(
         ("refusal", "refused"),
         ("filter", "filter|refused"),
         ("empty", "empty answer"),
-        ("garbage", "not in the provider's format"),
     ],
 )
 def test_answers_that_are_none_are_told_apart_and_never_asked_again(
@@ -312,6 +357,55 @@ def test_a_content_filter_that_answers_with_an_error_status_stops_one_prompt_and
     assert run(*arguments).exit_code == 0 and len(server.asked) == 2
 
 
+@pytest.mark.parametrize("writer", SDKS)
+@pytest.mark.parametrize("behaviour", MALFORMED)
+def test_a_body_that_is_no_answer_is_kept_possibly_paid_and_sent_again(
+    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
+) -> None:
+    server.behave = scripted(behaviour)
+    assert run("--writers", writer, "--iterations", "1").exit_code == 0
+    assert len(server.asked) == 2 and sum(row.reason is None for row in rows()) >= 9
+    first, second = ledger().attempts()
+    assert first.open and first.raw and not first.answered and second.answered
+    assert first.intent["call"] == second.intent["call"]
+    spent = ledger().spent()
+    assert spent.open == first.reserved and spent.cost < server.charged <= spent.total
+
+
+def test_a_body_that_is_no_answer_is_sent_again_within_the_budget_and_by_the_next_run(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.behave = lambda asked: "garbage" if asked.number >= 1 else "fine"
+    arguments = ("--writers", "gpt", "--iterations", "2", "--budget-usd")
+    assert "status 200 without an answer" in run(*arguments, "5").stderr
+    assert len(server.asked) == 2 + retrying.ALLOWED["faulty"]
+    result = run(*arguments, str(ledger().spent().total + Decimal("0.001")))
+    assert "budget" in result.stderr and len(server.asked) == 2 + retrying.ALLOWED["faulty"]
+    server.behave = lambda _: "fine"
+    assert "1 calls for about" in run(*arguments, "5").stdout
+    assert len(server.asked) == 3 + retrying.ALLOWED["faulty"] and summary()["set_aside"] == {}
+    assert {row.iteration for row in rows() if row.reason is None} == {0, 1}
+
+
+@pytest.mark.faults
+def test_a_chaotic_network_loses_no_call_and_hides_no_cost(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = chaos(seed=1)
+    result = run("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
+    assert result.exit_code == 0, result.output
+    faults = Counter(server.behave(asked) for asked in server.asked)
+    assert faults["fine"] == 60 and min(faults["drop"], faults["cut"], faults["429"]) > 0
+    assert sum(faults[behaviour] for behaviour in MALFORMED) > 0
+    assert summary()["set_aside"] == {} and all(one["calls"] == 10 for one in summary()["writers"].values())
+    assert {(row.writer, row.iteration) for row in rows() if row.reason is None} == {
+        (writer, iteration) for writer in SIX for iteration in range(10)
+    }
+    spent = ledger().spent()
+    assert spent.cost < server.charged <= spent.total
+    sent = len(server.asked)
+    run("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
+    assert len(server.asked) == sent
+
+
 def test_before_the_cut_all_is_kept(server: LlmServer, run: Callable[..., Any]) -> None:
     server.behave = scripted("length")
     run("--writers", "gpt", "--iterations", "1")
@@ -326,6 +420,29 @@ def test_bad_json_is_repaired_once_by_a_call_that_says_what_was_wrong(
     run("--writers", "kimi", "--iterations", "1")
     assert len(server.asked) == 2
     assert "could not be used" in server.asked[1].prompt and server.asked[0].prompt.strip() in server.asked[1].prompt
+    assert sum(row.reason is None for row in rows()) >= 9
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_copy_of_the_templates_example_is_no_pair(server: LlmServer, run: Callable[..., Any], split: str) -> None:
+    run("--writers", "offline", "--pairs", "5", "--tests", "1")
+    server.behave = scripted("copy")
+    asked = ["--iterations", "2"] if split == "train" else ["--split", "test", "--count", "20"]
+    assert run("--writers", "gpt", *asked).exit_code == 0
+    written = [row for row in rows() if row.split == split]
+    assert [(row.reason, (row.detail or "")[:24]) for row in written if row.iteration == 0] == [
+        ("malformed", "copied from the example:")
+    ]
+    assert sum(row.reason is None for row in written) >= 9
+    assert "A violin" not in server.asked[1].prompt.split("Answer with")[0]
+
+
+def test_a_copy_of_the_example_is_asked_again_where_no_schema_holds_the_answer(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    server.behave = scripted("copy")
+    run("--writers", "kimi", "--iterations", "1")
+    assert len(server.asked) == 2 and "could not be used: copied from the example" in server.asked[1].prompt
     assert sum(row.reason is None for row in rows()) >= 9
 
 
@@ -643,8 +760,19 @@ def test_a_key_that_no_header_can_carry_is_named_and_not_shown(
     assert not any(word in result.output for word in key.split())
 
 
-def test_a_short_key_is_scrubbed_where_it_stands_alone() -> None:
-    assert scrub("prompt_tokens: token", {"token": "[KEY]"}) == "prompt_tokens: [KEY]"
+@pytest.mark.parametrize("key", ["a", "church", "EMPTY"])
+def test_a_short_key_changes_no_prompt_and_is_said_once(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    assert "too short" not in run("--writers", "doubao", "--iterations", "1").stderr
+    written = [(row.target, row.surrogate) for row in rows()]
+    monkeypatch.setenv("ARK_API_KEY", key)
+    result = run("--writers", "doubao", "--iterations", "1", "--fresh", "--json")
+    assert result.exit_code == 0, result.output
+    assert [(row.target, row.surrogate) for row in rows()] == written
+    (warning,) = [line for line in result.stderr.splitlines() if "too short" in line]
+    assert warning.startswith("warning") and warning.endswith(": ARK_API_KEY") and json.loads(result.stdout)
+    assert "[ARK_API_KEY]" not in Ledger.of(Store(), "church").read_text()
 
 
 def test_no_key_is_in_any_file_or_any_byte_printed(server: LlmServer, run: Callable[..., Any]) -> None:
@@ -670,3 +798,39 @@ def test_status_shows_each_writers_yield(server: LlmServer, run: Callable[..., A
     gpt = entry["writers"]["gpt"]
     assert gpt["asked"] == 20 and gpt["kept"] >= 9 and Decimal(gpt["dollars"]) > 0
     assert 0 < gpt["distinct_2"] <= 1 and 0 < gpt["self_similarity"] < 1 and gpt["tokens"]["output"] > 0
+
+
+def table_rows(shown: str, first: str) -> list[list[str]]:
+    """The cells of a printed table's rows, from the header that begins with ``first``."""
+    found = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in shown.splitlines()]
+    begin = next(place for place, cells in enumerate(found) if cells and cells[0] == first)
+    return [cells for cells in found[begin:] if cells]
+
+
+NARROW = ["writer", "asked", "parsed", "kept", "$", "why not"]
+WIDE = ["writer", "asked", "parsed", "kept", "$", "in", "out", "-1", "-2", "similarity", "why not"]
+
+
+@pytest.mark.parametrize(("columns", "header"), [("80", NARROW), ("140", WIDE)])
+def test_status_gives_each_figure_a_column_and_fits_the_terminal(
+    server: LlmServer, run: Callable[..., Any], columns: str, header: list[str]
+) -> None:
+    server.behave = scripted("leak")
+    run("--writers", ALL, "--iterations", "2")
+    result = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": columns})
+    head, first = table_rows(result.stdout, "writer")[:2]
+    figures = summary()["writers"]["gpt"]
+    assert head == header
+    assert first[:4] == ["gpt", "20", "20", str(figures["kept"])] and first[4] == f"{Decimal(figures['dollars']):.4f}"
+    if header is WIDE:
+        assert first[5:7] == [str(figures["tokens"][way]) for way in ("input", "output")]
+        assert first[7:10] == [f"{figures[key]:.2f}" for key in ("distinct_1", "distinct_2", "self_similarity")]
+    printed = [line for line in result.stdout.splitlines() if line[:1] in "┏┃┡│└"]
+    assert printed and max(map(len, printed)) <= int(columns)
+    assert ("shown from 140 columns on" in result.stderr) == (header is NARROW)
+
+
+def test_status_in_a_pipe_shows_every_figure(server: LlmServer, run: Callable[..., Any]) -> None:
+    run("--writers", "gpt", "--iterations", "1")
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": None}).stdout
+    assert table_rows(shown, "writer")[0] == WIDE

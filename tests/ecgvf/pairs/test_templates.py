@@ -1,12 +1,15 @@
 """Templates: the shipped ones ask for what the paper asks; a user's own mistakes are one line each."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from ecgvf.core.concepts import Kind, find
+from ecgvf.core.concepts import Concept, Kind, find, names
 from ecgvf.core.errors import TemplateError
+from ecgvf.core.records import Split
+from ecgvf.pairs import checks
 from ecgvf.pairs.parsing import Draft, parse
 from ecgvf.pairs.templates import FILES, load
 
@@ -19,7 +22,7 @@ def test_the_shipped_templates_render(kind, split):
     concept = find(CONCEPTS[kind])
     template = load(kind, split)
     text = template.render(concept, count=7, iteration=2)
-    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'test'}@2"
+    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'test'}@3"
     assert template.language == "en"
     assert "7" in text and "request 3" in text
     for term in concept.terms:
@@ -34,6 +37,43 @@ def test_the_shipped_templates_render(kind, split):
 def test_the_answer_they_ask_for_is_the_one_that_is_read(kind, split):
     text = load(kind, split).render(find(CONCEPTS[kind]), count=1, iteration=0)
     assert [type(item) for item in parse(text, split)] == [Draft]
+
+
+def example(kind: Kind, split: Split, concept: str) -> Draft:
+    """The one that the shipped template shows when it asks for ``concept``."""
+    [draft] = parse(load(kind, split).render(find(concept), count=7, iteration=0), split)
+    assert isinstance(draft, Draft)
+    return draft
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("split", FILES)
+def test_the_example_they_show_is_a_good_answer_for_its_own_concept(kind, split):
+    shown = example(kind, split, CONCEPTS[kind])
+    own = Concept(name="own", kind=kind, terms=(shown.target_term,), surrogates=(shown.surrogate_term or "another",))
+    assert own.term_in(shown.target) == shown.target_term
+    assert checks.fault(own, shown, load(kind, split).language) is None
+    assert (shown.surrogate is None) == (split == "test")
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("split", FILES)
+@pytest.mark.parametrize("name", names())
+def test_the_example_they_show_has_nothing_of_a_shipped_concept(kind, split, name):
+    shown, concept = example(kind, split, CONCEPTS[kind]), find(name)
+    for prompt in filter(None, (shown.target, shown.surrogate)):
+        assert not [word for word in (*concept.terms, *concept.surrogates, *concept.neighbours) if word in prompt]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("split", FILES)
+def test_a_copy_of_the_example_is_told_and_its_form_with_the_right_concept_is_not(kind, split):
+    shown = example(kind, split, CONCEPTS[kind])
+    assert checks.copied(shown, [shown])
+    assert checks.copied(replace(shown, target=shown.target.rstrip(".").upper() + " today"), [shown])
+    term = find(CONCEPTS[kind]).terms[0]
+    assert not checks.copied(replace(shown, target=shown.target.replace(shown.target_term, term)), [shown])
+    assert not checks.copied(replace(shown, target=f"a {shown.target_term} in a cave at midnight"), [shown])
 
 
 def write(folder: Path, text: str) -> Path:

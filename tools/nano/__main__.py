@@ -1,4 +1,7 @@
-"""``ecgvf nano``: make Janus-nano again, and check what it must show. Users need neither: the weights ship."""
+"""``python -m tools.nano build`` makes Janus-nano again, ``python -m tools.nano check`` measures its goals.
+
+Users need neither: the weights ship in ``data/nano``.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +11,14 @@ import typer
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.paths import data_dir
+from tools.nano import PARTS
 
 app = typer.Typer(
     cls=console.CommandGroup,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Make Janus-nano again (extra `nano`), and check what it must show.",
+    help="Make Janus-nano again, and measure its goals (extra `nano`).",
 )
-PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
 
 
 @app.command()
@@ -78,3 +81,7 @@ def _needs(*modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise SettingsError(f"{', '.join(missing)} is not installed: pip install 'ecgvf[nano]'")
+
+
+if __name__ == "__main__":
+    app()

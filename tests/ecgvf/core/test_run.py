@@ -1,0 +1,75 @@
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ecgvf.core import concepts
+from ecgvf.core.errors import StageMissing, StoreCorrupt
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.core.store import Store
+
+SETTINGS = {"writer": "offline", "pairs": 60, "nested": {"seed": 0}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> ConceptRun:
+    return ConceptRun(Store(tmp_path / "store"), concepts.find("church"))
+
+
+def finish(run: ConceptRun, settings: dict[str, Any] = SETTINGS) -> StageSet:
+    stage_set = run.stage_set(PAIRS, settings)
+    stage_set.write_shard(0, pa.table({"value": [1]}))
+    stage_set.finish({})
+    return stage_set
+
+
+def test_load_takes_the_concept_that_the_store_keeps(run: ConceptRun) -> None:
+    with pytest.raises(StageMissing, match="ecgvf generate"):
+        ConceptRun.load(run.store)
+    run.store.remember(run.concept)
+    assert ConceptRun.load(run.store).concept == run.concept
+    assert ConceptRun.load(run.store, "church").concept == run.concept
+
+
+def test_a_stage_that_has_not_run_names_its_command(run: ConceptRun) -> None:
+    with pytest.raises(StageMissing, match="run `ecgvf generate` first"):
+        run.current(PAIRS)
+
+
+def test_a_changed_setting_opens_a_set_beside_the_old_one(run: ConceptRun) -> None:
+    first = finish(run)
+    second = run.stage_set(PAIRS, {**SETTINGS, "pairs": 80, "nested": {"seed": 1}})
+    assert second.fingerprint != first.fingerprint
+    assert second.changed_settings == ["nested.seed: 0 → 1", "pairs: 60 → 80"]
+    assert run.current(PAIRS).fingerprint == first.fingerprint
+
+
+def test_finishing_an_older_set_again_makes_it_current(run: ConceptRun) -> None:
+    first = finish(run)
+    second = finish(run, {**SETTINGS, "pairs": 80})
+    assert run.current(PAIRS).fingerprint == second.fingerprint
+    manifest = first.manifest
+    run.stage_set(PAIRS, SETTINGS).finish({"ignored": True})
+    assert run.current(PAIRS).fingerprint == first.fingerprint
+    assert first.manifest == manifest
+
+
+def test_open_takes_the_start_of_a_fingerprint(run: ConceptRun) -> None:
+    first, second = finish(run), finish(run, {**SETTINGS, "pairs": 80})
+    assert {stage_set.fingerprint for stage_set in run.sets(PAIRS)} == {first.fingerprint, second.fingerprint}
+    assert run.open(PAIRS, first.fingerprint[:6]).fingerprint == first.fingerprint
+    assert run.open(PAIRS, None).fingerprint == second.fingerprint
+    with pytest.raises(StageMissing, match="no set"):
+        run.open(PAIRS, "zz")
+    with pytest.raises(StageMissing, match="more than one set"):
+        run.open(PAIRS, "")
+
+
+@pytest.mark.faults
+def test_a_current_file_that_names_no_set_is_named(run: ConceptRun) -> None:
+    finish(run)
+    (run.folder(PAIRS) / "current").write_text("../../..")
+    with pytest.raises(StoreCorrupt, match="current"):
+        run.current(PAIRS)

@@ -1,0 +1,257 @@
+import errno
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgvf.core import concepts
+from ecgvf.core.errors import DiskFull, StageMissing, StoreCorrupt
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet, fingerprint
+from ecgvf.core.store import Store
+
+SETTINGS = {"writer": "offline", "pairs": 60, "nested": {"seed": 0}}
+
+
+def table(*values: int) -> pa.Table:
+    return pa.table({"value": pa.array(values, pa.int64())})
+
+
+def values(stage_set: StageSet) -> list[int]:
+    read: list[int] = stage_set.read()["value"].to_pylist()
+    return read
+
+
+def church(folder: Path) -> ConceptRun:
+    return ConceptRun(Store(folder), concepts.find("church"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> ConceptRun:
+    return church(tmp_path / "store")
+
+
+def finish(run: ConceptRun) -> StageSet:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1, 2))
+    stage_set.write_shard(1, table(3))
+    stage_set.finish({"pairs": 3})
+    return stage_set
+
+
+# From the first shard to the manifest
+
+
+def test_a_finished_set_is_current_and_reads_back_in_order(run: ConceptRun) -> None:
+    finish(run)
+    current = run.current(PAIRS)
+    assert values(current) == [1, 2, 3]
+    assert current.settings == SETTINGS
+    assert current.summary == {"pairs": 3}
+
+
+def test_the_manifest_holds_settings_versions_times_rows_and_hashes(run: ConceptRun) -> None:
+    manifest = finish(run).manifest
+    assert manifest["settings"] == SETTINGS
+    assert manifest["rows"] == 3
+    assert set(manifest["files"]) == {"shard-00000.parquet", "shard-00001.parquet"}
+    assert {"ecgvf", "python", "pyarrow"} <= set(manifest["versions"])
+    assert manifest["started"] <= manifest["ended"]
+    assert manifest["seconds"] >= 0
+
+
+def test_nothing_is_created_before_something_is_written(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    assert not stage_set.done(0)
+    assert stage_set.shards() == [] and not stage_set.finished and stage_set.changed_settings == []
+    assert not run.store.root.exists()
+
+
+def test_an_interrupted_set_resumes(run: ConceptRun) -> None:
+    run.stage_set(PAIRS, SETTINGS).write_shard(0, table(1))
+    resumed = run.stage_set(PAIRS, SETTINGS)
+    assert resumed.done(0) and not resumed.done(1)
+    with pytest.raises(StageMissing, match=r"ecgvf generate.*interrupted after 1 shard"):
+        run.current(PAIRS)
+    resumed.write_shard(1, table(2))
+    resumed.finish({})
+    assert values(run.current(PAIRS)) == [1, 2]
+
+
+def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
+    first, second = finish(church(tmp_path / "first")), finish(church(tmp_path / "second"))
+    assert [file.read_bytes() for file in first.shards()] == [file.read_bytes() for file in second.shards()]
+
+
+def test_circumstances_are_fixed_by_the_first_shard(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    assert stage_set.record_circumstances(batch_size=64, threads=2) == {"batch_size": 64, "threads": 2}
+    assert stage_set.record_circumstances(batch_size=8, threads=2) == {"batch_size": 8, "threads": 2}
+    stage_set.write_shard(0, table(1))
+    resumed = run.stage_set(PAIRS, SETTINGS)
+    assert resumed.record_circumstances(batch_size=16, threads=1) == {"batch_size": 8, "threads": 2}
+    assert resumed.circumstances == {"batch_size": 8, "threads": 2}
+
+
+def test_a_finished_set_is_not_written_again(run: ConceptRun) -> None:
+    with pytest.raises(StoreCorrupt, match="is finished"):
+        finish(run).write_shard(2, table(4))
+
+
+def test_seconds_leave_out_the_pause_between_two_runs(run: ConceptRun) -> None:
+    stage_set = finish(run)
+    log = stage_set.path / "log.jsonl"
+    assert stage_set.seconds < 5
+    assert sum(json.loads(line)["seconds"] for line in log.read_text().splitlines() if line) == stage_set.seconds
+
+
+def test_source_is_the_set_that_the_settings_name(run: ConceptRun) -> None:
+    pairs = finish(run)
+    images = run.stage_set(IMAGES, {"pairs": pairs.fingerprint})
+    assert images.source(PAIRS).fingerprint == pairs.fingerprint
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))
+def test_a_fingerprint_ignores_the_order_of_the_settings(settings: dict[str, Any]) -> None:
+    assert fingerprint(settings) == fingerprint(dict(reversed(settings.items())))
+    assert fingerprint(settings) != fingerprint({**settings, "longer key": 1})
+    assert len(fingerprint(settings)) == 12
+
+
+# Filling
+
+
+class Work:
+    """Doubles each task; fails on the tasks in ``fails``; remembers its calls."""
+
+    def __init__(self, fails: Sequence[int] = ()) -> None:
+        self.fails, self.calls = fails, list[tuple[list[int], dict[str, Any]]]()
+
+    def __call__(self, tasks: Sequence[int], circumstances: dict[str, Any], advance: Callable[[int], None]) -> pa.Table:
+        if set(tasks) & set(self.fails):
+            raise RuntimeError("interrupted")
+        self.calls.append((list(tasks), circumstances))
+        advance(len(tasks))
+        return table(*(2 * task for task in tasks))
+
+
+SHARDS = [[1, 2], [3, 4], [5]]
+
+
+def test_fill_writes_every_shard_in_order(run: ConceptRun) -> None:
+    stage_set, work = run.stage_set(PAIRS, SETTINGS), Work()
+    assert stage_set.fill(SHARDS, work, description="doubling", circumstances={"threads": 2}) == 5
+    assert values(stage_set) == [2, 4, 6, 8, 10]
+    assert work.calls == [(shard, {"threads": 2}) for shard in SHARDS]
+
+
+def test_fill_resumes_with_the_recorded_circumstances(run: ConceptRun) -> None:
+    with pytest.raises(RuntimeError, match="interrupted"):
+        run.stage_set(PAIRS, SETTINGS).fill(SHARDS, Work([3]), description="", circumstances={"threads": 2})
+    resumed, work = run.stage_set(PAIRS, SETTINGS), Work()
+    assert resumed.fill(SHARDS, work, description="", circumstances={"threads": 1}) == 3
+    assert work.calls == [([3, 4], {"threads": 2}), ([5], {"threads": 2})]
+    assert values(resumed) == [2, 4, 6, 8, 10]
+
+
+def test_fill_leaves_a_finished_set_as_it_is(run: ConceptRun) -> None:
+    work = Work()
+    assert finish(run).fill([[9]], work, description="") == 0
+    assert work.calls == []
+
+
+def test_fill_reports_which_settings_changed(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(run)
+    run.stage_set(PAIRS, {**SETTINGS, "pairs": 80}).fill([[1]], Work(), description="")
+    assert "of pairs: pairs: 60 → 80" in capsys.readouterr().err
+
+
+# Damage
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_edited_shard_is_named(run: ConceptRun, finished: bool) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1))
+    if finished:
+        stage_set.finish({})
+    pq.write_table(table(99), stage_set.shard(0))
+    edited = run.stage_set(PAIRS, SETTINGS)
+    for use in (edited.read, lambda: edited.done(0), lambda: edited.read_shard(0)):
+        with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written.*ecgvf generate"):
+            use()
+    if not finished:
+        with pytest.raises(StoreCorrupt, match="shard-00000"):
+            edited.finish({})
+
+
+@pytest.mark.faults
+def test_an_edited_shard_is_named_even_if_the_log_was_edited_too(run: ConceptRun) -> None:
+    stage_set = finish(run)
+    pq.write_table(table(99), stage_set.shard(0))
+    digest = hashlib.sha256(stage_set.shard(0).read_bytes()).hexdigest()
+    with (stage_set.path / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"shard": 0, "sha256": digest, "rows": 1, "seconds": 0}) + "\n")
+    with pytest.raises(StoreCorrupt, match="shard-00000"):
+        run.current(PAIRS).read()
+
+
+@pytest.mark.faults
+def test_a_lost_shard_is_named(run: ConceptRun) -> None:
+    finish(run).shard(1).unlink()
+    with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is gone"):
+        run.current(PAIRS).read()
+
+
+@pytest.mark.faults
+def test_edited_settings_are_named(run: ConceptRun) -> None:
+    file = finish(run).path / "settings.json"
+    file.write_text(file.read_text().replace("60", "61"))
+    with pytest.raises(StoreCorrupt, match=r"settings\.json"):
+        run.current(PAIRS)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["settings.json", "manifest.json"])
+def test_broken_json_is_named(run: ConceptRun, name: str) -> None:
+    (finish(run).path / name).write_text("{")
+    with pytest.raises(StoreCorrupt, match=name):
+        run.current(PAIRS).read()
+
+
+@pytest.mark.faults
+def test_a_torn_line_of_the_log_loses_nothing_else(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1))
+    with (stage_set.path / "log.jsonl").open("a") as log:
+        log.write('{"shard": 1, "sha2')
+    run.stage_set(PAIRS, SETTINGS).write_shard(1, table(2))
+    resumed = run.stage_set(PAIRS, SETTINGS)
+    assert resumed.done(0) and resumed.done(1)
+
+
+@pytest.mark.faults
+def test_a_run_resumes_after_a_full_disk(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1, 2))
+    with monkeypatch.context() as patch:
+
+        def replace(self: Path, target: Path) -> Path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(DiskFull):
+            stage_set.write_shard(1, table(3))
+    resumed = run.stage_set(PAIRS, SETTINGS)
+    assert resumed.done(0) and not resumed.done(1)
+    resumed.write_shard(1, table(3))
+    resumed.finish({})
+    assert values(resumed) == [1, 2, 3]
