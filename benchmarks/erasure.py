@@ -21,7 +21,7 @@ from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
-from ecgvf.filter.dataset import load as load_dataset
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
 from ecgvf.pairs.generate import generate
 from ecgvf.render import render

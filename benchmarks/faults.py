@@ -31,8 +31,8 @@ from ecgvf.core import concepts, console
 from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.filter import stage as filter_stage
-from ecgvf.filter.dataset import load as load_dataset
+from ecgvf.filter import filter_images
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
 from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.pairs.generate import generate
@@ -65,13 +65,12 @@ def _render(store: Store, model: str) -> None:
 
 
 def _filter(store: Store, model: str) -> None:
-    filter_stage.choose = lambda *_, **__: Parity()
-    filter_stage.filter_images(store, store.concept())
+    filter_images(ConceptRun.load(store), judge=Parity())
 
 
 def _train(store: Store, model: str) -> None:
     ear.method.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never leave a checkpoint
-    dataset = load_dataset(store, "church")
+    dataset = load_dataset(ConceptRun.load(store, "church"))
     recipe = find("default").changed({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)
     erase(store, dataset, janus, resolve(recipe, dataset, janus), [0])

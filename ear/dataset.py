@@ -15,7 +15,7 @@ from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset as datasets
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.publish import published
 from ecgvf.publish.published import Published
 
@@ -75,7 +75,7 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
     if set_id is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}"
     try:
-        dataset = datasets.load(ConceptRun.load(store, concept), set_id)
+        dataset = load_dataset(ConceptRun.load(store, concept), set_id)
     except StageMissing as error:
         raise StageMissing(f"{error}; for a dataset on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}"
@@ -120,5 +120,5 @@ def _from_prompts(store: Store, source: "Source", where: str, model: str | None,
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)
-    dataset = datasets.load(run)
+    dataset = load_dataset(run)
     return dataset, f"{where}, rendered and filtered as set {dataset.fingerprint} of {store.root}"

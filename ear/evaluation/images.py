@@ -16,7 +16,7 @@ from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage, fingerprint
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, draw, threads
+from ecgvf.janus import JanusModel, Sampling, num_threads, render_images
 
 STAGE = Stage("evaluation", "ear eval")
 SHARD = 64
@@ -55,14 +55,14 @@ def evaluation_images(
 
     def render(shard: Sequence[EvaluationPrompt], circumstances: JSON, advance: Callable[[int], None]) -> pa.Table:
         texts, seeds = [prompt.prompt for prompt in shard], [prompt.seed for prompt in shard]
-        with threads(circumstances["threads"]):
-            images = draw(
+        with num_threads(circumstances["threads"]):
+            images = render_images(
                 model,
                 texts,
                 seeds,
                 Sampling(**dataset.sampling),
                 batch_size=circumstances["batch_size"],
-                drawn=advance,
+                advance=advance,
             )
         columns = {"prompt": texts, "seed": seeds, "image": [encode(pixels) for pixels in images.pixels]}
         return pa.table(columns, schema=SCHEMA)

@@ -20,7 +20,7 @@ from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, draw, hidden_states, logits, threads
+from ecgvf.janus import JanusModel, Sampling, hidden_states, logits, num_threads, render_images
 
 STAGE = Stage("rehearsal", "ear train")
 SHARD = 32
@@ -106,14 +106,14 @@ def _rendered(
 
     def render(shard: Sequence[tuple[str, str, int]], circumstances: JSON, advance: Callable[[int], None]) -> pa.Table:
         concepts, texts, image_seeds = (list(column) for column in zip(*shard, strict=True))
-        with threads(circumstances["threads"]):
-            images = draw(
+        with num_threads(circumstances["threads"]):
+            images = render_images(
                 model,
                 texts,
                 image_seeds,
                 Sampling(**dataset.sampling),
                 batch_size=circumstances["batch_size"],
-                drawn=advance,
+                advance=advance,
             )
         columns = {"topic": concepts, "prompt": texts, "seed": image_seeds, "vq_ids": images.vq_ids.tolist()}
         return pa.table(columns, schema=SCHEMA)

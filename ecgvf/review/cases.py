@@ -9,8 +9,8 @@ from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS
 from ecgvf.filter import decisions
+from ecgvf.filter.acceptance import acceptance_without_review, criterion_of, current_acceptance, verdicts_by_record
 from ecgvf.filter.compare import Agreement, agreement
-from ecgvf.filter.decide import criterion_of, settled, verdicts_by_record, without_people
 
 Show = Literal["all", "undecided", "accepted", "rejected", "disputed"]
 Order = Literal["written", "doubtful"]
@@ -42,7 +42,7 @@ class Cases:
 
     def __init__(self, run: ConceptRun) -> None:
         self._run, self.concept = run, run.concept
-        acceptance = settled(run)
+        acceptance = current_acceptance(run)
         self._pictures = run.open(IMAGES, acceptance.settings["pictures"])
         verdicts = run.open(VERDICTS, acceptance.settings["verdicts"])
         self.judge: str = verdicts.settings["judge"]
@@ -55,7 +55,7 @@ class Cases:
                 if row["failure"] is None:
                     self._shard_of.setdefault(row["record_id"], index)
         self._kept: OrderedDict[int, dict[tuple[str, str], bytes]] = OrderedDict()
-        decided = without_people(run, acceptance)
+        decided = acceptance_without_review(acceptance)
         self.all: dict[str, Case] = {}
         for pair, decision in zip(pairs, decided, strict=True):
             if pair.record_id in self._shard_of:
@@ -99,7 +99,7 @@ class Cases:
 
         ``least`` and ``most`` bound the score of the target picture.
         """
-        ruled = decisions.rulings(votes)
+        ruled = decisions.majority(votes)
         found = []
         for record_id, case in self.all.items():
             by = votes.get(record_id, {})
@@ -154,7 +154,7 @@ def _on_both(one: dict[str, bool], other: dict[str, bool]) -> Agreement:
 def summary(cases: Cases, votes: decisions.Votes, reviewer: str) -> dict[str, Any]:
     """Progress of one reviewer, and what all decided together."""
     here = {record_id: by for record_id, by in votes.items() if record_id in cases.all}
-    ruled = decisions.rulings(here)
+    ruled = decisions.majority(here)
     return {
         "records": len(cases.all),
         "decided_by_you": sum(reviewer in by for by in here.values()),

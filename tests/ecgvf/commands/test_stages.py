@@ -154,7 +154,7 @@ def test_cut_off_while_drawing_and_run_again_it_gives_the_same_bytes(
     assert 0 < json.loads(done.stdout)["new"] <= 160 - 64
     other = Store(tmp_path / "undisturbed")
     write_pairs(other, pairs)
-    whole = render_stage.render(other, other.concept(), model=model, batch_size=1).stage
+    whole = render_stage.render(other, other.concept(), model=model, batch_size=1).images
     assert [file.read_bytes() for file in ConceptRun.load(store, "church").current(IMAGES).shards()] == [
         file.read_bytes() for file in whole.shards()
     ]
