@@ -88,7 +88,14 @@ def evaluate(
     independent of filtering. ``judge`` with ``weights`` is the concept's (None: another than the filter's, if there is
     one). Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
-    settings = EvaluationSettings(prompts_per_concept, prompts_per_other, family, seed, judge, weights)
+    settings = EvaluationSettings(
+        prompts_per_concept=prompts_per_concept,
+        prompts_per_other=prompts_per_other,
+        family=family,
+        seed=seed,
+        judge=judge,
+        weights=weights,
+    )
     opened = _store(store)
     data = _dataset(dataset, opened, None, model, device)
     files = _files(adapter, opened, data.concept.name)

@@ -3,58 +3,37 @@
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset
-from ear.commands.options import (
-    AdapterOption,
-    DatasetOption,
-    DtypeOption,
-    EvaluationSeedOption,
-    FamilyOption,
-    JudgeOption,
-    ModelOption,
-    OthersOption,
-    PromptsOption,
-    SetOption,
-    SheetOption,
-    WeightsOption,
-)
-from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, SheetOption
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command("eval")
+@grouped
 def evaluate(
-    dataset: DatasetOption = None,
+    *,
+    source: DatasetArguments,
     adapter: AdapterOption = None,
-    prompts_per_concept: PromptsOption = None,
-    prompts_per_other: OthersOption = None,
-    family: FamilyOption = None,
-    seed: EvaluationSeedOption = 0,
-    judge: JudgeOption = None,
-    weights: WeightsOption = None,
+    measuring: EvaluationArguments,
     sheet: SheetOption = None,
-    model: ModelOption = None,
-    store: StoreOption = None,
-    set_id: SetOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Measure the concept before and after erasing, and what the retained concepts lost."""
-    from ear.evaluation import EvaluationSettings, report
     from ear.evaluation import evaluate as evaluate_adapters
+    from ear.evaluation import report
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
-    opened = Store(store)
-    data, janus = open_dataset(opened, dataset, set_id, model, device, dtype)
-    files = adapter_files(opened, f"ecgvf/{data.concept.name}", adapter)
-    settings = EvaluationSettings(prompts_per_concept, prompts_per_other, family, seed, judge, weights)
-    evaluation = evaluate_adapters(opened, janus, data, files, settings)
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    evaluation = evaluate_adapters(store, model, dataset, files, measuring.settings())
     page = evaluation.contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
-        facts = {"dataset": data.fingerprint, "evaluation_seed": seed}
+        facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
         console.print_json({**facts, **evaluation.json(), "sheet": str(page)})
         return
     console.print(report.table([evaluation], ["after"]))

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ear.commands.inputs import adapter_files
-from ear.commands.options import AdapterOption, DatasetOption, DtypeOption, ModelOption
-from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ear.commands.options import AdapterOption, DatasetOption, ModelOption
+from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
@@ -19,7 +19,7 @@ def generate(
     adapter: AdapterOption = None,
     dataset: DatasetOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each prompt takes the next one.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="PNG file. [default: beside the adapter]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="PNG file.", show_default="beside the adapter")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Do not blur the images of an unsafe concept.")] = False,
     model: ModelOption = None,
     store: StoreOption = None,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ear.commands.options import DatasetArguments
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from ecgvf.janus import JanusModel
 
 
-def open_dataset(
-    store: "Store", name: str | None, set_id: str | None, model: str | None, device: str, dtype: str
-) -> "tuple[Dataset, JanusModel]":
-    """The dataset ``name`` (None: the last concept's), and ``model`` (None: the dataset's)."""
+def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset, JanusModel]":
+    """The dataset (by default the last concept's), and the model."""
     from ear.dataset import find_dataset
     from ecgvf.janus import load
 
-    dataset, where = find_dataset(store, _dataset_name(store, name), set_id, model=model, device=device)
-    print_lines([("dataset", where), ("model", model or dataset.model)])
-    return dataset, load(model or dataset.model, device=device, dtype=dtype)
+    name = _dataset_name(store, arguments.dataset)
+    dataset, where = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
+    model = arguments.model or dataset.model
+    print_lines([("dataset", where), ("model", model)])
+    return dataset, load(model, device=arguments.device, dtype=arguments.dtype)
 
 
 def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:

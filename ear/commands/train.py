@@ -6,27 +6,25 @@ from typing import Annotated
 import typer
 
 from ear.commands.inputs import open_dataset, print_lines
-from ear.commands.options import DatasetOption, DtypeOption, ModelOption, SetOption
-from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ear.commands.options import DatasetArguments
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
+@grouped
 def train(
-    dataset: DatasetOption = None,
+    *,
+    source: DatasetArguments,
     recipe: Annotated[str, typer.Option(help="Recipe: default or paper.")] = "default",
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Another value for a recipe's setting: guidance=0.8. Repeat.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of the pairs and of what is rehearsed.")] = 0,
     seeds: Annotated[str | None, typer.Option(help="Several seeds, one training each: 0,1,2.")] = None,
-    model: ModelOption = None,
-    store: StoreOption = None,
-    set_id: SetOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset from the model that rendered it."""
@@ -37,16 +35,16 @@ def train(
     console.json_mode(as_json)
     changed = recipes.find(recipe).with_options(_options(option or []))
     training_seeds = _seeds(seeds) if seeds is not None else [seed]
-    opened = Store(store)
-    data, janus = open_dataset(opened, dataset, set_id, model, device, dtype)
-    resolved = resolve(changed, data, janus)
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    resolved = resolve(changed, dataset, model)
     print_lines(resolved.summary())
-    runs = erase(opened, data, janus, resolved, training_seeds)
+    runs = erase(store, dataset, model, resolved, training_seeds)
     for run in runs:
         how = f"{run.facts['steps']} steps in {run.facts['seconds']:.0f} s" if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")
     if as_json:
-        facts = {"concept": data.concept.name, "dataset": data.fingerprint, "model": janus.name}
+        facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
         console.print_json({**facts, **resolved.settings(), "runs": [run.json() for run in runs]})
     else:
         console.print("Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it")

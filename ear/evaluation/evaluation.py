@@ -25,7 +25,7 @@ CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
 """Rows of the contact sheet. At most 2 of those for retained concepts are neighbours: they are few."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
     """What is measured, and by which judge."""
 
