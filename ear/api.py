@@ -24,6 +24,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
 from ecgvf.core.store import Store
 from ecgvf.janus import load
+from ecgvf.judges import Judge
 
 AnyStore = Store | Path | str | None
 AnyAdapter = TrainingRun | Path | str
@@ -75,7 +76,7 @@ def evaluate(
     prompts_per_other: int | None = None,
     family: str | None = None,
     seed: int = 0,
-    judge: str | None = None,
+    judge: str | Judge | None = None,
     weights: str | None = None,
     store: AnyStore = None,
     model: str | None = None,
@@ -85,8 +86,8 @@ def evaluate(
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
     By default 64 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts. ``seed`` is
-    independent of filtering. ``judge`` with ``weights`` is the concept's (None: another than the filter's, if there is
-    one). Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
+    independent of filtering. ``judge`` is the concept's, a ``Judge`` or a name with ``weights`` (None: another than the
+    filter's, if there is one). Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
     """
     settings = EvaluationSettings(
         prompts_per_concept=prompts_per_concept,

@@ -31,10 +31,11 @@ def compare(
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
+    settings = measuring.settings()
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    evaluations = compare_adapters(store, model, dataset, files, measuring.settings())
+    evaluations = compare_adapters(store, model, dataset, files, settings)
     names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
     results = [evaluation.json() for evaluation in evaluations]
     name = f"compare-{fingerprint({'sheet': results})[:8]}.png"

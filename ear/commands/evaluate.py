@@ -27,10 +27,11 @@ def evaluate(
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
+    settings = measuring.settings()
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    evaluation = evaluate_adapters(store, model, dataset, files, measuring.settings())
+    evaluation = evaluate_adapters(store, model, dataset, files, settings)
     page = evaluation.contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
         facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}

@@ -20,6 +20,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.judges import Judge
 
 CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
 """Rows of the contact sheet. At most 2 of those for retained concepts are neighbours: they are few."""
@@ -27,7 +28,7 @@ CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """What is measured, and by which judge."""
+    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts."""
 
     prompts_per_concept: int | None = None
     """Prompts of the erased concept, and of each retained one. None: 64, and 8 of each retained one."""
@@ -37,20 +38,22 @@ class EvaluationSettings:
     """Only retained concepts of this family."""
     seed: int = 0
     """Decides prompts and images, independent of filtering."""
-    judge: str | None = None
+    judge: str | Judge | None = None
     """The erased concept's judge (None: ``judges.default_judge``)."""
     weights: str | None = None
-    """Weights of that judge (None: its own)."""
+    """Weights of a judge given by name (None: its own)."""
     batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        concept, retained = self.counts
+        if concept < 1 or retained < 0:
+            raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Prompts of the erased concept, and of each retained one. Raises ``SettingsError``."""
+        """Prompts of the erased concept, and of each retained one."""
         concept, retained = (64, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
-        retained = retained if self.prompts_per_other is None else self.prompts_per_other
-        if concept < 1 or retained < 0:
-            raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
-        return concept, retained
+        return concept, retained if self.prompts_per_other is None else self.prompts_per_other
 
 
 @dataclass(frozen=True, slots=True)

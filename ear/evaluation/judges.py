@@ -43,17 +43,20 @@ def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
 class EvaluationJudges:
     """The judges of one dataset. The concept's is loaded at once, so that a wrong name costs no rendering.
 
-    ``judge`` with ``weights`` is the concept's; None takes ``default_judge`` and the judge's own weights. Raises
-    ``JudgeError`` for a judge that has no label for the concept.
+    ``judge`` is the concept's, by name (None: ``default_judge``) with ``weights`` (None: its own), or a ``Judge``.
+    Raises ``JudgeError`` for a judge that has no label for the concept.
     """
 
     dataset: Dataset
-    judge: str | None = None
+    judge: str | Judge | None = None
     weights: str | None = None
     _concept_judge: Judge = field(init=False)
     _classifiers: dict[str, Classifier] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.judge is not None and not isinstance(self.judge, str):
+            self._concept_judge = self.judge
+            return
         # The filter's labels and bounds apply if they mean the same to this judge; nano's two object judges share them.
         filter_judge, judge = (
             name.replace("nano-object-b", "nano-object-a") for name in (self.dataset.judge, self.concept_judge)
@@ -66,7 +69,9 @@ class EvaluationJudges:
     @property
     def concept_judge(self) -> str:
         """Name of the concept's judge."""
-        return self.judge if self.judge is not None else default_judge(self.dataset, None)
+        if self.judge is None:
+            return default_judge(self.dataset, None)
+        return self.judge if isinstance(self.judge, str) else self.judge.name
 
     def measurable(self, concepts: Sequence[RetainedConcept]) -> list[RetainedConcept]:
         """The retained concepts for which their classifier has a label."""
