@@ -1,9 +1,8 @@
 """``ecgvf build``: generate, render and filter in rounds, until exactly N pairs are accepted.
 
-Each round requests from each writer the pairs that it still owes, so that the writers' shares are equal in the end and
-no pair is one too many. A round is a run like any other, with sets of its own; finally the rounds' shards are merged
-into one set per stage, which every later command reads. Interrupted and run again, a build finds its finished sets and
-resumes.
+Each round requests from each writer exactly the pairs that it still owes, so that the writers' shares are equal in the
+end. A round is a run like any other, with sets of its own; finally the rounds' shards are merged into one set per
+stage, which every later command reads. An interrupted build resumes from its finished sets.
 """
 
 from collections import Counter
@@ -53,7 +52,7 @@ _ADVICE = {
 
 @dataclass(slots=True)
 class WriterProgress:
-    """What became of one writer's pairs, over all rounds."""
+    """One writer's pairs over all rounds."""
 
     goal: int
     written: int = 0
@@ -156,8 +155,8 @@ def build(
     if not acceptances:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
     filtered = _merge_rounds(acceptances)
-    played = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
-    return BuildResult(filtered, len(played), progress, filtered.accepted_pairs == accepted)
+    numbers = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
+    return BuildResult(filtered, len(numbers), progress, filtered.accepted_pairs == accepted)
 
 
 def _run_rounds(
@@ -171,7 +170,7 @@ def _run_rounds(
     seed: int,
 ) -> list[StageSet]:
     """The acceptance sets of all rounds: one per round and writer that answered."""
-    tests_of = dict(zip(progress, shares(tests, len(writers)), strict=True))
+    test_counts = dict(zip(progress, shares(tests, len(writers)), strict=True))
     acceptances: list[StageSet] = []
     for number in range(rounds):
         active = [
@@ -188,7 +187,7 @@ def _run_rounds(
             request = Round(
                 number=number,
                 pairs=own.missing,
-                tests=tests_of[writer.name] if number == 0 else 0,
+                tests=test_counts[writer.name] if number == 0 else 0,
                 seed=seed,
                 before=[acceptance.source(PAIRS) for acceptance in acceptances],
             )
@@ -253,7 +252,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
 
 
 def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
-    """One set out of several of the same stage, over the merged ``pairs``; the sets they were made from merge too."""
+    """Merge sets of one stage, over the merged ``pairs``, after merging the sets that they were made from."""
     first = sets[0]
     run, stage, settings = first.run, first.stage, dict(first.settings)
     if len(sets) == 1:

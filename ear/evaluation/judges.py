@@ -61,7 +61,9 @@ class EvaluationJudges:
         filter_judge, judge = (
             name.replace("nano-object-b", "nano-object-a") for name in (self.dataset.judge, self.concept_judge)
         )
-        options = JudgeOptions.read(dict(self.dataset.judge_options)) if filter_judge == judge else JudgeOptions()
+        options = JudgeOptions()
+        if filter_judge == judge:
+            options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
         self._concept_judge = create_judge(
             self.dataset.concept, self.dataset.model, self.concept_judge, replace(options, weights=self.weights)
         )

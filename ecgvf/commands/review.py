@@ -43,7 +43,9 @@ def review(
             f"--port {port} is unavailable ({error.strerror}): use another, or 0 for a free one"
         ) from error
     token = secrets.token_urlsafe(24)
-    console.print(f"[bold]{run.concept.name}[/bold]: {len(cases.all)} records. Open this page; Ctrl-C ends the review:")
+    console.print(
+        f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records. Open this page; Ctrl-C ends the review:"
+    )
     console.print(f"  http://{HOST}:{socket.getsockname()[1]}/{token}/")
     try:
         serve(app(cases, reviewer, token), socket)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -18,6 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
+from ecgvf.core.hub_client import offline_if_unreachable
 
 RepoType = Literal["dataset", "model"]
 
@@ -33,8 +35,8 @@ _LACKS: dict[RepoType, str] = {
     "model": "lacks config.json: it is not a Janus checkpoint",
 }
 _OFFLINE: dict[RepoType, str] = {
-    "dataset": "connect, or unset HF_HUB_OFFLINE",
-    "model": "connect, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
+    "dataset": "connect, check HF_ENDPOINT, or unset HF_HUB_OFFLINE",
+    "model": "connect, check HF_ENDPOINT, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
 }
 
 
@@ -42,16 +44,18 @@ _OFFLINE: dict[RepoType, str] = {
 def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = "dataset") -> Iterator[None]:
     """Translate what ``huggingface_hub`` raises about ``repo``; other errors pass, a full disk among them.
 
-    Raises ``HubError`` if the Hub refuses, fails or cannot be reached, and ``DatasetError`` or ``ModelError`` if the
-    repository, the revision or a file of it does not exist.
+    Only the cache is read if the Hub is unreachable (``offline_if_unreachable``). Raises ``HubError`` if the Hub
+    refuses, fails or cannot be reached, and ``DatasetError`` or ``ModelError`` if the repository, the revision or a
+    file of it does not exist.
     """
-    try:
-        yield
-    except (_NETWORK, OSError, RuntimeError, ValueError) as error:
-        translated = _translate(error, repo, revision, repo_type)
-        if translated is None:
-            raise
-        raise translated from error
+    with offline_if_unreachable():
+        try:
+            yield
+        except (_NETWORK, OSError, RuntimeError, ValueError) as error:
+            translated = _translate(error, repo, revision, repo_type)
+            if translated is None:
+                raise
+            raise translated from error
 
 
 def reason(error: BaseException) -> str:
@@ -63,6 +67,7 @@ def reason(error: BaseException) -> str:
 def _translate(error: BaseException, repo: str, revision: str | None, repo_type: RepoType) -> EcgvfError | None:
     """``error`` as one of ours; None if it is not the Hub's."""
     absent = _ABSENT[repo_type]
+    unreachable = HubError(f"the Hub cannot be reached for {repo}: {_OFFLINE[repo_type]}")
     match error:
         case GatedRepoError():
             return HubError(f"{repo} is gated: accept its terms or request access on its page, then {LOG_IN}")
@@ -77,13 +82,14 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
         case OfflineModeIsEnabled() | LocalEntryNotFoundError():
             # If the client got an answer before it fell back on its cache, that answer is the reason.
             cause = None if error.__cause__ is None else _translate(error.__cause__, repo, revision, repo_type)
-            return cause or HubError(f"the Hub cannot be reached for {repo}: {_OFFLINE[repo_type]}")
+            return cause or unreachable
+        case ConnectionError() if constants.is_offline_mode():  # `datasets` drops the client's error
+            return unreachable
         case EntryNotFoundError():
             return absent(f"{repo} {_LACKS[repo_type]}")
         case HfHubHTTPError():
             return HubError(_refusal(error, repo))
-        # An upload in one of the client's threads, or what `datasets` makes of the client's errors.
-        case RuntimeError() | ConnectionError() if error.__cause__ is not None:
+        case RuntimeError() if error.__cause__ is not None:  # an upload in one of the client's threads
             return _translate(error.__cause__, repo, revision, repo_type)
         case ValueError() if "metadata" in str(error):  # the Hub checks the YAML of a card
             return HubError(f"the Hub does not accept the card of {repo}: {reason(error)}")

@@ -64,7 +64,7 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
 
 def _cosine(encoder: "Encoder", png: bytes, prompt: str) -> float:
     try:
-        image = encoder.pictures(np.stack([decode(png)]))
+        image = encoder.encode_images(np.stack([decode(png)]))
     except OSError:
         return -1.0
-    return float((image @ encoder.texts([prompt]).T).item())
+    return float((image @ encoder.encode_texts([prompt]).T).item())

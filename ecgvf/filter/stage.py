@@ -17,10 +17,11 @@ from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.judges import judge as judges
+from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
+from ecgvf.judges.factory import JudgeOptions, create_judge
 from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.render import rendering_model, render, render_missing
+from ecgvf.render import render, render_missing, rendering_model
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
@@ -49,7 +50,7 @@ def filter_images(
     judge = open_judge(run.concept, model, judge, options)
     encoder = open_encoder(bounds, device)
     images = render_missing(run, device=device, set_id=set_id).images
-    if (warning := crossing(judge, model)) is not None:
+    if (warning := domain_warning(judge, model)) is not None:
         console.note(console.escape(warning))
     verdicts = judge_images(images, judge, options)
     measured = measure_bounds(images, verdicts, judge, bounds, encoder, device)
@@ -107,7 +108,7 @@ def judge_images(
         [[index] for index in range(len(images.shards()))],
         work,
         description=f"verdicts of {judge.name}",
-        circumstances={"options": (options or JudgeOptions()).told()},
+        circumstances={"options": (options or JudgeOptions()).recorded()},
     )
     verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current)
     return verdicts
@@ -137,7 +138,7 @@ def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[V
             combined.append(_verdict(ensemble, verdicts[0], _FAILED, failures[0]))
         else:
             predictions = [Prediction(row.present, row.score, row.top_labels, row.boxes) for row in verdicts]
-            combined.append(_verdict(ensemble, verdicts[0], ensemble.agree(predictions)))
+            combined.append(_verdict(ensemble, verdicts[0], ensemble.combined(predictions)))
     return combined
 
 

@@ -29,7 +29,7 @@ def staged(place: Path) -> Iterator[Path]:
         if lock.name.startswith(f"{machine}."):
             _remove_if_free(lock)
         else:
-            theirs = console.plain(str(lock.with_suffix("")))
+            theirs = console.escape(str(lock.with_suffix("")))
             console.note(
                 f"{theirs} belongs to a push of another machine, or to one from before a restart: "
                 "delete it and its .lock if that push has ended"

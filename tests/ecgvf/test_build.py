@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from ecgvf.build import build
+from ecgvf.build import BuildResult, build
 from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
@@ -118,54 +118,68 @@ def rounds_of(run: ConceptRun) -> list[StageSet]:
     return [pairs for pairs in run.sets(PAIRS) if "gathered" not in pairs.settings]
 
 
+BUILD: dict[str, Any] = {"accepted": 5, "tests": 3, "rounds": 40, "options": JudgeOptions(threshold=0.25)}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, model: str) -> tuple[ConceptRun, BuildResult]:
+    """A build that took several rounds."""
+    run = ConceptRun(Store(tmp_path_factory.mktemp("built") / "store"), CHURCH)
+    result = build(run, **BUILD, model=model, judge=FickleJudge(run))
+    assert result.rounds > 1
+    return run, result
+
+
 def test_exactly_n_pairs_are_accepted_and_each_round_requests_the_missing_ones(
-    run: ConceptRun, judge: FickleJudge, model: str
+    built: tuple[ConceptRun, BuildResult],
 ) -> None:
-    result = build(run, accepted=5, tests=3, rounds=40, model=model, judge=judge)
-    assert result.reached and result.filtered.accepted_pairs == 5 and result.rounds > 1
+    run, result = built
+    assert result.reached and result.filtered.accepted_pairs == 5
     sets = rounds_of(run)
     assert [pairs.settings.get("round", 0) for pairs in sets] == list(range(result.rounds))
     requested = [pairs.settings["train"]["pairs"] for pairs in sets]
     assert requested[0] == 5 and requested == sorted(requested, reverse=True)
     assert [pairs.settings["test"]["tests"] for pairs in sets] == [3] + [0] * (result.rounds - 1)
-    # `ear` reads one dataset, with each image at its record.
+
+
+def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult]) -> None:
+    run, result = built
     dataset = load_dataset(run)
     assert len(dataset.train) == 5 and dataset.fingerprint == result.filtered.acceptance.fingerprint
     assert all(record.target.record_id == record.pair.record_id for record in dataset.train)
+    assert dataset.judge_options["threshold"] == 0.25
     rows = run.current(PAIRS).records(PromptPair)
     targets = [row.target for row in rows if row.reason is None]
     assert len(targets) == len(set(targets))
     assert len(rows) == len(run.current(ACCEPTANCE).records(Acceptance))
 
 
-def test_a_round_is_part_of_a_calls_identity(run: ConceptRun, judge: FickleJudge, model: str) -> None:
-    build(run, accepted=3, tests=1, rounds=30, model=model, judge=judge)
+def test_a_round_is_part_of_a_calls_identity(built: tuple[ConceptRun, BuildResult]) -> None:
+    run, _ = built
     first, *later = rounds_of(run)
     calls = {row.call_id for row in first.records(PromptPair)}
     assert later and {row.call_id for row in run.current(PAIRS).records(PromptPair)} > calls
 
 
 def test_a_repeated_build_gives_the_same_bytes_and_requests_nothing(
-    run: ConceptRun, judge: FickleJudge, model: str
+    built: tuple[ConceptRun, BuildResult], model: str
 ) -> None:
-    build(run, accepted=4, tests=2, rounds=30, model=model, judge=judge)
-    before, calls = shards(run), judge.calls
-    build(run, accepted=4, tests=2, rounds=30, model=model, judge=judge, writers=[Free(SilentWriter())])
-    assert shards(run) == before and judge.calls == calls
+    run, _ = built
+    before, judge = shards(run), FickleJudge(run)
+    build(run, **BUILD, model=model, judge=judge, writers=[Free(SilentWriter())])
+    assert shards(run) == before and judge.calls == 0
 
 
 def test_an_interrupted_build_resumes_to_the_same_bytes(
-    run: ConceptRun, judge: FickleJudge, model: str, tmp_path: Path
+    built: tuple[ConceptRun, BuildResult], run: ConceptRun, model: str
 ) -> None:
-    build(run, accepted=4, tests=2, rounds=30, model=model, judge=judge)
-    second = ConceptRun(Store(tmp_path / "second"), CHURCH)
-    interrupted = FickleJudge(second)
-    interrupted.interrupted_call = 2
+    judge = FickleJudge(run)
+    judge.interrupted_call = 2
     with pytest.raises(KeyboardInterrupt):
-        build(second, accepted=4, tests=2, rounds=30, model=model, judge=interrupted)
-    assert len(rounds_of(second)) == 2
-    build(second, accepted=4, tests=2, rounds=30, model=model, judge=interrupted)
-    assert shards(second) == shards(run)
+        build(run, **BUILD, model=model, judge=judge)
+    assert len(rounds_of(run)) == 2
+    build(run, **BUILD, model=model, judge=judge)
+    assert shards(run) == shards(built[0])
 
 
 def test_the_writers_have_equal_shares(run: ConceptRun, judge: FickleJudge, model: str) -> None:
@@ -194,8 +208,11 @@ def llms(
         yield server, build_by_llms
 
 
-def test_each_round_requests_the_missing_pairs_from_the_llms(llms: tuple[LlmServer, Any], run: ConceptRun) -> None:
+def test_each_round_requests_the_missing_pairs_from_the_llms(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge
+) -> None:
     server, build_by_llms = llms
+    judge.share = 0.7
     options = ("--accepted", "7", "--tests", "4", "--rounds", "12")
     result = build_by_llms(*options)
     assert result.exit_code == 0, result.stderr
@@ -271,12 +288,6 @@ def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     # Images merged from several rounds can be rendered from further seeds.
     assert output["rounds"] > 1
     assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted_pairs == 2
-
-
-def test_a_build_of_several_rounds_records_its_judges_options(run: ConceptRun, judge: FickleJudge, model: str) -> None:
-    options = JudgeOptions(threshold=0.25)
-    result = build(run, accepted=3, tests=1, rounds=40, model=model, judge=judge, options=options)
-    assert result.rounds > 1 and load_dataset(run).judge_options["threshold"] == 0.25
 
 
 @pytest.mark.parametrize("wrong", [{"model": "nosuch/janus"}, {"guidance": -3.0}, {"batch_size": 0}])

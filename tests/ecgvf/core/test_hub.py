@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -33,6 +34,11 @@ def caused(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
 @pytest.mark.parametrize("repo_type", ["dataset", "model"])
 @pytest.mark.parametrize(
     ("error", "message"),
@@ -48,7 +54,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (OfflineModeIsEnabled("offline"), f"cannot be reached for {REPO}"),
         (caused(LocalEntryNotFoundError("not in the cache"), http(GatedRepoError, 403)), "gated"),
         (caused(RuntimeError("a thread failed"), http(HfHubHTTPError, 503)), "503"),
-        (caused(ConnectionError("no dataset"), OfflineModeIsEnabled("offline")), "cannot be reached"),
+        (ConnectionError("no dataset"), "cannot be reached"),
         (OSError("connection reset"), f"{REPO}.*connection reset.*run the same command again"),
     ],
 )
