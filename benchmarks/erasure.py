@@ -125,7 +125,9 @@ def check(
     evaluations = measure(Store(store), concept=concept, recipe=recipe)
     found = bounds(evaluations)
     met = all(bound.met for bound in found)
-    sheets = [evaluation.contact_sheet(evaluation.adapters[-1].with_name("sheet.png")) for evaluation in evaluations]
+    sheets = [
+        evaluation.save_contact_sheet(evaluation.adapters[-1].with_name("sheet.png")) for evaluation in evaluations
+    ]
     result = {
         "met": met,
         "bounds": [bound.json() for bound in found],

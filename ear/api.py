@@ -5,8 +5,8 @@
 
 ``dataset`` is an ``ecgvf.Dataset``, or a name as in ear/dataset.py. ``store`` keeps what is trained and rendered; None:
 ``$ECGVF_STORE``, or ``./ecgvf-store``. ``model`` is a name, a folder or a Hub id; None: the model that rendered the
-dataset. ``device`` is "auto", "cpu", "cuda" or "cuda:N"; ``dtype`` is "auto", "float32", "bfloat16" or "float16".
-Misuse raises an ``EcgvfError``: one line that says what to do.
+dataset. ``device``: "auto", "cpu", "cuda" or "cuda:N". ``dtype``: "auto", "float32", "bfloat16" or "float16". Misuse
+raises an ``EcgvfError``, one line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,7 @@ from ecgvf.janus import load
 from ecgvf.judges import Judge
 
 AnyStore = Store | Path | str | None
-AnyAdapter = TrainingRun | Path | str
-"""A training run, or its file, folder or name."""
+AnyAdapter = TrainingRun | Path | str  # a training run, or its file, folder or name
 
 
 def load_dataset(
@@ -36,10 +35,12 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset of the store, of the package, in a file or on the Hub.
 
-    ``set_id`` is the start of an acceptance set's fingerprint. A file of prompts is rendered by ``model`` and filtered.
-    Raises ``DatasetError``, ``HubError``, ``StageMissing``.
+    ``set_id``: start of an acceptance set's fingerprint. ``model`` renders a file of prompts. Raises ``DatasetError``,
+    ``HubError``, ``StageMissing``.
     """
-    return _dataset(name, _store(store), set_id, model, device)
+    if not isinstance(name, str | Path):
+        raise DatasetError(f"{name!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")
+    return find_dataset(_store(store), str(name), set_id, model=model, device=device)[0]
 
 
 def train(
@@ -63,9 +64,10 @@ def train(
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
     changed = (recipes.find(recipe) if isinstance(recipe, str) else recipe).with_options(options or {})
     opened = _store(store)
-    data = _dataset(dataset, opened, None, model, device)
-    janus = load(model or data.model, device=device, dtype=dtype)
-    return erase(opened, data, janus, resolve(changed, data, janus), [seed])[0]
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, store=opened, model=model, device=device)
+    janus = load(model or dataset.model, device=device, dtype=dtype)
+    return erase(opened, dataset, janus, resolve(changed, dataset, janus), [seed])[0]
 
 
 def evaluate(
@@ -98,27 +100,21 @@ def evaluate(
         weights=weights,
     )
     opened = _store(store)
-    data = _dataset(dataset, opened, None, model, device)
-    files = _files(adapter, opened, data.concept.name)
-    return evaluate_adapters(opened, load(model or data.model, device=device, dtype=dtype), data, files, settings)
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, store=opened, model=model, device=device)
+    files = _files(adapter, opened, dataset.concept.name)
+    janus = load(model or dataset.model, device=device, dtype=dtype)
+    return evaluate_adapters(opened, janus, dataset, files, settings)
 
 
 def _store(store: AnyStore) -> Store:
     return store if isinstance(store, Store) else Store(store)
 
 
-def _dataset(dataset: Dataset | str, store: Store, set_id: str | None, model: str | None, device: str) -> Dataset:
-    if isinstance(dataset, Dataset):
-        return dataset
-    if not isinstance(dataset, str | Path):
-        raise DatasetError(f"{dataset!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")
-    return find_dataset(store, str(dataset), set_id, model=model, device=device)[0]
-
-
 def _files(adapter: AnyAdapter | Sequence[AnyAdapter] | None, store: Store, concept: str) -> list[Path]:
     if adapter is None:
         return [newest(store, concept).adapter]
     adapters = [adapter] if isinstance(adapter, AnyAdapter) else adapter
-    if not isinstance(adapters, Sequence) or not adapters or not all(isinstance(a, AnyAdapter) for a in adapters):
+    if not isinstance(adapters, Sequence) or not adapters or not all(isinstance(item, AnyAdapter) for item in adapters):
         raise AdapterError(f"{adapter!r} is not an adapter: pass what ear.train returned, a file, or a run's name")
-    return [a.adapter if isinstance(a, TrainingRun) else find_adapter(store, str(a)) for a in adapters]
+    return [item.adapter if isinstance(item, TrainingRun) else find_adapter(store, str(item)) for item in adapters]

@@ -32,7 +32,7 @@ def evaluate(
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
-    page = evaluation.contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
+    page = evaluation.save_contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
     if as_json:
         facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
         console.print_json({**facts, **evaluation.json(), "sheet": str(page)})

@@ -127,7 +127,7 @@ class Evaluation:
             "unrelated": self.unrelated.json(),
         }
 
-    def contact_sheet(self, file: Path | str) -> Path:
+    def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
         return report.write_contact_sheet([self], ["erased"], Path(file))
 

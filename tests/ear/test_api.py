@@ -46,7 +46,7 @@ def test_train_and_evaluate(store: Store, tmp_path: Path) -> None:
     assert evaluation.adapters == (adapter.adapter,)
     assert evaluation.erasure.after.n == 2
     assert "neighbours" in str(evaluation)
-    assert evaluation.contact_sheet(tmp_path / "sheet.png").is_file()
+    assert evaluation.save_contact_sheet(tmp_path / "sheet.png").is_file()
     # The newest of the store, and by the run's name: the same adapter.
     assert ear.evaluate("ecgvf/church", **settings) == evaluation
     assert ear.evaluate("ecgvf/church", adapter.path.name, **settings) == evaluation

@@ -220,7 +220,7 @@ def test_a_contact_sheet_has_a_column_per_adapter(
     assert (original[step // 2 :: step, step // 2 :: step] == example.before).all()
     assert (first[step // 2 :: step, step // 2 :: step] == example.after).all()
     assert (first != second).any()
-    alone = results[0].contact_sheet(str(tmp_path / "alone.png"))
+    alone = results[0].save_contact_sheet(str(tmp_path / "alone.png"))
     assert (decode(alone.read_bytes())[2 * HEADER :, : lefts[2] - GAP] == page[2 * HEADER :, : lefts[2] - GAP]).all()
 
 
