@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from ecgvf.core.concepts import find
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.llm.registry import Registry
 from ecgvf.pairs.llm_writers import generate_paid, planned
@@ -34,10 +35,10 @@ def main() -> None:
         registry = Registry(server.registry(Path(folder)))
         writers = registry.chosen(",".join(SIX))
         church = find("church")
-        generate_paid(Store(Path(folder) / "warm"), planned(church, writers, iterations=1))
+        generate_paid(ConceptRun(Store(Path(folder) / "warm"), church), planned(church, writers, iterations=1))
         server.latency, server.asked = LATENCY, []
         began = time.monotonic()
-        stage = generate_paid(Store(Path(folder) / "store"), planned(church, writers, iterations=ITERATIONS))
+        stage = generate_paid(ConceptRun(Store(Path(folder) / "store"), church), planned(church, writers, iterations=ITERATIONS))
         wall = time.monotonic() - began
         kept = stage.summary["train"]["accepted"]
     ideal = LATENCY * ITERATIONS

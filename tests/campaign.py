@@ -90,8 +90,8 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
 
 
 def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
-    store = Store(folder / "store")
-    file = Ledger.of(store, "church")
+    run = ConceptRun.load(Store(folder / "store"), "church")
+    file = Ledger.of(run)
     spent = Ledger(file).spent()
     answered: dict[str, str] = {}
     again = 0
@@ -103,7 +103,7 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
             again += 1
         if line["line"] == "answer" and line["status"] == 200 and _whole(line["raw"]):
             answered[line["call"]] = line["raw"]
-    stage = ConceptRun.load(store, "church").current(PAIRS)
+    stage = run.current(PAIRS)
     rows = stage.records(PromptPair)
     there: dict[str, set[str]] = {}
     for row in rows:

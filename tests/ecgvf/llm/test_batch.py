@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
-from ecgvf.core.records import PromptPair, from_table
-from ecgvf.core.stage_set import PAIRS
+from ecgvf.core.records import PromptPair
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.llm import batch as batches
 from ecgvf.llm import retry as retrying
@@ -45,12 +46,16 @@ def run(server: LlmServer, tmp_path: Path) -> Callable[..., Any]:
     return typed
 
 
+def pairs_set() -> StageSet:
+    return ConceptRun.load(Store(), "church").current(PAIRS)
+
+
 def rows() -> list[PromptPair]:
-    return from_table(PromptPair, Store().current("church", PAIRS).read())
+    return pairs_set().records(PromptPair)
 
 
 def ledger() -> Ledger:
-    return Ledger(Ledger.of(Store(), "church"))
+    return Ledger(Ledger.of(ConceptRun.load(Store(), "church")))
 
 
 def test_all_iterations_go_in_one_batch_at_half_the_price(server: LlmServer, run: Callable[..., Any]) -> None:

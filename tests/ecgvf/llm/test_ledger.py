@@ -109,6 +109,13 @@ def test_whatever_decides_the_answer_is_in_the_hash(other: dict[str, object]) ->
     assert call(**other).hash != call().hash
 
 
+def test_the_hash_of_a_call_never_changes() -> None:
+    """A ledger written by an earlier version is still found answered."""
+    assert call().hash == "8cf97d0468cec388"
+    assert call(repair=True).hash == "ed67bad1f432fef1"
+    assert call(split="test", iteration=3, round=2, prompt="Escríbeme “ten” 🎨").hash == "a095190e264149b4"
+
+
 @pytest.mark.faults
 def test_a_kill_at_any_byte_loses_no_flushed_answer_and_invents_none(file: Path) -> None:
     filled(file, answers=2)

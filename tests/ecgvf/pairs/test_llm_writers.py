@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
-from ecgvf.core.records import PromptPair, from_table
-from ecgvf.core.stage_set import PAIRS
+from ecgvf.core.records import PromptPair
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.llm import retry as retrying
 from ecgvf.llm.clients import Failed, open_writer, within
@@ -64,16 +65,20 @@ def run(server: LlmServer, tmp_path: Path) -> Callable[..., Any]:
     return typed
 
 
+def pairs_set() -> StageSet:
+    return ConceptRun.load(Store(), "church").current(PAIRS)
+
+
 def rows() -> list[PromptPair]:
-    return from_table(PromptPair, Store().current("church", PAIRS).read())
+    return pairs_set().records(PromptPair)
 
 
 def ledger() -> Ledger:
-    return Ledger(Ledger.of(Store(), "church"))
+    return Ledger(Ledger.of(ConceptRun.load(Store(), "church")))
 
 
 def summary() -> dict[str, Any]:
-    return Store().current("church", PAIRS).summary
+    return pairs_set().summary
 
 
 def scripted(*behaviours: str) -> Callable[[Asked], str]:
@@ -223,9 +228,9 @@ def test_a_free_server_in_ones_own_registry_costs_nothing(
 
 def test_a_second_run_sends_nothing_and_writes_the_same_set(server: LlmServer, run: Callable[..., Any]) -> None:
     run("--writers", ALL)
-    sent, first = len(server.asked), Store().current("church", PAIRS).fingerprint
+    sent, first = len(server.asked), pairs_set().fingerprint
     result = run("--writers", ALL)
-    assert len(server.asked) == sent and Store().current("church", PAIRS).fingerprint == first
+    assert len(server.asked) == sent and pairs_set().fingerprint == first
     assert "0 calls for about $0.0000" in result.output
 
 
@@ -237,10 +242,10 @@ def test_more_iterations_pay_for_the_new_ones_alone(server: LlmServer, run: Call
 
 def test_fresh_asks_everything_anew_in_another_round(server: LlmServer, run: Callable[..., Any]) -> None:
     run("--writers", "gpt", "--iterations", "1")
-    first = Store().current("church", PAIRS).fingerprint
+    first = pairs_set().fingerprint
     run("--writers", "gpt", "--iterations", "1", "--fresh")
     assert len(server.asked) == 2
-    assert Store().current("church", PAIRS).fingerprint != first
+    assert pairs_set().fingerprint != first
     run("--writers", "gpt", "--iterations", "1")
     assert len(server.asked) == 2
 
@@ -293,9 +298,9 @@ def test_a_newer_parser_reads_old_answers_without_a_call(
     server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("--writers", "gpt,claude", "--iterations", "2")
-    first, before, sent = Store().current("church", PAIRS).fingerprint, rows(), len(server.asked)
+    first, before, sent = pairs_set().fingerprint, rows(), len(server.asked)
     assert run("--reparse").exit_code == 0
-    assert Store().current("church", PAIRS).fingerprint == first
+    assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = run("--reparse")
     assert result.exit_code == 0 and "parser: 5 → 99" in result.output
@@ -772,7 +777,7 @@ def test_a_short_key_changes_no_prompt_and_is_said_once(
     assert [(row.target, row.surrogate) for row in rows()] == written
     (warning,) = [line for line in result.stderr.splitlines() if "too short" in line]
     assert warning.startswith("warning") and warning.endswith(": ARK_API_KEY") and json.loads(result.stdout)
-    assert "[ARK_API_KEY]" not in Ledger.of(Store(), "church").read_text()
+    assert "[ARK_API_KEY]" not in Ledger.of(ConceptRun.load(Store(), "church")).read_text()
 
 
 def test_no_key_is_in_any_file_or_any_byte_printed(server: LlmServer, run: Callable[..., Any]) -> None:
