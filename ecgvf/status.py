@@ -42,13 +42,12 @@ def paid(run: ConceptRun) -> JSON | None:
     """What the ledger about a concept holds: calls answered, dollars, and possibly more dollars; None without one."""
     from ecgvf.llm.ledger import Ledger
 
-    file = Ledger.of(run)
-    if not file.is_file():
+    ledger = Ledger.load(run)
+    if not ledger.file.is_file():
         return None
-    ledger = Ledger(file)
     spent = ledger.spent()
     answered = sum(attempt.answered for attempt in ledger.attempts())
-    return {"file": str(file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
+    return {"file": str(ledger.file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
 
 
 def _current(run: ConceptRun, stage: Stage) -> str | None:

@@ -39,14 +39,14 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
     known = Registry(registry)
     if as_json:
         rows = [
-            {"name": one.name, "key_set": one.ready, "priced": one.priced, **one.entry.model_dump(mode="json")}
+            {"name": one.name, "key_set": one.ready, "priced": one.priced, **one.config.model_dump(mode="json")}
             for one in known.all()
         ]
         console.print_json({"writers": rows, "unknown_price": known.unknown_price.model_dump(mode="json")})
         return
     table = console.table("writer\nmodel\nasked at", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
     for one in known.all():
-        entry = one.entry
+        entry = one.config
         price = f"{one.rates.input} / {one.rates.output}" if one.priced else "unknown"
         key = "none needed" if entry.key is None else f"{entry.key}\n{'set' if one.ready else 'missing'}"
         limits = f"{entry.requests_per_minute} calls, {entry.tokens_per_minute} tokens"
@@ -115,7 +115,7 @@ def generate(
             raise SettingsError(f"--reparse reads the answers that are there and asks nobody: leave {named_too[0]} out")
         from ecgvf.pairs.llm_writers import reparse as read_again
 
-        show.written(read_again(run), as_json)
+        show.print_set(read_again(run), as_json)
         return
     chosen, named = show.select_writers(writers, writer_url, writer_model, registry, keys=not dry_run)
     if not chosen:
@@ -134,7 +134,7 @@ def generate(
         done = write(run, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
         if not named:
             console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
-        show.written(done, as_json)
+        show.print_set(done, as_json)
         return
     if part != "test" and tests is not None:
         raise SettingsError(f"LLMs write pairs and test prompts apart: --split test --count {tests} for the latter")
@@ -142,29 +142,29 @@ def generate(
         raise SettingsError("--pairs and --iterations are for pairs: --split test --count N asks for N test prompts")
     from decimal import Decimal
 
-    from ecgvf.pairs.generate import PER_CALL
-    from ecgvf.pairs.llm_writers import ITERATIONS, foreseen, generate_paid, planned
-    from ecgvf.pairs.llm_writers import opened as ledger_of
+    from ecgvf.pairs.generate import PROMPTS_PER_CALL
+    from ecgvf.pairs.generation_plan import ITERATIONS, estimate_costs, plan_generation
+    from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
 
-    plan = planned(
+    plan = plan_generation(
         about,
         chosen,
         split=part or "train",
-        pairs=PER_CALL if pairs is None else pairs,
+        pairs=PROMPTS_PER_CALL if pairs is None else pairs,
         iterations=ITERATIONS if iterations is None else iterations,
         tests=100 if tests is None else tests,
         templates=folder,
         batch=batch,
     )
     budget = Decimal(str(budget_usd))
-    calls = foreseen(plan, ledger_of(run, plan), fresh=fresh, half=batch)
+    calls = estimate_costs(plan, open_ledger(run, plan), fresh=fresh)
     if dry_run:
-        show.dry_run(plan, calls, budget, as_json)
+        show.print_dry_run(plan, calls, budget, as_json)
         return
-    show.estimate(plan, calls, budget)
+    show.print_estimate(plan, calls, budget)
     if not named:
-        show.agree(calls, yes)
-    show.written(generate_paid(run, plan, budget_usd=budget, fresh=fresh, batch=batch), as_json)
+        show.confirm_cost(calls, yes)
+    show.print_set(generate_with_llms(run, plan, budget_usd=budget, fresh=fresh), as_json)
 
 
 @templates_app.command("show")
