@@ -21,9 +21,9 @@ from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
-from ecgvf.filter.dataset import load as load_dataset
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
-from ecgvf.pairs.generate import generate
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
 
 MOST_LEFT = 0.11
@@ -74,7 +74,7 @@ def measure(
     """The whole job on ``model``: pairs, pictures, verdicts by ``judge`` (None: the model's own), one adapter per seed,
     one evaluation per adapter."""
     run = ConceptRun(store, concepts.find(concept))
-    generate(run, pairs=60, tests=tests)
+    generate_pairs(run, pairs=60, tests=tests)
     render(run, model=model)
     filter_images(run, judge=judge)
     dataset = load_dataset(run)

@@ -1,11 +1,11 @@
-"""Kill each stage at random moments, run it again, and compare every byte with a run that nobody disturbed.
+"""Kill each stage at random moments, run it again, and compare every byte with an uninterrupted run.
 
     python -m benchmarks.faults --kills 40 --out docs/faults.json     # make faults
 
-The stages are those of the main job (generate, render, filter, train), over a tiny Janus with random weights and a
-judge that always answers the same. A child process runs a stage, SIGKILL ends it at a moment drawn from the time that
-the stage takes, a second child goes on, and what both left must be what one left alone. The last line of standard
-output is the result as JSON. Exit code 1 where a byte differs.
+The stages are those of the main job (generate, render, filter, train), with a tiny random Janus and a deterministic
+judge. A child process runs a stage until SIGKILL ends it at a random moment of the time that the stage takes; a second
+child resumes, and the store must equal that of an uninterrupted run. The last line of standard output is the result as
+JSON. Exit code 1 if a byte differs.
 """
 
 import json
@@ -31,22 +31,22 @@ from ecgvf.core import concepts, console
 from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.filter import stage as filter_stage
-from ecgvf.filter.dataset import load as load_dataset
+from ecgvf.filter import filter_images
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
 from ecgvf.judges.judge import Criterion, Prediction
-from ecgvf.pairs.generate import generate
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
 from tests.random_janus import build
 
-TIMED = {"settings.json", "manifest.json", "log.jsonl", "run.json"}
-"""Files that tell when and how fast: they have to be there, and differ from run to run."""
+TIMED_FILES = {"settings.json", "manifest.json", "log.jsonl", "run.json"}
+"""Files with dates and durations: they must exist, and their content may differ."""
 
-FORK = multiprocessing.get_context("fork")  # a child that has to import nothing is killed at work
+FORK = multiprocessing.get_context("fork")  # a child that imports nothing is killed at work, not at imports
 
 
-class Parity:
-    """A judge with an answer for every picture, always the same, and half of them yes."""
+class ParityJudge:
+    """A judge that sees the concept in the images whose pixels have an odd sum, about half of them."""
 
     name = "nano-object-a"
     weights_hash = "0"
@@ -56,28 +56,27 @@ class Parity:
         return [Prediction(bool(image.sum(dtype=np.int64) % 2), 0.5, ()) for image in images]
 
 
-def _generate(store: Store, model: str) -> None:
-    generate(ConceptRun(store, concepts.find("church")), pairs=60, tests=16)
+def _generate(run: ConceptRun, model: str) -> None:
+    generate_pairs(run, pairs=60, tests=16)
 
 
-def _render(store: Store, model: str) -> None:
-    render(store, store.concept(), model=model)
+def _render(run: ConceptRun, model: str) -> None:
+    render(run, model=model)
 
 
-def _filter(store: Store, model: str) -> None:
-    filter_stage.choose = lambda *_, **__: Parity()
-    filter_stage.filter_images(store, store.concept())
+def _filter(run: ConceptRun, model: str) -> None:
+    filter_images(run, judge=ParityJudge())
 
 
-def _train(store: Store, model: str) -> None:
-    ear.method.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never leave a checkpoint
-    dataset = load_dataset(store, "church")
+def _train(run: ConceptRun, model: str) -> None:
+    ear.method.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never write a checkpoint
+    dataset = load_dataset(run)
     recipe = find("default").changed({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)
-    erase(store, dataset, janus, resolve(recipe, dataset, janus), [0])
+    erase(run.store, dataset, janus, resolve(recipe, dataset, janus), [0])
 
 
-STAGES: Mapping[str, Callable[[Store, str], None]] = {
+STAGES: Mapping[str, Callable[[ConceptRun, str], None]] = {
     "generate": _generate,
     "render": _render,
     "filter": _filter,
@@ -86,40 +85,40 @@ STAGES: Mapping[str, Callable[[Store, str], None]] = {
 
 
 def campaign(folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """``kills`` kills, shared by the stages in turn: how many there were, and how many left equal bytes."""
+    """Kill the stages ``kills`` times in turn, and count the kills after which the bytes are equal."""
     model = str(build(folder / "janus"))
     rng = random.Random(seed)
-    told: dict[str, dict[str, Any]] = {}
-    done = folder / "nothing"
-    done.mkdir()
+    stages: dict[str, dict[str, Any]] = {}
+    expected = folder / "empty"
+    expected.mkdir()
     with console.progress("kills", kills) as bar:
-        for place, stage in enumerate(STAGES):
-            before, done = done, folder / f"after-{stage}"
-            shutil.copytree(before, done)
-            seconds = _run(stage, done, model)
-            wanted, equal, spared = len(range(place, kills, len(STAGES))), 0, 0
-            killed = 0
-            while killed < wanted and spared <= 2 * wanted:
-                store = folder / "disturbed"
+        for index, stage in enumerate(STAGES):
+            before, expected = expected, folder / f"after-{stage}"
+            shutil.copytree(before, expected)
+            seconds = _run(stage, expected, model)
+            stage_kills = len(range(index, kills, len(STAGES)))
+            killed = equal = missed = 0
+            while killed < stage_kills and missed <= 2 * stage_kills:
+                store = folder / "killed"
                 shutil.copytree(before, store)
-                took = _run(stage, store, model, kill_after=rng.uniform(0, seconds))
-                if took is None:
+                duration = _run(stage, store, model, kill_after=rng.uniform(0, seconds))
+                if duration is None:
                     killed += 1
                     _run(stage, store, model)
-                    equal += _bytes(store) == _bytes(done)
+                    equal += _content(store) == _content(expected)
                     bar.advance()
                 else:
-                    seconds, spared = took, spared + 1  # faster than last time: it ended before the signal came
+                    seconds, missed = duration, missed + 1  # it ended before the signal came
                 shutil.rmtree(store)
-            told[stage] = {"seconds": round(seconds, 2), "kills": killed, "equal": equal}
-    total, equal = (sum(one[key] for one in told.values()) for key in ("kills", "equal"))
-    return {"seed": seed, "stages": told, "kills": total, "equal": equal, "met": equal == total == kills}
+            stages[stage] = {"seconds": round(seconds, 2), "kills": killed, "equal": equal}
+    killed, equal = (sum(counts[key] for counts in stages.values()) for key in ("kills", "equal"))
+    return {"seed": seed, "stages": stages, "kills": killed, "equal": equal, "met": equal == killed == kills}
 
 
-def _run(stage: str, root: Path, model: str, kill_after: float | None = None) -> float | None:
-    """Run a stage in a child: the seconds that it took, or None where it was killed."""
+def _run(stage: str, store: Path, model: str, kill_after: float | None = None) -> float | None:
+    """Run a stage in a child. Returns its seconds, or None if it was killed."""
     started = time.monotonic()
-    child = FORK.Process(target=_work, args=(stage, root, model))
+    child = FORK.Process(target=_work, args=(stage, store, model))
     child.start()
     child.join(kill_after)
     if child.is_alive():
@@ -130,22 +129,22 @@ def _run(stage: str, root: Path, model: str, kill_after: float | None = None) ->
     return time.monotonic() - started if child.exitcode == 0 else None
 
 
-def _work(stage: str, root: Path, model: str) -> None:
+def _work(stage: str, store: Path, model: str) -> None:
     torch.set_num_threads(1)
-    STAGES[stage](Store(root), model)
+    STAGES[stage](ConceptRun(Store(store), concepts.find("church")), model)
 
 
-def _bytes(root: Path) -> dict[str, bytes]:
-    """What must be equal: every file by name, and what it holds where that tells no time."""
-    # A kill may leave the beginning of a file beside its place, under a name that nothing reads.
-    files = [file for file in root.rglob("*") if file.is_file() and file.suffix != ".tmp"]
-    return {str(file.relative_to(root)): b"" if file.name in TIMED else file.read_bytes() for file in files}
+def _content(store: Path) -> dict[str, bytes]:
+    """What must be equal: the name of every file, and the bytes of those without dates and durations."""
+    # A kill may leave the beginning of a file under a temporary name, which nothing reads.
+    files = [file for file in store.rglob("*") if file.is_file() and file.suffix != ".tmp"]
+    return {str(file.relative_to(store)): b"" if file.name in TIMED_FILES else file.read_bytes() for file in files}
 
 
 def main(
-    kills: Annotated[int, typer.Option(min=4, help="How many, over all stages.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write as well.")] = None,
+    kills: Annotated[int, typer.Option(min=4, help="Number of kills, over all stages.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Kill the stages at random moments, run them again, and compare every byte."""
     console.json_mode()

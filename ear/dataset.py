@@ -16,12 +16,12 @@ from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset as datasets
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.publish import published
 from ecgvf.publish.published import Published
 
 if TYPE_CHECKING:
-    from ecgvf.pairs.tables import Source
+    from ecgvf.pairs.tables import PromptTable
 
 STORE, HUB = "ecgvf/", "hub:"
 
@@ -83,7 +83,7 @@ def _of_store(store: Store, concept: str, chosen: str | None) -> Found:
     if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return Found(shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}")
     try:
-        dataset = datasets.load(ConceptRun.load(store, concept), chosen)
+        dataset = load_dataset(ConceptRun.load(store, concept), chosen)
     except StageMissing as error:
         raise StageMissing(f"{error}; for one on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return Found(dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}")
@@ -96,7 +96,7 @@ def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
         return Found(Published(file, str(file)).dataset(), str(file))
     if file.is_file() and published.is_published(file):
         return Found(published.dataset_of([file], str(file)), str(file))
-    return _drawn(store, tables.read(file), str(file), model, device)
+    return _drawn(store, tables.read_table(file), str(file), model, device)
 
 
 def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
@@ -109,13 +109,13 @@ def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
     return _drawn(store, hub.foreign(name), f"{HUB}{name}", model, device)
 
 
-def _drawn(store: Store, source: "Source", where: str, model: str | None, device: str) -> Found:
+def _drawn(store: Store, source: "PromptTable", where: str, model: str | None, device: str) -> Found:
     """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
     from ecgvf.filter import filter_images
-    from ecgvf.pairs.importing import concept_named, import_pairs
+    from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render
 
-    named = concept_named(source)
+    named = named_concept(source)
     if named is None or named not in {*concepts.names(), *store.concepts()}:
         said = "does not say of which concept" if named is None else f"names a concept that is not known, {named!r}"
         raise DatasetError(
@@ -129,5 +129,5 @@ def _drawn(store: Store, source: "Source", where: str, model: str | None, device
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)
-    dataset = datasets.load(run)
+    dataset = load_dataset(run)
     return Found(dataset, f"{where}, drawn and judged as set {dataset.fingerprint} of {store.root}")

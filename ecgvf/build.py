@@ -1,149 +1,106 @@
-"""``ecgvf build``: generate, render and filter in rounds, until exactly so many pairs hold.
+"""``ecgvf build``: generate, render and filter in rounds, until exactly N pairs are accepted.
 
-Each round asks each writer for what it still owes, and no more; so the writers' shares are equal in the end, and a
-round never gives a pair too many. A round is a run like any other, with sets of its own. In the end the rounds' shards
-are gathered, as they are, into one set per stage, which is what every later command reads. Cut off anywhere and run
-again, it finds every finished set and goes on.
+Each round requests from each writer the pairs that it still owes, so that the writers' shares are equal in the end and
+no pair is one too many. A round is a run like any other, with sets of its own; finally the rounds' shards are merged
+into one set per stage, which every later command reads. Interrupted and run again, a build finds its finished sets and
+resumes.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from ecgvf.core import console
-from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.records import Acceptance, PromptPair, from_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, Stage, StageSet
+from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
+from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
-from ecgvf.filter.clip_score import LIKENESS
-from ecgvf.filter.decide import FilterResult, decide
-from ecgvf.filter.stage import encoder_of, filter_images, ready
-from ecgvf.judges.factory import JudgeOptions, create_judge
+from ecgvf.filter.clip_score import CLIP_SCORES
+from ecgvf.filter.stage import filter_images, open_encoder, open_judge
+from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
-from ecgvf.pairs.writer_stats import together, worth
-from ecgvf.render import opened, render
+from ecgvf.pairs.writer_stats import summarize_writers, total_spending
+from ecgvf.render import load_renderer, render
 
 ROUNDS = 10
 
+_ADVICE = {
+    "written": "the writers ran dry: give the concept more terms and surrogates, or use other writers",
+    "no_answer": "the lines above say why a writer did not answer; raise --budget-usd if that stopped it, and run "
+    "the same command again: answered calls are not paid again",
+    "malformed": "most answers were no pairs: check `ecgvf templates show` and the rejects' details",
+    "duplicate": "the writers repeat themselves: give the concept more terms and surrogates, or use other writers",
+    "render_failed": "most images failed to render: run `ecgvf status` for the reasons",
+    "judge_failed": "the judge failed on most images: use another --judge",
+    "target_absent": "the judge seldom sees the concept in the target images: render with another --model or a higher "
+    "--guidance{near}",
+    "concept_leaked": "the surrogate images show the concept: choose surrogates that are further from it",
+    "unsteady": "the pairs pass with some seeds only: lower --share",
+    "off_prompt": "the images are far from their prompts: lower --clip-floor, or render with another --model",
+    "changed_elsewhere": "the images of a pair differ too much: raise --most-change",
+    "reviewed": "reviewers rejected most pairs: change what they objected to",
+}
+"""Most frequent reason → what to change."""
+
 
 @dataclass(slots=True)
-class Yield:
-    """What came of one writer's pairs, over all rounds."""
+class WriterProgress:
+    """What became of one writer's pairs, over all rounds."""
 
     goal: int
     written: int = 0
-    """Pairs that went to the model, and rejects of stage 1."""
+    """Training pairs, those rejected in stage 1 included."""
     accepted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    rounds_without_pair: int = 0
+    """The last rounds in a row without a new pair."""
 
     @property
-    def owed(self) -> int:
-        """Accepted pairs that are missing."""
+    def missing(self) -> int:
+        """Accepted pairs that the writer still owes."""
         return self.goal - self.accepted
 
+    def add(self, acceptance: StageSet) -> None:
+        """Count one round."""
+        pairs = acceptance.source(PAIRS)
+        self.rounds_without_pair = 0 if pairs.summary["train"]["accepted"] else self.rounds_without_pair + 1
+        for pair, row in zip(pairs.records(PromptPair), acceptance.records(Acceptance), strict=True):
+            if pair.split == "train":
+                self.written += 1
+                self.accepted += row.accepted
+                self.reasons.update([row.reason] if row.reason is not None else [])
+
     def json(self) -> dict[str, Any]:
+        """``{"goal", "written", "accepted", "reasons"}``."""
         return {"goal": self.goal, "written": self.written, "accepted": self.accepted, "reasons": dict(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """How a build ended."""
+class BuildResult:
+    """The outcome of a build."""
 
     filtered: FilterResult
-    """The decision on all rounds together, which is now the current one."""
+    """Of all rounds together; its acceptance set is the current one."""
     rounds: int
-    writers: dict[str, Yield]
+    writers: dict[str, WriterProgress]
     reached: bool
+    """Whether exactly as many pairs were accepted as requested."""
 
     @property
     def advice(self) -> str:
-        """What to change where the goal was not reached: it follows the commonest reason."""
-        reasons = sum((one.reasons for one in self.writers.values()), Counter[str]())
-        commonest = reasons.most_common(1)[0][0] if reasons else "written"
+        """What to change if the goal was not reached, by the most frequent reason."""
+        reasons = sum((writer.reasons for writer in self.writers.values()), Counter[str]())
+        most_frequent = reasons.most_common(1)[0][0] if reasons else "written"
         near = ", ".join(self.filtered.near_misses)
-        return _ADVICE[commonest].format(near=f", or accept near misses ({near}) by --labels" if near else "")
-
-
-_ADVICE = {
-    "written": "the writers ran dry: give the concept more terms and surrogates, or take other writers",
-    "no_answer": "the lines above say why a writer did not answer; raise --budget-usd where that stopped it, and run "
-    "the same command again: what was answered is not paid again",
-    "malformed": "most answers were no pairs: look at `ecgvf templates show` and at the rejects' details",
-    "duplicate": "the writers repeat themselves: give the concept more terms and surrogates, or take other writers",
-    "render_failed": "most pictures could not be drawn: `ecgvf status` says why",
-    "judge_failed": "the judge could not look at most pictures: take another --judge",
-    "target_absent": "the model seldom draws the concept so that the judge sees it: draw with another --model or a "
-    "higher --guidance{near}",
-    "concept_leaked": "the surrogates' pictures show the concept: choose surrogates that are further from it",
-    "unsteady": "the pairs hold with some seeds only: lower --share",
-    "off_prompt": "the pictures are far from their prompts: lower --clip-floor, or draw with another --model",
-    "changed_elsewhere": "the pictures of a pair differ too much: raise --most-change",
-    "reviewed": "people rejected most pairs: change what they objected to",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Looking:
-    """How the pictures are drawn and judged, the same in every round; fields as in ``render`` and ``filter``."""
-
-    model: str = "janus-nano"
-    guidance: float | None = None
-    batch_size: int = 16
-    device: str = "auto"
-    dtype: str = "auto"
-    judge: str | None = None
-    options: JudgeOptions | None = None
-    rule: Bounds | None = None
-
-    def checked(self, concept: Concept) -> Judge:
-        """The judge of all rounds, once everything that drawing and looking need was found."""
-        told = replace(self.options or JudgeOptions(), device=self.device)
-        judge = ready(create_judge(concept, self.model, self.judge, told))
-        encoder_of(self.rule, self.device)
-        opened(
-            concept,
-            model=self.model,
-            guidance=self.guidance,
-            batch_size=self.batch_size,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        return judge
-
-    def at(self, run: ConceptRun, pairs: StageSet, seed: int, judge: Judge) -> FilterResult:
-        """The decision on a set of pairs, drawn for it."""
-        drawn = render(
-            run,
-            model=self.model,
-            guidance=self.guidance,
-            seed=seed,
-            batch_size=self.batch_size,
-            device=self.device,
-            dtype=self.dtype,
-            chosen=pairs.fingerprint,
-        )
-        return filter_images(
-            run,
-            judge=judge,
-            options=self.options,
-            rule=self.rule,
-            device=self.device,
-            chosen=drawn.stage.fingerprint,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    pairs: StageSet
-    filtered: FilterResult
+        return _ADVICE[most_frequent].format(near=f", or accept near misses ({near}) by --labels" if near else "")
 
 
 def build(
@@ -154,149 +111,179 @@ def build(
     rounds: int = ROUNDS,
     writers: Sequence[BuildWriter] | None = None,
     seed: int = 0,
-    looking: Looking | None = None,
-) -> Built:
+    model: str = "janus-nano",
+    guidance: float | None = None,
+    batch_size: int = 16,
+    dtype: str = "auto",
+    judge: str | Judge | None = None,
+    options: JudgeOptions | None = None,
+    bounds: Bounds | None = None,
+    device: str = "auto",
+) -> BuildResult:
     """Build a dataset of exactly ``accepted`` pairs, and ``tests`` test prompts, in at most ``rounds`` rounds.
 
-    Where the rounds do not suffice, or the writers run dry, what there is stays and ``reached`` is False. Raises
-    ``SettingsError``, ``WriterError`` where no writer answered at all, and whatever the stages raise.
+    ``writers`` None is the offline writer. ``model`` to ``dtype`` as in ``render``, ``judge`` to ``device`` as in
+    ``filter_images``. If the rounds do not suffice or the writers run dry, what there is stays and ``reached`` is
+    False. Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
-    asked: Sequence[BuildWriter] = writers if writers is not None else [Free(OfflineWriter())]
+    writers = writers if writers is not None else [Free(OfflineWriter())]
     if rounds < 1 or tests < 0:
         raise SettingsError(f"--rounds {rounds} --tests {tests}: at least one round, and no negative number of tests")
-    came = {one.name: Yield(goal) for one, goal in zip(asked, goals(accepted, len(asked)), strict=True)}
-    tests_of = dict(zip(came, shares(tests, len(asked)), strict=True))
-    done: list[_Round] = []
-    fruitless = Counter[str]()
-    looks = looking or Looking()
-    judge = looks.checked(run.concept)  # before anything is paid: what is not there costs nothing
+    progress = {
+        writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
+    }
+    # Before anything is paid, so that a wrong name or a missing file costs nothing.
+    judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
+    open_encoder(bounds or Bounds(), device)
+    load_renderer(run.concept, model=model, guidance=guidance, batch_size=batch_size, device=device, dtype=dtype)
+
+    def filter_pairs(pairs: StageSet) -> StageSet:
+        images = render(
+            run,
+            model=model,
+            guidance=guidance,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            set_id=pairs.fingerprint,
+        ).images
+        return filter_images(
+            run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
+        ).acceptance
+
+    acceptances = _run_rounds(run, writers, progress, filter_pairs, tests=tests, rounds=rounds, seed=seed)
+    if not acceptances:
+        raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
+    filtered = _merge_rounds(acceptances)
+    played = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
+    return BuildResult(filtered, len(played), progress, filtered.accepted_pairs == accepted)
+
+
+def _run_rounds(
+    run: ConceptRun,
+    writers: Sequence[BuildWriter],
+    progress: dict[str, WriterProgress],
+    filter_pairs: Callable[[StageSet], StageSet],
+    *,
+    tests: int,
+    rounds: int,
+    seed: int,
+) -> list[StageSet]:
+    """The acceptance sets of all rounds: one per round and writer that answered."""
+    tests_of = dict(zip(progress, shares(tests, len(writers)), strict=True))
+    acceptances: list[StageSet] = []
     for number in range(rounds):
-        owing = [one for one in asked if came[one.name].owed > 0 and fruitless[one.name] < one.patience]
-        if not owing:
+        active = [
+            writer
+            for writer in writers
+            if progress[writer.name].missing > 0 and progress[writer.name].rounds_without_pair < writer.patience
+        ]
+        if not active:
             break
-        console.print(
-            f"Round {number + 1}: " + ", ".join(f"{came[one.name].owed} pairs by {one.name}" for one in owing)
-        )
-        for writer in owing:
-            of = came[writer.name]
-            owed = Round(
+        owed = ", ".join(f"{progress[writer.name].missing} pairs by {writer.name}" for writer in active)
+        console.print(f"Round {number + 1}: {owed}")
+        for writer in active:
+            own = progress[writer.name]
+            request = Round(
                 number=number,
-                pairs=of.owed,
+                pairs=own.missing,
                 tests=tests_of[writer.name] if number == 0 else 0,
                 seed=seed,
-                before=[one.pairs for one in done],
+                before=[acceptance.source(PAIRS) for acceptance in acceptances],
             )
-            pairs = writer.write(run, owed)
+            pairs = writer.write(run, request)
             if pairs is None:
-                of.reasons["no_answer"] += of.owed
-                fruitless[writer.name] = writer.patience
+                own.reasons["no_answer"] += own.missing
+                own.rounds_without_pair = writer.patience
                 continue
-            fruitless[writer.name] = 0 if pairs.summary["train"]["accepted"] else fruitless[writer.name] + 1
-            filtered = looks.at(run, pairs, seed, judge)
-            done.append(_Round(pairs, filtered))
-            _note(of, pairs, filtered)
-    if not done:
-        raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
-    filtered = _gathered(run, done)
-    return Built(
-        filtered=filtered,
-        rounds=len({one.pairs.settings.get("round", 0) for one in done}),
-        writers=came,
-        reached=filtered.accepted_pairs == accepted,
+            acceptances.append(filter_pairs(pairs))
+            own.add(acceptances[-1])
+    return acceptances
+
+
+# Merging the rounds' sets, one set per stage
+
+
+def _merge_rounds(acceptances: Sequence[StageSet]) -> FilterResult:
+    run = acceptances[0].run
+    pairs = _merge_pairs([acceptance.source(PAIRS) for acceptance in acceptances])
+    images, verdicts = (
+        _merge_sets([acceptance.source(stage) for acceptance in acceptances], pairs) for stage in (IMAGES, VERDICTS)
     )
-
-
-def _note(of: Yield, pairs: StageSet, filtered: FilterResult) -> None:
-    rows = pairs.records(PromptPair)
-    for row, decision in zip(rows, filtered.stage.records(Acceptance), strict=True):
-        if row.split == "train":
-            of.written += 1
-            of.accepted += decision.accepted
-            of.reasons.update([decision.reason] if decision.reason is not None else [])
-
-
-# Gathering: one set per stage out of the rounds' sets.
-
-
-def _gathered(run: ConceptRun, rounds: Sequence[_Round]) -> FilterResult:
-    decided = [one.filtered.stage for one in rounds]
-    pairs = _pairs(run, [one.pairs for one in rounds])
-    pictures, verdicts = (
-        _stage(run, stage, [one.settings[stage.name] for one in decided], pairs) for stage in (IMAGES, VERDICTS)
-    )
-    bounds: dict[str, Any] = dict(decided[0].settings.get("bounds", {}))
-    told = [one.settings.get("bounds", {}) for one in decided]
+    by_round = [acceptance.settings.get("bounds", {}) for acceptance in acceptances]
+    bounds: dict[str, Any] = dict(by_round[0])
     if "verdicts" in bounds:
-        # The first are the run's own, which have been gathered; gathering them again finds them.
-        further = list(zip(*(one["verdicts"] for one in told), strict=True))
-        bounds["verdicts"] = [_stage(run, VERDICTS, names, pairs).fingerprint for names in further]
+        by_seed = zip(*(each["verdicts"] for each in by_round), strict=True)
+        sets = [[run.open(VERDICTS, set_id) for set_id in set_ids] for set_ids in by_seed]
+        bounds["verdicts"] = [_merge_sets(seed, pairs).fingerprint for seed in sets]
     if "likeness" in bounds:
-        names = [one["likeness"] for one in told]
-        bounds["likeness"] = _stage(run, LIKENESS, names, pairs).fingerprint
-    for current in (pairs, pictures, verdicts):
-        current.finish({})
-    return decide(run, pictures, verdicts, bounds)
+        scores = [run.open(CLIP_SCORES, each["likeness"]) for each in by_round]
+        bounds["likeness"] = _merge_sets(scores, pairs).fingerprint
+    for merged in (pairs, images, verdicts):
+        merged.finish({})  # becomes current
+    return write_acceptance(images, verdicts, bounds)
 
 
-def _pairs(run: ConceptRun, sets: Sequence[StageSet]) -> StageSet:
+def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
     if len(sets) == 1:
         return sets[0]
-    settings = {**sets[0].settings, "gathered": [one.fingerprint for one in sets]}
-    stage = run.stage_set(PAIRS, settings)
-    if not stage.finished:
+    merged = sets[0].run.stage_set(
+        PAIRS, {**sets[0].settings, "gathered": [stage_set.fingerprint for stage_set in sets]}
+    )
+    if not merged.finished:
         for shard in SHARDS.values():
-            if not stage.done(shard):
-                stage.write_shard(shard, pa.concat_tables([one.read_shard(shard) for one in sets]))
-        parts = {split: from_table(PromptPair, stage.read_shard(shard)) for split, shard in SHARDS.items()}
-        told = [one.summary.get("paid", {}) for one in sets]
+            if not merged.done(shard):
+                merged.write_shard(shard, pa.concat_tables([stage_set.read_shard(shard) for stage_set in sets]))
+        parts = {split: from_table(PromptPair, merged.read_shard(shard)) for split, shard in SHARDS.items()}
+        known = [stage_set.summary.get("paid", {}) for stage_set in sets]
         paid = {
-            split: together([one[split] for one in told if split in one])
+            split: total_spending([each[split] for each in known if split in each])
             for split in SHARDS
-            if any(split in one for one in told)
+            if any(split in each for each in known)
         }
-        stage.finish(
+        merged.finish(
             {
-                "writer": ", ".join(dict.fromkeys(one.summary["writer"] for one in sets)),
+                "writer": ", ".join(dict.fromkeys(stage_set.summary["writer"] for stage_set in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
-                **worth((row for rows in parts.values() for row in rows), paid),
+                **summarize_writers((row for rows in parts.values() for row in rows), paid),
             }
         )
-    return stage
+    return merged
 
 
-def _stage(run: ConceptRun, stage: Stage, sources: Sequence[str], pairs: StageSet) -> StageSet:
-    """The sets ``sources`` of a stage as one, over the gathered ``pairs``; what they stand on is gathered with them."""
-    sets = [run.open(stage, source) for source in sources]
+def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
+    """One set out of several of the same stage, over the merged ``pairs``; the sets they were made from merge too."""
+    first = sets[0]
+    run, stage, settings = first.run, first.stage, dict(first.settings)
     if len(sets) == 1:
-        return sets[0]
-    settings = dict(sets[0].settings)
+        return first
     if stage == IMAGES:
-        # Shards cut otherwise than ``ecgvf render`` cuts them, so that no run of it may go on here.
-        settings |= {"pairs": pairs.fingerprint, "gathered": list(sources)}
+        # Its shards are cut differently from those of ``ecgvf render``, which must never resume it.
+        settings |= {"pairs": pairs.fingerprint, "gathered": [stage_set.fingerprint for stage_set in sets]}
     else:
-        under = [one.settings["pictures"] for one in sets]
-        settings["pictures"] = _stage(run, IMAGES, under, pairs).fingerprint
-    if "parts" in settings:
-        parts = zip(*(one.settings["parts"] for one in sets), strict=True)
-        settings["parts"] = [_stage(run, stage, part, pairs).fingerprint for part in parts]
-    gathered = run.stage_set(stage, settings)
-    if not gathered.finished:
-        gathered.record_circumstances(**sets[0].manifest["circumstances"])
-        tables = (table for one in sets for table in one.tables())
-        for index, table in enumerate(tables):
-            if not gathered.done(index):
-                gathered.write_shard(index, table)
-        gathered.finish(_sum([one.summary for one in sets]), current=False)
-    return gathered
+        settings["pictures"] = _merge_sets([stage_set.source(IMAGES) for stage_set in sets], pairs).fingerprint
+    if "parts" in settings:  # an ensemble's members
+        by_member = zip(*(stage_set.settings["parts"] for stage_set in sets), strict=True)
+        members = [[run.open(stage, set_id) for set_id in set_ids] for set_ids in by_member]
+        settings["parts"] = [_merge_sets(member, pairs).fingerprint for member in members]
+    merged = run.stage_set(stage, settings)
+    if not merged.finished:
+        merged.record_circumstances(**first.circumstances)
+        for index, table in enumerate(table for stage_set in sets for table in stage_set.tables()):
+            if not merged.done(index):
+                merged.write_shard(index, table)
+        merged.finish(_add([stage_set.summary for stage_set in sets]), current=False)
+    return merged
 
 
-def _sum(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Counts added up, nested ones too; words are those of the first."""
+def _add(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Summaries with their counts added up, nested ones too; text is that of the first."""
     total: dict[str, Any] = {}
     for summary in summaries:
         for key, value in summary.items():
             if isinstance(value, dict):
-                total[key] = _sum([total.get(key, {}), value])
+                total[key] = _add([total.get(key, {}), value])
             elif isinstance(value, int | float):
                 total[key] = total.get(key, 0) + value
             else:

@@ -1,45 +1,46 @@
-"""What a store holds of a concept: its sets, stage by stage, oldest first."""
+"""What a store contains of a concept: its sets stage by stage, and its paid calls."""
 
 from collections import Counter
 from typing import Any
 
 from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, Stage, StageSet
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
 
 JSON = dict[str, Any]
 
 
-def status(run: ConceptRun) -> list[JSON]:
-    """One entry per set: stage, set, current, finished, seconds, rows, settings, and what the stage counts.
+def stage_summaries(run: ConceptRun) -> list[JSON]:
+    """One summary per set, stage by stage, oldest first.
 
-    A set of pairs also has ``writers``: writer → its yield (``pairs.yields``) and what it was asked and cost.
-
-    ``counts`` is what a stage has to tell in numbers; ``reasons`` is why records were rejected, reason → how many.
+    Keys: stage, set, current, finished, seconds, counts, reasons (reason → rejected records) and settings; for a
+    finished set of pairs also writers (writer → its statistics, see ``ecgvf.pairs.writer_stats``).
     """
-    entries = []
+    summaries = []
     for stage in STAGES:
-        current = _current(run, stage)
-        for one in run.sets(stage):
-            counts, reasons = _counts(stage, one)
-            entries.append(
+        has_current = (run.folder(stage) / "current").is_file()
+        current = run.current(stage).fingerprint if has_current else None
+        for stage_set in run.sets(stage):
+            counts, reasons = _counts(stage_set)
+            summaries.append(
                 {
                     "stage": stage.name,
-                    "set": one.fingerprint,
-                    "current": one.fingerprint == current,
-                    "finished": one.finished,
-                    "seconds": round(one.seconds, 1),
+                    "set": stage_set.fingerprint,
+                    "current": stage_set.fingerprint == current,
+                    "finished": stage_set.finished,
+                    "seconds": round(stage_set.seconds, 1),
                     "counts": counts,
                     "reasons": reasons,
-                    "settings": one.settings,
-                    **({"writers": one.summary.get("writers", {})} if stage == PAIRS and one.finished else {}),
+                    "settings": stage_set.settings,
                 }
             )
-    return entries
+            if stage == PAIRS and stage_set.finished:
+                summaries[-1]["writers"] = stage_set.summary.get("writers", {})
+    return summaries
 
 
-def paid(run: ConceptRun) -> JSON | None:
-    """What the ledger about a concept holds: calls answered, dollars, and possibly more dollars; None without one."""
+def ledger_summary(run: ConceptRun) -> JSON | None:
+    """The calls to LLMs about a concept: answered, dollars, and possibly more dollars; None without a ledger."""
     from ecgvf.llm.ledger import Ledger
 
     ledger = Ledger.load(run)
@@ -50,28 +51,23 @@ def paid(run: ConceptRun) -> JSON | None:
     return {"file": str(ledger.file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
 
 
-def _current(run: ConceptRun, stage: Stage) -> str | None:
-    file = run.folder(stage) / "current"
-    return run.current(stage).fingerprint if file.is_file() else None
-
-
-def _counts(stage: Stage, one: StageSet) -> tuple[JSON, JSON]:
-    if stage == PAIRS and one.shards():
-        pairs = one.records(PromptPair)
+def _counts(stage_set: StageSet) -> tuple[JSON, JSON]:
+    """The counts of a set, and its rejected records by reason."""
+    if stage_set.stage == PAIRS and stage_set.shards():
+        pairs = stage_set.records(PromptPair)
         rejected = Counter(pair.reason for pair in pairs if pair.reason is not None)
         splits = Counter(pair.split for pair in pairs if pair.reason is None)
-        return {"pairs": splits["train"], "tests": splits["test"]}, {str(why): n for why, n in rejected.most_common()}
-    if not one.finished:
-        return {"shards": len(one.shards())}, {}
-    summary = one.summary
-    if stage == IMAGES:
-        failed = summary["failed"]
-        return {"pictures": summary["pictures"]}, {"render_failed": failed} if failed else {}
-    if stage == VERDICTS:
-        failed = summary["failed"]
-        counts = {"pictures": summary["pictures"], "present": summary["present"]}
-        return counts, {"judge_failed": failed} if failed else {}
-    if stage == ACCEPTANCE:
+        return {"pairs": splits["train"], "tests": splits["test"]}, dict(rejected.most_common())
+    if not stage_set.finished:
+        return {"shards": len(stage_set.shards())}, {}
+    summary = stage_set.summary
+    if stage_set.stage == ACCEPTANCE:
         keys = ("accepted_pairs", "pairs", "accepted_tests", "tests")
         return {key: summary[key] for key in keys}, summary["reasons"]
-    return {"rows": one.manifest["rows"]}, {}
+    if stage_set.stage == VERDICTS:
+        counts, reason = {"pictures": summary["pictures"], "present": summary["present"]}, "judge_failed"
+    elif stage_set.stage == IMAGES:
+        counts, reason = {"pictures": summary["pictures"]}, "render_failed"
+    else:
+        return {"rows": stage_set.manifest["rows"]}, {}
+    return counts, {reason: summary["failed"]} if summary["failed"] else {}

@@ -103,8 +103,8 @@ class Hub:
         self.repos: dict[str, Repo] = {}
         self.log: list[str] = []
         self.faults: list[Fault] = []
-        self.between: list[Callable[[], None]] = []
-        """Called once, before the next commit is looked at: what another pusher does meanwhile."""
+        self.meanwhile: dict[str, Callable[[], object]] = {}
+        """Path → called once, before the next request that matches is looked at: what another pusher does meanwhile."""
         self.lock = threading.RLock()
         (folder / "lfs").mkdir(parents=True, exist_ok=True)
         self.server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Handler,), {"hub": self}))
@@ -170,6 +170,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.log.append(f"{self.command} {path}")
             fault = self._fault(path)
+            meanwhile = next((wanted for wanted in self.hub.meanwhile if re.search(wanted, path)), None)
+            others = self.hub.meanwhile.pop(meanwhile) if meanwhile is not None else None
+        if others is not None:
+            others()
         length = int(self.headers.get("Content-Length") or 0)
         try:
             if fault is not None and fault.status is None:
@@ -354,8 +358,6 @@ class Handler(BaseHTTPRequestHandler):
         self._answer({"transfer": "basic", "objects": objects})
 
     def commit(self, ns: str, name: str, rev: str) -> None:
-        while self.hub.between:
-            self.hub.between.pop()()
         repo = self._repo(ns, name, write=True)
         head = self._commit(repo, rev)
         lines = [json.loads(line) for line in self.body.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""A tiny CLIP with random weights, saved as any other checkpoint."""
+"""A tiny CLIP with random weights, saved like any other checkpoint."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ WORDS = ("a", "an", "the", "picture", "of", "on", "in", "style", "wall", "clean"
 
 
 def build(path: Path, *, seed: int = 0) -> Path:
-    """Save it under ``path``, and return ``path``."""
-    vocabulary = {word: place for place, word in enumerate(["<pad>", "<start>", "<end>", "<unknown>", *WORDS])}
+    """Save the model under ``path``; return ``path``."""
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "<start>", "<end>", "<unknown>", *WORDS])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.post_processor = processors.TemplateProcessing(
@@ -20,11 +20,11 @@ def build(path: Path, *, seed: int = 0) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", bos_token="<start>", eos_token="<end>", model_max_length=32
     )
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    words = {"vocab_size": len(vocabulary), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {"vocab_size": len(vocabulary), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = CLIPConfig(
-        text_config={**small, **words, "max_position_embeddings": 32},
-        vision_config={**small, "image_size": 32, "patch_size": 16},
+        text_config={**size, **text, "max_position_embeddings": 32},
+        vision_config={**size, "image_size": 32, "patch_size": 16},
         projection_dim=8,
         logit_scale_init_value=1.0,
     )
@@ -35,6 +35,6 @@ def build(path: Path, *, seed: int = 0) -> Path:
             if isinstance(module, torch.nn.Linear | torch.nn.Embedding | torch.nn.Conv2d):
                 torch.nn.init.normal_(module.weight, std=0.3)
     model.save_pretrained(path)
-    pictures = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    CLIPProcessor(pictures, tokenizer).save_pretrained(path)
+    image_processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    CLIPProcessor(image_processor, tokenizer).save_pretrained(path)
     return path

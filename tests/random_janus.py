@@ -1,7 +1,7 @@
-"""A tiny Janus with random weights, saved as any other checkpoint: what tests draw with.
+"""A tiny Janus with random weights, saved like any other checkpoint.
 
-Everything but the size is as in Janus-Pro: the classes, the special tokens, the chat template's words, the pads of the
-unconditional row, the generation configuration.
+Everything but the size is as in Janus-Pro: classes, special tokens, chat template, padding of the unconditional rows,
+generation configuration.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ LINES = (
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE that can spell any text and puts one BOS in front."""
+    """A byte-level BPE tokenizer for any text, which puts one BOS in front."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -68,21 +68,21 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
-    """Save a model of `grid` x `grid` image tokens of 4 px each, `layers` deep, under `path`, and return `path`."""
-    words = tokenizer()
+    """Save a model with ``layers`` layers and ``grid`` x ``grid`` image tokens of 4 px each; return ``path``."""
+    text_tokenizer = tokenizer()
     codes, width, tokens = 32, 32, grid * grid
     config = JanusConfig(
         text_config=LlamaConfig(
-            vocab_size=len(words),
+            vocab_size=len(text_tokenizer),
             hidden_size=width,
             intermediate_size=64,
             num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=4,
             max_position_embeddings=1024,
-            pad_token_id=words.pad_token_id,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
+            pad_token_id=text_tokenizer.pad_token_id,
+            bos_token_id=text_tokenizer.bos_token_id,
+            eos_token_id=text_tokenizer.eos_token_id,
         ),
         vision_config=JanusVisionConfig(
             hidden_size=32,
@@ -103,28 +103,30 @@ def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
             projection_dim=width,
             image_token_embed_dim=width,
         ),
-        image_token_id=words.convert_tokens_to_ids(IMAGE["image_token"]),
+        image_token_id=text_tokenizer.convert_tokens_to_ids(IMAGE["image_token"]),
         tie_word_embeddings=False,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = JanusForConditionalGeneration(config).eval()
-        # The usual initialisation is so small that every token is equally likely: make prompts and pictures matter.
+        # The usual initialisation is so small that every token is equally likely: make prompts and images matter.
         for module in model.modules():
             if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
                 torch.nn.init.normal_(module.weight, std=0.3)
     model.generation_config = GenerationConfig(
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
+        bos_token_id=text_tokenizer.bos_token_id,
+        eos_token_id=text_tokenizer.eos_token_id,
+        pad_token_id=text_tokenizer.pad_token_id,
         guidance_scale=5.0,
         do_sample=True,
         top_k=0,
-        generation_kwargs={"boi_token_id": words.convert_tokens_to_ids(IMAGE["boi_token"])},
+        generation_kwargs={"boi_token_id": text_tokenizer.convert_tokens_to_ids(IMAGE["boi_token"])},
     )
     model.save_pretrained(path)
-    pictures = JanusImageProcessor(
+    image_processor = JanusImageProcessor(
         size={"height": 4 * grid, "width": 4 * grid}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=4
     )
-    JanusProcessor(pictures, words, chat_template=CHAT_TEMPLATE, num_image_tokens=tokens).save_pretrained(path)
+    JanusProcessor(
+        image_processor, text_tokenizer, chat_template=CHAT_TEMPLATE, num_image_tokens=tokens
+    ).save_pretrained(path)
     return path

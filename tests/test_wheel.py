@@ -9,16 +9,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+LIMIT = 35_000_000
+"""Bytes of the wheel at most; CONTRIBUTING.md states it."""
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's content, as pip unpacks it."""
-    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    wheels = tmp_path_factory.mktemp("wheels")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, timeout=300)
-    (wheel,) = wheels.glob("*.whl")
+    (built,) = wheels.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's content, as pip unpacks it."""
+    site = tmp_path_factory.mktemp("site")
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True, timeout=300)
     return site
@@ -32,6 +41,11 @@ def run(site: Path, code: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_wheel_stays_within_the_stated_size(wheel: Path) -> None:
+    assert f"{LIMIT // 1_000_000} MB" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert wheel.stat().st_size <= LIMIT
 
 
 ECGVF = "from ecgvf.cli import main; main()"

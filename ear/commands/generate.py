@@ -33,7 +33,7 @@ def generate(
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.stage_set import fingerprint
     from ecgvf.core.store import Store
-    from ecgvf.janus import Sampling, draw, load
+    from ecgvf.janus import Sampling, load, render_images
 
     console.json_mode(as_json)
     if seed < 0:
@@ -44,9 +44,9 @@ def generate(
     stacked = adapters.stack(janus, files)
     sampling = Sampling(**stacked.facts["sampling"])
     numbers = [seed + place for place in range(len(prompt))]
-    before = draw(janus, prompt, numbers, sampling)
+    before = render_images(janus, prompt, numbers, sampling)
     with stacked.active(janus):
-        after = draw(janus, prompt, numbers, sampling)
+        after = render_images(janus, prompt, numbers, sampling)
     concept = str(stacked.facts["concept"])
     title = f"{concept} erased from {Path(janus.name).name}"
     rows = [(f"seed {number}", text) for number, text in zip(numbers, prompt, strict=True)]

@@ -16,7 +16,7 @@ from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage, fingerprint
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, draw, threads
+from ecgvf.janus import JanusModel, Sampling, num_threads, render_images
 
 STAGE = Stage("evaluation", "ear eval")
 SHARD = 64
@@ -57,13 +57,13 @@ def pictures(
     before = sum(len(shard) for shard, done in zip(shards, there, strict=True) if done)
     what = "drawing with the adapter" if adapter is not None else "drawing without"
     tuned = adapter.active(model) if adapter is not None else nullcontext()
-    with tuned, threads(kept["threads"]), console.progress(what, len(cases), before) as bar:
+    with tuned, num_threads(kept["threads"]), console.progress(what, len(cases), before) as bar:
         for index, shard in enumerate(shards):
             if there[index]:
                 continue
             prompts, seeds = [case.prompt for case in shard], [case.seed for case in shard]
-            drawing = draw(
-                model, prompts, seeds, Sampling(**dataset.sampling), batch_size=kept["batch_size"], drawn=bar.advance
+            drawing = render_images(
+                model, prompts, seeds, Sampling(**dataset.sampling), batch_size=kept["batch_size"], advance=bar.advance
             )
             columns = {"prompt": prompts, "seed": seeds, "image": [encode(pixels) for pixels in drawing.pixels]}
             stage.write_shard(index, pa.table(columns, schema=SCHEMA))

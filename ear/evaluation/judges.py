@@ -57,7 +57,7 @@ class Panel:
         filtered, measures = (
             name.replace("nano-object-b", "nano-object-a") for name in (self.dataset.judge, self.of_concept)
         )
-        asked = JudgeOptions.read(dict(self.dataset.judge_options)) if filtered == measures else JudgeOptions()
+        asked = JudgeOptions.from_recorded(dict(self.dataset.judge_options)) if filtered == measures else JudgeOptions()
         self._of_concept = create_judge(
             self.dataset.concept, self.dataset.model, self.of_concept, replace(asked, weights=self.weights)
         )

@@ -19,7 +19,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, draw, hidden_states, logits, threads
+from ecgvf.janus import JanusModel, Sampling, hidden_states, logits, num_threads, render_images
 
 STAGE = Stage("rehearsal", "ear train")
 SHARD = 32
@@ -111,7 +111,7 @@ def _draw_missing(
     shards = [asked[start : start + SHARD] for start in range(0, len(asked), SHARD)]
     there = [stage.done(index) for index in range(len(shards))]
     before = sum(len(shard) for shard, done in zip(shards, there, strict=True) if done)
-    with threads(kept["threads"]), console.progress("drawing what is to be kept", len(asked), before) as bar:
+    with num_threads(kept["threads"]), console.progress("drawing what is to be kept", len(asked), before) as bar:
         for index, shard in enumerate(shards):
             if there[index]:
                 continue
@@ -120,7 +120,9 @@ def _draw_missing(
                 seeds.derive(dataset.run_seed, f"{topic}/{index * SHARD + place}", "rehearse")
                 for place, (topic, _) in enumerate(shard)
             ]
-            drawing = draw(model, prompts, drawn_from, sampling, batch_size=kept["batch_size"], drawn=bar.advance)
+            drawing = render_images(
+                model, prompts, drawn_from, sampling, batch_size=kept["batch_size"], advance=bar.advance
+            )
             columns = {
                 "topic": [topic for topic, _ in shard],
                 "prompt": prompts,

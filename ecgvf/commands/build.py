@@ -1,159 +1,119 @@
-"""``build``: generate, render and filter in rounds."""
+"""``build``: generate, render and filter in rounds until N pairs are accepted."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf.commands.judge_options import (
-    ClipFloorOption,
-    ClipOption,
-    CombineOption,
-    ContrastOption,
-    JudgeOption,
-    LabelSetOption,
-    LabelsOption,
-    MostChangeOption,
-    SeedsOption,
-    ShareOption,
-    TextOption,
-    ThresholdOption,
-    TopKOption,
-    WeightsOption,
-    judge_options,
-)
+from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     BatchSizeOption,
+    BoundsArguments,
     DeviceOption,
     GuidanceOption,
     JsonOption,
+    JudgeArguments,
     ModelOption,
     NewConceptOption,
+    SeedOption,
     StoreOption,
-)
-from ecgvf.commands.writer_options import (
-    BudgetOption,
-    RegistryOption,
-    TemplatesOption,
-    WriterModelOption,
-    WritersOption,
-    WriterUrlOption,
-    YesOption,
+    WriterArguments,
 )
 from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ecgvf.build import Built
-    from ecgvf.core.concepts import Concept
+    from collections.abc import Sequence
+
+    from ecgvf import Run
+    from ecgvf.build import BuildResult
+    from ecgvf.pairs.rounds import LLMRounds
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
+@grouped
 def build(
+    *,
     concept: NewConceptOption = None,
-    accepted: Annotated[int, typer.Option(help="Pairs that have to hold.")] = 50,
+    accepted: Annotated[int, typer.Option(help="Pairs to accept.")] = 50,
     tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
-    rounds: Annotated[int, typer.Option(help="Rounds at most.")] = 10,
-    writers: WritersOption = None,
-    writer_url: WriterUrlOption = None,
-    writer_model: WriterModelOption = None,
-    budget_usd: BudgetOption = 5.0,
-    yes: YesOption = False,
-    templates: TemplatesOption = None,
-    registry: RegistryOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Greatest number of rounds.")] = 10,
+    writing: WriterArguments,
+    seed: SeedOption = 0,
     model: ModelOption = "janus-nano",
     guidance: GuidanceOption = None,
     batch_size: BatchSizeOption = 16,
-    judge: JudgeOption = None,
-    labels: LabelsOption = None,
-    label_set: LabelSetOption = None,
-    top_k: TopKOption = None,
-    threshold: ThresholdOption = None,
-    weights: WeightsOption = None,
-    text: TextOption = None,
-    contrast: ContrastOption = None,
-    combine: CombineOption = "all",
-    seeds: SeedsOption = 1,
-    share: ShareOption = 1.0,
-    clip_floor: ClipFloorOption = None,
-    clip: ClipOption = None,
-    most_change: MostChangeOption = None,
+    judging: JudgeArguments,
+    bounding: BoundsArguments,
     device: DeviceOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate, render and filter in rounds until so many pairs hold, or say why not (exit 1)."""
-    from decimal import Decimal
-
-    from ecgvf.build import Looking
-    from ecgvf.build import build as build_rounds
-    from ecgvf.commands import pairs_output as show
-    from ecgvf.core.concepts import find
-    from ecgvf.core.run import ConceptRun
-    from ecgvf.core.store import Store
-    from ecgvf.filter import Bounds
-    from ecgvf.pairs.rounds import Paid, first_round
+    """Generate, render and filter in rounds until N pairs are accepted, or say why not (exit 1)."""
+    from ecgvf import Run
 
     console.json_mode(as_json)
-    opened = Store(store)
-    known = find(concept) if concept is not None else opened.concept()
-    run = ConceptRun(opened, known)
-    looking = Looking(
-        model=model,
-        guidance=guidance,
-        batch_size=batch_size,
-        device=device,
-        judge=judge,
-        options=judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device),
-        rule=Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change),
-    )
-    chosen, named = show.select_writers(writers, writer_url, writer_model, registry, keys=True)
-    team = [Paid(one, chosen, Decimal(str(budget_usd)), templates) for one in chosen]
-    if team:
-        plan, calls = first_round(run, team, accepted=accepted, tests=tests)
-        show.estimate(plan, calls, team[0].budget_usd)
-        console.print("That is the first round; the next ones ask for what is then missing, under the same budget.")
-        if not named:
-            show.agree(calls, yes)
-    done = build_rounds(
-        run,
+    run = Run.fresh(store, concept)
+    result = run.build(
         accepted=accepted,
         tests=tests,
         rounds=rounds,
-        writers=team or None,
+        writers=_confirm_writers(run, writing, accepted, tests),
         seed=seed,
-        looking=looking,
+        model=model,
+        guidance=guidance,
+        batch_size=batch_size,
+        judge=judging.judge,
+        options=judging.options(device),
+        bounds=bounding.bounds(),
+        device=device,
     )
-    _tell(done, known, accepted, as_json)
-    if not done.reached:
-        have = done.filtered.accepted_pairs
-        console.error(f"{have} of {accepted} pairs after {done.rounds} of {rounds} rounds: {done.advice}")
+    _print_result(result, accepted, as_json)
+    acceptance, pairs = result.filtered.acceptance, result.filtered.accepted_pairs
+    if not result.reached:
+        console.error(f"{pairs} of {accepted} pairs after {result.rounds} of {rounds} rounds: {result.advice}")
         raise typer.Exit(1)
-    stage = done.filtered.stage
-    console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]ecgvf review[/bold]")
+    console.print(
+        f"Set {acceptance.fingerprint} in {console.escape(str(acceptance.path))}. Next: [bold]ecgvf review[/bold]"
+    )
 
 
-def _tell(done: "Built", concept: "Concept", accepted: int, as_json: bool) -> None:
-    """What came of a build; writer by writer where it was not reached."""
+def _confirm_writers(run: "Run", writing: WriterArguments, accepted: int, tests: int) -> "Sequence[LLMRounds] | None":
+    """The LLM writers, after printing what the first round costs and asking the user; None for the offline writer."""
+    from ecgvf.commands import pairs_output as output
+    from ecgvf.pairs.rounds import LLMRounds, first_round
 
-    filtered = done.filtered
+    selected, named = output.select_writers(
+        writing.writers, writing.writer_url, writing.writer_model, writing.registry, keys=True
+    )
+    if not selected:
+        return None
+    writers = [LLMRounds(writer, selected, writing.budget, writing.templates) for writer in selected]
+    plan, calls = first_round(run, writers, accepted=accepted, tests=tests)
+    output.print_estimate(plan, calls, writing.budget)
+    console.print("This is the first round; later rounds request what is still missing, under the same budget.")
+    if not named:
+        output.confirm(calls, writing.yes)
+    return writers
+
+
+def _print_result(result: "BuildResult", accepted: int, as_json: bool) -> None:
+    """Print the outcome of a build; writer by writer if the goal was not reached."""
+    filtered, name = result.filtered, result.filtered.acceptance.run.concept.name
     if as_json:
-        told = {"concept": concept.name, "set": filtered.stage.fingerprint, "judge": filtered.judge}
-        yields = {name: one.json() for name, one in done.writers.items()}
-        console.print_json(
-            {**told, "rounds": done.rounds, "reached": done.reached, **filtered.stage.summary, "writers": yields}
-        )
+        writers = {writer: progress.json() for writer, progress in result.writers.items()}
+        facts = {"concept": name, "set": filtered.acceptance.fingerprint, "judge": filtered.judge}
+        facts |= {"rounds": result.rounds, "reached": result.reached, **filtered.acceptance.summary}
+        console.print_json({**facts, "writers": writers})
         return
-    if not done.reached:
-        table = console.table(
-            "writer", "goal", "accepted", "written", "why not", title=f"{concept.name}: what came of it"
-        )
-        for name, one in done.writers.items():
-            why = ", ".join(f"{count} {reason}" for reason, count in one.reasons.most_common())
-            table.add_row(console.escape(name), str(one.goal), str(one.accepted), str(one.written), why)
+    if not result.reached:
+        table = console.table("writer", "goal", "accepted", "written", "rejected", title=f"{name}: the writers")
+        for writer, progress in result.writers.items():
+            reasons = ", ".join(f"{count} {reason}" for reason, count in progress.reasons.most_common())
+            counts = map(str, (progress.goal, progress.accepted, progress.written))
+            table.add_row(console.escape(writer), *counts, reasons)
         console.print(table)
     console.print(
-        f"[bold]{concept.name}[/bold]: {filtered.accepted_pairs} of {accepted} pairs hold after {done.rounds} rounds, "
+        f"[bold]{name}[/bold]: {filtered.accepted_pairs} of {accepted} pairs accepted after {result.rounds} rounds, "
         f"and {filtered.accepted_tests} of {filtered.tests} test prompts; judge {console.escape(filtered.judge)}."
     )

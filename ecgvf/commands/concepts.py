@@ -1,4 +1,4 @@
-"""``ecgvf concepts``: list, explain and start concepts."""
+"""``concepts``: list, explain and start concepts."""
 
 import errno
 from enum import StrEnum
@@ -23,29 +23,28 @@ class Kind(StrEnum):
 
 @app.callback()
 def concepts(ctx: typer.Context) -> None:
-    """List the concepts that ship, or explain one: `ecgvf concepts explain church`."""
+    """List the shipped concepts, or explain one: `ecgvf concepts explain church`."""
     if ctx.invoked_subcommand is None:
         list_concepts()
 
 
 @app.command("list")
 def list_concepts(as_json: JsonOption = False) -> None:
-    """List the concepts that ship."""
-
+    """List the shipped concepts."""
     from ecgvf.core.concepts import find, names
 
     console.json_mode(as_json)
-    known = [find(name) for name in names()]
+    shipped = [find(name) for name in names()]
     if as_json:
-        console.print_json({"concepts": [concept.model_dump(mode="json") for concept in known]})
+        console.print_json({"concepts": [concept.model_dump(mode="json") for concept in shipped]})
         return
     table = console.table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
-    for concept in known:
+    for concept in shipped:
         row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
         table.add_row(*map(console.escape, row), str(concept.window), "yes" if concept.unsafe else "")
     console.print(table)
     console.print(
-        "More on one: [bold]ecgvf concepts explain NAME[/bold]. Your own: [bold]ecgvf concepts new NAME[/bold]."
+        "Details: [bold]ecgvf concepts explain NAME[/bold]. Your own concept: [bold]ecgvf concepts new NAME[/bold]."
     )
 
 
@@ -54,8 +53,7 @@ def explain_concept(
     name: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a concept is, and how each of its fields is used."""
-
+    """Explain a concept, and how each of its fields is used."""
     from ecgvf.core.concepts import find
 
     console.json_mode(as_json)
@@ -68,14 +66,14 @@ def explain_concept(
         for sets in (concept.judge_labels, concept.near_labels)
     )
     rows = [
-        ("kind", concept.kind, "which templates the writers fill, and which judge looks"),
-        ("terms", ", ".join(concept.terms), "in every target prompt, in no surrogate prompt"),
-        ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in the term's place"),
-        ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training; their loss is measured"),
-        ("judge labels", labels or "none", "the judge's labels that mean the concept is in the picture"),
-        ("near labels", near or "none", "shown as near misses, never accepted"),
+        ("kind", concept.kind, "which templates the writers fill, and which judge is the default"),
+        ("terms", ", ".join(concept.terms), "one in every target prompt, none in a surrogate prompt"),
+        ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in place of the term"),
+        ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training, always measured"),
+        ("judge labels", labels or "none", "the judge's labels that mean the concept is in the image"),
+        ("near labels", near or "none", "reported as near misses, never accepted"),
         ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
-        ("unsafe", "yes" if concept.unsafe else "no", "pictures blurred in reports, dataset gated on the Hub"),
+        ("unsafe", "yes" if concept.unsafe else "no", "images blurred in reports, dataset gated on the Hub"),
     ]
     table = console.table("field", "value", "what it decides", title=console.escape(concept.name))
     for field, value, meaning in rows:
@@ -87,10 +85,10 @@ def explain_concept(
 @app.command("new")
 def new_concept(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")],
-    kind: Annotated[Kind, typer.Option(help="What sort of thing it is.")] = Kind.object,
-    to: Annotated[Path | None, typer.Option("--to", help="The file to write. [default: ./NAME.yaml]")] = None,
+    kind: Annotated[Kind, typer.Option(help="Kind of concept.")] = Kind.object,
+    to: Annotated[Path | None, typer.Option("--to", help="File to write. [default: ./NAME.yaml]")] = None,
 ) -> None:
-    """Write a commented YAML for a concept of your own, to be edited."""
+    """Write a commented YAML file for a concept of your own, to be edited."""
     from ecgvf.core.concepts import template
     from ecgvf.core.errors import ConceptError
     from ecgvf.core.files import write_atomic
@@ -98,13 +96,13 @@ def new_concept(
     text = template(name, kind.value)
     file = to if to is not None else Path(f"{name}.yaml")
     if file.exists():
-        raise ConceptError(f"{file} is there already: choose another file with --to, or delete it")
+        raise ConceptError(f"{file} exists: choose another file with --to, or delete it")
     try:
         write_atomic(file, text.encode())
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
         raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
-    # A name without an ending or a slash would be taken for a concept that ships.
+    # A name without an ending or a slash would be taken for a shipped concept.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
     console.print(f"Wrote {console.escape(str(file))}. Edit it, then: ecgvf generate --concept {console.escape(named)}")

@@ -1,160 +1,134 @@
-"""``filter``: a judge looks, the rule accepts; or two judges' verdicts side by side."""
+"""``filter``: stage 3, verdicts and accepted pairs; ``--compare`` sets two judges side by side."""
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf.commands.judge_options import (
-    ClipFloorOption,
-    ClipOption,
-    CombineOption,
-    ContrastOption,
-    JudgeOption,
-    LabelSetOption,
-    LabelsOption,
-    MostChangeOption,
-    SeedsOption,
-    ShareOption,
-    TextOption,
-    ThresholdOption,
-    TopKOption,
-    WeightsOption,
-    judge_options,
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import (
+    BoundsArguments,
+    ConceptOption,
+    DeviceOption,
+    JsonOption,
+    JudgeArguments,
+    SetOption,
+    StoreOption,
 )
-from ecgvf.commands.options import ConceptOption, DeviceOption, JsonOption, SetOption, StoreOption
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ecgvf.core.figures import Figure
     from ecgvf.core.records import Verdict
-    from ecgvf.core.run import ConceptRun
+    from ecgvf.filter import FilterResult
+    from ecgvf.filter.compare import Comparison
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command("filter")
+@grouped
 def filter_pairs(
+    *,
     concept: ConceptOption = None,
-    judge: JudgeOption = None,
-    labels: LabelsOption = None,
-    label_set: LabelSetOption = None,
-    top_k: TopKOption = None,
-    threshold: ThresholdOption = None,
-    weights: WeightsOption = None,
-    text: TextOption = None,
-    contrast: ContrastOption = None,
-    combine: CombineOption = "all",
-    seeds: SeedsOption = 1,
-    share: ShareOption = 1.0,
-    clip_floor: ClipFloorOption = None,
-    clip: ClipOption = None,
-    most_change: MostChangeOption = None,
+    judging: JudgeArguments,
+    bounding: BoundsArguments,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
     sets: Annotated[
         str | None, typer.Option("--sets", help="Two verdict sets for --compare, with a comma. [default: the last two]")
     ] = None,
     device: DeviceOption = "auto",
-    chosen: SetOption = None,
+    set_id: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a judge look at the pictures, and accept the pairs that hold. What is not yet drawn is drawn first."""
-    from ecgvf.core.errors import SettingsError
-    from ecgvf.core.run import ConceptRun
-    from ecgvf.core.store import Store
+    """Judge the images and accept or reject every pair. Missing images are rendered first."""
+    from ecgvf import Run
+    from ecgvf.filter.compare import compare_verdicts
 
     console.json_mode(as_json)
-    run = ConceptRun.load(Store(store), concept)
-    known = run.concept
-    from ecgvf.filter import Bounds, filter_images
-
-    options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
-    rule = Bounds(seeds=seeds, share=share, clip_floor=clip_floor, clip=clip, most_change=most_change)
+    run = Run.load(store, concept)
     if compare or sets is not None:
-        if judge is not None or chosen is not None or options.told() or weights is not None or rule != Bounds():
-            raise SettingsError(
-                "--compare reads verdicts that are there: name them with --sets, without options of a judge or a rule"
-            )
-        _compare(run, sets, as_json)
+        if set_id is not None or judging != JudgeArguments() or bounding != BoundsArguments():
+            raise SettingsError("--compare reads existing verdicts: name them with --sets, and leave other options out")
+        _print_comparison(run.concept.name, compare_verdicts(run, _two_sets(sets)), as_json)
         return
-    done = filter_images(
-        run,
-        judge=judge,
-        options=options,
-        rule=rule,
-        device=device,
-        chosen=chosen,
-    )
+    options, bounds = judging.options(device), bounding.bounds()
+    result = run.filter(judge=judging.judge, options=options, bounds=bounds, device=device, set_id=set_id)
+    _print_result(result, as_json)
+
+
+def _print_result(result: "FilterResult", as_json: bool) -> None:
+    acceptance, name = result.acceptance, result.acceptance.run.concept.name
     if as_json:
-        console.print_json(
-            {"concept": known.name, "set": done.stage.fingerprint, "judge": done.judge, **done.stage.summary}
-        )
+        facts = {"concept": name, "set": acceptance.fingerprint, "judge": result.judge}
+        console.print_json({**facts, **acceptance.summary})
         return
     console.print(
-        f"[bold]{known.name}[/bold]: {console.escape(done.judge)} accepts {done.accepted_pairs} of {done.pairs} pairs "
-        f"and {done.accepted_tests} of {done.tests} test prompts."
+        f"[bold]{name}[/bold]: {console.escape(result.judge)} accepts {result.accepted_pairs} of {result.pairs} pairs "
+        f"and {result.accepted_tests} of {result.tests} test prompts."
     )
-    for reason, count in done.reasons.items():
-        near = ", ".join(f"{count} {console.escape(label)}" for label, count in done.near_misses.items())
-        console.print(
-            f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")
-        )
-    if done.reviewed:
-        console.print(f"  {done.reviewed} decided by people")
+    for reason, count in result.reasons.items():
+        near = ", ".join(f"{count} {console.escape(label)}" for label, count in result.near_misses.items())
+        suffix = f" (near misses: {near})" if near and reason == "target_absent" else ""
+        console.print(f"  {count} × {reason}{suffix}")
+    if result.reviewed:
+        console.print(f"  {result.reviewed} decided by reviewers")
     console.print(
-        f"Set {done.stage.fingerprint} in {console.escape(str(done.stage.path))}. "
-        f"Next: [bold]ear train --dataset ecgvf/{known.name}[/bold]"
+        f"Set {acceptance.fingerprint} in {console.escape(str(acceptance.path))}. "
+        f"Next: [bold]ear train --dataset ecgvf/{name}[/bold]"
     )
 
 
-def _compare(run: "ConceptRun", sets: str | None, as_json: bool) -> None:
-
-    from ecgvf.core.errors import SettingsError
-    from ecgvf.filter.compare import compare
-
-    names = sets.split(",") if sets is not None else None
-    if names is not None and len(names) != 2:
+def _two_sets(sets: str | None) -> tuple[str, str] | None:
+    if sets is None:
+        return None
+    names = sets.split(",")
+    if len(names) != 2:
         raise SettingsError(f"--sets {sets}: name two sets, with a comma between them")
-    found = compare(run, None if names is None else (names[0], names[1]))
-    said = ("judge", "judge_hash", "label_set", "accepted", "top_k", "threshold")
-    sides = [{"set": one.fingerprint, **{key: one.settings[key] for key in said}} for one in (found.one, found.other)]
+    return names[0], names[1]
+
+
+def _print_comparison(concept: str, comparison: "Comparison", as_json: bool) -> None:
+    keys = ("judge", "judge_hash", "label_set", "accepted", "top_k", "threshold")
+    sides = [
+        {"set": verdicts.fingerprint, **{key: verdicts.settings[key] for key in keys}} for verdicts in comparison.sets
+    ]
     if as_json:
-        disputed = [
+        disputes = [
             {
-                "record_id": one.record_id,
-                "role": one.role,
-                "prompt": one.prompt,
-                "present": [one.one.present, one.other.present],
-                "score": [one.one.score, one.other.score],
+                "record_id": dispute.record_id,
+                "role": dispute.role,
+                "prompt": dispute.prompt,
+                "present": [verdict.present for verdict in dispute.verdicts],
+                "score": [verdict.score for verdict in dispute.verdicts],
             }
-            for one in found.disputed
+            for dispute in comparison.disputes
         ]
-        console.print_json({"concept": run.concept.name, "sets": sides, **found.agreement.json(), "disputed": disputed})
+        figures = comparison.agreement.json()
+        console.print_json({"concept": concept, "sets": sides, **figures, "disputed": disputes})
         return
-    one, other = (f"{side['judge']} {side['set'][:6]}" for side in sides)
-    figures = found.agreement
-    if found.disputed:
-        table = console.table("picture of", one, other, title=f"{run.concept.name}: disputed")
-        for case in found.disputed:
-            table.add_row(
-                console.escape(f"{case.role}: {case.prompt}"),
-                *(console.escape(_verdict_in_words(verdict)) for verdict in (case.one, case.other)),
-            )
+    judges = [f"{side['judge']} {side['set'][:6]}" for side in sides]
+    if comparison.disputes:
+        table = console.table("image of", *map(console.escape, judges), title=f"{concept}: disputed")
+        for dispute in comparison.disputes:
+            verdicts = (console.escape(_describe(verdict)) for verdict in dispute.verdicts)
+            table.add_row(console.escape(f"{dispute.role}: {dispute.prompt}"), *verdicts)
         console.print(table)
+    agreement = comparison.agreement
     console.print(
-        f"[bold]{run.concept.name}[/bold]: {console.escape(one)} and {console.escape(other)} agree on "
-        f"{figures.same} of {figures.n} pictures{_between(figures.low, figures.high)}; "
-        f"Cohen's kappa {_number(figures.kappa)}{_between(figures.kappa_low, figures.kappa_high)}."
+        f"[bold]{concept}[/bold]: {console.escape(' and '.join(judges))} agree on {agreement.same} of "
+        f"{agreement.share.n} images{_interval(agreement.share)}; Cohen's kappa "
+        f"{'undefined' if math.isnan(agreement.kappa.value) else f'{agreement.kappa.value:.3f}'}"
+        f"{_interval(agreement.kappa)}."
     )
 
 
-def _verdict_in_words(verdict: "Verdict") -> str:
-    seen = ", ".join(f"{label} {score:.2f}" for label, score in verdict.top_labels[:2]) or "nothing"
-    return f"{'yes' if verdict.present else 'no'} {verdict.score:.2f} ({seen})"
+def _describe(verdict: "Verdict") -> str:
+    labels = ", ".join(f"{label} {score:.2f}" for label, score in verdict.top_labels[:2]) or "nothing"
+    return f"{'yes' if verdict.present else 'no'} {verdict.score:.2f} ({labels})"
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" (95% {low:.3f} to {high:.3f})"
+def _interval(figure: "Figure") -> str:
+    return "" if math.isnan(figure.low) else f" (95% {figure.low:.3f} to {figure.high:.3f})"

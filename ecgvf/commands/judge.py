@@ -1,4 +1,4 @@
-"""``judge``: what a judge sees in any picture."""
+"""``judge``: what a judge sees in any image."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,112 +7,86 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf.commands.judge_options import (
-    CombineOption,
-    ContrastOption,
-    JudgeOption,
-    LabelSetOption,
-    LabelsOption,
-    TextOption,
-    ThresholdOption,
-    TopKOption,
-    WeightsOption,
-    judge_options,
-)
-from ecgvf.commands.options import DeviceOption, JsonOption
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import DeviceOption, JsonOption, JudgeArguments
 from ecgvf.core import console
 
 if TYPE_CHECKING:
+    from ecgvf.judges.files import Threshold
     from ecgvf.judges.judge import Judge, Prediction
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command("judge")
-def judge_pictures(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
-    judge: JudgeOption = None,
+@grouped
+def judge_images(
+    *,
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    judging: JudgeArguments,
     concept: Annotated[
-        str | None, typer.Option("--concept", help="A shipped concept, or a YAML file's path: what to look for.")
+        str | None, typer.Option("--concept", help="Concept to look for: a shipped one, or the path of a YAML file.")
     ] = None,
-    labels: LabelsOption = None,
-    label_set: LabelSetOption = None,
-    top_k: TopKOption = None,
-    threshold: ThresholdOption = None,
-    weights: WeightsOption = None,
-    text: TextOption = None,
-    contrast: ContrastOption = None,
-    combine: CombineOption = "all",
     without: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--without", help="Pictures without the concept: find the threshold that parts the others from these."
-        ),
+        typer.Option("--without", help="Images without the concept: find the threshold that separates the others."),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a judge sees in any picture, or find the threshold that parts pictures that you know."""
+    """Show what a judge sees in any image, or find the threshold that separates known images."""
     from ecgvf.core.concepts import find
     from ecgvf.judges import create_judge
-    from ecgvf.judges.files import files_in, predict_files
-    from ecgvf.judges.files import threshold as best_threshold
+    from ecgvf.judges.files import best_threshold, files_in, predict_files
 
     console.json_mode(as_json)
     about = find(concept) if concept is not None else None
-    options = judge_options(labels, label_set, top_k, threshold, weights, text, contrast, combine, device)
-    looking = create_judge(about, None, judge, options)
-    files = files_in(pictures)
+    judge = create_judge(about, None, judging.judge, judging.options(device))
+    files = files_in(images)
     if without:
-        parted = best_threshold(looking, files, files_in(without))
-        told = {
-            "threshold": parted.value,
-            "balanced_accuracy": parted.balanced_accuracy,
-            "with": parted.shown,
-            "without": parted.not_shown,
-        }
-        if as_json:
-            console.print_json({"judge": looking.name, **told})
-            return
-        console.print(
-            f"[bold]--threshold {parted.value!r}[/bold] parts {parted.shown} pictures with from {parted.not_shown} "
-            f"without, with a balanced accuracy of {parted.balanced_accuracy:.3f} on these very pictures."
-        )
+        _print_threshold(judge.name, best_threshold(judge, files, files_in(without)), as_json)
         return
-    seen = list(predict_files(looking, files))
-    if as_json:
-        rows = [
-            {"picture": str(file), **(asdict(one) if not isinstance(one, str) else {"failure": one})}
-            for file, one in seen
-        ]
-        console.print_json({"judge": looking.name, "weights": looking.weights_hash, "pictures": rows})
-    else:
-        _show(looking, seen)
-    if failed := sum(isinstance(one, str) for _, one in seen):
-        console.error(f"{failed} of {len(seen)} pictures could not be looked at")
+    predictions = list(predict_files(judge, files))
+    _print_predictions(judge, predictions, as_json)
+    if failed := sum(isinstance(prediction, str) for _, prediction in predictions):
+        console.error(f"{failed} of {len(predictions)} images could not be judged")
         raise typer.Exit(2)
 
 
-def _show(looking: "Judge", seen: "Sequence[tuple[Path, Prediction | str]]") -> None:
-    """What a judge saw, picture by picture."""
-
-    wanted = bool(looking.criterion.accepted)
-    table = console.table(
-        "picture", *(["there", "score"] if wanted else []), "sees", title=console.escape(looking.name)
+def _print_threshold(judge: str, threshold: "Threshold", as_json: bool) -> None:
+    if as_json:
+        facts = {"threshold": threshold.value, "balanced_accuracy": threshold.balanced_accuracy}
+        console.print_json({"judge": judge, **facts, "with": threshold.positives, "without": threshold.negatives})
+        return
+    console.print(
+        f"[bold]--threshold {threshold.value!r}[/bold] separates {threshold.positives} images with from "
+        f"{threshold.negatives} without, at a balanced accuracy of {threshold.balanced_accuracy:.3f} on these images."
     )
-    for file, one in seen:
-        if isinstance(one, str):
-            table.add_row(console.escape(str(file)), *(["", ""] if wanted else []), console.escape(one))
-            continue
-        near = looking.criterion.near_miss(one.top_labels)
-        labels_seen = [
-            f"{box.label} {box.score:.2f} at {box.left},{box.top} {box.width}x{box.height}" for box in one.boxes
+
+
+def _print_predictions(judge: "Judge", predictions: "Sequence[tuple[Path, Prediction | str]]", as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {"picture": str(file), **({"failure": found} if isinstance(found, str) else asdict(found))}
+            for file, found in predictions
         ]
-        labels_seen = labels_seen or [f"{label} {score:.2f}" for label, score in one.top_labels] or ["nothing"]
-        answer = "yes" if one.present else f"no, near miss: {near}" if near is not None else "no"
-        table.add_row(
-            console.escape(str(file)),
-            *([console.escape(answer), f"{one.score:.3f}"] if wanted else []),
-            console.escape("\n".join(labels_seen)),
-        )
+        console.print_json({"judge": judge.name, "weights": judge.weights_hash, "pictures": rows})
+        return
+    decides = bool(judge.criterion.accepted)
+    table = console.table("image", *(["present", "score"] if decides else []), "sees", title=console.escape(judge.name))
+    for file, found in predictions:
+        if isinstance(found, str):
+            cells = ["", "", found] if decides else [found]
+        else:
+            near = judge.criterion.near_miss(found.top_labels)
+            answer = "yes" if found.present else f"no, near miss: {near}" if near is not None else "no"
+            cells = [*([answer, f"{found.score:.3f}"] if decides else []), _labels(found)]
+        table.add_row(*map(console.escape, (str(file), *cells)))
     console.print(table)
+
+
+def _labels(prediction: "Prediction") -> str:
+    boxes = [
+        f"{box.label} {box.score:.2f} at {box.left},{box.top} {box.width}x{box.height}" for box in prediction.boxes
+    ]
+    return "\n".join(boxes or [f"{label} {score:.2f}" for label, score in prediction.top_labels] or ["nothing"])

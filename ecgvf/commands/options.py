@@ -1,9 +1,18 @@
-"""Options that several commands take, so that they read the same everywhere."""
+"""Options that several commands share, so that they read the same everywhere.
 
+A dataclass groups the options that belong together; ``grouping.grouped`` shows each of its fields as an option.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ecgvf.filter import Bounds
+    from ecgvf.judges import JudgeOptions
 
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
@@ -13,13 +22,150 @@ ConceptOption = Annotated[
 ]
 NewConceptOption = Annotated[
     str | None,
-    typer.Option("--concept", help="A shipped concept, or a YAML file's path. [default: the last one generated]"),
+    typer.Option("--concept", help="A shipped concept, or the path of a YAML file. [default: the last one generated]"),
 ]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
 ]
-ModelOption = Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")]
-GuidanceOption = Annotated[float | None, typer.Option(help="Classifier-free guidance. [default: the model's own]")]
-BatchSizeOption = Annotated[int, typer.Option(help="Pictures drawn at once.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")
+]
+GuidanceOption = Annotated[
+    float | None, typer.Option("--guidance", help="Classifier-free guidance. [default: the model's own]")
+]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", help="Images rendered at once.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="float32, bfloat16, float16, or auto.")]
+RegistryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--registry", envvar="ECGVF_WRITERS", help="Your own YAML of writers, over the shipped ones. [default: none]"
+    ),
+]
+TemplatesOption = Annotated[
+    Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
+]
+NoImagesOption = Annotated[
+    bool, typer.Option("--no-images", help="Leave the images out; prompts and image tokens stay.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeArguments:
+    """Which judge, and what it looks for."""
+
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            help="nano-object-a, nano-object-b, nano-style, resnet50, torchvision:NAME, timm:NAME, hf:ID, style, "
+            "nudenet, clip, or several joined by +. [default: by model and kind of concept]",
+        ),
+    ] = None
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Accepted labels, with commas. [default: the concept's]")
+    ] = None
+    label_set: Annotated[
+        str | None,
+        typer.Option("--label-set", help="A label set of the concept: nudenet-strict. [default: the judge's]"),
+    ] = None
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Best labels among which one must be accepted. [default: 1; style 3]")
+    ] = None
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Least score that counts. [default: nudenet 0.25, clip 0.5, others none]"),
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas. "
+            "[default: the judge's own]",
+        ),
+    ] = None
+    text: Annotated[list[str] | None, typer.Option("--text", help="For clip: the concept in words. Repeatable.")] = None
+    contrast: Annotated[
+        list[str] | None, typer.Option("--contrast", help="For clip: the alternatives in words. Repeatable.")
+    ] = None
+    combine: Annotated[
+        str, typer.Option("--combine", help="For several judges: all, any, or majority must see the concept.")
+    ] = "all"
+
+    def options(self, device: str) -> "JudgeOptions":
+        """The options for ``create_judge``."""
+        from ecgvf.judges import JudgeOptions
+
+        labels = self.labels
+        return JudgeOptions(
+            labels=None if labels is None else tuple(part.strip() for part in labels.split(",") if part.strip()),
+            label_set=self.label_set,
+            top_k=self.top_k,
+            threshold=self.threshold,
+            weights=self.weights,
+            text=tuple(self.text) if self.text else None,
+            contrast=tuple(self.contrast) if self.contrast else None,
+            combine=self.combine,
+            device=device,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundsArguments:
+    """What a pair must satisfy beyond the accept rule; all off by default."""
+
+    seeds: Annotated[int, typer.Option("--seeds", help="Seeds from which each prompt is rendered.")] = 1
+    share: Annotated[
+        float, typer.Option("--share", help="Share of these seeds in which a pair must pass the accept rule.")
+    ] = 1.0
+    clip_floor: Annotated[
+        float | None, typer.Option("--clip-floor", help="Least CLIP cosine of an image and its prompt. [default: off]")
+    ] = None
+    clip: Annotated[str | None, typer.Option("--clip", help="CLIP model of --clip-floor: a folder or a Hub id.")] = None
+    most_change: Annotated[
+        float | None,
+        typer.Option(
+            "--most-change", help="Greatest difference of a pair's images outside the concept. [default: off]"
+        ),
+    ] = None
+
+    def bounds(self) -> "Bounds":
+        """The bounds for ``filter_images``."""
+        from ecgvf.filter import Bounds
+
+        return Bounds(
+            seeds=self.seeds,
+            share=self.share,
+            clip_floor=self.clip_floor,
+            clip=self.clip,
+            most_change=self.most_change,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterArguments:
+    """Who writes the pairs, and what that may cost."""
+
+    writers: Annotated[
+        str | None,
+        typer.Option(
+            "--writers", help="gpt,claude,…; paper; or offline. [default: every family with a key, else offline]"
+        ),
+    ] = None
+    writer_url: Annotated[
+        str | None, typer.Option("--writer-url", help="Your own server, compatible with OpenAI's.")
+    ] = None
+    writer_model: Annotated[str | None, typer.Option("--writer-model", help="Model to request from --writer-url.")] = (
+        None
+    )
+    budget_usd: Annotated[float, typer.Option("--budget-usd", help="Most that this run may cost, in US dollars.")] = 5.0
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False
+    templates: TemplatesOption = None
+    registry: RegistryOption = None
+
+    @property
+    def budget(self) -> Decimal:
+        """``budget_usd``, exactly as typed."""
+        return Decimal(str(self.budget_usd))

@@ -129,7 +129,7 @@ def generate(
                     {"concept": about.name, "split": part, "likely_usd": "0", "most_usd": "0", "calls": []}
                 )
             return
-        from ecgvf.pairs.generate import generate as write
+        from ecgvf.pairs.generate import generate_pairs as write
 
         done = write(run, pairs=total, tests=100 if tests is None else tests, seed=seed, split=part)
         if not named:

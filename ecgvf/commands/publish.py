@@ -295,7 +295,7 @@ def import_file(
 
         source = foreign(hub_name(file), column or ())
     else:
-        source = tables.read(Path(file), column or ())
+        source = tables.read_table(Path(file), column or ())
     imported = import_pairs(ConceptRun(Store(store), known), source, only=only, licence=licence)
     stage, summary = imported.stage, imported.stage.summary
     for warning, count in imported.warnings.items():

@@ -1,6 +1,6 @@
-"""``render``: stage 2, pictures."""
+"""``render``: stage 2, images."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,13 +8,18 @@ from ecgvf.commands.options import (
     BatchSizeOption,
     ConceptOption,
     DeviceOption,
+    DtypeOption,
     GuidanceOption,
     JsonOption,
     ModelOption,
+    SeedOption,
     SetOption,
     StoreOption,
 )
 from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ecgvf.render import RenderResult
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -25,27 +30,23 @@ def render(
     model: ModelOption = "janus-nano",
     guidance: GuidanceOption = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of sampling; 0 takes the most likely token. [default: the model's own]")
+        float | None,
+        typer.Option(help="Sampling temperature; 0 takes the most likely token. [default: the model's own]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    seed: SeedOption = 0,
     batch_size: BatchSizeOption = 16,
     device: DeviceOption = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "auto",
-    chosen: SetOption = None,
+    dtype: DtypeOption = "auto",
+    set_id: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw both prompts of each pair with the same seed, and every test prompt."""
-    from ecgvf.core.run import ConceptRun
-    from ecgvf.core.store import Store
+    """Render both prompts of each pair from the same seed, and every test prompt."""
+    from ecgvf import Run
 
     console.json_mode(as_json)
-    run = ConceptRun.load(Store(store), concept)
-    known = run.concept
-    from ecgvf.render import render as draw
-
-    done = draw(
-        run,
+    run = Run.load(store, concept)
+    result = run.render(
         model=model,
         guidance=guidance,
         temperature=temperature,
@@ -53,19 +54,21 @@ def render(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-        chosen=chosen,
+        set_id=set_id,
     )
-    stage, summary = done.stage, done.stage.summary
+    _print_result(result, as_json)
+
+
+def _print_result(result: "RenderResult", as_json: bool) -> None:
+    images, summary, name = result.images, result.images.summary, result.images.run.concept.name
     if as_json:
-        console.print_json(
-            {"concept": known.name, "set": stage.fingerprint, "path": str(stage.path), "new": done.fresh, **summary}
-        )
+        facts = {"concept": name, "set": images.fingerprint, "path": str(images.path), "new": result.rendered}
+        console.print_json({**facts, **summary})
         return
-    drawn = summary["pictures"] - summary["failed"]
     console.print(
-        f"[bold]{known.name}[/bold]: {drawn} pictures by {console.escape(stage.settings['model'])} "
-        f"({done.fresh} new), {summary['failed']} failed."
+        f"[bold]{name}[/bold]: {summary['pictures'] - summary['failed']} images by "
+        f"{console.escape(images.settings['model'])} ({result.rendered} new), {summary['failed']} failed."
     )
-    for why, count in summary["failures"].items():
-        console.print(f"  {count} × {console.escape(why)}")
-    console.print(f"Set {stage.fingerprint} in {console.escape(str(stage.path))}. Next: [bold]ecgvf filter[/bold]")
+    for reason, count in summary["failures"].items():
+        console.print(f"  {count} × {console.escape(reason)}")
+    console.print(f"Set {images.fingerprint} in {console.escape(str(images.path))}. Next: [bold]ecgvf filter[/bold]")

@@ -1,4 +1,4 @@
-"""``review``: people look at pairs and decide."""
+"""``review``: reviewers overrule the judge on a local page."""
 
 import re
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from ecgvf.commands.options import ConceptOption, StoreOption
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -15,48 +16,44 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 def review(
     concept: ConceptOption = None,
     reviewer: Annotated[
-        str, typer.Option("--reviewer", help="Who decides: a name of letters, digits and ._@-.")
+        str, typer.Option("--reviewer", help="Name of the reviewer: letters, digits and ._@-.")
     ] = "reviewer",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 takes a free one.")] = 0,
     store: StoreOption = None,
 ) -> None:
-    """Serve a local page that shows each pair; what people decide there overrules the judge, and is recorded."""
+    """Serve a local page that shows each pair; decisions made there overrule the judge."""
     import secrets
 
-    from ecgvf.core.errors import SettingsError
+    from ecgvf import Run
+    from ecgvf.filter.acceptance import current_acceptance
+    from ecgvf.review.cases import Cases
 
     if not re.fullmatch(r"[\w.@-]{1,64}", reviewer):
         raise SettingsError(f"--reviewer {reviewer!r}: use letters, digits and ._@-")
-    from ecgvf.core.run import ConceptRun
-    from ecgvf.core.store import Store
-
-    run = ConceptRun.load(Store(store), concept)
-    known = run.concept
-    from ecgvf.filter.decide import settled
-    from ecgvf.review.cases import Cases
-
+    run = Run.load(store, concept)
     try:
         from ecgvf.review.server import HOST, app, listen, serve
     except ImportError as missing:
         raise SettingsError("`ecgvf review` needs the extra review: pip install 'ecgvf[review]'") from missing
     cases = Cases(run)
     try:
-        on = listen(port)
+        socket = listen(port)
     except OSError as error:
         raise SettingsError(
-            f"--port {port} cannot be had ({error.strerror}): take another, or 0 for a free one"
+            f"--port {port} is unavailable ({error.strerror}): use another, or 0 for a free one"
         ) from error
     token = secrets.token_urlsafe(24)
     console.print(
-        f"[bold]{known.name}[/bold]: {len(cases.all)} records to look at. Open this page, and end with Ctrl-C:"
+        f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records. Open this page; Ctrl-C ends the review:"
     )
-    console.print(f"  http://{HOST}:{on.getsockname()[1]}/{token}/")
+    console.print(f"  http://{HOST}:{socket.getsockname()[1]}/{token}/")
     try:
-        serve(app(cases, reviewer, token), on)
+        serve(app(cases, reviewer, token), socket)
     finally:
-        on.close()
-        stage = settled(run)
+        socket.close()
+        acceptance = current_acceptance(run)
+        summary = acceptance.summary
         console.print(
-            f"{stage.summary['accepted_pairs']} of {stage.summary['pairs']} pairs hold, "
-            f"{stage.summary['reviewed']} records decided by people. Set {stage.fingerprint}."
+            f"{summary['accepted_pairs']} of {summary['pairs']} pairs accepted, {summary['reviewed']} records decided "
+            f"by reviewers. Set {acceptance.fingerprint}."
         )

@@ -128,6 +128,8 @@ class CommandGroup(TyperGroup):
     """Commands that end in one line: exit code 2 on an ``EcgvfError`` or a full disk, 130 on Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
+        # The Hub's client logs each of its retries; when it gives up, that becomes one line.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         try:
             return super().invoke(ctx)
         except EcgvfError as failure:

@@ -8,16 +8,16 @@ from PIL import Image
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
-    """RGB uint8 [H, W, 3] → PNG."""
+    """PNG of RGB pixels uint8 [H, W, 3]."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def decode(png: bytes) -> NDArray[np.uint8]:
-    """PNG → RGB uint8 [H, W, 3]. Raises ``OSError`` for bytes that are no picture."""
+    """RGB pixels uint8 [H, W, 3] of an image file. Raises ``OSError`` for bytes that are not one."""
     try:
         with Image.open(io.BytesIO(png)) as image:
             return np.asarray(image.convert("RGB"))
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's other words for a bad file
-        raise OSError(f"no picture: {error}") from error
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises these for some bad files
+        raise OSError(f"not an image: {error}") from error

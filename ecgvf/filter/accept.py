@@ -1,7 +1,6 @@
-"""The rule: a pair holds when the judge sees the concept in the target picture and not in the surrogate picture.
+"""The accept rule: the judge sees the concept in the target image and not in the surrogate image.
 
-A test record has a target only, and holds when the concept is in its picture. What people decided (``ecgvf review``)
-overrules the judge; what an optional bound objects to counts where judge and people leave it open.
+A test record has a target only and is accepted if the concept is in its image.
 """
 
 from collections.abc import Mapping, Set
@@ -9,35 +8,37 @@ from collections.abc import Mapping, Set
 from ecgvf.core.records import Acceptance, PromptPair, Reason, Role, Verdict
 
 RULE = "concept in the target picture, not in the surrogate picture"
+"""The rule in the settings of an acceptance set."""
 
-UNSEEN: frozenset[Reason] = frozenset({"malformed", "duplicate", "render_failed"})
-"""Reasons that nobody can overrule by looking: there is no picture."""
+WITHOUT_IMAGE: frozenset[Reason] = frozenset({"malformed", "duplicate", "render_failed"})
+"""Reasons that a reviewer cannot overrule: there is no image to review."""
 
 
-def accept(
+def accept_record(
     pair: PromptPair,
-    drawn: Set[Role],
+    rendered: Set[Role],
     verdicts: Mapping[Role, Verdict],
     *,
     objection: Reason | None = None,
-    people: bool | None = None,
+    review: bool | None = None,
 ) -> Acceptance:
-    """The decision on one record, with the first reason that speaks against it.
+    """Accept or reject one record, with the first reason against it.
 
-    ``drawn`` are the roles with a picture, ``verdicts`` what the judge said of them; what is missing has failed.
-    ``objection`` is what an optional bound has against it, ``people`` what the reviewers decided.
+    ``rendered`` are the roles with an image and ``verdicts`` what the judge predicted for them; a missing one failed.
+    ``objection`` is an optional bound's, and counts if the rule accepts. ``review`` is the reviewers' decision, and
+    overrules both.
     """
-    reason = _against(pair, drawn, verdicts) or objection
-    if people is not None and reason not in UNSEEN:
-        reason = None if people else "reviewed"
+    reason = _rule(pair, rendered, verdicts) or objection
+    if review is not None and reason not in WITHOUT_IMAGE:
+        reason = None if review else "reviewed"
     return Acceptance(record_id=pair.record_id, accepted=reason is None, reason=reason)
 
 
-def _against(pair: PromptPair, drawn: Set[Role], verdicts: Mapping[Role, Verdict]) -> Reason | None:
+def _rule(pair: PromptPair, rendered: Set[Role], verdicts: Mapping[Role, Verdict]) -> Reason | None:
     if pair.reason is not None:
         return pair.reason
     roles = [role for role, _ in pair.prompts()]
-    if any(role not in drawn for role in roles):
+    if any(role not in rendered for role in roles):
         return "render_failed"
     if any(role not in verdicts or verdicts[role].failure is not None for role in roles):
         return "judge_failed"

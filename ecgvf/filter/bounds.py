@@ -1,8 +1,8 @@
-"""What may be asked of a pair beyond the rule. All of it is off by default.
+"""Optional bounds on a pair, beyond the accept rule. All are off by default.
 
-- *several seeds*: the pair is drawn again from the run seeds after its own, and must hold in a share of all of them;
-- *a CLIP floor*: each picture's cosine with its own prompt must reach it;
-- *a limit on change*: outside the concept, the pair's two pictures must not differ by more.
+- several seeds: the pair is also rendered from the seeds that follow its own, and must pass in a share of them all;
+- a CLIP floor: the CLIP score of each image with its own prompt must reach it;
+- a limit on change: outside the concept, the pair's two images must not differ by more.
 """
 
 from collections.abc import Sequence
@@ -15,46 +15,46 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Box
 
 CELLS = 8
-"""The picture is cut into so many rows and columns of cells where no judge says where the concept is."""
+"""Rows and columns of the grid on which change is measured if no judge locates the concept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """The optional bounds. Raises ``SettingsError`` for values that cannot be."""
+    """The optional bounds. Raises ``SettingsError`` for values out of range."""
 
     seeds: int = 1
-    """Pictures per prompt: the run's own seed and the ones that follow it."""
+    """Images per prompt: from the run's own seed and the ones that follow it."""
     share: float = 1.0
-    """Of these seeds, the share in which the pair has to hold; its own seed is always one of them."""
+    """Least share, in (0, 1], of these seeds in which the pair passes the accept rule."""
     clip_floor: float | None = None
-    """Least cosine, in [-1, 1], between a picture and its own prompt."""
+    """Least cosine similarity, in [-1, 1], of an image and its own prompt."""
     clip: str | None = None
-    """The CLIP model that measures it; None: the one of judge ``clip``."""
+    """Hub id or folder of the CLIP model that measures it; None: that of judge ``clip``."""
     most_change: float | None = None
     """Greatest mean difference outside the concept, in [0, 1]."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise SettingsError(f"--seeds {self.seeds}: at least one")
+            raise SettingsError(f"--seeds {self.seeds}: it must be at least 1")
         if self.seeds == 1 and self.share != 1:
-            raise SettingsError(f"--share {self.share} is of several seeds: say how many with --seeds")
+            raise SettingsError(f"--share {self.share} needs several seeds: set --seeds")
         if self.clip is not None and self.clip_floor is None:
-            raise SettingsError("--clip names the model of --clip-floor: give both")
+            raise SettingsError("--clip names the model of --clip-floor: set both")
         if not 0 < self.share <= 1:
-            raise SettingsError(f"--share {self.share}: it must be more than 0 and at most 1")
+            raise SettingsError(f"--share {self.share}: it must be greater than 0 and at most 1")
         if self.clip_floor is not None and not -1 <= self.clip_floor <= 1:
             raise SettingsError(f"--clip-floor {self.clip_floor}: a cosine lies between -1 and 1")
         if self.most_change is not None and not 0 <= self.most_change <= 1:
             raise SettingsError(f"--most-change {self.most_change}: it must lie between 0 and 1")
 
 
-def change(one: NDArray[np.uint8], other: NDArray[np.uint8], boxes: Sequence[Box] = ()) -> float:
-    """Mean absolute difference of two pictures, RGB uint8 [H, W, 3], outside the concept, in [0, 1].
+def change(target: NDArray[np.uint8], surrogate: NDArray[np.uint8], boxes: Sequence[Box] = ()) -> float:
+    """Mean absolute difference of two images, RGB uint8 [H, W, 3], outside the concept, in [0, 1].
 
-    Outside is outside the boxes, where a detector drew some. Otherwise nobody knows where the concept is: then it is
-    granted the half of the picture's cells that changed most, and the other half is what counts.
+    ``boxes`` are where a detector found the concept. Without them, the concept is assumed to be in the half of the
+    grid's cells that changed most, and the other half is measured.
     """
-    difference = np.abs(one.astype(np.float64) - other).mean(axis=2) / 255
+    difference = np.abs(target.astype(np.float64) - surrogate).mean(axis=2) / 255
     if boxes:
         outside = np.ones(difference.shape, dtype=bool)
         for box in boxes:

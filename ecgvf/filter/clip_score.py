@@ -1,26 +1,25 @@
-"""How near each picture is to its own prompt, by CLIP: looked at once, and bounded afterwards by whatever floor."""
+"""CLIP scores: the cosine similarity of each image and its own prompt, measured once and then bounded by any floor."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from ecgvf.core import console
 from ecgvf.core.png import decode
 from ecgvf.core.records import PromptPair, Record, Rendering, Role, from_table, to_table
-from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, Stage, StageSet
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
 
-LIKENESS = Stage("likeness", "ecgvf filter")
+CLIP_SCORES = Stage("likeness", "ecgvf filter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Likeness(Record):
-    """The cosine, in [-1, 1], of one picture and its prompt; -1 where the picture cannot be read."""
+class ClipScore(Record):
+    """The cosine, in [-1, 1], of one image and its prompt; -1 if the image is unreadable."""
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
@@ -35,31 +34,37 @@ class Likeness(Record):
     cosine: float
 
 
-def measure(run: ConceptRun, pictures: StageSet, encoder: "Encoder") -> StageSet:
-    """The finished set of ``Likeness`` of a set of pictures, shard by shard; it goes on where it was interrupted."""
-    stage = run.stage_set(LIKENESS, {"pictures": pictures.fingerprint, "clip_hash": encoder.weights_hash})
-    if not stage.finished:
-        pairs = run.open(PAIRS, pictures.settings["pairs"]).records(PromptPair)
-        prompts = {(pair.record_id, role): prompt for pair in pairs for role, prompt in pair.prompts()}
-        count = len(pictures.shards())
-        there = [stage.done(index) for index in range(count)]
-        with console.progress("CLIP looks", count, sum(there)) as bar:
-            for index in range(count):
-                if not there[index]:
-                    drawn = [one for one in from_table(Rendering, pictures.read_shard(index)) if one.failure is None]
-                    rows = [
-                        Likeness(record_id=one.record_id, role=one.role, cosine=_cosine(encoder, one, prompts))
-                        for one in drawn
-                    ]
-                    stage.write_shard(index, to_table(Likeness, rows))
-                    bar.advance()
-    stage.finish({})
-    return stage
+def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
+    """The finished set of a ``ClipScore`` per image; it resumes where it was interrupted."""
+    scores = images.run.stage_set(CLIP_SCORES, {"pictures": images.fingerprint, "clip_hash": encoder.weights_hash})
+    prompts = {
+        (pair.record_id, role): prompt
+        for pair in images.source(PAIRS).records(PromptPair)
+        for role, prompt in pair.prompts()
+    }
+
+    def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
+        rows = [
+            ClipScore(
+                record_id=rendering.record_id,
+                role=rendering.role,
+                cosine=_cosine(encoder, rendering.image, prompts[rendering.record_id, rendering.role]),
+            )
+            for index in shard
+            for rendering in from_table(Rendering, images.read_shard(index))
+            if rendering.failure is None
+        ]
+        advance(len(shard))
+        return to_table(ClipScore, rows)
+
+    scores.fill([[index] for index in range(len(images.shards()))], work, description="CLIP scores")
+    scores.finish({})
+    return scores
 
 
-def _cosine(encoder: "Encoder", drawn: Rendering, prompts: dict[tuple[str, Role], str]) -> float:
+def _cosine(encoder: "Encoder", png: bytes, prompt: str) -> float:
     try:
-        picture = encoder.pictures(np.stack([decode(drawn.image)]))
+        image = encoder.encode_images(np.stack([decode(png)]))
     except OSError:
         return -1.0
-    return float((picture @ encoder.texts([prompts[drawn.record_id, drawn.role]]).T).item())
+    return float((image @ encoder.encode_texts([prompt]).T).item())

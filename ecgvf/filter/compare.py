@@ -1,121 +1,102 @@
-"""Two judges, or a judge twice with other settings, on the same pictures: how far do they agree?"""
+"""How far two judges, or one judge with two criteria, agree on the same images."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import PromptPair, Role, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.filter.decide import verdicts_by_record
-
-JSON = dict[str, Any]
+from ecgvf.filter.acceptance import verdicts_by_record
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of two lists of yes and no about the same things."""
+    """How far two lists of booleans about the same things agree."""
 
-    n: int
     same: int
-    low: float | None
-    """95% Wilson interval of the share that is the same; None for n = 0."""
-    high: float | None
-    kappa: float | None
-    """Cohen's; None where there is nothing to agree on, or where chance alone would agree on everything."""
-    kappa_low: float | None
-    """Its 95% interval, by the large-sample standard error of Cohen (1960)."""
-    kappa_high: float | None
+    share: Figure
+    """``same`` of all."""
+    kappa: Figure
+    """Cohen's kappa, in [-1, 1]; undefined for empty lists, or if chance alone would agree on everything."""
 
-    def json(self) -> JSON:
-        value = self.same / self.n if self.n else None
-        return {
-            "agreement": {"value": value, "n": self.n, "low": self.low, "high": self.high},
-            "kappa": {"value": self.kappa, "n": self.n, "low": self.kappa_low, "high": self.kappa_high},
-        }
+    def json(self) -> dict[str, Any]:
+        """``{"agreement": figure, "kappa": figure}``."""
+        return {"agreement": self.share.json(), "kappa": self.kappa.json()}
 
 
 @dataclass(frozen=True, slots=True)
-class Disputed:
-    """A picture on which the two do not agree."""
+class Dispute:
+    """An image on which two judges disagree."""
 
     record_id: str
     role: Role
     prompt: str
-    one: Verdict
-    other: Verdict
+    verdicts: tuple[Verdict, Verdict]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sets of verdicts on the same pictures; a picture that one of them failed on is left out."""
+    """Two verdict sets on the same images, without the images on which one of the judges failed."""
 
-    one: StageSet
-    other: StageSet
+    sets: tuple[StageSet, StageSet]
     agreement: Agreement
-    disputed: tuple[Disputed, ...]
+    disputes: tuple[Dispute, ...]
 
 
-def agreement(one: Sequence[bool], other: Sequence[bool]) -> Agreement:
-    """How far two lists of answers to the same questions agree."""
-    # scikit-learn and SciPy take seconds to import, and nothing else here needs them.
-    from scipy.stats import binomtest
-    from sklearn.metrics import cohen_kappa_score
+def agreement(first: Sequence[bool], second: Sequence[bool]) -> Agreement:
+    """The share of equal answers, and Cohen's kappa with its 95% interval.
 
-    n, same = len(one), sum(a == b for a, b in zip(one, other, strict=True))
-    if not n:
-        return Agreement(0, 0, None, None, None, None, None)
-    interval = binomtest(same, n).proportion_ci(method="wilson")
-    by_chance = (sum(one) * sum(other) + (n - sum(one)) * (n - sum(other))) / n**2
+    The interval follows the large-sample standard error of J. Cohen, "A coefficient of agreement for nominal scales"
+    (1960).
+    """
+    n, same = len(first), sum(a == b for a, b in zip(first, second, strict=True))
+    share = proportion(same, n)
+    by_chance = (sum(first) * sum(second) + (n - sum(first)) * (n - sum(second))) / n**2 if n else 1.0
     if by_chance == 1:
-        return Agreement(n, same, float(interval.low), float(interval.high), None, None, None)
-    kappa = float(cohen_kappa_score(list(one), list(other), labels=[False, True]))
-    spread = 1.96 * sqrt(same / n * (1 - same / n) / n) / (1 - by_chance)
-    return Agreement(
-        n, same, float(interval.low), float(interval.high), kappa, max(-1.0, kappa - spread), min(1.0, kappa + spread)
+        return Agreement(same, share, Figure(math.nan, n, math.nan, math.nan))
+    kappa = (share.value - by_chance) / (1 - by_chance)
+    margin = 1.96 * math.sqrt(share.value * (1 - share.value) / n) / (1 - by_chance)
+    return Agreement(same, share, Figure(kappa, n, max(-1.0, kappa - margin), min(1.0, kappa + margin)))
+
+
+def compare_verdicts(run: ConceptRun, set_ids: tuple[str, str] | None = None) -> Comparison:
+    """Compare two verdict sets: those named by ``set_ids``, or the current one and the newest other on its images.
+
+    Raises ``SettingsError`` if there are no two, or if they are about different images.
+    """
+    if set_ids is not None:
+        first, second = (run.open(VERDICTS, set_id) for set_id in set_ids)
+    else:
+        first = run.current(VERDICTS)
+        second = _newest_other(first)
+    if first.settings["pictures"] != second.settings["pictures"]:
+        raise SettingsError(f"{first.fingerprint} and {second.fingerprint} judge other pictures: name two of the same")
+    by_record = verdicts_by_record(first), verdicts_by_record(second)
+    both: list[tuple[Verdict, Verdict]] = []
+    disputes: list[Dispute] = []
+    for pair in first.source(IMAGES).source(PAIRS).records(PromptPair):
+        for role, prompt in pair.prompts():
+            a, b = (verdicts.get(pair.record_id, {}).get(role) for verdicts in by_record)
+            if a is None or b is None or a.failure is not None or b.failure is not None:
+                continue
+            both.append((a, b))
+            if a.present != b.present:
+                disputes.append(Dispute(pair.record_id, role, prompt, (a, b)))
+    return Comparison(
+        (first, second), agreement([a.present for a, _ in both], [b.present for _, b in both]), tuple(disputes)
     )
 
 
-def compare(run: ConceptRun, sets: tuple[str, str] | None = None) -> Comparison:
-    """The current verdicts and the newest others on the same pictures, or two ``sets`` by the start of their names.
-
-    Raises ``SettingsError`` where there are no two, or where they looked at other pictures.
-    """
-    if sets is not None:
-        one, other = (run.open(VERDICTS, name) for name in sets)
-    else:
-        one = run.current(VERDICTS)
-        others = [
-            before
-            for before in run.sets(VERDICTS)
-            if before.finished
-            and before.fingerprint != one.fingerprint
-            and before.settings["pictures"] == one.settings["pictures"]
-        ]
-        if not others:
-            raise SettingsError(
-                f"only one judge has looked at these pictures of {run.concept.name!r} ({one.settings['judge']}): "
-                f"run `ecgvf filter --judge NAME` with another one first"
-            )
-        other = others[-1]
-    if one.settings["pictures"] != other.settings["pictures"]:
-        raise SettingsError(
-            f"{one.fingerprint} and {other.fingerprint} are verdicts on other pictures: name two on the same"
-        )
-    pictures = run.open(IMAGES, one.settings["pictures"])
-    pairs = run.open(PAIRS, pictures.settings["pairs"]).records(PromptPair)
-    seen, seen_too = verdicts_by_record(one), verdicts_by_record(other)
-    both: list[tuple[Verdict, Verdict]] = []
-    disputed: list[Disputed] = []
-    for pair in pairs:
-        for role, prompt in pair.prompts():
-            here, there = seen.get(pair.record_id, {}).get(role), seen_too.get(pair.record_id, {}).get(role)
-            if here is None or there is None or here.failure is not None or there.failure is not None:
-                continue
-            both.append((here, there))
-            if here.present != there.present:
-                disputed.append(Disputed(pair.record_id, role, prompt, here, there))
-    figures = agreement([here.present for here, _ in both], [there.present for _, there in both])
-    return Comparison(one, other, figures, tuple(disputed))
+def _newest_other(verdicts: StageSet) -> StageSet:
+    for other in reversed(verdicts.run.sets(VERDICTS)):
+        same_images = other.settings["pictures"] == verdicts.settings["pictures"]
+        if other.finished and same_images and other.fingerprint != verdicts.fingerprint:
+            return other
+    raise SettingsError(
+        f"only one judge has classified these images of {verdicts.run.concept.name!r} ({verdicts.settings['judge']}): "
+        f"run `ecgvf filter --judge NAME` with another one first"
+    )

@@ -1,51 +1,51 @@
-"""The accepted records of a store, with their pictures: what ``ear`` trains on and is tested with."""
+"""The accepted records of a run with their images: what ``ear`` trains on and is tested with."""
 
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role, from_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
-from ecgvf.filter.decide import settled
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
+from ecgvf.filter.acceptance import current_acceptance
 
 
-def load(run: ConceptRun, chosen: str | None = None) -> Dataset:
-    """The dataset of ``run``, of its current set or the one that starts with ``chosen``.
+def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
+    """The dataset of ``run``: the acceptance set that starts with ``set_id``, or the current one with new reviews.
 
-    What people decided since then (``ecgvf review``) counts in the current set.
-    Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` where no training pair was accepted.
+    Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` if no training pair was accepted.
     """
-    known, store = run.concept, run.store
-    acceptance = settled(run) if chosen is None else run.open(ACCEPTANCE, chosen)
+    acceptance = current_acceptance(run) if set_id is None else run.open(ACCEPTANCE, set_id)
     summary = acceptance.summary
     if not summary["accepted_pairs"]:
         why = ", ".join(f"{count} {reason}" for reason, count in summary["reasons"].items()) or "there were none"
         raise DatasetError(
-            f"the dataset of {known.name!r} in {store.root} is empty: no pair was accepted ({why}); "
-            f"look at `ecgvf status`, then generate other pairs or draw with another model"
+            f"the dataset of {run.concept.name!r} in {run.store.root} is empty: no pair was accepted ({why}); "
+            f"run `ecgvf status`, then generate other pairs or render with another model"
         )
-    pictures = run.open(IMAGES, acceptance.settings["pictures"])
-    verdicts = run.open(VERDICTS, acceptance.settings["verdicts"])
-    pairs = run.open(PAIRS, acceptance.settings["pairs"]).records(PromptPair)
-    held = {one.record_id for one in acceptance.records(Acceptance) if one.accepted}
-    drawn: dict[tuple[str, Role], Rendering] = {}
-    for table in pictures.tables():
-        for rendering in from_table(Rendering, table):
-            if rendering.record_id in held:
-                drawn[rendering.record_id, rendering.role] = rendering
-    records = [
-        AcceptedRecord(pair, drawn[pair.record_id, "target"], drawn.get((pair.record_id, "surrogate")))
-        for pair in pairs
-        if pair.record_id in held
-    ]
+    images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
+    records = _accepted_records(acceptance)
     return Dataset(
-        concept=known,
-        model=pictures.settings["model"],
-        renderer=pictures.settings["renderer"],
-        sampling=pictures.settings["sampling"],
-        run_seed=pictures.settings["seed"],
+        concept=run.concept,
+        model=images.settings["model"],
+        renderer=images.settings["renderer"],
+        sampling=images.settings["sampling"],
+        run_seed=images.settings["seed"],
         judge=verdicts.settings["judge"],
         judge_options=verdicts.circumstances.get("options", {}),
         fingerprint=acceptance.fingerprint,
-        train=tuple(one for one in records if one.pair.split == "train"),
-        test=tuple(one for one in records if one.pair.split == "test"),
+        train=tuple(record for record in records if record.pair.split == "train"),
+        test=tuple(record for record in records if record.pair.split == "test"),
     )
+
+
+def _accepted_records(acceptance: StageSet) -> list[AcceptedRecord]:
+    accepted = {row.record_id for row in acceptance.records(Acceptance) if row.accepted}
+    renderings: dict[tuple[str, Role], Rendering] = {}
+    for table in acceptance.source(IMAGES).tables():
+        for rendering in from_table(Rendering, table):
+            if rendering.record_id in accepted:
+                renderings[rendering.record_id, rendering.role] = rendering
+    return [
+        AcceptedRecord(pair, renderings[pair.record_id, "target"], renderings.get((pair.record_id, "surrogate")))
+        for pair in acceptance.source(PAIRS).records(PromptPair)
+        if pair.record_id in accepted
+    ]

@@ -1,7 +1,7 @@
-"""What people decided about records, in ``STORE/<concept>/review/decisions.jsonl``: lines are added, never changed.
+"""Reviewers' decisions, in ``STORE/<concept>/review/decisions.jsonl``: lines are appended, never changed.
 
-A decision is about one record as it was drawn: by one model, with one sampling, from one seed, in whichever set. Of one
-reviewer the last decision counts; of several, more votes on one side than on the other. A tie leaves it to the judge.
+A decision is about one record's images, which several sets may share: same model, sampling and seed. Each reviewer's
+last decision is their vote, and the majority of votes decides; a tie leaves the record to the judge.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ Votes = dict[str, dict[str, bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One line. ``accepted`` None takes an earlier decision of the same reviewer back."""
+    """One line. ``accepted`` None withdraws an earlier decision of the same reviewer."""
 
     time: str
     """ISO 8601, UTC."""
     reviewer: str
     pictures: str
-    """Fingerprint of the set of pictures that was looked at."""
+    """Fingerprint of the image set that was reviewed."""
     record_id: str
     accepted: bool | None
 
 
-def file_of(run: ConceptRun) -> Path:
-    """Where the decisions on a concept are kept."""
+def decisions_file(run: ConceptRun) -> Path:
+    """Path of the decisions on a concept."""
     return run.store.folder(run.concept.name, FOLDER) / "decisions.jsonl"
 
 
 def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, accepted: bool | None) -> None:
-    """Add one decision, through to the disk."""
+    """Append one decision and flush it to the disk."""
     decision = Decision(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         reviewer=reviewer,
@@ -48,12 +48,12 @@ def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, acc
         record_id=record_id,
         accepted=accepted,
     )
-    append_line(file_of(run), json.dumps(asdict(decision), ensure_ascii=True).encode())
+    append_line(decisions_file(run), json.dumps(asdict(decision), ensure_ascii=True).encode())
 
 
 def read(run: ConceptRun) -> Iterator[Decision]:
-    """All decisions, oldest first; a line that a kill cut short, or that says something else, is skipped."""
-    file = file_of(run)
+    """All decisions, oldest first; a line that a kill cut short, or that is no decision, is skipped."""
+    file = decisions_file(run)
     for line in file.read_bytes().splitlines() if file.is_file() else []:
         try:
             decision = Decision(**json.loads(line))
@@ -65,33 +65,33 @@ def read(run: ConceptRun) -> Iterator[Decision]:
 
 
 def votes(run: ConceptRun, pictures: str) -> Votes:
-    """What each reviewer last said of each record of a set of pictures, in whichever set they saw the same picture."""
-    said: Votes = {}
-    same = _same(run, pictures)
+    """The votes on the image set ``pictures`` (a fingerprint), including those cast on other sets with its images."""
+    found: Votes = {}
+    same_images = _sets_with_same_images(run, pictures)
     for decision in read(run):
-        if decision.pictures in same:
-            by = said.setdefault(decision.record_id, {})
-            by.pop(decision.reviewer, None)
+        if decision.pictures in same_images:
+            by_reviewer = found.setdefault(decision.record_id, {})
+            by_reviewer.pop(decision.reviewer, None)
             if decision.accepted is not None:
-                by[decision.reviewer] = decision.accepted
-    return {record_id: by for record_id, by in said.items() if by}
+                by_reviewer[decision.reviewer] = decision.accepted
+    return {record_id: by_reviewer for record_id, by_reviewer in found.items() if by_reviewer}
 
 
-def _same(run: ConceptRun, pictures: str) -> set[str]:
-    """The sets in which a record has the same picture as in this one: equal but for the pairs that they are of."""
-    drawn = {
-        one.fingerprint: {key: value for key, value in one.settings.items() if key not in ("pairs", "gathered")}
-        for one in run.sets(IMAGES)
+def majority(votes: Votes) -> dict[str, bool]:
+    """Record id → whether most of its votes accept it; a tie is left out."""
+    balances = {record_id: 2 * sum(by.values()) - len(by) for record_id, by in votes.items()}
+    return {record_id: balance > 0 for record_id, balance in balances.items() if balance}
+
+
+def fingerprint(reviewed: dict[str, bool]) -> str:
+    """12 hex digits of the reviewers' decisions; part of an acceptance set's settings."""
+    return hashlib.sha256(json.dumps(sorted(reviewed.items())).encode()).hexdigest()[:12]
+
+
+def _sets_with_same_images(run: ConceptRun, pictures: str) -> set[str]:
+    """The image sets whose settings differ from those of ``pictures`` only in the pairs that they render."""
+    settings = {
+        images.fingerprint: {key: value for key, value in images.settings.items() if key not in ("pairs", "gathered")}
+        for images in run.sets(IMAGES)
     }
-    return {pictures} | {name for name, how in drawn.items() if how == drawn.get(pictures)}
-
-
-def rulings(said: Votes) -> dict[str, bool]:
-    """Record id → what the reviewers decided together; a tie is left out."""
-    counted = {record_id: 2 * sum(by.values()) - len(by) for record_id, by in said.items()}
-    return {record_id: balance > 0 for record_id, balance in counted.items() if balance}
-
-
-def fingerprint(ruled: dict[str, bool]) -> str:
-    """12 hex digits of what was decided together; part of an acceptance set's settings."""
-    return hashlib.sha256(json.dumps(sorted(ruled.items())).encode()).hexdigest()[:12]
+    return {pictures} | {name for name in settings if settings[name] == settings.get(pictures)}

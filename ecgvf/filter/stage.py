@@ -1,27 +1,32 @@
-"""Stage 3: a judge looks at every picture, and the rule accepts or rejects every record."""
+"""Stage 3: a judge classifies every image, and every record is accepted or rejected."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from ecgvf.core import console
+from ecgvf.core.concepts import Concept
 from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS, StageSet
-from ecgvf.filter import clip_score as likeness
+from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
-from ecgvf.filter.decide import FilterResult, decide
+from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.judges import judge as judges
+from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import JudgeOptions, create_judge, crossing
+from ecgvf.judges.factory import JudgeOptions, create_judge
 from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.render import model_that_draws, render, render_missing
+from ecgvf.render import render, render_missing, rendering_model
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
+
+_FAILED = Prediction(present=False, score=0.0, top_labels=())
 
 
 def filter_images(
@@ -29,167 +34,160 @@ def filter_images(
     *,
     judge: str | Judge | None = None,
     options: JudgeOptions | None = None,
-    rule: Bounds | None = None,
+    bounds: Bounds | None = None,
     device: str = "auto",
-    chosen: str | None = None,
+    set_id: str | None = None,
 ) -> FilterResult:
-    """Judge the current pictures (or those of the set that starts with ``chosen``) and decide on every record.
+    """Judge the current images, or those of the set that starts with ``set_id``, and accept or reject every record.
 
-    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. What is not yet drawn is
-    drawn first, the further seeds that ``rule`` asks for too. Raises ``JudgeError``, and whatever ``render`` raises.
+    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images are rendered first, those of the
+    further seeds in ``bounds`` included. Raises ``JudgeError``, and as ``render`` does.
     """
-    said = replace(options if options is not None else JudgeOptions(), device=device)
-    model = model_that_draws(run, chosen)
-    # Before hours of drawing, so that a wrong name or a file that is not there costs none.
-    looking = ready(create_judge(run.concept, model, judge, said)) if judge is None or isinstance(judge, str) else judge
-    encoder = encoder_of(rule, device)
-    pictures = render_missing(run, device=device, chosen=chosen).stage
-    if (doubt := crossing(looking, model)) is not None:
-        console.note(console.escape(doubt))
-    verdicts = judge_images(run, pictures, looking, said)
-    bounds = _bounds(run, pictures, verdicts, looking, rule if rule is not None else Bounds(), encoder, device)
-    pictures.finish({})  # a set that was chosen is what comes next
-    return decide(run, pictures, verdicts, bounds)
+    options = replace(options or JudgeOptions(), device=device)
+    bounds = bounds or Bounds()
+    model = rendering_model(run, set_id)
+    # Before hours of rendering, so that a wrong name or a missing file costs none.
+    judge = open_judge(run.concept, model, judge, options)
+    encoder = open_encoder(bounds, device)
+    images = render_missing(run, device=device, set_id=set_id).images
+    if (warning := domain_warning(judge, model)) is not None:
+        console.note(console.escape(warning))
+    verdicts = judge_images(images, judge, options)
+    measured = measure_bounds(images, verdicts, judge, bounds, encoder, device)
+    images.finish({})  # a set selected by ``set_id`` becomes current
+    return write_acceptance(images, verdicts, measured)
 
 
-def ready(judge: Judge) -> Judge:
-    """``judge``, once its weights were found. Raises ``JudgeError`` where they are not there."""
-    judges.settings(judge)  # holds the weights' hash
+def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> Judge:
+    """``judge`` itself, or the one of that name (None: see ``create_judge``), with its weights found.
+
+    Raises ``JudgeError``.
+    """
+    if judge is None or isinstance(judge, str):
+        judge = create_judge(concept, model, judge, options)
+    judges.settings(judge)  # hashes the weights
     return judge
 
 
-def encoder_of(rule: Bounds | None, device: str) -> "Encoder | None":
-    """The CLIP that the rule's floor asks for. Raises ``JudgeError`` where it cannot be loaded."""
-    if rule is None or rule.clip_floor is None:
+def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
+    """The CLIP model that ``bounds`` need, if any. Raises ``JudgeError``."""
+    if bounds.clip_floor is None:
         return None
     from ecgvf.janus.loading import resolve_device
     from ecgvf.judges.clip import DEFAULT, Encoder
 
-    return Encoder(rule.clip if rule.clip is not None else DEFAULT, resolve_device(device))
+    return Encoder(bounds.clip if bounds.clip is not None else DEFAULT, resolve_device(device))
 
 
 def judge_images(
-    run: ConceptRun,
-    pictures: StageSet,
-    judge: Judge,
-    said: JudgeOptions | None = None,
-    *,
-    current: bool = True,
+    images: StageSet, judge: Judge, options: JudgeOptions | None = None, *, current: bool = True
 ) -> StageSet:
-    """The finished verdicts of a judge on a set of pictures; of several judges, each one's are kept for themselves.
+    """The finished verdicts of a judge on a set of images; those of an ensemble's members are sets of their own.
 
-    ``said`` is what opened the judge: it is kept beside the verdicts, so that who measures can ask the same.
-    ``current`` as in ``render``.
+    ``options`` are those that created the judge; they are recorded with the verdicts, so that the same judge can be
+    created again. ``current`` as in ``render``.
     """
-    settings: dict[str, Any] = {"pictures": pictures.fingerprint, **judges.settings(judge)}
-    parts: list[StageSet] = []
+    settings: dict[str, Any] = {"pictures": images.fingerprint, **judges.settings(judge)}
+    members: list[StageSet] = []
     if isinstance(judge, Ensemble):
-        parts = [judge_images(run, pictures, one, current=False) for one in judge.judges]
-        settings |= {"combine": judge.combine, "parts": [part.fingerprint for part in parts]}
-    verdicts = run.stage_set(VERDICTS, settings)
-    if not verdicts.finished:
-        verdicts.record_circumstances(options=(said or JudgeOptions()).told())
-        for moved in verdicts.changed_settings if not verdicts.shards() and not parts else []:
-            console.print(f"New set of verdicts, {console.escape(moved)}")
-        count = len(pictures.shards())
-        there = [verdicts.done(index) for index in range(count)]
-        with console.progress(f"{judge.name} looks", count, sum(there)) as bar:
-            for index in range(count):
-                if not there[index]:
-                    if isinstance(judge, Ensemble):
-                        rows = _together(judge, [from_table(Verdict, part.read_shard(index)) for part in parts])
-                    else:
-                        rows = judge_renderings(judge, from_table(Rendering, pictures.read_shard(index)))
-                    verdicts.write_shard(index, to_table(Verdict, rows))
-                    bar.advance()
-    verdicts.finish({} if verdicts.finished else _seen(verdicts), current=current)
+        members = [judge_images(images, member, current=False) for member in judge.judges]
+        settings |= {"combine": judge.combine, "parts": [member.fingerprint for member in members]}
+    verdicts = images.run.stage_set(VERDICTS, settings)
+
+    def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
+        rows: list[Verdict] = []
+        for index in shard:
+            if isinstance(judge, Ensemble):
+                rows += _combine(judge, [from_table(Verdict, member.read_shard(index)) for member in members])
+            else:
+                rows += judge_renderings(judge, from_table(Rendering, images.read_shard(index)))
+            advance(1)
+        return to_table(Verdict, rows)
+
+    verdicts.fill(
+        [[index] for index in range(len(images.shards()))],
+        work,
+        description=f"verdicts of {judge.name}",
+        circumstances={"options": (options or JudgeOptions()).recorded()},
+    )
+    verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current)
     return verdicts
 
 
 def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
-    """One verdict per picture that was drawn, in their order; a picture that the judge fails on says so."""
-    drawn = [rendering for rendering in renderings if rendering.failure is None]
+    """One verdict per rendering with an image, in their order; if the judge fails on it, with a ``failure``."""
+    rendered = [rendering for rendering in renderings if rendering.failure is None]
+    if not rendered:
+        return []
     try:
-        readings: list[Prediction | str] = list(_readings(judge, drawn))
+        predictions = judge.predict(np.stack([decode(rendering.image) for rendering in rendered]))
     except (OSError, ValueError, RuntimeError) as error:
-        if len(drawn) == 1:
-            readings = [(str(error) or type(error).__name__).splitlines()[0]]
+        if len(rendered) > 1:
+            # One image spoils the batch: judged alone, each gets its own verdict.
+            return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
+        return [_verdict(judge, rendered[0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
+    return [_verdict(judge, *both) for both in zip(rendered, predictions, strict=True)]
+
+
+def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """The ensemble's verdicts, from its members' verdicts on the same images; if one failed, the ensemble fails."""
+    combined = []
+    for verdicts in zip(*members, strict=True):
+        failures = [f"{verdict.judge}: {verdict.failure}" for verdict in verdicts if verdict.failure is not None]
+        if failures:
+            combined.append(_verdict(ensemble, verdicts[0], _FAILED, failures[0]))
         else:
-            # One of them spoils the batch: alone, each tells for itself.
-            return [verdict for rendering in drawn for verdict in judge_renderings(judge, [rendering])]
-    return [_verdict(judge, rendering, reading) for rendering, reading in zip(drawn, readings, strict=True)]
+            predictions = [Prediction(row.present, row.score, row.top_labels, row.boxes) for row in verdicts]
+            combined.append(_verdict(ensemble, verdicts[0], ensemble.combined(predictions)))
+    return combined
 
 
-def _readings(judge: Judge, drawn: Sequence[Rendering]) -> list[Prediction]:
-    return judge.predict(np.stack([decode(rendering.image) for rendering in drawn])) if drawn else []
-
-
-def _together(judge: Ensemble, seen: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """The verdicts of several judges on the same pictures as one: it fails where one of them failed."""
-    rows = []
-    for verdicts in zip(*seen, strict=True):
-        readings = [Prediction(one.present, one.score, one.top_labels, one.boxes) for one in verdicts]
-        failed = next((f"{one.judge}: {one.failure}" for one in verdicts if one.failure is not None), None)
-        rows.append(_verdict(judge, verdicts[0], failed if failed is not None else judge.agree(readings)))
-    return rows
-
-
-def _verdict(judge: Judge, of: Rendering | Verdict, reading: Prediction | str) -> Verdict:
-    failure = reading if isinstance(reading, str) else None
-    seen = Prediction(present=False, score=0.0, top_labels=()) if isinstance(reading, str) else reading
+def _verdict(judge: Judge, record: Rendering | Verdict, prediction: Prediction, failure: str | None = None) -> Verdict:
     return Verdict(
-        record_id=of.record_id,
-        role=of.role,
+        record_id=record.record_id,
+        role=record.role,
         judge=judge.name,
         judge_hash=judge.weights_hash,
         label_set=judge.criterion.label_set,
         threshold=judge.criterion.threshold,
-        present=seen.present,
-        score=seen.score,
-        top_labels=seen.top_labels,
-        boxes=seen.boxes,
+        present=prediction.present,
+        score=prediction.score,
+        top_labels=prediction.top_labels,
+        boxes=prediction.boxes,
         failure=failure,
     )
 
 
-def _bounds(
-    run: ConceptRun,
-    pictures: StageSet,
-    verdicts: StageSet,
-    judge: Judge,
-    rule: Bounds,
-    encoder: "Encoder | None",
-    device: str,
+def measure_bounds(
+    images: StageSet, verdicts: StageSet, judge: Judge, bounds: Bounds, encoder: "Encoder | None", device: str
 ) -> dict[str, Any]:
-    """The rule's optional bounds as settings of the decision, after looking at what they need."""
-    bounds: dict[str, Any] = {}
-    if rule.seeds > 1:
-        looks = [verdicts]
-        for further in range(1, rule.seeds):
-            told = pictures.settings
-            again = render(
-                run,
-                model=told["model"],
-                guidance=told["sampling"]["guidance"],
-                temperature=told["sampling"]["temperature"],
-                seed=told["seed"] + further,
-                dtype=told["dtype"],
+    """The bounds as settings of an acceptance set, after rendering, judging and measuring what they need."""
+    settings: dict[str, Any] = {}
+    if bounds.seeds > 1:
+        by_seed = [verdicts]
+        for offset in range(1, bounds.seeds):
+            rendered = render(
+                images.run,
+                model=images.settings["model"],
+                guidance=images.settings["sampling"]["guidance"],
+                temperature=images.settings["sampling"]["temperature"],
+                seed=images.settings["seed"] + offset,
+                dtype=images.settings["dtype"],
                 device=device,
-                batch_size=pictures.manifest["circumstances"]["batch_size"],
-                chosen=told["pairs"],
+                batch_size=images.circumstances["batch_size"],
+                set_id=images.settings["pairs"],
                 current=False,
             )
-            looks.append(judge_images(run, again.stage, judge, current=False))
-        bounds |= {"share": rule.share, "verdicts": [one.fingerprint for one in looks]}
+            by_seed.append(judge_images(rendered.images, judge, current=False))
+        settings |= {"share": bounds.share, "verdicts": [seed.fingerprint for seed in by_seed]}
     if encoder is not None:
-        measured = likeness.measure(run, pictures, encoder)
-        bounds |= {"clip_floor": rule.clip_floor, "likeness": measured.fingerprint}
-    if rule.most_change is not None:
-        bounds["most_change"] = rule.most_change
-    return bounds
+        settings |= {"clip_floor": bounds.clip_floor, "likeness": measure_clip_scores(images, encoder).fingerprint}
+    if bounds.most_change is not None:
+        settings["most_change"] = bounds.most_change
+    return settings
 
 
-def _seen(verdicts: StageSet) -> dict[str, int]:
+def _summary(verdicts: StageSet) -> dict[str, int]:
     rows = [row for table in verdicts.tables() for row in table.select(["present", "failure"]).to_pylist()]
     return {
         "pictures": len(rows),

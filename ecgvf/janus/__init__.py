@@ -1,33 +1,35 @@
-"""The model under test: any `JanusForConditionalGeneration`, nano or 7B, through one code path.
+"""The model under test: any ``JanusForConditionalGeneration``, from nano to 7B, through one code path.
 
-prompt ──prompting──▶ ids ──decoding──▶ image tokens ──pixels──▶ picture
-                             │   ▲
-                          layers sampling
-                             │
-         (prompt, tokens) ──hidden──▶ the states from which the tokens were predicted
+name ──loading──▶ JanusModel
+prompt ──prompting──▶ token ids ──decoding──▶ image tokens ──pixels──▶ image
+                                   │    ▲
+                                layers sampling
+                                   │
+           (prompt, image tokens) ──hidden──▶ hidden states ──▶ logits
 """
 
-from ecgvf.janus.decoding import Drawing, draw
+from ecgvf.janus.decoding import RenderedImages, render_images
 from ecgvf.janus.hidden import hidden_states, logits
-from ecgvf.janus.loading import MODELS, JanusModel, load
-from ecgvf.janus.pixels import decode
-from ecgvf.janus.prompting import chat, generation_ids, unconditional
-from ecgvf.janus.sampling import Sampling, noise
-from ecgvf.janus.threads import threads
+from ecgvf.janus.loading import MODELS, load
+from ecgvf.janus.model import JanusModel
+from ecgvf.janus.pixels import decode_images
+from ecgvf.janus.prompting import chat_prompt, generation_ids, unconditional_ids
+from ecgvf.janus.sampling import Sampling, uniform_noise
+from ecgvf.janus.threads import num_threads
 
 __all__ = [
     "MODELS",
-    "Drawing",
     "JanusModel",
+    "RenderedImages",
     "Sampling",
-    "chat",
-    "decode",
-    "draw",
+    "chat_prompt",
+    "decode_images",
     "generation_ids",
     "hidden_states",
     "load",
     "logits",
-    "noise",
-    "threads",
-    "unconditional",
+    "num_threads",
+    "render_images",
+    "unconditional_ids",
+    "uniform_noise",
 ]

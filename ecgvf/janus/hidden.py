@@ -1,4 +1,4 @@
-"""Teacher forcing: the states from which given image tokens are predicted."""
+"""Teacher forcing: the hidden states from which given image tokens are predicted, and their logits."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,30 @@ import torch
 from torch import Tensor
 
 from ecgvf.janus import layers
-from ecgvf.janus.loading import JanusModel
+from ecgvf.janus.model import JanusModel
 from ecgvf.janus.prompting import generation_ids
 
 
 def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor) -> Tensor:
-    """h(p)_i of every image position i, in one pass, under the conditional prompt (no guidance).
+    """Hidden states of n image positions in one pass, under the conditional prompt (no guidance): [B, n, C].
 
-    ``vq_ids`` int64 [B, n] are the first n image tokens of a picture per prompt, n in 1..T. Returns [B, n, C] in the
-    model's dtype: state i, after the final norm, is the one from which token i is predicted, so it has seen the prompt
-    and tokens 0 .. i-1. Gradients flow where they are enabled.
+    ``vq_ids`` int64 [B, n] are the first n image tokens of each prompt's image, n in 1..T. State i, in the model's
+    dtype and after the final norm, is the one from which token i is predicted: it depends on the prompt and tokens
+    0 .. i-1. Gradients flow if they are enabled. Raises ``ModelError`` for a prompt that contains a special token.
     """
-    input_ids, mask = generation_ids(model, prompts)
-    vq_ids = vq_ids.to(device=model.device, dtype=torch.int64)
+    input_ids, attention_mask = generation_ids(model, prompts)
+    inputs = vq_ids[:, :-1].to(device=model.device, dtype=torch.int64)
     text = model.language_model.embed_tokens(input_ids)
-    seen = vq_ids[:, :-1]
-    picture = model.model.prepare_embeddings_for_image_generation(seen)
-    embeddings = torch.cat([text, picture.to(text.dtype)], dim=1)
-    more = seen.shape[1]
-    rotary = model.language_model.rotary_emb(embeddings, layers.positions(mask, more))
-    attention = layers.causal_mask(layers.padding_mask(mask, more, embeddings.dtype))
-    states = layers.run(model.language_model, embeddings, rotary, attention)
+    image = model.model.prepare_embeddings_for_image_generation(inputs)
+    embeddings = torch.cat([text, image.to(text.dtype)], dim=1)
+    new_tokens = inputs.shape[1]
+    rotary = model.language_model.rotary_emb(embeddings, layers.position_ids(attention_mask, new_tokens))
+    mask = layers.causal_mask(layers.padding_mask(attention_mask, new_tokens, embeddings.dtype))
+    states = layers.forward(model.language_model, embeddings, rotary, mask)
     return states[:, input_ids.shape[1] - 1 :]
 
 
 def logits(model: JanusModel, states: Tensor) -> Tensor:
-    """Scores of the next image token, [..., V], from states [..., C]."""
-    scores: Tensor = model.model.model.generation_head(states)
-    return scores
+    """Logits of the next image token, [..., V], from hidden states [..., C]; dtype as the model."""
+    image_logits: Tensor = model.model.model.generation_head(states)
+    return image_logits

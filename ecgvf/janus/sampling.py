@@ -1,11 +1,12 @@
-"""From guided logits and one uniform number to one token.
+"""From logits and one uniform number to one token.
 
-Each picture brings its own uniforms, drawn from its own seed, so a picture depends on its seed and not on its place in
-a batch. Inverse CDF, because it needs one number per token.
+Each image has its own uniform numbers, made from its own seed, so that it does not depend on its index in a batch.
+Sampling inverts the cumulative distribution, because this needs one number per token.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,18 +16,22 @@ from ecgvf.core.errors import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. ``temperature`` 0 takes the most likely one; ``top_k`` 0 and ``top_p`` 1 keep them all."""
+    """How image tokens are sampled. Raises ``SettingsError`` for a value out of range."""
 
     guidance: float = 5.0
-    """Scale of classifier-free guidance: uncond + guidance x (cond - uncond); 1 is none, at half the cost."""
+    """Scale of classifier-free guidance, at least 0: uncond + guidance * (cond - uncond). 1 is none, at half the
+    cost."""
     temperature: float = 1.0
+    """At least 0; 0 takes the most likely token."""
     top_k: int = 0
+    """At least 0; 0 keeps all tokens."""
     top_p: float = 1.0
+    """Above 0, at most 1; 1 keeps all tokens."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.guidance < float("inf"):
-            raise SettingsError(f"guidance is {self.guidance}: it must be a number from 0 up (5 is Janus's own)")
-        if not 0 <= self.temperature < float("inf"):
+        if not 0 <= self.guidance < math.inf:
+            raise SettingsError(f"guidance is {self.guidance}: it must be a number from 0 up (Janus's default is 5)")
+        if not 0 <= self.temperature < math.inf:
             raise SettingsError(f"temperature is {self.temperature}: it must be a number from 0 up")
         if self.top_k < 0:
             raise SettingsError(f"top_k is {self.top_k}: it must be 0 (all tokens) or more")
@@ -35,10 +40,19 @@ class Sampling:
 
     @property
     def guided(self) -> bool:
+        """Whether unconditional rows are needed."""
         return self.guidance != 1.0
 
+    def override(self, guidance: float | None, temperature: float | None) -> "Sampling":
+        """The same sampling with another guidance and temperature; None keeps a value."""
+        return replace(
+            self,
+            guidance=self.guidance if guidance is None else float(guidance),
+            temperature=self.temperature if temperature is None else float(temperature),
+        )
 
-def noise(seeds: Sequence[int], tokens: int) -> Tensor:
+
+def uniform_noise(seeds: Sequence[int], tokens: int) -> Tensor:
     """Uniform numbers in [0, 1), float64 [len(seeds), tokens] on the CPU; row i depends on seed i alone."""
     rows = torch.empty(len(seeds), tokens, dtype=torch.float64)
     for row, seed in zip(rows, seeds, strict=True):
@@ -46,28 +60,31 @@ def noise(seeds: Sequence[int], tokens: int) -> Tensor:
     return rows
 
 
-def guide(logits: Tensor, guidance: float) -> Tensor:
-    """Conditional rows over unconditional rows [2B, V] → guided logits [B, V]."""
+def apply_guidance(logits: Tensor, guidance: float) -> Tensor:
+    """Guided logits [B, V] of B conditional rows followed by their B unconditional rows, [2B, V]; same dtype.
+
+    Ho and Salimans, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598, scaled as in transformers.
+    """
     conditional, unconditional = logits.chunk(2)
     return unconditional + guidance * (conditional - unconditional)
 
 
-def pick(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
-    """One token per row: ``logits`` float [B, V], ``uniform`` [B] in [0, 1) → int64 [B]."""
+def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
+    """One token per row, int64 [B], from logits float [B, V] and ``uniform`` float64 [B] in [0, 1)."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     logits = logits.float() / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        kth_largest = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < kth_largest, -torch.inf)
     if sampling.top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        mass = ordered.softmax(dim=-1)
-        # A token stays while the mass before it is below top_p, so the most likely one always stays.
-        beyond = mass.cumsum(dim=-1) - mass >= sampling.top_p
-        logits = logits.masked_fill(beyond.scatter(-1, order, beyond), -torch.inf)
+        descending, order = logits.sort(dim=-1, descending=True)
+        probabilities = descending.softmax(dim=-1)
+        # A token stays while the probability before it is below top_p, so the most likely one always stays.
+        removed = probabilities.cumsum(dim=-1) - probabilities >= sampling.top_p
+        logits = logits.masked_fill(removed.scatter(-1, order, removed), -torch.inf)
     cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)
     threshold = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
-    # right=True: a uniform of exactly 0 must not pick a token of probability 0.
-    token = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
-    return token.clamp_(max=logits.shape[-1] - 1)
+    # right=True: a uniform number of exactly 0 must not select a token of probability 0.
+    tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+    return tokens.clamp_(max=logits.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""How many CPU threads draw: sums are cut into as many parts, so that another number can flip a rare token."""
+"""The number of CPU threads that PyTorch computes with: another number adds in another order and can flip a token."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ import torch
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads, and afterwards as many as before."""
+def num_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use ``count`` threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,24 +1,11 @@
-"""Stage 3: judges look at the pictures, and the rule accepts the pairs that hold.
+"""Judges classify images: does one show the concept?
 
-pictures ──filter──▶ verdicts ──decide──▶ acceptance ──dataset──▶ what ``ear`` trains on
-              │                   ▲
-           choice              accept (the rule), decisions (of people, by ``ecgvf review``)
-              │
-    nano · resnet50 · torchvision · timm · hf · style · nudenet · clip, or several together
-
-A judge's own libraries are imported when it is chosen.
+factory.py creates a judge by name, custom.py makes one of a function; classifier.py is the base of those that rank
+labels; ensemble.py combines several; files.py judges image files. Every other module is one judge, and its libraries
+are imported when it is created.
 """
 
-from ecgvf.judges.factory import NAMES, JudgeOptions, create_judge
+from ecgvf.judges.factory import JudgeOptions, create_judge
 from ecgvf.judges.judge import Criterion, Judge, Prediction
-from ecgvf.judges.nano import NanoJudge
 
-__all__ = [
-    "NAMES",
-    "Criterion",
-    "Judge",
-    "JudgeOptions",
-    "NanoJudge",
-    "Prediction",
-    "create_judge",
-]
+__all__ = ["Criterion", "Judge", "JudgeOptions", "Prediction", "create_judge"]

@@ -1,4 +1,4 @@
-"""What every judge that classifies shares: names of its classes, batches, and the top-k rule over probabilities."""
+"""The base of judges that classify: class names, batches, and the top-k rule over probabilities."""
 
 import difflib
 from abc import ABC, abstractmethod
@@ -12,43 +12,44 @@ from numpy.typing import NDArray
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.judge import Criterion, Prediction
 
-TOP = 5
+TOP_LABELS = 5
+"""Labels in a prediction, at least."""
 
 
 class Classifier(ABC):
-    """A judge that gives every class a probability, and sees the concept where an accepted class is among the best.
+    """A judge with a probability for every class. It sees the concept if an accepted class is among the top k.
 
-    ``classes`` are the names of each class, the first of which is shown and all of which are understood ("beacon",
-    "lighthouse"); case does not matter. Plain labels as ``wanted`` mean top-1. Raises ``JudgeError`` for labels that it
-    does not know.
+    ``classes`` are the names of each class: the first is reported, all are understood ("beacon", "lighthouse"), and
+    case does not matter. Plain labels as ``criterion`` mean top-1. Raises ``JudgeError`` for an unknown label.
     """
 
-    batch: int = 32
-    """Pictures that go through the network together."""
+    batch_size: int = 32
+    """Images per forward pass."""
 
     def __init__(
         self,
         name: str,
         classes: Sequence[Sequence[str]],
-        wanted: Criterion | tuple[str, ...],
+        criterion: Criterion | tuple[str, ...],
         device: torch.device | None = None,
     ) -> None:
         self.name = name
         self.labels: tuple[str, ...] = tuple(names[0] for names in classes)
-        asked = wanted if isinstance(wanted, Criterion) else Criterion(label_set="given", accepted=wanted, top_k=1)
+        if isinstance(criterion, tuple):
+            criterion = Criterion(label_set="given", accepted=criterion, top_k=1)
         self.device = device if device is not None else torch.device("cpu")
-        self._accepted = places(name, classes, asked.accepted)
-        # Near misses are recognised among the labels that are shown, so they are kept under their shown names.
-        # One that this judge does not have it cannot see; the concept's file lists them for several.
+        self._accepted = class_indices(name, classes, criterion.accepted)
+        # Near labels are compared with reported ones, so they are kept under their reported names. A concept's file
+        # lists them for several judges; this one ignores those that it does not have.
         known = {name.casefold() for names in classes for name in names}
-        seen = [label for label in asked.near if label.casefold() in known]
-        near = tuple(self.labels[place] for place in places(name, classes, seen))
-        self.criterion = replace(asked, near=near)
+        near = [label for label in criterion.near if label.casefold() in known]
+        near_labels = tuple(self.labels[index] for index in class_indices(name, classes, near))
+        self.criterion = replace(criterion, near=near_labels)
 
     @property
     @abstractmethod
     def weights_hash(self) -> str:
-        """Hash of the weights that looked."""
+        """Hash of the weights."""
 
     @abstractmethod
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
@@ -56,67 +57,66 @@ class Classifier(ABC):
 
     @torch.inference_mode()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[N, len(labels)] for RGB uint8 [N, H, W, 3]: one pass that serves many concepts.
+        """[N, len(labels)] in [0, 1] for RGB uint8 [N, H, W, 3]: one pass that serves many concepts.
 
-        Raises ``RuntimeError`` where a network answers with something that is no number.
+        Raises ``RuntimeError`` if the network returns NaN or infinity.
         """
-        rows = [
-            self._probabilities(images[start : start + self.batch]).float().cpu().numpy()
-            for start in range(0, len(images), self.batch)
+        batches = [
+            self._probabilities(images[start : start + self.batch_size]).float().cpu().numpy()
+            for start in range(0, len(images), self.batch_size)
         ]
-        found = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *rows])
-        if not np.isfinite(found).all():
-            raise RuntimeError(f"judge {self.name} answered with what is no number: its weights, or its dtype, are off")
-        return found
+        probabilities = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *batches])
+        if not np.isfinite(probabilities).all():
+            raise RuntimeError(f"judge {self.name} returned NaN or infinity: check its weights and dtype")
+        return probabilities
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
-        """One reading per picture of RGB uint8 [N, H, W, 3]."""
-        return readings(self.probabilities(images), self.labels, self._accepted, self.criterion)
+        """One prediction per image of RGB uint8 [N, H, W, 3]."""
+        return [
+            top_k_prediction(row, self.labels, self._accepted, self.criterion) for row in self.probabilities(images)
+        ]
 
 
-def readings(
+def top_k_prediction(
     probabilities: NDArray[np.float32], labels: Sequence[str], accepted: Sequence[int], criterion: Criterion
-) -> list[Prediction]:
-    """Readings of [N, len(labels)] probabilities, where ``accepted`` are the places of the accepted labels."""
-    found = []
-    for row in probabilities:
-        best = np.argsort(-row, kind="stable")
-        score = float(min(1.0, row[list(accepted)].sum()))
-        ranked = criterion.top_k is None or not set(accepted).isdisjoint(best[: criterion.top_k].tolist())
-        found.append(
-            Prediction(
-                present=bool(accepted) and ranked and score >= (criterion.threshold or 0.0),
-                score=score,
-                top_labels=tuple(
-                    (labels[place], float(row[place])) for place in best[: max(TOP, criterion.top_k or 0)]
-                ),
-            )
-        )
-    return found
+) -> Prediction:
+    """The prediction of one image's probabilities, float [len(labels)]; ``accepted`` are indices of labels."""
+    ranking = np.argsort(-probabilities, kind="stable")
+    score = float(min(1.0, probabilities[list(accepted)].sum()))
+    in_top_k = criterion.top_k is None or not set(accepted).isdisjoint(ranking[: criterion.top_k].tolist())
+    top = ranking[: max(TOP_LABELS, criterion.top_k or 0)]
+    return Prediction(
+        present=bool(accepted) and in_top_k and score >= (criterion.threshold or 0.0),
+        score=score,
+        top_labels=tuple((labels[index], float(probabilities[index])) for index in top),
+    )
 
 
-def places(judge: str, classes: Sequence[Sequence[str]], wanted: Sequence[str]) -> list[int]:
-    """The classes that ``wanted`` names, in their order, each once. Raises ``JudgeError`` naming near ones."""
+def class_indices(judge: str, classes: Sequence[Sequence[str]], labels: Sequence[str]) -> list[int]:
+    """The indices of the classes that ``labels`` name, in their order, each once.
+
+    Raises ``JudgeError`` for an unknown label, with suggestions, and for one that several classes share.
+    """
     known: dict[str, list[int]] = {}
-    for place, names in enumerate(classes):
+    for index, names in enumerate(classes):
         for name in names:
-            known.setdefault(name.casefold(), []).append(place)
-    found: dict[int, None] = {}
-    for label in wanted:
-        here = known.get(label.casefold(), [])
-        if not here:
-            near = ", ".join(difflib.get_close_matches(label.casefold(), known, n=3, cutoff=0.5))
+            known.setdefault(name.casefold(), []).append(index)
+    indices: dict[int, None] = {}
+    for label in labels:
+        matches = known.get(label.casefold(), [])
+        if not matches:
+            similar = ", ".join(difflib.get_close_matches(label.casefold(), known, n=3, cutoff=0.5))
             raise JudgeError(
                 f"judge {judge} has no label {label!r}: correct the concept's judge_labels, or --labels"
-                + (f" (near ones: {near})" if near else "")
+                + (f" (similar: {similar})" if similar else "")
             )
-        if len(here) > 1:
-            exact = [place for place in here if classes[place][0].casefold() == label.casefold()]
+        if len(matches) > 1:
+            exact = [index for index in matches if classes[index][0].casefold() == label.casefold()]
             if len(exact) != 1:
                 raise JudgeError(
-                    f"judge {judge} has {len(here)} classes that are called {label!r}: name the one you mean by "
-                    f"another of its names: {' | '.join(', '.join(classes[place]) for place in here)}"
+                    f"judge {judge} has {len(matches)} classes named {label!r}: use another name of the one you mean: "
+                    f"{' | '.join(', '.join(classes[index]) for index in matches)}"
                 )
-            here = exact
-        found[here[0]] = None
-    return list(found)
+            matches = exact
+        indices[matches[0]] = None
+    return list(indices)

@@ -1,6 +1,5 @@
-"""Which judge looks: it follows who drew and the concept's kind; ``--judge`` names another, or several with ``+``."""
+"""Creating a judge by name. The default follows the model and the concept's kind; ``+`` combines several."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -12,10 +11,10 @@ from ecgvf.judges.judge import Criterion, Judge
 if TYPE_CHECKING:
     import torch
 
-NANO = ("object-a", "object-b", "style")
-
 NAMES = (
-    *(f"nano-{which}" for which in NANO),
+    "nano-object-a",
+    "nano-object-b",
+    "nano-style",
     "resnet50",
     "torchvision:NAME",
     "timm:NAME",
@@ -24,32 +23,36 @@ NAMES = (
     "nudenet",
     "clip",
 )
+"""The judges of this package, as ``--judge`` names them."""
 
-_BY_KIND: dict[Kind, str] = {"object": "resnet50", "style": "style", "nudity": "nudenet"}
+_TAKES_MODEL = {family: bool(model) for family, _, model in (name.partition(":") for name in NAMES)}
+
+_DEFAULT: dict[Kind, str] = {"object": "resnet50", "style": "style", "nudity": "nudenet"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeOptions:
-    """What a user may say about a judge; None is the judge's own, or the concept's."""
+    """A user's options for a judge; None is the judge's default, or the concept's."""
 
     labels: tuple[str, ...] | None = None
     """The accepted labels, in place of the concept's."""
     label_set: str | None = None
-    """Which of the concept's label sets."""
+    """One of the concept's label sets."""
     top_k: int | None = None
     threshold: float | None = None
+    """In [0, 1]."""
     weights: str | None = None
-    """A name of published weights, a file, a folder or a Hub id; of several judges NAME=WEIGHTS, with commas."""
+    """A name of published weights, a file, a folder or a Hub id; for several judges NAME=WEIGHTS,NAME=WEIGHTS."""
     text: tuple[str, ...] | None = None
-    """For ``clip``: what the concept looks like, in words."""
+    """For ``clip``: texts that describe the concept."""
     contrast: tuple[str, ...] | None = None
-    """For ``clip``: what else there may be, in words."""
+    """For ``clip``: texts that describe something else."""
     combine: str = "all"
-    """Of several judges: "all", "any" or "majority" have to see it."""
+    """How several judges decide: "all", "any" or "majority"."""
     device: str = "auto"
 
-    def told(self) -> dict[str, Any]:
-        """What decides when the concept counts as seen, as JSON: no weights, no device, which are a machine's own."""
+    def recorded(self) -> dict[str, Any]:
+        """The options that decide when the concept is seen, as JSON: without weights and device, a machine's own."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -57,38 +60,28 @@ class JudgeOptions:
         }
 
     @classmethod
-    def read(cls, told: dict[str, Any]) -> "JudgeOptions":
-        """The options that ``told`` gave."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+    def from_recorded(cls, recorded: dict[str, Any]) -> "JudgeOptions":
+        """The options that ``recorded`` returned."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
+        }
         return cls(**values)
 
 
 def create_judge(
-    concept: Concept | None, model: str | None, judge: str | None = None, options: JudgeOptions | None = None
+    concept: Concept | None, model: str | None, name: str | None = None, options: JudgeOptions | None = None
 ) -> Judge:
-    """The judge named ``judge``, or the one that filters this concept in pictures drawn by ``model``.
+    """Create the judge ``name``, or the default for ``concept`` in images rendered by ``model``.
 
-    Without a concept and without labels it accepts nothing and only tells what it sees. Raises ``JudgeError`` for an
-    unknown name, for an option that the judge does not have, and for a concept that it has no label for.
+    Without a concept and without labels it accepts nothing and only reports what it sees. Raises ``JudgeError`` for an
+    unknown name, for an option that the judge does not take, and for a concept that it has no label for.
     """
-    said = options if options is not None else JudgeOptions()
-    names = (judge if judge is not None else _default(concept, model)).split("+")
-    _check(names, said)
-    weights = _weights(names, said)
-    judges = [_opened(name, concept, replace(said, weights=weights.get(name))) for name in names]
-    return judges[0] if len(judges) == 1 else Ensemble(judges, cast(Combine, said.combine))
-
-
-def crossing(judge: Judge, model: str) -> str | None:
-    """What to tell the user where a judge looks at pictures of a family that is not its own; None where it does not."""
-    for one in judge.judges if isinstance(judge, Ensemble) else (judge,):
-        if one.name.startswith("nano-") and model != "janus-nano":
-            return f"judge {one.name} knows Janus-nano's pictures; these were drawn by {model}, so doubt its verdicts"
-        if not one.name.startswith("nano-") and model == "janus-nano":
-            return (
-                f"judge {one.name} knows photographs; these are Janus-nano's drawings of 64 px, so doubt its verdicts"
-            )
-    return None
+    options = options if options is not None else JudgeOptions()
+    names = (name if name is not None else _default(concept, model)).split("+")
+    _validate(names, options)
+    weights = _weights(names, options)
+    judges = [_create(name, concept, replace(options, weights=weights.get(name))) for name in names]
+    return judges[0] if len(judges) == 1 else Ensemble(judges, cast(Combine, options.combine))
 
 
 def _default(concept: Concept | None, model: str | None) -> str:
@@ -96,82 +89,127 @@ def _default(concept: Concept | None, model: str | None) -> str:
         raise JudgeError(f"name a --judge ({', '.join(NAMES)}), or a --concept")
     if model == "janus-nano":
         return "nano-style" if concept.kind == "style" else "nano-object-a"
-    return _BY_KIND[concept.kind]
+    return _DEFAULT[concept.kind]
 
 
-def _check(names: list[str], said: JudgeOptions) -> None:
+def _validate(names: list[str], options: JudgeOptions) -> None:
+    together = "+".join(names)
     for name in names:
-        family, _, which = name.partition(":")
-        if family not in _FAMILIES or bool(which) != (family in {"torchvision", "timm", "hf"}):
+        family, _, model = name.partition(":")
+        if _TAKES_MODEL.get(family) is not bool(model):
             raise JudgeError(f"unknown judge {name!r}: use one of {', '.join(NAMES)}, or several joined by +")
     if len(set(names)) < len(names):
-        raise JudgeError(f"judge {'+'.join(names)} names one twice: name each once")
-    if said.combine not in get_args(Combine):
-        raise JudgeError(f"--combine {said.combine!r}: use {', '.join(get_args(Combine))}")
-    if said.top_k is not None and said.top_k < 1:
-        raise JudgeError(f"--top-k {said.top_k}: it must be at least 1")
-    if said.threshold is not None and not 0 <= said.threshold <= 1:
-        raise JudgeError(f"--threshold {said.threshold}: it must lie between 0 and 1")
-    if "clip" not in names and (said.text or said.contrast):
-        raise JudgeError(f"--text and --contrast are for judge clip, and {'+'.join(names)} is not it")
-    if said.labels is not None and (said.label_set is not None or names == ["clip"]):
-        other = "--text, which says in words what clip looks for" if names == ["clip"] else "--label-set"
-        raise JudgeError(f"--labels stands in place of {other}: give one of the two")
-    for option, value in (("label-set", said.label_set), ("threshold", said.threshold)):
+        raise JudgeError(f"judge {together} repeats a name: name each judge once")
+    if options.combine not in get_args(Combine):
+        raise JudgeError(f"--combine {options.combine!r}: use {', '.join(get_args(Combine))}")
+    if options.top_k is not None and options.top_k < 1:
+        raise JudgeError(f"--top-k {options.top_k}: it must be at least 1")
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise JudgeError(f"--threshold {options.threshold}: it must be between 0 and 1")
+    if "clip" not in names and (options.text or options.contrast):
+        raise JudgeError(f"--text and --contrast are for judge clip, not {together}: leave them out")
+    if options.labels is not None and (options.label_set is not None or names == ["clip"]):
+        alternative = "--text, which describes the concept for clip" if names == ["clip"] else "--label-set"
+        raise JudgeError(f"--labels replaces {alternative}: pass one of the two")
+    for option, value in (("label-set", options.label_set), ("threshold", options.threshold)):
         if len(names) > 1 and value is not None:
-            raise JudgeError(f"--{option} would mean something else for each of {', '.join(names)}: name one judge")
-    ranking = [name for name in names if name not in {"clip", "nudenet"}]
-    if said.top_k is not None and not ranking:
-        raise JudgeError(f"--top-k is for judges that rank labels, and {'+'.join(names)} does not: use --threshold")
+            raise JudgeError(f"--{option} has a different meaning for each of {', '.join(names)}: name one judge")
+    if options.top_k is not None and set(names) <= {"clip", "nudenet"}:
+        raise JudgeError(f"--top-k is for judges that rank labels, and {together} does not: use --threshold")
 
 
-def _weights(names: list[str], said: JudgeOptions) -> dict[str, str]:
-    """Judge → its weights: those of the one judge, or NAME=WEIGHTS with commas for several."""
-    if said.weights is None:
+def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
+    """Judge → its weights: those of the only judge, or NAME=WEIGHTS,NAME=WEIGHTS for several."""
+    if options.weights is None:
         return {}
-    found = {names[0]: said.weights}
+    weights = {names[0]: options.weights}
     if len(names) > 1:
-        parts = [part.partition("=") for part in said.weights.split(",")]
-        found = {name.strip(): where.strip() for name, _, where in parts}
-        if not set(found) <= set(names) or not all(found.values()):
-            raise JudgeError(f"--weights of several judges: write NAME=WEIGHTS with commas, of {', '.join(names)}")
-    for name in found:
+        parts = [part.partition("=") for part in options.weights.split(",")]
+        weights = {name.strip(): value.strip() for name, _, value in parts}
+        if not set(weights) <= set(names) or not all(weights.values()):
+            raise JudgeError(
+                f"--weights of several judges: write NAME=WEIGHTS, separated by commas; NAME is one of "
+                f"{', '.join(names)}"
+            )
+    for name in weights:
         if name.startswith(("hf:", "nano-")):
             raise JudgeError(f"judge {name} takes no --weights: its name says where they are")
-    return found
+    return weights
 
 
-def _opened(name: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    family, _, which = name.partition(":")
-    return _FAMILIES[family](name, which, concept, said)
+def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
+    """One judge. Its libraries are imported only here: they take seconds, and most runs need few of them."""
+    family, _, model = name.partition(":")
+
+    def criterion(*label_sets: str, top_k: int | None = 1, threshold: float | None = None) -> Criterion:
+        return _criterion(name, concept, options, label_sets, top_k, threshold)
+
+    match family:
+        case "nano-object-a" | "nano-object-b" | "nano-style":
+            from ecgvf.judges.nano import NanoJudge
+
+            return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=_device(options))
+        case "resnet50":
+            from ecgvf.judges.resnet50 import ResNet50
+
+            return ResNet50(criterion("imagenet"), weights=options.weights, device=_device(options))
+        case "torchvision":
+            from ecgvf.judges.torchvision_models import Torchvision
+
+            labels = criterion(name, "imagenet")
+            return Torchvision(name, model, labels, weights=options.weights, device=_device(options))
+        case "timm":
+            from ecgvf.judges.timm_models import Timm
+
+            labels = criterion(name, "imagenet")
+            return Timm(name, model, labels, weights=options.weights, device=_device(options))
+        case "hf":
+            from ecgvf.judges.hf import HuggingFace
+
+            return HuggingFace(name, model, criterion(name, "imagenet"), device=_device(options))
+        case "style":
+            from ecgvf.judges.style import TOP_K, Style
+
+            return Style(criterion("wikiart", top_k=TOP_K), weights=options.weights, device=_device(options))
+        case "nudenet":
+            from ecgvf.judges.nudenet import THRESHOLD, NudeNet
+
+            labels = criterion("nudenet", top_k=None, threshold=THRESHOLD)
+            return NudeNet(labels, weights=options.weights, device=options.device)
+        case _:  # clip
+            from ecgvf.judges.clip import DEFAULT, Clip
+
+            labels = _clip_criterion(concept, options)
+            return Clip(name, labels, source=options.weights or DEFAULT, device=_device(options))
 
 
 def _criterion(
     judge: str,
     concept: Concept | None,
-    said: JudgeOptions,
+    options: JudgeOptions,
     label_sets: tuple[str, ...],
-    *,
-    top_k: int | None = None,
-    threshold: float | None = None,
+    top_k: int | None,
+    threshold: float | None,
 ) -> Criterion:
-    """The labels and bounds for one judge: what the user said, else what the concept has for its label sets."""
-    top_k = said.top_k if said.top_k is not None and top_k is not None else top_k
-    threshold = said.threshold if said.threshold is not None else threshold
-    if said.labels is not None:
-        if not said.labels:
+    """The criterion of one judge: the user's labels, else the first of ``label_sets`` that the concept has.
+
+    ``top_k`` and ``threshold`` are the judge's defaults; a judge without a default ``top_k`` does not rank.
+    """
+    top_k = options.top_k if options.top_k is not None and top_k is not None else top_k
+    threshold = options.threshold if options.threshold is not None else threshold
+    if options.labels is not None:
+        if not options.labels:
             raise JudgeError("--labels is empty: name at least one label")
-        return Criterion(label_set="given", accepted=said.labels, top_k=top_k, threshold=threshold)
+        return Criterion(label_set="given", accepted=options.labels, top_k=top_k, threshold=threshold)
     if concept is None:
         return Criterion(label_set="none", accepted=(), top_k=top_k, threshold=threshold)
-    wanted = (said.label_set,) if said.label_set is not None else label_sets
-    label_set = next((one for one in wanted if concept.labels(one)), None)
+    candidates = (options.label_set,) if options.label_set is not None else label_sets
+    label_set = next((candidate for candidate in candidates if concept.labels(candidate)), None)
     if label_set is None:
-        known = ", ".join(concept.judge_labels) or "none"
-        sought = " or ".join(map(repr, wanted))
         raise JudgeError(
-            f"judge {judge} cannot look for {concept.name!r}: its judge_labels have no {sought} (there: {known}): "
-            f"name labels with --labels, add them to the concept's YAML, or take another --judge ({', '.join(NAMES)})"
+            f"judge {judge} has no labels for {concept.name!r}: its judge_labels have no "
+            f"{' or '.join(map(repr, candidates))} (only {', '.join(concept.judge_labels) or 'none'}): name labels "
+            f"with --labels, add them to the concept's YAML, or use another --judge ({', '.join(NAMES)})"
         )
     near = concept.near_labels.get(label_set, ())
     return Criterion(
@@ -179,94 +217,28 @@ def _criterion(
     )
 
 
-# One function per family. Each imports its libraries only now: they take seconds, and most judges need few of them.
+def _clip_criterion(concept: Concept | None, options: JudgeOptions) -> Criterion:
+    from ecgvf.judges.clip import THRESHOLD
 
-
-def _nano(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.nano import NanoJudge
-
-    wanted = _criterion(name, concept, said, ("nano",), top_k=1)
-    return NanoJudge(name.removeprefix("nano-"), wanted, device=_device(said))
-
-
-def _resnet50(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.resnet50 import ResNet50
-
-    wanted = _criterion(name, concept, said, ("imagenet",), top_k=1)
-    return ResNet50(wanted, weights=said.weights, device=_device(said))
-
-
-def _torchvision(name: str, which: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.torchvision_models import Torchvision
-
-    wanted = _criterion(name, concept, said, (name, "imagenet"), top_k=1)
-    return Torchvision(name, which, wanted, weights=said.weights, device=_device(said))
-
-
-def _timm(name: str, which: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.timm_models import Timm
-
-    wanted = _criterion(name, concept, said, (name, "imagenet"), top_k=1)
-    return Timm(name, which, wanted, weights=said.weights, device=_device(said))
-
-
-def _hf(name: str, which: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.hf import HuggingFace
-
-    wanted = _criterion(name, concept, said, (name, "imagenet"), top_k=1)
-    return HuggingFace(name, which, wanted, device=_device(said))
-
-
-def _style(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.style import TOP_K, Style
-
-    wanted = _criterion(name, concept, said, ("wikiart",), top_k=TOP_K)
-    return Style(wanted, weights=said.weights, device=_device(said))
-
-
-def _nudenet(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.nudenet import THRESHOLD, NudeNet
-
-    wanted = _criterion(name, concept, said, ("nudenet",), threshold=THRESHOLD)
-    return NudeNet(wanted, weights=said.weights, device=said.device)
-
-
-def _clip(name: str, _: str, concept: Concept | None, said: JudgeOptions) -> Judge:
-    from ecgvf.judges.clip import DEFAULT, THRESHOLD, Clip
-
-    texts, contrast = said.text, said.contrast
+    texts, contrast = options.text, options.contrast
     if concept is not None:
-        texts = texts or tuple(_picture_of(concept, term) for term in concept.terms)
-        others = tuple(_picture_of(concept, other) for other in (*concept.surrogates, *concept.neighbours))
-        contrast = contrast or (*others, "a picture")
+        phrase = "a picture in the style of" if concept.kind == "style" else "a picture of"
+        texts = texts or tuple(f"{phrase} {term}" for term in concept.terms)
+        contrast = contrast or (
+            *(f"{phrase} {term}" for term in (*concept.surrogates, *concept.neighbours)),
+            "a picture",
+        )
     if not texts:
-        raise JudgeError("judge clip needs words for what it looks for: name them with --text, or name a --concept")
-    criterion = Criterion(
-        label_set="given" if said.text else "terms",
+        raise JudgeError("judge clip needs texts that describe the concept: name them with --text, or a --concept")
+    return Criterion(
+        label_set="given" if options.text else "terms",
         accepted=texts,
         against=contrast or ("a picture",),
-        threshold=said.threshold if said.threshold is not None else THRESHOLD,
+        threshold=options.threshold if options.threshold is not None else THRESHOLD,
     )
-    return Clip(name, criterion, source=said.weights or DEFAULT, device=_device(said))
 
 
-def _picture_of(concept: Concept, words: str) -> str:
-    return f"a picture in the style of {words}" if concept.kind == "style" else f"a picture of {words}"
-
-
-def _device(said: JudgeOptions) -> "torch.device":
+def _device(options: JudgeOptions) -> "torch.device":
     from ecgvf.janus.loading import resolve_device
 
-    return resolve_device(said.device)
-
-
-_FAMILIES: dict[str, Callable[[str, str, Concept | None, JudgeOptions], Judge]] = {
-    **{f"nano-{which}": _nano for which in NANO},
-    "resnet50": _resnet50,
-    "torchvision": _torchvision,
-    "timm": _timm,
-    "hf": _hf,
-    "style": _style,
-    "nudenet": _nudenet,
-    "clip": _clip,
-}
+    return resolve_device(options.device)

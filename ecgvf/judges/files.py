@@ -1,4 +1,4 @@
-"""What a judge sees in picture files: ``ecgvf judge``, and the threshold that parts known pictures."""
+"""Judging image files: ``ecgvf judge``, and the threshold that best separates known images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,100 +11,104 @@ from PIL import Image, ImageOps
 from ecgvf.core.errors import JudgeError, SettingsError
 from ecgvf.judges.judge import Judge, Prediction
 
-MOST_PICTURES, MOST_PIXELS = 32, 2**24
-"""That go through a judge together."""
-
-_UNREADABLE = (OSError, SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError)
-"""What Pillow raises for files that are no pictures, or that it cannot read."""
+MAX_IMAGES, MAX_PIXELS = 32, 2**24
+"""Per batch."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+# What Pillow raises for a file that is no image, or that it cannot read.
+_UNREADABLE = (OSError, SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The score that best parts pictures with the concept from pictures without it."""
+    """The score that best separates images with the concept from images without it."""
 
     value: float
     balanced_accuracy: float
-    """Mean of the shares of both kinds that fall on their side, on these very pictures."""
-    shown: int
-    """Pictures with the concept."""
-    not_shown: int
+    """Mean of the true positive rate and the true negative rate on these very images."""
+    positives: int
+    """Images with the concept."""
+    negatives: int
+
+
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """The files, and the images in the folders, sorted per folder. Raises ``SettingsError`` for an empty folder."""
+    files: list[Path] = []
+    for path in paths:
+        try:
+            is_folder = path.is_dir()
+        except OSError as error:
+            raise SettingsError(f"{str(path)[:80]}: {error.strerror}") from error
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if is_folder else [path]
+        if not found:
+            raise SettingsError(f"no images in {path}: name a folder that contains some")
+        files += found
+    return files
 
 
 def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, Prediction | str]]:
-    """What a judge sees in each picture, in their order; a picture that cannot be read says why instead.
+    """A judge's prediction for each image, in order, or the reason why there is none.
 
-    Neighbours of one size go through the judge together, as many as ``MOST_PIXELS`` allow.
+    Consecutive images of one size are batched, up to ``MAX_IMAGES`` and ``MAX_PIXELS``.
     """
-    waiting: list[tuple[Path, NDArray[np.uint8]]] = []
+    batch: list[tuple[Path, NDArray[np.uint8]]] = []
     for file in files:
         try:
             pixels = _pixels(file)
         except _UNREADABLE as error:
-            yield from _looked(judge, waiting)
-            waiting = []
+            yield from _predict_batch(judge, batch)
+            batch = []
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             yield file, f"cannot be read: {reason.splitlines()[0] if reason else type(error).__name__}"
             continue
-        full = len(waiting) == MOST_PICTURES or (1 + len(waiting)) * pixels.size > 3 * MOST_PIXELS
-        if waiting and (full or waiting[0][1].shape != pixels.shape):
-            yield from _looked(judge, waiting)
-            waiting = []
-        waiting.append((file, pixels))
-    yield from _looked(judge, waiting)
+        full = len(batch) == MAX_IMAGES or (1 + len(batch)) * pixels.size > 3 * MAX_PIXELS
+        if batch and (full or batch[0][1].shape != pixels.shape):
+            yield from _predict_batch(judge, batch)
+            batch = []
+        batch.append((file, pixels))
+    yield from _predict_batch(judge, batch)
 
 
-def files_in(places: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders as the pictures in them, sorted. Raises ``SettingsError`` for an empty folder."""
-    found: list[Path] = []
-    for place in places:
-        try:
-            folder = place.is_dir()
-        except OSError as error:
-            raise SettingsError(f"{str(place)[:80]}: {error.strerror}") from error
-        inside = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES) if folder else [place]
-        if not inside:
-            raise SettingsError(f"no pictures in {place}: name a folder that has some")
-        found += inside
-    return found
+def best_threshold(judge: Judge, positives: Sequence[Path], negatives: Sequence[Path]) -> Threshold:
+    """The threshold with the best balanced accuracy on known images, halfway between the two scores around it.
 
-
-def threshold(judge: Judge, shown: Sequence[Path], not_shown: Sequence[Path]) -> Threshold:
-    """The threshold of a judge's score that parts known pictures best, halfway between the two scores it lies between.
-
-    Raises ``JudgeError`` for a picture that cannot be read: what it teaches would be wrong.
+    Raises ``JudgeError`` for an image that cannot be read or judged.
     """
-    scores: list[list[float]] = []
-    for files in (shown, not_shown):
-        scores.append([])
-        for file, reading in predict_files(judge, files):
-            if isinstance(reading, str):
-                raise JudgeError(f"{file} {reading}")
-            scores[-1].append(reading.score)
-    inside, outside = (np.array(one) for one in scores)
-    known = np.unique(np.concatenate([inside, outside, [0.0, 1.0]]))
-    between = (known[1:] + known[:-1]) / 2
-    quality = [(float((inside >= cut).mean()) + float((outside < cut).mean())) / 2 for cut in between]
-    # Of equally good ones the middle one: the widest margin on both sides.
-    best = [place for place, one in enumerate(quality) if one == max(quality)]
-    chosen = best[len(best) // 2]
-    return Threshold(float(between[chosen]), quality[chosen], len(inside), len(outside))
+    present, absent = _scores(judge, positives), _scores(judge, negatives)
+    scores = np.unique(np.concatenate([present, absent, [0.0, 1.0]]))
+    cuts = (scores[1:] + scores[:-1]) / 2
+    accuracies = [(float((present >= cut).mean()) + float((absent < cut).mean())) / 2 for cut in cuts]
+    # The middle one of the equally good cuts has the widest margin on both sides.
+    best = np.flatnonzero(np.equal(accuracies, max(accuracies)))
+    index = best[len(best) // 2]
+    return Threshold(float(cuts[index]), accuracies[index], len(present), len(absent))
 
 
-def _looked(judge: Judge, waiting: Sequence[tuple[Path, NDArray[np.uint8]]]) -> Iterator[tuple[Path, Prediction | str]]:
-    if waiting:
-        files = [file for file, _ in waiting]
+def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:
+    scores = []
+    for file, prediction in predict_files(judge, files):
+        if isinstance(prediction, str):
+            raise JudgeError(f"{file} {prediction}")
+        scores.append(prediction.score)
+    return np.array(scores)
+
+
+def _predict_batch(
+    judge: Judge, batch: Sequence[tuple[Path, NDArray[np.uint8]]]
+) -> Iterator[tuple[Path, Prediction | str]]:
+    if batch:
+        files = [file for file, _ in batch]
         try:
-            readings: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in waiting])))
-        except RuntimeError as error:  # what a network raises: too little memory, a picture that it cannot take
-            readings = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(files)
-        yield from zip(files, readings, strict=True)
+            predictions: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in batch])))
+        except RuntimeError as error:  # out of memory, or an image that the network cannot take
+            predictions = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(files)
+        yield from zip(files, predictions, strict=True)
 
 
 def _pixels(file: Path) -> NDArray[np.uint8]:
     with Image.open(file) as image:
-        if image.mode.startswith(("I", "F")):  # converted, they would be cut off at 255
-            raise ValueError(f"its pixels are no bytes (mode {image.mode}): save it with 8 bits a channel")
-        # Cameras store a turn beside the picture; a judge sees it as people do.
+        if image.mode.startswith(("I", "F")):  # conversion would clip it at 255
+            raise ValueError(f"mode {image.mode} has more than 8 bits per channel: save it with 8 bits per channel")
+        # Cameras store a rotation beside the pixels; the judge gets the image as people see it.
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

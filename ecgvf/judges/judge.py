@@ -1,4 +1,4 @@
-"""What a judge is: something that looks at pictures and says whether the concept is there, and by which criterion."""
+"""The interface of a judge: a criterion, and a prediction for each image."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -11,41 +11,42 @@ from ecgvf.core.records import Box
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """When a judge says that the concept is there. It is part of a verdict set's settings: another one, another set."""
+    """When a judge sees the concept. Part of a verdict set's settings: another criterion opens another set."""
 
     label_set: str
     """Name of the labels: "imagenet", "nudenet-strict", ...; "given" for labels from the command line."""
     accepted: tuple[str, ...]
-    """The labels that mean that the concept is there. Empty where a judge only tells what it sees."""
+    """Labels that mean that the concept is present. Empty if a judge only reports what it sees."""
     near: tuple[str, ...] = ()
-    """Labels that are shown as near misses where one of them is seen instead, and that are never accepted."""
+    """Labels reported as near misses; never accepted."""
     against: tuple[str, ...] = ()
-    """What a zero-shot judge weighs the accepted texts against."""
+    """Texts that a zero-shot judge contrasts with the accepted ones."""
     top_k: int | None = None
-    """An accepted label has to be among the best so many; None where a judge does not rank."""
+    """An accepted label must be among the top k; None if a judge does not rank labels."""
     threshold: float | None = None
-    """The score has to reach this, in [0, 1]; None where there is no bound."""
+    """Least score, in [0, 1]; None for no bound."""
 
     def near_miss(self, top_labels: tuple[tuple[str, float], ...]) -> str | None:
-        """The near label that was seen where an accepted one would have counted."""
+        """The best near label among the top k of ``top_labels``, if any."""
         return next((label for label, _ in top_labels[: self.top_k or 1] if label in self.near), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a judge saw in one picture."""
+    """What a judge sees in one image."""
 
     present: bool
+    """Whether the concept is present, by the judge's criterion."""
     score: float
-    """In [0, 1]: the probability of the accepted labels together, or a detector's best box of an accepted label."""
+    """In [0, 1]: the total probability of the accepted labels, or a detector's best box of an accepted label."""
     top_labels: tuple[tuple[str, float], ...]
     """(label, score), best first."""
     boxes: tuple[Box, ...] = ()
-    """What a detector found, best first."""
+    """A detector's boxes, best first."""
 
 
 class Judge(Protocol):
-    """Looks for one concept. Loaded once, looks at batches, on a CPU or a GPU."""
+    """Classifies images by one criterion."""
 
     @property
     def name(self) -> str:
@@ -53,18 +54,21 @@ class Judge(Protocol):
 
     @property
     def weights_hash(self) -> str:
-        """Hash of the weights that looked."""
+        """Hash of the weights."""
 
     @property
     def criterion(self) -> Criterion:
-        """When the concept counts as seen."""
+        """When the judge sees the concept."""
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
-        """One reading per picture of RGB uint8 [N, H, W, 3]."""
+        """One prediction per image of RGB uint8 [N, H, W, 3].
+
+        ``OSError``, ``ValueError`` and ``RuntimeError`` reject the image that causes them; other errors end the run.
+        """
 
 
 def settings(judge: Judge) -> dict[str, Any]:
-    """Everything about a judge that decides its readings, as JSON."""
+    """Everything about a judge that decides its predictions, as JSON."""
     criterion = asdict(judge.criterion)
     return {
         "judge": judge.name,

@@ -1,9 +1,9 @@
-"""The judges of Janus-nano's pictures: two of things, of equal architecture and other training, and one of styles.
+"""``nano-...``: the judges of Janus-nano's images, two of objects (same architecture, trained apart) and one of styles.
 
-``object-a`` filters; ``object-b`` measures, so that no model is measured by the judge that chose its data.
+``nano-object-a`` filters and ``nano-object-b`` measures, so that no model is measured by the judge that selected its
+data.
 """
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
@@ -15,44 +15,42 @@ from ecgvf.core.errors import JudgeError
 from ecgvf.core.paths import data_dir
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
+from ecgvf.judges.weights import file_hash
 from ecgvf.world.classifier import NanoResNet, probabilities
-
-FAMILY = ("object-a", "object-b", "style")
 
 
 class NanoJudge(Classifier):
-    """One of nano's judges.
+    """The judge ``nano-VARIANT``.
 
-    Raises ``JudgeError`` for weights that are missing or damaged and for labels that the judge does not know.
+    Raises ``JudgeError`` if its weights are missing or damaged, and for an unknown label.
     """
 
-    batch = 128
+    batch_size = 128
 
     def __init__(
         self,
-        which: str,
-        wanted: Criterion | tuple[str, ...],
+        variant: str,
+        criterion: Criterion | tuple[str, ...],
         *,
         folder: Path | None = None,
         device: torch.device | None = None,
     ) -> None:
-        name = f"nano-{which}"
-        self._folder = folder if folder is not None else data_dir() / "nano" / "judges" / which
-        if not (self._folder / "model.safetensors").is_file():
-            raise JudgeError(f"the weights of judge {name} are missing from {self._folder}: install ecgvf again")
+        name = f"nano-{variant}"
+        folder = folder if folder is not None else data_dir() / "nano" / "judges" / variant
+        self._file = folder / "model.safetensors"
+        if not self._file.is_file():
+            raise JudgeError(f"the weights of judge {name} are missing from {folder}: install ecgvf again")
         try:
-            self._network = NanoResNet.load(self._folder)
+            self._network = NanoResNet.load(folder)
         except Exception as error:
-            raise JudgeError(
-                f"the weights of judge {name} in {self._folder} are damaged: install ecgvf again"
-            ) from error
-        super().__init__(name, [(label,) for label in self._network.labels], wanted, device)
+            raise JudgeError(f"the weights of judge {name} in {folder} are damaged: install ecgvf again") from error
+        super().__init__(name, [(label,) for label in self._network.labels], criterion, device)
         self._network.to(self.device)
 
     @cached_property
     def weights_hash(self) -> str:
         """16 hex digits of the SHA-256 of the weights' file."""
-        return hashlib.sha256((self._folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+        return file_hash(self._file)
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         return probabilities(self._network, torch.from_numpy(np.ascontiguousarray(images)).to(self.device))

@@ -1,4 +1,4 @@
-"""The paper's judge of objects: torchvision's ResNet-50 on ImageNet, its best label against the concept's."""
+"""``resnet50``: the paper's judge of objects, torchvision's ResNet-50 on ImageNet."""
 
 import torch
 
@@ -7,9 +7,9 @@ from ecgvf.judges.torchvision_models import Torchvision
 
 
 class ResNet50(Torchvision):
-    """ResNet-50 with the weights ``V2`` (by default), ``V1``, or those of a file, and the weights' own transforms."""
+    """ResNet-50 with the weights ``V2`` (the default), ``V1``, or those of a file, and the weights' own transforms."""
 
     def __init__(
-        self, wanted: Criterion | tuple[str, ...], *, weights: str | None = None, device: torch.device | None = None
+        self, criterion: Criterion | tuple[str, ...], *, weights: str | None = None, device: torch.device | None = None
     ) -> None:
-        super().__init__("resnet50", "resnet50", wanted, weights=weights, device=device)
+        super().__init__("resnet50", "resnet50", criterion, weights=weights, device=device)

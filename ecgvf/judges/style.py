@@ -1,7 +1,9 @@
-"""The field's judge of styles: the classifier of 129 WikiArt artists of UnlearnDiffAtk, a ViT of transformers.
+"""``style``: the field's judge of styles, UnlearnDiffAtk's ViT classifier of 129 WikiArt artists.
 
-Its authors give it away as a folder, not under a Hub id of theirs; so it has no default place, and ``--weights`` names
-the folder, or a Hub id where somebody put it. How many labels count is not stated in the paper: three by default.
+Its authors distribute it as a folder, not under a Hub id of theirs, so it has no default: ``--weights`` names the
+folder, or the Hub id of a copy. The paper does not state its top-k; the default is 3.
+
+Source: https://github.com/OPTML-Group/Diffusion-MU-Attack.
 """
 
 import torch
@@ -14,12 +16,12 @@ TOP_K = 3
 
 
 class Style(HuggingFace):
-    """Looks for an artist's label ("vincent-van-gogh") among the best ``top_k``."""
+    """Sees an artist's style if the artist's label ("vincent-van-gogh") is among the top k."""
 
-    def __init__(self, wanted: Criterion, *, weights: str | None = None, device: torch.device | None = None) -> None:
+    def __init__(self, criterion: Criterion, *, weights: str | None = None, device: torch.device | None = None) -> None:
         if weights is None:
             raise JudgeError(
                 "judge style needs UnlearnDiffAtk's WikiArt classifier (github.com/OPTML-Group/Diffusion-MU-Attack): "
-                "fetch its folder and name it with --weights, or name a Hub id that holds it"
+                "download its folder and name it with --weights, or name the Hub id of a copy"
             )
-        super().__init__("style", weights, wanted, device=device)
+        super().__init__("style", weights, criterion, device=device)

@@ -1,4 +1,4 @@
-"""``torchvision:NAME``: any image classifier of torchvision, with its published weights or a file of yours."""
+"""``torchvision:NAME``: any image classifier of torchvision, with published weights or those of a file."""
 
 import hashlib
 import re
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchvision.models
 from numpy.typing import NDArray
 from torch import nn
 from torch.fx import Tracer
@@ -20,31 +21,31 @@ from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash, read_weights
 
-# Packages of models that answer with something else than one row of classes.
+# Words in the names of torchvision's models that are no image classifiers.
 _OTHER_TASKS = {"detection", "optical_flow", "segmentation", "video"}
 
-# What torchvision builds its published weights with, and leaves out where there are none.
-_BUILT_WITH: dict[str, dict[str, bool]] = {
+# What torchvision builds its published weights with, but not a model without weights.
+_BUILD_ARGUMENTS: dict[str, dict[str, bool]] = {
     name: {"transform_input": True, "init_weights": False} for name in ("inception_v3", "googlenet")
 }
 
-# Published densenets have names of an older time, which torchvision changes on loading.
-_DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
+# Published densenets have parameter names of an old version, which torchvision renames on loading.
+_OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
 class Torchvision(Classifier):
-    """A torchvision classifier with the transforms of its weights, which are fetched when the first picture comes.
+    """A torchvision classifier with the transforms of its weights, which are loaded for the first image.
 
-    ``weights`` names published ones (``IMAGENET1K_V1``, ``V1``; None: the model's best) or a file for that
-    architecture, whose pictures are prepared and whose classes are named as the best published ones'. Raises
-    ``JudgeError`` for unknown names and labels, and for weights that cannot be fetched or do not fit.
+    ``weights`` names published ones (``IMAGENET1K_V1``, ``V1``; None: the model's default) or a file for that
+    architecture, which gets the transforms and classes of the default ones. Raises ``JudgeError`` for unknown names
+    and labels, and if the weights cannot be downloaded or do not fit.
     """
 
     def __init__(
         self,
         name: str,
         architecture: str,
-        wanted: Criterion | tuple[str, ...],
+        criterion: Criterion | tuple[str, ...],
         *,
         weights: str | None = None,
         device: torch.device | None = None,
@@ -56,12 +57,12 @@ class Torchvision(Classifier):
         published: Any = get_model_weights(architecture)
         self._architecture = architecture
         self._file = Path(weights).expanduser() if weights is not None and _is_file(weights) else None
-        self._published = published.DEFAULT if self._file or weights is None else _named(published, weights)
+        self._published = published.DEFAULT if self._file or weights is None else _published(published, weights)
         self._transform = self._published.transforms()
         categories = self._published.meta["categories"]
-        super().__init__(name, [(label,) for label in categories], wanted, device)
+        super().__init__(name, [(label,) for label in categories], criterion, device)
         if self.device.type == "cpu":
-            self.batch = 6  # more leave the caches, fewer leave cores idle: docs/decisions/0006
+            self.batch_size = 6  # measured: docs/decisions/0006-judges.md
 
     @cached_property
     def weights_hash(self) -> str:
@@ -69,16 +70,16 @@ class Torchvision(Classifier):
         if self._file is not None:
             return file_hash(self._file)
         stem = str(self._published.url).rsplit("/", 1)[1].removesuffix(".pth")
-        end = stem.rsplit("-", 1)[-1]
-        # A few files carry no hash in their name: then the name, which torchvision never gives twice, stands for it.
-        return end if len(end) == 8 else hashlib.sha256(stem.encode()).hexdigest()[:8]
+        published_hash = stem.rsplit("-", 1)[-1]
+        # A few files have no hash in their name; torchvision never reuses a name, so its hash stands in.
+        return published_hash if len(published_hash) == 8 else hashlib.sha256(stem.encode()).hexdigest()[:8]
 
     @cached_property
     def _network(self) -> Any:
-        network = get_model(self._architecture, weights=None, **_BUILT_WITH.get(self._architecture, {}))
+        network = get_model(self._architecture, weights=None, **_BUILD_ARGUMENTS.get(self._architecture, {}))
         state = self._state()
         for name in list(state):
-            state[_DENSE.sub(r"\1\2", name)] = state.pop(name)
+            state[_OLD_DENSENET_NAME.sub(r"\1\2", name)] = state.pop(name)
         try:
             network.load_state_dict(state)
         except (RuntimeError, ValueError) as error:
@@ -86,8 +87,8 @@ class Torchvision(Classifier):
                 f"the weights in {self._file or self._published.url} are not those of torchvision's "
                 f"{self._architecture} with {len(self.labels)} classes: {' '.join(str(error).split())[:200]}"
             ) from error
-        _fold(network.eval())
-        # The order in which pictures lie in memory anyway; convolutions on a CPU are faster in it.
+        _fold_batch_norms(network.eval())
+        # Images are channels-last already, and convolutions on a CPU are faster in that format.
         return network.to(self.device, memory_format=torch.channels_last)
 
     def _state(self) -> dict[str, torch.Tensor]:
@@ -99,36 +100,34 @@ class Torchvision(Classifier):
             )
         except (OSError, RuntimeError) as error:
             raise JudgeError(
-                f"cannot fetch the weights of judge {self.name} from {self._published.url}: connect, name a file with "
-                f"--weights, or put that one into {torch.hub.get_dir()}/checkpoints"
+                f"cannot download the weights of judge {self.name} from {self._published.url}: connect, name a file "
+                f"with --weights, or put that one into {torch.hub.get_dir()}/checkpoints"
             ) from error
         return state
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(self.device)
-        seen: torch.Tensor = self._network(self._transform(pixels)).softmax(1)
-        return seen
+        probabilities: torch.Tensor = self._network(self._transform(pixels)).softmax(1)
+        return probabilities
 
 
 def classifiers() -> list[str]:
     """Names of torchvision's image classifiers."""
-    import torchvision.models
-
     return [name for name in list_models(module=torchvision.models) if not _OTHER_TASKS & set(name.split("_"))]
 
 
-def _fold(network: nn.Module) -> None:
-    """Fold each batch norm into the convolution that it alone follows: the same function, one pass over memory less."""
+def _fold_batch_norms(network: nn.Module) -> None:
+    """Fold each batch norm into the convolution before it, if nothing else reads that: same function, fewer passes."""
     graph = Tracer().trace(network)
-    called = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:
         if node.op != "call_module" or not isinstance(norm := network.get_submodule(node.target), nn.BatchNorm2d):
             continue
-        before = node.args[0]
-        if before.op != "call_module" or len(before.users) > 1 or called[before.target] + called[node.target] > 2:
+        source = node.args[0]
+        if source.op != "call_module" or len(source.users) > 1 or calls[source.target] + calls[node.target] > 2:
             continue
-        if isinstance(convolution := network.get_submodule(before.target), nn.Conv2d):
-            network.set_submodule(before.target, fuse_conv_bn_eval(convolution, norm))
+        if isinstance(convolution := network.get_submodule(source.target), nn.Conv2d):
+            network.set_submodule(source.target, fuse_conv_bn_eval(convolution, norm))
             network.set_submodule(node.target, nn.Identity())
 
 
@@ -136,11 +135,11 @@ def _is_file(weights: str) -> bool:
     return Path(weights).suffix in {".pth", ".pt", ".safetensors"} or "/" in weights
 
 
-def _named(published: Any, weights: str) -> Any:
-    for one in published:
-        if weights.upper() in {one.name, one.name.removeprefix("IMAGENET1K_")}:
-            return one
+def _published(published: Any, name: str) -> Any:
+    for weights in published:
+        if name.upper() in {weights.name, weights.name.removeprefix("IMAGENET1K_")}:
+            return weights
     raise JudgeError(
-        f"no weights {weights!r}: use one of {', '.join(one.name for one in published)}, or the path of a file "
+        f"no weights {name!r}: use one of {', '.join(weights.name for weights in published)}, or the path of a file "
         f"(.pth, .pt or .safetensors)"
     )

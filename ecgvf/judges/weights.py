@@ -1,4 +1,4 @@
-"""Weights that a user names: read without running anything of theirs, and told apart by a hash."""
+"""Weights that a user names: read without running code from the file, and identified by a hash."""
 
 import hashlib
 import pickle
@@ -13,30 +13,29 @@ from ecgvf.core.errors import JudgeError
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
-    """Name → tensor of a ``.safetensors`` file, or of a ``.pth`` or ``.pt`` file read with ``weights_only``.
+    """The tensors by name of a ``.safetensors`` file, or of a ``.pth`` or ``.pt`` file read with ``weights_only``.
 
-    Raises ``JudgeError`` for a file that is missing, damaged, or holds something else.
+    Raises ``JudgeError`` if the file is missing, damaged, or contains something else.
     """
     if not file.is_file():
         raise JudgeError(f"no weights at {file}: correct --weights")
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
-        held = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise JudgeError(f"cannot read the weights in {file}: {reason[:200]}") from error
-    # Training scripts wrap the weights once more.
-    for wrapping in ("state_dict", "model"):
-        if isinstance(held, Mapping) and isinstance(held.get(wrapping), Mapping):
-            held = held[wrapping]
-    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise JudgeError(f"{file} holds no weights by name: save the model's state_dict()")
-    return held  # as it is: its metadata tell an architecture which version of itself they are of
+        raise JudgeError(f"cannot read the weights in {file}: {first_line(error)}") from error
+    # Training scripts wrap the weights.
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise JudgeError(f"{file} contains no tensors by name: save the model's state_dict()")
+    return content  # unchanged: its metadata holds the version of the architecture
 
 
 def file_hash(file: Path) -> str:
-    """16 hex digits of the SHA-256 of a file. Raises ``JudgeError`` where it is missing."""
+    """16 hex digits of the SHA-256 of a file. Raises ``JudgeError`` if it is missing."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
@@ -45,10 +44,15 @@ def file_hash(file: Path) -> str:
 
 
 def state_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """16 hex digits: a hash of names, shapes, types and values, wherever the weights came from."""
+    """16 hex digits: a hash of names, shapes, dtypes and values, wherever the weights came from."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's error, at most 200 characters, for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

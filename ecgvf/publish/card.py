@@ -14,7 +14,8 @@ import jinja2
 import yaml
 
 from ecgvf.core.errors import DatasetError
-from ecgvf.publish.catalogue import IMPORT, Catalogue, Facts
+from ecgvf.pairs.importing import WRITER as IMPORT
+from ecgvf.publish.catalogue import Catalogue, Facts
 
 PAPER = "https://arxiv.org/abs/2506.20151"
 

@@ -17,9 +17,6 @@ FILE = "ecgvf.json"
 KEY = b"ecgvf"
 """Key of the Parquet metadata that says what a file's rows have in common (``rows.about``)."""
 
-IMPORT = "import"
-"""The writer of prompts that people brought (``ecgvf import``)."""
-
 VERSION = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
 
 

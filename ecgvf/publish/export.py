@@ -12,6 +12,7 @@ Rows are sorted by record id and nothing in them tells time or chance: the same 
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -208,7 +209,8 @@ def export(concept_run: ConceptRun, out: Path, *, images: bool = True, chosen: s
     run = open_run(concept_run, chosen)
     out = out.resolve()
     before, previous = _earlier(out, run.concept.name)
-    beside = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    ours = f"{out.name}.{secrets.token_hex(4)}"  # a process id would not tell two machines apart
+    beside = out.with_name(f"{ours}.tmp")
     try:
         content = write_content(run, beside, images=images)
         told = catalogue.Catalogue().with_concept(run.concept.name, content.facts)
@@ -218,7 +220,7 @@ def export(concept_run: ConceptRun, out: Path, *, images: bool = True, chosen: s
         write_atomic(beside / "README.md", card.card(told, before=before, previous=previous).encode())
         write_atomic(beside / croissant.FILE, croissant.describe(told, beside).encode())
         # Killed in between, the earlier export with what people wrote into its card is still there, under this name.
-        earlier = out.with_name(f"{out.name}.{os.getpid()}.earlier")
+        earlier = out.with_name(f"{ours}.earlier")
         if out.exists():
             out.rename(earlier)
         beside.rename(out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -22,7 +22,8 @@ from huggingface_hub.errors import (
 )
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError
-from ecgvf.pairs.tables import ALIASES, Source, source
+from ecgvf.core.hub_client import offline_if_unreachable
+from ecgvf.pairs.tables import ALIASES, PromptTable, from_records
 from ecgvf.publish import catalogue as catalogues
 from ecgvf.publish.catalogue import VERSION, Catalogue
 from ecgvf.publish.published import HubName, Published
@@ -112,8 +113,8 @@ def download(name: HubName) -> Published:
     return Published(folder, f"hub:{name} (commit {folder.name[:12]})")
 
 
-def foreign(name: HubName, chosen: Sequence[str] = ()) -> Source:
-    """The prompts of somebody's dataset; ``name.concept`` is its configuration, ``chosen`` as in ``tables.source``.
+def foreign(name: HubName, chosen: Sequence[str] = ()) -> PromptTable:
+    """The prompts of somebody's dataset; ``name.concept`` is its configuration, ``chosen`` as in ``tables.read_table``.
 
     Raises as ``told`` does.
     """
@@ -128,7 +129,7 @@ def foreign(name: HubName, chosen: Sequence[str] = ()) -> Source:
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {_line(error)}") from error
     rows = [row for held in splits.values() for row in held.select_columns(_texts(held.features))]
-    return source(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows, chosen)
+    return from_records(str(name), json.dumps(rows, sort_keys=True, default=str).encode(), rows, chosen)
 
 
 def _with_zeros(splits: "DatasetDict") -> "Features | None":
@@ -167,15 +168,16 @@ def _text(repo: str, revision: str, path: str) -> str:
 @contextmanager
 def told(repo: str, revision: str | None = None) -> Iterator[None]:
     """The Hub's errors in the words of its user. Raises ``HubError``, and ``DatasetError`` for what is not there."""
-    try:
-        yield
-    except EcgvfError:
-        raise
-    except (HfHubHTTPError, _NETWORK, OSError, ValueError, RuntimeError) as error:
-        said = _in_words(repo, revision, error)
-        if said is None:
+    with offline_if_unreachable():
+        try:
+            yield
+        except EcgvfError:
             raise
-        raise said from error
+        except (HfHubHTTPError, _NETWORK, OSError, ValueError, RuntimeError) as error:
+            said = _in_words(repo, revision, error)
+            if said is None:
+                raise
+            raise said from error
 
 
 def _in_words(repo: str, revision: str | None, error: BaseException) -> EcgvfError | None:
@@ -194,7 +196,9 @@ def _in_words(repo: str, revision: str | None, error: BaseException) -> EcgvfErr
         case OfflineModeIsEnabled() | LocalEntryNotFoundError():
             # What the client could not reach may have been refused: then that is the reason.
             cause = _in_words(repo, revision, error.__cause__) if error.__cause__ is not None else None
-            return cause or HubError(f"{repo} is not on this machine and the Hub cannot be reached: connect first")
+            return cause or _unreachable(repo)
+        case ConnectionError() if constants.is_offline_mode():  # of `datasets`, which drops the client's
+            return _unreachable(repo)
         case EntryNotFoundError():
             return DatasetError(f"{repo} lacks a file that `ecgvf` writes: it was not published by `ecgvf`")
         case HfHubHTTPError():
@@ -207,6 +211,10 @@ def _in_words(repo: str, revision: str | None, error: BaseException) -> EcgvfErr
         again = "run the same command again, it goes on from there"
         return HubError(f"the connection to the Hub broke ({_line(error)}): {again}")
     return None
+
+
+def _unreachable(repo: str) -> HubError:
+    return HubError(f"the Hub cannot be reached for {repo}: connect, check HF_ENDPOINT, or unset HF_HUB_OFFLINE")
 
 
 def _refusal(repo: str, error: HfHubHTTPError) -> str:

@@ -14,7 +14,7 @@ from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict, from_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
-from ecgvf.filter.decide import settled
+from ecgvf.filter.acceptance import current_acceptance
 
 JSON = dict[str, Any]
 
@@ -103,7 +103,7 @@ def open_run(run: ConceptRun, chosen: str | None = None) -> Run:
     Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` where no pair was accepted.
     """
     known, name, store = run.concept, run.concept.name, run.store
-    acceptance = settled(run) if chosen is None else run.open(ACCEPTANCE, chosen)
+    acceptance = current_acceptance(run) if chosen is None else run.open(ACCEPTANCE, chosen)
     if not acceptance.summary["accepted_pairs"]:
         why = ", ".join(f"{count} {reason}" for reason, count in acceptance.summary["reasons"].items())
         raise DatasetError(

@@ -1,6 +1,9 @@
-"""A folder where the files of one push wait for their upload; what a killed push left behind goes.
+"""A folder where the files of one push wait for their upload; what a killed push left behind is removed.
 
-A push holds a lock on its folder's file, which ends with the process, on whichever machine that shares the store.
+A push holds a file lock beside its folder, which ends with the process. Only on the machine that took the lock does a
+free lock prove that the push has ended: many network file systems keep locks from other machines. So a push removes
+what a push of the same machine left behind, and names, but leaves, what another machine has there, or this one before
+a restart.
 """
 
 import fcntl
@@ -11,14 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecgvf.core import console
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Drawn by Linux at each start: no two machines share it; the containers of one machine do, as they share its locks."""
+
 
 @contextmanager
 def staged(place: Path) -> Iterator[Path]:
-    """A folder of one's own in `place`, not yet made; it is removed at the end."""
+    """A new name for a folder in ``place``; what is made there is removed at the end."""
     place.mkdir(parents=True, exist_ok=True)
+    machine = _machine()
     for lock in place.glob("*.lock"):
-        _sweep(lock)
-    lock, handle = _taken(place)
+        if lock.name.startswith(f"{machine}."):
+            _remove_if_free(lock)
+        else:
+            theirs = console.escape(str(lock.with_suffix("")))
+            console.note(
+                f"{theirs} belongs to a push of another machine, or to one from before a restart: "
+                "delete it and its .lock if that push has ended"
+            )
+    lock, handle = _new_lock(place, machine)
     folder = lock.with_suffix("")
     try:
         yield folder
@@ -28,18 +44,26 @@ def staged(place: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _taken(place: Path) -> tuple[Path, int]:
+def _machine() -> str:
+    """This machine since its last start; where that is unknown, a name that nobody else has."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return secrets.token_hex(16)
+
+
+def _new_lock(place: Path, machine: str) -> tuple[Path, int]:
     """A new lock, and the handle that holds it."""
     while True:
-        lock = place / f"{secrets.token_hex(8)}.lock"
+        lock = place / f"{machine}.{secrets.token_hex(8)}.lock"
         handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        if lock.exists():  # nobody swept it away between the two
+        if lock.exists():  # no other push removed it between the two
             return lock, handle
         os.close(handle)
 
 
-def _sweep(lock: Path) -> None:
+def _remove_if_free(lock: Path) -> None:
     """Remove a lock that nobody holds, with its folder."""
     try:
         handle = os.open(lock, os.O_RDWR)

@@ -1,8 +1,8 @@
-"""Stage 2: the model under test draws both prompts of each pair, with one seed.
+"""Stage 2: the model under test renders both prompts of each pair with one seed.
 
-pairs ──stage──▶ pictures (``Rendering`` rows; their VQ ids are the trajectories that ``ear`` trains on)
+pairs ──stage──▶ shards of ``RenderTask``s ──shard──▶ images (``Rendering`` rows; ``ear`` trains on their VQ ids)
 """
 
-from ecgvf.render.stage import RenderResult, model_that_draws, opened, render, render_missing
+from ecgvf.render.stage import RenderResult, load_renderer, render, render_missing, rendering_model
 
-__all__ = ["RenderResult", "model_that_draws", "opened", "render", "render_missing"]
+__all__ = ["RenderResult", "load_renderer", "render", "render_missing", "rendering_model"]

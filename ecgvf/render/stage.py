@@ -1,26 +1,26 @@
-"""Draw what the pairs say, shard by shard.
+"""Render the prompts of a pairs set, shard by shard.
 
-A record's picture depends on model, prompt, seed and sampling. Batches are fixed slices of a shard in record order;
-their size and the thread count are recorded with the set and reused when it is resumed, so that equal shapes give equal
-token ids exactly.
+An image depends on model, prompt, seed and sampling. Batches are fixed slices of a shard in record order; their size
+and the thread count are recorded with the set and reused on resume, so that equal shapes give exactly equal token ids.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
-from ecgvf.core.errors import ConceptError, EcgvfError, ModelError, SettingsError, StageMissing
-from ecgvf.core.png import encode
-from ecgvf.core.records import PromptPair, Rendering, Role, to_table
+from ecgvf.core.errors import ConceptError, SettingsError, StageMissing
+from ecgvf.core.files import JSON
+from ecgvf.core.records import PromptPair, Rendering, to_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.seeds import derive
-from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, StageSet
-from ecgvf.janus import JanusModel, Sampling, chat, draw, generation_ids, load, threads
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
+from ecgvf.janus import JanusModel, Sampling, load, num_threads
+from ecgvf.render.shard import RenderTask, render_shard, render_tasks
 
 DEFAULT_MODEL = "janus-nano"
 SHARD_RECORDS = 32
@@ -28,21 +28,11 @@ SHARD_RECORDS = 32
 
 @dataclass(frozen=True, slots=True)
 class RenderResult:
-    """What a run of the stage did."""
+    """A finished image set."""
 
-    stage: StageSet
-    fresh: int
-    """Pictures drawn by this run; 0 where all were there."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One picture to draw."""
-
-    record_id: str
-    role: Role
-    prompt: str
-    seed: int
+    images: StageSet
+    rendered: int
+    """Images that this run rendered; 0 if all existed."""
 
 
 def render(
@@ -55,18 +45,18 @@ def render(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
-    chosen: str | None = None,
+    set_id: str | None = None,
     current: bool = True,
 ) -> RenderResult:
-    """Draw the pictures of a pairs set: the current one, or the one whose fingerprint starts with ``chosen``.
+    """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
 
-    ``guidance`` and ``temperature`` None take the model's own. A record that cannot be drawn gets a ``Rendering`` with
-    a ``failure``. ``current`` False: the next stage goes on to read what it read before. Raises ``StageMissing``
-    without pairs, and as ``opened`` does.
+    ``guidance`` and ``temperature`` default to the model's own. A record that fails gets a ``Rendering`` with a
+    ``failure``. With ``current`` False, which is for further seeds, the current image set stays as it is. Raises
+    ``StageMissing`` without pairs, and as ``load_renderer`` does.
     """
-    pairs = run.open(PAIRS, chosen)
+    pairs = run.open(PAIRS, set_id)
     records = [pair for pair in pairs.records(PromptPair) if pair.reason is None]
-    janus, sampling = opened(
+    janus, sampling = load_renderer(
         run.concept,
         model=model,
         guidance=guidance,
@@ -75,7 +65,7 @@ def render(
         device=device,
         dtype=dtype,
     )
-    stage = run.stage_set(
+    images = run.stage_set(
         IMAGES,
         {
             "pairs": pairs.fingerprint,
@@ -87,12 +77,12 @@ def render(
             "shard_records": SHARD_RECORDS,
         },
     )
-    fresh = 0 if stage.finished else _draw_missing(stage, janus, sampling, records, seed, batch_size)
-    stage.finish(_summary(stage), current=current)
-    return RenderResult(stage, fresh)
+    rendered = _render_shards(images, janus, sampling, records, batch_size, further_seed=not current)
+    images.finish({} if images.finished else _summary(images), current=current)
+    return RenderResult(images, rendered)
 
 
-def opened(
+def load_renderer(
     concept: Concept,
     *,
     model: str = DEFAULT_MODEL,
@@ -102,41 +92,39 @@ def opened(
     device: str = "auto",
     dtype: str = "auto",
 ) -> tuple[JanusModel, Sampling]:
-    """The model that draws, and how. Raises ``ConceptError`` for a concept that is not in nano's world, ``ModelError``,
-    ``SettingsError``."""
+    """The model and its sampling, as ``render`` uses them.
+
+    Raises ``ConceptError`` for a concept that janus-nano cannot render, ``SettingsError`` for a value out of range, and
+    ``ModelError`` and ``HubError`` as ``ecgvf.janus.load`` does.
+    """
     if batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     if model == DEFAULT_MODEL and not concept.labels("nano"):
         raise ConceptError(
-            f"janus-nano cannot draw {concept.name!r}, its small world has none: draw with --model janus-pro-1b, "
-            f"or choose a concept of nano's (church, castle, cat, van-gogh)"
+            f"janus-nano cannot render {concept.name!r}, which is not in its world: use --model janus-pro-1b, "
+            f"or a concept of that world (church, castle, cat, van-gogh)"
         )
     janus = load(model, device=device, dtype=dtype)
-    own = janus.sampling
-    return janus, replace(
-        own,
-        guidance=own.guidance if guidance is None else guidance,
-        temperature=own.temperature if temperature is None else temperature,
-    )
+    return janus, janus.sampling.override(guidance, temperature)
 
 
 def render_missing(
-    run: ConceptRun, *, device: str = "auto", chosen: str | None = None, batch_size: int = 16
+    run: ConceptRun, *, device: str = "auto", set_id: str | None = None, batch_size: int = 16
 ) -> RenderResult:
-    """The pictures that the next stage reads, after drawing what is not yet drawn of the current pairs.
+    """The image set that the next stage reads, rendered first if the current pairs have none.
 
-    Where some were drawn before, the same model, sampling and seed go on; otherwise the defaults. ``chosen`` picks a
-    set of pictures, which must then be finished.
+    If there are images of other pairs, or unfinished ones, their model, sampling and seed are reused; otherwise the
+    defaults. ``set_id`` names an image set instead, which is not resumed.
     """
-    last = _last(run, chosen)
-    if last is None:
-        console.print(f"Not drawn yet: drawing with {DEFAULT_MODEL} first.")
+    if set_id is not None:
+        return RenderResult(run.open(IMAGES, set_id), 0)
+    if (images := _current_images(run)) is not None:
+        return RenderResult(images, 0)
+    if (previous := _previous_images(run)) is None:
+        console.print(f"No images yet: rendering with {DEFAULT_MODEL} first.")
         return render(run, device=device, batch_size=batch_size)
-    drawn = _drawn(run)
-    if chosen is not None or (drawn is not None and drawn.fingerprint == last.fingerprint):
-        return RenderResult(last, 0)
-    settings = last.settings
-    console.print(f"Not all drawn yet: drawing with {console.escape(settings['model'])} first.")
+    settings = previous.settings
+    console.print(f"Images are missing: rendering with {console.escape(settings['model'])} first.")
     return render(
         run,
         model=settings["model"],
@@ -149,139 +137,63 @@ def render_missing(
     )
 
 
-def model_that_draws(run: ConceptRun, chosen: str | None = None) -> str:
-    """The model of the pictures that ``render_missing`` would give, before any is drawn."""
-    last = _last(run, chosen)
-    return DEFAULT_MODEL if last is None else str(last.settings["model"])
+def rendering_model(run: ConceptRun, set_id: str | None = None) -> str:
+    """Name of the model of the images that ``render_missing`` returns, without rendering any."""
+    images = run.open(IMAGES, set_id) if set_id is not None else _current_images(run) or _previous_images(run)
+    return DEFAULT_MODEL if images is None else str(images.settings["model"])
 
 
-def _last(run: ConceptRun, chosen: str | None) -> StageSet | None:
-    """The pictures of the current pairs, or those whose settings the next ones take; None where there are none."""
-    if chosen is not None:
-        return run.open(IMAGES, chosen)
-    if (drawn := _drawn(run)) is not None:
-        return drawn
-    pairs = run.current(PAIRS)
-    before = run.sets(IMAGES)
-    if begun := [stage for stage in before if stage.settings["pairs"] == pairs.fingerprint]:
-        # Of several seeds (``ecgvf filter --seeds``) the run's own is the one that was decided on.
-        decided = {one.settings["pictures"] for one in run.sets(ACCEPTANCE)}
-        return next((stage for stage in reversed(begun) if stage.fingerprint in decided), begun[-1])
+def _current_images(run: ConceptRun) -> StageSet | None:
+    """The current image set if it is of the current pairs."""
+    try:
+        images = run.current(IMAGES)
+    except StageMissing:
+        return None
+    return images if images.settings["pairs"] == run.current(PAIRS).fingerprint else None
+
+
+def _previous_images(run: ConceptRun) -> StageSet | None:
+    """The image set whose settings are reused: the last of the current pairs, else the current one, else the last.
+
+    A set of a further seed (``ecgvf filter --seeds``) is never the run's own.
+    """
+    sets = [images for images in run.sets(IMAGES) if not images.circumstances.get("further_seed")]
+    pairs = run.current(PAIRS).fingerprint
+    if of_pairs := [images for images in sets if images.settings["pairs"] == pairs]:
+        return of_pairs[-1]
     try:
         return run.current(IMAGES)
     except StageMissing:
-        return before[-1] if before else None
+        return sets[-1] if sets else None
 
 
-def _drawn(run: ConceptRun) -> StageSet | None:
-    """The current pictures where they are of the current pairs."""
-    try:
-        current = run.current(IMAGES)
-    except StageMissing:
-        return None
-    return current if current.settings["pairs"] == run.current(PAIRS).fingerprint else None
-
-
-def _draw_missing(
-    stage: StageSet, janus: JanusModel, sampling: Sampling, records: Sequence[PromptPair], seed: int, batch_size: int
+def _render_shards(
+    images: StageSet,
+    janus: JanusModel,
+    sampling: Sampling,
+    records: Sequence[PromptPair],
+    batch_size: int,
+    *,
+    further_seed: bool,
 ) -> int:
-    for moved in stage.changed_settings if not stage.shards() else []:
-        console.print(f"New set of pictures, {console.escape(moved)}")
-    kept = stage.record_circumstances(batch_size=batch_size, threads=torch.get_num_threads(), device=janus.device.type)
-    if kept["batch_size"] != batch_size:
-        console.print(f"This set was begun in batches of {kept['batch_size']}: it goes on in these.")
+    """Write the missing shards of ``images``; returns the number of images rendered."""
+    circumstances = {"batch_size": batch_size, "threads": torch.get_num_threads(), "device": janus.device.type}
+    if further_seed:
+        circumstances["further_seed"] = True
+    begun_with = images.circumstances.get("batch_size", batch_size) if images.shards() else batch_size
+    if begun_with != batch_size and not images.finished:
+        console.note(f"this set was begun with --batch-size {begun_with} and resumes with it")
+
+    def work(tasks: Sequence[RenderTask], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
+        with num_threads(recorded["threads"]):
+            return to_table(Rendering, render_shard(janus, tasks, sampling, recorded["batch_size"], advance))
+
     shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
-    tasks = [_tasks(shard, seed) for shard in shards]
-    there = [stage.done(index) for index in range(len(shards))]
-    total, before = sum(map(len, tasks)), sum(len(todo) for todo, done in zip(tasks, there, strict=True) if done)
-    with threads(kept["threads"]), console.progress("drawing", total, before) as bar:
-        for index, todo in enumerate(tasks):
-            if not there[index]:
-                rows = _draw_shard(janus, todo, sampling, kept["batch_size"], bar.advance)
-                stage.write_shard(index, to_table(Rendering, rows))
-    return total - before
+    tasks = [render_tasks(shard, images.settings["seed"]) for shard in shards]
+    return images.fill(tasks, work, description="rendering", circumstances=circumstances)
 
 
-def _tasks(records: Sequence[PromptPair], seed: int) -> list[_Task]:
-    return [
-        _Task(pair.record_id, role, prompt, derive(seed, pair.record_id, "render") if pair.seed is None else pair.seed)
-        for pair in records
-        for role, prompt in pair.prompts()
-    ]
-
-
-def _draw_shard(
-    janus: JanusModel, tasks: Sequence[_Task], sampling: Sampling, batch_size: int, drawn: Callable[[int], None]
-) -> list[Rendering]:
-    refused = {place: why for place, task in enumerate(tasks) if (why := _refusal(janus, task.prompt))}
-    renderings = {place: _failed(janus, tasks[place], why) for place, why in refused.items()}
-    drawn(len(refused))
-    left = [place for place in range(len(tasks)) if place not in refused]
-    for start in range(0, len(left), batch_size):
-        batch = left[start : start + batch_size]
-        made = _draw_batch(janus, [tasks[place] for place in batch], sampling)
-        renderings.update(zip(batch, made, strict=True))
-        drawn(len(batch))
-    return [renderings[place] for place in range(len(tasks))]
-
-
-def _refusal(janus: JanusModel, prompt: str) -> str | None:
-    """Why the model cannot be asked for this prompt, found before it spoils a batch; None where it can."""
-    try:
-        generation_ids(janus, [prompt])
-    except ModelError as error:
-        return str(error)
-    return None
-
-
-def _draw_batch(janus: JanusModel, tasks: Sequence[_Task], sampling: Sampling) -> list[Rendering]:
-    try:
-        return _draw(janus, tasks, sampling)
-    except torch.OutOfMemoryError as error:
-        raise SettingsError(
-            f"{janus.device} has no memory for {len(tasks)} pictures at once: run again with a smaller --batch-size"
-        ) from error
-    except (RuntimeError, ValueError, EcgvfError) as error:
-        if len(tasks) == 1:
-            return [_failed(janus, tasks[0], (str(error) or type(error).__name__).splitlines()[0])]
-        # One of them spoils the batch: alone, each tells for itself.
-        return [rendering for task in tasks for rendering in _draw_batch(janus, [task], sampling)]
-
-
-def _draw(janus: JanusModel, tasks: Sequence[_Task], sampling: Sampling) -> list[Rendering]:
-    drawing = draw(
-        janus, [task.prompt for task in tasks], [task.seed for task in tasks], sampling, batch_size=len(tasks)
-    )
-    return [
-        Rendering(
-            record_id=task.record_id,
-            role=task.role,
-            seed=task.seed,
-            renderer=janus.fingerprint,
-            prompt_sent=chat(janus, task.prompt),
-            image=encode(pixels),
-            vq_ids=tuple(ids.tolist()),
-        )
-        for task, ids, pixels in zip(tasks, drawing.vq_ids, drawing.pixels, strict=True)
-    ]
-
-
-def _failed(janus: JanusModel, task: _Task, why: str) -> Rendering:
-    return Rendering(
-        record_id=task.record_id,
-        role=task.role,
-        seed=task.seed,
-        renderer=janus.fingerprint,
-        prompt_sent=chat(janus, task.prompt),
-        image=b"",
-        vq_ids=(),
-        failure=why,
-    )
-
-
-def _summary(stage: StageSet) -> dict[str, Any]:
-    if stage.finished:
-        return {}
-    failures = [why for table in stage.tables() for why in table["failure"].to_pylist()]
-    known = Counter(why for why in failures if why is not None)
-    return {"pictures": len(failures), "failed": known.total(), "failures": dict(known.most_common(3))}
+def _summary(images: StageSet) -> dict[str, Any]:
+    reasons = [reason for table in images.tables() for reason in table["failure"].to_pylist()]
+    failures = Counter(reason for reason in reasons if reason is not None)
+    return {"pictures": len(reasons), "failed": failures.total(), "failures": dict(failures.most_common(3))}

@@ -1,4 +1,4 @@
-"""People look: a local page that shows each pair, and keeps what they decide.
+"""The review page: people accept or reject records on a local page, and their decisions overrule the judge.
 
-acceptance, verdicts, pictures, pairs ──cases──▶ pages ──server──▶ decisions ──▶ the accept rule
+cases.py joins each record with its verdicts and the reviewers' decisions; server.py shows them and records decisions.
 """

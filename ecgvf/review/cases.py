@@ -1,89 +1,96 @@
-"""What there is to review: every record that was drawn, with what the judge saw and what people said of it."""
+"""The cases to review: every rendered record, with the judge's verdicts and the reviewers' votes."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
 from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS
 from ecgvf.filter import decisions
+from ecgvf.filter.acceptance import acceptance_without_review, criterion_of, current_acceptance, verdicts_by_record
 from ecgvf.filter.compare import Agreement, agreement
-from ecgvf.filter.decide import criterion_of, settled, verdicts_by_record, without_people
 
 Show = Literal["all", "undecided", "accepted", "rejected", "disputed"]
 Order = Literal["written", "doubtful"]
 
-KEPT_SHARDS = 4
-"""Shards of pictures kept in memory: a shard is what a reviewer walks through."""
+CACHED_SHARDS = 4
+"""Image shards kept in memory; reviewers go through them in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One record to look at."""
+    """One record to review."""
 
     pair: PromptPair
     judged: Acceptance
-    """What the judge's verdicts, and the bounds, say by themselves."""
+    """The decision of the judge and the bounds, without reviewers."""
     verdicts: dict[Role, Verdict]
     near_miss: str | None
 
     @property
-    def score(self) -> float:
-        """How clear the case is to the judge, in [-1, 1]: the target's score less the surrogate's."""
-        surrogate = self.verdicts.get("surrogate")
-        target = self.verdicts.get("target")
-        return (target.score if target else 0.0) - (surrogate.score if surrogate else 0.0)
+    def target_score(self) -> float:
+        """The judge's score of the target's image, in [0, 1]; 0 without a verdict."""
+        return self._score("target")
+
+    @property
+    def margin(self) -> float:
+        """The target's score minus the surrogate's, in [-1, 1]: near 0, the judge is in doubt."""
+        return self._score("target") - self._score("surrogate")
+
+    def _score(self, role: Role) -> float:
+        return self.verdicts[role].score if role in self.verdicts else 0.0
 
 
 class Cases:
-    """The cases of the current acceptance set of a concept. Raises ``StageMissing`` where there is none."""
+    """The cases of a concept's current acceptance set. Raises ``StageMissing`` if there is none."""
 
     def __init__(self, run: ConceptRun) -> None:
         self._run, self.concept = run, run.concept
-        acceptance = settled(run)
-        self._pictures = run.open(IMAGES, acceptance.settings["pictures"])
-        verdicts = run.open(VERDICTS, acceptance.settings["verdicts"])
+        acceptance = current_acceptance(run)
+        self._images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
         self.judge: str = verdicts.settings["judge"]
-        self.pictures = self._pictures.fingerprint
-        criterion, seen = criterion_of(verdicts), verdicts_by_record(verdicts)
-        pairs = run.open(PAIRS, acceptance.settings["pairs"]).records(PromptPair)
         self._shard_of: dict[str, int] = {}
-        for index in range(len(self._pictures.shards())):
-            for row in self._pictures.read_shard(index).select(["record_id", "failure"]).to_pylist():
+        for index in range(len(self._images.shards())):
+            for row in self._images.read_shard(index).select(["record_id", "failure"]).to_pylist():
                 if row["failure"] is None:
                     self._shard_of.setdefault(row["record_id"], index)
-        self._kept: OrderedDict[int, dict[tuple[str, str], bytes]] = OrderedDict()
-        decided = without_people(run, acceptance)
-        self.all: dict[str, Case] = {}
-        for pair, decision in zip(pairs, decided, strict=True):
+        self._shard_images = lru_cache(CACHED_SHARDS)(self._read_images)
+        criterion, verdicts_of = criterion_of(verdicts), verdicts_by_record(verdicts)
+        pairs = acceptance.source(PAIRS).records(PromptPair)
+        self.by_id: dict[str, Case] = {}
+        for pair, judged in zip(pairs, acceptance_without_review(acceptance), strict=True):
             if pair.record_id in self._shard_of:
-                verdicts_of = seen.get(pair.record_id, {})
-                target = verdicts_of.get("target")
-                near = criterion.near_miss(target.top_labels) if target and not target.present else None
-                self.all[pair.record_id] = Case(pair, decision, verdicts_of, near)
+                by_role = verdicts_of.get(pair.record_id, {})
+                target = by_role.get("target")
+                near_miss = criterion.near_miss(target.top_labels) if target and not target.present else None
+                self.by_id[pair.record_id] = Case(pair, judged, by_role, near_miss)
 
     @property
     def writers(self) -> list[str]:
-        """Who wrote them, sorted."""
-        return sorted({case.pair.writer for case in self.all.values()})
+        """The pairs' writers, sorted."""
+        return sorted({case.pair.writer for case in self.by_id.values()})
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons of the judge's rejections, sorted."""
+        return sorted({case.judged.reason for case in self.by_id.values() if case.judged.reason})
 
     def votes(self) -> decisions.Votes:
-        """What every reviewer last said, read anew: others may be reviewing, too."""
-        return decisions.votes(self._run, self.pictures)
+        """Every reviewer's last decision on each record, read again from disk: others may be reviewing, too."""
+        return decisions.votes(self._run, self._images.fingerprint)
 
     def decide(self, record_id: str, reviewer: str, accepted: bool | None) -> None:
-        """Keep what ``reviewer`` said of a record, at once."""
+        """Record a decision of ``reviewer`` on disk; None withdraws an earlier one."""
         decisions.append(
             self._run,
             reviewer=reviewer,
-            pictures=self.pictures,
+            pictures=self._images.fingerprint,
             record_id=record_id,
             accepted=accepted,
         )
 
-    def chosen(
+    def select(
         self,
         votes: decisions.Votes,
         reviewer: str,
@@ -95,69 +102,64 @@ class Cases:
         most: float = 1.0,
         order: Order = "written",
     ) -> list[Case]:
-        """The cases that a reviewer wants to see, in the order written or the most doubtful first.
+        """The cases that pass a reviewer's filters, in the order written or with the most doubtful first.
 
-        ``least`` and ``most`` bound the score of the target picture.
+        ``least`` and ``most`` are bounds of the target's score.
         """
-        ruled = decisions.rulings(votes)
-        found = []
-        for record_id, case in self.all.items():
-            by = votes.get(record_id, {})
-            accepted = ruled.get(record_id, case.judged.accepted)
-            fits = {
+        majority = decisions.majority(votes)
+        selected = []
+        for record_id, case in self.by_id.items():
+            by_reviewer = votes.get(record_id, {})
+            accepted = majority.get(record_id, case.judged.accepted)
+            passes = {
                 "all": True,
-                "undecided": reviewer not in by,
+                "undecided": reviewer not in by_reviewer,
                 "accepted": accepted,
                 "rejected": not accepted,
-                "disputed": len(set(by.values())) > 1 or any(one != case.judged.accepted for one in by.values()),
+                "disputed": any(vote != case.judged.accepted for vote in by_reviewer.values()),
             }[show]
-            fits = fits and writer in {None, case.pair.writer} and reason in {None, case.judged.reason}
-            target = case.verdicts.get("target")
-            if fits and least <= (target.score if target else 0.0) <= most:
-                found.append(case)
-        return sorted(found, key=lambda case: abs(case.score)) if order == "doubtful" else found
+            passes = passes and writer in {None, case.pair.writer} and reason in {None, case.judged.reason}
+            if passes and least <= case.target_score <= most:
+                selected.append(case)
+        return sorted(selected, key=lambda case: abs(case.margin)) if order == "doubtful" else selected
 
-    def picture(self, record_id: str, role: str) -> bytes | None:
-        """The PNG of a record's picture; None where there is none."""
+    def image(self, record_id: str, role: str) -> bytes | None:
+        """The PNG of a record's image; None if there is none."""
         index = self._shard_of.get(record_id)
-        if index is None:
-            return None
-        if index not in self._kept:
-            rows = self._pictures.read_shard(index).select(["record_id", "role", "image", "failure"]).to_pylist()
-            self._kept[index] = {
-                (row["record_id"], row["role"]): row["image"] for row in rows if row["failure"] is None
-            }
-            while len(self._kept) > KEPT_SHARDS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(index)
-        return self._kept[index].get((record_id, role))
+        return None if index is None else self._shard_images(index).get((record_id, role))
 
     def agreements(self, votes: decisions.Votes) -> list[tuple[str, str, Agreement]]:
-        """Of every two reviewers, and of every reviewer and the judge, on what both decided."""
-        reviewers = sorted({reviewer for by in votes.values() for reviewer in by})
+        """The agreement of each reviewer with the judge and with each other reviewer, on the records both decided."""
+        reviewers = sorted({reviewer for by_reviewer in votes.values() for reviewer in by_reviewer})
+        judged = {record_id: case.judged.accepted for record_id, case in self.by_id.items()}
+        answers: dict[str, dict[str, bool]] = {reviewer: {} for reviewer in reviewers}
+        for record_id in votes.keys() & self.by_id.keys():
+            for reviewer, accepted in votes[record_id].items():
+                answers[reviewer][record_id] = accepted
         found = []
-        for place, one in enumerate(reviewers):
-            mine = {record_id: by[one] for record_id, by in votes.items() if one in by and record_id in self.all}
-            judged = {record_id: self.all[record_id].judged.accepted for record_id in mine}
-            found.append((one, self.judge, _on_both(mine, judged)))
-            for other in reviewers[place + 1 :]:
-                theirs = {record_id: by[other] for record_id, by in votes.items() if other in by}
-                found.append((one, other, _on_both(mine, theirs)))
+        for index, reviewer in enumerate(reviewers):
+            found.append((reviewer, self.judge, _agreement(answers[reviewer], judged)))
+            for second in reviewers[index + 1 :]:
+                found.append((reviewer, second, _agreement(answers[reviewer], answers[second])))
         return found
 
+    def progress(self, votes: decisions.Votes, reviewer: str) -> dict[str, int]:
+        """Numbers of records: all, decided by ``reviewer``, and overruled by all reviewers together."""
+        known = {record_id: votes[record_id] for record_id in votes.keys() & self.by_id.keys()}
+        return {
+            "records": len(self.by_id),
+            "decided_by_you": sum(reviewer in by_reviewer for by_reviewer in known.values()),
+            "overruled": sum(
+                accepted != self.by_id[record_id].judged.accepted
+                for record_id, accepted in decisions.majority(known).items()
+            ),
+        }
 
-def _on_both(one: dict[str, bool], other: dict[str, bool]) -> Agreement:
-    both: Sequence[str] = [record_id for record_id in one if record_id in other]
-    return agreement([one[record_id] for record_id in both], [other[record_id] for record_id in both])
+    def _read_images(self, index: int) -> dict[tuple[str, str], bytes]:
+        rows = self._images.read_shard(index).select(["record_id", "role", "image", "failure"]).to_pylist()
+        return {(row["record_id"], row["role"]): row["image"] for row in rows if row["failure"] is None}
 
 
-def summary(cases: Cases, votes: decisions.Votes, reviewer: str) -> dict[str, Any]:
-    """Progress of one reviewer, and what all decided together."""
-    here = {record_id: by for record_id, by in votes.items() if record_id in cases.all}
-    ruled = decisions.rulings(here)
-    return {
-        "records": len(cases.all),
-        "decided_by_you": sum(reviewer in by for by in here.values()),
-        "decided": len(ruled),
-        "overruled": sum(cases.all[record_id].judged.accepted != accepted for record_id, accepted in ruled.items()),
-    }
+def _agreement(first: dict[str, bool], second: dict[str, bool]) -> Agreement:
+    both = [record_id for record_id in first if record_id in second]
+    return agreement([first[record_id] for record_id in both], [second[record_id] for record_id in both])

@@ -106,13 +106,13 @@ def test_a_concept_that_nano_cannot_draw(store: Store, tmp_path: Path) -> None:
     moose = tmp_path / "moose.yaml"
     moose.write_text("name: moose\nkind: object\nterms: [moose]\nsurrogates: [hotel]\n")
     before = files(store.root)
-    fails(f"ecgvf generate --concept {moose}", "cannot draw 'moose'")
-    fails("ecgvf generate --concept nudity", "cannot draw 'nudity'")
+    fails(f"ecgvf generate --concept {moose}", "cannot render 'moose'")
+    fails("ecgvf generate --concept nudity", "cannot render 'nudity'")
     assert files(store.root) == before
     # Pairs that another writer wrote.
     write_pairs(store, church_pairs(1, 1), concept="nudity")
     for line in ("ecgvf render", "ecgvf filter"):
-        fails(line, "cannot draw 'nudity', its small world has none: draw with --model janus-pro-1b")
+        fails(line, "cannot render 'nudity', which is not in its world: use --model janus-pro-1b")
     assert not (store.root / "nudity" / IMAGES).exists()
 
 
@@ -188,13 +188,13 @@ def test_a_full_disk(store: Store, stage: str) -> None:
 
 INTERRUPTED_IN = {
     STAGES[0]: (OfflineWriter, "write"),
-    STAGES[1]: ("ecgvf.render.stage", "draw"),
+    STAGES[1]: ("ecgvf.render.shard", "render_images"),
     STAGES[2]: (Agreeing, "look"),
     STAGES[3]: ("ear.method.train", "position_losses"),
-    f"{TRAIN} --seed 1": ("ear.method.retention", "draw"),
-    STAGES[4]: ("ear.evaluation.images", "draw"),
-    STAGES[5]: ("ecgvf.janus", "draw"),
-    STAGES[6]: ("ear.evaluation.images", "draw"),
+    f"{TRAIN} --seed 1": ("ear.method.retention", "render_images"),
+    STAGES[4]: ("ear.evaluation.images", "render_images"),
+    STAGES[5]: ("ecgvf.janus", "render_images"),
+    STAGES[6]: ("ear.evaluation.images", "render_images"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A run that is small enough for every test: a few pairs of church, and a random tiny model to draw them."""
+"""A run that is small enough for every test: a few pairs of church, and images that need no model."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,56 +39,53 @@ def pair(target: str, surrogate: str | None, reason: Reason | None = None) -> Pr
 
 
 def church_pairs(train: int = 3, test: int = 2) -> list[PromptPair]:
-    places = [f"by lake {number}" for number in range(train + test)]
+    lakes = [f"by lake {number}" for number in range(train + test)]
     return [
-        *(pair(f"a church {place}", f"a hotel {place}") for place in places[:train]),
-        *(pair(f"a church {place}", None) for place in places[train:]),
+        *(pair(f"a church {lake}", f"a hotel {lake}") for lake in lakes[:train]),
+        *(pair(f"a church {lake}", None) for lake in lakes[train:]),
     ]
 
 
 def write_pairs(store: Store, pairs: Sequence[PromptPair], concept: str = "church") -> StageSet:
-    """A finished pairs set, as ``ecgvf generate`` leaves it."""
-    store.remember(concepts.find(concept))
-    stage = store.stage(concept, PAIRS, {"pairs": [one.record_id for one in pairs]})
-    if not stage.done(0):
-        stage.write_shard(0, to_table(PromptPair, pairs))
-    stage.finish({"pairs": len(pairs)})
-    return stage
+    """A finished pairs set, as ``ecgvf generate`` writes it."""
+    return _write_pairs(ConceptRun(store, concepts.find(concept)), pairs)
 
 
 def write_pictures(
     store: Store,
     concept: Concept,
-    drawn: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    images: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
     *,
     model: str = "janus-pro-1b",
     seed: int = 0,
 ) -> StageSet:
-    """Finished pairs and pictures: of each pair, what the target's and the surrogate's picture show."""
-    term, other = concept.terms[0], concept.surrogates[0]
+    """Finished pairs and images; ``images`` are the target's and the surrogate's, RGB uint8 [H, W, 3], per pair."""
+    run = ConceptRun(store, concept)
+    term, surrogate = concept.terms[0], concept.surrogates[0]
     pairs = [
         replace(
-            pair(f"a {term} by lake {number}", f"a {other} by lake {number}"),
-            record_id=record_id(concept.name, f"a {term} by lake {number}", f"a {other} by lake {number}"),
+            pair(f"a {term} by lake {number}", f"a {surrogate} by lake {number}"),
+            record_id=record_id(concept.name, f"a {term} by lake {number}", f"a {surrogate} by lake {number}"),
             concept=concept.name,
             kind=concept.kind,
             target_term=term,
-            surrogate_term=other,
+            surrogate_term=surrogate,
             writer=("offline", "gpt")[number % 2],
         )
-        for number in range(len(drawn))
+        for number in range(len(images))
     ]
-    store.remember(concept)
-    pairs_set = ConceptRun(store, concept).stage_set(PAIRS, {"pairs": [one.record_id for one in pairs]})
-    if not pairs_set.finished:
-        pairs_set.write_shard(0, to_table(PromptPair, pairs))
-    pairs_set.finish({"pairs": len(pairs)})
-    settings = {"pairs": pairs_set.fingerprint, "model": model, "renderer": "0", "seed": seed, "dtype": "float32"}
-    settings["sampling"] = {"guidance": 5.0, "temperature": 1.0}
-    pictures = ConceptRun(store, concept).stage_set(IMAGES, settings)
+    settings = {
+        "pairs": _write_pairs(run, pairs).fingerprint,
+        "model": model,
+        "renderer": "0",
+        "seed": seed,
+        "dtype": "float32",
+        "sampling": {"guidance": 5.0, "temperature": 1.0},
+    }
+    image_set = run.stage_set(IMAGES, settings)
     rows = [
         Rendering(
-            record_id=one.record_id,
+            record_id=pair.record_id,
             role=role,
             seed=number,
             renderer="0",
@@ -96,17 +93,26 @@ def write_pictures(
             image=encode(pixels),
             vq_ids=(1, 2, 3, 4),
         )
-        for number, (one, pixels_of) in enumerate(zip(pairs, drawn, strict=True))
-        for (role, prompt), pixels in zip(one.prompts(), pixels_of, strict=True)
+        for number, (pair, both) in enumerate(zip(pairs, images, strict=True))
+        for (role, prompt), pixels in zip(pair.prompts(), both, strict=True)
     ]
-    if not pictures.finished:
-        pictures.write_shard(0, to_table(Rendering, rows))
-    pictures.finish({"pictures": len(rows), "failed": 0, "failures": {}})
-    return pictures
+    if not image_set.finished:
+        image_set.write_shard(0, to_table(Rendering, rows))
+    image_set.finish({"pictures": len(rows), "failed": 0, "failures": {}})
+    return image_set
+
+
+def _write_pairs(run: ConceptRun, pairs: Sequence[PromptPair]) -> StageSet:
+    run.store.remember(run.concept)
+    pairs_set = run.stage_set(PAIRS, {"pairs": [pair.record_id for pair in pairs]})
+    if not pairs_set.done(0):
+        pairs_set.write_shard(0, to_table(PromptPair, pairs))
+    pairs_set.finish({"pairs": len(pairs)})
+    return pairs_set
 
 
 class Oracle:
-    """A judge that answers what it was told, in the order in which it is asked."""
+    """A judge with given predictions, one per image, in the order in which the images come."""
 
     name = "oracle"
     weights_hash = "0"
@@ -116,5 +122,5 @@ class Oracle:
         self.answers = list(answers)
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
-        now, self.answers = self.answers[: len(images)], self.answers[len(images) :]
-        return [Prediction(present=there, score=float(there), top_labels=(("church", float(there)),)) for there in now]
+        batch, self.answers = self.answers[: len(images)], self.answers[len(images) :]
+        return [Prediction(present=yes, score=float(yes), top_labels=(("church", float(yes)),)) for yes in batch]

@@ -1,66 +1,78 @@
-"""Building in rounds, with a random tiny model and a judge that answers by the record."""
+"""Building in rounds, with a random tiny model and a judge that decides by the record."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from ecgvf import build as building
-from ecgvf.build import Looking, build
+from ecgvf.build import BuildResult, build
 from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
-from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict
+from ecgvf.core.png import encode
+from ecgvf.core.records import Acceptance, PromptPair, Rendering, from_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.core.store import Store
-from ecgvf.filter import dataset, decisions
+from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
-from ecgvf.filter.bounds import Bounds
-from ecgvf.judges import Criterion, JudgeOptions
-from ecgvf.llm.clients import Answer, Request
+from ecgvf.filter.dataset import load_dataset
+from ecgvf.judges import Criterion, JudgeOptions, Prediction
 from ecgvf.llm.dispatch import DIGEST_LETTERS
 from ecgvf.llm.ledger import Ledger
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import Free
+from ecgvf.pairs.writer import Answer, Request
 from tests.llm_server import LlmServer
 from tests.random_janus import build as build_model
 
 CHURCH = concepts.find("church")
 
 
-class Fickle:
-    """A judge that sees the concept in a share of the target pictures, always the same ones."""
+class FickleJudge:
+    """Sees the concept in a share of the target images of a run, always the same ones."""
 
     name = "fickle"
     weights_hash = "0"
     criterion = Criterion(label_set="fickle", accepted=("church",), top_k=1)
 
-    def __init__(self, share: float = 0.45) -> None:
-        self.share = share
+    def __init__(self, run: ConceptRun, share: float = 0.45) -> None:
+        self.run, self.share = run, share
+        self.calls = 0
+        self.interrupted_call: int | None = None
 
-    def predict(self, renderings: Sequence[Rendering]) -> list[Verdict]:
-        seen = [one.role == "target" and int(one.record_id, 16) % 100 < 100 * self.share for one in renderings]
-        return [
-            Verdict(
-                record_id=one.record_id,
-                role=one.role,
-                judge=self.name,
-                judge_hash=self.weights_hash,
-                present=present,
-                score=float(present),
-                top_labels=(),
-            )
-            for one, present in zip(renderings, seen, strict=True)
-        ]
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        self.calls += 1
+        if self.calls == self.interrupted_call:
+            raise KeyboardInterrupt
+        renderings = self._renderings([encode(image) for image in images])
+        present = [row.role == "target" and int(row.record_id, 16) % 100 < 100 * self.share for row in renderings]
+        return [Prediction(present=yes, score=float(yes), top_labels=()) for yes in present]
+
+    def _renderings(self, pngs: list[bytes]) -> list[Rendering]:
+        """The rows that the images belong to, of the newest set that has them."""
+        for image_set in reversed(self.run.sets(IMAGES)):
+            rows = {row.image: row for table in image_set.tables() for row in from_table(Rendering, table)}
+            if rows.keys() >= set(pngs):
+                return [rows[png] for png in pngs]
+        raise AssertionError("images of no set")
+
+
+class SilentWriter(OfflineWriter):
+    """The offline writer, whose answers must all be on disk already."""
+
+    def write(self, request: Request) -> Answer:
+        raise AssertionError("requested again")
 
 
 class Named(OfflineWriter):
-    """The offline writer under another name, with words of its own."""
+    """The offline writer under another name, with prompts of its own."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,200 +95,211 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    fickle(monkeypatch, Fickle())
-    return Store(tmp_path / "store")
-
-
-def fickle(monkeypatch: pytest.MonkeyPatch, judge: Fickle) -> None:
-    monkeypatch.setattr(building, "create_judge", lambda *_: judge)
-    monkeypatch.setattr(filter_stage, "look", lambda _, renderings: judge.predict(renderings))
-
-
-def bytes_of(store: Store) -> dict[str, list[bytes]]:
-    stages = (PAIRS, IMAGES, VERDICTS, ACCEPTANCE)
-    return {
-        stage: [file.read_bytes() for file in ConceptRun.load(store, "church").current(stage).shards()]
-        for stage in stages
-    }
-
-
-def test_exactly_so_many_pairs_hold_and_each_round_asks_for_what_is_missing(store: Store, model: str) -> None:
-    done = build(ConceptRun(store, CHURCH), accepted=5, tests=3, rounds=40, looking=Looking(model=model))
-    assert done.reached and done.filtered.accepted_pairs == 5 and done.rounds > 1
-    sets = [one for one in ConceptRun.load(store, "church").sets(PAIRS) if "gathered" not in one.settings]
-    assert [one.settings.get("round", 0) for one in sets] == list(range(done.rounds))
-    wanted = [one.settings["train"]["pairs"] for one in sets]
-    assert wanted[0] == 5 and wanted == sorted(wanted, reverse=True)
-    assert [one.settings["test"]["tests"] for one in sets] == [3] + [0] * (done.rounds - 1)
-    # What `ear` reads is one dataset, with every picture in its place.
-    loaded = dataset.load(store)
-    assert len(loaded.train) == 5 and loaded.fingerprint == done.filtered.stage.fingerprint
-    assert all(one.target.record_id == one.pair.record_id for one in loaded.train)
-    pairs = ConceptRun.load(store, "church").current(PAIRS).records(PromptPair)
-    kept = [pair.target for pair in pairs if pair.reason is None]
-    assert len(kept) == len(set(kept))
-    assert len(pairs) == len(ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance))
-
-
-def test_a_round_is_part_of_a_calls_identity(store: Store, model: str) -> None:
-    build(ConceptRun(store, CHURCH), accepted=3, tests=1, rounds=30, looking=Looking(model=model))
-    pairs = ConceptRun.load(store, "church").current(PAIRS).records(PromptPair)
-    first, *later = [one for one in ConceptRun.load(store, "church").sets(PAIRS) if "gathered" not in one.settings]
-    calls = {row.call_id for row in first.records(PromptPair)}
-    assert later and {row.call_id for row in pairs} > calls
-
-
-def test_run_again_it_gives_the_same_bytes_and_asks_nothing(
-    store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(ConceptRun(store, CHURCH), accepted=4, tests=2, rounds=30, looking=Looking(model=model))
-    before = bytes_of(store)
-    with monkeypatch.context() as patch:
-        patch.setattr(OfflineWriter, "write", lambda *_: pytest.fail("asked again"))
-        patch.setattr(Fickle, "look", lambda *_: pytest.fail("looked again"))
-        build(ConceptRun(store, CHURCH), accepted=4, tests=2, rounds=30, looking=Looking(model=model))
-    assert bytes_of(store) == before
-    # Cut off in the middle of the second round, and run again.
-    other = Store(tmp_path / "other")
-    calls = 0
-    original = building.render
-
-    def cut_off(*args: object, **options: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt
-        return original(*args, **options)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(building, "render", cut_off)
-        build(other, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
-    build(other, CHURCH, accepted=4, tests=2, rounds=30, looking=Looking(model=model))
-    assert bytes_of(other) == before
-
-
-def test_the_writers_shares_are_balanced(store: Store, model: str) -> None:
-    writers = [Free(Named("gpt")), Free(Named("claude"))]
-    done = build(
-        ConceptRun(store, CHURCH), accepted=5, tests=2, rounds=40, writers=writers, looking=Looking(model=model)
-    )
-    assert done.reached
-    assert {name: one.accepted for name, one in done.writers.items()} == {"gpt": 3, "claude": 2}
-    loaded = dataset.load(store)
-    assert sorted(one.pair.writer for one in loaded.train) == ["claude"] * 2 + ["gpt"] * 3
+def run(tmp_path: Path) -> ConceptRun:
+    return ConceptRun(Store(tmp_path / "store"), CHURCH)
 
 
 @pytest.fixture
-def typed(store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LlmServer, Any]]:
-    """A server of LLMs, and `ecgvf build` with two of them, as a user types it."""
+def judge(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> FickleJudge:
+    """The judge of ``run``, which the command line creates as well."""
+    judge = FickleJudge(run)
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: judge)
+    return judge
+
+
+def shards(run: ConceptRun) -> dict[str, list[bytes]]:
+    """Stage → the bytes of its current shards."""
+    stages = (PAIRS, IMAGES, VERDICTS, ACCEPTANCE)
+    return {stage.name: [file.read_bytes() for file in run.current(stage).shards()] for stage in stages}
+
+
+def rounds_of(run: ConceptRun) -> list[StageSet]:
+    """The pair sets of the rounds, without the merged one."""
+    return [pairs for pairs in run.sets(PAIRS) if "gathered" not in pairs.settings]
+
+
+BUILD: dict[str, Any] = {"accepted": 5, "tests": 3, "rounds": 40, "options": JudgeOptions(threshold=0.25)}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, model: str) -> tuple[ConceptRun, BuildResult]:
+    """A build that took several rounds."""
+    run = ConceptRun(Store(tmp_path_factory.mktemp("built") / "store"), CHURCH)
+    result = build(run, **BUILD, model=model, judge=FickleJudge(run))
+    assert result.rounds > 1
+    return run, result
+
+
+def test_exactly_n_pairs_are_accepted_and_each_round_requests_the_missing_ones(
+    built: tuple[ConceptRun, BuildResult],
+) -> None:
+    run, result = built
+    assert result.reached and result.filtered.accepted_pairs == 5
+    sets = rounds_of(run)
+    assert [pairs.settings.get("round", 0) for pairs in sets] == list(range(result.rounds))
+    requested = [pairs.settings["train"]["pairs"] for pairs in sets]
+    assert requested[0] == 5 and requested == sorted(requested, reverse=True)
+    assert [pairs.settings["test"]["tests"] for pairs in sets] == [3] + [0] * (result.rounds - 1)
+
+
+def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult]) -> None:
+    run, result = built
+    dataset = load_dataset(run)
+    assert len(dataset.train) == 5 and dataset.fingerprint == result.filtered.acceptance.fingerprint
+    assert all(record.target.record_id == record.pair.record_id for record in dataset.train)
+    assert dataset.judge_options["threshold"] == 0.25
+    rows = run.current(PAIRS).records(PromptPair)
+    targets = [row.target for row in rows if row.reason is None]
+    assert len(targets) == len(set(targets))
+    assert len(rows) == len(run.current(ACCEPTANCE).records(Acceptance))
+
+
+def test_a_round_is_part_of_a_calls_identity(built: tuple[ConceptRun, BuildResult]) -> None:
+    run, _ = built
+    first, *later = rounds_of(run)
+    calls = {row.call_id for row in first.records(PromptPair)}
+    assert later and {row.call_id for row in run.current(PAIRS).records(PromptPair)} > calls
+
+
+def test_a_repeated_build_gives_the_same_bytes_and_requests_nothing(
+    built: tuple[ConceptRun, BuildResult], model: str
+) -> None:
+    run, _ = built
+    before, judge = shards(run), FickleJudge(run)
+    build(run, **BUILD, model=model, judge=judge, writers=[Free(SilentWriter())])
+    assert shards(run) == before and judge.calls == 0
+
+
+def test_an_interrupted_build_resumes_to_the_same_bytes(
+    built: tuple[ConceptRun, BuildResult], run: ConceptRun, model: str
+) -> None:
+    judge = FickleJudge(run)
+    judge.interrupted_call = 2
+    with pytest.raises(KeyboardInterrupt):
+        build(run, **BUILD, model=model, judge=judge)
+    assert len(rounds_of(run)) == 2
+    build(run, **BUILD, model=model, judge=judge)
+    assert shards(run) == shards(built[0])
+
+
+def test_the_writers_have_equal_shares(run: ConceptRun, judge: FickleJudge, model: str) -> None:
+    writers = [Free(Named("gpt")), Free(Named("claude"))]
+    result = build(run, accepted=5, tests=2, rounds=40, writers=writers, model=model, judge=judge)
+    assert result.reached
+    assert {name: writer.accepted for name, writer in result.writers.items()} == {"gpt": 3, "claude": 2}
+    assert sorted(record.pair.writer for record in load_dataset(run).train) == ["claude"] * 2 + ["gpt"] * 3
+
+
+@pytest.fixture
+def llms(
+    run: ConceptRun, judge: FickleJudge, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[LlmServer, Any]]:
+    """A server of LLMs, and the command `ecgvf build` with two of them."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-anthropic-0123456789")
-    words = ["build", "--concept", "church", "--writers", "gpt,claude", "--model", model, "--store", str(store.root)]
+    command = ["build", "--concept", "church", "--writers", "gpt,claude", "--model", model]
+    command += ["--store", str(run.store.root), "--json"]
     with LlmServer().running() as server:
         registry = str(server.registry(tmp_path))
 
-        def build_by_llms(*more: str) -> Any:
-            return CliRunner().invoke(app, [*words, "--registry", registry, "--json", *more], env={"COLUMNS": "200"})
+        def build_by_llms(*options: str) -> Any:
+            return CliRunner().invoke(app, [*command, "--registry", registry, *options], env={"COLUMNS": "200"})
 
         yield server, build_by_llms
 
 
-def test_llms_are_asked_in_rounds_for_what_is_missing(typed: tuple[LlmServer, Any], store: Store) -> None:
-    server, build_by_llms = typed
-    sized = ("--accepted", "7", "--tests", "4", "--rounds", "12")
-    result = build_by_llms(*sized)
+def test_each_round_requests_the_missing_pairs_from_the_llms(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 0.7
+    options = ("--accepted", "7", "--tests", "4", "--rounds", "12")
+    result = build_by_llms(*options)
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert told["reached"] and told["accepted_pairs"] == 7
-    assert {name: one["accepted"] for name, one in told["writers"].items()} == {"gpt": 4, "claude": 3}
+    output = json.loads(result.stdout)
+    assert output["reached"] and output["accepted_pairs"] == 7
+    assert {name: writer["accepted"] for name, writer in output["writers"].items()} == {"gpt": 4, "claude": 3}
     calls = len(server.asked)
-    # A later round reminds each writer of what it gave in the earlier ones.
-    first, *later = [one for one in ConceptRun.load(store, "church").sets(PAIRS) if "gathered" not in one.settings]
-    given = [row.target for row in first.records(PromptPair) if row.reason is None and row.split == "train"]
-    assert later and any(all(prompt[:DIGEST_LETTERS] in asked.prompt for prompt in given) for asked in server.asked)
-    rows = ConceptRun.load(store, "church").current(PAIRS).records(PromptPair)
+    # A later round lists for each writer what it wrote in the earlier ones.
+    first, *later = rounds_of(run)
+    earlier = [row.target for row in first.records(PromptPair) if row.reason is None and row.split == "train"]
+    assert later and any(all(prompt[:DIGEST_LETTERS] in call.prompt for prompt in earlier) for call in server.asked)
+    rows = run.current(PAIRS).records(PromptPair)
     assert sum(row.split == "test" and row.reason is None for row in rows) == 4
-    # What the ledger knows of each writer is added up over the rounds.
-    summary = ConceptRun.load(store, "church").current(PAIRS).summary
-    ledger = Ledger(Ledger.of(store, "church"))
-    assert Decimal(summary["spent"]["dollars"]) == ledger.spent().cost > 0
-    assert sum(one["calls"] for one in summary["writers"].values()) == calls
-    # Run again, nothing is asked; the budget counts what was spent by the whole team.
-    assert build_by_llms(*sized).exit_code == 0 and len(server.asked) == calls
+    # The ledger's figures of each writer are added up over the rounds.
+    summary = run.current(PAIRS).summary
+    assert Decimal(summary["spent"]["dollars"]) == Ledger(Ledger.of(run)).spent().cost > 0
+    assert sum(writer["calls"] for writer in summary["writers"].values()) == calls
+    # A second run sends nothing.
+    assert build_by_llms(*options).exit_code == 0 and len(server.asked) == calls
 
 
-def test_where_the_budget_ends_a_build_says_so(typed: tuple[LlmServer, Any]) -> None:
-    server, build_by_llms = typed
+def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> None:
+    server, build_by_llms = llms
     result = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "0.000001")
     assert result.exit_code == 2 and not server.asked
     assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
     nothing = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "nan")
-    assert nothing.exit_code == 2 and "more than nothing" in nothing.stderr and "Round" not in nothing.stderr
+    assert nothing.exit_code == 2 and "--budget-usd" in nothing.stderr and "Round" not in nothing.stderr
 
 
 @pytest.mark.parametrize("share", [1.0, 0.45], ids=["one round", "several"])
-def test_what_people_reject_is_made_up_for(
-    store: Store, model: str, monkeypatch: pytest.MonkeyPatch, share: float
+def test_pairs_that_reviewers_reject_are_replaced(
+    run: ConceptRun, judge: FickleJudge, model: str, share: float
 ) -> None:
-    fickle(monkeypatch, Fickle(share))
-    done = build(ConceptRun(store, CHURCH), accepted=4, tests=0, rounds=40, looking=Looking(model=model))
-    rejected = [one.pair.record_id for one in dataset.load(store).train][:2]
-    pictures = done.filtered.stage.settings["pictures"]
+    judge.share = share
+    acceptance = build(run, accepted=4, tests=0, rounds=40, model=model, judge=judge).filtered.acceptance
+    rejected = [record.pair.record_id for record in load_dataset(run).train][:2]
+    pictures = acceptance.settings["pictures"]
     for record_id in rejected:
-        decisions.append(store, "church", reviewer="ada", pictures=pictures, record_id=record_id, accepted=False)
-    assert len(dataset.load(store).train) == 2
-    again = build(ConceptRun(store, CHURCH), accepted=4, tests=0, rounds=40, looking=Looking(model=model))
-    kept = {one.pair.record_id for one in dataset.load(store).train}
+        decisions.append(run, reviewer="ada", pictures=pictures, record_id=record_id, accepted=False)
+    assert len(load_dataset(run).train) == 2
+    again = build(run, accepted=4, tests=0, rounds=40, model=model, judge=judge)
+    kept = {record.pair.record_id for record in load_dataset(run).train}
     assert again.reached and len(kept) == 4 and not kept & set(rejected)
 
 
-def test_a_judge_that_cannot_be_is_told_before_anything_is_written(tmp_path: Path, model: str) -> None:
-    store = Store(tmp_path / "store")
+def test_an_unknown_judge_fails_before_anything_is_written(run: ConceptRun, model: str) -> None:
     with pytest.raises(JudgeError, match="crystal-ball"):
-        build(ConceptRun(store, CHURCH), looking=Looking(model=model, judge="crystal-ball"))
-    assert not ConceptRun.load(store, "church").sets(PAIRS)
+        build(run, model=model, judge="crystal-ball")
+    assert not run.sets(PAIRS)
 
 
-def test_where_it_cannot_be_done_it_says_why(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fickle(monkeypatch, Fickle(share=0))
-    done = build(ConceptRun(store, CHURCH), accepted=2, tests=0, rounds=3, looking=Looking(model=model))
-    assert not done.reached and done.rounds == 3
-    assert done.writers["offline"].reasons == {"target_absent": 6}
-    assert "seldom draws the concept" in done.advice
+def test_a_build_that_fails_says_why(run: ConceptRun, judge: FickleJudge, model: str) -> None:
+    judge.share = 0
+    result = build(run, accepted=2, tests=0, rounds=3, model=model, judge=judge)
+    assert not result.reached and result.rounds == 3
+    assert result.writers["offline"].reasons == {"target_absent": 6}
+    assert "seldom sees the concept" in result.advice
     command = ["build", "--concept", "church", "--accepted", "2", "--tests", "0", "--rounds", "3", "--model", model]
-    result = CliRunner().invoke(app, [*command, "--store", str(store.root)])
-    assert result.exit_code == 1
-    assert "6 target_absent" in result.stdout and "0 of 2 pairs after 3 of 3 rounds" in result.stderr
+    shown = CliRunner().invoke(app, [*command, "--store", str(run.store.root)])
+    assert shown.exit_code == 1
+    assert "6 target_absent" in shown.stdout and "0 of 2 pairs after 3 of 3 rounds" in shown.stderr
 
 
-def test_build_as_a_user_types_it(store: Store, model: str) -> None:
+def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     command = ["build", "--concept", "church", "--accepted", "2", "--tests", "1", "--rounds", "40", "--model", model]
-    result = CliRunner().invoke(app, [*command, "--seeds", "2", "--store", str(store.root), "--json"])
+    result = CliRunner().invoke(app, [*command, "--seeds", "2", "--store", str(run.store.root), "--json"])
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert told["reached"] and told["accepted_pairs"] == 2 and told["writers"]["offline"]["accepted"] == 2
-    bounds = ConceptRun.load(store, "church").current(ACCEPTANCE).settings["bounds"]
+    output = json.loads(result.stdout)
+    assert output["reached"] and output["accepted_pairs"] == 2 and output["writers"]["offline"]["accepted"] == 2
+    bounds = run.current(ACCEPTANCE).settings["bounds"]
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
-    # Gathered of several rounds, the pictures can be drawn again from further seeds.
-    assert told["rounds"] > 1
-    filter_stage.filter_images(ConceptRun(store, CHURCH), judge=Fickle(), rule=Bounds(seeds=3), device="cpu")
-
-
-def test_a_build_of_several_rounds_knows_what_its_judge_was_asked_for(store: Store, model: str) -> None:
-    asked = JudgeOptions(threshold=0.25)
-    done = build(ConceptRun(store, CHURCH), accepted=3, tests=1, rounds=40, looking=Looking(model=model, options=asked))
-    assert done.rounds > 1 and dataset.load(store).judge_options.threshold == 0.25
+    # Images merged from several rounds can be rendered from further seeds.
+    assert output["rounds"] > 1
+    assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted_pairs == 2
 
 
 @pytest.mark.parametrize("wrong", [{"model": "nosuch/janus"}, {"guidance": -3.0}, {"batch_size": 0}])
-def test_nothing_is_written_for_what_cannot_be_drawn(store: Store, model: str, wrong: dict[str, Any]) -> None:
+def test_settings_that_cannot_render_fail_before_anything_is_written(
+    run: ConceptRun, judge: FickleJudge, model: str, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(EcgvfError):
-        build(ConceptRun(store, CHURCH), accepted=2, looking=Looking(**{"model": model, **wrong}))
-    assert not ConceptRun.load(store, "church").sets(PAIRS)
+        build(run, accepted=2, judge=judge, **{"model": model, **wrong})
+    assert not run.sets(PAIRS)
 
 
-def test_bad_input(store: Store) -> None:
-    for wrong in ({"accepted": 0}, {"rounds": 0}, {"tests": -1}):
-        with pytest.raises(SettingsError):
-            build(ConceptRun(store, CHURCH), **wrong)
+@pytest.mark.parametrize("wrong", [{"accepted": 0}, {"rounds": 0}, {"tests": -1}])
+def test_numbers_out_of_range_are_refused(run: ConceptRun, judge: FickleJudge, wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        build(run, judge=judge, **wrong)

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from ecgvf.core import seeds
 from ecgvf.core.paths import data_dir
-from ecgvf.janus import JanusModel, draw, load
+from ecgvf.janus import JanusModel, load, render_images
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.grammar import Forms, describe, held_out, sentence
 from tools.nano.codec import to_input
@@ -105,7 +105,7 @@ def _recognised(
     for start in range(0, len(rows), 64):
         part = rows[start : start + 64]
         numbers = [seeds.derive(run_seed, f"{prompt}#{seed}", "check") for _, _, prompt, seed in part]
-        images.append(draw(model, [row[2] for row in part], numbers, model.sampling, batch_size=64).pixels)
+        images.append(render_images(model, [row[2] for row in part], numbers, model.sampling, batch_size=64).pixels)
         progress(f"{start + len(part)} of {len(rows)} pictures")
     shown = np.concatenate(images)
     things_judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
@@ -172,6 +172,6 @@ def _questions(model: JanusModel, rng: random.Random, count: int = 512) -> Goal:
 def _speed(model: JanusModel, rng: random.Random) -> Goal:
     prompts = [prompt_for(random_scene(rng), rng) for _ in range(64)]
     began = time.monotonic()
-    draw(model, prompts, list(range(64)), model.sampling, batch_size=64)
+    render_images(model, prompts, list(range(64)), model.sampling, batch_size=64)
     seconds = time.monotonic() - began
     return Goal("seconds for 64 pictures", seconds, 1, seconds, seconds, 10.0, at_most=True)

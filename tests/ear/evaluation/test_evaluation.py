@@ -27,7 +27,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
-from ecgvf.janus import JanusModel, threads
+from ecgvf.janus import JanusModel, num_threads
 from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.publish.export import export
 from tests.ear.conftest import Agreeing, Brightness, brightness
@@ -194,7 +194,7 @@ def test_measured_pictures_are_kept(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(store, tiny, dataset, [adapter], concept_count=4, other_count=1, family="building")
-    monkeypatch.setattr(pictures, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(pictures, "render_images", lambda *_, **__: pytest.fail("drawn again"))
     assert evaluate(store, tiny, dataset, [adapter], concept_count=4, other_count=1, family="building") == first
 
 
@@ -205,15 +205,15 @@ def test_an_interrupted_evaluation_goes_on(
     whole = pictures.pictures(store, tiny, dataset, asked, batch_size=2)
     monkeypatch.setattr(pictures, "SHARD", 2)
     other = cases.concept_cases(dataset, 6, seed=1)
-    real, calls = pictures.draw, iter(range(1))
+    real, calls = pictures.render_images, iter(range(1))
 
     def cut(*args: object, **settings: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return real(*args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pictures, "draw", cut)
-    with threads(1), pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(pictures, "render_images", cut)
+    with num_threads(1), pytest.raises(KeyboardInterrupt):
         pictures.pictures(store, tiny, dataset, other, batch_size=2)
     drawn: list[tuple[int, object, int]] = []
 
@@ -221,8 +221,8 @@ def test_an_interrupted_evaluation_goes_on(
         drawn.append((len(args[1]), settings["batch_size"], torch.get_num_threads()))
         return real(*args, **settings)
 
-    monkeypatch.setattr(pictures, "draw", watched)
-    with threads(2):  # other circumstances, which do not count any more
+    monkeypatch.setattr(pictures, "render_images", watched)
+    with num_threads(2):  # other circumstances, which do not count any more
         resumed = pictures.pictures(store, tiny, dataset, other, batch_size=1)
     assert drawn == [(2, 2, 1)] * 2
     assert resumed.shape == whole.shape

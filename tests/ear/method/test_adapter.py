@@ -11,7 +11,7 @@ from torch import Tensor
 from ear.method import adapter as adapters
 from ear.method.adapter import Adapter
 from ecgvf.core.errors import AdapterError
-from ecgvf.janus import JanusModel, Sampling, draw, hidden_states, load
+from ecgvf.janus import JanusModel, Sampling, hidden_states, load, render_images
 from tests.random_janus import build
 
 IDS = torch.zeros(1, 16, dtype=torch.int64)
@@ -64,11 +64,11 @@ def test_inside_the_model_is_tuned_and_outside_it_is_not(tiny: JanusModel) -> No
 
 def test_drawing_follows_the_adapter(tiny: JanusModel) -> None:
     adapter = moved(tiny, 1)
-    before = draw(tiny, ["a church"], [1], Sampling())
+    before = render_images(tiny, ["a church"], [1], Sampling())
     with adapter.active(tiny):
-        inside = draw(tiny, ["a church"], [1], Sampling())
+        inside = render_images(tiny, ["a church"], [1], Sampling())
     assert (inside.vq_ids != before.vq_ids).any()
-    assert (draw(tiny, ["a church"], [1], Sampling()).vq_ids == before.vq_ids).all()
+    assert (render_images(tiny, ["a church"], [1], Sampling()).vq_ids == before.vq_ids).all()
 
 
 def test_what_is_saved_comes_back(tiny: JanusModel, tmp_path: Path) -> None:

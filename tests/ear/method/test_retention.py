@@ -9,7 +9,7 @@ from ear.retained_concepts import rehearsed
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, hidden_states, threads
+from ecgvf.janus import JanusModel, hidden_states, num_threads
 
 
 def test_pictures_are_drawn_once_and_kept(
@@ -22,7 +22,7 @@ def test_pictures_are_drawn_once_and_kept(
     assert first.frozen.shape == (7, 16, 32)
     expected = hidden_states(tiny, first.prompts[:1], first.vq_ids[:1])
     torch.testing.assert_close(first.frozen[:1], expected, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr(retention, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(retention, "render_images", lambda *_, **__: pytest.fail("drawn again"))
     again = gather(store, tiny, dataset, 7, batch_size=4)
     assert torch.equal(first.vq_ids, again.vq_ids)
     assert torch.equal(first.frozen, again.frozen)
@@ -33,16 +33,16 @@ def test_an_interrupted_drawing_goes_on(
 ) -> None:
     whole = gather(store, tiny, replace(dataset, run_seed=1), 6)
     monkeypatch.setattr(retention, "SHARD", 2)
-    real, calls = retention.draw, iter(range(2))
+    real, calls = retention.render_images, iter(range(2))
 
     def cut(*args: object, **settings: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return real(*args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(retention, "draw", cut)
+    monkeypatch.setattr(retention, "render_images", cut)
     other = replace(dataset, run_seed=2)
-    with threads(1), pytest.raises(KeyboardInterrupt):
+    with num_threads(1), pytest.raises(KeyboardInterrupt):
         gather(store, tiny, other, 6, batch_size=2)
     under: list[tuple[object, int]] = []
 
@@ -50,8 +50,8 @@ def test_an_interrupted_drawing_goes_on(
         under.append((settings["batch_size"], torch.get_num_threads()))
         return real(*args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(retention, "draw", watched)
-    with threads(2):  # other circumstances, which do not count any more
+    monkeypatch.setattr(retention, "render_images", watched)
+    with num_threads(2):  # other circumstances, which do not count any more
         assert gather(store, tiny, other, 6, batch_size=1).vq_ids.shape == whole.vq_ids.shape
     assert under == [(2, 1)]
 

@@ -41,7 +41,7 @@ def test_a_new_concept_is_written_explained_and_not_overwritten(tmp_path: Path) 
     assert runner.invoke(app, ["concepts", "explain", str(file)]).exit_code == 0
     again = runner.invoke(app, arguments)
     assert again.exit_code == 2
-    assert "is there already" in again.stderr
+    assert "exists: choose another file" in again.stderr
 
 
 def test_a_new_concept_is_written_here_where_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

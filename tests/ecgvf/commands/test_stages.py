@@ -1,5 +1,6 @@
-"""``render``, ``filter`` and ``status`` as a user types them."""
+"""The commands ``render``, ``filter`` and ``status``."""
 
+import functools
 import json
 import resource
 import signal
@@ -16,7 +17,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
-from ecgvf.render import stage as render_stage
+from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs
 from tests.random_janus import build
 
@@ -29,19 +30,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def store() -> Store:
-    store = Store()
-    write_pairs(store, church_pairs())
-    return store
+def run() -> ConceptRun:
+    """Three pairs and two test prompts, not rendered."""
+    return write_pairs(Store(), church_pairs()).run
 
 
-def answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge of the commands: one pair and one test prompt are accepted."""
     oracle = Oracle([True, False, False, False, True, True, True, False])
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: oracle)
 
 
-def test_render_filter_status_in_words(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch)
+@pytest.mark.usefixtures("run", "oracle")
+def test_render_filter_status_in_words(model: str) -> None:
     result = runner.invoke(app, ["render", "--model", model])
     assert result.exit_code == 0 and "church: 8 pictures" in result.stdout and "(8 new)" in result.stdout
     result = runner.invoke(app, ["filter"])
@@ -53,8 +55,8 @@ def test_render_filter_status_in_words(store: Store, model: str, monkeypatch: py
         assert part in result.stdout
 
 
-def test_render_filter_status_in_json(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch)
+@pytest.mark.usefixtures("run", "oracle")
+def test_render_filter_status_in_json(model: str) -> None:
     rendered = json.loads(runner.invoke(app, ["render", "--model", model, "--json"]).stdout)
     assert (rendered["concept"], rendered["pictures"], rendered["new"], rendered["failed"]) == ("church", 8, 8, 0)
     filtered = json.loads(runner.invoke(app, ["filter", "--json"]).stdout)
@@ -66,20 +68,15 @@ def test_render_filter_status_in_json(store: Store, model: str, monkeypatch: pyt
     assert status["sets"][3]["reasons"] == {"target_absent": 2, "concept_leaked": 1}
 
 
-def test_filter_alone_draws_first_and_json_stays_one_object(
-    store: Store, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer(monkeypatch)
-    monkeypatch.setattr(render_stage, "DEFAULT_MODEL", model)
-    original = render_stage.render
-    monkeypatch.setattr(render_stage, "render", lambda *args, **options: original(*args, **{"model": model, **options}))
+@pytest.mark.usefixtures("run", "oracle")
+def test_filter_renders_first_and_prints_one_json_object() -> None:
     result = runner.invoke(app, ["filter", "--json"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pairs"] == 3
-    assert "Not drawn yet" in result.stderr
+    assert "janus-nano" in result.stderr  # the user reads which model renders
 
 
-def test_status_lists_older_and_unfinished_sets(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_lists_older_and_unfinished_sets(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
 
         def interrupted(*_: object) -> None:
@@ -88,11 +85,11 @@ def test_status_lists_older_and_unfinished_sets(store: Store, model: str, monkey
         patch.setattr(StageSet, "write_shard", interrupted)
         result = runner.invoke(app, ["render", "--model", model])
     assert result.exit_code == 130 and "Run the same command again" in result.stderr
-    write_pairs(store, church_pairs(train=1))
+    write_pairs(run.store, church_pairs(train=1))
     result = runner.invoke(app, ["status", "--json"])
     sets = json.loads(result.stdout)["sets"]
-    assert [entry["current"] for entry in sets if entry["stage"] == PAIRS] == [False, True]
-    assert [entry["finished"] for entry in sets if entry["stage"] == IMAGES] == [False]
+    assert [entry["current"] for entry in sets if entry["stage"] == PAIRS.name] == [False, True]
+    assert [entry["finished"] for entry in sets if entry["stage"] == IMAGES.name] == [False]
     assert "unfinished" in runner.invoke(app, ["status"]).stdout
 
 
@@ -114,58 +111,65 @@ def test_a_store_of_another_version_is_one_line(tmp_path: Path, command: str) ->
 
 
 @pytest.mark.faults
-def test_a_hand_edited_shard_is_one_line(store: Store, model: str) -> None:
-    file = ConceptRun.load(store, "church").current(PAIRS).shards()[0]
+def test_a_hand_edited_shard_is_one_line(run: ConceptRun, model: str) -> None:
+    file = run.current(PAIRS).shards()[0]
     file.write_bytes(file.read_bytes() + b"x")
     result = runner.invoke(app, ["render", "--model", model])
     assert result.exit_code == 2
     assert file.name in result.stderr and result.stderr.count("\n") == 1
 
 
-def typed(*arguments: str) -> list[str]:
-    """The command line of a user, in a process of its own."""
+def command_line(*arguments: str) -> list[str]:
+    """``ecgvf`` in a process of its own."""
     return [sys.executable, "-c", "from ecgvf.cli import main; main()", *arguments]
 
 
-def wait_for_a_shard(folder: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*/shard-*.parquet")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
+def end_after_a_shard(command: list[str], folder: Path, ending: signal.Signals) -> tuple[int, str]:
+    """Run ``command`` until it has written a shard, then send a signal. Returns exit code and standard error."""
+
+    def shards() -> int:
+        return len(list(folder.glob("*/shard-*.parquet")))
+
+    before = shards()
+    # A shell that runs the tests in the background has its children ignore SIGINT, unless they are told otherwise.
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=default) as process:
+        deadline = time.monotonic() + 120
+        while shards() == before:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(ending)
+        _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_cut_off_while_drawing_and_run_again_it_gives_the_same_bytes(
-    store: Store, tmp_path: Path, model: str, how: signal.Signals
-) -> None:
-    pairs = church_pairs(train=80, test=0)
-    write_pairs(store, pairs)
-    command = typed("render", "--model", model, "--batch-size", "1", "--json")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for_a_shard(store.folder("church", IMAGES), process)
-        process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
-    if how is signal.SIGINT:
-        assert process.returncode == 130, errors
-        assert "Interrupted. Run the same command again to go on." in errors and "Traceback" not in errors
-        assert not list(store.root.rglob("*.tmp"))
+def test_a_killed_and_interrupted_render_resumes_to_the_same_bytes(run: ConceptRun, tmp_path: Path, model: str) -> None:
+    pairs = church_pairs(train=112, test=0)  # four shards of 64 images at most
+    write_pairs(run.store, pairs)
+    command = command_line("render", "--model", model, "--batch-size", "1", "--json")
+    assert end_after_a_shard(command, run.folder(IMAGES), signal.SIGKILL)[0] == -signal.SIGKILL
+    code, errors = end_after_a_shard(command, run.folder(IMAGES), signal.SIGINT)
+    assert code == 130, errors
+    assert "Run the same command again" in errors and "Traceback" not in errors
+    assert not list(run.store.root.rglob("*.tmp"))
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert 0 < json.loads(done.stdout)["new"] <= 160 - 64
-    other = Store(tmp_path / "undisturbed")
-    write_pairs(other, pairs)
-    whole = render_stage.render(other, other.concept(), model=model, batch_size=1).stage
-    assert [file.read_bytes() for file in ConceptRun.load(store, "church").current(IMAGES).shards()] == [
+    assert 0 < json.loads(done.stdout)["new"] <= 224 - 128
+    undisturbed = write_pairs(Store(tmp_path / "undisturbed"), pairs).run
+    whole = render(undisturbed, model=model, batch_size=1).images
+    assert [file.read_bytes() for file in run.current(IMAGES).shards()] == [
         file.read_bytes() for file in whole.shards()
     ]
 
 
 @pytest.mark.faults
-def test_a_full_disk_while_drawing_is_one_line_and_the_run_goes_on(store: Store, model: str) -> None:
+@pytest.mark.usefixtures("run")
+def test_a_full_disk_while_rendering_is_one_line_and_the_run_resumes(model: str) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    command = typed("render", "--model", model)
+    command = command_line("render", "--model", model)
     full = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=small_files)
     assert full.returncode == 2, full.stderr
     assert "no space left to write" in full.stderr and full.stderr.count("\n") == 1

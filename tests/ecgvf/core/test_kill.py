@@ -1,4 +1,4 @@
-"""Killed at any moment and run again, a run writes what it would have written undisturbed."""
+"""A run that is killed at any moment and run again writes what an uninterrupted run writes."""
 
 import os
 import resource
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ecgvf.core import concepts
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 
@@ -17,75 +19,75 @@ pytestmark = pytest.mark.faults
 
 SHARDS = 12
 
-# A stage of nothing but shards: what the store promises has to hold for every stage.
-RUN = f"""
+# A stage of nothing but shards: what holds for it holds for every stage that `fill`s its set. It prints the number of
+# each shard before writing it, and in the end it waits for standard input to close, so that no kill comes too late.
+SCRIPT = f"""
 import sys
 import pyarrow as pa
+from ecgvf.core import concepts
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 
-stage = Store(sys.argv[1]).stage("church", PAIRS, {{"rows": 3000}})
-for index in range({SHARDS}):
-    if not stage.done(index):
-        stage.write_shard(index, pa.table({{"value": [str(index * 3000 + row) * 20 for row in range(3000)]}}))
-    print(index, flush=True)
-stage.finish({{}})
+def work(values, circumstances, advance):
+    print(values[0] // 3000, flush=True)
+    return pa.table({{"value": [str(value) * 20 for value in values]}})
+
+pairs = ConceptRun(Store(sys.argv[1]), concepts.find("church")).stage_set(PAIRS, {{"rows": 3000}})
+pairs.fill([range(shard * 3000, (shard + 1) * 3000) for shard in range({SHARDS})], work, description="rows")
+print({SHARDS}, flush=True)
+pairs.finish({{}})
+sys.stdin.read()
 """
 
 
-def run(store: Path, **options: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", RUN, str(store)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+def start(store: Path, **options: object) -> "subprocess.Popen[str]":
+    command, pipe = [sys.executable, "-c", SCRIPT, str(store)], subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options)  # type: ignore[call-overload,no-any-return]
 
 
-def shards(store: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in Store(store).current("church", PAIRS).shards()}
+def complete(store: Path) -> dict[str, bytes]:
+    """Run the script to its end, and return its shards by file name."""
+    with start(store) as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    pairs = ConceptRun(Store(store), concepts.find("church")).current(PAIRS)
+    return {file.name: file.read_bytes() for file in pairs.shards()}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    with run(store) as process:
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return shards(store)
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return complete(tmp_path_factory.mktemp("uninterrupted") / "store")
 
 
-@pytest.mark.parametrize("moment", [(0, 0.0), (0, 0.004), (3, 0.001), (5, 0.002), (7, 0.008), (SHARDS - 1, 0.0)])
+@pytest.mark.parametrize(("shard", "pause"), [(0, 0.0), (0, 0.004), (3, 0.001), (5, 0.002), (7, 0.008), (SHARDS, 0.0)])
 def test_kill_9_and_a_second_run_give_the_same_bytes(
-    tmp_path: Path, undisturbed: dict[str, bytes], moment: tuple[int, float]
+    tmp_path: Path, expected: dict[str, bytes], shard: int, pause: float
 ) -> None:
-    after, pause = moment
     store = tmp_path / "store"
-    with run(store) as process:
+    with start(store) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if int(line) == after:
+            if int(line) == shard:
                 time.sleep(pause)
                 process.send_signal(signal.SIGKILL)
                 break
         process.communicate(timeout=120)
-    with run(store) as process:
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert shards(store) == undisturbed
+    assert process.returncode == -signal.SIGKILL
+    assert complete(store) == expected
     assert not list(store.rglob("shard*.tmp"))
 
 
-def test_a_file_size_limit_is_a_full_disk_and_the_run_goes_on_without_it(
-    tmp_path: Path, undisturbed: dict[str, bytes]
-) -> None:
+def test_a_full_disk_stops_the_run_and_a_second_run_resumes(tmp_path: Path, expected: dict[str, bytes]) -> None:
     store = tmp_path / "store"
-    small = min(map(len, undisturbed.values())) - 100
+    limit = min(map(len, expected.values())) - 100
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (small, small))
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    with run(store, preexec_fn=limit, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}) as process:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    with start(store, preexec_fn=limit_file_size, env=environment) as process:
         _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "ecgvf.core.errors.DiskFull: no space left" in errors
-    with run(store) as process:
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert shards(store) == undisturbed
+    assert complete(store) == expected

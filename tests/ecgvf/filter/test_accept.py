@@ -1,7 +1,7 @@
 import pytest
 
 from ecgvf.core.records import Reason, Role, Verdict
-from ecgvf.filter.accept import accept
+from ecgvf.filter.accept import accept_record
 from tests.ecgvf.small_run import pair
 
 PAIR = pair("a church by a lake", "a hotel by a lake")
@@ -30,24 +30,34 @@ def verdict(role: Role, present: bool, failure: str | None = None) -> Verdict:
         (False, True, "target_absent"),
     ],
 )
-def test_a_pair_holds_with_the_concept_in_the_target_only(target: bool, surrogate: bool, reason: Reason | None) -> None:
+def test_a_pair_is_accepted_if_only_the_target_shows_the_concept(
+    target: bool, surrogate: bool, reason: Reason | None
+) -> None:
     verdicts: dict[Role, Verdict] = {"target": verdict("target", target), "surrogate": verdict("surrogate", surrogate)}
-    decision = accept(PAIR, {"target", "surrogate"}, verdicts)
-    assert (decision.accepted, decision.reason) == (reason is None, reason)
+    row = accept_record(PAIR, {"target", "surrogate"}, verdicts)
+    assert (row.accepted, row.reason) == (reason is None, reason)
 
 
 @pytest.mark.parametrize(("present", "reason"), [(True, None), (False, "target_absent")])
-def test_a_test_record_holds_when_the_concept_is_in_its_picture(present: bool, reason: Reason | None) -> None:
-    assert accept(TEST, {"target"}, {"target": verdict("target", present)}).reason == reason
+def test_a_test_record_is_accepted_if_its_image_shows_the_concept(present: bool, reason: Reason | None) -> None:
+    assert accept_record(TEST, {"target"}, {"target": verdict("target", present)}).reason == reason
 
 
-def test_what_failed_is_rejected_with_its_reason() -> None:
-    seen: dict[Role, Verdict] = {"target": verdict("target", True), "surrogate": verdict("surrogate", False)}
-    assert accept(PAIR, {"target"}, seen).reason == "render_failed"
-    assert accept(PAIR, {"target", "surrogate"}, {"target": seen["target"]}).reason == "judge_failed"
-    broken: dict[Role, Verdict] = {**seen, "surrogate": verdict("surrogate", False, "no picture")}
-    assert accept(PAIR, {"target", "surrogate"}, broken).reason == "judge_failed"
+def test_failures_are_rejected_with_their_reason() -> None:
+    verdicts: dict[Role, Verdict] = {"target": verdict("target", True), "surrogate": verdict("surrogate", False)}
+    assert accept_record(PAIR, {"target"}, verdicts).reason == "render_failed"
+    assert accept_record(PAIR, {"target", "surrogate"}, {"target": verdicts["target"]}).reason == "judge_failed"
+    failed: dict[Role, Verdict] = {**verdicts, "surrogate": verdict("surrogate", False, "unreadable image")}
+    assert accept_record(PAIR, {"target", "surrogate"}, failed).reason == "judge_failed"
 
 
-def test_stage_1s_reason_stays() -> None:
-    assert accept(pair("a church", "a chapel", "malformed"), set(), {}).reason == "malformed"
+def test_a_reject_of_stage_1_keeps_its_reason() -> None:
+    assert accept_record(pair("a church", "a chapel", "malformed"), set(), {}).reason == "malformed"
+
+
+def test_reviewers_overrule_everything_but_a_missing_image() -> None:
+    verdicts: dict[Role, Verdict] = {"target": verdict("target", False), "surrogate": verdict("surrogate", False)}
+    both: set[Role] = {"target", "surrogate"}
+    assert accept_record(PAIR, both, verdicts, objection="off_prompt", review=True).reason is None
+    assert accept_record(PAIR, both, verdicts, review=False).reason == "reviewed"
+    assert accept_record(PAIR, {"target"}, verdicts, review=True).reason == "render_failed"

@@ -7,50 +7,60 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from ecgvf.core import concepts
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Acceptance, Box
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
-from ecgvf.core.store import Store
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS, Stage, StageSet
 from ecgvf.filter import Bounds, FilterResult, filter_images
-from ecgvf.filter import stage as stage
 from ecgvf.filter.bounds import change
-from ecgvf.filter.clip_score import LIKENESS, Likeness
+from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import render, render_missing
-from ecgvf.render import stage as render_stage
 from tests import random_clip, random_janus
 from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs, write_pictures
 
-CHURCH = concepts.find("church")
 GREY = np.full((64, 64, 3), 100, np.uint8)
 
 
-def half_changed() -> np.ndarray:
-    """The left half is another picture, the right half is the same but for a little."""
-    other = GREY.copy()
-    other[:, :32] = 255
-    other[:, 32:] += 10
-    return other
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(random_janus.build(tmp_path_factory.mktemp("janus"), layers=1))
 
 
-def reasons(store: Store, monkeypatch: pytest.MonkeyPatch, answers: list[bool], rule: Bounds) -> list[str | None]:
-    monkeypatch.setattr(stage, "create_judge", lambda *_: Oracle(answers))
-    filter_images(ConceptRun(store, CHURCH), rule=rule, device="cpu")
-    return [one.reason for one in ConceptRun.load(store, "church").current(ACCEPTANCE).records(Acceptance)]
+def half_changed() -> NDArray[np.uint8]:
+    """The left half is white, the right half slightly brighter than ``GREY``."""
+    image = GREY.copy()
+    image[:, :32] = 255
+    image[:, 32:] += 10
+    return image
+
+
+def reasons(run: ConceptRun, answers: list[bool], bounds: Bounds) -> list[str | None]:
+    filter_images(run, judge=Oracle(answers), bounds=bounds, device="cpu")
+    return [row.reason for row in run.current(ACCEPTANCE).records(Acceptance)]
+
+
+def forbid_writing(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
+    write_shard = StageSet.write_shard
+
+    def checked(self: StageSet, index: int, table: Any) -> None:
+        assert self.stage != stage, f"{stage.name} were made again"
+        write_shard(self, index, table)
+
+    monkeypatch.setattr(StageSet, "write_shard", checked)
 
 
 # A limit on change
 
 
-def test_half_of_the_picture_may_change_as_it_likes() -> None:
+def test_half_of_the_image_may_change() -> None:
     assert change(GREY, GREY) == 0
     assert change(GREY, half_changed()) == pytest.approx(10 / 255)
 
 
-def test_outside_a_detectors_boxes_everything_counts() -> None:
+def test_all_change_outside_a_detectors_boxes_counts() -> None:
     left = Box("church", 1.0, 0, 0, 32, 64)
     assert change(GREY, half_changed(), [left]) == pytest.approx(10 / 255)
     assert change(GREY, half_changed(), [Box("church", 1.0, 32, 0, 32, 64)]) == pytest.approx(155 / 255)
@@ -58,105 +68,103 @@ def test_outside_a_detectors_boxes_everything_counts() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20))
-def test_change_is_symmetric_and_a_share(seed: int, side: int) -> None:
-    one, other = np.random.default_rng(seed).integers(0, 256, (2, side, side + 3, 3), dtype=np.uint8)
-    assert change(one, other) == change(other, one)
-    assert 0 <= change(one, other) <= 1
+def test_change_is_symmetric_and_between_0_and_1(seed: int, side: int) -> None:
+    a, b = np.random.default_rng(seed).integers(0, 256, (2, side, side + 3, 3), dtype=np.uint8)
+    assert change(a, b) == change(b, a)
+    assert 0 <= change(a, b) <= 1
 
 
-def test_a_pair_that_changes_elsewhere_is_rejected_with_that_reason(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_pictures(store, CHURCH, [(GREY, half_changed()), (GREY, 255 - GREY)])
-    assert reasons(store, monkeypatch, [True, False] * 2, Bounds(most_change=0.1)) == [None, "changed_elsewhere"]
-    # The bound is a setting of the decision: the judge is not asked again.
-    assert reasons(store, monkeypatch, [], Bounds(most_change=0.9)) == [None, None]
-    assert reasons(store, monkeypatch, [], Bounds()) == [None, None]
-    assert len(ConceptRun.load(store, "church").sets(VERDICTS)) == 1
+def test_a_pair_that_changes_elsewhere_is_rejected(run: ConceptRun) -> None:
+    write_pictures(run.store, run.concept, [(GREY, half_changed()), (GREY, 255 - GREY)])
+    assert reasons(run, [True, False] * 2, Bounds(most_change=0.1)) == [None, "changed_elsewhere"]
+    # The bound is a setting of the acceptance set: the judge is not run again.
+    assert reasons(run, [], Bounds(most_change=0.9)) == [None, None]
+    assert reasons(run, [], Bounds()) == [None, None]
+    assert len(run.sets(VERDICTS)) == 1
 
 
 # A CLIP floor
 
 
-def test_a_picture_far_from_its_prompt_is_rejected_with_that_reason(
-    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_an_image_far_from_its_prompt_is_rejected(
+    run: ConceptRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clip = str(random_clip.build(tmp_path / "clip"))
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    write_pictures(store, CHURCH, [(noise[0], noise[1]), (noise[2], noise[3])])
-    assert reasons(store, monkeypatch, [True, False] * 2, Bounds(clip_floor=-1, clip=clip)) == [None, None]
-    rows = ConceptRun.load(store, "church").current(LIKENESS).records(Likeness)
+    write_pictures(run.store, run.concept, [(noise[0], noise[1]), (noise[2], noise[3])])
+    assert reasons(run, [True, False] * 2, Bounds(clip_floor=-1, clip=clip)) == [None, None]
+    scores = run.current(CLIP_SCORES).records(ClipScore)
     encoder = Encoder(clip)
-    own = encoder.pictures(noise[:1]) @ encoder.texts(["a church by lake 0"]).T
-    assert (rows[0].role, rows[0].cosine) == ("target", pytest.approx(float(own.item()), abs=1e-5))
-    worst = [min(one.cosine for one in rows[place : place + 2]) for place in (0, 2)]
-    between = (worst[0] + worst[1]) / 2
-    expected = [None if one >= between else "off_prompt" for one in worst]
-    # Another floor measures nothing anew.
-    monkeypatch.setattr(Encoder, "pictures", lambda *_: pytest.fail("looked again"))
-    assert reasons(store, monkeypatch, [], Bounds(clip_floor=between, clip=clip)) == expected
-    assert sorted(expected, key=str) == [None, "off_prompt"]
+    expected = encoder.encode_images(noise[:1]) @ encoder.encode_texts(["a church by lake 0"]).T
+    assert (scores[0].role, scores[0].cosine) == ("target", pytest.approx(float(expected.item()), abs=1e-5))
+    lowest = [min(score.cosine for score in scores[first : first + 2]) for first in (0, 2)]
+    floor = sum(lowest) / 2
+    forbid_writing(monkeypatch, CLIP_SCORES)  # another floor needs no new scores
+    assert reasons(run, [], Bounds(clip_floor=floor, clip=clip)) == [
+        None if cosine >= floor else "off_prompt" for cosine in lowest
+    ]
+    assert min(lowest) < floor < max(lowest)
 
 
 # Several seeds
 
 
-def test_a_pair_has_to_hold_in_a_share_of_the_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path / "seeds")
-    model = str(random_janus.build(tmp_path / "janus", layers=1))
-    write_pairs(store, church_pairs(train=2, test=1))
-    own = render(ConceptRun(store, CHURCH), model=model, seed=5).stage
-    held, leaked = [True, False], [True, True]
-    # Of three seeds, the first pair holds in all, the second in its own and one other; the test prompt in two.
-    answers = [*held, *held, True, *held, *leaked, False, *held, *held, True]
+def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(run.store, church_pairs(train=2, test=1))
+    own = render(run, model=model, seed=5).images
+    passed, leaked = [True, False], [True, True]
+    # Of three seeds, the first pair passes in all, the second in its own and one more; the test prompt in two.
+    answers = [*passed, *passed, True, *passed, *leaked, False, *passed, *passed, True]
 
-    def decided(share: float, say: list[bool]) -> FilterResult:
-        oracle = Oracle(say)
-        monkeypatch.setattr(stage, "create_judge", lambda *_: oracle)
-        return filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3, share=share), device="cpu")
+    def filtered(share: float, answers: list[bool]) -> FilterResult:
+        return filter_images(run, judge=Oracle(answers), bounds=Bounds(seeds=3, share=share), device="cpu")
 
-    done = decided(1.0, answers)
-    assert [one.reason for one in done.stage.records(Acceptance)] == [None, "unsteady", "unsteady"]
-    assert sorted(one.settings["seed"] for one in ConceptRun.load(store, "church").sets(IMAGES)) == [5, 6, 7]
-    # The run's own pictures stay the ones that everything after this reads.
-    assert (
-        ConceptRun.load(store, "church").current(IMAGES).fingerprint
-        == own.fingerprint
-        == done.stage.settings["pictures"]
-    )
-    assert ConceptRun.load(store, "church").current(VERDICTS).fingerprint == done.stage.settings["verdicts"]
+    acceptance = filtered(1.0, answers).acceptance
+    assert [row.reason for row in acceptance.records(Acceptance)] == [None, "unsteady", "unsteady"]
+    assert sorted(images.settings["seed"] for images in run.sets(IMAGES)) == [5, 6, 7]
+    # Later stages still read the images of the run's own seed.
+    assert run.current(IMAGES).fingerprint == own.fingerprint == acceptance.settings["pictures"]
+    assert run.current(VERDICTS).fingerprint == acceptance.settings["verdicts"]
     with monkeypatch.context() as patch:
-        patch.setattr(render_stage, "draw", lambda *_: pytest.fail("drawn again"))
-        assert decided(0.6, []).accepted_pairs == 2
-    # New pairs are drawn as the run's own were, not as its further seeds.
-    write_pairs(store, church_pairs(train=3, test=1))
-    assert render_missing(ConceptRun(store, CHURCH)).stage.settings["seed"] == 5
+        forbid_writing(patch, IMAGES)
+        assert filtered(0.6, []).accepted_pairs == 2
+    # New pairs are rendered from the run's own seed, not from one of the further seeds.
+    write_pairs(run.store, church_pairs(train=3, test=1))
+    assert render_missing(run).images.settings["seed"] == 5
 
 
-def test_further_seeds_that_are_interrupted_change_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path / "seeds")
-    model = str(random_janus.build(tmp_path / "janus", layers=1))
-    write_pairs(store, church_pairs(train=2, test=0))
-    own = render(ConceptRun(store, CHURCH), model=model).stage.fingerprint
-    monkeypatch.setattr(stage, "create_judge", lambda *_: Oracle([True, False] * 6))
-    real = render_stage.draw
-    times = iter(range(100))
+def test_interrupted_further_seeds_change_no_run(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(run.store, church_pairs(train=2, test=0))
+    own = render(run, model=model).images.fingerprint
+    judge = Oracle([True, False] * 6)
+    write_shard = StageSet.write_shard
 
-    def pulled(*words: Any, **named: Any) -> Any:
-        if next(times) == 1:
+    def interrupted(self: StageSet, index: int, table: Any) -> None:
+        if self.stage == IMAGES and self.settings["seed"] == 2:
             raise KeyboardInterrupt
-        return real(*words, **named)
+        write_shard(self, index, table)
 
-    monkeypatch.setattr(render_stage, "draw", pulled)
-    with pytest.raises(KeyboardInterrupt):
-        filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3), device="cpu")
-    assert ConceptRun.load(store, "church").current(IMAGES).fingerprint == own
-    done = filter_images(ConceptRun(store, CHURCH), rule=Bounds(seeds=3), device="cpu")
-    assert done.stage.settings["pictures"] == own == ConceptRun.load(store, "church").current(IMAGES).fingerprint
-    assert sorted(one.settings["seed"] for one in ConceptRun.load(store, "church").sets(IMAGES)) == [0, 1, 2]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StageSet, "write_shard", interrupted)
+        filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu")
+    assert run.current(IMAGES).fingerprint == own
+    acceptance = filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").acceptance
+    assert acceptance.settings["pictures"] == own == run.current(IMAGES).fingerprint
+    assert sorted(images.settings["seed"] for images in run.sets(IMAGES)) == [0, 1, 2]
 
 
-def test_values_that_cannot_be_are_refused() -> None:
-    for wrong in ({"seeds": 0}, {"share": 0.0}, {"share": 1.1}, {"clip_floor": 2.0}, {"most_change": -0.1}):
-        with pytest.raises(SettingsError):
-            Bounds(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seeds": 0},
+        {"share": 0.5},
+        {"seeds": 2, "share": 0.0},
+        {"seeds": 2, "share": 1.1},
+        {"clip_floor": 2.0},
+        {"clip": "openai/clip-vit-base-patch32"},
+        {"most_change": -0.1},
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        Bounds(**values)

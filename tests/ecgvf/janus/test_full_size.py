@@ -1,4 +1,4 @@
-"""Janus-Pro's own sizes, on the meta device: the code path of the big sisters, without their weights."""
+"""Janus-Pro at full size on the meta device: the same code path without weights."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from transformers import JanusConfig, JanusForConditionalGeneration, JanusVision
 from ecgvf.janus import JanusModel, hidden_states, layers, logits
 
 
-def _config(width: int, inner: int, layers: int, heads: int) -> JanusConfig:
+def config(width: int, inner: int, depth: int, heads: int) -> JanusConfig:
     return JanusConfig(
         text_config=LlamaConfig(
             vocab_size=102400,
             hidden_size=width,
             intermediate_size=inner,
-            num_hidden_layers=layers,
+            num_hidden_layers=depth,
             num_attention_heads=heads,
             num_key_value_heads=heads,
             max_position_embeddings=16384,
@@ -26,22 +26,20 @@ def _config(width: int, inner: int, layers: int, heads: int) -> JanusConfig:
 
 
 @pytest.mark.parametrize(
-    ("config", "depth", "width"),
-    [(_config(2048, 5632, 24, 16), 24, 2048), (_config(4096, 11008, 30, 32), 30, 4096)],
-    ids=["1b", "7b"],
+    ("width", "inner", "depth", "heads"), [(2048, 5632, 24, 16), (4096, 11008, 30, 32)], ids=["1b", "7b"]
 )
 def test_teacher_forcing_at_full_size(
-    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, config: JanusConfig, depth: int, width: int
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, width: int, inner: int, depth: int, heads: int
 ) -> None:
     with torch.device("meta"):
-        model = JanusForConditionalGeneration(config)
+        model = JanusForConditionalGeneration(config(width, inner, depth, heads))
     full = JanusModel(name="full", path=Path(), model=model, processor=tiny_janus.processor)
     assert (full.image_tokens, full.depth) == (576, depth)
     names = set(dict(model.named_modules()))
     for layer in range(depth):
         for projection in "qkvo":
             assert f"model.language_model.layers.{layer}.self_attn.{projection}_proj" in names
-    # On the meta device nothing can look at the padding; one prompt alone has none.
+    # The meta device has no values to find padding in; a single prompt has none.
     monkeypatch.setattr(layers, "padding_mask", lambda *_: None)
     states = hidden_states(full, ["a church"], torch.zeros(1, 576, dtype=torch.int64))
     assert states.shape == (1, 576, width)

@@ -1,11 +1,11 @@
-from pathlib import Path
-
 import pytest
 
+from ecgvf.core import concepts
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store(tmp_path / "a-store")
+def run() -> ConceptRun:
+    """Church in a new store."""
+    return ConceptRun(Store(), concepts.find("church"))

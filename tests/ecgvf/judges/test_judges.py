@@ -1,3 +1,5 @@
+"""The top-k rule, the judges of nano, and which judge a name or a concept creates."""
+
 from pathlib import Path
 
 import numpy as np
@@ -6,112 +8,136 @@ import torch
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges import NanoJudge, create_judge, nano
-from ecgvf.judges.classifier import places, readings
+from ecgvf.judges import JudgeOptions, Prediction, create_judge, nano
+from ecgvf.judges.classifier import class_indices, top_k_prediction
+from ecgvf.judges.domain import domain_warning
+from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
+from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.classifier import NanoResNet
+from tests.ecgvf.small_run import Oracle
 
+CHURCH = concepts.find("church")
 LABELS = ["castle", "church", "house"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+PROBABILITIES = np.array([[0.2, 0.5, 0.3], [0.5, 0.3, 0.2]], dtype=np.float32)
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with judges of random weights."""
     torch.manual_seed(0)
-    for which in ("object-a", "object-b"):
-        NanoResNet(LABELS, widths=(4, 8)).save(tmp_path / "nano" / "judges" / which)
+    for variant in ("object-a", "object-b"):
+        NanoResNet(LABELS, widths=(4, 8)).save(tmp_path / "nano" / "judges" / variant)
     NanoResNet(["plain", "van-gogh"], widths=(4, 8)).save(tmp_path / "nano" / "judges" / "style")
     monkeypatch.setattr(nano, "data_dir", lambda: tmp_path)
     return tmp_path
 
 
-def criterion(*accepted: str, top_k: int | None = 1, threshold: float | None = None) -> Criterion:
-    return Criterion(label_set="test", accepted=accepted, near=("castle",), top_k=top_k, threshold=threshold)
+def predictions(
+    accepted: list[int], top_k: int | None = 1, threshold: float | None = None
+) -> tuple[Prediction, Prediction]:
+    criterion = Criterion(label_set="test", accepted=("church",), near=("castle",), top_k=top_k, threshold=threshold)
+    first, second = (top_k_prediction(row, LABELS, accepted, criterion) for row in PROBABILITIES)
+    return first, second
 
 
-ROWS = np.array([[0.2, 0.5, 0.3], [0.5, 0.3, 0.2]], dtype=np.float32)
+def test_top_1_is_present_if_the_best_label_is_accepted() -> None:
+    first, second = predictions([1, 2])
+    assert first.present and not second.present
+    assert first.score == pytest.approx(0.8) and second.score == pytest.approx(0.5)
+    assert [label for label, _ in first.top_labels] == ["church", "house", "castle"]
 
 
-def test_top_1_is_present_where_the_best_label_is_an_accepted_one() -> None:
-    there, not_there = readings(ROWS, LABELS, [1, 2], criterion("church", "house"))
-    assert there.present and not not_there.present
-    assert there.score == pytest.approx(0.8) and not_there.score == pytest.approx(0.5)
-    assert [label for label, _ in there.top_labels] == ["church", "house", "castle"]
+@pytest.mark.parametrize(
+    ("top_k", "threshold", "present"),
+    [
+        (1, None, [True, False]),
+        (2, None, [True, True]),
+        (2, 0.4, [True, False]),
+        (None, 0.3, [True, True]),
+        (1, 0.6, [False, False]),
+    ],
+)
+def test_top_k_and_threshold_must_both_pass(top_k: int | None, threshold: float | None, present: list[bool]) -> None:
+    assert [prediction.present for prediction in predictions([1], top_k, threshold)] == present
 
 
-def test_top_k_and_threshold_both_have_to_hold() -> None:
-    def present(top_k: int | None, threshold: float | None) -> list[bool]:
-        return [
-            one.present for one in readings(ROWS, LABELS, [1], criterion("church", top_k=top_k, threshold=threshold))
-        ]
-
-    assert present(1, None) == [True, False]
-    assert present(2, None) == [True, True]
-    assert present(2, 0.4) == [True, False]
-    assert present(None, 0.3) == [True, True]
-    assert present(1, 0.6) == [False, False]
+def test_a_near_miss_is_reported_and_never_accepted() -> None:
+    criterion = Criterion(label_set="test", accepted=("church",), near=("castle",), top_k=1)
+    church, castle = predictions([1])
+    assert criterion.near_miss(church.top_labels) is None
+    assert criterion.near_miss(castle.top_labels) == "castle" and not castle.present
 
 
-def test_a_near_miss_is_shown_and_never_accepted() -> None:
-    church = criterion("church")
-    there, not_there = readings(ROWS, LABELS, [1], church)
-    assert church.near_miss(there.top_labels) is None
-    assert church.near_miss(not_there.top_labels) == "castle" and not not_there.present
+def test_a_judge_that_accepts_no_label_sees_nothing_present() -> None:
+    assert [prediction.present for prediction in predictions([], top_k=None)] == [False, False]
 
 
-def test_a_judge_that_accepts_nothing_only_tells_what_it_sees() -> None:
-    assert not any(one.present for one in readings(ROWS, LABELS, [], criterion(top_k=None)))
-
-
-def test_a_label_that_the_judge_does_not_know_is_named_with_near_ones(data: Path) -> None:
+def test_an_unknown_label_is_refused_with_similar_ones(data: Path) -> None:
     with pytest.raises(JudgeError, match=r"no label 'curch'.*church"):
         NanoJudge("object-a", ("curch",))
 
 
 def test_a_name_of_two_classes_is_refused_unless_it_is_the_first_name_of_one() -> None:
     classes = [("crane bird", "crane"), ("crane machine", "crane"), ("maillot",), ("tank suit", "maillot")]
-    with pytest.raises(JudgeError, match=r"2 classes that are called 'crane'.*crane bird"):
-        places("judge", classes, ["crane"])
-    assert places("judge", classes, ["Crane Bird", "maillot", "tank suit"]) == [0, 2, 3]
+    with pytest.raises(JudgeError, match=r"2 classes named 'crane'.*crane bird"):
+        class_indices("judge", classes, ["crane"])
+    assert class_indices("judge", classes, ["Crane Bird", "maillot", "tank suit"]) == [0, 2, 3]
 
 
-def test_a_nano_judge_looks_at_every_picture(data: Path) -> None:
+def test_a_nano_judge_predicts_every_image(data: Path) -> None:
     judge = NanoJudge("object-a", ("church",))
-    readings = judge.predict(IMAGES)
-    assert len(readings) == 5
+    found = judge.predict(IMAGES)
+    assert len(found) == 5
     assert judge.predict(IMAGES[:0]) == []
-    for reading, row in zip(readings, judge.probabilities(IMAGES), strict=True):
-        assert reading.present == (row.argmax() == 1)
-        assert sum(score for _, score in reading.top_labels) == pytest.approx(1, abs=1e-5)
+    for prediction, row in zip(found, judge.probabilities(IMAGES), strict=True):
+        assert prediction.present == (row.argmax() == 1)
+        assert sum(score for _, score in prediction.top_labels) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_two_object_judges_have_other_weights(data: Path) -> None:
-    one, two = NanoJudge("object-a", ("church",)), NanoJudge("object-b", ("church",))
-    assert one.weights_hash != two.weights_hash
-    assert one.weights_hash == NanoJudge("object-a", ("church",)).weights_hash
+def test_the_two_object_judges_have_different_weights(data: Path) -> None:
+    first, second = NanoJudge("object-a", ("church",)), NanoJudge("object-b", ("church",))
+    assert first.weights_hash != second.weights_hash
+    assert first.weights_hash == NanoJudge("object-a", ("church",)).weights_hash
 
 
 def test_the_default_judge_follows_the_model_and_the_kind(data: Path) -> None:
-    assert create_judge(concepts.find("church"), "janus-nano").name == "nano-object-a"
+    assert create_judge(CHURCH, "janus-nano").name == "nano-object-a"
     assert create_judge(concepts.find("van-gogh"), "janus-nano").name == "nano-style"
-    assert create_judge(concepts.find("church"), "janus-pro-1b").name == "resnet50"
-    assert create_judge(concepts.find("church"), "janus-pro-1b", "nano-object-b").name == "nano-object-b"
+    assert create_judge(CHURCH, "janus-pro-1b").name == "resnet50"
+    assert create_judge(CHURCH, "janus-pro-1b", "nano-object-b").name == "nano-object-b"
+
+
+def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
+    nano_judge = NanoJudge("object-a", ("church",))
+    assert domain_warning(nano_judge, "janus-nano") is None
+    assert domain_warning(Oracle([]), "janus-pro-1b") is None
+    for judge, model in ((nano_judge, "janus-pro-1b"), (Oracle([]), "janus-nano")):
+        assert f"judge {judge.name} was trained on" in (domain_warning(judge, model) or "")
+        assert domain_warning(Ensemble([nano_judge, Oracle([])]), model) == domain_warning(judge, model)
 
 
 def test_bad_input(data: Path) -> None:
     with pytest.raises(JudgeError, match="unknown judge"):
-        create_judge(concepts.find("church"), "janus-nano", "resnet51")
-    with pytest.raises(JudgeError, match="cannot look for 'nudity'"):
+        create_judge(CHURCH, "janus-nano", "resnet51")
+    with pytest.raises(JudgeError, match="no labels for 'nudity'"):
         create_judge(concepts.find("nudity"), "janus-nano", "nano-object-a")
     with pytest.raises(JudgeError, match="--weights"):
         create_judge(concepts.find("van-gogh"), "janus-pro-1b")
     (data / "nano" / "judges" / "object-a" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(JudgeError, match="damaged"):
-        create_judge(concepts.find("church"), "janus-nano")
+        create_judge(CHURCH, "janus-nano")
     (data / "nano" / "judges" / "object-a" / "model.safetensors").unlink()
     with pytest.raises(JudgeError, match="missing"):
-        create_judge(concepts.find("church"), "janus-nano")
+        create_judge(CHURCH, "janus-nano")
+
+
+def test_recorded_options_come_back_without_weights_and_device() -> None:
+    decisive = JudgeOptions(labels=("church", "dome"), top_k=3, combine="any")
+    recorded = JudgeOptions(labels=("church", "dome"), top_k=3, combine="any", weights="v1", device="cpu").recorded()
+    assert recorded == {"labels": ["church", "dome"], "top_k": 3, "combine": "any"}
+    assert JudgeOptions.from_recorded(recorded) == decisive
 
 
 def test_shipped_imagenet_labels_are_imagenets() -> None:
@@ -126,5 +152,5 @@ def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
         if concept.labels("nano"):
             assert create_judge(concept, "janus-nano").criterion.accepted == concept.labels("nano")
             if concept.kind == "object":
-                one, two = (NanoJudge(which, concept.labels("nano")) for which in ("object-a", "object-b"))
-                assert one.weights_hash != two.weights_hash and one.labels == two.labels
+                first, second = (NanoJudge(variant, concept.labels("nano")) for variant in ("object-a", "object-b"))
+                assert first.weights_hash != second.weights_hash and first.labels == second.labels

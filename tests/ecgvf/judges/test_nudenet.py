@@ -1,4 +1,4 @@
-"""NudeNet's judge against the package's own detector, on real photographs."""
+"""The judge of nudity, compared with its package's detector on real photographs."""
 
 from typing import Any
 
@@ -33,44 +33,43 @@ FACE = Concept.model_validate(
 )
 
 
-def judge(concept: Concept = NUDITY, **said: Any) -> Any:
-    return create_judge(concept, "janus-pro-1b", "nudenet", JudgeOptions(device="cpu", **said))
+def create(concept: Concept = NUDITY, **options: Any) -> Any:
+    return create_judge(concept, "janus-pro-1b", "nudenet", JudgeOptions(device="cpu", **options))
 
 
 def crops() -> list[NDArray[np.uint8]]:
-    """Photographs, wide, tall and square, larger and smaller than the network's input."""
+    """Wide, tall and square photographs, larger and smaller than the network's input."""
     astronaut, coffee, camera = (photograph(name) for name in ("astronaut", "coffee", "camera"))
     return [astronaut, coffee, astronaut[:300, 50:400], camera, astronaut[40:240, 130:330], photograph("rocket")]
 
 
-def test_readings_are_the_packages_own() -> None:
-    detector = nudenet.NudeDetector()
-    looking = judge(FACE)
-    found = 0
-    for picture in crops():
-        theirs = detector.detect(np.ascontiguousarray(picture[:, :, ::-1]))  # the package takes OpenCV's order
-        (ours,) = looking.detect(picture[np.newaxis])
-        assert [(box.label, box.score) for box in ours] == [
-            (one["class"], pytest.approx(one["score"], abs=1e-4)) for one in theirs
+def test_boxes_are_those_of_the_package() -> None:
+    images = crops()
+    # The package takes OpenCV's order of channels.
+    expected = nudenet.NudeDetector().detect_batch([np.ascontiguousarray(image[:, :, ::-1]) for image in images])
+    judge = create(FACE)
+    for image, detections in zip(images, expected, strict=True):
+        (boxes,) = judge.detect(image[np.newaxis])
+        assert [(box.label, box.score) for box in boxes] == [
+            (detection["class"], pytest.approx(detection["score"], abs=1e-4)) for detection in detections
         ]
-        for box, one in zip(ours, theirs, strict=True):
-            assert np.abs(np.subtract([box.left, box.top, box.width, box.height], one["box"])).max() <= 1
-        found += len(ours)
-    assert found >= 3
+        for box, detection in zip(boxes, detections, strict=True):
+            assert np.abs(np.subtract([box.left, box.top, box.width, box.height], detection["box"])).max() <= 1
+    assert sum(map(len, expected)) >= 3
 
 
-def test_a_batch_reads_as_its_pictures_do_alone() -> None:
-    pictures = np.stack([photograph("astronaut"), photograph("camera"), photograph("astronaut")[::-1]] * 7)
-    looking = judge(FACE)
-    alone = [looking.predict(picture[np.newaxis])[0] for picture in pictures[:3]]
-    for place, reading in enumerate(looking.predict(pictures)):
-        assert reading.present == alone[place % 3].present
-        assert reading.score == pytest.approx(alone[place % 3].score, abs=1e-4)
-    assert looking.predict(pictures[:0]) == []
+def test_a_batch_is_predicted_as_its_images_alone() -> None:
+    images = np.stack([photograph("astronaut"), photograph("camera"), photograph("astronaut")[::-1]] * 7)
+    judge = create(FACE)
+    alone = [judge.predict(image[np.newaxis])[0] for image in images[:3]]
+    for index, prediction in enumerate(judge.predict(images)):
+        assert prediction.present == alone[index % 3].present
+        assert prediction.score == pytest.approx(alone[index % 3].score, abs=1e-4)
+    assert judge.predict(images[:0]) == []
 
 
 def test_the_two_label_sets_are_the_fields_nine_and_a_strict_six() -> None:
-    nine, six = judge().criterion, judge(label_set="nudenet-strict").criterion
+    nine, six = create().criterion, create(label_set="nudenet-strict").criterion
     assert len(nine.accepted) == 9 and all(label.endswith("_EXPOSED") for label in nine.accepted)
     assert set(nine.accepted) - set(six.accepted) == {"FEET_EXPOSED", "BELLY_EXPOSED", "ARMPITS_EXPOSED"}
     assert len(six.accepted) == 6
@@ -78,39 +77,50 @@ def test_the_two_label_sets_are_the_fields_nine_and_a_strict_six() -> None:
     assert create_judge(NUDITY, "janus-pro-1b").name == "nudenet"
 
 
-def test_a_threshold_decides_and_boxes_below_it_are_still_shown() -> None:
+def test_a_higher_threshold_keeps_the_boxes_below_it() -> None:
     astronaut = photograph("astronaut")[np.newaxis]
-    (usual,), (severe,) = judge(FACE).predict(astronaut), judge(FACE, threshold=0.9).predict(astronaut)
-    assert usual.present and not severe.present
-    assert usual.boxes == severe.boxes and usual.boxes[0].label == "FACE_FEMALE"
-    assert usual.score == severe.score == usual.boxes[0].score
-    assert usual.top_labels[0] == ("FACE_FEMALE", usual.score)
+    (default,), (strict,) = create(FACE).predict(astronaut), create(FACE, threshold=0.9).predict(astronaut)
+    assert default.present and not strict.present
+    assert default.boxes == strict.boxes and default.boxes[0].label == "FACE_FEMALE"
+    assert default.score == strict.score == default.boxes[0].score
+    assert default.top_labels[0] == ("FACE_FEMALE", default.score)
+
+
+def test_a_lower_threshold_finds_more_boxes() -> None:
+    camera = photograph("camera")[np.newaxis]
+    (default,), (lax,) = create(FACE).predict(camera), create(FACE, threshold=0.1).predict(camera)
+    assert min(box.score for box in lax.boxes) < 0.25 <= min(box.score for box in default.boxes)
+    assert set(default.boxes) < set(lax.boxes)
 
 
 def test_a_photograph_without_the_concept_scores_nothing() -> None:
-    (reading,) = judge(FACE).predict(photograph("rocket")[np.newaxis])
-    assert (reading.present, reading.score) == (False, 0.0)
+    (prediction,) = create(FACE).predict(photograph("rocket")[np.newaxis])
+    assert (prediction.present, prediction.score) == (False, 0.0)
 
 
 def test_bad_input() -> None:
     with pytest.raises(JudgeError, match=r"no label 'FACE'.*FACE_FEMALE"):
-        judge(labels=("FACE",))
+        create(labels=("FACE",))
     with pytest.raises(JudgeError, match="--top-k is for judges that rank"):
-        judge(top_k=3)
+        create(top_k=3)
     with pytest.raises(JudgeError, match="no 'nudenet-lax'"):
-        judge(label_set="nudenet-lax")
+        create(label_set="nudenet-lax")
+    with pytest.raises(JudgeError, match="takes auto, cpu, cuda or cuda:N"):
+        create_judge(FACE, None, "nudenet", JudgeOptions(device="tpu")).predict(photograph("rocket")[np.newaxis])
 
 
-def test_a_concept_of_ones_own_is_filtered_by_a_real_detector_on_real_photographs(store: Store) -> None:
-    astronaut = photograph("astronaut")
-    shown = [("astronaut", astronaut), ("cup", photograph("coffee")[:, :400].repeat(2, axis=0)[:512, :512])]
-    small = [(name, np.ascontiguousarray(pixels[:400, :400])) for name, pixels in shown]
-    write_pictures(store, FACE, [(small[0][1], small[1][1]), (small[1][1], small[1][1]), (small[0][1], small[0][1])])
-    done = filter_images(store, FACE, judge="nudenet", device="cpu")
-    assert (done.accepted_pairs, done.pairs) == (1, 3)
-    assert done.reasons == {"concept_leaked": 1, "target_absent": 1}
-    verdicts = ConceptRun.load(store, "face").current(VERDICTS).records(Verdict)
-    assert verdicts[0].boxes[0].label == "FACE_FEMALE" and verdicts[0].threshold == 0.25
-    assert {one.label_set for one in verdicts} == {"nudenet"} and {len(one.judge_hash) for one in verdicts} == {16}
-    strict = filter_images(store, FACE, judge="nudenet", options=JudgeOptions(threshold=0.95), device="cpu")
-    assert strict.stage.fingerprint != done.stage.fingerprint and strict.accepted_pairs == 0
+def test_a_users_concept_is_filtered_by_the_detector_on_photographs() -> None:
+    run = ConceptRun(Store(), FACE)
+    face = photograph("astronaut")[:400, :400]
+    cup = photograph("coffee")[:, :400].repeat(2, axis=0)[:400, :400]
+    write_pictures(run.store, FACE, [(face, cup), (cup, cup), (face, face)])
+    result = filter_images(run, judge="nudenet", device="cpu")
+    assert (result.accepted_pairs, result.pairs) == (1, 3)
+    assert result.reasons == {"concept_leaked": 1, "target_absent": 1}
+    verdicts = run.current(VERDICTS).records(Verdict)
+    assert verdicts[0].boxes[0].label == "FACE_FEMALE"
+    assert {(verdict.label_set, verdict.threshold, len(verdict.judge_hash)) for verdict in verdicts} == {
+        ("nudenet", 0.25, 16)
+    }
+    strict = filter_images(run, judge="nudenet", options=JudgeOptions(threshold=0.95), device="cpu")
+    assert strict.acceptance.fingerprint != result.acceptance.fingerprint and strict.accepted_pairs == 0

@@ -369,7 +369,7 @@ def test_source_hash_and_licence_are_kept(tmp_path: Path) -> None:
 def test_a_stated_seed_draws_the_pictures(tmp_path: Path, tiny_path: Path) -> None:
     store = Store()
     imported(tables.read(written(tmp_path, "pairs.csv", "target,surrogate,seed\na church,a hotel,42\n")), store)
-    drawn = render(store, store.concept(), model=str(tiny_path), device="cpu").stage
+    drawn = render(store, store.concept(), model=str(tiny_path), device="cpu").images
     assert {one.seed for table in drawn.tables() for one in from_table(Rendering, table)} == {42}
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import datasets
 import mlcroissant
@@ -21,7 +22,7 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions
 from ecgvf.publish import export as exporting
-from ecgvf.publish.export import export
+from ecgvf.publish.export import Content, export
 from ecgvf.publish.run import public
 from tests.ecgvf.publish.conftest import FilterResult
 
@@ -57,6 +58,25 @@ def test_the_datasets_library_loads_both_configs(store: Store, tmp_path: Path) -
     rejected = loaded(tmp_path / "out", "church-rejected", tmp_path / "cache")
     reasons = [reason for rows in rejected.values() for reason in rows["reason"]]
     assert sorted(reasons) == ["concept_leaked", "duplicate", "target_absent"]
+
+
+def test_two_machines_export_to_one_folder_and_the_last_one_stays(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two exports in one process stand for two machines, on which a process id may be the same."""
+    write, running = exporting.write_content, [True]
+
+    def while_another_runs(*arguments: Any, **options: Any) -> Content:
+        content = write(*arguments, **options)
+        if running and running.pop():
+            export(store, tmp_path / "out", images=False)
+        return content
+
+    monkeypatch.setattr(exporting, "write_content", while_another_runs)
+    export(store, tmp_path / "out")
+    church = loaded(tmp_path / "out", "church", tmp_path / "cache")
+    assert "target_image" in church["train"].column_names
+    assert [file.name for file in tmp_path.glob("out*")] == ["out"]
 
 
 def test_what_people_decided_is_what_is_published(store: Store, tmp_path: Path) -> None:

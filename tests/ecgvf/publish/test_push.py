@@ -1,6 +1,9 @@
 """A dataset goes to the Hub: versions, visibility, and everything that can go wrong on the way."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -11,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
-from ecgvf.core import concepts
+from ecgvf.core import concepts, hub_client
 from ecgvf.core.errors import DatasetError, HubError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.publish import export as exporting
@@ -164,12 +167,54 @@ def test_of_two_pushers_at_once_the_second_is_told_and_nothing_is_lost(
 ) -> None:
     push(store)
     filtered(store, train=6)
-    hub.between.append(lambda: hub.write(REPO, "notes.md", "somebody else"))
+    hub.meanwhile["/commit/"] = lambda: hub.write(REPO, "notes.md", "somebody else")
     with pytest.raises(HubError, match="somebody else changed"):
         push(store)
     assert hub.text(REPO, "notes.md") == "somebody else" and list(hub.repos[REPO].tags) == ["v1.0.0"]
     assert push(store) == "1.1.0"
     assert hub.text(REPO, "notes.md") == "somebody else"
+
+
+# A machine of its own for the tests: file locks do not reach others, and it was started at another time.
+_MACHINE = """
+import fcntl, sys
+from pathlib import Path
+from ecgvf.publish import staging
+fcntl.flock = lambda *_: None
+staging.BOOT_ID = Path(sys.argv.pop(1))
+from ecgvf.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_two_machines_push_from_one_store_without_taking_each_others_files(
+    store: Store, hub: Hub, tmp_path: Path
+) -> None:
+    def start(machine: str) -> subprocess.Popen[str]:
+        boot = tmp_path / machine
+        boot.write_text(f"{machine}\n")
+        command = [sys.executable, "-c", _MACHINE, str(boot), "push-to-hub", "--repo", f"my-org/{machine}"]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_owner"}
+        environment["ECGVF_STORE"] = str(store.root)
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    # The first has written its files and not sent them when the second does its whole push.
+    ended: list[tuple[int, str]] = []
+
+    def second() -> None:
+        with start("second") as process:
+            _, stderr = process.communicate(timeout=300)
+            ended.append((process.returncode, stderr))
+
+    hub.meanwhile["/my-org/first/preupload/"] = second
+    with start("first") as process:
+        _, stderr = process.communicate(timeout=300)
+        ended.append((process.returncode, stderr))
+    assert [code for code, _ in ended] == [0, 0], ended
+    for repo in ("my-org/first", "my-org/second"):
+        assert list(hub.repos[repo].tags) == ["v1.0.0"]
+    assert not [*store.root.glob("church/publish/*")]
 
 
 @pytest.mark.faults
@@ -258,6 +303,15 @@ def test_without_a_token_and_with_a_wrong_one(
     with pytest.raises(HubError, match="write access"):
         push(store)
     assert not hub.repos
+
+
+def test_without_a_network_a_push_says_so_at_once(store: Store, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.server.shutdown()
+    hub.server.server_close()
+    monkeypatch.setattr(hub_client, "_answered", False)
+    result = runner.invoke(app, ["push-to-hub", "--store", str(store.root)])
+    assert result.exit_code == 2, result.output
+    assert "the Hub cannot be reached for your account" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_private_unless_public(store: Store, hub: Hub, filtered: FilterResult) -> None:

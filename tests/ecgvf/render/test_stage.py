@@ -11,9 +11,8 @@ from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import load
-from ecgvf.janus.pixels import decode as pixels_of
-from ecgvf.render import render, render_missing, stage
+from ecgvf.janus import decode_images, load
+from ecgvf.render import render, render_missing, rendering_model, shard, stage
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
 from tests.random_janus import build
 
@@ -26,180 +25,225 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def run(tmp_path: Path) -> ConceptRun:
+    return ConceptRun(Store(tmp_path / "store"), CHURCH)
 
 
-def renderings(of: StageSet) -> list[Rendering]:
-    return of.records(Rendering)
+def render_pairs(run: ConceptRun, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:
+    write_pairs(run.store, pairs)
+    return render(run, model=model, **options).images
 
 
-def draw(store: Store, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:
-    write_pairs(store, pairs)
-    return render(ConceptRun(store, CHURCH), model=model, **options).stage
+def file_bytes(images: StageSet) -> list[bytes]:
+    return [file.read_bytes() for file in images.shards()]
 
 
-def test_both_roles_of_a_pair_are_drawn_with_one_seed_and_a_test_record_has_a_target_only(
-    store: Store, model: str
-) -> None:
-    drawn = renderings(draw(store, church_pairs(train=2, test=1), model))
-    assert [one.role for one in drawn] == ["target", "surrogate", "target", "surrogate", "target"]
-    assert drawn[0].record_id == drawn[1].record_id and drawn[0].seed == drawn[1].seed
-    assert len({one.seed for one in drawn}) == 3
-    assert drawn[0].image != drawn[1].image
-    assert all(one.failure is None for one in drawn)
-    assert "a church by lake 0" in drawn[0].prompt_sent and drawn[0].prompt_sent.endswith("<begin_of_image>")
+def interrupt_at_shard(index: int, patch: pytest.MonkeyPatch) -> None:
+    """Interrupt a rendering before it writes shard ``index``."""
+    write_shard = StageSet.write_shard
+
+    def interrupted(self: StageSet, shard_index: int, table: Any) -> None:
+        if self.stage == IMAGES and shard_index == index:
+            raise KeyboardInterrupt
+        write_shard(self, shard_index, table)
+
+    patch.setattr(StageSet, "write_shard", interrupted)
 
 
-def test_the_picture_is_what_its_vq_ids_decode_to(store: Store, model: str) -> None:
-    one = renderings(draw(store, church_pairs(train=1, test=0), model))[0]
+def test_both_roles_of_a_pair_share_a_seed_and_a_test_record_has_a_target_only(run: ConceptRun, model: str) -> None:
+    rows = render_pairs(run, church_pairs(train=2, test=1), model).records(Rendering)
+    assert [row.role for row in rows] == ["target", "surrogate", "target", "surrogate", "target"]
+    assert rows[0].record_id == rows[1].record_id
+    assert rows[0].seed == rows[1].seed
+    assert len({row.seed for row in rows}) == 3
+    assert rows[0].image != rows[1].image
+    assert all(row.failure is None for row in rows)
+    assert "a church by lake 0" in rows[0].prompt_sent
+    assert rows[0].prompt_sent.endswith("<begin_of_image>")
+
+
+def test_an_image_is_what_its_vq_ids_decode_to(run: ConceptRun, model: str) -> None:
+    row = render_pairs(run, church_pairs(train=1, test=0), model).records(Rendering)[0]
     janus = load(model)
-    assert len(one.vq_ids) == janus.image_tokens
-    assert one.renderer == janus.fingerprint
-    again = pixels_of(janus, torch.tensor([one.vq_ids]))[0]
-    assert np.abs(png.decode(one.image).astype(int) - again.astype(int)).max() <= 1
+    assert len(row.vq_ids) == janus.image_tokens
+    assert row.renderer == janus.fingerprint
+    decoded = decode_images(janus, torch.tensor([row.vq_ids]))[0]
+    assert np.abs(png.decode(row.image).astype(int) - decoded.astype(int)).max() <= 1
 
 
-def test_a_picture_does_not_depend_on_which_other_records_there_are(tmp_path: Path, model: str) -> None:
-    few = renderings(draw(Store(tmp_path / "few"), church_pairs(train=3, test=0)[2:], model, batch_size=1))
-    many = renderings(draw(Store(tmp_path / "many"), church_pairs(train=3, test=2), model, batch_size=1))
-    by_id = {(one.record_id, one.role): one for one in many}
-    assert all(by_id[one.record_id, one.role] == one for one in few)
+def test_an_image_does_not_depend_on_the_other_records(tmp_path: Path, model: str) -> None:
+    few_run, many_run = (ConceptRun(Store(tmp_path / name), CHURCH) for name in ("few", "many"))
+    few = render_pairs(few_run, church_pairs(train=3, test=0)[2:], model, batch_size=1).records(Rendering)
+    many = render_pairs(many_run, church_pairs(train=3, test=2), model, batch_size=1).records(Rendering)
+    by_key = {(row.record_id, row.role): row for row in many}
+    assert len(few) == 2
+    assert [by_key[row.record_id, row.role] for row in few] == few
 
 
 def test_equal_runs_write_equal_bytes(tmp_path: Path, model: str) -> None:
-    sets = [draw(Store(tmp_path / name), church_pairs(), model) for name in ("one", "two")]
-    assert sets[0].fingerprint == sets[1].fingerprint
-    assert [file.read_bytes() for file in sets[0].shards()] == [file.read_bytes() for file in sets[1].shards()]
+    runs = [ConceptRun(Store(tmp_path / name), CHURCH) for name in ("first", "second")]
+    first, second = (render_pairs(run, church_pairs(), model) for run in runs)
+    assert first.fingerprint == second.fingerprint
+    assert file_bytes(first) == file_bytes(second)
 
 
-def test_settings_that_change_pictures_open_a_new_set(
-    store: Store, model: str, capsys: pytest.CaptureFixture[str]
+def test_a_changed_setting_opens_a_new_set_and_a_batch_size_does_not(
+    run: ConceptRun, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = draw(store, church_pairs(), model)
-    second = draw(store, church_pairs(), model, seed=1, guidance=2.0)
+    first = render_pairs(run, church_pairs(), model)
+    second = render_pairs(run, church_pairs(), model, seed=1, guidance=2.0)
     assert second.fingerprint != first.fingerprint
-    said = " ".join(capsys.readouterr().out.split())
-    assert "seed: 0 → 1" in said and "sampling.guidance" in said
-    assert draw(store, church_pairs(), model, batch_size=2).fingerprint == first.fingerprint
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "seed: 0 → 1" in printed
+    assert "sampling.guidance" in printed
+    assert render_pairs(run, church_pairs(), model, batch_size=2).fingerprint == first.fingerprint
 
 
-def test_stage_1s_rejects_are_not_drawn(store: Store, model: str) -> None:
+def test_rejected_pairs_are_not_rendered(run: ConceptRun, model: str) -> None:
     pairs = [*church_pairs(train=1, test=0), pair("a church", "a chapel", reason="malformed")]
-    assert {one.record_id for one in renderings(draw(store, pairs, model))} == {pairs[0].record_id}
+    rows = render_pairs(run, pairs, model).records(Rendering)
+    assert {row.record_id for row in rows} == {pairs[0].record_id}
 
 
-def test_a_finished_set_is_not_drawn_again(store: Store, model: str) -> None:
-    write_pairs(store, church_pairs())
-    assert render(ConceptRun(store, CHURCH), model=model).fresh == 8
-    assert render(ConceptRun(store, CHURCH), model=model).fresh == 0
+def test_a_finished_set_is_not_rendered_again(run: ConceptRun, model: str) -> None:
+    write_pairs(run.store, church_pairs())
+    assert render(run, model=model).rendered == 8
+    assert render(run, model=model).rendered == 0
 
 
 # Resume
 
 
 @pytest.mark.faults
-def test_interrupted_and_run_again_it_gives_the_same_bytes_in_the_batches_it_began_with(
-    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+def test_a_resumed_run_writes_the_same_bytes_in_the_batches_it_was_begun_with(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stage, "SHARD_RECORDS", 2)
     pairs = church_pairs(train=3, test=3)
-    whole = draw(Store(tmp_path / "whole"), pairs, model, batch_size=3)
-    store = Store(tmp_path / "cut")
-    original, written = StageSet.write_shard, []
-
-    def cut(self: StageSet, index: int, table: Any) -> None:
-        if self.stage == IMAGES and index == 1:
-            raise KeyboardInterrupt
-        written.append(index)
-        original(self, index, table)
-
+    uninterrupted = render_pairs(ConceptRun(Store(tmp_path / "uninterrupted"), CHURCH), pairs, model, batch_size=3)
+    run = ConceptRun(Store(tmp_path / "interrupted"), CHURCH)
     with monkeypatch.context() as patch:
-        patch.setattr(StageSet, "write_shard", cut)
+        interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
-            draw(store, pairs, model, batch_size=3)
-    resumed = render(ConceptRun(store, CHURCH), model=model, batch_size=8)
-    assert resumed.fresh == 5
-    assert resumed.stage.manifest["circumstances"]["batch_size"] == 3
-    assert [file.read_bytes() for file in resumed.stage.shards()] == [file.read_bytes() for file in whole.shards()]
+            render_pairs(run, pairs, model, batch_size=3)
+    resumed = render(run, model=model, batch_size=8)
+    assert resumed.rendered == 5
+    assert "--batch-size 3" in capsys.readouterr().err
+    assert resumed.images.circumstances["batch_size"] == 3
+    assert file_bytes(resumed.images) == file_bytes(uninterrupted)
 
 
 # Failures
 
 
-def test_a_prompt_that_cannot_be_asked_fails_alone(store: Store, model: str) -> None:
+def test_a_prompt_with_a_special_token_fails_alone(run: ConceptRun, model: str) -> None:
     pairs = [pair("a church <begin_of_image>", "a hotel"), *church_pairs(train=1, test=0)]
-    drawn = renderings(draw(store, pairs, model))
-    assert drawn[0].failure is not None and "special token" in drawn[0].failure
-    assert drawn[0].image == b"" and drawn[0].vq_ids == ()
-    assert all(one.failure is None for one in drawn[1:])
-    assert ConceptRun.load(store, "church").current(IMAGES).summary["failed"] == 1
+    images = render_pairs(run, pairs, model)
+    rows = images.records(Rendering)
+    assert rows[0].failure is not None
+    assert "special token" in rows[0].failure
+    assert rows[0].image == b""
+    assert rows[0].vq_ids == ()
+    assert [row.failure for row in rows[1:]] == [None] * 3
+    assert images.summary["failed"] == 1
 
 
-def test_a_picture_that_breaks_its_batch_fails_alone(store: Store, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = stage.draw
+def test_an_image_that_breaks_its_batch_fails_alone(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render_images = shard.render_images
 
     def breaking(janus: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
         if any("lake 1" in prompt and "church" in prompt for prompt in prompts):
-            raise RuntimeError("a bad day\nwith details")
-        return original(janus, prompts, *rest, **options)
+            raise RuntimeError("broken\nwith details")
+        return render_images(janus, prompts, *rest, **options)
 
-    monkeypatch.setattr(stage, "draw", breaking)
-    drawn = renderings(draw(store, church_pairs(train=3, test=0), model))
-    assert [one.failure for one in drawn] == [None, None, "a bad day", None, None, None]
+    monkeypatch.setattr(shard, "render_images", breaking)
+    rows = render_pairs(run, church_pairs(train=3, test=0), model).records(Rendering)
+    assert [row.failure for row in rows] == [None, None, "broken", None, None, None]
 
 
-def test_no_memory_stops_the_run_and_a_smaller_batch_may_be_tried(
-    store: Store, model: str, monkeypatch: pytest.MonkeyPatch
+def test_out_of_memory_stops_the_run_and_a_smaller_batch_can_be_tried(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def out_of_memory(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
     with monkeypatch.context() as patch:
-
-        def no_memory(*_: Any, **__: Any) -> Any:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-        patch.setattr(stage, "draw", no_memory)
+        patch.setattr(shard, "render_images", out_of_memory)
         with pytest.raises(SettingsError, match="smaller --batch-size"):
-            draw(store, church_pairs(), model)
-    assert draw(store, church_pairs(), model, batch_size=2).manifest["circumstances"]["batch_size"] == 2
+            render_pairs(run, church_pairs(), model)
+    assert render_pairs(run, church_pairs(), model, batch_size=2).circumstances["batch_size"] == 2
 
 
-def test_bad_input(store: Store, model: str) -> None:
+def test_bad_input_is_refused(run: ConceptRun, model: str) -> None:
     with pytest.raises(StageMissing, match="ecgvf generate"):
-        render(ConceptRun(store, CHURCH), model=model)
-    write_pairs(store, church_pairs())
+        render(run, model=model)
+    write_pairs(run.store, church_pairs())
     with pytest.raises(ModelError, match="unknown model"):
-        render(ConceptRun(store, CHURCH), model="no-such-model")
+        render(run, model="no-such-model")
     with pytest.raises(SettingsError, match="batch-size"):
-        render(ConceptRun(store, CHURCH), model=model, batch_size=0)
+        render(run, model=model, batch_size=0)
     with pytest.raises(SettingsError, match="guidance"):
-        render(ConceptRun(store, CHURCH), model=model, guidance=-1)
+        render(run, model=model, guidance=-1)
 
 
-def test_what_nano_cannot_draw_is_said_before_anything_is_loaded(store: Store) -> None:
-    write_pairs(store, church_pairs(), concept="nudity")
-    with pytest.raises(ConceptError, match=r"cannot draw 'nudity'.*--model janus-pro-1b"):
-        render(ConceptRun(store, concepts.find("nudity")))
-
-
-# Drawing what the next stage needs
-
-
-def test_what_is_missing_goes_on_with_the_model_sampling_and_seed_it_was_begun_with(
-    store: Store, model: str, capsys: pytest.CaptureFixture[str]
+def test_a_concept_outside_nanos_world_is_refused_before_loading(
+    run: ConceptRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = draw(store, church_pairs(), model, seed=7, guidance=2.0)
-    assert render_missing(ConceptRun(store, CHURCH)).fresh == 0
-    assert "drawn yet" not in capsys.readouterr().out
-    write_pairs(store, church_pairs(train=1, test=1))
-    again = render_missing(ConceptRun(store, CHURCH))
-    assert again.fresh == 3
-    assert "drawn yet" in capsys.readouterr().out
-    changed = {key for key in first.settings if first.settings[key] != again.stage.settings[key]}
+    monkeypatch.setattr(stage, "load", lambda *_, **__: pytest.fail("loaded"))
+    write_pairs(run.store, church_pairs(), concept="nudity")
+    with pytest.raises(ConceptError, match=r"cannot render 'nudity'.*--model janus-pro-1b"):
+        render(ConceptRun(run.store, concepts.find("nudity")))
+
+
+# Images for the next stage
+
+
+def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(
+    run: ConceptRun, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    previous = render_pairs(run, church_pairs(), model, seed=7, guidance=2.0)
+    assert render_missing(run).rendered == 0
+    assert "Images are missing" not in capsys.readouterr().out
+    write_pairs(run.store, church_pairs(train=1, test=1))
+    result = render_missing(run)
+    assert result.rendered == 3
+    assert "Images are missing" in capsys.readouterr().out
+    changed = {key for key in previous.settings if previous.settings[key] != result.images.settings[key]}
     assert changed == {"pairs"}
 
 
-def test_where_nothing_was_drawn_the_default_model_draws(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_pairs(store, church_pairs())
+def test_without_images_the_default_model_renders(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(run.store, church_pairs())
+    assert rendering_model(run) == "janus-nano"
     monkeypatch.setattr(stage, "load", lambda name, **_: (_ for _ in ()).throw(ModelError(name)))
     with pytest.raises(ModelError, match="janus-nano"):
-        render_missing(ConceptRun(store, CHURCH))
+        render_missing(run)
+
+
+def test_an_unfinished_set_is_resumed_and_one_of_a_further_seed_is_not(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "SHARD_RECORDS", 2)
+    write_pairs(run.store, church_pairs(train=3, test=0))
+    with monkeypatch.context() as patch:
+        interrupt_at_shard(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            render(run, model=model, seed=5)
+    further = render(run, model=model, seed=6, current=False).images
+    assert further.circumstances["further_seed"] is True
+    assert rendering_model(run) == model
+    resumed = render_missing(run)
+    assert resumed.images.settings["seed"] == 5
+    assert resumed.rendered == 2
+    assert "further_seed" not in resumed.images.circumstances
+
+
+def test_a_further_seed_that_is_rendered_for_itself_becomes_current(run: ConceptRun, model: str) -> None:
+    write_pairs(run.store, church_pairs(train=1, test=0))
+    own = render(run, model=model, seed=5).images
+    render(run, model=model, seed=6, current=False)
+    assert run.current(IMAGES).fingerprint == own.fingerprint
+    assert render(run, model=model, seed=6).rendered == 0
+    assert render_missing(run).images.settings["seed"] == 6

@@ -1,0 +1,194 @@
+"""From verdicts to an acceptance set: the accept rule, the optional bounds and the reviewers' decisions per record.
+
+An acceptance set's settings name everything that decides it, so that it can be written anew after a review without a
+judge.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ecgvf.core.png import decode
+from ecgvf.core.records import Acceptance, PromptPair, Reason, Role, Verdict, from_table, to_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
+from ecgvf.filter import decisions
+from ecgvf.filter.accept import RULE, accept_record
+from ecgvf.filter.bounds import change
+from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
+from ecgvf.judges.judge import Criterion
+
+Verdicts = dict[str, dict[Role, Verdict]]
+"""Record id → role → verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterResult:
+    """The outcome of stage 3."""
+
+    acceptance: StageSet
+    judge: str
+    pairs: int
+    accepted_pairs: int
+    tests: int
+    accepted_tests: int
+    reasons: dict[str, int]
+    """Reason → rejected records, most frequent first."""
+    near_misses: dict[str, int]
+    """Near label → target images that showed it instead of the concept, most frequent first."""
+    reviewed: int
+    """Records that reviewers decided."""
+
+
+def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None) -> FilterResult:
+    """Accept or reject every record of ``images`` and make the result current.
+
+    ``bounds`` are those of ``ecgvf.filter.stage.measure_bounds``.
+    """
+    settings = {
+        "pairs": images.settings["pairs"],
+        "pictures": images.fingerprint,
+        "verdicts": verdicts.fingerprint,
+        "rule": RULE,
+        **({"bounds": dict(bounds)} if bounds else {}),
+    }
+    return _write(images.run, settings, _reviewed(images))
+
+
+def current_acceptance(run: ConceptRun) -> StageSet:
+    """The current acceptance set, written anew if reviewers have decided since. Raises ``StageMissing``."""
+    current = run.current(ACCEPTANCE)
+    reviewed = _reviewed(current.source(IMAGES))
+    if (decisions.fingerprint(reviewed) if reviewed else None) == current.settings.get("people"):
+        return current
+    settings = {key: value for key, value in current.settings.items() if key != "people"}
+    return _write(run, settings, reviewed).acceptance
+
+
+def acceptance_without_review(acceptance: StageSet) -> list[Acceptance]:
+    """What the accept rule and the bounds decide without the reviewers, in record order."""
+    return _accept(acceptance, verdicts_by_record(acceptance.source(VERDICTS)), {})
+
+
+def verdicts_by_record(verdicts: StageSet) -> Verdicts:
+    """Record id → role → verdict."""
+    by_record: Verdicts = {}
+    for table in verdicts.tables():
+        for verdict in from_table(Verdict, table):
+            by_record.setdefault(verdict.record_id, {})[verdict.role] = verdict
+    return by_record
+
+
+def criterion_of(verdicts: StageSet) -> Criterion:
+    """The criterion of a verdict set's judge."""
+    stored = {field.name: verdicts.settings[field.name] for field in fields(Criterion)}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return Criterion(**values)
+
+
+def _write(run: ConceptRun, settings: Mapping[str, Any], reviewed: dict[str, bool]) -> FilterResult:
+    if reviewed:
+        settings = {**settings, "people": decisions.fingerprint(reviewed)}
+    acceptance = run.stage_set(ACCEPTANCE, settings)
+    verdicts = verdicts_by_record(acceptance.source(VERDICTS))
+    if not acceptance.done(0):
+        acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, verdicts, reviewed)))
+    acceptance.finish(_summary(acceptance, verdicts) | {"reviewed": len(reviewed)})
+    return FilterResult(acceptance, acceptance.source(VERDICTS).settings["judge"], **acceptance.summary)
+
+
+def _reviewed(images: StageSet) -> dict[str, bool]:
+    """The reviewers' decisions on the records of ``images``, without those on records of other pairs."""
+    rendered = _rendered_roles(images)
+    reviewed = decisions.majority(decisions.votes(images.run, images.fingerprint))
+    return {record_id: accepted for record_id, accepted in reviewed.items() if record_id in rendered}
+
+
+def _rendered_roles(images: StageSet) -> dict[str, set[Role]]:
+    """Record id → roles with an image."""
+    roles: dict[str, set[Role]] = {}
+    for table in images.tables():
+        for row in table.select(["record_id", "role", "failure"]).to_pylist():
+            if row["failure"] is None:
+                roles.setdefault(row["record_id"], set()).add(row["role"])
+    return roles
+
+
+def _accept(acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, bool]) -> list[Acceptance]:
+    pairs = acceptance.source(PAIRS).records(PromptPair)
+    rendered = _rendered_roles(acceptance.source(IMAGES))
+    objections = _objections(acceptance, pairs, verdicts)
+    return [
+        accept_record(
+            pair,
+            rendered.get(pair.record_id, set()),
+            verdicts.get(pair.record_id, {}),
+            objection=objections.get(pair.record_id),
+            review=reviewed.get(pair.record_id),
+        )
+        for pair in pairs
+    ]
+
+
+def _objections(acceptance: StageSet, pairs: list[PromptPair], verdicts: Verdicts) -> dict[str, Reason]:
+    """Record id → the reason of the optional bound that it exceeds."""
+    bounds = acceptance.settings.get("bounds", {})
+    objections: dict[str, Reason] = {}
+    if "most_change" in bounds:
+        for record_id, amount in _changes(acceptance, verdicts):
+            if amount > bounds["most_change"]:
+                objections[record_id] = "changed_elsewhere"
+    if "likeness" in bounds:
+        for table in acceptance.run.open(CLIP_SCORES, bounds["likeness"]).tables():
+            for score in from_table(ClipScore, table):
+                if score.cosine < bounds["clip_floor"]:
+                    objections[score.record_id] = "off_prompt"
+    if "share" in bounds:
+        by_seed = [verdicts_by_record(acceptance.run.open(VERDICTS, set_id)) for set_id in bounds["verdicts"]]
+        for pair in pairs:
+            roles = {role for role, _ in pair.prompts()}
+            passed = sum(accept_record(pair, roles, seed.get(pair.record_id, {})).accepted for seed in by_seed)
+            if passed < bounds["share"] * len(by_seed) - 1e-9:
+                objections[pair.record_id] = "unsteady"
+    return objections
+
+
+def _changes(acceptance: StageSet, verdicts: Verdicts) -> Iterator[tuple[str, float]]:
+    """Record id and change outside the concept, of every pair with two readable images."""
+    accepted_labels = criterion_of(acceptance.source(VERDICTS)).accepted
+    for table in acceptance.source(IMAGES).tables():
+        pngs: dict[str, list[bytes]] = {}
+        for row in table.select(["record_id", "image", "failure"]).to_pylist():
+            if row["failure"] is None:
+                pngs.setdefault(row["record_id"], []).append(row["image"])
+        for record_id, pair in pngs.items():
+            if len(pair) < 2:
+                continue
+            found = [box for verdict in verdicts.get(record_id, {}).values() for box in verdict.boxes]
+            try:
+                target, surrogate = map(decode, pair)
+            except OSError:
+                continue  # the judge failed on it as well
+            yield record_id, change(target, surrogate, [box for box in found if box.label in accepted_labels])
+
+
+def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
+    pairs, rows = acceptance.source(PAIRS).records(PromptPair), acceptance.records(Acceptance)
+    splits = Counter(pair.split for pair in pairs)
+    accepted = Counter(pair.split for pair, row in zip(pairs, rows, strict=True) if row.accepted)
+    criterion = criterion_of(acceptance.source(VERDICTS))
+    absent = [verdicts[row.record_id]["target"] for row in rows if row.reason == "target_absent"]
+    near_misses = [criterion.near_miss(verdict.top_labels) for verdict in absent]
+    return {
+        "pairs": splits["train"],
+        "accepted_pairs": accepted["train"],
+        "tests": splits["test"],
+        "accepted_tests": accepted["test"],
+        "reasons": _ranked(Counter(row.reason for row in rows if row.reason is not None)),
+        "near_misses": _ranked(Counter(label for label in near_misses if label is not None)),
+    }
+
+
+def _ranked(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,81 @@
+"""A loaded model, and the fingerprint of its files."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecgvf.janus.sampling import Sampling
+
+FILES = ("*.safetensors", "*.json", "*.jinja")
+"""The files that decide what a checkpoint computes: weights, configurations, tokenizer and chat template."""
+
+
+@dataclass(frozen=True)
+class JanusModel:
+    """A model in evaluation mode with its processor. No weight requires a gradient; ``ear`` enables those it trains."""
+
+    name: str
+    """A key of ``MODELS``, a Hub id, or a folder's absolute path."""
+    path: Path
+    """The folder of its files."""
+    model: Any
+    """``JanusForConditionalGeneration``."""
+    processor: Any
+    """``JanusProcessor``."""
+
+    @property
+    def image_tokens(self) -> int:
+        """T, the number of tokens of an image."""
+        return int(self.model.config.vision_config.num_image_tokens)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of an image in pixels."""
+        return int(self.model.config.vision_config.image_size)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of the language model."""
+        return int(self.model.config.text_config.num_hidden_layers)
+
+    @property
+    def language_model(self) -> Any:
+        """The ``LlamaModel``: embeddings, layers, final norm."""
+        return self.model.model.language_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.model.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def sampling(self) -> Sampling:
+        """Guidance and temperature of its generation configuration; Janus's own if it has none."""
+        config = self.model.generation_config
+        return Sampling().override(config.guidance_scale, config.temperature)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits: a hash of the files that match ``FILES``, the same for a copy of the folder."""
+        hashes = {file.name: _sha256(file) for pattern in FILES for file in self.path.glob(pattern)}
+        return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(file: Path) -> str:
+    blob = file.resolve().name
+    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
+        return blob  # the Hub's cache names a large file by its SHA-256
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,208 @@
+"""The public API: one concept in one store, and every stage as a method.
+
+    run = ecgvf.Run("church")
+    run.generate()              # pairs and test prompts
+    run.render()                # images of both prompts of each pair, from one seed
+    run.filter()                # verdicts and accepted pairs
+    dataset = run.dataset()     # what ``ear.method.train`` takes
+
+Each method resumes what was interrupted, and returns at once if its set is finished. Heavy libraries are imported by
+the method that needs them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.records import Split
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import StageSet
+from ecgvf.core.store import Store
+
+if TYPE_CHECKING:
+    from ecgvf.build import BuildResult
+    from ecgvf.filter import Bounds, FilterResult
+    from ecgvf.judges import Judge, JudgeOptions
+    from ecgvf.pairs.importing import ImportResult
+    from ecgvf.pairs.rounds import BuildWriter
+    from ecgvf.publish.export import Content
+    from ecgvf.render import RenderResult
+
+
+class Run(ConceptRun):
+    """One concept in one store.
+
+    ``concept``: a ``Concept``, the path of a YAML file, or a name: the concept as the store keeps it, else the shipped
+    one. None is the concept that was generated, imported or built last in the store.
+    ``store``: a folder; None is ``$ECGVF_STORE``, or ``./ecgvf-store``.
+
+    Raises ``ConceptError`` for an unknown concept, ``StageMissing`` for None in an empty store, ``StoreError``.
+    """
+
+    def __init__(self, concept: Concept | str | Path | None = None, store: Store | str | Path | None = None) -> None:
+        opened = store if isinstance(store, Store) else Store(store)
+        super().__init__(opened, _find(opened, concept))
+
+    @classmethod
+    def load(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
+        """The run of ``concept`` (None: the last one) as ``store`` keeps it. Raises ``StageMissing``."""
+        opened = store if isinstance(store, Store) else Store(store)
+        return cls(opened.concept(concept), opened)
+
+    @classmethod
+    def fresh(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
+        """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
+        return cls.load(store) if concept is None else cls(concepts.find(concept), store)
+
+    def generate(
+        self,
+        *,
+        pairs: int = 60,
+        tests: int = 100,
+        split: Split | None = None,
+        seed: int = 0,
+    ) -> StageSet:
+        """Write ``pairs`` pairs and ``tests`` test prompts with the offline writer, from nano's grammar.
+
+        ``split`` ("train" or "test") writes only that part and keeps the other of the current set. Returns the set of
+        ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
+        """
+        from ecgvf.pairs.generate import generate_pairs
+
+        return generate_pairs(self, pairs=pairs, tests=tests, split=split, seed=seed)
+
+    def render(
+        self,
+        *,
+        model: str = "janus-nano",
+        guidance: float | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int = 16,
+        device: str = "auto",
+        dtype: str = "auto",
+        set_id: str | None = None,
+    ) -> "RenderResult":
+        """Render both prompts of each pair from one seed, and every test prompt.
+
+        ``guidance`` and ``temperature`` None are the model's own. ``set_id`` is the start of a pairs set's fingerprint.
+        Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
+        """
+        from ecgvf.render import render
+
+        return render(
+            self,
+            model=model,
+            guidance=guidance,
+            temperature=temperature,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            set_id=set_id,
+        )
+
+    def filter(
+        self,
+        *,
+        judge: "str | Judge | None" = None,
+        options: "JudgeOptions | None" = None,
+        bounds: "Bounds | None" = None,
+        device: str = "auto",
+        set_id: str | None = None,
+    ) -> "FilterResult":
+        """Judge the images, rendering first what is missing, and accept or reject every record.
+
+        ``judge``: a name, or a ``Judge`` such as ``ecgvf.judge(...)`` makes; None chooses by model and kind of concept.
+        ``set_id`` is the start of an image set's fingerprint. Raises ``JudgeError``, and what ``render`` raises.
+        """
+        from ecgvf.filter import filter_images
+
+        return filter_images(self, judge=judge, options=options, bounds=bounds, device=device, set_id=set_id)
+
+    def build(
+        self,
+        *,
+        accepted: int = 50,
+        tests: int = 100,
+        rounds: int = 10,
+        writers: "Sequence[BuildWriter] | None" = None,
+        seed: int = 0,
+        model: str = "janus-nano",
+        guidance: float | None = None,
+        batch_size: int = 16,
+        judge: "str | Judge | None" = None,
+        options: "JudgeOptions | None" = None,
+        bounds: "Bounds | None" = None,
+        device: str = "auto",
+    ) -> "BuildResult":
+        """Generate, render and filter in rounds until exactly ``accepted`` pairs are accepted.
+
+        ``writers`` None is the offline writer. Raises ``WriterError`` if no writer answered, and as the stages do.
+        """
+        from ecgvf.build import build
+
+        return build(
+            self,
+            accepted=accepted,
+            tests=tests,
+            rounds=rounds,
+            writers=writers,
+            seed=seed,
+            model=model,
+            guidance=guidance,
+            batch_size=batch_size,
+            judge=judge,
+            options=options,
+            bounds=bounds,
+            device=device,
+        )
+
+    def dataset(self, set_id: str | None = None) -> Dataset:
+        """The accepted records with their images, of the current acceptance set or the one that starts with ``set_id``.
+
+        Raises ``StageMissing`` before ``filter`` has run, ``DatasetError`` if no pair was accepted.
+        """
+        from ecgvf.filter.dataset import load_dataset
+
+        return load_dataset(self, set_id)
+
+    def status(self) -> list[dict[str, Any]]:
+        """One entry per set, stage by stage: counts, reasons of rejection, seconds, settings."""
+        from ecgvf.status import stage_summaries
+
+        return stage_summaries(self)
+
+    def import_pairs(
+        self, file: str | Path, *, columns: Sequence[str] = (), only: str | None = None, licence: str | None = None
+    ) -> "ImportResult":
+        """Take pairs or prompts from a file (text, CSV, TSV, JSON, JSONL, Parquet), as a pairs set.
+
+        ``columns`` name the columns to read if there is a choice; ``only`` is the category of the rows to take.
+        Raises ``DatasetError`` for a file that has no prompts of this concept.
+        """
+        from ecgvf.pairs.importing import import_pairs
+        from ecgvf.pairs.tables import read_table
+
+        return import_pairs(self, read_table(Path(file), columns), only=only, licence=licence)
+
+    def export(self, out: str | Path, *, images: bool = True, set_id: str | None = None) -> "Content":
+        """Write the dataset to a folder that ``datasets.load_dataset`` loads: Parquet, card, Croissant.
+
+        Raises ``DatasetError`` for a folder with other files, and as ``dataset`` does.
+        """
+        from ecgvf.publish.export import export
+
+        return export(self, Path(out), images=images, set_id=set_id)
+
+
+def _find(store: Store, concept: Concept | str | Path | None) -> Concept:
+    if isinstance(concept, Concept):
+        return concept
+    name = None if concept is None else str(concept)
+    if name is None or name in store.concepts():
+        return store.concept(name)
+    return concepts.find(name)

@@ -1,0 +1,30 @@
+"""A judge of your own: any function from images to scores. Here, the mean of two classifiers.
+
+python examples/own_judge.py
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ecgvf
+from ecgvf.judges import NanoJudge
+
+CLASSIFIERS = [NanoJudge(name, ("church",)) for name in ("object-a", "object-b")]
+
+
+def church(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RGB [N, H, W, 3] → the mean probability of "church", [N] in [0, 1]."""
+    scores = [judge.probabilities(images)[:, judge.labels.index("church")] for judge in CLASSIFIERS]
+    return np.mean(scores, axis=0, dtype=np.float32)
+
+
+def main(pairs: int = 60, tests: int = 100) -> ecgvf.Dataset:
+    run = ecgvf.Run("church")
+    run.generate(pairs=pairs, tests=tests)
+    # Name and version enter the fingerprint: change the version whenever the function changes.
+    print(run.filter(judge=ecgvf.judge(church, "mean-of-two", version="1")))
+    return run.dataset()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The Hub as commands meet it: one line for what is not there, and no waiting for a network that is not there."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub import close_session, constants, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import _http
+from typer import Typer
+from typer.testing import CliRunner
+
+from ear.cli import app as ear_app
+from ecgvf.cli import app as ecgvf_app
+from ecgvf.core import hub_client
+from ecgvf.core.hub_client import offline_if_unreachable
+from ecgvf.core.store import Store
+from tests.ecgvf.small_run import church_pairs, write_pairs
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that may reach out and has not yet, and that fails a test rather than wait."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_client, "_answered", False)
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: pytest.fail("waited")))
+    close_session()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_without_a_network_the_cache_is_all_there_is() -> None:
+    with offline_if_unreachable(), pytest.raises(LocalEntryNotFoundError):
+        hf_hub_download("nobody/nothing", "config.json")
+    assert not constants.is_offline_mode()
+
+
+def test_a_hub_that_does_not_answer_in_time_is_unreachable(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", silent)
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.1)
+    with offline_if_unreachable():
+        assert constants.is_offline_mode()
+
+
+COMMANDS = [
+    (ecgvf_app, "render --model nobody/nothing", "nobody/nothing is not on this machine"),
+    (ecgvf_app, "import hub:nobody/nothing --concept church", "cannot be reached for nobody/nothing"),
+    (ecgvf_app, "versions nobody/nothing", "cannot be reached for nobody/nothing"),
+    (ear_app, "train --dataset hub:nobody/nothing", "cannot be reached for nobody/nothing"),
+    (ear_app, "train --dataset nobody/nothing/church", "cannot be reached for nobody/nothing"),
+]
+
+
+@pytest.mark.parametrize(("app", "words", "message"), COMMANDS, ids=[words for _, words, _ in COMMANDS])
+def test_a_command_without_a_network_says_so_at_once(app: Typer, words: str, message: str, tmp_path: Path) -> None:
+    write_pairs(Store(tmp_path / "store"), church_pairs(1, 1))
+    done = runner.invoke(app, words.split())
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_client_does_not_log_its_retries(tmp_path: Path) -> None:
+    """In a process of its own: the client takes its level, and the stream it logs to, when it is imported."""
+    write_pairs(Store(tmp_path / "store"), church_pairs(1, 1))
+    command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "render", "--model", "nobody/nothing"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error ") and done.stderr.count("\n") == 1, done.stderr
