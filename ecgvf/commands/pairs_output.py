@@ -94,7 +94,7 @@ def print_estimate(plan: "GenerationPlan", estimates: Sequence["CostEstimate"], 
         )
 
 
-def confirm_cost(estimates: Sequence["CostEstimate"], yes: bool) -> None:
+def confirm(estimates: Sequence["CostEstimate"], yes: bool) -> None:
     """Let the user confirm the cost. Raises ``SettingsError`` without ``--yes`` if there is no terminal to ask on."""
     if yes or not _due(estimates):
         return

@@ -139,7 +139,7 @@ def goals(accepted: int, writers: int) -> list[int]:
     return split_evenly(accepted, writers)
 
 
-def plan_first_round(
+def first_round(
     run: ConceptRun, writers: Sequence[LLMRounds], *, accepted: int, tests: int
 ) -> tuple[GenerationPlan, list[CostEstimate]]:
     """The writers of the first round, and the estimate of each of its calls; nothing is sent."""

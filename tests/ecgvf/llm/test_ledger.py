@@ -22,6 +22,10 @@ RATES = Rates(input=Decimal("2"), output=Decimal("10"))
 MOST = Decimal("0.5")
 
 
+class Answer(BaseModel):
+    text: str
+
+
 def call(**fields: object) -> Call:
     blank = {
         "writer": "gpt",
@@ -38,7 +42,7 @@ def call(**fields: object) -> Call:
         "template_hash": "h",
         "structure": "schema",
         "max_output_tokens": 1000,
-        "schema": BaseModel,
+        "schema": Answer,
     }
     return Call(**{**blank, **fields})  # type: ignore[arg-type]
 
