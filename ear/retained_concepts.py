@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
-from ecgvf.pairs.offline import COMPANION_SHARE, HELD_OUT_FORMS_SHARE, PLAIN_SHARE
 from ecgvf.world import grammar
+from ecgvf.world.grammar import COMPANION_SHARE, HELD_OUT_FORMS_SHARE, PLAIN_SHARE
 
 _PHRASES = (
     "a photo of {}",

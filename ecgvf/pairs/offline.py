@@ -7,7 +7,6 @@ every image of nano's world shows a thing.
 
 import json
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +15,17 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import WriterError
 from ecgvf.pairs.writer import Answer, Request, call_id
 from ecgvf.world.grammar import (
+    COMPANION_SHARE,
+    HELD_OUT_FORMS_SHARE,
     PLAIN,
+    PLAIN_SHARE,
     WORDINGS,
     Description,
     Forms,
     Wording,
     describe,
+    find_styles,
+    find_things,
     fingerprint,
     load_world,
     sentence,
@@ -30,11 +34,6 @@ from ecgvf.world.grammar import (
 NAME = "offline"
 MODEL = "nano-grammar"
 TEMPLATE = "nano/world.yaml"
-
-COMPANION_SHARE = 0.3
-PLAIN_SHARE = 0.5
-HELD_OUT_FORMS_SHARE = 0.25
-"""Share of the test prompts in word orders that neither a pair nor nano's training uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +101,8 @@ def find_candidates(concept: Concept) -> Candidates:
     Raises ``WriterError`` if nano can render neither the concept nor one of its surrogates, listing what it can.
     """
     world = load_world()
-    by_word: dict[str, str] = {}
-    names: Mapping[str, Any]
-    if concept.kind == "style":
-        names = world.styles
-        by_word = {_key(word): style.name for style in world.styles.values() for word in (style.name, style.keyword)}
-        by_word.pop("", None)
-    else:
-        names = world.things
-        by_word = {_key(term): thing.name for thing in world.things.values() for term in (thing.name, *thing.terms)}
+    is_style = concept.kind == "style"
+    names, find = (list(world.styles), find_styles) if is_style else (list(world.things), find_things)
     targets = tuple(dict.fromkeys(label for label in (*concept.labels("nano"), concept.name) if label in names))
     if PLAIN in targets or not targets or concept.kind == "nudity":
         styles = ", ".join(style for style in world.styles if style != PLAIN)
@@ -119,9 +111,8 @@ def find_candidates(concept: Concept) -> Candidates:
             f"things {', '.join(world.things)}; and the styles {styles}. "
             f"Use one of these, or name it in the concept's file under judge_labels, nano"
         )
-    excluded = {*targets, *(by_word.get(_key(neighbour)) for neighbour in concept.neighbours)}
-    known = (by_word.get(_key(surrogate)) for surrogate in concept.surrogates)
-    surrogates = tuple(dict.fromkeys(name for name in known if name is not None and name not in excluded))
+    excluded = {*targets, *find(concept.neighbours)}
+    surrogates = tuple(name for name in find(concept.surrogates) if name not in excluded)
     if not surrogates:
         raise WriterError(
             f"Janus-nano renders none of the surrogates of {concept.name!r} ({', '.join(concept.surrogates)}): "
@@ -141,7 +132,3 @@ def _describe(rng: random.Random, *, thing: str | None = None, style: str | None
         style or (PLAIN if is_plain else rng.choice([name for name in world.styles if name != PLAIN])),
         rng,
     )
-
-
-def _key(word: str) -> str:
-    return word.casefold().replace("-", " ")
