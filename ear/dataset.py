@@ -82,6 +82,7 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
 
 
 def _from_file(store: Store, file: Path, model: str | None, device: str) -> tuple[Dataset, str]:
+    from ecgvf.pairs.tables import read_table
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
         return DatasetFolder(file, str(file)).dataset(), str(file)

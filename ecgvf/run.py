@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ecgvf.filter import Bounds, FilterResult
     from ecgvf.judges import Judge, JudgeOptions
     from ecgvf.pairs.importing import ImportResult
-    from ecgvf.pairs.rounds import BuildWriter
+    from ecgvf.pairs.rounds import RoundWriter
     from ecgvf.publish.parquet import DatasetFiles
     from ecgvf.render import RenderResult
 
@@ -129,7 +129,7 @@ class Run(ConceptRun):
         accepted: int = 50,
         tests: int = 100,
         rounds: int = 10,
-        writers: "Sequence[BuildWriter] | None" = None,
+        writers: "Sequence[RoundWriter] | None" = None,
         seed: int = 0,
         model: str = "janus-nano",
         guidance: float | None = None,
