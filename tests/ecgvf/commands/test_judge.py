@@ -107,7 +107,7 @@ def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> Non
     assert runner.invoke(app, [*command, "--sets", "first"]).exit_code == 2
     for option in (["--threshold", "0.3"], ["--seeds", "3"], ["--weights", "x.pth"]):
         refused = runner.invoke(app, [*command, *option])
-        assert refused.exit_code == 2 and "without options of a judge" in refused.stderr
+        assert refused.exit_code == 2 and "--compare reads existing verdicts" in refused.stderr
 
 
 def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
