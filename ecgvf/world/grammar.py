@@ -8,7 +8,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -32,6 +32,12 @@ WORDINGS: Mapping[Wording, float] = MappingProxyType(
 
 HELD_OUT_SHARE = 0.05
 """Share of the combinations of thing, sky, ground, companion and style that no training picture shows."""
+
+COMPANION_SHARE, PLAIN_SHARE = 0.3, 0.5
+"""Shares of the written prompts with a companion, and without a style."""
+
+HELD_OUT_FORMS_SHARE = 0.25
+"""Share of the test prompts in word orders that neither a pair nor nano's training uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,25 @@ def load_world() -> World:
         companions=read("companions", phrases),
         styles=read("styles", style),
     )
+
+
+def find_things(words: Iterable[str]) -> list[str]:
+    """Names of the things that ``words`` name, synonyms included, in their order; unknown words are left out."""
+    return _find(words, {term: thing.name for thing in load_world().things.values() for term in thing.terms})
+
+
+def find_styles(words: Iterable[str]) -> list[str]:
+    """Names of the styles that ``words`` name, by name or keyword, in their order; unknown words are left out."""
+    styles = load_world().styles.values()
+    return _find(words, {word: style.name for style in styles for word in (style.name, style.keyword) if word})
+
+
+def _find(words: Iterable[str], names: Mapping[str, str]) -> list[str]:
+    def key(word: str) -> str:
+        return word.casefold().replace("-", " ")
+
+    known = {key(word): name for word, name in names.items()}
+    return list(dict.fromkeys(known[key(word)] for word in words if key(word) in known))
 
 
 def fingerprint() -> str:

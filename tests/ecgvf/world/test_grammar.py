@@ -14,6 +14,8 @@ from ecgvf.world.grammar import (
     WORDINGS,
     Description,
     describe,
+    find_styles,
+    find_things,
     forms,
     held_out,
     load_world,
@@ -151,3 +153,9 @@ def test_held_out_combinations_never_change():
 @pytest.mark.parametrize(("noun", "phrase"), [("inn", "an inn"), ("church", "a church"), ("elephant", "an elephant")])
 def test_articles(noun, phrase):
     assert with_article(noun) == phrase
+
+
+def test_things_and_styles_are_found_by_their_words() -> None:
+    term = WORLD.things["castle"].terms[1]
+    assert find_things(["Church", term.upper(), "castle", "moose", ""]) == ["church", "castle"]
+    assert find_styles(["Van Gogh", "watercolor", "van-gogh", "moose", ""]) == ["van-gogh", "watercolour"]
