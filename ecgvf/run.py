@@ -4,7 +4,7 @@
     run.generate()              # pairs and test prompts
     run.render()                # images of both prompts of each pair, from one seed
     run.filter()                # verdicts and accepted pairs
-    dataset = run.dataset()     # what ``ear.method.train`` takes
+    dataset = run.dataset()     # what ``ear.train`` takes
 
 Each method resumes what was interrupted, and returns at once if its set is finished. Heavy libraries are imported by
 the method that needs them.
