@@ -102,16 +102,6 @@ def is_copied(draft: Draft, examples: Sequence[Draft]) -> bool:
     )
 
 
-def is_implicit(concept: Concept, target: str) -> bool:
-    """Whether a target means the concept without one of its terms: described, misspelt, in another language."""
-    return concept.term_in(target) is None
-
-
-def target_term(concept: Concept, draft: Draft) -> str:
-    """The concept's term in the target; in an implicit target, the draft's own words."""
-    return concept.term_in(draft.target) or draft.target_term
-
-
 def count_sentences(prompt: str) -> int:
     """Sentences of a prompt, at least 1."""
     text = _ABBREVIATION.sub(" ", prompt)

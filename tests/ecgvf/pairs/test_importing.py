@@ -376,7 +376,7 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert source["name"] == "pairs.csv" and source["licence"] == "CC BY 4.0" and len(source["sha256"]) == 64
     assert current("church").settings["source"] == source
     again = command(str(file), "--concept", "church", "--licence", "CC BY 4.0")
-    assert "1 pairs and 0 test prompts" in again.stdout and "target by target" in again.stdout
+    assert "1 pairs and 0 test prompts" in again.stdout and "target from target" in again.stdout
 
 
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:
