@@ -50,7 +50,11 @@ def check_settings(kind: Kind) -> dict[str, Any]:
 
 
 def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:
-    """Why a parsed draft is malformed, in words, or None. ``language`` (ISO 639-1) is the requested one; None: any."""
+    """Why a parsed draft is malformed, in words, or None.
+
+    ``language`` (ISO 639-1) is the requested one; None: any. Records store the words, and ``fault_category`` counts
+    them: to change them is to change ``parsing.VERSION``.
+    """
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
         if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
             return f"the {role} has {count_sentences(prompt)} sentences, at most {MAX_SENTENCES} may be"
