@@ -121,7 +121,9 @@ def test_rejects_stay_with_reason_and_raw_text(run: ConceptRun) -> None:
 
 
 def test_target_term_is_the_concepts_own_unless_the_target_is_implicit(run: ConceptRun) -> None:
-    answer = json.dumps([pair("Two Churches", "Two hotels", "Churches", "hotels"), pair("a chruch", "a hotel", "chruch")])
+    answer = json.dumps(
+        [pair("Two Churches", "Two hotels", "Churches", "hotels"), pair("a chruch", "a hotel", "chruch")]
+    )
     written = records(generate_pairs(run, pairs=2, tests=0, writer=ScriptedWriter(answer)))
     assert [(record.target_term, record.implicit) for record in written] == [("church", False), ("chruch", True)]
 
