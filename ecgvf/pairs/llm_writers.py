@@ -19,7 +19,6 @@ from ecgvf.llm.secrets import secret_keys
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import (
     SPLIT_NAMES,
-    Provenance,
     SplitGenerator,
     keep_split,
     reader_settings,
@@ -27,6 +26,7 @@ from ecgvf.pairs.generate import (
     write_set,
 )
 from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
+from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
 Completions = Mapping[str, list[Completion]]
