@@ -1,9 +1,8 @@
 """``ecgvf build``: generate, render and filter in rounds, until exactly N pairs are accepted.
 
-Each round requests from each writer the pairs that it still owes, so that the writers' shares are equal in the end and
-no pair is one too many. A round is a run like any other, with sets of its own; finally the rounds' shards are merged
-into one set per stage, which every later command reads. Interrupted and run again, a build finds its finished sets and
-resumes.
+Each round requests from each writer exactly the pairs that it still owes, so that the writers' shares are equal in the
+end. A round is a run like any other, with sets of its own; finally the rounds' shards are merged into one set per
+stage, which every later command reads. An interrupted build resumes from its finished sets.
 """
 
 from collections import Counter
@@ -54,7 +53,7 @@ _ADVICE = {
 
 @dataclass(slots=True)
 class WriterProgress:
-    """What became of one writer's pairs, over all rounds."""
+    """One writer's pairs over all rounds."""
 
     goal: int
     written: int = 0
@@ -157,8 +156,8 @@ def build(
     if not acceptances:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
     filtered = _merge_rounds(acceptances)
-    played = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
-    return BuildResult(filtered, len(played), progress, filtered.accepted_pairs == accepted)
+    numbers = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
+    return BuildResult(filtered, len(numbers), progress, filtered.accepted_pairs == accepted)
 
 
 def _run_rounds(
@@ -254,7 +253,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
 
 
 def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
-    """One set out of several of the same stage, over the merged ``pairs``; the sets they were made from merge too."""
+    """Merge sets of one stage, over the merged ``pairs``, after merging the sets that they were made from."""
     first = sets[0]
     run, stage, settings = first.run, first.stage, dict(first.settings)
     if len(sets) == 1:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.errors import SettingsError
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.llm.registry import OFFLINE, LLMWriter, Registry, missing_keys
+from ecgvf.llm.registry import OFFLINE, LLMWriter, Registry, check_keys, missing_keys
 from ecgvf.llm.secrets import unscrubbed_keys
 from ecgvf.pairs.generate import examples
 
@@ -56,9 +56,9 @@ def _select(
         if OFFLINE in [part.strip() for part in names.split(",")]:
             raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
         writers = known.select(names)
-        if missing := missing_keys(writers):
-            if keys:
-                raise WriterError(f"no key for {missing}: set the variable, or leave the writer out of --writers")
+        if keys:
+            check_keys(writers)
+        elif missing := missing_keys(writers):
             console.note(f"no key is set for {missing}; nothing is sent, and none is needed")
         return writers, True
     ready = known.ready()

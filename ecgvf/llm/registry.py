@@ -224,6 +224,12 @@ def missing_keys(writers: Iterable[LLMWriter]) -> str:
     return ", ".join(f"{writer.name} ({writer.config.key})" for writer in writers if not writer.ready)
 
 
+def check_keys(writers: Iterable[LLMWriter]) -> None:
+    """Raise ``WriterError`` unless each writer has its key."""
+    if missing := missing_keys(writers):
+        raise WriterError(f"no key for {missing}: set the variable, or leave the writer out of --writers")
+
+
 def _is_private(url: str) -> bool:
     """Whether a server is on this machine or in a private network. Names other than ``localhost`` are not resolved."""
     host = urlsplit(url).hostname or ""

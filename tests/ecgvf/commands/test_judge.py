@@ -21,7 +21,7 @@ from ecgvf.judges.custom import judge
 from ecgvf.judges.files import best_threshold
 from ecgvf.judges.judge import Prediction
 from tests.ecgvf.judges.photographs import photograph
-from tests.ecgvf.small_run import Oracle, write_pictures
+from tests.ecgvf.small_run import Oracle, write_images
 
 runner = CliRunner()
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -90,7 +90,7 @@ def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:
 
 
 def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> None:
-    write_pictures(run.store, run.concept, [(GREY, GREY)] * 2)
+    write_images(run.store, run.concept, [(GREY, GREY)] * 2)
     for name, answers in (("first", [True, False, True, False]), ("second", [True, False, False, False])):
         oracle = Oracle(answers)
         oracle.name = name
@@ -115,7 +115,7 @@ def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPa
         def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
             return [Prediction(False, 0.1, (("castle", 0.8), ("church", 0.1))) for _ in images]
 
-    write_pictures(run.store, run.concept, [(GREY, GREY)])
+    write_images(run.store, run.concept, [(GREY, GREY)])
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Castle([]))
     result = runner.invoke(app, ["filter", "--store", str(run.store.root)])
     assert "1 × target_absent (near misses: 1 castle)" in result.stdout
@@ -124,7 +124,7 @@ def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPa
 def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
     run: ConceptRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_pictures(run.store, run.concept, [(GREY, GREY)], model="janus-nano")
+    write_images(run.store, run.concept, [(GREY, GREY)], model="janus-nano")
     assert filter_images(run, judge=Oracle([True, False])).accepted_pairs == 1
     assert "doubt its verdicts" in capsys.readouterr().err
 
