@@ -18,7 +18,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.custom import judge
-from ecgvf.judges.files import best_threshold
+from ecgvf.judges.files import best_threshold, predict_files
 from ecgvf.judges.judge import Prediction
 from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import Oracle, write_images
@@ -89,6 +89,25 @@ def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:
     assert 150 / 255 < mixed.value < 170 / 255
 
 
+def test_consecutive_images_of_one_size_are_judged_together(tmp_path: Path) -> None:
+    batches: list[tuple[int, ...]] = []
+
+    def record(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        batches.append(images.shape)
+        return images.mean(axis=(1, 2, 3)) / 255
+
+    files = [tmp_path / f"{number}.png" for number in range(36)]
+    for number, file in enumerate(files):
+        side = 8 if number == 33 else 4
+        Image.fromarray(np.full((side, side, 3), number, np.uint8)).save(file)
+    files[34].write_bytes(b"no image")
+    results = list(predict_files(judge(record, "judge", "1"), files))
+    assert batches == [(32, 4, 4, 3), (1, 4, 4, 3), (1, 8, 8, 3), (1, 4, 4, 3)]
+    assert [file for file, _ in results] == files
+    scores = [None if isinstance(result, str) else round(result.score * 255) for _, result in results]
+    assert scores == [*range(34), None, 35]
+
+
 def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> None:
     write_images(run.store, run.concept, [(GREY, GREY)] * 2)
     for name, answers in (("first", [True, False, True, False]), ("second", [True, False, False, False])):
@@ -107,7 +126,7 @@ def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> Non
     assert runner.invoke(app, [*command, "--sets", "first"]).exit_code == 2
     for option in (["--threshold", "0.3"], ["--seeds", "3"], ["--weights", "x.pth"]):
         refused = runner.invoke(app, [*command, *option])
-        assert refused.exit_code == 2 and "without options of a judge" in refused.stderr
+        assert refused.exit_code == 2 and "--compare reads existing verdicts" in refused.stderr
 
 
 def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
