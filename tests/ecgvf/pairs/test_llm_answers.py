@@ -58,7 +58,7 @@ def test_text_around_the_json_does_not_matter(
         ("empty", "empty answer"),
     ],
 )
-def test_answers_without_pairs_are_told_apart_and_not_repaired(
+def test_answers_without_pairs_get_their_own_fault_and_no_repair(
     server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str, fault: str
 ) -> None:
     server.behave = scripted(behaviour)
