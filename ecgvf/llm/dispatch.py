@@ -197,7 +197,7 @@ class Dispatcher:
     async def _send(self, client: RateLimitedClient, call: str, sent: Call, number: int) -> Attempt:
         began = time.monotonic()
         try:
-            raw = await within(client.writer.config.timeout_s, client.send(sent))
+            raw = await within(client.writer.config.timeout_s, client.open().send(sent))
         except Failed as failed:
             if failed.kind != "filtered":
                 self._ledger.failure(call, number, failed, time.monotonic() - began)
