@@ -1,41 +1,36 @@
-"""What erasing must show on Janus-nano, measured (`make erasure`): the concept gone, every other building kept.
+"""What erasing must achieve on Janus-nano (`make erasure`): the concept is gone, every other building stays.
 
-Resumable: pairs, pictures, adapters and measured pictures are kept in a store of its own. Exit code 1 where a bound is
-missed.
+Resumable: pairs, images, adapters and evaluation images stay in a store of its own. Exit code 1 if a bound is missed.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from ear.evaluation.accuracy import Figure, pooled
-from ear.evaluation.evaluation import Change, Evaluation, evaluate, write_contact_sheet
+from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.method.erase import erase, resolve
 from ear.method.recipe import find
-from ecgvf.core import concepts, console
-from ecgvf.core.files import write_atomic
-from ecgvf.core.run import ConceptRun
+from ecgvf import Run
+from ecgvf.core import console
+from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_images
-from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
-from ecgvf.pairs.generate import generate_pairs
-from ecgvf.render import render
 
-MOST_LEFT = 0.11
+LARGEST_LEFT = 0.11
 """The paper's accuracy on church after erasing it from Janus-Pro (table 1)."""
 
-LEAST_KEPT = 0.95
-"""Of what every other topic of the family was."""
+SMALLEST_RETAINED = 0.95
+"""Share of its accuracy before that every retained concept of the family must have after."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One thing that erasing must show, over all training seeds together."""
+    """One thing that erasing must achieve, over all training seeds together."""
 
     name: str
     before: Figure
@@ -43,18 +38,27 @@ class Bound:
     bound: float
     met: bool
 
+    def json(self) -> dict[str, Any]:
+        figures = {"before": self.before.json(), "after": self.after.json()}
+        return {"concept": self.name, **figures, "bound": self.bound, "met": self.met}
 
-def bounds(results: Sequence[Evaluation]) -> list[Bound]:
-    """The concept's bound and one per other topic, with the pictures of all ``results`` (training seeds) together."""
-    erased = [result.erasure for result in results]
-    after = pooled([change.after for change in erased])
-    found = [Bound(results[0].concept, erased[0].before, after, MOST_LEFT, after.value <= MOST_LEFT)]
-    for place, (topic, _) in enumerate(results[0].retention):
-        changes: list[Change] = [result.retention[place][1] for result in results]
-        before, after = changes[0].before, pooled([change.after for change in changes])
-        bound = LEAST_KEPT * before.value
-        found.append(Bound(topic.name, before, after, bound, after.value >= bound))
+
+def bounds(evaluations: Sequence[Evaluation]) -> list[Bound]:
+    """The concept's bound and one per retained concept, with the images of all ``evaluations`` together."""
+    after = pooled([evaluation.erasure.after for evaluation in evaluations])
+    before = evaluations[0].erasure.before
+    found = [Bound(evaluations[0].concept, before, after, LARGEST_LEFT, after.value <= LARGEST_LEFT)]
+    for rows in zip(*(evaluation.retention for evaluation in evaluations), strict=True):
+        concept, first = rows[0]
+        after = pooled([change.after for _, change in rows])
+        bound = SMALLEST_RETAINED * first.before.value
+        found.append(Bound(concept.name, first.before, after, bound, after.value >= bound))
     return found
+
+
+def pooled(figures: Sequence[Figure]) -> Figure:
+    """The share over the images of all ``figures`` together."""
+    return proportion(sum(round(figure.value * figure.n) for figure in figures), sum(figure.n for figure in figures))
 
 
 def measure(
@@ -67,52 +71,41 @@ def measure(
     judge: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     tests: int = 240,
-    concept_count: int = 200,
-    other_count: int = 100,
-    family: str | None = "building",
+    settings: EvaluationSettings = EvaluationSettings(
+        prompts_per_concept=200, prompts_per_other=100, family="building", batch_size=64
+    ),
 ) -> list[Evaluation]:
-    """The whole job on ``model``: pairs, pictures, verdicts by ``judge`` (None: the model's own), one adapter per seed,
-    one evaluation per adapter."""
-    run = ConceptRun(store, concepts.find(concept))
-    generate_pairs(run, pairs=60, tests=tests)
-    render(run, model=model)
-    filter_images(run, judge=judge)
-    dataset = load_dataset(run)
+    """The whole job on ``model``: pairs, images, verdicts by ``judge`` (None: the model's own), and per seed an adapter
+    and its evaluation."""
+    run = Run(concept, store)
+    run.generate(pairs=60, tests=tests)
+    run.render(model=model)
+    run.filter(judge=judge)
+    dataset = run.dataset()
     janus = load(dataset.model)
-    resolved = resolve(find(recipe).changed(options or {}), dataset, janus)
-    results = []
-    for one in erase(store, dataset, janus, resolved, seeds):
-        console.print(f"Adapter of seed {one.seed}: {console.escape(str(one.run.adapter))}")
-        files = [one.run.adapter]
-        results.append(
-            evaluate(
-                store,
-                janus,
-                dataset,
-                files,
-                concept_count=concept_count,
-                other_count=other_count,
-                family=family,
-                batch_size=64,
-            )
-        )
-    return results
+    resolved = resolve(find(recipe).with_options(options or {}), dataset, janus)
+    evaluations = []
+    for trained in erase(store, dataset, janus, resolved, seeds):
+        console.print(f"Adapter of seed {trained.facts['seed']}: {console.escape(str(trained.adapter))}")
+        evaluations.append(evaluate(store, janus, dataset, [trained.adapter], settings))
+    return evaluations
 
 
-def table(results: Sequence[Evaluation], found: Sequence[Bound]) -> Any:
-    """Bound by bound: before, each seed, all seeds together, and whether it is met."""
-
-    page = console.table("", "before", *(f"seed {place}" for place in range(len(results))), "all seeds", "bound", "")
-    for place, one in enumerate(found):
-        each = [result.erasure.after if place == 0 else result.retention[place - 1][1].after for result in results]
-        sign = "at most" if place == 0 else "at least"
+def table(evaluations: Sequence[Evaluation], found: Sequence[Bound]) -> Table:
+    """Per bound: before, after each seed, after all seeds together, and whether it is met."""
+    seeds = [f"seed {index}" for index in range(len(evaluations))]
+    page = console.table("", "before", *seeds, "all seeds", "bound", "")
+    for index, bound in enumerate(found):
+        changes = [
+            evaluation.erasure if index == 0 else evaluation.retention[index - 1][1] for evaluation in evaluations
+        ]
         page.add_row(
-            console.escape(one.name),
-            str(one.before),
-            *(f"{figure.value:.3f}" for figure in each),
-            str(one.after),
-            f"{sign} {one.bound:.3f}",
-            "met" if one.met else "[bold red]missed[/bold red]",
+            console.escape(bound.name),
+            str(bound.before),
+            *(f"{change.after.value:.3f}" for change in changes),
+            str(bound.after),
+            f"{'at most' if index == 0 else 'at least'} {bound.bound:.3f}",
+            "met" if bound.met else "[bold red]missed[/bold red]",
         )
     return page
 
@@ -122,40 +115,34 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_
 
 @app.command()
 def check(
-    store: Annotated[Path, typer.Option("--store", help="Folder of its runs.")] = Path("build/erasure"),
-    concept: Annotated[str, typer.Option(help="A concept that nano draws.")] = "church",
+    store: Annotated[Path, typer.Option("--store", help="Folder of the runs.")] = Path("build/erasure"),
+    concept: Annotated[str, typer.Option(help="A concept of nano's world.")] = "church",
     recipe: Annotated[str, typer.Option(help="A named recipe.")] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Train three seeds, measure them, and compare with the bounds."""
+    """Train with three seeds, evaluate, and compare with the bounds."""
     console.json_mode(as_json)
-    results = measure(Store(store), concept=concept, recipe=recipe)
-    found = bounds(results)
+    evaluations = measure(Store(store), concept=concept, recipe=recipe)
+    found = bounds(evaluations)
+    met = all(bound.met for bound in found)
     sheets = [
-        write_contact_sheet([result], ["erased"], result.adapters[-1].with_name("sheet.png")) for result in results
+        evaluation.save_contact_sheet(evaluation.adapters[-1].with_name("sheet.png")) for evaluation in evaluations
     ]
-    told = {
-        "met": all(one.met for one in found),
-        "bounds": [
-            {
-                "concept": one.name,
-                "before": one.before.json(),
-                "after": one.after.json(),
-                "bound": one.bound,
-                "met": one.met,
-            }
-            for one in found
+    result = {
+        "met": met,
+        "bounds": [bound.json() for bound in found],
+        "runs": [
+            {**evaluation.json(), "sheet": str(sheet)} for evaluation, sheet in zip(evaluations, sheets, strict=True)
         ],
-        "runs": [{**result.json(), "sheet": str(sheet)} for result, sheet in zip(results, sheets, strict=True)],
     }
-    write_atomic(store / concept / "ear" / "erasure.json", json.dumps(told, indent=2).encode() + b"\n")
+    write_atomic(store / concept / "ear" / "erasure.json", pretty_json(result))
     if as_json:
-        console.print_json(told)
+        console.print_json(result)
     else:
-        console.print(table(results, found))
+        console.print(table(evaluations, found))
         for sheet in sheets:
             console.print(f"Contact sheet: {console.escape(str(sheet))}")
-    if not told["met"]:
+    if not met:
         raise typer.Exit(1)
 
 

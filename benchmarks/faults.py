@@ -71,7 +71,7 @@ def _filter(run: ConceptRun, model: str) -> None:
 def _train(run: ConceptRun, model: str) -> None:
     ear.method.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never write a checkpoint
     dataset = load_dataset(run)
-    recipe = find("default").changed({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
+    recipe = find("default").with_options({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)
     erase(run.store, dataset, janus, resolve(recipe, dataset, janus), [0])
 

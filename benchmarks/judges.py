@@ -1,11 +1,11 @@
-"""How fast the judges look, against looking at one picture at a time with the same packages.
+"""Images per second of two judges, compared with the same packages predicting one image at a time.
 
     python -m benchmarks.judges [--pictures 64] [--threads 2] [--repeats 3]
 
-The reference for NudeNet is its package's ``NudeDetector.detect``; for ResNet-50 it is torchvision's network and the
-weights' own transforms on one picture. ResNet-50 has random weights: speed does not depend on them. Both sides get the
-same pictures, already decoded, take turns, and the best of the repeats counts. The last line is one JSON object; exit 1
-where a judge is not ``GOAL`` times as fast.
+The reference for NudeNet is its package's ``NudeDetector.detect``; for ResNet-50, torchvision's network and the
+weights' own transforms on one image. ResNet-50 has random weights, which speed does not depend on. Both sides get the
+same decoded images, take turns, and the best of the repeats counts. The last line is one JSON object; the exit code is
+1 if a judge is not ``GOAL`` times as fast.
 """
 
 import json
@@ -25,14 +25,14 @@ from skimage import data
 from ecgvf.judges import Criterion
 
 SIDE = 384
-"""Side of Janus-Pro's pictures, in pixels."""
+"""Side of Janus-Pro's images, in pixels."""
 
 GOAL = 1.5
-"""How many times as fast as one picture at a time, on two cores."""
+"""Least speedup over one image at a time, on two cores."""
 
 
 def photographs(count: int) -> NDArray[np.uint8]:
-    """Crops of real photographs, RGB uint8 [count, 384, 384, 3]."""
+    """Crops of photographs, RGB uint8 [count, 384, 384, 3]."""
     rng = np.random.default_rng(0)
     sources = [data.astronaut(), data.coffee(), data.rocket()]
     crops = []
@@ -44,63 +44,64 @@ def photographs(count: int) -> NDArray[np.uint8]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def ratio(name: str, judge: Callable[[], object], alone: Callable[[], object], count: int, repeats: int) -> float:
-    """Pictures per second of the judge over those of the reference."""
-    judge(), alone()  # what is loaded at first use is no part of the speed
-    ours, theirs = zip(*((seconds(judge), seconds(alone)) for _ in range(repeats)), strict=True)
-    print(f"{name}: {count / min(ours):.1f} pictures/s by the judge, {count / min(theirs):.1f} one at a time")
-    return min(theirs) / min(ours)
+def speedup(name: str, judge: Callable[[], object], reference: Callable[[], object], count: int, repeats: int) -> float:
+    """Images per second of the judge over those of the reference."""
+    judge(), reference()  # loading is not measured
+    times = [(seconds(judge), seconds(reference)) for _ in range(repeats)]
+    judge_time, reference_time = map(min, zip(*times, strict=True))
+    print(f"{name}: {count / judge_time:.1f} images/s, {count / reference_time:.1f} one at a time")
+    return reference_time / judge_time
 
 
-def nudenet(pictures: NDArray[np.uint8], repeats: int) -> float:
+def nudenet(images: NDArray[np.uint8], repeats: int) -> float:
     from nudenet import NudeDetector
 
     from ecgvf.judges.nudenet import NudeNet
 
     detector = NudeDetector()
     judge = NudeNet(Criterion(label_set="faces", accepted=("FACE_FEMALE",), threshold=0.25), device="cpu")
-    opencv = [np.ascontiguousarray(picture[:, :, ::-1]) for picture in pictures]
-    few = len(pictures)
-    return ratio(
-        "nudenet", lambda: judge.predict(pictures), lambda: [detector.detect(one) for one in opencv], few, repeats
-    )
+    bgr = [np.ascontiguousarray(image[:, :, ::-1]) for image in images]
+
+    def reference() -> list[object]:
+        return [detector.detect(image) for image in bgr]
+
+    return speedup("nudenet", lambda: judge.predict(images), reference, len(images), repeats)
 
 
-def resnet50(pictures: NDArray[np.uint8], repeats: int) -> float:
-    from torchvision.models import ResNet50_Weights
-    from torchvision.models import resnet50 as network_of
+def resnet50(images: NDArray[np.uint8], repeats: int) -> float:
+    from torchvision import models
 
     from ecgvf.judges.resnet50 import ResNet50
 
-    network = network_of(weights=None).eval()
+    network = models.resnet50(weights=None).eval()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "resnet50.pth"
         torch.save(network.state_dict(), file)
         judge = ResNet50(("church",), weights=str(file))
-        judge.predict(pictures[:1])
-    transform = ResNet50_Weights.DEFAULT.transforms()
+        judge.predict(images[:1])  # loads the weights
+    transform = models.ResNet50_Weights.DEFAULT.transforms()
 
     @torch.no_grad()
-    def alone() -> list[torch.Tensor]:
-        return [network(transform(Image.fromarray(one)).unsqueeze(0)).softmax(1) for one in pictures]
+    def reference() -> list[torch.Tensor]:
+        return [network(transform(Image.fromarray(image)).unsqueeze(0)).softmax(1) for image in images]
 
-    return ratio("resnet50", lambda: judge.predict(pictures), alone, len(pictures), repeats)
+    return speedup("resnet50", lambda: judge.predict(images), reference, len(images), repeats)
 
 
 def main(
-    pictures: Annotated[int, typer.Option(help="How many each side looks at.")] = 64,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
-    repeats: Annotated[int, typer.Option(help="The best of these counts.")] = 3,
+    pictures: Annotated[int, typer.Option(help="Images per measurement.")] = 64,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    repeats: Annotated[int, typer.Option(help="Measurements, of which the best counts.")] = 3,
 ) -> None:
-    """Measure both judges, and print a line of JSON."""
+    """Measure both judges and print a line of JSON."""
     torch.set_num_threads(threads)
-    shown = photographs(pictures)
-    ratios = {"ratio_nudenet": nudenet(shown, repeats), "ratio_resnet50": resnet50(shown, repeats)}
+    images = photographs(pictures)
+    ratios = {"ratio_nudenet": nudenet(images, repeats), "ratio_resnet50": resnet50(images, repeats)}
     met = all(ratio >= GOAL for ratio in ratios.values())
     rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
     print(

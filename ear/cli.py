@@ -1,4 +1,4 @@
-"""``ear``: train, generate, eval, compare."""
+"""The command line ``ear``: train, generate, eval, compare."""
 
 import typer
 

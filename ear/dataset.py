@@ -1,11 +1,10 @@
-"""A dataset by name: of this store, shipped, in a file, or on the Hub. What was found is said in words.
+"""A dataset by its name: from the store, shipped, from a file, or from the Hub.
 
-ecgvf/CONCEPT                        this store; where it has none, the dataset that travels with the package
-FILE, FOLDER                         an export, one of its Parquet files, or somebody's prompts (drawn and judged first)
-[hub:]OWNER/REPO/CONCEPT[@vX.Y.Z]    the Hub; hub:OWNER/REPO is a repository's default configuration
+ecgvf/CONCEPT                        this store's; without one, the dataset that travels with the package
+FILE, FOLDER                         an export, one of its Parquet files, or prompts, which are rendered and filtered
+[hub:]OWNER/REPO/CONCEPT[@vX.Y.Z]    the Hub's; hub:OWNER/REPO is a repository's default configuration
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,109 +25,103 @@ if TYPE_CHECKING:
 STORE, HUB = "ecgvf/", "hub:"
 
 FORMS = (
-    "name one as ecgvf/CONCEPT (such as ecgvf/church), a file, or OWNER/REPO/CONCEPT@v1.0.0 on the Hub "
+    "write ecgvf/CONCEPT (such as ecgvf/church), a file, or OWNER/REPO/CONCEPT@v1.0.0 on the Hub "
     "(hub:OWNER/REPO: its default configuration)"
 )
 
-_ENDINGS = {".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
+_SUFFIXES = {".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A dataset, and where it was found."""
+def find_dataset(
+    store: Store, name: str, set_id: str | None = None, *, model: str | None = None, device: str = "auto"
+) -> tuple[Dataset, str]:
+    """The dataset called ``name``, and where it was found, in words.
 
-    dataset: Dataset
-    where: str
-
-
-def find(
-    store: Store, name: str, chosen: str | None = None, *, model: str | None = None, device: str = "auto"
-) -> Found:
-    """The dataset that ``name`` means. ``chosen`` is the start of an acceptance set's fingerprint, of this store alone.
-
-    ``model`` and ``device`` draw what a file of prompts has no pictures of. Raises ``DatasetError`` for names and files
-    that are none, ``HubError``, ``StageMissing`` where store and package have no such dataset.
+    ``set_id`` is the start of an acceptance set's fingerprint, of this store only. A file of prompts is rendered by
+    ``model`` (None: the model of the run) on ``device``. Raises ``DatasetError`` for an unknown name or an unreadable
+    file, ``HubError``, and ``StageMissing`` if neither the store nor the package has the dataset.
     """
     if name.startswith(STORE):
-        return _of_store(store, _concept(name), chosen)
-    if chosen is not None:
-        raise SettingsError(f"--set {chosen} picks a set of this store, and {name} is none: leave it out")
+        return _from_store(store, _concept(name), set_id)
+    if set_id is not None:
+        raise SettingsError(f"--set {set_id} selects a set of this store, and {name} is not in it: omit --set")
     if not name.startswith(HUB) and Path(name).exists():
-        return _of_file(store, Path(name), model, device)
-    if not name.startswith(HUB) and Path(name).suffix.lower() in _ENDINGS:
+        return _from_file(store, Path(name), model, device)
+    if not name.startswith(HUB) and Path(name).suffix.lower() in _SUFFIXES:
         raise DatasetError(f"there is no file {name}")
     if not name.startswith(HUB) and name.count("/") != 2:
         raise DatasetError(f"unknown dataset {name!r}: {FORMS}")
-    return _of_hub(store, name, model, device)
+    return _from_hub(store, name, model, device)
 
 
-def concept_of(store: Store, name: str) -> str:
-    """The concept of the dataset ``name``, found without loading it where the name says it."""
+def concept_name(store: Store, name: str) -> str:
+    """The concept of the dataset ``name``; the dataset is loaded only if its name does not contain the concept."""
     if name.startswith(STORE):
         return _concept(name)
     if Path(name).exists() or (concept := HubName.parse(name).concept) is None:
-        return find(store, name).dataset.concept.name
+        return find_dataset(store, name)[0].concept.name
     return concept
 
 
 def _concept(name: str) -> str:
     concept = name.removeprefix(STORE)
     if not NAME.fullmatch(concept):
-        raise DatasetError(f"unknown dataset {name!r}: {FORMS}; for an account named ecgvf write {HUB}{name}")
+        raise DatasetError(f"unknown dataset {name!r}: {FORMS}; for a Hub account called ecgvf write {HUB}{name}")
     return concept
 
 
-def _of_store(store: Store, concept: str, chosen: str | None) -> Found:
+def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset, str]:
     shipped = shipped_dataset(concept)
-    if chosen is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
-        return Found(shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}")
+    if set_id is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
+        return shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}"
     try:
-        dataset = load_dataset(ConceptRun.load(store, concept), chosen)
+        dataset = load_dataset(ConceptRun.load(store, concept), set_id)
     except StageMissing as error:
-        raise StageMissing(f"{error}; for one on the Hub write {HUB}OWNER/REPO/{concept}") from error
-    return Found(dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}")
+        raise StageMissing(f"{error}; for a dataset on the Hub write {HUB}OWNER/REPO/{concept}") from error
+    return dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}"
 
 
-def _of_file(store: Store, file: Path, model: str | None, device: str) -> Found:
-    from ecgvf.pairs import tables
+def _from_file(store: Store, file: Path, model: str | None, device: str) -> tuple[Dataset, str]:
+    from ecgvf.pairs.tables import read_table
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
-        return Found(DatasetFolder(file, str(file)).dataset(), str(file))
+        return DatasetFolder(file, str(file)).dataset(), str(file)
     if file.is_file() and is_dataset_file(file):
-        return Found(read_dataset([file], str(file)), str(file))
-    return _drawn(store, tables.read_table(file), str(file), model, device)
+        return read_dataset([file], str(file)), str(file)
+    return _from_prompts(store, read_table(file), str(file), model, device)
 
 
-def _of_hub(store: Store, text: str, model: str | None, device: str) -> Found:
+def _from_hub(store: Store, text: str, model: str | None, device: str) -> tuple[Dataset, str]:
     from ecgvf.pairs.hub_table import read_hub_table
     from ecgvf.publish.repository import download
 
     name = HubName.parse(text)
-    held = download(name)
-    if (held.folder / "ecgvf.json").is_file():
-        return Found(held.dataset(name.concept), held.where)
-    return _drawn(store, read_hub_table(name), f"{HUB}{name}", model, device)
+    repository = download(name)
+    if (repository.folder / "ecgvf.json").is_file():
+        return repository.dataset(name.concept), repository.where
+    return _from_prompts(store, read_hub_table(name), f"{HUB}{name}", model, device)
 
 
-def _drawn(store: Store, source: "PromptTable", where: str, model: str | None, device: str) -> Found:
-    """Somebody's prompts: taken into the store, drawn and judged, and then like any other dataset of the store."""
+def _from_prompts(
+    store: Store, source: "PromptTable", where: str, model: str | None, device: str
+) -> tuple[Dataset, str]:
+    """Import prompts into the store, render and filter them; then they are like any other dataset of the store."""
     from ecgvf.filter import filter_images
     from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render
 
-    named = named_concept(source)
-    if named is None or named not in {*concepts.names(), *store.concepts()}:
-        said = "does not say of which concept" if named is None else f"names a concept that is not known, {named!r}"
+    concept = named_concept(source)
+    if concept is None or concept not in {*concepts.names(), *store.concepts()}:
+        problem = "does not name one concept" if concept is None else f"names an unknown concept, {concept!r}"
         raise DatasetError(
-            f"{where} has prompts and no pictures, and {said}: run `ecgvf import {where} --concept NAME` (or a YAML of "
-            "your own, by `ecgvf concepts new`), then `ecgvf filter`, and name the dataset ecgvf/NAME"
+            f"{where} has prompts but no images, and {problem}: run `ecgvf import {where} --concept NAME` (or pass a "
+            "YAML file of your own, by `ecgvf concepts new`), then `ecgvf filter`, and use the dataset ecgvf/NAME"
         )
-    concept = store.concept(named) if named in store.concepts() else concepts.find(named)
-    run = ConceptRun(store, concept)
+    run = ConceptRun(store, store.concept(concept) if concept in store.concepts() else concepts.find(concept))
     imported = import_pairs(run, source)
-    console.print(f"Took the prompts of {console.escape(where)} into {console.escape(str(imported.stage.path))}.")
+    console.print(f"Imported the prompts of {console.escape(where)} into {console.escape(str(imported.stage.path))}.")
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)
     dataset = load_dataset(run)
-    return Found(dataset, f"{where}, drawn and judged as set {dataset.fingerprint} of {store.root}")
+    return dataset, f"{where}, rendered and filtered as set {dataset.fingerprint} of {store.root}"

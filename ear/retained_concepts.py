@@ -1,20 +1,17 @@
-"""What else the model can draw: the rest of its world, whose prompts are rehearsed in training and measured afterwards.
+"""Retained concepts: what else the model can render. They are rehearsed in training and measured afterwards.
 
-For Janus-nano that is every other thing (and, where a style is erased, every other style) of its small world. For other
-models it is what the concept's file names: its surrogates and its neighbours. Neighbours are never rehearsed.
+For Janus-nano these are all other things of its world and, if a style is erased, all other styles. For other models
+they are what the concept's file names: its surrogates and its neighbours. Neighbours are never rehearsed.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecgvf.core import seeds
-from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.world import grammar
-from ecgvf.world.grammar import COMPANION_SHARE, HELD_OUT_FORMS_SHARE, PLAIN_SHARE
 
-_PHRASES = (
+_TEMPLATES = (
     "a photo of {}",
     "a photograph of {} in the morning light",
     "{} on a cloudy day",
@@ -27,87 +24,72 @@ _PHRASES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Topic:
-    """One other thing or style."""
+class RetainedConcept:
+    """A thing or a style that must survive the erasure."""
 
     name: str
     family: str
     """ "building", "animal", ..., "style", or "thing" outside nano's world."""
     neighbour: bool
-    """Near the concept, and therefore never rehearsed."""
-    avoid: tuple[str, ...] = ()
-    """Styles of nano's world that its prompts leave out."""
+    """Whether it is near the erased concept, and so never rehearsed."""
+    excluded_styles: tuple[str, ...] = ()
+    """Styles of nano's world that its prompts do not use."""
 
     def prompts(self, count: int, seed: int, purpose: str) -> list[str]:
-        """``count`` prompts about it, decided by ``seed`` and ``purpose`` alone."""
-        return [self._prompt(seeds.derive(seed, f"{self.name}/{place}", purpose)) for place in range(count)]
+        """``count`` prompts about it. Prompt i depends on ``seed``, ``purpose`` and i alone."""
+        return [self._prompt(seeds.derive(seed, f"{self.name}/{index}", purpose)) for index in range(count)]
 
     def _prompt(self, seed: int) -> str:
         rng = random.Random(seed)
         if self.family == "thing":
-            return rng.choice(_PHRASES).format(grammar.with_article(self.name))
+            return rng.choice(_TEMPLATES).format(grammar.with_article(self.name))
         world = grammar.load_world()
-        styles = [style for style in world.styles if style != grammar.PLAIN and style not in self.avoid]
-        of_style = self.family == "style"
-        said = grammar.describe(
-            rng.choice(list(world.things)) if of_style else self.name,
+        styles = [style for style in world.styles if style != grammar.PLAIN and style not in self.excluded_styles]
+        is_style = self.family == "style"
+        description = grammar.describe(
+            rng.choice(list(world.things)) if is_style else self.name,
             rng.choice(list(world.skies)),
             rng.choice(list(world.grounds)),
-            rng.choice(list(world.companions)) if rng.random() < COMPANION_SHARE else None,
-            self.name if of_style else grammar.PLAIN if rng.random() < PLAIN_SHARE else rng.choice(styles),
+            rng.choice(list(world.companions)) if rng.random() < grammar.COMPANION_SHARE else None,
+            self.name if is_style else grammar.PLAIN if rng.random() < grammar.PLAIN_SHARE else rng.choice(styles),
             rng,
         )
-        forms: grammar.Forms = "held-out" if rng.random() < HELD_OUT_FORMS_SHARE else "train"
-        return grammar.sentence(said, rng, forms=forms).text
+        forms: grammar.Forms = "held-out" if rng.random() < grammar.HELD_OUT_FORMS_SHARE else "train"
+        return grammar.sentence(description, rng, forms=forms).text
 
 
-def others(dataset: Dataset) -> list[Topic]:
-    """All topics beside the concept, in a fixed order."""
+def retained_concepts(dataset: Dataset) -> list[RetainedConcept]:
+    """Everything but the erased concept, in a fixed order."""
     concept = dataset.concept
-    if not in_nanos_world(dataset):
-        words = dict.fromkeys([*concept.neighbours, *concept.surrogates])
-        return [Topic(word, "thing", word in concept.neighbours) for word in words]
+    if not in_nano_world(dataset):
+        names = dict.fromkeys([*concept.neighbours, *concept.surrogates])
+        return [RetainedConcept(name, "thing", name in concept.neighbours) for name in names]
     world = grammar.load_world()
     erased = {*concept.labels("nano"), concept.name}
-    near = _names(concept, concept.neighbours)
-    of_style = concept.kind == "style"
-    avoid = tuple(sorted({*erased, *near})) if of_style else ()
-    topics = [
-        Topic(thing.name, thing.kind, thing.name in near, avoid)
+    is_style = concept.kind == "style"
+    neighbours = (grammar.find_styles if is_style else grammar.find_things)(concept.neighbours)
+    excluded_styles = tuple(sorted({*erased, *neighbours})) if is_style else ()
+    things = [
+        RetainedConcept(thing.name, thing.kind, thing.name in neighbours, excluded_styles)
         for thing in world.things.values()
         if thing.name not in erased
     ]
-    if of_style:
-        # A plain picture has no style to lose; the things above stand for it.
-        left = [style for style in world.styles if style not in erased and style != grammar.PLAIN]
-        topics = [Topic(style, "style", style in near) for style in left] + topics
-    return topics
+    if not is_style:
+        return things
+    # A plain image has no style to lose; the things stand for it.
+    styles = [style for style in world.styles if style not in erased and style != grammar.PLAIN]
+    return [*(RetainedConcept(style, "style", style in neighbours) for style in styles), *things]
 
 
-def rehearsed(dataset: Dataset, count: int) -> list[tuple[Topic, str]]:
-    """``count`` prompts of topics that are no neighbours, going round the topics."""
-    topics = [topic for topic in others(dataset) if not topic.neighbour]
-    each = -(-count // len(topics)) if topics else 0
-    written = [topic.prompts(each, dataset.run_seed, "rehearse") for topic in topics]
-    rounds = [(topic, prompts[place]) for place in range(each) for topic, prompts in zip(topics, written, strict=True)]
-    return rounds[:count]
+def rehearsal_prompts(dataset: Dataset, count: int) -> list[tuple[RetainedConcept, str]]:
+    """``count`` prompts of the retained concepts that are no neighbours, one of each concept before a second of any."""
+    concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour]
+    per_concept = -(-count // len(concepts)) if concepts else 0
+    prompts = [concept.prompts(per_concept, dataset.run_seed, "rehearse") for concept in concepts]
+    by_turns = [pair for turn in zip(*prompts, strict=True) for pair in zip(concepts, turn, strict=True)]
+    return by_turns[:count]
 
 
-def in_nanos_world(dataset: Dataset) -> bool:
-    """Whether the pictures show nano's world: nano's own judges can tell them apart."""
+def in_nano_world(dataset: Dataset) -> bool:
+    """Whether the images show nano's world, so that nano's judges can classify them."""
     return dataset.judge.startswith("nano-")
-
-
-def _names(concept: Concept, words: Sequence[str]) -> set[str]:
-    """The things or styles of nano's world that ``words`` mean, synonyms included."""
-    world = grammar.load_world()
-    known: dict[str, str] = {}
-    if concept.kind == "style":
-        known = {_key(word): style.name for style in world.styles.values() for word in (style.name, style.keyword)}
-    else:
-        known = {_key(term): thing.name for thing in world.things.values() for term in (thing.name, *thing.terms)}
-    return {known[_key(word)] for word in words if _key(word) in known}
-
-
-def _key(word: str) -> str:
-    return word.casefold().replace("-", " ")

@@ -1,9 +1,8 @@
 """``ecgvf build``: generate, render and filter in rounds, until exactly N pairs are accepted.
 
-Each round requests from each writer the pairs that it still owes, so that the writers' shares are equal in the end and
-no pair is one too many. A round is a run like any other, with sets of its own; finally the rounds' shards are merged
-into one set per stage, which every later command reads. Interrupted and run again, a build finds its finished sets and
-resumes.
+Each round requests from each writer exactly the pairs that it still owes, so that the writers' shares are equal in the
+end. A round is a run like any other, with sets of its own; finally the rounds' shards are merged into one set per
+stage, which every later command reads. An interrupted build resumes from its finished sets.
 """
 
 from collections import Counter
@@ -25,8 +24,9 @@ from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
 from ecgvf.pairs.generate import SHARDS, tally
+from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
+from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
 from ecgvf.pairs.writer_stats import summarize_writers, total_spending
 from ecgvf.render import load_renderer, render
 
@@ -53,7 +53,7 @@ _ADVICE = {
 
 @dataclass(slots=True)
 class WriterProgress:
-    """What became of one writer's pairs, over all rounds."""
+    """One writer's pairs over all rounds."""
 
     goal: int
     written: int = 0
@@ -109,7 +109,7 @@ def build(
     accepted: int = 50,
     tests: int = 100,
     rounds: int = ROUNDS,
-    writers: Sequence[BuildWriter] | None = None,
+    writers: Sequence[RoundWriter] | None = None,
     seed: int = 0,
     model: str = "janus-nano",
     guidance: float | None = None,
@@ -126,7 +126,7 @@ def build(
     ``filter_images``. If the rounds do not suffice or the writers run dry, what there is stays and ``reached`` is
     False. Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
-    writers = writers if writers is not None else [Free(OfflineWriter())]
+    writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     if rounds < 1 or tests < 0:
         raise SettingsError(f"--rounds {rounds} --tests {tests}: at least one round, and no negative number of tests")
     progress = {
@@ -156,13 +156,13 @@ def build(
     if not acceptances:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
     filtered = _merge_rounds(acceptances)
-    played = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
-    return BuildResult(filtered, len(played), progress, filtered.accepted_pairs == accepted)
+    numbers = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
+    return BuildResult(filtered, len(numbers), progress, filtered.accepted_pairs == accepted)
 
 
 def _run_rounds(
     run: ConceptRun,
-    writers: Sequence[BuildWriter],
+    writers: Sequence[RoundWriter],
     progress: dict[str, WriterProgress],
     filter_pairs: Callable[[StageSet], StageSet],
     *,
@@ -171,7 +171,7 @@ def _run_rounds(
     seed: int,
 ) -> list[StageSet]:
     """The acceptance sets of all rounds: one per round and writer that answered."""
-    tests_of = dict(zip(progress, shares(tests, len(writers)), strict=True))
+    tests_of = dict(zip(progress, split_evenly(tests, len(writers)), strict=True))
     acceptances: list[StageSet] = []
     for number in range(rounds):
         active = [
@@ -185,12 +185,12 @@ def _run_rounds(
         console.print(f"Round {number + 1}: {owed}")
         for writer in active:
             own = progress[writer.name]
-            request = Round(
+            request = RoundRequest(
                 number=number,
                 pairs=own.missing,
                 tests=tests_of[writer.name] if number == 0 else 0,
                 seed=seed,
-                before=[acceptance.source(PAIRS) for acceptance in acceptances],
+                earlier=[acceptance.source(PAIRS) for acceptance in acceptances],
             )
             pairs = writer.write(run, request)
             if pairs is None:
@@ -253,7 +253,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
 
 
 def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
-    """One set out of several of the same stage, over the merged ``pairs``; the sets they were made from merge too."""
+    """Merge sets of one stage, over the merged ``pairs``, after merging the sets that they were made from."""
     first = sets[0]
     run, stage, settings = first.run, first.stage, dict(first.settings)
     if len(sets) == 1:

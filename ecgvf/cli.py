@@ -46,6 +46,8 @@ def _version(on: bool) -> None:
 
 @app.callback()
 def _ecgvf(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset."""

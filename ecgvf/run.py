@@ -11,6 +11,7 @@ the method that needs them.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from ecgvf.build import BuildResult
     from ecgvf.filter import Bounds, FilterResult
     from ecgvf.judges import Judge, JudgeOptions
+    from ecgvf.llm.registry import LLMWriter
     from ecgvf.pairs.importing import ImportResult
-    from ecgvf.pairs.rounds import BuildWriter
+    from ecgvf.pairs.rounds import RoundWriter
     from ecgvf.publish.parquet import DatasetFiles
     from ecgvf.render import RenderResult
 
@@ -73,6 +75,43 @@ class Run(ConceptRun):
         from ecgvf.pairs.generate import generate_pairs
 
         return generate_pairs(self, pairs=pairs, tests=tests, split=split, seed=seed)
+
+    def generate_with_llms(
+        self,
+        writers: "str | Sequence[LLMWriter]",
+        *,
+        split: Split = "train",
+        pairs: int = 10,
+        iterations: int = 3,
+        tests: int = 100,
+        templates: Path | None = None,
+        batch: bool = False,
+        fresh: bool = False,
+        budget_usd: Decimal | float = 5,
+    ) -> StageSet:
+        """Let LLMs write ``pairs`` pairs in each of ``iterations`` calls, or, with ``split`` "test", ``tests`` prompts.
+
+        ``writers``: names such as "gpt,claude", or ``[ecgvf.Registry().own_server(url, model)]``. Calls are sent
+        without asking, within ``budget_usd``; answered ones are never paid again, unless ``fresh``. ``batch`` uses the
+        batch endpoints. Raises ``WriterError`` without a key or an answer, ``SettingsError``, ``TemplateError``.
+        """
+        from ecgvf.llm.registry import Registry, check_keys
+        from ecgvf.pairs.generation_plan import plan_generation
+        from ecgvf.pairs.llm_writers import generate_with_llms
+
+        selected = Registry().select(writers) if isinstance(writers, str) else writers
+        check_keys(selected)
+        plan = plan_generation(
+            self.concept,
+            selected,
+            split=split,
+            pairs=pairs,
+            iterations=iterations,
+            tests=tests,
+            templates=templates,
+            batch=batch,
+        )
+        return generate_with_llms(self, plan, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
 
     def render(
         self,
@@ -129,7 +168,7 @@ class Run(ConceptRun):
         accepted: int = 50,
         tests: int = 100,
         rounds: int = 10,
-        writers: "Sequence[BuildWriter] | None" = None,
+        writers: "Sequence[RoundWriter] | None" = None,
         seed: int = 0,
         model: str = "janus-nano",
         guidance: float | None = None,

@@ -10,25 +10,24 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def typed(line: str, folder: Path) -> str:
-    """Standard output of a command line, typed in ``folder``."""
+def run(line: str, folder: Path) -> str:
+    """Standard output of a command line, run in ``folder``."""
     script, *arguments = line.split()
     command = [sys.executable, "-c", f"from {script}.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, f"{line}: {done.stderr}"
-    return done.stdout
+    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
+    assert completed.returncode == 0, f"{line}: {completed.stderr}"
+    return completed.stdout
 
 
 @pytest.fixture(scope="module")
 def erased(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `generate`, `filter`, `ear train` were typed, in this order and with nothing else."""
+    """A folder in which `generate`, `filter` and `ear train` were run, in this order and nothing else."""
     folder = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ECGVF_STORE", raising=False)
-        typed("ecgvf generate --concept church", folder)
-        said = typed("ecgvf filter", folder)
-        assert "Not drawn yet" in said
-        typed("ear train --dataset ecgvf/church", folder)
+        run("ecgvf generate --concept church", folder)
+        assert "No images yet" in run("ecgvf filter", folder)
+        run("ear train --dataset ecgvf/church", folder)
     return folder
 
 
@@ -37,20 +36,22 @@ def _in_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ECGVF_STORE")
 
 
-def test_generate_filter_train_work_with_nothing_else_typed(erased: Path) -> None:
-    sets = json.loads(typed("ecgvf status --json", erased))["sets"]
+def test_generate_filter_and_train_are_enough(erased: Path) -> None:
+    sets = json.loads(run("ecgvf status --json", erased))["sets"]
     assert [entry["stage"] for entry in sets] == ["pairs", "pictures", "verdicts", "acceptance"]
     accepted = sets[-1]["counts"]
-    assert accepted["pairs"] >= 60 and accepted["tests"] >= 100  # and the rejects of stage 1
+    assert accepted["pairs"] >= 60  # with the rejects of stage 1
+    assert accepted["tests"] >= 100
     assert accepted["accepted_pairs"] >= 50
     assert list(erased.glob("ecgvf-store/church/ear/*/adapter.safetensors"))
 
 
-def test_the_church_is_gone_and_the_rest_of_the_world_is_not(erased: Path) -> None:
-    figures = json.loads(typed("ear eval --prompts-per-concept 32 --prompts-per-other 4 --json", erased))
+def test_the_church_is_gone_and_the_retained_concepts_are_not(erased: Path) -> None:
+    figures = json.loads(run("ear eval --prompts-per-concept 32 --prompts-per-other 4 --json", erased))
     before, after = figures["erasure"]["before"], figures["erasure"]["after"]
     assert set(before) >= {"value", "n", "low", "high"}
-    assert before["value"] >= 0.9 and after["value"] <= 0.2
-    kept = figures["retention"]
-    assert sum(one["after"]["value"] for one in kept) >= 0.9 * sum(one["before"]["value"] for one in kept)
-    assert {one["concept"] for one in kept if one["neighbour"]} >= {"castle", "mosque"}
+    assert before["value"] >= 0.9
+    assert after["value"] <= 0.2
+    rows = figures["retention"]
+    assert sum(row["after"]["value"] for row in rows) >= 0.9 * sum(row["before"]["value"] for row in rows)
+    assert {row["concept"] for row in rows if row["neighbour"]} >= {"castle", "mosque"}

@@ -1,4 +1,4 @@
-"""The commands of ``ear``, a file each: parse, call, print.
+"""The commands of ``ear``, a file each: options, a call, and what is printed.
 
-Heavy libraries are imported inside the commands that need them, so that ``ear --help`` answers at once.
+Heavy libraries are imported inside the functions, so that ``ear --help`` answers at once.
 """

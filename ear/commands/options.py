@@ -1,43 +1,93 @@
-"""Options that several commands of ``ear`` take, so that they read the same everywhere."""
+"""Options that several commands of ``ear`` share; a dataclass groups those that belong together."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ecgvf.commands.options import DeviceOption, DtypeOption, StoreOption
+
+if TYPE_CHECKING:
+    from ear.evaluation import EvaluationSettings
 
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "--dataset", help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0. [default: the last one built]"
+        "--dataset", help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0.", show_default="the last concept's"
     ),
 ]
-SetOption = Annotated[
-    str | None, typer.Option("--set", help="Start of an acceptance set's fingerprint. [default: the current set]")
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Name, folder or Hub id.", show_default="the model that rendered the dataset"),
 ]
-ModelOption = Annotated[str | None, typer.Option("--model", help="[default: the model that drew the dataset]")]
 AdapterOption = Annotated[
     list[str] | None,
-    typer.Option("--adapter", help="A file, or a run's name; repeat to stack. [default: the newest for the dataset]"),
-]
-PromptsOption = Annotated[
-    int | None,
     typer.Option(
-        "--prompts-per-concept",
-        help="Of the concept, and of each other one. [default: 64 of the concept, 8 of each other]",
+        "--adapter", help="File, folder or name of a run; repeat to stack.", show_default="the newest for the dataset"
     ),
 ]
-OthersOption = Annotated[
-    int | None, typer.Option("--prompts-per-other", help="Of each other one, where it is to differ.")
+SheetOption = Annotated[
+    Path | None, typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter")
 ]
-FamilyOption = Annotated[str | None, typer.Option("--family", help="Others of this family only: building, animal, …")]
-MeasuredSeedOption = Annotated[int, typer.Option("--seed", help="Of the measured pictures; never those of the filter.")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
-MeasuringOption = Annotated[
-    str | None,
-    typer.Option(
-        "--judge",
-        help="What looks for the concept. [default: nano's other judge in nano's world, else the one that filtered]",
-    ),
-]
-WeightsOption = Annotated[
-    str | None, typer.Option("--weights", help="Of that judge: a file, a folder or a Hub id. [default: its own]")
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetArguments:
+    """A dataset, and the model that rendered it."""
+
+    dataset: DatasetOption = None
+    model: ModelOption = None
+    store: StoreOption = None
+    set_id: Annotated[
+        str | None,
+        typer.Option("--set", help="Start of an acceptance set's fingerprint.", show_default="the current set"),
+    ] = None
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationArguments:
+    """What is measured, and by which judge."""
+
+    prompts_per_concept: Annotated[
+        int | None,
+        typer.Option(
+            "--prompts-per-concept",
+            help="Prompts of the concept, and of each retained one.",
+            show_default="64, and 8 of each retained one",
+        ),
+    ] = None
+    prompts_per_other: Annotated[
+        int | None, typer.Option("--prompts-per-other", help="Prompts of each retained concept, if the number differs.")
+    ] = None
+    family: Annotated[
+        str | None, typer.Option("--family", help="Only retained concepts of this family: building, animal, …")
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", help="Evaluation seed, independent of filtering.")] = 0
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            help="Judge of the concept.",
+            show_default="nano's other judge for nano's images, else the filter's",
+        ),
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", help="Weights of that judge: a file, folder or Hub id.", show_default="its own"),
+    ] = None
+
+    def settings(self) -> "EvaluationSettings":
+        """The settings for ``evaluate``."""
+        from ear.evaluation import EvaluationSettings
+
+        return EvaluationSettings(
+            prompts_per_concept=self.prompts_per_concept,
+            prompts_per_other=self.prompts_per_other,
+            family=self.family,
+            seed=self.seed,
+            judge=self.judge,
+            weights=self.weights,
+        )

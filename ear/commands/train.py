@@ -1,63 +1,53 @@
-"""``train``: erase the concept of a dataset from the model that drew it."""
+"""``ear train``."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from ear.commands.opening import open_dataset, told
-from ear.commands.options import DatasetOption, DtypeOption, ModelOption, SetOption
-from ecgvf.commands.options import DeviceOption, JsonOption, StoreOption
+from ear.commands.inputs import open_dataset, print_lines
+from ear.commands.options import DatasetArguments
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @app.command()
+@grouped
 def train(
-    dataset: DatasetOption = None,
-    recipe: Annotated[str, typer.Option(help="default, or paper.")] = "default",
+    *,
+    source: DatasetArguments,
+    recipe: Annotated[str, typer.Option(help="Recipe: default or paper.")] = "default",
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="Another value of a recipe's setting: guidance=0.8. Repeat.")
+        list[str] | None, typer.Option("--option", help="Another value for a recipe's setting: guidance=0.8. Repeat.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of pairs and of what is rehearsed.")] = 0,
-    seeds: Annotated[str | None, typer.Option(help="Several trainings: 0,1,2.")] = None,
-    model: ModelOption = None,
-    store: StoreOption = None,
-    chosen: SetOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the order of the pairs and of what is rehearsed.")] = 0,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds, one training each: 0,1,2.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase the concept of a dataset from the model that drew it."""
+    """Erase the concept of a dataset from the model that rendered it."""
+    from ear.method import recipe as recipes
     from ear.method.erase import erase, resolve
-    from ear.method.recipe import find
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
-    tuned = find(recipe).changed(_options(option or []))
-    wanted = _numbers(seeds) if seeds is not None else [seed]
-    opened = Store(store)
-    data, janus = open_dataset(opened, dataset, chosen, model, device, dtype)
-    resolved = resolve(tuned, data, janus)
-    told(resolved.lines())
-    done = erase(opened, data, janus, resolved, wanted)
-    for one in done:
-        facts = one.run.facts
-        what = f"{facts['steps']} steps in {facts['seconds']:.0f} s" if one.fresh else "trained before"
-        console.print(f"Adapter ({what}): {console.escape(str(one.run.adapter))}")
+    changed = recipes.find(recipe).with_options(_options(option or []))
+    training_seeds = _seeds(seeds) if seeds is not None else [seed]
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    resolved = resolve(changed, dataset, model)
+    print_lines(resolved.summary())
+    runs = erase(store, dataset, model, resolved, training_seeds)
+    for run in runs:
+        how = f"{run.facts['steps']} steps in {run.facts['seconds']:.0f} s" if run.new else "trained before"
+        console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")
     if as_json:
-        console.print_json(
-            {
-                "concept": data.concept.name,
-                "dataset": data.fingerprint,
-                "model": janus.name,
-                **resolved.settings(),
-                "runs": [one.json() for one in done],
-            }
-        )
+        facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
+        console.print_json({**facts, **resolved.settings(), "runs": [run.json() for run in runs]})
     else:
-        console.print("Look at it: [bold]ear generate --prompt …[/bold]; measure it: [bold]ear eval[/bold]")
+        console.print("Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it")
 
 
 def _options(texts: Sequence[str]) -> dict[str, str]:
@@ -72,11 +62,11 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _numbers(text: str) -> list[int]:
+def _seeds(text: str) -> list[int]:
     from ecgvf.core.errors import SettingsError
 
     try:
-        numbers = [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
-    return list(dict.fromkeys(numbers))
+    return list(dict.fromkeys(seeds))

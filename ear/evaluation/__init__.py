@@ -1,10 +1,10 @@
-"""What erasing did: figures before and after, and a sheet to look at.
+"""What erasing changed: figures before and after, and a contact sheet.
 
-cases ──pictures──▶ before, after ──looking──▶ seen or not ──accuracy──▶ figures
-                          └────────sheet──────▶ one PNG
+prompts ──images──▶ before, after ──judges──▶ present or not ──evaluation──▶ figures
+                          └───────────────────report────────────────────▶ table, contact sheet
 """
 
-from ear.evaluation.accuracy import Figure
-from ear.evaluation.evaluation import Evaluation, evaluate, write_contact_sheet
+from ear.evaluation.evaluation import Evaluation, EvaluationSettings, compare, evaluate
+from ear.evaluation.report import write_contact_sheet
 
-__all__ = ["Evaluation", "Figure", "evaluate", "write_contact_sheet"]
+__all__ = ["Evaluation", "EvaluationSettings", "compare", "evaluate", "write_contact_sheet"]

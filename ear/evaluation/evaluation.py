@@ -1,4 +1,4 @@
-"""An evaluation: the concept and the rest of the model's world, before and after, with one seed per picture."""
+"""An evaluation: the erased concept and the retained ones, before and after, with one seed per prompt."""
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
@@ -9,73 +9,107 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ear.evaluation import contact_sheet as sheet
-from ear.evaluation.accuracy import Figure, share
-from ear.evaluation.cases import Case, concept_cases, topic_cases
-from ear.evaluation.images import pictures
-from ear.evaluation.judges import Panel
+from ear.evaluation import report
+from ear.evaluation.images import evaluation_images
+from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
 from ear.method import adapter as adapters
-from ear.retained_concepts import Topic, others
+from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.judges import Judge
 
-CONCEPT_ROWS, OTHER_ROWS = 5, 5
-"""Rows of the contact sheet."""
+CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
+"""Rows of the contact sheet. At most 2 of those for retained concepts are neighbours: they are few."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts."""
+
+    prompts_per_concept: int | None = None
+    """Prompts of the erased concept, and of each retained one. None: 64, and 8 of each retained one."""
+    prompts_per_other: int | None = None
+    """Prompts of each retained concept, if the number differs."""
+    family: str | None = None
+    """Only retained concepts of this family."""
+    seed: int = 0
+    """Decides prompts and images, independent of filtering."""
+    judge: str | Judge | None = None
+    """The erased concept's judge (None: ``judges.default_judge``)."""
+    weights: str | None = None
+    """Weights of a judge given by name (None: its own)."""
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        concept, retained = self.counts
+        if concept < 1 or retained < 0:
+            raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Prompts of the erased concept, and of each retained one."""
+        concept, retained = (64, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
+        return concept, retained if self.prompts_per_other is None else self.prompts_per_other
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure before and after."""
+    """A figure before and after."""
 
     before: Figure
     after: Figure
 
     def json(self) -> dict[str, Any]:
+        """``{"before": figure, "after": figure}``."""
         return {"before": self.before.json(), "after": self.after.json()}
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """One case, drawn without and with the adapter, and whether its topic was seen."""
+class BeforeAfter:
+    """A prompt's images by the frozen and by the tuned model, and whether its concept is present in each."""
 
-    case: Case
+    prompt: EvaluationPrompt
     before: NDArray[np.uint8]
     """RGB [H, W, 3], as ``after``."""
     after: NDArray[np.uint8]
-    seen_before: bool
-    seen_after: bool
+    present_before: bool
+    present_after: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an adapter did to a model."""
+    """What an adapter changed. ``print`` shows it as a table."""
 
     concept: str
-    """What is measured: the dataset's. Stacked adapters may erase others as well."""
+    """The concept of the dataset, which is measured. Stacked adapters may erase others as well."""
     unsafe: bool
     model: str
     adapters: tuple[Path, ...]
     recipe: str
     judge: str
     erasure: Change
-    retention: tuple[tuple[Topic, Change], ...]
+    """Share of the concept's prompts whose images show the concept."""
+    retention: tuple[tuple[RetainedConcept, Change], ...]
+    """The same for each retained concept."""
     neighbours: Change
     """All neighbours together."""
     unrelated: Change
-    """Everything else together."""
-    shown: tuple[Shot, ...] = field(compare=False, repr=False, default=())
-    """Those on the contact sheet."""
+    """All other retained concepts together."""
+    examples: tuple[BeforeAfter, ...] = field(compare=False, repr=False, default=())
+    """The rows of the contact sheet."""
 
     @property
     def erasure_rate(self) -> float | None:
-        """1 - accuracy after / accuracy before; None where the concept was not there before."""
+        """1 - share after / share before; None if the concept was absent before."""
         before = self.erasure.before.value
         return None if before == 0 else 1 - self.erasure.after.value / before
 
     def json(self) -> dict[str, Any]:
-        """As `ear eval --json` prints it."""
+        """As ``ear eval --json`` prints it."""
         files = [str(file) for file in self.adapters]
         return {
             "concept": self.concept,
@@ -86,12 +120,19 @@ class Evaluation:
             "erasure": self.erasure.json(),
             "erasure_rate": self.erasure_rate,
             "retention": [
-                {"concept": topic.name, "neighbour": topic.neighbour, "family": topic.family, **change.json()}
-                for topic, change in self.retention
+                {"concept": concept.name, "neighbour": concept.neighbour, "family": concept.family, **change.json()}
+                for concept, change in self.retention
             ],
             "neighbours": self.neighbours.json(),
             "unrelated": self.unrelated.json(),
         }
+
+    def save_contact_sheet(self, file: Path | str) -> Path:
+        """Write a PNG of some prompts' images before and after, and return its path."""
+        return report.write_contact_sheet([self], ["erased"], Path(file))
+
+    def __str__(self) -> str:
+        return report.text([self], ["after"])
 
 
 def evaluate(
@@ -99,44 +140,38 @@ def evaluate(
     model: JanusModel,
     dataset: Dataset,
     files: Sequence[Path],
+    settings: EvaluationSettings = EvaluationSettings(),
     *,
-    concept_count: int = 64,
-    other_count: int = 8,
-    family: str | None = None,
-    seed: int = 0,
-    gone: Collection[str] = (),
-    judge: str | None = None,
-    weights: str | None = None,
-    batch_size: int = 32,
+    also_erased: Collection[str] = (),
 ) -> Evaluation:
-    """Draw and judge ``concept_count`` prompts of the concept and ``other_count`` of each other topic (of ``family``
-    only, where given), with the frozen model and with the stacked adapters of ``files``.
+    """Render and judge the evaluation prompts with the frozen model and with the stacked adapters of ``files``.
 
-    What these adapters erase beside the concept, and what ``gone`` names, is no topic that should have stayed.
-    ``judge`` with ``weights`` looks for the concept (None: see ``looking``).
-    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for a family that is not there.
+    Concepts that these adapters erase, and those in ``also_erased``, do not count as retained.
+    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
-    if concept_count < 1 or other_count < 0:
-        raise SettingsError(f"{concept_count} prompts of the concept and {other_count} of others: at least 1 and 0")
+    concept_count, retained_count = settings.counts
     adapter = adapters.stack(model, files)
-    panel = Panel(dataset, judge, weights)
-    topics = _topics(panel, family, {*adapters.concepts(adapter), *gone})
+    judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    retained = _retained(judges, settings.family, {*adapter.concepts, *also_erased})
+    digest = _hash(files)
 
-    def shots(group: Sequence[Case]) -> list[Shot]:
-        before = pictures(store, model, dataset, group, batch_size=batch_size)
-        after = pictures(
-            store, model, dataset, group, adapter=adapter, adapter_hash=_hash(files), batch_size=batch_size
-        )
-        hits = panel.seen(group, before), panel.seen(group, after)
-        return [Shot(*shot) for shot in zip(group, before, after, *hits, strict=True)]
+    def measure(
+        prompts: Sequence[EvaluationPrompt], present: Callable[[NDArray[np.uint8]], list[bool]]
+    ) -> list[BeforeAfter]:
+        size = settings.batch_size
+        before = evaluation_images(store, model, dataset, prompts, batch_size=size)
+        after = evaluation_images(store, model, dataset, prompts, adapter=adapter, adapter_hash=digest, batch_size=size)
+        columns = prompts, before, after, present(before), present(after)
+        return [BeforeAfter(*row) for row in zip(*columns, strict=True)]
 
-    # Two sets, so that asking for more of the one does not draw the other again.
-    of_concept = shots(concept_cases(dataset, concept_count, seed))
-    cases = topic_cases(topics, other_count, seed)
-    of_topics = shots(cases) if cases else []
+    # Two sets, so that more prompts of one kind do not render the other kind again.
+    of_concept = measure(concept_prompts(dataset, concept_count, settings.seed), judges.concept_present)
+    prompts = retained_prompts(retained, retained_count, settings.seed)
+    shown = [prompt.retained for prompt in prompts if prompt.retained is not None]
+    of_retained = measure(prompts, lambda images: judges.retained_present(shown, images)) if prompts else []
 
-    def change(wanted: Callable[[Topic], bool]) -> Change:
-        return _change([shot for shot in of_topics if shot.case.topic is not None and wanted(shot.case.topic)])
+    def change(selected: Callable[[RetainedConcept], bool]) -> Change:
+        return _change([row for row, concept in zip(of_retained, shown, strict=True) if selected(concept)])
 
     return Evaluation(
         concept=dataset.concept.name,
@@ -144,62 +179,58 @@ def evaluate(
         model=model.name,
         adapters=tuple(files),
         recipe=str(adapter.facts["recipe"]["name"]),
-        judge=panel.of_concept,
+        judge=judges.concept_judge,
         erasure=_change(of_concept),
-        retention=tuple((topic, change(topic.__eq__)) for topic in topics),
-        neighbours=change(lambda topic: topic.neighbour),
-        unrelated=change(lambda topic: not topic.neighbour),
-        shown=(*of_concept[:CONCEPT_ROWS], *(of_topics[place] for place in _rows(cases, OTHER_ROWS))),
+        retention=tuple((concept, change(concept.__eq__)) for concept in retained),
+        neighbours=change(lambda concept: concept.neighbour),
+        unrelated=change(lambda concept: not concept.neighbour),
+        examples=(*of_concept[:CONCEPT_ROWS], *(of_retained[index] for index in _example_indices(shown))),
     )
 
 
-def write_contact_sheet(results: Sequence[Evaluation], names: Sequence[str], file: Path) -> Path:
-    """Write one page of the pictures that ``results`` (of one dataset, with equal counts) show: "original", and a
-    column per result, called as ``names`` says. Returns ``file``."""
-    first = results[0]
-    columns = [("original", np.stack([shot.before for shot in first.shown]))]
-    columns += [
-        (name, np.stack([shot.after for shot in result.shown])) for name, result in zip(names, results, strict=True)
-    ]
-    topics = [shot.case.topic for shot in first.shown]
-    page = sheet.sheet(
-        [
-            (topic.name if topic else first.concept, shot.case.prompt)
-            for topic, shot in zip(topics, first.shown, strict=True)
-        ],
-        columns,
-        title=f"{first.concept} erased from {Path(first.model).name}",
-        blurred=[first.unsafe and topic is None for topic in topics],
-    )
-    sheet.save(page, file)
-    return file
+def compare(
+    store: Store,
+    model: JanusModel,
+    dataset: Dataset,
+    files: Sequence[Path],
+    settings: EvaluationSettings = EvaluationSettings(),
+) -> list[Evaluation]:
+    """One evaluation per adapter, each alone, on the same prompts and seeds.
+
+    What any of them erases does not count as retained for all, so that their figures are of the same concepts.
+    """
+    erased = {concept for file in files for concept in adapters.load(model, file).concepts}
+    return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
 
 
-def _topics(panel: Panel, family: str | None, gone: Collection[str]) -> list[Topic]:
-    """What should have stayed and can be measured, of ``family`` only where given."""
-    topics = [topic for topic in panel.measurable(others(panel.dataset)) if topic.name not in gone]
-    wanted = [topic for topic in topics if family in (None, topic.family)]
-    if family is not None and not wanted:
-        families = ", ".join(sorted({topic.family for topic in topics})) or "none"
-        raise SettingsError(f"no topics of family {family!r}: there are {families}")
-    return wanted
+def _retained(judges: EvaluationJudges, family: str | None, erased: Collection[str]) -> list[RetainedConcept]:
+    concepts = judges.measurable(retained_concepts(judges.dataset))
+    concepts = [concept for concept in concepts if concept.name not in erased]
+    of_family = [concept for concept in concepts if family in (None, concept.family)]
+    if family is not None and not of_family:
+        families = ", ".join(sorted({concept.family for concept in concepts})) or "none"
+        raise SettingsError(f"no retained concept of family {family!r}: the families are {families}")
+    return of_family
 
 
-def _change(shots: Sequence[Shot]) -> Change:
-    return Change(share([shot.seen_before for shot in shots]), share([shot.seen_after for shot in shots]))
+def _change(rows: Sequence[BeforeAfter]) -> Change:
+    return Change(_share([row.present_before for row in rows]), _share([row.present_after for row in rows]))
 
 
-def _rows(cases: Sequence[Case], most: int) -> list[int]:
-    """Places of ``most`` cases to show, one per topic, neighbours first."""
-    first: dict[str, tuple[int, bool]] = {}
-    for place, case in enumerate(cases):
-        if case.topic is not None:
-            first.setdefault(case.topic.name, (place, case.topic.neighbour))
-    # Neighbours take two rows at most: they are few, and the sheet is to show the rest as well.
-    near = [place for place, neighbour in first.values() if neighbour][:2]
-    far = [place for place, neighbour in first.values() if not neighbour]
-    step = max(1, len(far) // max(1, most - len(near)))
-    return (near + far[::step])[:most]
+def _share(present: Sequence[bool]) -> Figure:
+    # Without prompts the share is reported as 0, with an interval that includes everything.
+    return proportion(sum(present), len(present)) if present else Figure(0.0, 0, 0.0, 1.0)
+
+
+def _example_indices(concepts: Sequence[RetainedConcept]) -> list[int]:
+    """Indices of prompts for the contact sheet, one per concept, neighbours first and the others spread out."""
+    first: dict[RetainedConcept, int] = {}
+    for index, concept in enumerate(concepts):
+        first.setdefault(concept, index)
+    neighbours = [index for concept, index in first.items() if concept.neighbour][:NEIGHBOUR_ROWS]
+    unrelated = [index for concept, index in first.items() if not concept.neighbour]
+    step = max(1, len(unrelated) // max(1, RETAINED_ROWS - len(neighbours)))
+    return [*neighbours, *unrelated[::step]][:RETAINED_ROWS]
 
 
 def _hash(files: Sequence[Path]) -> str:

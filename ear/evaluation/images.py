@@ -1,6 +1,6 @@
-"""The pictures that are measured, kept in the store: an interrupted evaluation goes on, and "before" is drawn once."""
+"""Evaluation images, kept in the store: an interrupted evaluation resumes, and "before" is rendered once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -8,10 +8,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from ear.evaluation.cases import Case
+from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.adapter import Adapter
-from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.files import JSON
 from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage, fingerprint
@@ -29,43 +29,54 @@ SCHEMA = pa.schema(
 )
 
 
-def pictures(
+def evaluation_images(
     store: Store,
     model: JanusModel,
     dataset: Dataset,
-    cases: Sequence[Case],
+    prompts: Sequence[EvaluationPrompt],
     *,
     adapter: Adapter | None = None,
     adapter_hash: str | None = None,
     batch_size: int = 32,
 ) -> NDArray[np.uint8]:
-    """RGB uint8 [len(cases), H, W, 3], by the frozen model or with ``adapter``, whose weights ``adapter_hash`` names.
+    """RGB uint8 [len(prompts), H, W, 3], by the frozen model or with ``adapter``; ``adapter_hash`` identifies its
+    weights.
 
-    Rendered with the sampling that drew the dataset, in shards that are kept.
+    The sampling is that of the dataset. Images that the store has are not rendered again.
     """
     settings = {
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
         "sampling": dataset.sampling,
         "adapter": adapter_hash,
-        "cases": fingerprint({"cases": [[case.prompt, case.seed] for case in cases]}),
+        "cases": fingerprint({"cases": [[prompt.prompt, prompt.seed] for prompt in prompts]}),
     }
-    stage = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
-    kept = stage.record_circumstances(batch_size=batch_size, threads=torch.get_num_threads(), device=model.device.type)
-    shards = [cases[start : start + SHARD] for start in range(0, len(cases), SHARD)]
-    there = [stage.done(index) for index in range(len(shards))]
-    before = sum(len(shard) for shard, done in zip(shards, there, strict=True) if done)
-    what = "drawing with the adapter" if adapter is not None else "drawing without"
-    tuned = adapter.active(model) if adapter is not None else nullcontext()
-    with tuned, num_threads(kept["threads"]), console.progress(what, len(cases), before) as bar:
-        for index, shard in enumerate(shards):
-            if there[index]:
-                continue
-            prompts, seeds = [case.prompt for case in shard], [case.seed for case in shard]
-            drawing = render_images(
-                model, prompts, seeds, Sampling(**dataset.sampling), batch_size=kept["batch_size"], advance=bar.advance
+    stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
+
+    def render(shard: Sequence[EvaluationPrompt], circumstances: JSON, advance: Callable[[int], None]) -> pa.Table:
+        texts, seeds = [prompt.prompt for prompt in shard], [prompt.seed for prompt in shard]
+        with num_threads(circumstances["threads"]):
+            images = render_images(
+                model,
+                texts,
+                seeds,
+                Sampling(**dataset.sampling),
+                batch_size=circumstances["batch_size"],
+                advance=advance,
             )
-            columns = {"prompt": prompts, "seed": seeds, "image": [encode(pixels) for pixels in drawing.pixels]}
-            stage.write_shard(index, pa.table(columns, schema=SCHEMA))
-    stage.finish({"pictures": len(cases)})
-    return np.stack([decode(image) for image in stage.read()["image"].to_pylist()])
+        columns = {"prompt": texts, "seed": seeds, "image": [encode(pixels) for pixels in images.pixels]}
+        return pa.table(columns, schema=SCHEMA)
+
+    with adapter.active(model) if adapter is not None else nullcontext():
+        stage_set.fill(
+            [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
+            render,
+            description="rendering without the adapter" if adapter is None else "rendering with the adapter",
+            circumstances={
+                "batch_size": batch_size,
+                "threads": torch.get_num_threads(),
+                "device": model.device.type,
+            },
+        )
+    stage_set.finish({"pictures": len(prompts)}, current=False)
+    return np.stack([decode(image) for image in stage_set.read()["image"].to_pylist()])

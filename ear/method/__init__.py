@@ -1,1 +1,6 @@
-"""EAR: the objective, the training loop, the recipes and what they produce."""
+"""EAR: recipes, the objective, the training loop, and adapters.
+
+dataset ──pairs──▶ training pairs ──train──▶ adapter ──runs──▶ STORE/<concept>/ear/…
+                                     │  ▲
+                                 objective, retention (as the recipe says)
+"""

@@ -1,7 +1,7 @@
-"""The tuned weights: which they are, how they take the frozen ones' place, and how they are kept.
+"""Adapters: the tuned weights of some attention projections, applied to a model, saved, loaded and stacked.
 
-An adapter holds full weights of some attention projections, named relative to the language model
-("layers.0.self_attn.q_proj.weight"). Outside ``active`` the model is the frozen one, bit for bit.
+An adapter holds full weights, named relative to the language model ("layers.0.self_attn.q_proj.weight"). Outside
+``active`` the model is the frozen one, bit for bit.
 """
 
 import json
@@ -22,14 +22,13 @@ from ecgvf.core.files import write_atomic
 from ecgvf.janus import JanusModel
 
 FORMAT = "ear-adapter-1"
-FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
-"""What an adapter says of itself at least."""
+REQUIRED_FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
 
 
 class Projection(nn.Module):
-    """Stands in a frozen projection's place, with a weight of its own; the bias, if any, stays the frozen one.
+    """Replaces a frozen projection: a weight of its own, and the frozen bias if there is one.
 
-    The weight may be kept in float32 under a model in bfloat16: it is cast as it is used, and its gradient is float32.
+    The weight may be float32 in a bfloat16 model: it is cast when it is used, and its gradient is float32.
     """
 
     def __init__(self, weight: Tensor, frozen: nn.Linear) -> None:
@@ -43,22 +42,29 @@ class Projection(nn.Module):
 
 @dataclass(frozen=True)
 class Adapter:
-    """Tuned projections by name. ``facts`` say where they come from; they are saved beside them."""
+    """Tuned projections by name."""
 
     projections: Mapping[str, Projection]
     facts: Mapping[str, Any]
+    """Where they come from, as saved with them; empty during training."""
 
     @property
     def weights(self) -> list[nn.Parameter]:
         """The tuned weights, in the order of their names."""
         return [projection.weight for projection in self.projections.values()]
 
+    @property
+    def concepts(self) -> list[str]:
+        """Names of the concepts that it erases."""
+        return str(self.facts["concept"]).split("+")
+
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[None]:
-        """Inside, ``model`` is the tuned model; outside, the frozen one."""
+        """Context in which ``model`` is the tuned model; outside it is the frozen one."""
         with ExitStack() as restore:
             for name, projection in self.projections.items():
-                parent, child = _place(model, name)
+                path, _, child = name.rpartition(".")
+                parent = model.language_model.get_submodule(path)
                 restore.callback(setattr, parent, child, getattr(parent, child))
                 setattr(parent, child, projection)
             yield
@@ -69,19 +75,19 @@ class Adapter:
             f"{name}.weight": projection.weight.detach().to(device="cpu", dtype=dtype).contiguous()
             for name, projection in self.projections.items()
         }
-        # One entry: safetensors writes several in an order that differs from run to run.
+        # A single entry: safetensors writes several in an order that differs between runs.
         write_atomic(file, save(tensors, {FORMAT: json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)}))
 
 
-def names(layers: int, projections: Sequence[str]) -> list[str]:
-    """Names of the tuned projections in the first ``layers`` layers, relative to the language model."""
+def projection_names(layers: int, projections: Sequence[str]) -> list[str]:
+    """Names, relative to the language model, of ``projections`` (of q, k, v, o) in the first ``layers`` layers."""
     return [f"layers.{layer}.self_attn.{kind}_proj" for layer in range(layers) for kind in projections]
 
 
-def fresh(model: JanusModel, layers: int, projections: Sequence[str]) -> Adapter:
-    """An adapter that changes nothing yet: float32 copies of the frozen weights, ready to be trained."""
+def new_adapter(model: JanusModel, layers: int, projections: Sequence[str]) -> Adapter:
+    """An adapter to train: float32 copies of the frozen weights, with gradients."""
     tuned = {}
-    for name in names(layers, projections):
+    for name in projection_names(layers, projections):
         frozen = _frozen(model, name)
         tuned[name] = Projection(frozen.weight.detach().float().clone(), frozen)
         tuned[name].weight.requires_grad_(True)
@@ -89,20 +95,20 @@ def fresh(model: JanusModel, layers: int, projections: Sequence[str]) -> Adapter
 
 
 def load(model: JanusModel, file: Path) -> Adapter:
-    """A saved adapter in the model's dtype. Raises ``AdapterError`` where it is none, or one for another model."""
+    """The adapter in ``file``, in the model's dtype. Raises ``AdapterError`` if it is none, or of another model."""
     facts, weights = read(file)
     if facts.get("fingerprint") != model.fingerprint:
         raise AdapterError(
             f"{file} was trained on {facts.get('model')} ({facts.get('fingerprint')}), which is not {model.name} "
-            f"({model.fingerprint}): name that model with --model"
+            f"({model.fingerprint}): pass that model as --model"
         )
     return Adapter(_projections(model, weights, file), facts)
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Facts and weights of a saved adapter, by projection. Raises ``AdapterError``."""
+    """The facts of a saved adapter, and its weights by projection. Raises ``AdapterError``."""
     if not file.is_file():
-        raise AdapterError(f"no adapter at {file}: `ear train` writes one, and prints its path")
+        raise AdapterError(f"no adapter at {file}: `ear train` makes one and prints its path")
     try:
         with safe_open(file, framework="pt") as content:
             metadata = content.metadata() or {}
@@ -115,13 +121,13 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         facts = json.loads(metadata[FORMAT])
     except ValueError:
         facts = None
-    if not isinstance(facts, dict) or not facts.keys() >= FACTS:
-        raise AdapterError(f"{file} does not say where it comes from: train again, or restore it")
+    if not isinstance(facts, dict) or not facts.keys() >= REQUIRED_FACTS:
+        raise AdapterError(f"{file} lacks the facts of its training: train again, or restore it")
     return facts, weights
 
 
 def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
-    """One adapter that changes what each of ``files`` changes: frozen weight + the sum of their differences from it.
+    """One adapter that adds up the changes of all ``files``: frozen weight + the sum of their differences from it.
 
     Raises ``AdapterError`` as ``load`` does.
     """
@@ -141,27 +147,17 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
     return Adapter(_projections(model, summed, files[-1]), facts)
 
 
-def concepts(adapter: Adapter) -> list[str]:
-    """The concepts that ``adapter`` erases."""
-    return str(adapter.facts["concept"]).split("+")
-
-
 def _projections(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, Projection]:
     tuned = {}
     for name, weight in weights.items():
         frozen = _frozen(model, name)
         if frozen.weight.shape != weight.shape:
             raise AdapterError(
-                f"{file}: {name} is {tuple(weight.shape)}, {model.name} has {tuple(frozen.weight.shape)}: "
-                "it belongs to another model"
+                f"{file}: {name} has shape {tuple(weight.shape)}, in {model.name} {tuple(frozen.weight.shape)}: "
+                "the adapter belongs to another model"
             )
         tuned[name] = Projection(weight.to(device=model.device, dtype=model.dtype), frozen)
     return tuned
-
-
-def _place(model: JanusModel, name: str) -> tuple[nn.Module, str]:
-    path, _, child = name.rpartition(".")
-    return model.language_model.get_submodule(path), child
 
 
 def _frozen(model: JanusModel, name: str) -> nn.Linear:
@@ -170,5 +166,5 @@ def _frozen(model: JanusModel, name: str) -> nn.Linear:
     except AttributeError as error:
         raise AdapterError(f"{model.name} has no projection {name}: the adapter belongs to another model") from error
     if not isinstance(module, nn.Linear):
-        raise AdapterError(f"{name} of {model.name} is no projection: the adapter belongs to another model")
+        raise AdapterError(f"{name} of {model.name} is not a projection: the adapter belongs to another model")
     return module

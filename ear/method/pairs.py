@@ -1,4 +1,4 @@
-"""A dataset → training pairs with their trajectories. Nothing is drawn again."""
+"""The training pairs of a dataset, with the image tokens of both images as trajectories."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,18 @@ from ecgvf.janus import JanusModel
 
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
-    """One accepted pair: two prompts that differ by the concept, and the pictures the frozen model drew of them."""
+    """An accepted pair: two prompts that differ by the concept, and the frozen model's images of them."""
 
     record_id: str
     target: str
     surrogate: str
     target_ids: Tensor
-    """int64 [T]: the image tokens of the target's picture."""
+    """int64 [T]: the image tokens of the target's image."""
     surrogate_ids: Tensor
+    """int64 [T]: the image tokens of the surrogate's image."""
 
     def trajectories(self, which: Trajectory) -> list[Tensor]:
-        """The pictures that the prompts are teacher-forced on."""
+        """The image tokens, int64 [T] each, on which the prompts are teacher-forced."""
         return {
             "surrogate": [self.surrogate_ids],
             "target": [self.target_ids],
@@ -31,20 +32,21 @@ class TrainingPair:
         }[which]
 
 
-def training_pairs(dataset: Dataset, model: JanusModel, most: int) -> list[TrainingPair]:
-    """The first ``most`` accepted pairs. Raises ``DatasetError`` where another model drew them, or there are none."""
+def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
+    """The first ``limit`` accepted pairs.
+
+    Raises ``DatasetError`` if there are none, or if their images are not those of ``model``.
+    """
     if model.fingerprint != dataset.renderer:
         raise DatasetError(
-            f"the pictures of {dataset.concept.name!r} were drawn by {dataset.model} ({dataset.renderer}), "
-            f"not by {model.name} ({model.fingerprint}), whose own pictures EAR needs: "
-            f"run `ecgvf render --model {model.name}` and `ecgvf filter` first, or leave --model out"
+            f"the images of {dataset.concept.name!r} were rendered by {dataset.model} ({dataset.renderer}), "
+            f"not by {model.name} ({model.fingerprint}), and EAR needs the model's own images: "
+            f"run `ecgvf render --model {model.name}` and `ecgvf filter` first, or omit --model"
         )
     pairs = []
-    for record in dataset.train[:most]:
+    for record in dataset.train[:limit]:
         if record.pair.surrogate is None or record.surrogate is None:
-            raise DatasetError(
-                f"the accepted pair {record.pair.record_id} has no surrogate picture: run `ecgvf filter`"
-            )
+            raise DatasetError(f"the accepted pair {record.pair.record_id} has no surrogate image: run `ecgvf filter`")
         pairs.append(
             TrainingPair(
                 record_id=record.pair.record_id,
@@ -55,5 +57,5 @@ def training_pairs(dataset: Dataset, model: JanusModel, most: int) -> list[Train
             )
         )
     if not pairs:
-        raise DatasetError(f"the dataset of {dataset.concept.name!r} has no accepted pair: generate more of them")
+        raise DatasetError(f"the dataset of {dataset.concept.name!r} has no accepted pair: generate more pairs")
     return pairs

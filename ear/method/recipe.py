@@ -1,6 +1,6 @@
 """Every choice of the method, in one place.
 
-The paper and its released loop leave or contradict many choices; here each one has a name and a value. A recipe states
+The paper and its released loop leave or contradict many choices; here each has a name and a value. A recipe states
 window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model at hand.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 from ecgvf.core.errors import RecipeError
 
 PAPER_TOKENS, PAPER_DEPTH = 576, 30
-"""Image tokens of a picture and layers of the language model of Janus-Pro-7B, which recipes are stated for."""
+"""Image tokens per image and layers of the language model of Janus-Pro-7B, for which recipes are stated."""
 
 Loss = Literal["mse", "kl"]
 Trajectory = Literal["surrogate", "target", "both"]
@@ -22,92 +22,106 @@ Tail = Literal["step", "drop"]
 Order = Literal["shuffled", "dataset"]
 
 
-def _setting(must: str, holds: Callable[[Any], bool]) -> Any:
-    """A field whose value ``must`` (in words) be what ``holds`` says of it."""
-    return dataclasses.field(metadata={"must": must, "holds": holds})
+def _setting(requirement: str, valid: Callable[[Any], bool]) -> Any:
+    """A field whose value must pass ``valid``; ``requirement`` completes "it must ..."."""
+    return dataclasses.field(metadata={"requirement": requirement, "valid": valid})
 
 
-def _counts(value: int) -> bool:
-    return value >= 1
+def _count() -> Any:
+    return _setting("be at least 1", lambda value: value >= 1)
 
 
-def _weighs(value: float) -> bool:
-    return 0 <= value < math.inf
+def _non_negative() -> Any:
+    return _setting("be 0 or more", lambda value: 0 <= value < math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One way to erase. ``RECIPES`` holds the named ones."""
+    """One way to erase. ``RECIPES`` holds the named ones; ``dataclasses.replace`` or ``with_options`` make others.
+
+    Raises ``RecipeError`` for a value out of range.
+    """
 
     name: str
 
-    # What is asked of the tuned model at each image position (equation 6)
+    # What the tuned model has to match at each image position (equation 6)
     loss: Loss
-    """mse: squared distance of last hidden states, mean over channels, as the paper has it. kl: Kullback-Leibler
-    divergence, in nats, of the next-token distribution from the one aimed at."""
+    """mse: squared distance of last hidden states, mean over channels, as in the paper. kl: Kullback-Leibler
+    divergence, in nats, of next-token distributions."""
     guidance: float = _setting("be a number", math.isfinite)
-    """η: how far to aim beyond the surrogate, away from the target. 0 aims at the surrogate itself."""
+    """η: how far the guided target lies beyond the surrogate, away from the target. 0 is the surrogate itself."""
     trajectory: Trajectory
-    """Whose picture all prompts are teacher-forced on: a pair's surrogate picture, its target picture, or one after the
-    other."""
+    """The image on which all prompts are teacher-forced: the pair's surrogate image, its target image, or both in
+    turn."""
 
     # When a step is taken (equations 7 and 8)
     window: int | None = _setting("be at least 1", lambda value: value is None or value >= 1)
     """L for 576 image tokens; None takes the concept's own."""
-    threshold: float = _setting("be 0 or more", _weighs)
+    threshold: float = _non_negative()
     """τ, compared with the sum of a window's losses; a window at or below it takes no step."""
     tail: Tail
-    """Positions left over where L does not divide T: a shorter last window, or none."""
+    """Positions left over if L does not divide T: a shorter last window, or dropped."""
 
     # What is tuned, and how
     layers: int = _setting(f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: 1 <= value <= PAPER_DEPTH)
-    """How many of 30 layers, from the first."""
+    """Number of tuned layers of 30, from the first."""
     projections: tuple[str, ...] = _setting("be of q, k, v, o", lambda value: value and {*value} <= {*"qkvo"})
-    """Which projections of a layer's self-attention, of q, k, v, o."""
+    """Tuned projections of each layer's self-attention."""
     learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
-    """Of Adam with PyTorch's defaults, on float32 weights."""
-    pairs: int = _setting("be at least 1", _counts)
-    """At most so many accepted pairs, the first of the dataset."""
-    passes: int = _setting("be at least 1", _counts)
-    """How often each pair comes."""
+    """Learning rate of Adam, with PyTorch's defaults otherwise, on float32 weights."""
+    pairs: int = _count()
+    """Most accepted pairs to train on, the first of the dataset."""
+    passes: int = _count()
+    """Passes over the pairs."""
     order: Order
-    """shuffled: anew in each pass, by the seed."""
+    """Order of the pairs: shuffled anew in each pass by the seed, or that of the dataset."""
 
-    # What is kept (not in the paper)
-    retention: float = _setting("be 0 or more", _weighs)
-    """Weight, per position, of the divergence from the frozen model on its own pictures of other prompts; 0 is none."""
-    rehearsed: int = _setting("be 0 or more", _weighs)
-    """How many pictures of other prompts are rehearsed."""
-    rehearsed_per_step: int = _setting("be 0 or more", _weighs)
+    # Retention (not in the paper)
+    retention: float = _non_negative()
+    """Weight, per position, of the divergence from the frozen model on its own images of other prompts; 0 is none."""
+    rehearsed: int = _non_negative()
+    """Size of the rehearsal set, in images."""
+    rehearsed_per_step: int = _non_negative()
+    """Images rehearsed in each step."""
 
     def __post_init__(self) -> None:
+        kinds = get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata and not field.metadata["holds"](value):
-                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {field.metadata['must']}")
+            value, choices = getattr(self, field.name), get_args(kinds[field.name])
+            if get_origin(kinds[field.name]) is Literal and value not in choices:
+                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, use one of {', '.join(choices)}")
+            if field.metadata and not _passes(field.metadata["valid"], value):
+                requirement = field.metadata["requirement"]
+                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
         if self.retention and not (self.rehearsed and self.rehearsed_per_step):
             raise RecipeError(
                 f"recipe {self.name}: retention {self.retention} needs rehearsed and rehearsed_per_step above 0"
             )
 
-    def changed(self, options: Mapping[str, str]) -> Self:
-        """The recipe with some settings replaced, given as text. Raises ``RecipeError`` naming the option."""
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The recipe with some settings replaced, given as values or as text ("none" is None, "q,v" is a tuple).
+
+        Raises ``RecipeError`` naming the option.
+        """
         kinds = get_type_hints(type(self))
         values: dict[str, Any] = {}
-        for field, text in options.items():
-            if field not in kinds or field == "name":
-                known = ", ".join(name for name in kinds if name != "name")
-                raise RecipeError(f"a recipe has no setting {field!r}: there are {known}")
+        for name, value in options.items():
+            if name not in kinds or name == "name":
+                known = ", ".join(kind for kind in kinds if kind != "name")
+                raise RecipeError(f"a recipe has no setting {name!r}; its settings are {known}")
             try:
-                values[field] = _read(text, kinds[field])
+                values[name] = _parse(_text(value), kinds[name])
             except ValueError as error:
-                raise RecipeError(f"recipe setting {field}={text!r}: {error}") from error
+                raise RecipeError(f"recipe setting {name}={value!r}: {error}") from error
         return dataclasses.replace(self, **values)
 
-    def resolve(self, *, tokens: int, depth: int, concept_window: int) -> "Resolved":
-        """Window and depth for a model of ``tokens`` image tokens and ``depth`` layers, rounded, at least 1."""
+    def resolve(self, *, tokens: int, depth: int, concept_window: int) -> "ResolvedRecipe":
+        """Window and depth for a model of ``tokens`` image tokens and ``depth`` layers, rounded, at least 1.
+
+        ``concept_window`` is the concept's own L for 576 image tokens.
+        """
         window = self.window if self.window is not None else concept_window
-        return Resolved(
+        return ResolvedRecipe(
             recipe=self,
             window=min(tokens, max(1, round(window * tokens / PAPER_TOKENS))),
             layers=min(depth, max(1, round(self.layers * depth / PAPER_DEPTH))),
@@ -117,14 +131,14 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedRecipe:
     """A recipe on one model."""
 
     recipe: Recipe
     window: int
-    """L, image tokens."""
+    """L, in image tokens."""
     layers: int
-    """How many layers are tuned, from the first."""
+    """Number of tuned layers, from the first."""
     tokens: int
     """T of the model."""
     depth: int
@@ -135,25 +149,38 @@ class Resolved:
         recipe = {**dataclasses.asdict(self.recipe), "projections": list(self.recipe.projections)}
         return {"recipe": recipe, "window": self.window, "layers": self.layers}
 
-    def lines(self) -> list[tuple[str, str]]:
-        """What a person wants to know of it: (setting, value)."""
+    def summary(self) -> list[tuple[str, str]]:
+        """The choices to show to the user, as (label, text)."""
         r = self.recipe
-        lines = [
+        summary = [
             ("recipe", r.name),
-            ("objective", f"{r.loss}, guidance η {r.guidance:g}, on the pictures of: {r.trajectory}"),
+            ("objective", f"{r.loss}, guidance η {r.guidance:g}, on the images of: {r.trajectory}"),
             ("window", f"{self.window} of {self.tokens} image tokens, threshold τ {r.threshold:g}, tail: {r.tail}"),
             ("tuned", f"{', '.join(r.projections)} of the first {self.layers} of {self.depth} layers"),
             ("steps", f"Adam, learning rate {r.learning_rate:g}, {r.passes} pass(es) over at most {r.pairs} pairs"),
         ]
         if r.retention:
-            kept = f"weight {r.retention:g}, {r.rehearsed_per_step} of {r.rehearsed} pictures a step"
-            lines.append(("retention", kept))
-        return lines
+            rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step"
+            summary.append(("retention", f"weight {r.retention:g}, {rehearsal}"))
+        return summary
 
 
-def _read(text: str, kind: Any) -> Any:
+def _passes(valid: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return valid(value)
+    except TypeError:
+        return False
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def _parse(text: str, kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
-        return None if text == "none" else _read(text, get_args(kind)[0])
+        return None if text == "none" else _parse(text, get_args(kind)[0])
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise ValueError(f"choose one of {', '.join(get_args(kind))}")
@@ -184,7 +211,7 @@ PAPER = Recipe(
     rehearsed=0,
     rehearsed_per_step=0,
 )
-"""Equations 6 to 8 with section 6.1's settings, with context; nothing is kept on purpose."""
+"""Equations 6 to 8 with the settings of section 6.1, with context and without a retention term."""
 
 DEFAULT = Recipe(
     name="default",
@@ -204,14 +231,14 @@ DEFAULT = Recipe(
     rehearsed=200,
     rehearsed_per_step=4,
 )
-"""What is recommended: aims at the surrogate's next-token distribution, on the pictures of both prompts, and rehearses
-other prompts with a large weight. Each choice is measured in docs/decisions/0004-erasing.md."""
+"""The recommended recipe: it matches the surrogate's next-token distribution on the images of both prompts, and
+rehearses other prompts with a large weight. docs/decisions/0004-erasing.md reports measurements of each choice."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (DEFAULT, PAPER)})
 
 
 def find(name: str) -> Recipe:
-    """The recipe of that name. Raises ``RecipeError``."""
+    """The recipe called ``name``. Raises ``RecipeError``."""
     if name not in RECIPES:
-        raise RecipeError(f"unknown recipe {name!r}: there are {', '.join(RECIPES)}")
+        raise RecipeError(f"unknown recipe {name!r}: use one of {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -1,23 +1,24 @@
-"""What is to be kept: the frozen model's own pictures of other prompts, and what it said while drawing them.
+"""Retention: the tuned model stays close to the frozen one on the frozen model's own images of other prompts.
 
-The paper has no such term; without one, what resembles the concept is lost with it. A rehearsal set is drawn once by
-the frozen model and kept in the store, so that every recipe and seed rehearses the same pictures.
+The paper has no such term; without one, what resembles the concept is lost with it. The frozen model renders a
+rehearsal set once, and the store keeps it, so that every recipe and seed rehearses the same images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ear.method.objective import divergence
-from ear.retained_concepts import in_nanos_world, rehearsed
-from ecgvf.core import console, seeds
+from ear.method.objective import kl_divergence
+from ear.retained_concepts import in_nano_world, rehearsal_prompts
+from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import Stage, StageSet
+from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, hidden_states, logits, num_threads, render_images
 
@@ -34,99 +35,99 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """Prompts that are not about the concept, with the frozen model's pictures of them."""
+class RehearsalSet:
+    """Prompts of retained concepts, with the frozen model's images of them."""
 
     prompts: tuple[str, ...]
     vq_ids: Tensor
     """int64 [N, T]."""
-    frozen: Tensor
-    """[N, T, C] in the model's dtype, on the CPU: the frozen model's last hidden states along these pictures."""
+    frozen_states: Tensor
+    """[N, T, C] in the model's dtype, on the CPU: the frozen model's last hidden states along these images."""
 
-    def loss(self, model: JanusModel, chosen: Sequence[int]) -> Tensor:
-        """KL(frozen || ``model``) of the next token along the ``chosen`` pictures, in nats, mean over positions."""
-        rows = torch.tensor(chosen)
-        states = hidden_states(model, [self.prompts[row] for row in chosen], self.vq_ids[rows])
+    def loss(self, model: JanusModel, indices: Sequence[int]) -> Tensor:
+        """KL(frozen || ``model``) of the next token along the images at ``indices``: a scalar in nats, mean over
+        positions."""
+        rows = torch.tensor(indices)
+        states = hidden_states(model, [self.prompts[index] for index in indices], self.vq_ids[rows])
         with torch.no_grad():
-            wanted = logits(model, self.frozen[rows].to(states.device)).float()
-        return divergence(wanted, logits(model, states).float()).mean()
+            frozen = logits(model, self.frozen_states[rows].to(states.device)).float()
+        return kl_divergence(frozen, logits(model, states).float()).mean()
 
     def batch(self, seed: int, step: int, size: int) -> list[int]:
-        """Which pictures step number ``step`` rehearses: ``size`` different ones, decided by ``seed`` and ``step``."""
+        """Indices of the ``size`` different images to rehearse in ``step``, decided by ``seed`` and ``step`` alone."""
         generator = torch.Generator().manual_seed(seeds.derive(seed, str(step), "rehearse"))
-        order: list[int] = torch.randperm(len(self.prompts), generator=generator)[:size].tolist()
-        return order
+        indices: list[int] = torch.randperm(len(self.prompts), generator=generator)[:size].tolist()
+        return indices
 
 
-def gather(store: Store, model: JanusModel, dataset: Dataset, count: int, *, batch_size: int = 16) -> Rehearsal:
-    """``count`` pictures to rehearse (fewer where there are no more prompts), drawn now if not yet in the store.
+def rehearsal_set(
+    store: Store, model: JanusModel, dataset: Dataset, size: int, *, batch_size: int = 16
+) -> RehearsalSet:
+    """At most ``size`` images to rehearse; those that the store lacks are rendered now, by the frozen ``model``.
 
-    Outside nano's world nobody writes other prompts yet: the dataset's own surrogate pictures are rehearsed.
-    Raises ``DatasetError`` where there is nothing to rehearse.
+    Outside nano's world no writer makes prompts of retained concepts yet: the dataset's surrogate images are rehearsed.
+    Raises ``DatasetError`` if there is nothing to rehearse.
     """
-    if in_nanos_world(dataset):
-        prompts, vq_ids = _drawn(store, model, dataset, count, batch_size)
+    if in_nano_world(dataset):
+        prompts, vq_ids = _rendered(store, model, dataset, size, batch_size)
     else:
-        kept = [(one.pair.surrogate, one.surrogate.vq_ids) for one in dataset.train if one.surrogate is not None]
-        prompts = [prompt for prompt, _ in kept[:count] if prompt is not None]
-        vq_ids = torch.tensor([ids for _, ids in kept[:count]], dtype=torch.int64)
+        surrogates = [
+            (record.pair.surrogate, record.surrogate.vq_ids)
+            for record in dataset.train
+            if record.pair.surrogate is not None and record.surrogate is not None
+        ][:size]
+        prompts = [prompt for prompt, _ in surrogates]
+        vq_ids = torch.tensor([ids for _, ids in surrogates], dtype=torch.int64)
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
-    frozen = [
-        _states(model, prompts[start : start + batch_size], vq_ids[start : start + batch_size])
-        for start in range(0, len(prompts), batch_size)
+    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
+    with torch.no_grad():
+        states = [hidden_states(model, prompts[batch], vq_ids[batch]).cpu() for batch in batches]
+    return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states))
+
+
+def _rendered(
+    store: Store, model: JanusModel, dataset: Dataset, size: int, batch_size: int
+) -> tuple[list[str], Tensor]:
+    """Prompts and their image tokens, int64 [N, T], from the store's rehearsal set, which is filled first."""
+    prompts = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size)]
+    settings = {
+        "model": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "sampling": dataset.sampling,
+        "seed": dataset.run_seed,
+        "prompts": [list(prompt) for prompt in prompts],
+    }
+    stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
+    tasks = [
+        (concept, prompt, seeds.derive(dataset.run_seed, f"{concept}/{index}", "rehearse"))
+        for index, (concept, prompt) in enumerate(prompts)
     ]
-    return Rehearsal(tuple(prompts), vq_ids, torch.cat(frozen))
 
+    def render(shard: Sequence[tuple[str, str, int]], circumstances: JSON, advance: Callable[[int], None]) -> pa.Table:
+        concepts, texts, image_seeds = (list(column) for column in zip(*shard, strict=True))
+        with num_threads(circumstances["threads"]):
+            images = render_images(
+                model,
+                texts,
+                image_seeds,
+                Sampling(**dataset.sampling),
+                batch_size=circumstances["batch_size"],
+                advance=advance,
+            )
+        columns = {"topic": concepts, "prompt": texts, "seed": image_seeds, "vq_ids": images.vq_ids.tolist()}
+        return pa.table(columns, schema=SCHEMA)
 
-@torch.no_grad()
-def _states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor) -> Tensor:
-    return hidden_states(model, prompts, vq_ids).cpu()
-
-
-def _drawn(store: Store, model: JanusModel, dataset: Dataset, count: int, batch_size: int) -> tuple[list[str], Tensor]:
-    asked = rehearsed(dataset, count)
-    stage = ConceptRun(store, dataset.concept).stage_set(
-        STAGE,
-        {
-            "model": model.fingerprint,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "sampling": dataset.sampling,
-            "seed": dataset.run_seed,
-            "prompts": [[topic.name, prompt] for topic, prompt in asked],
+    stage_set.fill(
+        [tasks[start : start + SHARD] for start in range(0, len(tasks), SHARD)],
+        render,
+        description="rendering the rehearsal set",
+        circumstances={
+            "batch_size": batch_size,
+            "threads": torch.get_num_threads(),
+            "device": model.device.type,
         },
     )
-    if not stage.finished:
-        _draw_missing(stage, model, dataset, [(topic.name, prompt) for topic, prompt in asked], batch_size)
-        stage.finish({"pictures": len(asked)})
-    rows = stage.read()
+    stage_set.finish({"pictures": len(tasks)}, current=False)
+    rows = stage_set.read()
     return rows["prompt"].to_pylist(), torch.tensor(rows["vq_ids"].to_pylist(), dtype=torch.int64)
-
-
-def _draw_missing(
-    stage: StageSet, model: JanusModel, dataset: Dataset, asked: Sequence[tuple[str, str]], batch_size: int
-) -> None:
-    sampling = Sampling(**dataset.sampling)
-    kept = stage.record_circumstances(batch_size=batch_size, threads=torch.get_num_threads(), device=model.device.type)
-    shards = [asked[start : start + SHARD] for start in range(0, len(asked), SHARD)]
-    there = [stage.done(index) for index in range(len(shards))]
-    before = sum(len(shard) for shard, done in zip(shards, there, strict=True) if done)
-    with num_threads(kept["threads"]), console.progress("drawing what is to be kept", len(asked), before) as bar:
-        for index, shard in enumerate(shards):
-            if there[index]:
-                continue
-            prompts = [prompt for _, prompt in shard]
-            drawn_from = [
-                seeds.derive(dataset.run_seed, f"{topic}/{index * SHARD + place}", "rehearse")
-                for place, (topic, _) in enumerate(shard)
-            ]
-            drawing = render_images(
-                model, prompts, drawn_from, sampling, batch_size=kept["batch_size"], advance=bar.advance
-            )
-            columns = {
-                "topic": [topic for topic, _ in shard],
-                "prompt": prompts,
-                "seed": drawn_from,
-                "vq_ids": drawing.vq_ids.tolist(),
-            }
-            stage.write_shard(index, pa.table(columns, schema=SCHEMA))

@@ -238,7 +238,7 @@ class StageSet:
         if self.manifest["summary"] != dict(summary):
             write_atomic(self.path / "manifest.json", pretty_json({**self.manifest, "summary": dict(summary)}))
 
-    # Prediction
+    # Reading
 
     def shard(self, index: int) -> Path:
         """Path of shard ``index``, whether it is there or not."""

@@ -74,7 +74,9 @@ def compare_verdicts(run: ConceptRun, set_ids: tuple[str, str] | None = None) ->
         first = run.current(VERDICTS)
         second = _newest_other(first)
     if first.settings["pictures"] != second.settings["pictures"]:
-        raise SettingsError(f"{first.fingerprint} and {second.fingerprint} judge other pictures: name two of the same")
+        raise SettingsError(
+            f"{first.fingerprint} and {second.fingerprint} are verdicts on different images: name two on the same"
+        )
     by_record = verdicts_by_record(first), verdicts_by_record(second)
     both: list[tuple[Verdict, Verdict]] = []
     disputes: list[Dispute] = []

@@ -1,6 +1,6 @@
-"""What users get wrong and what happens to runs: one clear line, exit 2 (130 for Ctrl-C), nothing half-written.
+"""Users' mistakes and accidents: one clear line, exit code 2 (130 for Ctrl-C), nothing half-written.
 
-Every accident happens to every command that it can happen to, typed as a user types it.
+Every accident happens to every command that it can happen to, as a user types it.
 """
 
 import resource
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -15,11 +16,12 @@ from typer.testing import CliRunner
 import ear.cli
 import ecgvf.cli
 from ecgvf.core import concepts
-from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
+from ecgvf.core.png import decode
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.pairs.offline import OfflineWriter
-from tests.ear.conftest import Agreeing
+from tests.ear.conftest import AgreeingJudge
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
 pytestmark = pytest.mark.faults
@@ -36,24 +38,24 @@ COMMANDS = (
 )
 
 
-def typed(line: str) -> Result:
+def invoke(line: str) -> Result:
     script, *words = line.split()
     return CliRunner().invoke({"ecgvf": ecgvf.cli.app, "ear": ear.cli.app}[script], words)
 
 
-def works(line: str) -> str:
-    result = typed(line)
+def succeeds(line: str) -> str:
+    result = invoke(line)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def fails(line: str, says: str, code: int = 2) -> None:
-    """It ends with one line that says so."""
-    result = typed(line)
+def fails(line: str, message: str, code: int = 2) -> None:
+    """The command exits with ``code``, and its last line contains ``message``."""
+    result = invoke(line)
     assert result.exit_code == code, result.output
-    told = [text for text in result.stderr.splitlines() if text.strip()]
-    assert says in told[-1], result.output
-    assert sum(text.startswith("error") for text in told) == (0 if code == 130 else 1)
+    lines = [text for text in result.stderr.splitlines() if text.strip()]
+    assert message in lines[-1], result.output
+    assert sum(text.startswith("error") for text in lines) == (0 if code == 130 else 1)
     assert "Traceback" not in result.output
 
 
@@ -102,7 +104,7 @@ def test_a_store_of_another_version(tmp_path: Path, line: str) -> None:
     assert files(root) == before
 
 
-def test_a_concept_that_nano_cannot_draw(store: Store, tmp_path: Path) -> None:
+def test_a_concept_that_nano_cannot_render(store: Store, tmp_path: Path) -> None:
     moose = tmp_path / "moose.yaml"
     moose.write_text("name: moose\nkind: object\nterms: [moose]\nsurrogates: [hotel]\n")
     before = files(store.root)
@@ -113,13 +115,13 @@ def test_a_concept_that_nano_cannot_draw(store: Store, tmp_path: Path) -> None:
     write_pairs(store, church_pairs(1, 1), concept="nudity")
     for line in ("ecgvf render", "ecgvf filter"):
         fails(line, "cannot render 'nudity', which is not in its world: use --model janus-pro-1b")
-    assert not (store.root / "nudity" / IMAGES).exists()
+    assert not store.folder("nudity", "pictures").exists()
 
 
 def test_an_empty_dataset(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(store, church_pairs(2, 1))
-    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Agreeing([False] * 5))
-    works("ecgvf filter")
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([False] * 5))
+    succeeds("ecgvf filter")
     before = files(store.root)
     for line in ("ear train", "ear eval", "ear compare x"):
         fails(line, "is empty: no pair was accepted (3 target_absent)")
@@ -128,9 +130,9 @@ def test_an_empty_dataset(store: Store, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_dataset_without_a_test_prompt_cannot_be_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(store, church_pairs(2, 1))
-    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Agreeing([True, False, True, False, False]))
-    works("ecgvf filter")
-    works(TRAIN)
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False, True, False, False]))
+    succeeds("ecgvf filter")
+    succeeds(TRAIN)
     fails("ear eval", "has no accepted test prompt: run `ecgvf generate` with more tests")
 
 
@@ -167,14 +169,14 @@ STAGES = (
 
 @pytest.fixture
 def stage(request: pytest.FixtureRequest, store: Store, tiny_path: Path) -> str:
-    """A command that has everything it needs and has not run yet."""
+    """A command that has all it needs and has not run yet."""
     line: str = request.param
     if line.startswith("ecgvf render"):
         return f"{line} --model {tiny_path}"
     if line == "ecgvf filter":
-        works(f"ecgvf render --seed 7 --model {tiny_path}")
+        succeeds(f"ecgvf render --seed 7 --model {tiny_path}")
     if line.startswith("ear") and not line.startswith(TRAIN):
-        works(TRAIN)
+        succeeds(TRAIN)
     return line.replace("{adapter}", next((path.name for path in store.folder("church", "ear").glob("*")), ""))
 
 
@@ -183,17 +185,17 @@ def test_a_full_disk(store: Store, stage: str) -> None:
     with full_disk(1500):
         fails(stage, "no space left to write")
     assert not list(store.root.rglob("*.tmp"))
-    works(stage)
+    succeeds(stage)
 
 
 INTERRUPTED_IN = {
     STAGES[0]: (OfflineWriter, "write"),
     STAGES[1]: ("ecgvf.render.shard", "render_images"),
-    STAGES[2]: (Agreeing, "look"),
+    STAGES[2]: (AgreeingJudge, "predict"),
     STAGES[3]: ("ear.method.train", "position_losses"),
     f"{TRAIN} --seed 1": ("ear.method.retention", "render_images"),
     STAGES[4]: ("ear.evaluation.images", "render_images"),
-    STAGES[5]: ("ecgvf.janus", "render_images"),
+    STAGES[5]: ("ear.evaluation.preview", "render_images"),
     STAGES[6]: ("ear.evaluation.images", "render_images"),
 }
 
@@ -203,19 +205,19 @@ def test_ctrl_c(store: Store, stage: str, where: tuple[object, str], monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    place, name = where
+    owner, name = where
     with monkeypatch.context() as patch:
-        if isinstance(place, str):
-            patch.setattr(f"{place}.{name}", interrupt)
+        if isinstance(owner, str):
+            patch.setattr(f"{owner}.{name}", interrupt)
         else:
-            patch.setattr(place, name, interrupt)
-        fails(stage, "Interrupted. Run the same command again to go on.", code=130)
+            patch.setattr(owner, name, interrupt)
+        fails(stage, "Interrupted. Run the same command again to resume.", code=130)
     assert not list(store.root.rglob("*.tmp"))
-    works(stage)
+    succeeds(stage)
 
 
 def forget(*stages: str) -> Callable[[Store], None]:
-    """What makes the next command read a shard that it would otherwise have no need for."""
+    """Deletes the files of ``stages``, so that the next command reads a shard that it would otherwise not need."""
 
     def remove(store: Store) -> None:
         for stage in stages:
@@ -229,12 +231,12 @@ def forget(*stages: str) -> Callable[[Store], None]:
 @pytest.mark.parametrize(
     ("stage", "before", "line"),
     [
-        (PAIRS, forget(), "ecgvf status"),
-        (PAIRS, forget(), "ecgvf render --seed 9 --model {model}"),
-        (IMAGES, forget(VERDICTS), "ecgvf filter"),
-        (VERDICTS, forget(ACCEPTANCE), "ecgvf filter"),
-        (ACCEPTANCE, forget(), "ear train"),
-        (IMAGES, forget(), "ear eval"),
+        ("pairs", forget(), "ecgvf status"),
+        ("pairs", forget(), "ecgvf render --seed 9 --model {model}"),
+        ("pictures", forget("verdicts"), "ecgvf filter"),
+        ("verdicts", forget("acceptance"), "ecgvf filter"),
+        ("acceptance", forget(), "ear train"),
+        ("pictures", forget(), "ear eval"),
         ("rehearsal", forget("ear"), TRAIN),
         ("evaluation", forget(), STAGES[4]),
     ],
@@ -242,44 +244,48 @@ def forget(*stages: str) -> Callable[[Store], None]:
 def test_a_hand_edited_shard(
     store: Store, tiny_path: Path, stage: str, before: Callable[[Store], None], line: str
 ) -> None:
-    works(TRAIN)
+    succeeds(TRAIN)
     if stage == "evaluation":
-        works(line)
+        succeeds(line)
     before(store)
     shard = sorted(store.folder("church", stage).glob("*/shard-*.parquet"))[0]
     shard.write_bytes(shard.read_bytes() + b"x")
     whole = files(store.root)
     fails(line.replace("{model}", str(tiny_path)), f"{shard} is not what was written")
     left = files(store.root)
-    # `current` may have moved to another whole set, whose pictures were read before the edited ones.
+    # `current` may have moved to another whole set, whose images were read before the edited ones.
     assert all(left.get(name) == content for name, content in whole.items() if not name.endswith("current"))
     assert not any(name.endswith(".tmp") for name in left)
 
 
-@pytest.mark.parametrize("name", ["last", "church/acceptance/current"])
-def test_a_hand_edited_name(store: Store, name: str) -> None:
-    (store.root / name).write_bytes("kirchе".encode())
-    fails("ear train", "")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("last", "unknown dataset 'ecgvf/kirch"),
+        ("church/acceptance/current", "current names a set that does not exist"),
+    ],
+)
+def test_a_hand_edited_name(store: Store, name: str, message: str) -> None:
+    (store.root / name).write_bytes("kirchе".encode())  # with a Cyrillic letter
+    fails("ear train", message)
 
 
 def test_a_hand_edited_run(store: Store) -> None:
-    works(TRAIN)
+    succeeds(TRAIN)
     [run] = store.folder("church", "ear").glob("*/run.json")
     run.write_text("[]")
     fails("ear eval", f"{run} is not what was written: restore it, or delete {run.parent}")
 
 
-def test_an_unsafe_concept_is_blurred_unless_asked(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = concepts.find("church")
-    store.remember(real.model_copy(update={"unsafe": True}))
-    works(TRAIN)
-    shown: list[list[bool]] = []
-    from ear.evaluation import contact_sheet as sheet
+def test_an_unsafe_concept_is_blurred_unless_asked(store: Store, tmp_path: Path) -> None:
+    store.remember(concepts.find("church").model_copy(update={"unsafe": True}))
+    succeeds(TRAIN)
+    blurred, clear = tmp_path / "blurred.png", tmp_path / "clear.png"
+    succeeds(f"ear generate --prompt church --out {blurred}")
+    succeeds(f"ear generate --prompt church --clear --out {clear}")
 
-    draw = sheet.sheet
-    monkeypatch.setattr(sheet, "sheet", lambda *rows, **how: (shown.append(how["blurred"]), draw(*rows, **how))[1])
-    works(f"ear generate --prompt church --out {tmp_path / 'a.png'}")
-    works(f"ear generate --prompt church --clear --out {tmp_path / 'b.png'}")
-    assert shown == [[True], [False]]
+    def sharpness(file: Path) -> float:
+        image = decode(file.read_bytes())[2 * HEADER :, TEXT_WIDTH + 2 * GAP :][:SIDE, :SIDE]
+        return float(np.abs(np.diff(image.astype(float), axis=0)).max())
+
+    assert sharpness(blurred) < sharpness(clear) / 2

@@ -1,4 +1,4 @@
-"""``ear`` as it is typed."""
+"""The commands of ``ear``, as users type them."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app
-from ear.method import train as loop
+from ear.method import train as training
 from ear.method.runs import finished, newest
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
@@ -38,22 +38,25 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert not (run.path / "checkpoint.pt").exists()
     assert "trained before" in ear("train", "--dataset", "ecgvf/church", *FAST, store=store)
 
-    drawn = ear("generate", "--prompt", "a church", "--prompt", "a house", store=store)
-    assert str(run.adapter) in drawn.replace("\n", "")
+    rendered = ear("generate", "--prompt", "a church", "--prompt", "a house", store=store)
+    assert str(run.adapter) in rendered.replace("\n", "")
     assert len([*run.path.glob("before-after-*.png")]) == 1
 
-    measured = json.loads(ear("eval", "--dataset", "ecgvf/church", "--prompts-per-concept", "1", "--json", store=store))
-    assert set(measured) >= {"concept", "model", "adapter", "erasure", "retention", "sheet"}
-    assert measured["adapter"] == str(run.adapter)
-    assert Path(measured["sheet"]).is_file()
+    evaluation = json.loads(
+        ear("eval", "--dataset", "ecgvf/church", "--prompts-per-concept", "1", "--json", store=store)
+    )
+    assert set(evaluation) >= {"concept", "model", "adapter", "erasure", "retention", "sheet"}
+    assert evaluation["adapter"] == str(run.adapter)
+    assert Path(evaluation["sheet"]).is_file()
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
-    assert "neighbours" in shown and "Contact sheet" in shown
+    assert "neighbours" in shown
+    assert "Contact sheet" in shown
 
 
 def test_the_shipped_dataset_is_enough_to_begin_with(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(store, tmp_path / "data" / "datasets" / "church")
+    export(ConceptRun.load(store), tmp_path / "data" / "datasets" / "church")
     monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
     model = ConceptRun.load(store, "church").current(IMAGES).settings["model"]
@@ -64,9 +67,9 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
 
 
 def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(store: Store) -> None:
-    told = json.loads(ear("train", "--seeds", "0,1", *FAST, "--json", store=store))
-    assert [run["seed"] for run in told["runs"]] == [0, 1]
-    first, second = (Path(run["adapter"]) for run in told["runs"])
+    result = json.loads(ear("train", "--seeds", "0,1", *FAST, "--json", store=store))
+    assert [run["seed"] for run in result["runs"]] == [0, 1]
+    first, second = (Path(run["adapter"]) for run in result["runs"])
     before = first.read_bytes()
     assert before != second.read_bytes()
     (first.parent / "run.json").unlink()
@@ -79,17 +82,17 @@ def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(sto
     assert "before | after" in stacked
 
 
-def test_adapters_are_set_side_by_side_by_run_folder_or_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = json.loads(ear("train", "--seeds", "0,1", *FAST, "--json", store=store))
-    first, second = (Path(run["adapter"]) for run in told["runs"])
+def test_adapters_are_compared_by_run_folder_or_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = json.loads(ear("train", "--seeds", "0,1", *FAST, "--json", store=store))
+    first, second = (Path(run["adapter"]) for run in result["runs"])
     words = ["--prompts-per-concept", "2", "--family", "building"]
     compared = json.loads(ear("compare", first.parent.name, str(second.parent), *words, "--json", store=store))
-    assert [one["adapter"] for one in compared["evaluations"]] == [str(first), str(second)]
+    assert [evaluation["adapter"] for evaluation in compared["evaluations"]] == [str(first), str(second)]
     assert compared["evaluations"][0]["erasure"]["before"] == compared["evaluations"][1]["erasure"]["before"]
     alone = json.loads(ear("eval", "--adapter", str(second), *words, "--json", store=store))
     assert alone["retention"] == compared["evaluations"][1]["retention"]
     assert Path(compared["sheet"]).is_file()
-    monkeypatch.setattr("ear.evaluation.images.render_images", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr("ear.evaluation.images.render_images", lambda *_, **__: pytest.fail("rendered again"))
     shown = ear("compare", str(first), str(second), *words, store=store)
     assert first.parent.name in shown and second.parent.name in shown and "erasure rate" in shown
 
@@ -111,27 +114,27 @@ def test_adapters_are_set_side_by_side_by_run_folder_or_file(store: Store, monke
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], message: str) -> None:
-    said = ear(*words, store=store, code=2)
-    assert message in said
-    assert "Traceback" not in said
+    output = ear(*words, store=store, code=2)
+    assert message in output
+    assert "Traceback" not in output
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    real, calls = loop.position_losses, iter(range(3))
+def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    position_losses, calls = training.position_losses, iter(range(3))
 
-    def cut(*args: object) -> object:
+    def interrupted(*args: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
+        return position_losses(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "position_losses", cut)
-    said = ear("train", *FAST, store=store, code=130)
-    assert "Run the same command again to go on" in said
+    monkeypatch.setattr(training, "position_losses", interrupted)
+    output = ear("train", *FAST, store=store, code=130)
+    assert "Run the same command again to resume" in output
     [checkpoint] = (store.root / "church" / "ear").glob("*/checkpoint.pt")
     with pytest.raises(AdapterError, match="no adapter"):
         newest(store, "church")
-    monkeypatch.setattr(loop, "position_losses", real)
+    monkeypatch.setattr(training, "position_losses", position_losses)
     ear("train", *FAST, store=store)
     assert not checkpoint.exists()
     assert newest(store, "church").facts["windows"] == 6

@@ -5,75 +5,86 @@ from pathlib import Path
 
 import pytest
 
-from ear.dataset import concept_of, find
+from ear.dataset import concept_name, find_dataset
 from ear.method.pairs import training_pairs
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, SettingsError, StageMissing
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel
 from ecgvf.publish import published
 from ecgvf.publish.export import export
-from tests.ear.conftest import Agreeing
+from tests.ear.conftest import AgreeingJudge
 
 
 def rows(dataset: Dataset) -> list[tuple[object, ...]]:
     return sorted(
-        (one.pair.record_id, one.pair.target, one.target.vq_ids, one.surrogate.vq_ids if one.surrogate else None)
-        for one in (*dataset.train, *dataset.test)
+        (
+            record.pair.record_id,
+            record.pair.target,
+            record.target.vq_ids,
+            record.surrogate.vq_ids if record.surrogate else None,
+        )
+        for record in (*dataset.train, *dataset.test)
     )
 
 
 def test_the_store_comes_first(store: Store) -> None:
-    found = find(store, "ecgvf/church")
-    assert str(store.root) in found.where and len(found.dataset.train) == 3
+    dataset, where = find_dataset(store, "ecgvf/church")
+    assert str(store.root) in where
+    assert len(dataset.train) == 3
 
 
 def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Path, tiny: JanusModel) -> None:
     out = tmp_path / "out"
-    content = export(store, out)
-    whole = find(store, str(out)).dataset
-    assert rows(whole) == rows(find(store, "ecgvf/church").dataset)
+    content = export(ConceptRun.load(store), out)
+    whole, _ = find_dataset(store, str(out))
+    assert rows(whole) == rows(find_dataset(store, "ecgvf/church")[0])
     assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling["guidance"] == 2.0
     assert len(training_pairs(whole, tiny, 50)) == 3
-    train = find(store, str(out / content.files[0])).dataset
-    assert len(train.train) + len(train.test) in {2, 3} and concept_of(store, str(out)) == "church"
-    assert find(store, str(out)).dataset.fingerprint == whole.fingerprint != train.fingerprint
+    part, _ = find_dataset(store, str(out / content.files[0]))
+    assert (len(part.train), len(part.test)) == (3, 0)
+    assert concept_name(store, str(out)) == "church"
+    assert find_dataset(store, str(out))[0].fingerprint == whole.fingerprint != part.fingerprint
 
 
-def test_where_the_store_has_none_the_shipped_one_is_taken(
+def test_without_one_in_the_store_the_shipped_dataset_is_used(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(store, tmp_path / "data" / "datasets" / "church")
+    export(ConceptRun.load(store), tmp_path / "data" / "datasets" / "church")
     monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
-    found = find(elsewhere, "ecgvf/church")
-    assert "shipped" in found.where and rows(found.dataset) == rows(find(store, "ecgvf/church").dataset)
+    dataset, where = find_dataset(elsewhere, "ecgvf/church")
+    assert "shipped" in where
+    assert rows(dataset) == rows(find_dataset(store, "ecgvf/church")[0])
     assert not elsewhere.root.exists()
     with pytest.raises(StageMissing):
-        find(elsewhere, "ecgvf/church", "abc")
+        find_dataset(elsewhere, "ecgvf/church", "abc")
     with pytest.raises(StageMissing, match=r"ecgvf generate --concept castle.*hub:OWNER/REPO/castle"):
-        find(elsewhere, "ecgvf/castle")
+        find_dataset(elsewhere, "ecgvf/castle")
 
 
-def test_a_file_of_prompts_is_taken_in_drawn_and_judged(
+def test_a_file_of_prompts_is_imported_rendered_and_filtered(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "pairs.csv"
     file.write_text("target,surrogate,concept\na church,a hotel,church\na church at sea,a hotel at sea,church\n")
-    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Agreeing([True, False] * 2))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 2))
     store = Store()
-    found = find(store, str(file), model=str(tiny_path), device="cpu")
-    assert "drawn and judged" in found.where and len(found.dataset.train) == 2
+    dataset, where = find_dataset(store, str(file), model=str(tiny_path), device="cpu")
+    assert "rendered and filtered" in where
+    assert len(dataset.train) == 2
     file.write_text("target,surrogate\na church,a hotel\n")
-    with pytest.raises(DatasetError, match=r"does not say of which.*ecgvf import .*pairs\.csv --concept NAME"):
-        find(store, str(file))
+    with pytest.raises(DatasetError, match=r"does not name one concept.*ecgvf import .*pairs\.csv --concept NAME"):
+        find_dataset(store, str(file))
     file.write_text("target,surrogate,concept\na zebra,a horse,zebra\n")
-    with pytest.raises(DatasetError, match=r"not known, 'zebra'.*ecgvf concepts new"):
-        find(store, str(file))
+    with pytest.raises(DatasetError, match=r"unknown concept, 'zebra'.*ecgvf concepts new"):
+        find_dataset(store, str(file))
     store.remember(concepts.find("cat").model_copy(update={"name": "zebra", "terms": ("zebra",)}))
-    assert find(store, str(file), model=str(tiny_path), device="cpu").dataset.concept.terms == ("zebra",)
+    dataset, _ = find_dataset(store, str(file), model=str(tiny_path), device="cpu")
+    assert dataset.concept.terms == ("zebra",)
 
 
 @pytest.mark.parametrize(
@@ -90,25 +101,25 @@ def test_a_file_of_prompts_is_taken_in_drawn_and_judged(
         ("hub:someone/data", HubError, "cannot be reached"),
     ],
 )
-def test_a_name_that_is_no_dataset_says_what_would_be(
+def test_an_unknown_name_is_refused_with_the_valid_forms(
     store: Store, name: str, error: type[EcgvfError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        find(store, name)
+        find_dataset(store, name)
 
 
-def test_a_set_is_of_this_store_alone(store: Store) -> None:
+def test_a_set_is_of_this_store_only(store: Store) -> None:
     with pytest.raises(SettingsError, match="--set abc"):
-        find(store, "someone/data/church", "abc")
+        find_dataset(store, "someone/data/church", "abc")
 
 
 def test_a_cut_off_or_mixed_export_is_refused(store: Store, tmp_path: Path) -> None:
-    content = export(store, tmp_path / "out")
+    content = export(ConceptRun.load(store), tmp_path / "out")
     file = tmp_path / "out" / content.files[0]
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(DatasetError, match="cut off"):
-        find(store, str(tmp_path / "out"))
+        find_dataset(store, str(tmp_path / "out"))
     shutil.rmtree(tmp_path / "out" / "church")
     with pytest.raises(DatasetError, match="has no 'church'"):
-        find(store, str(tmp_path / "out"))
+        find_dataset(store, str(tmp_path / "out"))

@@ -1,46 +1,45 @@
 from dataclasses import replace
 
-from ear.retained_concepts import others, rehearsed
+from ear.retained_concepts import rehearsal_prompts, retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.world import grammar
 
 
-def test_the_rest_of_nanos_world_is_every_other_thing(dataset: Dataset) -> None:
-    topics = others(dataset)
-    assert {topic.name for topic in topics} == set(grammar.load_world().things) - {"church"}
-    assert {topic.name for topic in topics if topic.neighbour} == {"castle", "mosque", "house", "school"}
-    assert {topic.family for topic in topics} >= {"building"}
+def test_in_nano_every_other_thing_is_retained(dataset: Dataset) -> None:
+    retained = retained_concepts(dataset)
+    assert {concept.name for concept in retained} == set(grammar.load_world().things) - {"church"}
+    assert {concept.name for concept in retained if concept.neighbour} == {"castle", "mosque", "house", "school"}
+    assert {concept.family for concept in retained} >= {"building"}
 
 
-def test_where_a_style_is_erased_the_other_styles_count_too(dataset: Dataset) -> None:
+def test_if_a_style_is_erased_the_other_styles_are_retained_too(dataset: Dataset) -> None:
     style = replace(dataset, concept=concepts.find("van-gogh"), judge="nano-style")
-    topics = others(style)
-    names = [topic.name for topic in topics if topic.family == "style"]
+    retained = retained_concepts(style)
+    names = [concept.name for concept in retained if concept.family == "style"]
     assert names == [name for name in grammar.load_world().styles if name not in {"plain", "van-gogh"}]
-    assert {topic.name for topic in topics} >= set(grammar.load_world().things)
-    concept = style.concept
-    assert not [text for _, text in rehearsed(style, 300) if concept.term_in(text)]
+    assert {concept.name for concept in retained} >= set(grammar.load_world().things)
+    assert not [prompt for _, prompt in rehearsal_prompts(style, 300) if style.concept.term_in(prompt)]
 
 
-def test_outside_nanos_world_the_concepts_own_words_are_the_rest(dataset: Dataset) -> None:
-    topics = others(replace(dataset, judge="resnet50"))
-    assert [topic.name for topic in topics][:5] == ["castle", "mosque", "house", "school", "hotel"]
-    assert "a hotel" in " ".join(topics[4].prompts(20, 0, "evaluate"))
+def test_outside_nano_neighbours_and_surrogates_are_retained(dataset: Dataset) -> None:
+    retained = retained_concepts(replace(dataset, judge="resnet50"))
+    assert [concept.name for concept in retained][:5] == ["castle", "mosque", "house", "school", "hotel"]
+    assert "a hotel" in " ".join(retained[4].prompts(20, 0, "evaluate"))
 
 
 def test_neighbours_and_the_concept_are_never_rehearsed(dataset: Dataset) -> None:
-    asked = rehearsed(dataset, 200)
-    assert len(asked) == 200
-    assert not {topic.name for topic, _ in asked} & {"church", "castle", "mosque", "house", "school"}
-    assert not [prompt for _, prompt in asked if dataset.concept.term_in(prompt)]
-    # Every topic comes before one comes again.
-    names = [topic.name for topic, _ in asked]
+    prompts = rehearsal_prompts(dataset, 200)
+    assert len(prompts) == 200
+    assert not {concept.name for concept, _ in prompts} & {"church", "castle", "mosque", "house", "school"}
+    assert not [prompt for _, prompt in prompts if dataset.concept.term_in(prompt)]
+    # One prompt of each concept before a second of any.
+    names = [concept.name for concept, _ in prompts]
     assert len(set(names[: len(set(names))])) == len(set(names))
 
 
-def test_prompts_depend_on_seed_and_purpose_alone(dataset: Dataset) -> None:
-    topic = others(dataset)[0]
-    assert topic.prompts(5, 0, "evaluate") == topic.prompts(9, 0, "evaluate")[:5]
-    assert topic.prompts(5, 0, "evaluate") != topic.prompts(5, 0, "rehearse")
-    assert topic.prompts(5, 0, "evaluate") != topic.prompts(5, 1, "evaluate")
+def test_prompts_depend_on_seed_purpose_and_index_alone(dataset: Dataset) -> None:
+    concept = retained_concepts(dataset)[0]
+    assert concept.prompts(5, 0, "evaluate") == concept.prompts(9, 0, "evaluate")[:5]
+    assert concept.prompts(5, 0, "evaluate") != concept.prompts(5, 0, "rehearse")
+    assert concept.prompts(5, 0, "evaluate") != concept.prompts(5, 1, "evaluate")

@@ -51,7 +51,7 @@ def write_pairs(store: Store, pairs: Sequence[PromptPair], concept: str = "churc
     return _write_pairs(ConceptRun(store, concepts.find(concept)), pairs)
 
 
-def write_pictures(
+def write_images(
     store: Store,
     concept: Concept,
     images: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],

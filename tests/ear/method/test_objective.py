@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ear.method.adapter import fresh
-from ear.method.objective import aim, divergence, position_losses, windows
+from ear.method.adapter import new_adapter
+from ear.method.objective import guided_target, kl_divergence, position_losses, windows
 from ear.method.recipe import Loss
 from ecgvf.janus import JanusModel, generation_ids, hidden_states
 
@@ -22,8 +22,8 @@ def state_before(model: JanusModel, prompt: str, tokens: Tensor) -> Tensor:
     janus = model.model
     ids, _ = generation_ids(model, [prompt])
     text = janus.get_input_embeddings()(ids)
-    picture = janus.prepare_embeddings_for_image_generation(tokens[None])
-    states: Tensor = janus.model.language_model(inputs_embeds=torch.cat([text, picture], dim=1)).last_hidden_state
+    image = janus.prepare_embeddings_for_image_generation(tokens[None])
+    states: Tensor = janus.model.language_model(inputs_embeds=torch.cat([text, image], dim=1)).last_hidden_state
     return states[0, -1]
 
 
@@ -31,43 +31,41 @@ def reference(model: JanusModel, tuned: Tensor, position: int, tokens: Tensor, l
     towards = state_before(model, SURROGATE, tokens[:position])
     away = state_before(model, TARGET, tokens[:position])
     if loss == "mse":
-        wanted = towards - eta * (away - towards)
-        return float(sum((float(a) - float(b)) ** 2 for a, b in zip(tuned, wanted, strict=True)) / len(tuned))
+        guided = towards - eta * (away - towards)
+        return float(sum((float(a) - float(b)) ** 2 for a, b in zip(tuned, guided, strict=True)) / len(tuned))
     head = model.model.model.generation_head
-    wanted = (head(towards) - eta * (head(away) - head(towards))).softmax(-1)
-    said = head(tuned).softmax(-1)
-    return float(sum(float(p) * (p.log() - q.log()).item() for p, q in zip(wanted, said, strict=True)))
+    guided = (head(towards) - eta * (head(away) - head(towards))).softmax(-1)
+    predicted = head(tuned).softmax(-1)
+    return float(sum(float(p) * (p.log() - q.log()).item() for p, q in zip(guided, predicted, strict=True)))
 
 
 @pytest.mark.parametrize("loss", ["mse", "kl"])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_position_losses_are_equation_6(tiny: JanusModel, trajectory: Tensor, loss: Loss, eta: float) -> None:
-    adapter = fresh(tiny, 2, "qkvo")
+    adapter = new_adapter(tiny, 2, "qkvo")
     with torch.no_grad():
         for weight in adapter.weights:
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
-    aimed = aim(tiny, TARGET, SURROGATE, trajectory, loss=loss, guidance=eta)
+    guided = guided_target(tiny, TARGET, SURROGATE, trajectory, loss=loss, guidance=eta)
     with adapter.active(tiny), torch.no_grad():
         states = hidden_states(tiny, [TARGET], trajectory[None])[0]
         tuned = [state_before(tiny, TARGET, trajectory[:position]) for position in range(16)]
-    ours = position_losses(tiny, states, aimed, loss)
+    ours = position_losses(tiny, states, guided, loss)
     for position in range(16):
         slow = reference(tiny, tuned[position], position, trajectory, loss, eta)
         assert ours[position].item() == pytest.approx(slow, rel=1e-3, abs=1e-4)
 
 
-def test_the_frozen_model_already_says_what_is_aimed_at_where_the_prompts_are_one(
-    tiny: JanusModel, trajectory: Tensor
-) -> None:
-    aimed = aim(tiny, TARGET, TARGET, trajectory, loss="mse", guidance=1.0)
+def test_with_equal_prompts_the_frozen_model_has_no_loss(tiny: JanusModel, trajectory: Tensor) -> None:
+    guided = guided_target(tiny, TARGET, TARGET, trajectory, loss="mse", guidance=1.0)
     states = hidden_states(tiny, [TARGET], trajectory[None])[0]
-    assert position_losses(tiny, states, aimed, "mse").max() < 1e-6
+    assert position_losses(tiny, states, guided, "mse").max() < 1e-6
 
 
-def test_divergence_is_never_negative_and_zero_for_equals() -> None:
-    one, other = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(3))
-    assert (divergence(one, other) > 0).all()
-    assert divergence(one, one).abs().max() < 1e-6
+def test_the_divergence_is_positive_and_zero_for_equals() -> None:
+    p, q = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(3))
+    assert (kl_divergence(p, q) > 0).all()
+    assert kl_divergence(p, p).abs().max() < 1e-6
 
 
 def test_windows_cover_every_position_once_in_order() -> None:

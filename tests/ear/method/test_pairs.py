@@ -11,7 +11,7 @@ from ecgvf.janus import JanusModel, load
 from tests.random_janus import build
 
 
-def test_pairs_come_with_the_pictures_that_were_drawn(dataset: Dataset, tiny: JanusModel) -> None:
+def test_pairs_have_the_image_tokens_of_their_images(dataset: Dataset, tiny: JanusModel) -> None:
     pairs = training_pairs(dataset, tiny, 50)
     assert [pair.target for pair in pairs] == [f"a church by lake {number}" for number in range(3)]
     assert [pair.surrogate for pair in pairs] == [f"a hotel by lake {number}" for number in range(3)]
@@ -24,10 +24,10 @@ def test_pairs_come_with_the_pictures_that_were_drawn(dataset: Dataset, tiny: Ja
     assert len(training_pairs(dataset, tiny, 2)) == 2
 
 
-def test_another_models_pictures_are_refused(dataset: Dataset, tmp_path: Path) -> None:
-    other = load(str(build(tmp_path / "other", seed=1)), device="cpu")
-    with pytest.raises(DatasetError, match=r"were drawn by .*`ecgvf render --model"):
-        training_pairs(dataset, other, 50)
+def test_images_of_another_model_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    another = load(str(build(tmp_path / "other", seed=1)), device="cpu")
+    with pytest.raises(DatasetError, match=r"were rendered by .*`ecgvf render --model"):
+        training_pairs(dataset, another, 50)
 
 
 def test_an_empty_dataset_is_refused(dataset: Dataset, tiny: JanusModel) -> None:

@@ -24,15 +24,19 @@ def test_window_and_depth_follow_the_model() -> None:
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
     assert set(RECIPES) == {"default", "paper"}
-    with pytest.raises(RecipeError, match="unknown recipe 'papper': there are default, paper"):
+    with pytest.raises(RecipeError, match="unknown recipe 'papper': use one of default, paper"):
         find("papper")
 
 
-def test_settings_can_be_changed_by_text() -> None:
-    changed = DEFAULT.changed({"guidance": "0.8", "window": "none", "projections": "q,v", "loss": "mse", "passes": "2"})
+def test_settings_are_changed_by_text_or_by_value() -> None:
+    changed = DEFAULT.with_options(
+        {"guidance": "0.8", "window": "none", "projections": "q,v", "loss": "mse", "passes": "2"}
+    )
     assert (changed.guidance, changed.window, changed.projections) == (0.8, None, ("q", "v"))
     assert (changed.loss, changed.passes) == ("mse", 2)
     assert changed.name == "default"
+    values = {"guidance": 0.8, "window": None, "projections": ("q", "v"), "loss": "mse", "passes": 2}
+    assert DEFAULT.with_options(values) == changed
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,8 @@ def test_settings_can_be_changed_by_text() -> None:
         ("name", "mine", "no setting 'name'"),
         ("guidance", "lots", "a number is needed"),
         ("window", "12.5", "an integer is needed"),
+        ("passes", 1.5, "an integer is needed"),
+        ("layers", [], "an integer is needed"),
         ("loss", "l1", "choose one of mse, kl"),
         ("guidance", "nan", "guidance is nan"),
         ("window", "0", "window is 0"),
@@ -52,14 +58,27 @@ def test_settings_can_be_changed_by_text() -> None:
         ("rehearsed", "0", "needs rehearsed"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(option: str, value: str, message: str) -> None:
+def test_an_invalid_setting_is_named(option: str, value: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        DEFAULT.changed({option: value})
+        DEFAULT.with_options({option: value})
 
 
-def test_what_was_resolved_is_told() -> None:
-    lines = dict(DEFAULT.resolve(tokens=256, depth=6, concept_window=48).lines())
-    assert lines["window"].startswith("64 of 256 image tokens")
-    assert "first 6 of 6 layers" in lines["tuned"]
-    assert "retention" in lines
-    assert "retention" not in dict(PAPER.resolve(tokens=256, depth=6, concept_window=48).lines())
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("loss", "l1", "loss is 'l1', use one of mse, kl"),
+        ("layers", "two", "layers is 'two', it must be 1 to 30"),
+        ("projections", [[]], "projections is"),
+    ],
+)
+def test_a_recipe_from_python_is_checked(option: str, value: object, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        dataclasses.replace(DEFAULT, **{option: value})  # type: ignore[arg-type]
+
+
+def test_the_summary_shows_the_resolved_recipe() -> None:
+    summary = dict(DEFAULT.resolve(tokens=256, depth=6, concept_window=48).summary())
+    assert summary["window"].startswith("64 of 256 image tokens")
+    assert "first 6 of 6 layers" in summary["tuned"]
+    assert "retention" in summary
+    assert "retention" not in dict(PAPER.resolve(tokens=256, depth=6, concept_window=48).summary())

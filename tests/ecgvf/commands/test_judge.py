@@ -18,10 +18,10 @@ from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.custom import judge
-from ecgvf.judges.files import best_threshold
+from ecgvf.judges.files import best_threshold, predict_files
 from ecgvf.judges.judge import Prediction
 from tests.ecgvf.judges.photographs import photograph
-from tests.ecgvf.small_run import Oracle, write_pictures
+from tests.ecgvf.small_run import Oracle, write_images
 
 runner = CliRunner()
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -89,8 +89,27 @@ def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:
     assert 150 / 255 < mixed.value < 170 / 255
 
 
+def test_consecutive_images_of_one_size_are_judged_together(tmp_path: Path) -> None:
+    batches: list[tuple[int, ...]] = []
+
+    def record(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        batches.append(images.shape)
+        return images.mean(axis=(1, 2, 3)) / 255
+
+    files = [tmp_path / f"{number}.png" for number in range(36)]
+    for number, file in enumerate(files):
+        side = 8 if number == 33 else 4
+        Image.fromarray(np.full((side, side, 3), number, np.uint8)).save(file)
+    files[34].write_bytes(b"no image")
+    results = list(predict_files(judge(record, "judge", "1"), files))
+    assert batches == [(32, 4, 4, 3), (1, 4, 4, 3), (1, 8, 8, 3), (1, 4, 4, 3)]
+    assert [file for file, _ in results] == files
+    scores = [None if isinstance(result, str) else round(result.score * 255) for _, result in results]
+    assert scores == [*range(34), None, 35]
+
+
 def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> None:
-    write_pictures(run.store, run.concept, [(GREY, GREY)] * 2)
+    write_images(run.store, run.concept, [(GREY, GREY)] * 2)
     for name, answers in (("first", [True, False, True, False]), ("second", [True, False, False, False])):
         oracle = Oracle(answers)
         oracle.name = name
@@ -107,7 +126,7 @@ def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> Non
     assert runner.invoke(app, [*command, "--sets", "first"]).exit_code == 2
     for option in (["--threshold", "0.3"], ["--seeds", "3"], ["--weights", "x.pth"]):
         refused = runner.invoke(app, [*command, *option])
-        assert refused.exit_code == 2 and "without options of a judge" in refused.stderr
+        assert refused.exit_code == 2 and "--compare reads existing verdicts" in refused.stderr
 
 
 def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +134,7 @@ def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPa
         def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
             return [Prediction(False, 0.1, (("castle", 0.8), ("church", 0.1))) for _ in images]
 
-    write_pictures(run.store, run.concept, [(GREY, GREY)])
+    write_images(run.store, run.concept, [(GREY, GREY)])
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Castle([]))
     result = runner.invoke(app, ["filter", "--store", str(run.store.root)])
     assert "1 × target_absent (near misses: 1 castle)" in result.stdout
@@ -124,7 +143,7 @@ def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPa
 def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
     run: ConceptRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_pictures(run.store, run.concept, [(GREY, GREY)], model="janus-nano")
+    write_images(run.store, run.concept, [(GREY, GREY)], model="janus-nano")
     assert filter_images(run, judge=Oracle([True, False])).accepted_pairs == 1
     assert "doubt its verdicts" in capsys.readouterr().err
 

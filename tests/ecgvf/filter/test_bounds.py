@@ -19,7 +19,7 @@ from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import render, render_missing
 from tests import random_clip, random_janus
-from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs, write_pictures
+from tests.ecgvf.small_run import Oracle, church_pairs, write_images, write_pairs
 
 GREY = np.full((64, 64, 3), 100, np.uint8)
 
@@ -75,7 +75,7 @@ def test_change_is_symmetric_and_between_0_and_1(seed: int, side: int) -> None:
 
 
 def test_a_pair_that_changes_elsewhere_is_rejected(run: ConceptRun) -> None:
-    write_pictures(run.store, run.concept, [(GREY, half_changed()), (GREY, 255 - GREY)])
+    write_images(run.store, run.concept, [(GREY, half_changed()), (GREY, 255 - GREY)])
     assert reasons(run, [True, False] * 2, Bounds(most_change=0.1)) == [None, "changed_elsewhere"]
     # The bound is a setting of the acceptance set: the judge is not run again.
     assert reasons(run, [], Bounds(most_change=0.9)) == [None, None]
@@ -91,7 +91,7 @@ def test_an_image_far_from_its_prompt_is_rejected(
 ) -> None:
     clip = str(random_clip.build(tmp_path / "clip"))
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    write_pictures(run.store, run.concept, [(noise[0], noise[1]), (noise[2], noise[3])])
+    write_images(run.store, run.concept, [(noise[0], noise[1]), (noise[2], noise[3])])
     assert reasons(run, [True, False] * 2, Bounds(clip_floor=-1, clip=clip)) == [None, None]
     scores = run.current(CLIP_SCORES).records(ClipScore)
     encoder = Encoder(clip)

@@ -13,7 +13,7 @@ from ecgvf.core.stage_set import VERDICTS
 from ecgvf.filter import filter_images
 from ecgvf.filter.compare import agreement, compare_verdicts
 from ecgvf.judges import Criterion
-from tests.ecgvf.small_run import Oracle, write_pictures
+from tests.ecgvf.small_run import Oracle, write_images
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
 
@@ -51,7 +51,7 @@ def test_agreement_is_symmetric(answers: list[tuple[bool, bool]]) -> None:
 
 
 def test_two_judges_are_compared_image_by_image(run: ConceptRun) -> None:
-    write_pictures(run.store, run.concept, [(GREY, GREY)] * 2)
+    write_images(run.store, run.concept, [(GREY, GREY)] * 2)
     judge(run, "earlier", [True, False, True, False])
     with pytest.raises(SettingsError, match="only one judge"):
         compare_verdicts(run)
@@ -70,14 +70,14 @@ def test_two_judges_are_compared_image_by_image(run: ConceptRun) -> None:
 def test_verdicts_on_different_images_are_not_compared(run: ConceptRun) -> None:
     sets = []
     for seed in range(2):
-        write_pictures(run.store, run.concept, [(GREY, GREY)], seed=seed)
+        write_images(run.store, run.concept, [(GREY, GREY)], seed=seed)
         sets.append(judge(run, "judge", [True, False]))
-    with pytest.raises(SettingsError, match="other pictures"):
+    with pytest.raises(SettingsError, match="different images"):
         compare_verdicts(run, (sets[0], sets[1]))
 
 
 def test_each_setting_of_a_judge_opens_another_set(run: ConceptRun) -> None:
-    write_pictures(run.store, run.concept, [(GREY, GREY)])
+    write_images(run.store, run.concept, [(GREY, GREY)])
     criterion = Criterion(label_set="oracle", accepted=("church",), top_k=1)
     for changed, weights_hash in (
         (criterion, "0"),

@@ -16,7 +16,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.stage import judge_renderings
 from ecgvf.judges.judge import Prediction
 from ecgvf.render import render
-from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_pairs, write_pictures
+from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_images, write_pairs
 from tests.random_janus import build
 
 # target and surrogate of three pairs, then two test prompts
@@ -107,7 +107,7 @@ def test_an_image_on_which_the_judge_fails_is_rejected_alone(rendered: ConceptRu
 
 def test_unreadable_images_fail_alone(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    images = write_pictures(Store(tmp_path / "torn"), concepts.find("church"), [(noise, noise)])
+    images = write_images(Store(tmp_path / "torn"), concepts.find("church"), [(noise, noise)])
     target, surrogate = images.records(Rendering)
     torn = replace(target, image=target.image[: len(target.image) // 2])
     verdicts = judge_renderings(Oracle([True]), [torn, surrogate, replace(target, image=b"no image")])

@@ -15,7 +15,7 @@ from ecgvf.filter import filter_images
 from ecgvf.judges.custom import judge
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from tests.ecgvf.small_run import write_pictures
+from tests.ecgvf.small_run import write_images
 
 DARK, BRIGHT = np.full((8, 8, 3), 51, np.uint8), np.full((8, 8, 3), 204, np.uint8)
 BOTH = np.stack([DARK, BRIGHT])
@@ -56,7 +56,7 @@ def test_the_function_cannot_change_the_images_of_another_judge() -> None:
 
 
 def test_name_version_and_threshold_enter_the_fingerprint(run: ConceptRun) -> None:
-    write_pictures(run.store, run.concept, [(BRIGHT, DARK), (DARK, DARK)])
+    write_images(run.store, run.concept, [(BRIGHT, DARK), (DARK, DARK)])
     result = filter_images(run, judge=judge(brightness, "brightness", "1"))
     assert (result.judge, result.accepted_pairs, result.reasons) == ("brightness", 1, {"target_absent": 1})
     verdict = run.current(VERDICTS).records(Verdict)[0]
@@ -79,7 +79,7 @@ def test_an_image_that_the_function_refuses_is_rejected_with_its_reason(run: Con
             raise ValueError("too bright")
         return np.ones(len(images))
 
-    write_pictures(run.store, run.concept, [(BRIGHT, DARK)])
+    write_images(run.store, run.concept, [(BRIGHT, DARK)])
     assert filter_images(run, judge=judge(picky, "picky", "1")).reasons == {"judge_failed": 1}
     failures = [verdict.failure for verdict in run.current(VERDICTS).records(Verdict)]
     assert failures == ["too bright", None]

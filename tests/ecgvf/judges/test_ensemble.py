@@ -17,7 +17,7 @@ from ecgvf.core.stage_set import VERDICTS
 from ecgvf.filter import filter_images
 from ecgvf.judges import JudgeOptions, Prediction, create_judge
 from ecgvf.judges.ensemble import Combine, Ensemble
-from tests.ecgvf.small_run import Oracle, write_pictures
+from tests.ecgvf.small_run import Oracle, write_images
 
 CHURCH = concepts.find("church")
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -71,7 +71,7 @@ def test_bad_input(name: str, options: JudgeOptions, message: str) -> None:
 
 
 def test_each_member_keeps_its_own_verdicts(run: ConceptRun) -> None:
-    write_pictures(run.store, CHURCH, [(GREY, GREY)] * 2)
+    write_images(run.store, CHURCH, [(GREY, GREY)] * 2)
     filter_images(run, judge=oracle("first", [True, False, True, False]))
     # The first judge has verdicts already, so it predicts nothing again.
     both = filter_images(run, judge=Ensemble([oracle("first", []), oracle("second", [True, False, False, False])]))
@@ -92,7 +92,7 @@ def test_an_ensemble_fails_on_an_image_if_a_member_fails(run: ConceptRun) -> Non
         def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
             raise ValueError("no prediction")
 
-    write_pictures(run.store, CHURCH, [(GREY, GREY)])
+    write_images(run.store, CHURCH, [(GREY, GREY)])
     result = filter_images(run, judge=Ensemble([oracle("first", [True, False]), Failing([])]))
     assert result.reasons == {"judge_failed": 1}
     assert run.current(VERDICTS).records(Verdict)[0].failure == "failing: no prediction"

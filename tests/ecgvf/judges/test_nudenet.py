@@ -16,7 +16,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.judges import JudgeOptions, create_judge
 from tests.ecgvf.judges.photographs import photograph
-from tests.ecgvf.small_run import write_pictures
+from tests.ecgvf.small_run import write_images
 
 nudenet = pytest.importorskip("nudenet")
 
@@ -113,7 +113,7 @@ def test_a_users_concept_is_filtered_by_the_detector_on_photographs() -> None:
     run = ConceptRun(Store(), FACE)
     face = photograph("astronaut")[:400, :400]
     cup = photograph("coffee")[:, :400].repeat(2, axis=0)[:400, :400]
-    write_pictures(run.store, FACE, [(face, cup), (cup, cup), (face, face)])
+    write_images(run.store, FACE, [(face, cup), (cup, cup), (face, face)])
     result = filter_images(run, judge="nudenet", device="cpu")
     assert (result.accepted_pairs, result.pairs) == (1, 3)
     assert result.reasons == {"concept_leaked": 1, "target_absent": 1}

@@ -29,7 +29,7 @@ from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.review.cases import Cases
 from ecgvf.review.server import app, listen
-from tests.ecgvf.small_run import Oracle, write_pictures
+from tests.ecgvf.small_run import Oracle, write_images
 
 CHURCH = concepts.find("church")
 UNSAFE = CHURCH.model_copy(update={"unsafe": True})
@@ -42,7 +42,7 @@ ANSWERS = [True, False, False, False, True, True, True, False]
 def filtered(concept: Concept = CHURCH) -> ConceptRun:
     """Four pairs, two of which the judge accepts."""
     run = ConceptRun(Store(), concept)
-    write_pictures(run.store, concept, [(shade, shade[::-1]) for shade in SHADES])
+    write_images(run.store, concept, [(shade, shade[::-1]) for shade in SHADES])
     filter_images(run, judge=Oracle(ANSWERS))
     return run
 
@@ -123,7 +123,7 @@ def test_a_truncated_or_foreign_line_is_skipped_alone(run: ConceptRun) -> None:
 def test_decisions_on_other_pairs_do_not_count(run: ConceptRun) -> None:
     for record_id in record_ids(run):
         decide(client(run), record_id, "reject")
-    write_pictures(run.store, CHURCH, [(SHADES[0], SHADES[1])])
+    write_images(run.store, CHURCH, [(SHADES[0], SHADES[1])])
     assert filter_images(run, judge=Oracle([True, False])).reviewed == 1
     assert "1 of 1" in client(run).get(f"/{TOKEN}/").text
 
@@ -290,18 +290,16 @@ def test_a_person_reviews_with_the_keys(served: tuple[ConceptRun, str]) -> None:
 def test_the_command_as_a_user_types_it(run: ConceptRun) -> None:
     accepted = record_ids(run)[0]
     command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "review", "--concept", "church"]
-    child = subprocess.Popen(
-        [*command, "--reviewer", "ada", "--store", str(run.store.root)], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    try:
-        address = next(line for line in child.stdout if "http://" in line).strip()
-        form = urllib.parse.urlencode({"record_id": accepted, "decision": "reject"}).encode()
-        with urllib.request.urlopen(f"{address}decide", form, timeout=20) as answer:
-            assert answer.status == 200
-        child.send_signal(signal.SIGINT)
-        output = child.communicate(timeout=20)[0]
-    finally:
-        child.kill()
+    options = ["--reviewer", "ada", "--store", str(run.store.root)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            address = next(line for line in child.stdout or [] if "http://" in line).strip()
+            form = urllib.parse.urlencode({"record_id": accepted, "decision": "reject"}).encode()
+            with urllib.request.urlopen(f"{address}decide", form, timeout=20) as answer:
+                assert answer.status == 200
+            child.send_signal(signal.SIGINT)
+            output = child.communicate(timeout=20)[0]
+        finally:
+            child.kill()
     assert child.returncode == 130 and "1 of 4 pairs" in output
     assert current_acceptance(run).summary["reviewed"] == 1

@@ -1,0 +1,120 @@
+"""The Python API of ``ear``: train an adapter that erases a dataset's concept, and evaluate it.
+
+    adapter = ear.train("ecgvf/church")
+    print(ear.evaluate("ecgvf/church", adapter))
+
+``dataset`` is an ``ecgvf.Dataset``, or a name as in ear/dataset.py. ``store`` keeps what is trained and rendered; None:
+``$ECGVF_STORE``, or ``./ecgvf-store``. ``model`` is a name, a folder or a Hub id; None: the model that rendered the
+dataset. ``device``: "auto", "cpu", "cuda" or "cuda:N". ``dtype``: "auto", "float32", "bfloat16" or "float16". Misuse
+raises an ``EcgvfError``, one line.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ear.dataset import find_dataset
+from ear.evaluation import Evaluation, EvaluationSettings
+from ear.evaluation import evaluate as evaluate_adapters
+from ear.method import recipe as recipes
+from ear.method.erase import erase, resolve
+from ear.method.recipe import Recipe
+from ear.method.runs import TrainingRun, find_adapter, newest
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
+from ecgvf.core.store import Store
+from ecgvf.janus import load
+from ecgvf.judges import Judge
+
+AnyStore = Store | Path | str | None
+AnyAdapter = TrainingRun | Path | str  # a training run, or its file, folder or name
+
+
+def load_dataset(
+    name: str, *, store: AnyStore = None, set_id: str | None = None, model: str | None = None, device: str = "auto"
+) -> Dataset:
+    """Load a dataset of the store, of the package, in a file or on the Hub.
+
+    ``set_id``: start of an acceptance set's fingerprint. ``model`` renders a file of prompts. Raises ``DatasetError``,
+    ``HubError``, ``StageMissing``.
+    """
+    if not isinstance(name, str | Path):
+        raise DatasetError(f"{name!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")
+    return find_dataset(_store(store), str(name), set_id, model=model, device=device)[0]
+
+
+def train(
+    dataset: Dataset | str,
+    recipe: Recipe | str = "default",
+    *,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    store: AnyStore = None,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> TrainingRun:
+    """Train an adapter. Returns the finished run, whose file is ``.adapter`` and whose losses are in ``.facts``.
+
+    ``options`` replaces settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides the order of the pairs
+    and what is rehearsed. An interrupted training resumes; a finished one is returned as it is. Raises
+    ``DatasetError``, ``ModelError``, ``RecipeError``.
+    """
+    if not isinstance(recipe, Recipe | str):
+        raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
+    changed = (recipes.find(recipe) if isinstance(recipe, str) else recipe).with_options(options or {})
+    opened = _store(store)
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, store=opened, model=model, device=device)
+    janus = load(model or dataset.model, device=device, dtype=dtype)
+    return erase(opened, dataset, janus, resolve(changed, dataset, janus), [seed])[0]
+
+
+def evaluate(
+    dataset: Dataset | str,
+    adapter: AnyAdapter | Sequence[AnyAdapter] | None = None,
+    *,
+    prompts_per_concept: int | None = None,
+    prompts_per_other: int | None = None,
+    family: str | None = None,
+    seed: int = 0,
+    judge: str | Judge | None = None,
+    weights: str | None = None,
+    store: AnyStore = None,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Evaluation:
+    """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
+
+    By default 64 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts. ``seed`` is
+    independent of filtering. ``judge`` is the concept's, a ``Judge`` or a name with ``weights`` (None: another than the
+    filter's, if there is one). Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
+    """
+    settings = EvaluationSettings(
+        prompts_per_concept=prompts_per_concept,
+        prompts_per_other=prompts_per_other,
+        family=family,
+        seed=seed,
+        judge=judge,
+        weights=weights,
+    )
+    opened = _store(store)
+    if not isinstance(dataset, Dataset):
+        dataset = load_dataset(dataset, store=opened, model=model, device=device)
+    files = _files(adapter, opened, dataset.concept.name)
+    janus = load(model or dataset.model, device=device, dtype=dtype)
+    return evaluate_adapters(opened, janus, dataset, files, settings)
+
+
+def _store(store: AnyStore) -> Store:
+    return store if isinstance(store, Store) else Store(store)
+
+
+def _files(adapter: AnyAdapter | Sequence[AnyAdapter] | None, store: Store, concept: str) -> list[Path]:
+    if adapter is None:
+        return [newest(store, concept).adapter]
+    adapters = [adapter] if isinstance(adapter, AnyAdapter) else adapter
+    if not isinstance(adapters, Sequence) or not adapters or not all(isinstance(item, AnyAdapter) for item in adapters):
+        raise AdapterError(f"{adapter!r} is not an adapter: pass what ear.train returned, a file, or a run's name")
+    return [item.adapter if isinstance(item, TrainingRun) else find_adapter(store, str(item)) for item in adapters]

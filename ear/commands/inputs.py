@@ -1,0 +1,48 @@
+"""The inputs of a command: dataset, model and adapters. Each is printed as it is found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ear.commands.options import DatasetArguments
+from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ecgvf.core.dataset import Dataset
+    from ecgvf.core.store import Store
+    from ecgvf.janus import JanusModel
+
+
+def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset, JanusModel]":
+    """The dataset (by default the last concept's), and the model."""
+    from ear.dataset import find_dataset
+    from ecgvf.janus import load
+
+    name = _dataset_name(store, arguments.dataset)
+    dataset, where = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
+    model = arguments.model or dataset.model
+    print_lines([("dataset", where), ("model", model)])
+    return dataset, load(model, device=arguments.device, dtype=arguments.dtype)
+
+
+def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
+    """The files of ``adapters``; without any, the newest for ``dataset``."""
+    from ear.dataset import concept_name
+    from ear.method.runs import find_adapter, newest
+
+    if adapters:
+        files = [find_adapter(store, adapter) for adapter in adapters]
+    else:
+        files = [newest(store, concept_name(store, _dataset_name(store, dataset))).adapter]
+    print_lines([("adapter", ", ".join(map(str, files)))])
+    return files
+
+
+def print_lines(lines: Sequence[tuple[str, str]]) -> None:
+    """Print (label, text) lines in two columns."""
+    for label, text in lines:
+        console.print(f"[dim]{label:>10}[/dim]  {console.escape(text)}")
+
+
+def _dataset_name(store: "Store", name: str | None) -> str:
+    return name if name is not None else f"ecgvf/{store.last_concept()}"

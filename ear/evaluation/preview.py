@@ -1,0 +1,23 @@
+"""A preview of an adapter: prompts rendered before and after, side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ear.method.adapter import Adapter
+from ecgvf.core import contact_sheet
+from ecgvf.janus import JanusModel, Sampling, render_images
+
+
+def preview(model: JanusModel, adapter: Adapter, prompts: Sequence[str], seed: int, *, blurred: bool) -> bytes:
+    """PNG with a row per prompt, rendered by the frozen ``model`` and with ``adapter``; prompt i has ``seed`` + i."""
+    seeds = [seed + index for index in range(len(prompts))]
+    sampling = Sampling(**adapter.facts["sampling"])
+    before = render_images(model, prompts, seeds, sampling)
+    with adapter.active(model):
+        after = render_images(model, prompts, seeds, sampling)
+    return contact_sheet.comparison(
+        [(f"seed {seed}", prompt) for seed, prompt in zip(seeds, prompts, strict=True)],
+        [("original", before.pixels), ("erased", after.pixels)],
+        title=f"{adapter.facts['concept']} erased from {Path(model.name).name}",
+        blurred=[blurred] * len(prompts),
+    )
