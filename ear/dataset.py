@@ -111,8 +111,8 @@ def _from_prompts(store: Store, source: "Source", location: str, model: str | No
     if concept is None or concept not in {*concepts.names(), *store.concepts()}:
         problem = "does not name one concept" if concept is None else f"names an unknown concept, {concept!r}"
         raise DatasetError(
-            f"{location} has prompts but no images, and {problem}: run `ecgvf import {location} --concept NAME` (or pass "
-            "a YAML file of your own, by `ecgvf concepts new`), then `ecgvf filter`, and use the dataset ecgvf/NAME"
+            f"{location} has prompts but no images, and {problem}: run `ecgvf import {location} --concept NAME` (or a "
+            "YAML file, see `ecgvf concepts new`) and `ecgvf filter`, then use the dataset ecgvf/NAME"
         )
     run = ConceptRun(store, store.concept(concept) if concept in store.concepts() else concepts.find(concept))
     imported = import_pairs(run, source)
