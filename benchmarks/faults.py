@@ -35,7 +35,7 @@ from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
 from ecgvf.judges.judge import Criterion, Prediction
-from ecgvf.pairs.generate import generate
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
 from tests.random_janus import build
 
@@ -57,7 +57,7 @@ class ParityJudge:
 
 
 def _generate(run: ConceptRun, model: str) -> None:
-    generate(run, pairs=60, tests=16)
+    generate_pairs(run, pairs=60, tests=16)
 
 
 def _render(run: ConceptRun, model: str) -> None:

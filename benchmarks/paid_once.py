@@ -2,10 +2,10 @@
 
     python -m benchmarks.paid_once docs/paid-once.json     # make faults
 
-Six writers are asked over real HTTP by the real SDKs, in a process that SIGKILL ends and that is started again. No
-answered call may be sent again once its answer was flushed, no pair may be lost, and what the server charged has to lie
-between the ledger and the ledger with its open intents. The last line of standard output is the result as JSON. Exit
-code 1 where it does not hold.
+Six writers are called over real HTTP by the real SDKs, in a process that SIGKILL ends and that is started again. No
+answered call may be sent again once its answer was flushed, no pair may be lost, and the amount that the server charged
+must lie between the ledger's cost and that cost with its open intents. The last line of standard output is JSON. Exit
+code 1 if any of this fails.
 """
 
 import json
@@ -26,10 +26,10 @@ ITERATIONS, KILLS = 167, 20
 
 
 def main(out: Annotated[Path | None, typer.Argument(help="Where to keep the JSON.")] = None) -> None:
-    """Ask with faults and kills, and compare ledger, rows and money."""
+    """Send calls under faults and kills, and compare ledger, records and money."""
     console.json_mode()
-    for one in Registry().all():
-        os.environ.setdefault(one.entry.key or "", "loopback")
+    for writer in Registry().all():
+        os.environ.setdefault(writer.config.key or "", "loopback")
     with tempfile.TemporaryDirectory() as folder:
         seen = campaign(Path(folder), iterations=ITERATIONS, kills=KILLS)
     result = {

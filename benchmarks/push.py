@@ -1,9 +1,9 @@
-"""How much memory and time a push of 2,000 pairs with pictures takes, against the Hub on loopback.
+"""Memory and time of a push of 2,000 pairs with images, to a Hub on loopback.
 
     python -m benchmarks.push [--pairs 2000] [--side 384]
 
-The pictures are noise of the size that Janus-Pro draws, so that PNG cannot shrink them: the most that a push can meet.
-The Hub runs in a process of its own. The last line is JSON; exit 1 where the push took more than ``BOUND_MB``.
+The images are noise of Janus-Pro's size, which PNG cannot compress: the worst case. The Hub runs in its own process.
+The last line is JSON; exit 1 if the push took more than ``BOUND_MB``.
 """
 
 import json
@@ -21,11 +21,11 @@ import typer
 
 SHARD = 32
 BOUND_MB = 512
-"""What a push may take beside the libraries, however many pairs there are."""
+"""Most memory of a push beside the libraries, for any number of pairs."""
 
 
 def serve(folder: str, pipe: Connection) -> None:
-    """The Hub, until the other end of ``pipe`` closes."""
+    """Run the Hub until the other end of ``pipe`` closes."""
     from tests.hub_server import Hub
 
     with Hub(Path(folder)).running() as hub:
@@ -34,7 +34,7 @@ def serve(folder: str, pipe: Connection) -> None:
 
 
 def fill(root: Path, pairs: int, side: int) -> None:
-    """A finished run of noise: every pair accepted."""
+    """Write a finished run of noise in which every pair is accepted."""
     from ecgvf.core import concepts
     from ecgvf.core.png import encode
     from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict, to_table
@@ -43,126 +43,103 @@ def fill(root: Path, pairs: int, side: int) -> None:
     from ecgvf.core.store import Store
     from tests.ecgvf.small_run import church_pairs
 
-    store, church = Store(root), concepts.find("church")
-    store.remember(church)
+    run = ConceptRun(Store(root), concepts.find("church"))
+    run.store.remember(run.concept)
     records = church_pairs(pairs, 0)
-    written = ConceptRun(store, concepts.find("church")).stage_set(PAIRS, {"pairs": pairs})
-    written.write_shard(0, to_table(PromptPair, records))
-    written.finish({})
+    pairs_set = run.stage_set(PAIRS, {"pairs": pairs})
+    pairs_set.write_shard(0, to_table(PromptPair, records))
+    pairs_set.finish({})
     sampling = {"guidance": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    pictures = store.stage(
-        "church",
-        IMAGES,
-        {
-            "pairs": written.fingerprint,
-            "model": "noise",
-            "renderer": "0",
-            "sampling": sampling,
-            "seed": 0,
-            "side": side,
-        },
-    )
-    verdicts = store.stage(
-        "church", VERDICTS, {"pictures": pictures.fingerprint, "judge": "none", "judge_hash": "0", "accepted": []}
-    )
-    chance = np.random.default_rng(0)
+    settings = {"pairs": pairs_set.fingerprint, "model": "noise", "renderer": "0", "sampling": sampling, "seed": 0}
+    images = run.stage_set(IMAGES, {**settings, "side": side})
+    judge = {"judge": "none", "judge_hash": "0"}
+    verdicts = run.stage_set(VERDICTS, {"pictures": images.fingerprint, **judge, "accepted": []})
+    rng = np.random.default_rng(0)
     for index in range(0, pairs, SHARD):
-        drawn, seen = [], []
+        renderings, predictions = [], []
         for record in records[index : index + SHARD]:
             for role, prompt in record.prompts():
-                noise = chance.integers(0, 256, (side, side, 3), dtype=np.uint8)
-                ids = tuple(chance.integers(0, 2**14, 576).tolist())
-                common: dict[str, Any] = {"record_id": record.record_id, "role": role}
-                drawn.append(
-                    Rendering(**common, seed=index, renderer="0", prompt_sent=prompt, image=encode(noise), vq_ids=ids)
-                )
-                there = role == "target"
-                seen.append(
-                    Verdict(
-                        **common,
-                        judge="none",
-                        judge_hash="0",
-                        label_set="none",
-                        present=there,
-                        score=float(there),
-                        top_labels=(),
-                    )
-                )
-        pictures.write_shard(index // SHARD, to_table(Rendering, drawn))
-        verdicts.write_shard(index // SHARD, to_table(Verdict, seen))
-    pictures.finish({"pictures": 2 * pairs})
+                key: dict[str, Any] = {"record_id": record.record_id, "role": role}
+                noise = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+                vq_ids = tuple(rng.integers(0, 2**14, 576).tolist())
+                seeded = {"seed": index, "renderer": "0", "prompt_sent": prompt}
+                renderings.append(Rendering(**key, **seeded, image=encode(noise), vq_ids=vq_ids))
+                present = role == "target"
+                prediction = {"label_set": "none", "present": present, "score": float(present), "top_labels": ()}
+                predictions.append(Verdict(**key, **judge, **prediction))
+        images.write_shard(index // SHARD, to_table(Rendering, renderings))
+        verdicts.write_shard(index // SHARD, to_table(Verdict, predictions))
+    images.finish({"pictures": 2 * pairs})
     verdicts.finish({})
-    settings = {
-        "pairs": written.fingerprint,
-        "pictures": pictures.fingerprint,
-        "verdicts": verdicts.fingerprint,
-        "rule": "all",
-    }
-    accepted = ConceptRun(store, concepts.find("church")).stage_set(ACCEPTANCE, settings)
+    sets = {"pairs": pairs_set.fingerprint, "pictures": images.fingerprint, "verdicts": verdicts.fingerprint}
+    acceptance = run.stage_set(ACCEPTANCE, {**sets, "rule": "all"})
     decisions = [Acceptance(record_id=record.record_id, accepted=True, reason=None) for record in records]
-    accepted.write_shard(0, to_table(Acceptance, decisions))
-    accepted.finish({"accepted_pairs": pairs, "reasons": {}})
+    acceptance.write_shard(0, to_table(Acceptance, decisions))
+    acceptance.finish({"accepted_pairs": pairs, "reasons": {}})
 
 
 def push(root: str, pipe: Connection) -> None:
-    """One push in a fresh process, so that the peak is its own."""
-    import datasets  # noqa: F401  # before the baseline: the libraries' memory is not the push's
+    """Push once in a fresh process, so that its peak memory is the push's."""
+    import datasets  # noqa: F401  # before the baseline: the memory of the libraries is not the push's
     import huggingface_hub  # noqa: F401
 
+    from ecgvf.core.run import ConceptRun
     from ecgvf.core.store import Store
-    from ecgvf.publish import push as pushing
+    from ecgvf.publish.push import prepare, upload
 
     before, started = peak(), time.monotonic()
-    with pushing.prepare(Store(root), "owner/ecgvf") as plan:
-        prepared, files = time.monotonic(), plan.files
-        pushing.upload(plan)
+    with prepare(ConceptRun.load(Store(root)), "owner/ecgvf") as plan:
+        prepared, sizes = time.monotonic(), plan.sizes
+        upload(plan)
     pipe.send(
         {
             "peak_mb": round(peak(), 1),
             "libraries_mb": round(before, 1),
             "write_seconds": round(prepared - started, 1),
             "upload_seconds": round(time.monotonic() - prepared, 1),
-            "files": len(files),
-            "uploaded_mb": round(sum(size for _, size in files) / 1e6, 1),
+            "files": len(sizes),
+            "uploaded_mb": round(sum(sizes.values()) / 1e6, 1),
         }
     )
 
 
 def peak() -> float:
-    """Most resident memory of this process so far, in MB."""
+    """Peak resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def main(
-    pairs: Annotated[int, typer.Option(help="Pairs, of two pictures each.")] = 2000,
-    side: Annotated[int, typer.Option(help="Pixels.")] = 384,
+    pairs: Annotated[int, typer.Option(help="Pairs, of two images each.")] = 2000,
+    side: Annotated[int, typer.Option(help="Side of an image, in pixels.")] = 384,
 ) -> None:
-    """Push noise, and say what it took."""
+    """Push noise; print memory and time."""
     fresh = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder) / "store", pairs, side)
-        ours, theirs = fresh.Pipe()
-        hub = fresh.Process(target=serve, args=(f"{folder}/hub", theirs), daemon=True)
+        hub_pipe, hub_end = fresh.Pipe()
+        hub = fresh.Process(target=serve, args=(f"{folder}/hub", hub_end), daemon=True)
         hub.start()
         os.environ |= {
-            "HF_ENDPOINT": ours.recv(),
+            "HF_ENDPOINT": hub_pipe.recv(),
             "HF_HOME": f"{folder}/hf",
             "HF_TOKEN": "hf_owner",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
-        result, end = fresh.Pipe()
-        pushing = fresh.Process(target=push, args=(f"{folder}/store", end))
+        push_pipe, push_end = fresh.Pipe()
+        pushing = fresh.Process(target=push, args=(f"{folder}/store", push_end))
         pushing.start()
-        end.close()
-        told = result.recv()
+        push_end.close()
+        measured = push_pipe.recv()
         pushing.join()
-        ours.send("done")
+        hub_pipe.send("done")
         hub.join(5)
-    taken = round(told["peak_mb"] - told["libraries_mb"], 1)
+    taken = round(measured["peak_mb"] - measured["libraries_mb"], 1)
     met = taken <= BOUND_MB
-    print(f"{pairs} pairs, {told['uploaded_mb']} MB uploaded, {taken} MB beside the libraries (bound {BOUND_MB} MB)")
-    print(json.dumps({"pairs": pairs, "side": side, **told, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met}))
+    print(
+        f"{pairs} pairs, {measured['uploaded_mb']} MB uploaded, {taken} MB beside the libraries (bound {BOUND_MB} MB)"
+    )
+    print(json.dumps({"pairs": pairs, "side": side, **measured, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met}))
     raise typer.Exit(0 if met else 1)
 
 

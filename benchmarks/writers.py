@@ -1,6 +1,6 @@
 """All writers at once: six writers of half a second's latency, eighteen calls; wall time over the ideal.
 
-A writer's three calls follow one another, since each is told what the one before gave; so the ideal is three latencies,
+A writer's three calls follow one another, since each lists the prompts before it; so the ideal is three latencies,
 however many writers there are. The SDKs are imported and warmed beforehand. The last line is JSON, with ``met``.
 
     python -m benchmarks.writers
@@ -15,9 +15,11 @@ import time
 from pathlib import Path
 
 from ecgvf.core.concepts import find
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.llm.registry import Registry
-from ecgvf.pairs.llm_writers import generate_paid, planned
+from ecgvf.pairs.generation_plan import plan_generation
+from ecgvf.pairs.llm_writers import generate_with_llms
 from tests.llm_server import SIX, LlmServer
 
 LATENCY, ITERATIONS = 0.5, 3
@@ -28,23 +30,27 @@ BOUND = 1.5
 
 def main() -> None:
     """Measure, and print a line of JSON."""
-    for one in Registry().all():
-        os.environ.setdefault(one.entry.key or "", "loopback")
+    for writer in Registry().all():
+        os.environ.setdefault(writer.config.key or "", "loopback")
     with tempfile.TemporaryDirectory() as folder, LlmServer().running() as server:
         registry = Registry(server.registry(Path(folder)))
-        writers = registry.chosen(",".join(SIX))
+        writers = registry.select(",".join(SIX))
         church = find("church")
-        generate_paid(Store(Path(folder) / "warm"), planned(church, writers, iterations=1))
-        server.latency, server.asked = LATENCY, []
+        generate_with_llms(
+            ConceptRun(Store(Path(folder) / "warm"), church), plan_generation(church, writers, iterations=1)
+        )
+        server.latency, server.requests = LATENCY, []
         began = time.monotonic()
-        stage = generate_paid(Store(Path(folder) / "store"), planned(church, writers, iterations=ITERATIONS))
+        stage = generate_with_llms(
+            ConceptRun(Store(Path(folder) / "store"), church), plan_generation(church, writers, iterations=ITERATIONS)
+        )
         wall = time.monotonic() - began
         kept = stage.summary["train"]["accepted"]
     ideal = LATENCY * ITERATIONS
     result = {
         "benchmark": "writers",
         "writers": len(writers),
-        "calls": len(server.asked),
+        "calls": len(server.requests),
         "latency_s": LATENCY,
         "pairs": kept,
         "wall_s": round(wall, 3),

@@ -12,15 +12,15 @@ from ecgvf.core import concepts, console
 from ecgvf.core.concepts import NAME
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, StageMissing
+from ecgvf.core.hub import HubName
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE
 from ecgvf.core.store import Store
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.publish import published
-from ecgvf.publish.published import Published
+from ecgvf.publish.dataset_folder import DatasetFolder, is_dataset_file, read_dataset, shipped_dataset
 
 if TYPE_CHECKING:
-    from ecgvf.pairs.tables import Source
+    from ecgvf.pairs.tables import PromptTable
 
 STORE, HUB = "ecgvf/", "hub:"
 
@@ -58,7 +58,7 @@ def concept_name(store: Store, name: str) -> str:
     """The concept of the dataset ``name``; the dataset is loaded only if its name does not contain the concept."""
     if name.startswith(STORE):
         return _concept(name)
-    if Path(name).exists() or (concept := published.hub_name(name).concept) is None:
+    if Path(name).exists() or (concept := HubName.parse(name).concept) is None:
         return find_dataset(store, name)[0].concept.name
     return concept
 
@@ -71,7 +71,7 @@ def _concept(name: str) -> str:
 
 
 def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset, str]:
-    shipped = published.shipped(concept)
+    shipped = shipped_dataset(concept)
     if set_id is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}"
     try:
@@ -82,32 +82,35 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
 
 
 def _from_file(store: Store, file: Path, model: str | None, device: str) -> tuple[Dataset, str]:
-    from ecgvf.pairs import tables
+    from ecgvf.pairs.tables import read_table
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
-        return Published(file, str(file)).dataset(), str(file)
-    if file.is_file() and published.is_published(file):
-        return published.dataset_of([file], str(file)), str(file)
-    return _from_prompts(store, tables.read(file), str(file), model, device)
+        return DatasetFolder(file, str(file)).dataset(), str(file)
+    if file.is_file() and is_dataset_file(file):
+        return read_dataset([file], str(file)), str(file)
+    return _from_prompts(store, read_table(file), str(file), model, device)
 
 
 def _from_hub(store: Store, text: str, model: str | None, device: str) -> tuple[Dataset, str]:
-    from ecgvf.publish import hub
+    from ecgvf.pairs.hub_table import read_hub_table
+    from ecgvf.publish.repository import download
 
-    name = published.hub_name(text)
-    repository = hub.download(name)
+    name = HubName.parse(text)
+    repository = download(name)
     if (repository.folder / "ecgvf.json").is_file():
-        return repository.dataset(name.concept), repository.location
-    return _from_prompts(store, hub.foreign(name), f"{HUB}{name}", model, device)
+        return repository.dataset(name.concept), repository.where
+    return _from_prompts(store, read_hub_table(name), f"{HUB}{name}", model, device)
 
 
-def _from_prompts(store: Store, source: "Source", location: str, model: str | None, device: str) -> tuple[Dataset, str]:
+def _from_prompts(
+    store: Store, source: "PromptTable", location: str, model: str | None, device: str
+) -> tuple[Dataset, str]:
     """Import prompts into the store, render and filter them; then they are like any other dataset of the store."""
     from ecgvf.filter import filter_images
-    from ecgvf.pairs.importing import concept_named, import_pairs
+    from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render
 
-    concept = concept_named(source)
+    concept = named_concept(source)
     if concept is None or concept not in {*concepts.names(), *store.concepts()}:
         problem = "does not name one concept" if concept is None else f"names an unknown concept, {concept!r}"
         raise DatasetError(

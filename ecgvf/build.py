@@ -24,9 +24,10 @@ from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
 from ecgvf.pairs.generate import SHARDS, tally
+from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.rounds import BuildWriter, Free, Round, goals, shares
-from ecgvf.pairs.writer_stats import together, worth
+from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
+from ecgvf.pairs.writer_stats import summarize_writers, total_spending
 from ecgvf.render import load_renderer, render
 
 ROUNDS = 10
@@ -108,7 +109,7 @@ def build(
     accepted: int = 50,
     tests: int = 100,
     rounds: int = ROUNDS,
-    writers: Sequence[BuildWriter] | None = None,
+    writers: Sequence[RoundWriter] | None = None,
     seed: int = 0,
     model: str = "janus-nano",
     guidance: float | None = None,
@@ -125,7 +126,7 @@ def build(
     ``filter_images``. If the rounds do not suffice or the writers run dry, what there is stays and ``reached`` is
     False. Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
-    writers = writers if writers is not None else [Free(OfflineWriter())]
+    writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     if rounds < 1 or tests < 0:
         raise SettingsError(f"--rounds {rounds} --tests {tests}: at least one round, and no negative number of tests")
     progress = {
@@ -161,7 +162,7 @@ def build(
 
 def _run_rounds(
     run: ConceptRun,
-    writers: Sequence[BuildWriter],
+    writers: Sequence[RoundWriter],
     progress: dict[str, WriterProgress],
     filter_pairs: Callable[[StageSet], StageSet],
     *,
@@ -170,7 +171,7 @@ def _run_rounds(
     seed: int,
 ) -> list[StageSet]:
     """The acceptance sets of all rounds: one per round and writer that answered."""
-    test_counts = dict(zip(progress, shares(tests, len(writers)), strict=True))
+    tests_of = dict(zip(progress, split_evenly(tests, len(writers)), strict=True))
     acceptances: list[StageSet] = []
     for number in range(rounds):
         active = [
@@ -184,12 +185,12 @@ def _run_rounds(
         console.print(f"Round {number + 1}: {owed}")
         for writer in active:
             own = progress[writer.name]
-            request = Round(
+            request = RoundRequest(
                 number=number,
                 pairs=own.missing,
-                tests=test_counts[writer.name] if number == 0 else 0,
+                tests=tests_of[writer.name] if number == 0 else 0,
                 seed=seed,
-                before=[acceptance.source(PAIRS) for acceptance in acceptances],
+                earlier=[acceptance.source(PAIRS) for acceptance in acceptances],
             )
             pairs = writer.write(run, request)
             if pairs is None:
@@ -237,7 +238,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
         parts = {split: from_table(PromptPair, merged.read_shard(shard)) for split, shard in SHARDS.items()}
         known = [stage_set.summary.get("paid", {}) for stage_set in sets]
         paid = {
-            split: together([each[split] for each in known if split in each])
+            split: total_spending([each[split] for each in known if split in each])
             for split in SHARDS
             if any(split in each for each in known)
         }
@@ -245,7 +246,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
             {
                 "writer": ", ".join(dict.fromkeys(stage_set.summary["writer"] for stage_set in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
-                **worth((row for rows in parts.values() for row in rows), paid),
+                **summarize_writers((row for rows in parts.values() for row in rows), paid),
             }
         )
     return merged

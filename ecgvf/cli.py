@@ -5,9 +5,20 @@ from typing import Annotated
 import typer
 
 import ecgvf
-from ecgvf.commands import build, concepts, filter, judge, pairs, review, status
-from ecgvf.commands import render as pictures
-from ecgvf.commands.publish import app as publish_app
+from ecgvf.commands import (
+    build,
+    concepts,
+    export,
+    filter,
+    import_pairs,
+    judge,
+    pairs,
+    push,
+    render,
+    review,
+    status,
+    versions,
+)
 from ecgvf.core import console
 
 app = typer.Typer(
@@ -15,12 +26,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Build a benchmark for concept erasure: concept → pairs → pictures → verdicts → dataset.",
+    help="Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset.",
 )
 app.add_typer(concepts.app, name="concepts", invoke_without_command=True)
-for stage in (pairs, pictures, filter, build, judge, review, status):
-    app.add_typer(stage.app)
-app.add_typer(publish_app)
+for commands in (pairs, import_pairs, render, filter, build, judge, review, status, export, push, versions):
+    app.add_typer(commands.app)
 
 
 def main() -> None:
@@ -36,6 +46,8 @@ def _version(on: bool) -> None:
 
 @app.callback()
 def _ecgvf(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Build a benchmark for concept erasure: concept → pairs → pictures → verdicts → dataset."""
+    """Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset."""

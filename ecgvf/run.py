@@ -11,6 +11,7 @@ the method that needs them.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from ecgvf.build import BuildResult
     from ecgvf.filter import Bounds, FilterResult
     from ecgvf.judges import Judge, JudgeOptions
+    from ecgvf.llm.registry import LLMWriter
     from ecgvf.pairs.importing import ImportResult
-    from ecgvf.pairs.rounds import BuildWriter
-    from ecgvf.publish.export import Content
+    from ecgvf.pairs.rounds import RoundWriter
+    from ecgvf.publish.parquet import DatasetFiles
     from ecgvf.render import RenderResult
 
 
@@ -70,9 +72,46 @@ class Run(ConceptRun):
         ``split`` ("train" or "test") writes only that part and keeps the other of the current set. Returns the set of
         ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
         """
-        from ecgvf.pairs.generate import generate
+        from ecgvf.pairs.generate import generate_pairs
 
-        return generate(self, pairs=pairs, tests=tests, split=split, seed=seed)
+        return generate_pairs(self, pairs=pairs, tests=tests, split=split, seed=seed)
+
+    def generate_with_llms(
+        self,
+        writers: "str | Sequence[LLMWriter]",
+        *,
+        split: Split = "train",
+        pairs: int = 10,
+        iterations: int = 3,
+        tests: int = 100,
+        templates: Path | None = None,
+        batch: bool = False,
+        fresh: bool = False,
+        budget_usd: Decimal | float = 5,
+    ) -> StageSet:
+        """Let LLMs write ``pairs`` pairs in each of ``iterations`` calls, or, with ``split`` "test", ``tests`` prompts.
+
+        ``writers``: names such as "gpt,claude", or ``[ecgvf.Registry().own_server(url, model)]``. Calls are sent
+        without asking, within ``budget_usd``; answered ones are never paid again, unless ``fresh``. ``batch`` uses the
+        batch endpoints. Raises ``WriterError`` without a key or an answer, ``SettingsError``, ``TemplateError``.
+        """
+        from ecgvf.llm.registry import Registry, check_keys
+        from ecgvf.pairs.generation_plan import plan_generation
+        from ecgvf.pairs.llm_writers import generate_with_llms
+
+        selected = Registry().select(writers) if isinstance(writers, str) else writers
+        check_keys(selected)
+        plan = plan_generation(
+            self.concept,
+            selected,
+            split=split,
+            pairs=pairs,
+            iterations=iterations,
+            tests=tests,
+            templates=templates,
+            batch=batch,
+        )
+        return generate_with_llms(self, plan, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
 
     def render(
         self,
@@ -129,7 +168,7 @@ class Run(ConceptRun):
         accepted: int = 50,
         tests: int = 100,
         rounds: int = 10,
-        writers: "Sequence[BuildWriter] | None" = None,
+        writers: "Sequence[RoundWriter] | None" = None,
         seed: int = 0,
         model: str = "janus-nano",
         guidance: float | None = None,
@@ -179,17 +218,21 @@ class Run(ConceptRun):
     def import_pairs(
         self, file: str | Path, *, columns: Sequence[str] = (), only: str | None = None, licence: str | None = None
     ) -> "ImportResult":
-        """Take pairs or prompts from a file (text, CSV, TSV, JSON, JSONL, Parquet), as a pairs set.
+        """Import pairs or prompts as a pairs set, from text, CSV, TSV, JSON, JSONL, Parquet, or ``hub:OWNER/NAME``.
 
         ``columns`` name the columns to read if there is a choice; ``only`` is the category of the rows to take.
         Raises ``DatasetError`` for a file that has no prompts of this concept.
         """
+        from ecgvf.core.hub import HubName
+        from ecgvf.pairs.hub_table import read_hub_table
         from ecgvf.pairs.importing import import_pairs
         from ecgvf.pairs.tables import read_table
 
-        return import_pairs(self, read_table(Path(file), columns), only=only, licence=licence)
+        on_hub = str(file).startswith("hub:")
+        table = read_hub_table(HubName.parse(str(file)), columns) if on_hub else read_table(Path(file), columns)
+        return import_pairs(self, table, only=only, licence=licence)
 
-    def export(self, out: str | Path, *, images: bool = True, set_id: str | None = None) -> "Content":
+    def export(self, out: str | Path, *, images: bool = True, set_id: str | None = None) -> "DatasetFiles":
         """Write the dataset to a folder that ``datasets.load_dataset`` loads: Parquet, card, Croissant.
 
         Raises ``DatasetError`` for a folder with other files, and as ``dataset`` does.
@@ -197,6 +240,31 @@ class Run(ConceptRun):
         from ecgvf.publish.export import export
 
         return export(self, Path(out), images=images, set_id=set_id)
+
+    def push_to_hub(
+        self,
+        repo: str | None = None,
+        *,
+        version: str | None = None,
+        public: bool = False,
+        unsafe_known: bool = False,
+        images: bool = True,
+        set_id: str | None = None,
+    ) -> str:
+        """Publish the dataset on the Hub as a version of ``repo`` (None: ``<account>/ecgvf``).
+
+        A new repository is private unless ``public``. ``version`` None is the next minor one. The same content again
+        uploads nothing. Returns the dataset's name for ``ear``, OWNER/REPO/CONCEPT@vX.Y.Z. Raises ``HubError``, and
+        ``SettingsError`` for an unsafe concept that would be public without ``unsafe_known``.
+        """
+        from ecgvf.publish.push import prepare, upload
+
+        with prepare(
+            self, repo, version=version, public=public, unsafe_known=unsafe_known, images=images, set_id=set_id
+        ) as plan:
+            if not plan.nothing_to_do:
+                upload(plan)
+            return plan.dataset
 
 
 def _find(store: Store, concept: Concept | str | Path | None) -> Concept:

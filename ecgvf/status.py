@@ -43,13 +43,12 @@ def ledger_summary(run: ConceptRun) -> JSON | None:
     """The calls to LLMs about a concept: answered, dollars, and possibly more dollars; None without a ledger."""
     from ecgvf.llm.ledger import Ledger
 
-    file = Ledger.of(run)
-    if not file.is_file():
+    ledger = Ledger.load(run)
+    if not ledger.file.is_file():
         return None
-    ledger = Ledger(file)
     spent = ledger.spent()
     answered = sum(attempt.answered for attempt in ledger.attempts())
-    return {"file": str(file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
+    return {"file": str(ledger.file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
 
 
 def _counts(stage_set: StageSet) -> tuple[JSON, JSON]:

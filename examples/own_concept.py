@@ -1,4 +1,4 @@
-"""A concept of your own, whose pairs are written by your own LLM server (vLLM, llama.cpp, Ollama: any OpenAI API).
+"""A concept of your own, with pairs by your own LLM server (vLLM, llama.cpp, Ollama: any that speaks OpenAI's API).
 
 python examples/own_concept.py http://localhost:8000/v1 MODEL
 """
@@ -21,13 +21,13 @@ judge_labels:
 """
 
 
-def main(url: str, model: str, pairs: int = 20, tests: int = 20) -> ecgvf.Dataset:
+def main(url: str, model: str, pairs: int = 10, tests: int = 20) -> ecgvf.Dataset:
     Path("mosque.yaml").write_text(MOSQUE, encoding="utf-8")
     run = ecgvf.Run("mosque.yaml")
-    writer = ecgvf.Writers(url=url, model=model)
-    run.generate(writers=writer, pairs=pairs)  # each answer is kept, and paid once
-    run.generate(writers=writer, tests=tests, split="test")
-    print(run.filter())  # renders with Janus-nano; pass another model to run.render() first
+    server = ecgvf.Registry().own_server(url, model)
+    run.generate_with_llms([server], pairs=pairs)  # every answer is kept, and paid once
+    run.generate_with_llms([server], split="test", tests=tests)
+    print(run.filter())  # renders with Janus-nano first; call run.render(model=...) for another model
     return run.dataset()
 
 

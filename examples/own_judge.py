@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ecgvf
-from ecgvf.judges import NanoJudge
+from ecgvf.judges.nano import NanoJudge
 
 CLASSIFIERS = [NanoJudge(name, ("church",)) for name in ("object-a", "object-b")]
 

@@ -1,6 +1,6 @@
 """The fault campaign: many calls, a fifth of them met with faults, and the program killed at random moments.
 
-What has to hold: no answered call is sent again once its answer was flushed; no pair that was answered is lost; and
+Checked: no answered call is sent again once its answer was flushed; no pair that was answered is lost; and
 ledger ≤ what the server charged ≤ ledger + what was cut off.
 """
 
@@ -20,7 +20,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 from ecgvf.llm.ledger import Ledger, read_line
-from tests.llm_server import MALFORMED, SIX, Asked, LlmServer
+from tests.llm_server import MALFORMED, SIX, LlmServer, Request
 
 FAULTS = (
     *("429", "429-bare", "408", "409", "500", "503", "529", "slow", "cut", "cut"),
@@ -45,16 +45,16 @@ CLIENT = "import ecgvf.llm.retry as r; r.FIRST_WAIT = 0.02; from ecgvf.cli impor
 
 
 def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share: float = 0.2) -> dict[str, Any]:
-    """Run it in ``folder``: ``iterations`` calls of each of six writers. What was seen, with ``holds``."""
+    """Run it in ``folder`` with ``iterations`` calls of each of six writers; the counts, and whether all ``holds``."""
     chance = random.Random(seed)
     rolled: dict[tuple[str, int], str] = {}
 
-    def behave(asked: Asked) -> str:
-        place = (asked.model, asked.number)
-        if place not in rolled:
-            roll = random.Random(f"{seed}/{place}")
-            rolled[place] = roll.choice(FAULTS) if roll.random() < share else "fine"
-        return rolled[place]
+    def behave(request: Request) -> str:
+        key = (request.model, request.number)
+        if key not in rolled:
+            roll = random.Random(f"{seed}/{key}")
+            rolled[key] = roll.choice(FAULTS) if roll.random() < share else "fine"
+        return rolled[key]
 
     began, killed, restarts = time.monotonic(), 0, 0
     with LlmServer(behave).running() as server:
@@ -66,7 +66,7 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
             restarts += 1
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
                 while killed < kills and process.poll() is None:
-                    if len(server.asked) >= moments[killed]:
+                    if len(server.requests) >= moments[killed]:
                         time.sleep(chance.random() * 0.05)
                         process.send_signal(signal.SIGKILL)
                         killed += 1
@@ -80,7 +80,7 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
         return {
             "iterations": iterations,
             "writers": len(SIX),
-            "requests": len(server.asked),
+            "requests": len(server.requests),
             "faults": sum(behaviour != "fine" for behaviour in rolled.values()),
             "kills": killed,
             "restarts": restarts,
@@ -90,12 +90,12 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
 
 
 def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
-    store = Store(folder / "store")
-    file = Ledger.of(store, "church")
-    spent = Ledger(file).spent()
+    run = ConceptRun.load(Store(folder / "store"), "church")
+    ledger = Ledger.load(run)
+    spent = ledger.spent()
     answered: dict[str, str] = {}
     again = 0
-    for text in file.read_bytes().split(b"\n"):
+    for text in ledger.file.read_bytes().split(b"\n"):
         line = read_line(text)
         if line is None:
             continue
@@ -103,13 +103,12 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
             again += 1
         if line["line"] == "answer" and line["status"] == 200 and _whole(line["raw"]):
             answered[line["call"]] = line["raw"]
-    stage = ConceptRun.load(store, "church").current(PAIRS)
-    rows = stage.records(PromptPair)
-    there: dict[str, set[str]] = {}
-    for row in rows:
-        there.setdefault(row.call_id, set()).update({row.target, row.detail or ""})
+    stage = run.current(PAIRS)
+    kept: dict[str, set[str]] = {}
+    for record in stage.records(PromptPair):
+        kept.setdefault(record.call_id, set()).update({record.target, record.detail or ""})
     lost = sum(
-        not any(target in held for held in there.get(call, set()))
+        not any(target in text for text in kept.get(call, set()))
         for call, raw in answered.items()
         for target in _targets(raw)
     )
@@ -139,8 +138,8 @@ def _whole(raw: str) -> bool:
 def _targets(raw: str) -> list[str]:
     """The first ten target prompts in an answer, found without the program's own reader."""
     try:
-        said = json.dumps(json.loads(raw), ensure_ascii=False)
+        text = json.dumps(json.loads(raw), ensure_ascii=False)
     except ValueError:
         return []
-    found = re.findall(r'\\"target\\": \\"(A \w+ church by [^"\\]*)\\"', said)
+    found = re.findall(r'\\"target\\": \\"(A \w+ church by [^"\\]*)\\"', text)
     return found[:10] if len(found) < 30 else []

@@ -1,7 +1,7 @@
-"""A Hub on loopback that speaks the Hub's HTTP protocol to the real `huggingface_hub` and `datasets`.
+"""A Hub on loopback with the Hub's HTTP protocol, for the real `huggingface_hub` and `datasets`.
 
-Repositories and their commits are in memory, large files on disk. Who asks is told by their token, as on the Hub. What
-goes wrong there goes wrong here where a test says so: ``fail`` answers with an error, ``cut`` drops an upload midway.
+Repositories and their commits are in memory, large files on disk; a token identifies the user. Tests inject faults:
+``fail`` responds with an error, ``cut`` drops an upload midway.
 """
 
 import base64
@@ -31,7 +31,7 @@ LICENCES = {"apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "other"
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of a commit: small ones as bytes, large ones by the hash under which they lie on disk."""
+    """A file of a commit: a small one as bytes, a large one by its hash, its name on disk."""
 
     size: int
     oid: str
@@ -41,7 +41,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit: all files as they are after it."""
+    """One commit, with all files."""
 
     oid: str
     parent: str | None
@@ -52,7 +52,7 @@ class Commit:
 
 @dataclass
 class Repo:
-    """One repository, with what its settings say."""
+    """One repository and its settings."""
 
     name: str
     private: bool
@@ -62,8 +62,8 @@ class Repo:
     tags: dict[str, str] = field(default_factory=dict)
 
     def commit(self, title: str, files: dict[str, Stored]) -> Commit:
-        told = json.dumps([self.name, self.head, title, sorted((path, one.oid) for path, one in files.items())])
-        oid = hashlib.sha1(told.encode()).hexdigest()
+        content = [self.name, self.head, title, sorted((path, stored.oid) for path, stored in files.items())]
+        oid = hashlib.sha1(json.dumps(content).encode()).hexdigest()
         self.commits[oid] = Commit(oid, self.head or None, title, _now(), files)
         self.head = oid
         return self.commits[oid]
@@ -75,7 +75,7 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What is to go wrong: the next ``times`` requests that match, after ``skip`` of them went well."""
+    """A fault of the next ``times`` matching requests, after ``skip`` that succeed."""
 
     method: str
     path: re.Pattern[str]
@@ -85,8 +85,8 @@ class Fault:
     code: str | None = None
 
 
-class Refused(Exception):
-    """An answer that is an error."""
+class ErrorResponse(Exception):
+    """A response with an error status."""
 
     def __init__(self, status: int, code: str | None = None, message: str = "", body: JSON | None = None) -> None:
         super().__init__(message)
@@ -104,7 +104,7 @@ class Hub:
         self.log: list[str] = []
         self.faults: list[Fault] = []
         self.meanwhile: dict[str, Callable[[], object]] = {}
-        """Path → called once, before the next request that matches is looked at: what another pusher does meanwhile."""
+        """Path → called once, before the next matching request is handled: what somebody else does meanwhile."""
         self.lock = threading.RLock()
         (folder / "lfs").mkdir(parents=True, exist_ok=True)
         self.server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Handler,), {"hub": self}))
@@ -125,7 +125,7 @@ class Hub:
     def fail(
         self, method: str, path: str, status: int, *, times: int = 1, skip: int = 0, code: str | None = None
     ) -> None:
-        """Answer ``status`` to the next matching requests."""
+        """Respond with ``status`` to the next matching requests."""
         self.faults.append(Fault(method, re.compile(path), status, times, skip, code))
 
     def cut(self, path: str, *, times: int = 1, skip: int = 0) -> None:
@@ -133,7 +133,7 @@ class Hub:
         self.faults.append(Fault("PUT", re.compile(path), None, times, skip))
 
     def count(self, pattern: str) -> int:
-        """Requests so far that match."""
+        """How many requests so far match."""
         return sum(re.search(pattern, line) is not None for line in self.log)
 
     def text(self, repo: str, path: str, revision: str = "main") -> str:
@@ -146,11 +146,11 @@ class Hub:
         return stored.data if stored.data is not None else (self.folder / "lfs" / str(stored.lfs)).read_bytes()
 
     def write(self, repo: str, path: str, text: str) -> None:
-        """A commit by somebody else: one file, written in the browser."""
+        """Commit one file, as somebody else does in the browser."""
         with self.lock:
-            known = self.repos[repo]
-            head = known.at("main")
-            known.commit(f"Update {path}", {**(head.files if head else {}), path: _small(text.encode())})
+            repository = self.repos[repo]
+            head = repository.at("main")
+            repository.commit(f"Update {path}", {**(head.files if head else {}), path: _small(text.encode())})
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -170,10 +170,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.log.append(f"{self.command} {path}")
             fault = self._fault(path)
-            meanwhile = next((wanted for wanted in self.hub.meanwhile if re.search(wanted, path)), None)
-            others = self.hub.meanwhile.pop(meanwhile) if meanwhile is not None else None
-        if others is not None:
-            others()
+            meanwhile = next((pattern for pattern in self.hub.meanwhile if re.search(pattern, path)), None)
+            act = self.hub.meanwhile.pop(meanwhile) if meanwhile is not None else None
+        if act is not None:
+            act()
         length = int(self.headers.get("Content-Length") or 0)
         try:
             if fault is not None and fault.status is None:
@@ -182,25 +182,25 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 return
             if fault is None and self.command == "PUT" and path.startswith("/lfs/"):
-                self._stored(path.removeprefix("/lfs/"), length)
+                self._store(path.removeprefix("/lfs/"), length)
                 return
             if self.headers.get("Transfer-Encoding") == "chunked":
                 self.body = b"".join(self._chunks())
             else:
                 self.body = self.rfile.read(length)
             if fault is not None:
-                raise Refused(int(fault.status or 500), fault.code, "asked to fail")
+                raise ErrorResponse(int(fault.status or 500), fault.code, "an injected fault")
             for method, pattern, route in ROUTES:
-                found = re.fullmatch(pattern, path)
-                if found is not None and self.command in method:
+                match = re.fullmatch(pattern, path)
+                if match is not None and self.command in method:
                     with self.hub.lock:
-                        route(self, **found.groupdict())
+                        route(self, **match.groupdict())
                     return
-            raise Refused(404, None, f"no route {self.command} {path}")
-        except Refused as refused:
-            headers = {"X-Error-Code": refused.code} if refused.code else {}
-            headers["X-Error-Message"] = refused.message
-            self._answer(refused.body or {"error": refused.message or str(refused.status)}, refused.status, headers)
+            raise ErrorResponse(404, None, f"no route {self.command} {path}")
+        except ErrorResponse as error:
+            headers = {"X-Error-Code": error.code} if error.code else {}
+            headers["X-Error-Message"] = error.message
+            self._respond(error.body or {"error": error.message or str(error.status)}, error.status, headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
@@ -222,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
                 return fault
         return None
 
-    def _answer(self, content: object, status: int = 200, headers: JSON | None = None) -> None:
+    def _respond(self, content: object, status: int = 200, headers: JSON | None = None) -> None:
         self._send(json.dumps(content).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
     def _send(self, data: bytes, status: int, headers: JSON) -> None:
@@ -234,22 +234,22 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def _stored(self, oid: str, length: int) -> None:
-        beside, digest, left = self.hub.folder / "lfs" / f"{oid}.{threading.get_ident()}.part", hashlib.sha256(), length
+    def _store(self, oid: str, length: int) -> None:
+        part, digest, left = self.hub.folder / "lfs" / f"{oid}.{threading.get_ident()}.part", hashlib.sha256(), length
         chunked = self.headers.get("Transfer-Encoding") == "chunked"
-        with beside.open("wb") as file:
+        with part.open("wb") as file:
             pieces = self._chunks() if chunked else iter(lambda: self.rfile.read(min(2**20, left)), b"")
             for piece in pieces:
                 file.write(piece)
                 digest.update(piece)
                 left -= len(piece)
         if digest.hexdigest() != oid:
-            beside.unlink()
-            raise Refused(400, None, "not what was announced")
-        beside.rename(self.hub.folder / "lfs" / oid)
-        self._answer({})
+            part.unlink()
+            raise ErrorResponse(400, None, "the content does not have the announced hash")
+        part.rename(self.hub.folder / "lfs" / oid)
+        self._respond({})
 
-    # Who asks, and what they may
+    # Users and permissions
 
     @property
     def user(self) -> str | None:
@@ -257,28 +257,30 @@ class Handler(BaseHTTPRequestHandler):
         if not token:
             return None
         if token not in self.hub.users:
-            raise Refused(401, None, "Invalid credentials in Authorization header")
+            raise ErrorResponse(401, None, "Invalid credentials in Authorization header")
         return self.hub.users[token]
 
-    def _writes(self, repo: str) -> bool:
+    def _may_write(self, repo: str) -> bool:
         user = self.user
         return user is not None and repo.split("/")[0] in (user, *self.hub.orgs.get(user, ()))
 
     def _repo(self, ns: str, name: str, *, write: bool = False, content: bool = False) -> Repo:
         repo = self.hub.repos.get(f"{ns}/{name}")
-        mine = self._writes(f"{ns}/{name}")
-        if repo is None or (repo.private and not mine):
-            raise Refused(404 if self.user else 401, "RepoNotFound", "Repository not found")
-        if write and not mine:
-            raise Refused(403 if self.user else 401, None, "You do not have the rights to write to this repository")
-        if content and repo.gated and not mine:
-            raise Refused(403 if self.user else 401, "GatedRepo", f"Access to dataset {repo.name} is restricted")
+        may_write = self._may_write(f"{ns}/{name}")
+        if repo is None or (repo.private and not may_write):
+            raise ErrorResponse(404 if self.user else 401, "RepoNotFound", "Repository not found")
+        if write and not may_write:
+            raise ErrorResponse(
+                403 if self.user else 401, None, "You do not have the rights to write to this repository"
+            )
+        if content and repo.gated and not may_write:
+            raise ErrorResponse(403 if self.user else 401, "GatedRepo", f"Access to dataset {repo.name} is restricted")
         return repo
 
     def _commit(self, repo: Repo, rev: str) -> Commit:
         commit = repo.at(rev)
         if commit is None:
-            raise Refused(404, "RevisionNotFound", f"Invalid rev id: {rev}")
+            raise ErrorResponse(404, "RevisionNotFound", f"Invalid rev id: {rev}")
         return commit
 
     # Routes
@@ -286,38 +288,38 @@ class Handler(BaseHTTPRequestHandler):
     def whoami(self) -> None:
         user = self.user
         if user is None:
-            raise Refused(401, None, "Invalid username or password.")
+            raise ErrorResponse(401, None, "Invalid username or password.")
         orgs = [{"name": name, "type": "org"} for name in self.hub.orgs.get(user, ())]
         auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": "write"}}
-        self._answer({"name": user, "type": "user", "orgs": orgs, "auth": auth})
+        self._respond({"name": user, "type": "user", "orgs": orgs, "auth": auth})
 
     def create(self) -> None:
-        asked = json.loads(self.body)
+        request = json.loads(self.body)
         user = self.user
         if user is None:
-            raise Refused(401, None, "Invalid username or password.")
-        name = f"{asked.get('organization') or user}/{asked['name']}"
-        if not self._writes(name):
-            raise Refused(403, None, f"You don't have the rights to create a dataset under the namespace {name}")
+            raise ErrorResponse(401, None, "Invalid username or password.")
+        name = f"{request.get('organization') or user}/{request['name']}"
+        if not self._may_write(name):
+            raise ErrorResponse(403, None, f"You don't have the rights to create a dataset under the namespace {name}")
         url = f"{self.hub.url}/datasets/{name}"
         if name in self.hub.repos:
-            raise Refused(409, None, "You already created this dataset repo", {"error": "exists", "url": url})
-        private = asked.get("visibility") == "private" or bool(asked.get("private"))
+            raise ErrorResponse(409, None, "You already created this dataset repo", {"error": "exists", "url": url})
+        private = request.get("visibility") == "private" or bool(request.get("private"))
         repo = self.hub.repos[name] = Repo(name, private)
         repo.commit("initial commit", {".gitattributes": _small(b"*.parquet filter=lfs\n")})
-        self._answer({"url": url, "name": name, "id": name})
+        self._respond({"url": url, "name": name, "id": name})
 
     def delete(self) -> None:
-        asked = json.loads(self.body)
-        name = f"{asked.get('organization') or self.user}/{asked['name']}"
+        request = json.loads(self.body)
+        name = f"{request.get('organization') or self.user}/{request['name']}"
         self._repo(*name.split("/"), write=True)
         del self.hub.repos[name]
-        self._answer({})
+        self._respond({})
 
     def info(self, ns: str, name: str, rev: str = "main") -> None:
         repo = self._repo(ns, name)
         commit = self._commit(repo, rev)
-        self._answer(
+        self._respond(
             {
                 "id": repo.name,
                 "_id": "0",
@@ -339,23 +341,23 @@ class Handler(BaseHTTPRequestHandler):
         self._commit(self._repo(ns, name, write=True), rev)
         files = [
             {
-                "path": one["path"],
-                "uploadMode": "lfs" if one["path"].endswith(LARGE) else "regular",
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
                 "shouldIgnore": False,
             }
-            for one in json.loads(self.body)["files"]
+            for file in json.loads(self.body)["files"]
         ]
-        self._answer({"files": files})
+        self._respond({"files": files})
 
     def batch(self, ns: str, name: str) -> None:
         self._repo(ns, name, write=True)
         objects = []
-        for one in json.loads(self.body)["objects"]:
-            entry: JSON = {"oid": one["oid"], "size": one["size"]}
-            if not (self.hub.folder / "lfs" / one["oid"]).is_file():
-                entry["actions"] = {"upload": {"href": f"{self.hub.url}/lfs/{one['oid']}", "header": {}}}
+        for item in json.loads(self.body)["objects"]:
+            entry: JSON = {"oid": item["oid"], "size": item["size"]}
+            if not (self.hub.folder / "lfs" / item["oid"]).is_file():
+                entry["actions"] = {"upload": {"href": f"{self.hub.url}/lfs/{item['oid']}", "header": {}}}
             objects.append(entry)
-        self._answer({"transfer": "basic", "objects": objects})
+        self._respond({"transfer": "basic", "objects": objects})
 
     def commit(self, ns: str, name: str, rev: str) -> None:
         repo = self._repo(ns, name, write=True)
@@ -363,7 +365,7 @@ class Handler(BaseHTTPRequestHandler):
         lines = [json.loads(line) for line in self.body.splitlines() if line.strip()]
         header = next(line["value"] for line in lines if line["key"] == "header")
         if header.get("parentCommit") not in (None, head.oid):
-            raise Refused(412, None, "A commit has happened since. Please refresh and try again.")
+            raise ErrorResponse(412, None, "A commit has happened since. Please refresh and try again.")
         files = dict(head.files)
         for line in lines:
             value = line["value"]
@@ -371,15 +373,15 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = _small(base64.b64decode(value["content"]))
             elif line["key"] == "lfsFile":
                 if not (self.hub.folder / "lfs" / value["oid"]).is_file():
-                    raise Refused(400, None, f"{value['path']} was not uploaded")
+                    raise ErrorResponse(400, None, f"{value['path']} was not uploaded")
                 files[value["path"]] = Stored(value["size"], value["oid"][:40], lfs=value["oid"])
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
             elif line["key"] == "deletedFolder":
-                files = {path: one for path, one in files.items() if not path.startswith(value["path"])}
-        made = repo.commit(header["summary"], files)
-        url = f"{self.hub.url}/datasets/{repo.name}/commit/{made.oid}"
-        self._answer({"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": ""})
+                files = {path: stored for path, stored in files.items() if not path.startswith(value["path"])}
+        commit = repo.commit(header["summary"], files)
+        url = f"{self.hub.url}/datasets/{repo.name}/commit/{commit.oid}"
+        self._respond({"success": True, "commitOid": commit.oid, "commitUrl": url, "hookOutput": ""})
 
     def tree(self, ns: str, name: str, rev: str, path: str = "") -> None:
         commit = self._commit(self._repo(ns, name, content=True), rev)
@@ -397,93 +399,93 @@ class Handler(BaseHTTPRequestHandler):
             if recursive or len(parts) == 1:
                 found[file] = _entry(file, stored, commit)
         if under and not found:
-            raise Refused(404, "EntryNotFound", f"{path} does not exist on {rev}")
-        self._answer(list(found.values()))
+            raise ErrorResponse(404, "EntryNotFound", f"{path} does not exist on {rev}")
+        self._respond(list(found.values()))
 
     def paths_info(self, ns: str, name: str, rev: str) -> None:
         commit = self._commit(self._repo(ns, name, content=True), rev)
-        asked = parse_qs(self.body.decode()) if b"=" in self.body[:20] else json.loads(self.body)
-        paths = asked["paths"]
+        request = parse_qs(self.body.decode()) if b"=" in self.body[:20] else json.loads(self.body)
+        paths = request["paths"]
         found = [_entry(path, commit.files[path], commit) for path in paths if path in commit.files]
         for path in paths:
             if any(file.startswith(f"{path}/") for file in commit.files):
                 found.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": path})
-        self._answer(found)
+        self._respond(found)
 
     def validate_yaml(self) -> None:
         content = json.loads(self.body)["content"]
-        found = re.match(r"---\n(.*?)\n---", content, re.DOTALL)
+        match = re.match(r"---\n(.*?)\n---", content, re.DOTALL)
         errors = []
         try:
-            head = yaml.safe_load(found[1]) if found else {}
+            fields = yaml.safe_load(match[1]) if match else {}
         except yaml.YAMLError as error:
-            head, errors = {}, [{"message": str(error)}]
-        errors += [{"message": message} for message in wrong_in(head)]
-        self._answer({"errors": errors, "warnings": []}, 400 if errors else 200)
+            fields, errors = {}, [{"message": str(error)}]
+        errors += [{"message": message} for message in card_errors(fields)]
+        self._respond({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def tag(self, ns: str, name: str, rev: str) -> None:
         repo = self._repo(ns, name, write=True)
         commit = self._commit(repo, rev)
-        wanted = json.loads(self.body)["tag"]
-        if wanted in repo.tags:
-            raise Refused(409, None, f"Tag reference exists already: refs/tags/{wanted}")
-        repo.tags[wanted] = commit.oid
-        self._answer({})
+        tag = json.loads(self.body)["tag"]
+        if tag in repo.tags:
+            raise ErrorResponse(409, None, f"Tag reference exists already: refs/tags/{tag}")
+        repo.tags[tag] = commit.oid
+        self._respond({})
 
     def refs(self, ns: str, name: str) -> None:
         repo = self._repo(ns, name)
         tags = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid} for tag, oid in sorted(repo.tags.items())]
         branches = [{"name": "main", "ref": "refs/heads/main", "targetCommit": repo.head}]
-        self._answer({"branches": branches, "tags": tags, "converts": [], "pullRequests": []})
+        self._respond({"branches": branches, "tags": tags, "converts": [], "pullRequests": []})
 
     def settings(self, ns: str, name: str) -> None:
         repo = self._repo(ns, name, write=True)
-        asked = json.loads(self.body)
-        if "gated" in asked:
-            repo.gated = asked["gated"]
-        if "visibility" in asked or "private" in asked:
-            repo.private = asked.get("visibility") == "private" or bool(asked.get("private"))
-        self._answer({"gated": repo.gated, "private": repo.private})
+        request = json.loads(self.body)
+        if "gated" in request:
+            repo.gated = request["gated"]
+        if "visibility" in request or "private" in request:
+            repo.private = request.get("visibility") == "private" or bool(request.get("private"))
+        self._respond({"gated": repo.gated, "private": repo.private})
 
     def resolve(self, ns: str, name: str, rev: str, path: str) -> None:
         commit = self._commit(self._repo(ns, name, content=True), rev)
         if path not in commit.files:
-            raise Refused(404, "EntryNotFound", f"Entry {path} not found")
+            raise ErrorResponse(404, "EntryNotFound", f"Entry {path} not found")
         stored = commit.files[path]
         data = self.hub.data(stored)
         headers: JSON = {"X-Repo-Commit": commit.oid, "ETag": f'"{stored.lfs or stored.oid}"', "Accept-Ranges": "bytes"}
         if stored.lfs:
             headers |= {"X-Linked-Size": stored.size, "X-Linked-ETag": headers["ETag"]}
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if wanted is None:
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if span is None:
             self._send(data, 200, headers)
             return
-        start, stop = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
+        start, stop = int(span[1]), min(int(span[2] or len(data) - 1), len(data) - 1)
         if start >= len(data):
-            raise Refused(416, None, "no such range")
+            raise ErrorResponse(416, None, "no such range")
         headers["Content-Range"] = f"bytes {start}-{stop}/{len(data)}"
         self._send(data[start : stop + 1], 206, headers)
 
 
-def wrong_in(head: JSON) -> list[str]:
-    """What the Hub's rules for a dataset card's YAML forbid, as far as they concern what we write."""
-    wrong = []
-    if head.get("license") not in LICENCES:
-        wrong.append(f'"license" must be one of {sorted(LICENCES)}')
-    if head.get("license_name") and head.get("license") != "other":
-        wrong.append('"license_name" goes with license "other" alone')
-    if not set(head.get("size_categories") or []) <= SIZES:
-        wrong.append('"size_categories" is not one of the known ones')
+def card_errors(fields: JSON) -> list[str]:
+    """Violations of the Hub's rules for the YAML of a dataset card, for the fields that ``ecgvf`` writes."""
+    errors = []
+    if fields.get("license") not in LICENCES:
+        errors.append(f'"license" must be one of {sorted(LICENCES)}')
+    if fields.get("license_name") and fields.get("license") != "other":
+        errors.append('"license_name" requires license "other"')
+    if not set(fields.get("size_categories") or []) <= SIZES:
+        errors.append('"size_categories" has an unknown value')
     for name in ("annotations_creators", "language_creators"):
-        if not set(head.get(name) or []) <= CREATORS:
-            wrong.append(f'"{name}" is not one of the known ones')
+        if not set(fields.get(name) or []) <= CREATORS:
+            errors.append(f'"{name}" has an unknown value')
     for name in ("tags", "task_categories", "language", "configs"):
-        if not isinstance(head.get(name, []), list):
-            wrong.append(f'"{name}" must be an array')
-    names = [one.get("config_name") for one in head.get("configs") or []]
+        if not isinstance(fields.get(name, []), list):
+            errors.append(f'"{name}" must be an array')
+    names = [config.get("config_name") for config in fields.get("configs") or []]
     if len(names) != len(set(names)) or None in names:
-        wrong.append('"configs" must have a config_name each, no two alike')
-    return wrong
+        errors.append('"configs" must have a config_name each, each different')
+    return errors
 
 
 def _entry(path: str, stored: Stored, commit: Commit) -> JSON:

@@ -1,4 +1,4 @@
-"""Six providers on loopback: a server that speaks the wire formats of the three SDKs, and misbehaves when told to.
+"""Six providers on loopback: a server that speaks the wire formats of the three SDKs, and misbehaves on demand.
 
 Chat completions (``/openai/v1``), messages (``/anthropic``) and ``generateContent`` (``/gemini``, v1 and v1beta), with
 the batch endpoints of the first two. What it does with a request is decided by ``behave``; what it charges is what a
@@ -158,7 +158,7 @@ _MEDIA = [
 
 
 @dataclass(slots=True)
-class Asked:
+class Request:
     """One request as it came in."""
 
     wire: str
@@ -172,7 +172,7 @@ class Asked:
     """How many requests for this model came before."""
 
 
-Behave = Callable[[Asked], str]
+Behave = Callable[[Request], str]
 
 MALFORMED = ("garbage", "half", "foreign")
 """Behaviours with status 200 and a whole body that is no answer: a page, half of the JSON, and JSON of no provider."""
@@ -193,9 +193,9 @@ class LlmServer:
 
     def __init__(self, behave: Behave = lambda _: "fine", latency: float = 0.0) -> None:
         self.behave, self.latency = behave, latency
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         self.charged = Decimal(0)
-        self.prices = {one.entry.model: one.rates for one in Registry().all()}
+        self.prices = {writer.config.model: writer.rates for writer in Registry().all()}
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, Batch] = {}
         self.polls_until_done = 1
@@ -203,8 +203,8 @@ class LlmServer:
         """Why OpenAI's batches fail their validation; empty where they do not."""
         self.refuses: set[str] = set()
         """Types of ``response_format`` that chat completions answer with status 400."""
-        self.reading: list[str] = []
-        """What the next readings of a batch's results are met with: ``cut`` or ``garbled`` (its first line)."""
+        self.downloads: list[str] = []
+        """How the next downloads of a batch's results go wrong: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
         self.hang = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -227,10 +227,11 @@ class LlmServer:
 
     def registry(self, folder: Path, **fields: Any) -> Path:
         """A user's registry that sends the six writers here; ``fields`` override fields of all of them."""
-        places = {"openai": "/openai/v1", "anthropic": "/anthropic", "google-genai": "/gemini"}
+        paths = {"openai": "/openai/v1", "anthropic": "/anthropic", "google-genai": "/gemini"}
         quick = {"requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000, "timeout_s": 10}
         writers = {
-            one.name: {"base_url": self.url + places[one.entry.sdk], **quick, **fields} for one in Registry().all()
+            writer.name: {"base_url": self.url + paths[writer.config.sdk], **quick, **fields}
+            for writer in Registry().all()
         }
         file = folder / "writers.yaml"
         file.write_text(yaml.safe_dump({"writers": writers}), encoding="utf-8")
@@ -244,8 +245,8 @@ class LlmServer:
 def chaos(seed: int) -> Behave:
     """A bad network: 10% dropped, 5% malformed, 5% cut off, 10% rate-limited, the same for the same seed."""
 
-    def behave(asked: Asked) -> str:
-        chance = random.Random(f"{seed}/{asked.model}/{asked.number}")
+    def behave(request: Request) -> str:
+        chance = random.Random(f"{seed}/{request.model}/{request.number}")
         roll = chance.random()
         for behaviour, share in {"drop": 0.10, "malformed": 0.05, "cut": 0.05, "429": 0.10}.items():
             if roll < share:
@@ -256,11 +257,11 @@ def chaos(seed: int) -> Behave:
     return behave
 
 
-def prompts(asked: Asked, behaviour: str = "fine") -> list[JSON]:
+def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
     """The pairs or test prompts that a well-behaved model would give: decided by model and prompt alone."""
-    wanted = re.search(r"Write (\d+) prompt", asked.prompt)
+    wanted = re.search(r"Write (\d+) prompt", request.prompt)
     count = int(wanted[1]) if wanted else 1
-    rng = random.Random(hashlib.sha256(f"{asked.model}/{asked.prompt}".encode()).hexdigest())
+    rng = random.Random(hashlib.sha256(f"{request.model}/{request.prompt}".encode()).hexdigest())
     if behaviour == "thirty":
         count = 30
     found = []
@@ -270,7 +271,7 @@ def prompts(asked: Asked, behaviour: str = "fine") -> list[JSON]:
         )
         scene = f"by a {place} with {thing} under a {sky} sky at {when}, {view}, {medium}"
         pair = {"target": f"A {kind} church {scene}.", "target_term": "church"}
-        if "prompt pairs" in asked.prompt:
+        if "prompt pairs" in request.prompt:
             pair |= {"surrogate": f"A {kind} hotel {scene}.", "surrogate_term": "hotel"}
         found.append(pair)
     if behaviour == "duplicates":
@@ -296,19 +297,19 @@ def prompts(asked: Asked, behaviour: str = "fine") -> list[JSON]:
     return found
 
 
-def text(asked: Asked, behaviour: str) -> str:
-    """What the model says."""
-    key = "pairs" if "prompt pairs" in asked.prompt else "prompts"
-    said = json.dumps({key: prompts(asked, behaviour)}, ensure_ascii=False)
+def text(request: Request, behaviour: str) -> str:
+    """The text of the model's answer."""
+    key = "pairs" if "prompt pairs" in request.prompt else "prompts"
+    answer = json.dumps({key: prompts(request, behaviour)}, ensure_ascii=False)
     match behaviour:
         case "truncated" | "length":
-            return said[: len(said) * 2 // 3]
+            return answer[: len(answer) * 2 // 3]
         case "fence":
-            return f"```json\n{said}\n```"
+            return f"```json\n{answer}\n```"
         case "prose":
-            return f"Here is what you asked for:\n\n{said}\n\nI hope that this helps!"
+            return f"Here is what you asked for:\n\n{answer}\n\nI hope that this helps!"
         case "copy":
-            return next(line for line in asked.prompt.splitlines() if line.startswith(f'{{"{key}"'))
+            return next(line for line in request.prompt.splitlines() if line.startswith(f'{{"{key}"'))
         case "refusal":
             return "I cannot help with that."
         case "refusal-in-words":
@@ -317,7 +318,7 @@ def text(asked: Asked, behaviour: str) -> str:
             return "Certainly! Which kind of church do you have in mind?"
         case "filter" | "empty":
             return ""
-    return said
+    return answer
 
 
 class _Server(ThreadingHTTPServer):
@@ -354,50 +355,52 @@ class _Handler(BaseHTTPRequestHandler):
             return self.begin("openai", [json.loads(line) for line in lines], body.get("metadata") or {})
         if self.path == "/anthropic/v1/messages/batches":
             return self.begin("anthropic", body["requests"], {})
-        return self.say(404, {"error": {"message": f"no {self.path} here", "code": 404, "status": "NOT_FOUND"}})
+        return self.send_json(404, {"error": {"message": f"no {self.path} here", "code": 404, "status": "NOT_FOUND"}})
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
         if (found := re.match(r"/(?:openai|anthropic)/v1/(?:messages/)?batches/(\w+)", path)) and (
             found[1] not in self.llm.batches
         ):
-            return self.say(404, {"error": {"message": f"no batch {found[1]}", "type": "not_found_error"}})
+            return self.send_json(404, {"error": {"message": f"no batch {found[1]}", "type": "not_found_error"}})
         if found := re.fullmatch(r"/openai/v1/batches/(\w+)", path):
-            return self.say(200, self.openai_batch(found[1], poll=True))
+            return self.send_json(200, self.openai_batch(found[1], poll=True))
         if path == "/openai/v1/batches":
-            ids = [one for one in reversed(self.llm.batches) if one.startswith("openai")]
-            data = [self.openai_batch(one) for one in ids]
-            return self.say(200, {"object": "list", "data": data, "has_more": False})
+            ids = [name for name in reversed(self.llm.batches) if name.startswith("openai")]
+            data = [self.openai_batch(name) for name in ids]
+            return self.send_json(200, {"object": "list", "data": data, "has_more": False})
         if found := re.fullmatch(r"/openai/v1/files/(\w+)/content", path):
             return self.results(self.llm.files[found[1]], "application/octet-stream")
         if found := re.fullmatch(r"/anthropic/v1/messages/batches/(\w+)", path):
-            return self.say(200, self.anthropic_batch(found[1], poll=True))
+            return self.send_json(200, self.anthropic_batch(found[1], poll=True))
         if path == "/anthropic/v1/messages/batches":
-            ids = [one for one in reversed(self.llm.batches) if one.startswith("anthropic")]
-            data = [self.anthropic_batch(one) for one in ids]
-            return self.say(200, {"data": data, "has_more": False, "first_id": None, "last_id": None})
+            ids = [name for name in reversed(self.llm.batches) if name.startswith("anthropic")]
+            data = [self.anthropic_batch(name) for name in ids]
+            return self.send_json(200, {"data": data, "has_more": False, "first_id": None, "last_id": None})
         if found := re.fullmatch(r"/anthropic/v1/messages/batches/(\w+)/results", path):
-            lines = b"".join(json.dumps(one).encode() + b"\n" for one in self.llm.batches[found[1]].results)
+            lines = b"".join(json.dumps(result).encode() + b"\n" for result in self.llm.batches[found[1]].results)
             return self.results(lines, "application/binary")
-        return self.say(404, {"error": {"message": f"no {path} here"}})
+        return self.send_json(404, {"error": {"message": f"no {path} here"}})
 
     # One call
 
     def chat(self, wire: str, body: JSON, model: str, prompt: str) -> None:
         llm = self.llm
         with llm.lock:
-            number = sum(one.model == model for one in llm.asked)
-            asked = Asked(wire, self.path, dict(self.headers.items()), body, model, prompt, time.monotonic(), number)
-            llm.asked.append(asked)
-        wrong = self.wrong(wire, body)
-        if wrong:
-            return self.error(wire, 400, wrong)
+            number = sum(earlier.model == model for earlier in llm.requests)
+            request = Request(
+                wire, self.path, dict(self.headers.items()), body, model, prompt, time.monotonic(), number
+            )
+            llm.requests.append(request)
+        refusal = self.refusal(wire, body)
+        if refusal:
+            return self.send_error_body(wire, 400, refusal)
         if llm.latency:
             time.sleep(llm.latency)
-        return self.answer(asked, llm.behave(asked))
+        return self.answer(request, llm.behave(request))
 
-    def answer(self, asked: Asked, behaviour: str) -> None:
-        wire = asked.wire
+    def answer(self, request: Request, behaviour: str) -> None:
+        wire = request.wire
         if behaviour == "hang":
             self.llm.hang.wait(30)
             self.close_connection = True
@@ -405,37 +408,37 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour == "drip":
             return self.drip()
         if behaviour == "429":
-            return self.error(wire, 429, "slow down", {"retry-after": "0.01"})
+            return self.send_error_body(wire, 429, "slow down", {"retry-after": "0.01"})
         if behaviour == "429-bare":
-            return self.error(wire, 429, "slow down")
+            return self.send_error_body(wire, 429, "slow down")
         if behaviour == "purse":
-            return self.error(wire, 429, "insufficient_quota: you exceeded your current quota")
+            return self.send_error_body(wire, 429, "insufficient_quota: you exceeded your current quota")
         if behaviour == "echo-key":
             names = ("authorization", "x-api-key", "x-goog-api-key")
             key = next(filter(None, map(self.headers.get, names)))
-            return self.error(wire, 401, f"incorrect API key provided: {key}")
+            return self.send_error_body(wire, 401, f"incorrect API key provided: {key}")
         if behaviour == "filter-status":
-            return self.say(400, {"type": "error", "error": FILTER_STOPPED[wire]})
+            return self.send_json(400, {"type": "error", "error": FILTER_STOPPED[wire]})
         if behaviour.isdigit():
-            return self.error(wire, int(behaviour), "something is wrong")
+            return self.send_error_body(wire, int(behaviour), "something is wrong")
         if behaviour == "slow":
             time.sleep(0.2)
-        said, usage = completion(asked, behaviour)
-        self.llm.charge(asked.model, usage)
+        body, usage = completion(request, behaviour)
+        self.llm.charge(request.model, usage)
         if behaviour == "drop":
             return self.hang_up()
         if behaviour == "cut":
-            return self.cut(json.dumps(said).encode())
+            return self.cut(json.dumps(body).encode())
         if behaviour == "garbage":
-            return self.raw(200, b"<html>welcome to the hotel's network</html>", {"content-type": "text/html"})
+            return self.send_data(200, b"<html>welcome to the hotel's network</html>", {"content-type": "text/html"})
         if behaviour == "half":
-            data = json.dumps(said).encode()
-            return self.raw(200, data[: len(data) // 2], {"content-type": "application/json"})
+            data = json.dumps(body).encode()
+            return self.send_data(200, data[: len(data) // 2], {"content-type": "application/json"})
         if behaviour == "foreign":
-            return self.say(200, FOREIGN)
-        return self.say(200, said)
+            return self.send_json(200, FOREIGN)
+        return self.send_json(200, body)
 
-    def wrong(self, wire: str, body: JSON) -> str | None:
+    def refusal(self, wire: str, body: JSON) -> str | None:
         """What the real provider would refuse."""
         known = {"openai": _OPENAI_FIELDS, "anthropic": _ANTHROPIC_FIELDS, "gemini": _GEMINI_FIELDS}[wire]
         if unknown := set(body) - known:
@@ -472,38 +475,40 @@ class _Handler(BaseHTTPRequestHandler):
                 with self.llm.lock:
                     name = f"file{len(self.llm.files)}"
                     self.llm.files[name] = part.get_payload(decode=True)  # type: ignore[union-attr,assignment]
-        self.say(200, {"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": "batch"})
+        self.send_json(
+            200, {"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": "batch"}
+        )
 
     def begin(self, wire: str, requests: list[JSON], metadata: JSON) -> None:
         llm = self.llm
         with llm.lock:
             name = f"{wire}{len(llm.batches)}"
             batch = llm.batches[name] = Batch(requests, metadata)
-        for request in requests if wire == "anthropic" or not llm.invalid else []:
-            body = request["body"] if wire == "openai" else request["params"]
-            asked = Asked(wire, "batch", dict(self.headers.items()), body, body["model"], "", time.monotonic(), 0)
-            asked.prompt = body["messages"][-1]["content"]
+        for item in requests if wire == "anthropic" or not llm.invalid else []:
+            body = item["body"] if wire == "openai" else item["params"]
+            request = Request(wire, "batch", dict(self.headers.items()), body, body["model"], "", time.monotonic(), 0)
+            request.prompt = body["messages"][-1]["content"]
             with llm.lock:
-                asked.number = sum(one.model == asked.model for one in llm.asked)
-                llm.asked.append(asked)
-            batch.results.append(self.batched(wire, request["custom_id"], asked, llm.behave(asked)))
+                request.number = sum(earlier.model == request.model for earlier in llm.requests)
+                llm.requests.append(request)
+            batch.results.append(self.batched(wire, item["custom_id"], request, llm.behave(request)))
         if wire == "openai":
-            good = [one for one in batch.results if one.get("response")]
-            bad = [one for one in batch.results if not one.get("response")]
-            llm.files[f"out{name}"] = b"".join(json.dumps(one).encode() + b"\n" for one in good)
-            llm.files[f"err{name}"] = b"".join(json.dumps(one).encode() + b"\n" for one in bad)
-        self.say(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
+            good = [result for result in batch.results if result.get("response")]
+            bad = [result for result in batch.results if not result.get("response")]
+            llm.files[f"out{name}"] = b"".join(json.dumps(result).encode() + b"\n" for result in good)
+            llm.files[f"err{name}"] = b"".join(json.dumps(result).encode() + b"\n" for result in bad)
+        self.send_json(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
 
     def results(self, lines: bytes, content: str) -> None:
-        behaviour = self.llm.reading.pop(0) if self.llm.reading else "fine"
+        behaviour = self.llm.downloads.pop(0) if self.llm.downloads else "fine"
         if behaviour == "cut":
             return self.cut(lines)
         if behaviour == "garbled":
             first, *others = lines.splitlines(keepends=True)
             lines = b"".join([first[: len(first) // 2] + b"\n", *others])
-        return self.raw(200, lines, {"content-type": content})
+        return self.send_data(200, lines, {"content-type": content})
 
-    def batched(self, wire: str, name: str, asked: Asked, behaviour: str) -> JSON:
+    def batched(self, wire: str, name: str, request: Request, behaviour: str) -> JSON:
         if behaviour == "expired":
             if wire == "openai":
                 return {"custom_id": name, "response": None, "error": {"code": "batch_expired", "message": "too late"}}
@@ -515,13 +520,13 @@ class _Handler(BaseHTTPRequestHandler):
             if wire == "openai":
                 return {"custom_id": name, "response": {"status_code": status, "body": {"error": fault}}}
             return {"custom_id": name, "result": {"type": "errored", "error": {"type": "error", "error": fault}}}
-        said, usage = completion(asked, behaviour)
-        self.llm.charge(asked.model, usage, Decimal("0.5"))
+        body, usage = completion(request, behaviour)
+        self.llm.charge(request.model, usage, Decimal("0.5"))
         if behaviour == "foreign":
-            said = FOREIGN
+            body = FOREIGN
         if wire == "openai":
-            return {"id": name, "custom_id": name, "response": {"status_code": 200, "request_id": "r", "body": said}}
-        return {"custom_id": name, "result": {"type": "succeeded", "message": said}}
+            return {"id": name, "custom_id": name, "response": {"status_code": 200, "request_id": "r", "body": body}}
+        return {"custom_id": name, "result": {"type": "succeeded", "message": body}}
 
     def openai_batch(self, name: str, poll: bool = False) -> JSON:
         batch = self.llm.batches[name]
@@ -572,20 +577,22 @@ class _Handler(BaseHTTPRequestHandler):
             "results_url": f"{self.llm.url}/anthropic/v1/messages/batches/{name}/results" if done else None,
         }
 
-    # Words on the wire
+    # Sending
 
-    def error(self, wire: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def send_error_body(self, wire: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         shapes = {
             "openai": {"error": {"message": message, "type": "error", "param": None, "code": None}},
             "anthropic": {"type": "error", "error": {"type": "api_error", "message": message}},
             "gemini": {"error": {"code": status, "message": message, "status": "UNAVAILABLE"}},
         }
-        self.raw(status, json.dumps(shapes[wire]).encode(), {"content-type": "application/json", **(headers or {})})
+        self.send_data(
+            status, json.dumps(shapes[wire]).encode(), {"content-type": "application/json", **(headers or {})}
+        )
 
-    def say(self, status: int, body: JSON) -> None:
-        self.raw(status, json.dumps(body, ensure_ascii=False).encode(), {"content-type": "application/json"})
+    def send_json(self, status: int, body: JSON) -> None:
+        self.send_data(status, json.dumps(body, ensure_ascii=False).encode(), {"content-type": "application/json"})
 
-    def raw(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
+    def send_data(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
         try:
             self.send_response(status)
             for name, value in {**headers, "content-length": str(len(data))}.items():
@@ -609,7 +616,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def hang_up(self) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
@@ -629,15 +636,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def completion(asked: Asked, behaviour: str) -> tuple[JSON, tuple[int, int]]:
+def completion(request: Request, behaviour: str) -> tuple[JSON, tuple[int, int]]:
     """The body of an answer in its provider's format, and the tokens that are charged for it."""
-    said = text(asked, behaviour)
-    usage = (len(asked.prompt) // 4 + 1, len(said) // 4 + 1)
-    model = "some-other-model" if behaviour == "other-model" else asked.model
-    if asked.wire == "openai":
+    answer = text(request, behaviour)
+    usage = (len(request.prompt) // 4 + 1, len(answer) // 4 + 1)
+    model = "some-other-model" if behaviour == "other-model" else request.model
+    if request.wire == "openai":
         refused = behaviour == "refusal"
         finish = {"length": "length", "filter": "content_filter"}.get(behaviour, "stop")
-        message = {"role": "assistant", "content": None if refused else said, "refusal": said if refused else None}
+        message = {"role": "assistant", "content": None if refused else answer, "refusal": answer if refused else None}
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -646,14 +653,14 @@ def completion(asked: Asked, behaviour: str) -> tuple[JSON, tuple[int, int]]:
             "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
             "usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)},
         }, usage
-    if asked.wire == "anthropic":
+    if request.wire == "anthropic":
         stop = {"length": "max_tokens", "refusal": "refusal", "filter": "refusal"}.get(behaviour, "end_turn")
         return {
             "id": "msg_1",
             "type": "message",
             "role": "assistant",
             "model": model,
-            "content": [{"type": "text", "text": said}] if said else [],
+            "content": [{"type": "text", "text": answer}] if answer else [],
             "stop_reason": stop,
             "stop_sequence": None,
             "usage": {"input_tokens": usage[0], "output_tokens": usage[1]},
@@ -665,8 +672,8 @@ def completion(asked: Asked, behaviour: str) -> tuple[JSON, tuple[int, int]]:
             0,
         )
     finish = {"length": "MAX_TOKENS", "refusal": "SAFETY"}.get(behaviour, "STOP")
-    parts = [{"text": "Let me think.", "thought": True}, {"text": said}] if said else []
-    thoughts = 7 if said else 0
+    parts = [{"text": "Let me think.", "thought": True}, {"text": answer}] if answer else []
+    thoughts = 7 if answer else 0
     usage = (usage[0], usage[1] + thoughts)
     return {
         "candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": finish, "index": 0}],

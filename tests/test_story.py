@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import ear.cli
 import ecgvf.cli
-from tests.ecgvf.publish.conftest import PORT, speak_to
+from tests.ecgvf.conftest import PORT, use_hub
 from tests.hub_server import Hub
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ECGVF_STORE")
     with Hub(tmp_path / "hub", PORT).running() as running:
-        speak_to(running, tmp_path / "hf", monkeypatch)
+        use_hub(tmp_path / "hf", monkeypatch)
         yield running
 
 

@@ -1,4 +1,4 @@
-"""What ships works from a wheel: installed without the checkout, with the dependencies that are there."""
+"""The wheel works without the checkout, with the installed dependencies."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LIMIT = 35_000_000
-"""Bytes of the wheel at most; CONTRIBUTING.md states it."""
+"""Most bytes of the wheel; CONTRIBUTING.md states it."""
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +34,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(site: Path, code: str, *arguments: str) -> str:
-    """Standard output of ``code``, run where only the wheel has the packages."""
+    """Run ``code`` with the packages of ``site``. Returns its standard output."""
     environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=site, env=environment, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_the_wheel_stays_within_the_stated_size(wheel: Path) -> None:
@@ -51,22 +51,22 @@ def test_the_wheel_stays_within_the_stated_size(wheel: Path) -> None:
 ECGVF = "from ecgvf.cli import main; main()"
 
 
-def test_packages_data_and_templates_are_the_wheels_own(installed: Path) -> None:
+def test_packages_data_and_templates_come_from_the_wheel(installed: Path) -> None:
     code = (
         "import ecgvf, ear, ecgvf.core.paths as p; print(ecgvf.__file__, ear.__file__, p.data_dir(), p.templates_dir())"
     )
-    places = [Path(line) for line in run(installed, code).split()]
-    assert all(place.is_relative_to(installed) and place.exists() for place in places)
-    assert (places[2] / "concepts" / "church.yaml").is_file()
-    assert any(file.is_file() for file in places[3].rglob("*"))
+    paths = [Path(line) for line in run(installed, code).split()]
+    assert all(path.is_relative_to(installed) and path.exists() for path in paths)
+    assert (paths[2] / "concepts" / "church.yaml").is_file()
+    assert any(file.is_file() for file in paths[3].rglob("*"))
 
 
 def test_commands_run(installed: Path, tmp_path: Path) -> None:
     assert "church" in run(installed, ECGVF, "concepts", "list")
     store = str(tmp_path / "store")
-    said = run(installed, ECGVF, "generate", "--concept", "church", "--pairs", "4", "--tests", "2", "--store", store)
-    assert "church" in said
+    output = run(installed, ECGVF, "generate", "--concept", "church", "--pairs", "4", "--tests", "2", "--store", store)
+    assert "church" in output
 
 
-def test_the_licence_travels_with_it(installed: Path) -> None:
+def test_the_wheel_includes_the_licence(installed: Path) -> None:
     assert any("Apache License" in file.read_text() for file in installed.glob("*.dist-info/licenses/LICENSE"))

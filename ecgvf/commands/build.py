@@ -1,6 +1,6 @@
 """``build``: generate, render and filter in rounds until N pairs are accepted."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,7 +102,7 @@ def _print_result(result: "BuildResult", accepted: int, as_json: bool) -> None:
     filtered, name = result.filtered, result.filtered.acceptance.run.concept.name
     if as_json:
         writers = {writer: progress.json() for writer, progress in result.writers.items()}
-        facts = {"concept": name, "set": filtered.acceptance.fingerprint, "judge": filtered.judge}
+        facts: dict[str, Any] = {"concept": name, "set": filtered.acceptance.fingerprint, "judge": filtered.judge}
         facts |= {"rounds": result.rounds, "reached": result.reached, **filtered.acceptance.summary}
         console.print_json({**facts, "writers": writers})
         return

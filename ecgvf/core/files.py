@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     A kill at any moment leaves the old file or the new one. Raises ``DiskFull``, and ``StoreError`` without permission.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,11 +1,13 @@
-"""The Hub's errors as one line that says what to do, for models and datasets alike."""
+"""Names on the Hub, and the Hub's errors as one line that says what to do, for models and datasets alike."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -19,12 +21,17 @@ from huggingface_hub.errors import (
 )
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
-from ecgvf.core.hub_client import offline_if_unreachable
 
 RepoType = Literal["dataset", "model"]
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 RETRY = "run the same command again, it resumes"
+
+TIMEOUT = 5.0
+"""Seconds that the Hub has to answer the first request."""
+
+_answered = False
+"""Whether the Hub has answered a request of this process."""
 
 _NETWORK: type[Exception] = HfHubHTTPError.__bases__[0]
 """The base of the errors of the HTTP library that the Hub's client uses: httpx, or requests in older versions."""
@@ -35,20 +42,41 @@ _LACKS: dict[RepoType, str] = {
     "model": "lacks config.json: it is not a Janus checkpoint",
 }
 _OFFLINE: dict[RepoType, str] = {
-    "dataset": "connect, check HF_ENDPOINT, or unset HF_HUB_OFFLINE",
-    "model": "connect, check HF_ENDPOINT, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
+    "dataset": "connect, or unset HF_HUB_OFFLINE",
+    "model": "connect, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """The name of a dataset on the Hub: ``[hub:]OWNER/REPO[/CONCEPT][@vX.Y.Z]``."""
+
+    repo: str
+    concept: str | None = None
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ``DatasetError`` if ``text`` is not such a name."""
+        match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?:@([\w./-]+))?", text.removeprefix("hub:"))
+        if match is None or ".." in text:
+            raise DatasetError(f"{text!r} is not a name on the Hub: write OWNER/REPO, OWNER/REPO/CONCEPT or …@v1.0.0")
+        return cls(*match.groups())
+
+    def __str__(self) -> str:
+        return self.repo + (f"/{self.concept}" if self.concept else "") + (f"@{self.revision}" if self.revision else "")
 
 
 @contextmanager
 def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = "dataset") -> Iterator[None]:
     """Translate what ``huggingface_hub`` raises about ``repo``; other errors pass, a full disk among them.
 
-    Only the cache is read if the Hub is unreachable (``offline_if_unreachable``). Raises ``HubError`` if the Hub
-    refuses, fails or cannot be reached, and ``DatasetError`` or ``ModelError`` if the repository, the revision or a
-    file of it does not exist.
+    If the Hub does not answer at all, the client works from its cache, as with ``HF_HUB_OFFLINE=1``.
+
+    Raises ``HubError`` if the Hub refuses, fails or cannot be reached, and ``DatasetError`` or ``ModelError`` if the
+    repository, the revision or a file of it does not exist.
     """
-    with offline_if_unreachable():
+    with _offline_if_unreachable():
         try:
             yield
         except (_NETWORK, OSError, RuntimeError, ValueError) as error:
@@ -62,6 +90,32 @@ def reason(error: BaseException) -> str:
     """The server's message, or the last line of the client's."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return getattr(error, "server_message", None) or (lines[-1] if lines else type(error).__name__)
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Switch the client to its cache if the Hub does not answer one request.
+
+    The client would try every file six times, for half a minute each. Once the Hub has answered in this process, the
+    client's own retries carry uploads and downloads over a temporary failure.
+    """
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable() -> bool:
+    global _answered
+    if not _answered:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
+        except (_NETWORK, OSError):
+            return False
+        _answered = True
+    return True
 
 
 def _translate(error: BaseException, repo: str, revision: str | None, repo_type: RepoType) -> EcgvfError | None:

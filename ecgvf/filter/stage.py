@@ -73,10 +73,9 @@ def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
     """The CLIP model that ``bounds`` need, if any. Raises ``JudgeError``."""
     if bounds.clip_floor is None:
         return None
-    from ecgvf.janus.loading import resolve_device
-    from ecgvf.judges.clip import DEFAULT, Encoder
+    from ecgvf.judges.clip import Encoder
 
-    return Encoder(bounds.clip if bounds.clip is not None else DEFAULT, resolve_device(device))
+    return Encoder(bounds.clip, device)
 
 
 def judge_images(

@@ -4,13 +4,17 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.judge import Criterion, Prediction
+from ecgvf.judges.weights import state_hash
 
 TOP_LABELS = 5
 """Labels in a prediction, at least."""
@@ -20,24 +24,26 @@ class Classifier(ABC):
     """A judge with a probability for every class. It sees the concept if an accepted class is among the top k.
 
     ``classes`` are the names of each class: the first is reported, all are understood ("beacon", "lighthouse"), and
-    case does not matter. Plain labels as ``criterion`` mean top-1. Raises ``JudgeError`` for an unknown label.
+    case does not matter. Plain labels as ``criterion`` mean top-1. ``device`` is "auto", "cpu", "cuda" or "cuda:N".
+    Raises ``JudgeError`` for an unknown label, ``ModelError`` for an unavailable device.
     """
 
     batch_size: int = 32
     """Images per forward pass."""
+    _network: Any
 
     def __init__(
         self,
         name: str,
         classes: Sequence[Sequence[str]],
         criterion: Criterion | tuple[str, ...],
-        device: torch.device | None = None,
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.labels: tuple[str, ...] = tuple(names[0] for names in classes)
         if isinstance(criterion, tuple):
             criterion = Criterion(label_set="given", accepted=criterion, top_k=1)
-        self.device = device if device is not None else torch.device("cpu")
+        self.device = resolve_device(device)
         self._accepted = class_indices(name, classes, criterion.accepted)
         # Near labels are compared with reported ones, so they are kept under their reported names. A concept's file
         # lists them for several judges; this one ignores those that it does not have.
@@ -46,10 +52,10 @@ class Classifier(ABC):
         near_labels = tuple(self.labels[index] for index in class_indices(name, classes, near))
         self.criterion = replace(criterion, near=near_labels)
 
-    @property
-    @abstractmethod
+    @cached_property
     def weights_hash(self) -> str:
-        """Hash of the weights."""
+        """Hash of the network's tensors, wherever they came from."""
+        return state_hash(self._network.state_dict())
 
     @abstractmethod
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import first_line, state_hash
@@ -28,9 +29,13 @@ THRESHOLD = 0.5
 
 
 class Encoder:
-    """A CLIP model that encodes images and texts as unit vectors. Raises ``JudgeError`` if it cannot be loaded."""
+    """A CLIP model that encodes images and texts as unit vectors.
 
-    def __init__(self, source: str = DEFAULT, device: torch.device | None = None) -> None:
+    ``source`` is a folder or a Hub id; None: OpenAI's ViT-B/32. Raises ``JudgeError`` if it cannot be loaded.
+    """
+
+    def __init__(self, source: str | None = None, device: str = "cpu") -> None:
+        source = source or DEFAULT
         try:
             model: Any = CLIPModel.from_pretrained(source)
             self._processor: Any = AutoProcessor.from_pretrained(source)
@@ -38,7 +43,7 @@ class Encoder:
             raise JudgeError(
                 f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with --weights"
             ) from error
-        self.device = device if device is not None else torch.device("cpu")
+        self.device = resolve_device(device)
         self._model = model.eval().to(self.device)
 
     @cached_property
@@ -67,17 +72,15 @@ class Encoder:
 class Clip(Classifier):
     """Sees the concept if its texts (the accepted labels) have a share of at least the threshold."""
 
-    def __init__(
-        self, name: str, criterion: Criterion, *, source: str = DEFAULT, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, criterion: Criterion, *, weights: str | None = None, device: str = "cpu") -> None:
         texts = list(dict.fromkeys([*criterion.accepted, *criterion.against]))
         if len(texts) == len(criterion.accepted):
             raise JudgeError("judge clip has nothing to contrast the concept with: name texts with --contrast")
-        super().__init__(name, [(text,) for text in texts], criterion, device)
-        self._encoder = Encoder(source, self.device)
+        super().__init__("clip", [(text,) for text in texts], criterion, device)
+        self._encoder = Encoder(weights, device)
         self._text_vectors = self._encoder.encode_texts(texts)
 
-    @property
+    @cached_property
     def weights_hash(self) -> str:
         """Hash of the tensors."""
         return self._encoder.weights_hash

@@ -1,15 +1,12 @@
 """Creating a judge by name. The default follows the model and the concept's kind; ``+`` combines several."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.ensemble import Combine, Ensemble
 from ecgvf.judges.judge import Criterion, Judge
-
-if TYPE_CHECKING:
-    import torch
 
 NAMES = (
     "nano-object-a",
@@ -140,6 +137,7 @@ def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
 def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
     """One judge. Its libraries are imported only here: they take seconds, and most runs need few of them."""
     family, _, model = name.partition(":")
+    weights, device = options.weights, options.device
 
     def criterion(*label_sets: str, top_k: int | None = 1, threshold: float | None = None) -> Criterion:
         return _criterion(name, concept, options, label_sets, top_k, threshold)
@@ -148,39 +146,35 @@ def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
         case "nano-object-a" | "nano-object-b" | "nano-style":
             from ecgvf.judges.nano import NanoJudge
 
-            return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=_device(options))
+            return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=device)
         case "resnet50":
             from ecgvf.judges.resnet50 import ResNet50
 
-            return ResNet50(criterion("imagenet"), weights=options.weights, device=_device(options))
+            return ResNet50(criterion("imagenet"), weights=weights, device=device)
         case "torchvision":
             from ecgvf.judges.torchvision_models import Torchvision
 
-            labels = criterion(name, "imagenet")
-            return Torchvision(name, model, labels, weights=options.weights, device=_device(options))
+            return Torchvision(name, model, criterion(name, "imagenet"), weights=weights, device=device)
         case "timm":
             from ecgvf.judges.timm_models import Timm
 
-            labels = criterion(name, "imagenet")
-            return Timm(name, model, labels, weights=options.weights, device=_device(options))
+            return Timm(name, model, criterion(name, "imagenet"), weights=weights, device=device)
         case "hf":
             from ecgvf.judges.hf import HuggingFace
 
-            return HuggingFace(name, model, criterion(name, "imagenet"), device=_device(options))
+            return HuggingFace(name, model, criterion(name, "imagenet"), device=device)
         case "style":
             from ecgvf.judges.style import TOP_K, Style
 
-            return Style(criterion("wikiart", top_k=TOP_K), weights=options.weights, device=_device(options))
+            return Style(criterion("wikiart", top_k=TOP_K), weights=weights, device=device)
         case "nudenet":
             from ecgvf.judges.nudenet import THRESHOLD, NudeNet
 
-            labels = criterion("nudenet", top_k=None, threshold=THRESHOLD)
-            return NudeNet(labels, weights=options.weights, device=options.device)
-        case _:  # clip
-            from ecgvf.judges.clip import DEFAULT, Clip
+            return NudeNet(criterion("nudenet", top_k=None, threshold=THRESHOLD), weights=weights, device=device)
+        case _:
+            from ecgvf.judges.clip import Clip
 
-            labels = _clip_criterion(concept, options)
-            return Clip(name, labels, source=options.weights or DEFAULT, device=_device(options))
+            return Clip(_clip_criterion(concept, options), weights=weights, device=device)
 
 
 def _criterion(
@@ -236,9 +230,3 @@ def _clip_criterion(concept: Concept | None, options: JudgeOptions) -> Criterion
         against=contrast or ("a picture",),
         threshold=options.threshold if options.threshold is not None else THRESHOLD,
     )
-
-
-def _device(options: JudgeOptions) -> "torch.device":
-    from ecgvf.janus.loading import resolve_device
-
-    return resolve_device(options.device)

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,22 +54,14 @@ def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, P
 
     Consecutive images of one size are batched, up to ``MAX_IMAGES`` and ``MAX_PIXELS``.
     """
-    batch: list[tuple[Path, NDArray[np.uint8]]] = []
-    for file in files:
-        try:
-            pixels = _pixels(file)
-        except _UNREADABLE as error:
-            yield from _predict_batch(judge, batch)
-            batch = []
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            yield file, f"cannot be read: {reason.splitlines()[0] if reason else type(error).__name__}"
+    decoded: Iterator[tuple[Path, Any]] = ((file, _decode(file)) for file in files)
+    for shape, group in groupby(decoded, key=lambda item: getattr(item[1], "shape", None)):
+        if shape is None:
+            yield from group
             continue
-        full = len(batch) == MAX_IMAGES or (1 + len(batch)) * pixels.size > 3 * MAX_PIXELS
-        if batch and (full or batch[0][1].shape != pixels.shape):
+        size = max(1, min(MAX_IMAGES, MAX_PIXELS // (shape[0] * shape[1])))
+        while batch := list(islice(group, size)):
             yield from _predict_batch(judge, batch)
-            batch = []
-        batch.append((file, pixels))
-    yield from _predict_batch(judge, batch)
 
 
 def best_threshold(judge: Judge, positives: Sequence[Path], negatives: Sequence[Path]) -> Threshold:
@@ -94,21 +88,21 @@ def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:
     return np.array(scores)
 
 
-def _predict_batch(
-    judge: Judge, batch: Sequence[tuple[Path, NDArray[np.uint8]]]
-) -> Iterator[tuple[Path, Prediction | str]]:
-    if batch:
-        files = [file for file, _ in batch]
-        try:
-            predictions: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in batch])))
-        except RuntimeError as error:  # out of memory, or an image that the network cannot take
-            predictions = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(files)
-        yield from zip(files, predictions, strict=True)
+def _predict_batch(judge: Judge, batch: Sequence[tuple[Path, Any]]) -> Iterator[tuple[Path, Prediction | str]]:
+    try:
+        predictions: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in batch])))
+    except RuntimeError as error:  # out of memory, or an image that the network cannot take
+        predictions = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(batch)
+    yield from zip((file for file, _ in batch), predictions, strict=True)
 
 
-def _pixels(file: Path) -> NDArray[np.uint8]:
-    with Image.open(file) as image:
-        if image.mode.startswith(("I", "F")):  # conversion would clip it at 255
-            raise ValueError(f"mode {image.mode} has more than 8 bits per channel: save it with 8 bits per channel")
-        # Cameras store a rotation beside the pixels; the judge gets the image as people see it.
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+def _decode(file: Path) -> NDArray[np.uint8] | str:
+    """RGB [H, W, 3] as people see it, or the reason why it cannot be read."""
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):  # conversion would clip it at 255
+                raise ValueError(f"mode {image.mode} has more than 8 bits per channel: save it with 8 bits")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # cameras store a rotation
+    except _UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return f"cannot be read: {reason.splitlines()[0] if reason else type(error).__name__}"

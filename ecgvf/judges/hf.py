@@ -1,6 +1,5 @@
 """``hf:ID``: any image classifier of transformers, from the Hub or a folder that ``save_pretrained`` wrote."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.weights import first_line, state_hash
+from ecgvf.judges.weights import first_line
 
 
 class HuggingFace(Classifier):
@@ -22,9 +21,7 @@ class HuggingFace(Classifier):
     image classifier or lacks weights, and for an unknown label.
     """
 
-    def __init__(
-        self, name: str, source: str, criterion: Criterion | tuple[str, ...], *, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, name: str, source: str, criterion: Criterion | tuple[str, ...], *, device: str = "cpu") -> None:
         network: Any
         try:
             self._processor: Any = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
@@ -44,11 +41,6 @@ class HuggingFace(Classifier):
             )
         super().__init__(name, classes, criterion, device)
         self._network = network.eval().to(self.device)
-
-    @cached_property
-    def weights_hash(self) -> str:
-        """Hash of the tensors."""
-        return state_hash(self._network.state_dict())
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         inputs = self._processor(images=list(images), return_tensors="pt", input_data_format="channels_last")

@@ -33,7 +33,7 @@ class NanoJudge(Classifier):
         criterion: Criterion | tuple[str, ...],
         *,
         folder: Path | None = None,
-        device: torch.device | None = None,
+        device: str = "cpu",
     ) -> None:
         name = f"nano-{variant}"
         folder = folder if folder is not None else data_dir() / "nano" / "judges" / variant

@@ -6,8 +6,6 @@ folder, or the Hub id of a copy. The paper does not state its top-k; the default
 Source: https://github.com/OPTML-Group/Diffusion-MU-Attack.
 """
 
-import torch
-
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.hf import HuggingFace
 from ecgvf.judges.judge import Criterion
@@ -18,7 +16,7 @@ TOP_K = 3
 class Style(HuggingFace):
     """Sees an artist's style if the artist's label ("vincent-van-gogh") is among the top k."""
 
-    def __init__(self, criterion: Criterion, *, weights: str | None = None, device: torch.device | None = None) -> None:
+    def __init__(self, criterion: Criterion, *, weights: str | None = None, device: str = "cpu") -> None:
         if weights is None:
             raise JudgeError(
                 "judge style needs UnlearnDiffAtk's WikiArt classifier (github.com/OPTML-Group/Diffusion-MU-Attack): "

@@ -1,6 +1,5 @@
 """``timm:NAME``: any image classifier of timm, with weights from the Hub or a file."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from PIL import Image
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.weights import first_line, read_weights, state_hash
+from ecgvf.judges.weights import first_line, read_weights
 
 try:
     import timm
@@ -34,7 +33,7 @@ class Timm(Classifier):
         criterion: Criterion | tuple[str, ...],
         *,
         weights: str | None = None,
-        device: torch.device | None = None,
+        device: str = "cpu",
     ) -> None:
         if not model.startswith(("hf-hub:", "hf_hub:", "local-dir:")) and not timm.is_model(model.partition(".")[0]):
             raise JudgeError(f"timm has no model {model!r}: see timm.list_models()")
@@ -42,11 +41,6 @@ class Timm(Classifier):
         super().__init__(name, _classes(network, model), criterion, device)
         self._network = network.eval().to(self.device)
         self._transform: Any = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
-
-    @cached_property
-    def weights_hash(self) -> str:
-        """Hash of the tensors."""
-        return state_hash(self._network.state_dict())
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.stack([self._transform(Image.fromarray(image)) for image in images])

@@ -21,9 +21,6 @@ from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash, read_weights
 
-# Words in the names of torchvision's models that are no image classifiers.
-_OTHER_TASKS = {"detection", "optical_flow", "segmentation", "video"}
-
 # What torchvision builds its published weights with, but not a model without weights.
 _BUILD_ARGUMENTS: dict[str, dict[str, bool]] = {
     name: {"transform_input": True, "init_weights": False} for name in ("inception_v3", "googlenet")
@@ -48,9 +45,9 @@ class Torchvision(Classifier):
         criterion: Criterion | tuple[str, ...],
         *,
         weights: str | None = None,
-        device: torch.device | None = None,
+        device: str = "cpu",
     ) -> None:
-        if architecture not in classifiers():
+        if architecture not in list_models(module=torchvision.models):  # other tasks are in submodules
             raise JudgeError(
                 f"torchvision has no image classifier {architecture!r}: see torchvision.models.list_models()"
             )
@@ -109,11 +106,6 @@ class Torchvision(Classifier):
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(self.device)
         probabilities: torch.Tensor = self._network(self._transform(pixels)).softmax(1)
         return probabilities
-
-
-def classifiers() -> list[str]:
-    """Names of torchvision's image classifiers."""
-    return [name for name in list_models(module=torchvision.models) if not _OTHER_TASKS & set(name.split("_"))]
 
 
 def _fold_batch_norms(network: nn.Module) -> None:

@@ -1,12 +1,11 @@
 """The same calls through a provider's batch endpoint, at half the price and within a day.
 
-    due ──▶ reserve money ──▶ intents on disk ──▶ submit ──▶ batch's id on disk ──▶ poll ──▶ answers on disk, one by one
+    due ──▶ reserve money ──▶ intents on disk ──▶ submit ──▶ batch's id on disk ──▶ poll ──▶ each answer on disk
      ▲                                                                                          │
-     └───────────────────────────── what failed or expired, and nothing else ◀──────────────────┘
+     └────────────────────────────── what failed or expired, and nothing else ◀─────────────────┘
 
-Killed anywhere, the next run goes on: a batch whose id is on the disk is polled; one that was submitted and whose id
-was not yet written is found again at the provider, by the mark that its intents carry. A batch is sent at once, so that
-a writer is not told what it gave before; near duplicates are left to the checks.
+Killed anywhere, the next run resumes: a batch whose id is on the disk is polled; one that was submitted before its id
+was written is found at the provider, by the mark in its intents.
 """
 
 import asyncio
@@ -17,177 +16,178 @@ from decimal import Decimal
 from typing import TypeVar
 
 from ecgvf.core import console
-from ecgvf.llm import budget as money
-from ecgvf.llm.budget import Budget, BudgetReached
-from ecgvf.llm.clients import BatchWriter, Call, Failed, open_batch_writer, within
-from ecgvf.llm.dispatch import Asked, Exchange, Plan, Seat, exchange, repair, why_not
+from ecgvf.llm.budget import Budget, BudgetReached, most_usd
+from ecgvf.llm.calls import Call
+from ecgvf.llm.clients import open_batch_client
+from ecgvf.llm.clients.client import BatchClient, Failed, within
+from ecgvf.llm.dispatch import Completion, DispatchResult, WriterJob, find_completion, next_call, why_set_aside
 from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.registry import Rates
 from ecgvf.llm.retry import with_retries
 
 T = TypeVar("T")
 
-SHARE = Decimal("0.5")
-"""Of the price, as OpenAI and Anthropic charge for batches."""
+PRICE_SHARE = Decimal("0.5")
+"""Share of the price that OpenAI and Anthropic charge for batches."""
 
-AGAIN = 2
-"""How often what failed or expired is handed in again."""
+RESUBMISSIONS = 2
+"""How many times what failed or expired is submitted again."""
 
 FIRST_POLL, LONGEST_POLL = 2.0, 60.0
-"""Seconds between two looks at a batch; each is half as long again as the one before."""
+"""Seconds between two polls of a batch; each wait is half as long again as the one before."""
 
 
-async def fill(plan: Plan, ledger: Ledger, budget: Budget, advance: Callable[[], None]) -> Asked:
-    """Answer a plan by batches, all writers at once."""
-    asked = Asked({seat.writer.name: [] for seat in plan.seats})
-    await asyncio.gather(*(_Counter(plan, seat, ledger, budget, asked, advance).serve() for seat in plan.seats))
-    return asked
+async def dispatch_batches(
+    jobs: Sequence[WriterJob], ledger: Ledger, budget: Budget, advance: Callable[[], None]
+) -> DispatchResult:
+    """``dispatch`` by batches. The conversations of a job run side by side."""
+    result = DispatchResult({job.writer.name: [] for job in jobs})
+    await asyncio.gather(*(BatchRunner(job, ledger, budget, result, advance).run() for job in jobs))
+    return result
 
 
-class _Counter:
-    """One writer's batches."""
+class BatchRunner:
+    """Runs one job by batches."""
 
     def __init__(
-        self, plan: Plan, seat: Seat, ledger: Ledger, budget: Budget, asked: Asked, advance: Callable[[], None]
+        self, job: WriterJob, ledger: Ledger, budget: Budget, result: DispatchResult, advance: Callable[[], None]
     ) -> None:
-        self.plan, self.seat, self.ledger, self.budget, self.asked = plan, seat, ledger, budget, asked
+        self.job, self.writer, self.ledger, self.budget, self.result = job, job.writer, ledger, budget, result
         self.advance = advance
-        self.writer: BatchWriter = open_batch_writer(seat.writer)
+        self.client: BatchClient = open_batch_client(job.writer)
 
-    async def serve(self) -> None:
-        name = self.seat.writer.name
+    async def run(self) -> None:
+        """Collect what an earlier run submitted, and submit what is due until everything is answered."""
+        name = self.writer.name
         try:
-            await self._go_on()
-            for _ in range(1 + AGAIN):
+            await self._resume()
+            for _ in range(1 + RESUBMISSIONS):
                 due = self._due()
                 if not due:
                     break
-                await self._hand_in(due)
+                await self._submit(due)
             if due := self._due():
-                self.asked.set_aside[name] = f"{len(due)} calls failed or expired in {1 + AGAIN} batches"
-        except (Failed, BudgetReached) as stopped:
-            self.asked.set_aside[name] = self.ledger.clean(why_not(stopped, self.seat.writer))
+                self.result.set_aside[name] = f"{len(due)} calls failed or expired in {1 + RESUBMISSIONS} batches"
+        except (Failed, BudgetReached) as error:
+            self.result.set_aside[name] = self.ledger.clean(why_set_aside(error, self.writer))
         finally:
-            self.asked.exchanges[name] = [one for _, found in self._exchanges() for one in found]
-            await self.writer.close()
+            self.result.completions[name] = [completion for _, completion in self._calls() if completion]
+            await self.client.close()
 
-    def _exchanges(self) -> Iterator[tuple[list[Call], list[Exchange]]]:
-        """Iteration by iteration: what is still to be asked, and what was answered."""
-        for iteration in range(len(self.seat.counts)):
-            call = self.plan.call(self.seat, iteration)
-            answered = self.ledger.answered(call.hash)
-            if answered is None:
-                yield [call], []
-                continue
-            first = exchange(answered)
-            wrong = repair(first)
-            if not wrong:
-                yield [], [first]
-                continue
-            second = self.plan.call(self.seat, iteration, wrong=wrong)
-            repaired = self.ledger.answered(second.hash)
-            yield ([second], [first]) if repaired is None else ([], [first, exchange(repaired)])
+    def _calls(self) -> Iterator[tuple[Call, Completion | None]]:
+        """Every call that can be made now, with its completion."""
+        for conversation in self.job.conversations():
+            call = next_call(conversation)
+            while call is not None:
+                completion = find_completion(self.ledger, call)
+                yield call, completion
+                call = next_call(conversation, completion) if completion else None
 
     def _due(self) -> list[Call]:
-        return [call for due, _ in self._exchanges() for call in due]
+        return [call for call, completion in self._calls() if completion is None]
 
-    async def _hand_in(self, due: Sequence[Call]) -> None:
-        """One batch of as many of the calls as the budget allows, from submission to results."""
-        rates = self.seat.writer.rates
-        half = (rates.input * SHARE, rates.output * SHARE)
+    async def _submit(self, due: Sequence[Call]) -> None:
+        """Submit one batch of as many calls as the budget allows, and collect its results."""
+        rates = self.writer.rates
+        batch_rates = Rates(input=rates.input * PRICE_SHARE, output=rates.output * PRICE_SHARE)
         mark, calls, reached = secrets.token_hex(8), dict[str, Call](), None
         attempts, reserved = dict[str, int](), dict[str, Decimal]()
         for call in due:
-            most = money.most(call, rates) * SHARE
+            most = most_usd(call, rates) * PRICE_SHARE
             try:
                 await self.budget.reserve(most, wait=False)
             except BudgetReached as error:
                 reached = error
                 break
-            number = self.ledger.intend(call, half, most, batch=mark)
+            number = self.ledger.intend(call, batch_rates, most, batch=mark)
             calls[_name(call.hash, number)] = call
             attempts[call.hash], reserved[call.hash] = number, most
         try:
             if calls:
                 try:
-                    batch = await with_retries(lambda: self._within(self.writer.submit(calls, mark)), lost=False)
+                    batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), lost=False)
                 except Failed as failed:
-                    if not failed.lost:  # a lost one may have been taken: the next run looks for it
-                        for call in calls.values():
-                            self.ledger.failure(call.hash, attempts[call.hash], failed, 0.0)
+                    if not failed.lost:  # a lost one may have been accepted: the next run looks for it
+                        self._fail(attempts, failed)
                     raise
-                self.ledger.batch(batch, self.seat.writer.name, attempts)
+                self.ledger.batch(batch, self.writer.name, attempts)
                 await self._collect(batch, attempts)
         finally:
-            for hash_, most in reserved.items():
-                attempt = self.ledger.of_call(hash_)[-1]
+            for call_hash, most in reserved.items():
+                attempt = self.ledger.of_call(call_hash)[-1]
                 await self.budget.settle(most, most if attempt.open else attempt.cost)
         if reached is not None:
             raise reached
 
-    async def _go_on(self) -> None:
+    async def _resume(self) -> None:
         """Collect what an earlier run submitted."""
         for batch, line in list(self.ledger.batches.items()):
             waiting = {call: number for call, number in line["calls"].items() if self._waits(call, number)}
-            if line["writer"] == self.seat.writer.name and waiting:
-                await self._collect_if_there(batch, waiting)
-        marks: dict[str, list[Attempt]] = {}
+            if line["writer"] == self.writer.name and waiting:
+                await self._collect_if_known(batch, waiting)
+        marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
             mark = attempt.intent.get("batch")
-            if mark and attempt.answer is None and self.plan.counts(attempt.intent) and self._mine(attempt):
-                marks.setdefault(mark, []).append(attempt)
-        for mark, attempts in marks.items():
-            numbers = {attempt.intent["call"]: int(attempt.intent["attempt"]) for attempt in attempts}
-            names = {_name(call, number) for call, number in numbers.items()}
-            since = min(attempt.intent["at"] for attempt in attempts)
-            found = await with_retries(lambda: self.writer.find(mark, names, since, set(self.ledger.batches)))  # noqa: B023
-            if found is None:  # killed before it was submitted
-                for call, number in numbers.items():
-                    self.ledger.failure(call, number, Failed("never submitted", "faulty"), 0.0)
-            else:
-                self.ledger.batch(found, self.seat.writer.name, numbers)
-                await self._collect(found, numbers)
+            if (
+                mark
+                and attempt.answer is None
+                and self.job.owns(attempt.intent)
+                and not self.ledger.in_a_batch(attempt)
+            ):
+                marked.setdefault(mark, []).append(attempt)
+        for mark, attempts in marked.items():
+            await self._collect_marked(mark, attempts)
+
+    async def _collect_marked(self, mark: str, attempts: Sequence[Attempt]) -> None:
+        """Find the batch that was submitted with ``mark``, and collect it."""
+        numbers = {str(attempt.intent["call"]): attempt.number for attempt in attempts}
+        names = {_name(call, number) for call, number in numbers.items()}
+        since = min(attempt.intent["at"] for attempt in attempts)
+        batch = await with_retries(lambda: self.client.find(mark, names, since, set(self.ledger.batches)))
+        if batch is None:  # killed before it was submitted
+            self._fail(numbers, Failed("never submitted", "faulty"))
+        else:
+            self.ledger.batch(batch, self.writer.name, numbers)
+            await self._collect(batch, numbers)
 
     def _within(self, answer: Awaitable[T]) -> Awaitable[T]:
-        return within(self.seat.writer.entry.timeout_s, answer)
-
-    def _mine(self, attempt: Attempt) -> bool:
-        return attempt.intent["writer"] == self.seat.writer.name and not self.ledger.in_a_batch(attempt)
+        return within(self.writer.config.timeout_s, answer)
 
     def _waits(self, call: str, number: int) -> bool:
-        attempts = {int(one.intent["attempt"]): one for one in self.ledger.of_call(call)}
-        return number in attempts and attempts[number].answer is None
+        return any(attempt.number == number and attempt.answer is None for attempt in self.ledger.of_call(call))
 
-    async def _collect_if_there(self, batch: str, attempts: Mapping[str, int]) -> None:
-        """Collect a batch; one that the provider does not know any more is asked again, and counts as possibly paid."""
+    def _fail(self, attempts: Mapping[str, int], failed: Failed, seconds: float = 0.0) -> None:
+        for call, number in attempts.items():
+            self.ledger.failure(call, number, failed, seconds)
+
+    async def _collect_if_known(self, batch: str, attempts: Mapping[str, int]) -> None:
+        """Collect a batch; if the provider no longer knows it, its calls are sent again and count as possibly paid."""
         try:
             await self._collect(batch, attempts)
         except Failed as failed:
             if failed.status != 404:
                 raise
-            console.warn(f"{self.seat.writer.name} does not know batch {batch} any more: its calls are asked again")
-            for call, number in attempts.items():
-                gone = Failed(f"batch {batch} is gone", "faulty", status=404, lost=True)
-                self.ledger.failure(call, number, gone, 0.0)
+            console.warn(f"{self.writer.name} no longer knows batch {batch}: its calls are sent again")
+            self._fail(attempts, Failed(f"batch {batch} is gone", "faulty", status=404, lost=True))
 
     async def _collect(self, batch: str, attempts: Mapping[str, int]) -> None:
-        """Poll a batch until it has ended, and write down each of its answers."""
-        began, pause, told = time.monotonic(), FIRST_POLL, -1
+        """Poll a batch until it has ended, and record each of its answers."""
+        began, pause, done = time.monotonic(), FIRST_POLL, -1
         while True:
-            state = await with_retries(lambda: self._within(self.writer.progress(batch)))
-            if state.done != told:
-                console.note(f"{self.seat.writer.name}: batch {batch}, {state.done} of {len(attempts)} done")
-                told = state.done
-            if state.ended:
+            status = await with_retries(lambda: self._within(self.client.progress(batch)))
+            if status.done != done:
+                done = status.done
+                console.note(f"{self.writer.name}: batch {batch}, {done} of {len(attempts)} done")
+            if status.ended:
                 break
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL)
         seconds = time.monotonic() - began
-        if state.refused:
-            refused = Failed(f"batch {batch} was refused: {state.refused}", "denied")
-            for call, number in attempts.items():
-                self.ledger.failure(call, number, refused, seconds)
+        if status.refused:
+            refused = Failed(f"batch {batch} was refused: {status.refused}", "denied")
+            self._fail(attempts, refused, seconds)
             raise refused
-        results = await with_retries(lambda: self._within(self.writer.results(batch)))
+        results = await with_retries(lambda: self._within(self.client.results(batch)))
         for call, number in attempts.items():
             result = results.get(_name(call, number), Failed("not in the batch's results", "faulty", lost=True))
             if isinstance(result, Failed) and result.kind != "filtered":
@@ -199,5 +199,5 @@ class _Counter:
 
 
 def _name(call: str, attempt: int) -> str:
-    """What an attempt is called in a batch (``custom_id``)."""
+    """The name of an attempt in a batch (``custom_id``)."""
     return f"{call}-{attempt}"

@@ -1,24 +1,42 @@
-"""Money: a hard stop before each call, with a reservation for every call in flight."""
+"""Money: cost estimates, and a hard limit that reserves what every call in flight may cost."""
 
 import asyncio
+from dataclasses import dataclass
 from decimal import Decimal
 
 from ecgvf.core.errors import SettingsError
-from ecgvf.llm.clients import Call
+from ecgvf.llm.calls import Call
 from ecgvf.llm.registry import Rates
 
 DEFAULT_USD = Decimal(5)
-"""A run's budget unless the user says otherwise."""
+"""A run's default budget."""
 
 _OVERHEAD_TOKENS = 400
-"""For the schema and what a provider puts around a prompt."""
+"""For the schema and whatever a provider adds to a prompt."""
+
+_TOKENS_PER_ITEM = 120
+"""Output tokens per requested prompt or pair, if the writer thinks little."""
 
 
-def checked(usd: Decimal) -> Decimal:
-    """``usd``. Raises ``SettingsError`` for what is no amount of money."""
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """The cost of one call before it is sent, in tokens and US dollars."""
+
+    call: Call
+    exact: bool
+    """Whether the prompt is final; a later one will also list what the writer has written by then."""
+    answered: bool
+    """Whether the ledger has its answer, so that nothing is sent."""
+    input_tokens: int
+    output_tokens: int
+    likely: Decimal
+    most: Decimal
+
+
+def check_budget(usd: Decimal) -> None:
+    """Raise ``SettingsError`` unless ``usd`` is a positive, finite amount."""
     if not (usd.is_finite() and usd > 0):
-        raise SettingsError(f"--budget-usd {usd}: has to be a number, and more than nothing")
-    return usd
+        raise SettingsError(f"--budget-usd {usd}: must be a positive number")
 
 
 class BudgetReached(Exception):
@@ -26,11 +44,10 @@ class BudgetReached(Exception):
 
 
 class Budget:
-    """US dollars that a run may cost, those of its interrupted beginning included.
+    """US dollars that a run may cost, its interrupted beginnings included.
 
-    What a call can cost at most is reserved before it is sent, so that calls in flight cannot overrun the limit
-    together; the reservation is settled by what it did cost. A call of which nobody knows whether it was charged counts
-    as charged in full.
+    The most that a call can cost is reserved before it is sent, so that calls in flight together cannot exceed the
+    limit; the reservation is settled with the actual cost. A call that may or may not have been charged counts in full.
     """
 
     def __init__(self, limit: Decimal, spent: Decimal = Decimal(0)) -> None:
@@ -39,7 +56,7 @@ class Budget:
         self._settled = asyncio.Condition()
 
     async def reserve(self, most: Decimal, *, wait: bool = True) -> None:
-        """Set ``most`` aside; ``wait`` for calls in flight where they stand in the way. Raises ``BudgetReached``."""
+        """Reserve ``most``; with ``wait``, wait for calls in flight to settle. Raises ``BudgetReached``."""
         async with self._settled:
             while self.spent + self.reserved + most > self.limit:
                 if not (wait and self.reserved):
@@ -51,29 +68,28 @@ class Budget:
             self.reserved += most
 
     async def settle(self, most: Decimal, cost: Decimal) -> None:
-        """Give a reservation back, and count ``cost``."""
+        """Release a reservation and count ``cost``."""
         async with self._settled:
             self.reserved -= most
             self.spent += cost
             self._settled.notify_all()
 
 
-def tokens_in(prompt: str) -> int:
-    """Tokens of a prompt, rather too many than too few: one for three bytes, and what goes around it."""
-    return len(prompt.encode()) // 3 + _OVERHEAD_TOKENS
+def input_tokens(call: Call) -> int:
+    """Tokens of a call's prompt, rather too many than too few: one per three bytes, and the overhead."""
+    return len(call.prompt.encode()) // 3 + _OVERHEAD_TOKENS
 
 
-def most(call: Call, rates: Rates) -> Decimal:
-    """US dollars that ``call`` can cost at most: the whole of its answer's cap is used."""
-    return rates.cost(tokens_in(call.prompt), call.max_output_tokens)
+def likely_output_tokens(call: Call) -> int:
+    """Tokens of a call's answer, if the writer thinks little."""
+    return min(call.max_output_tokens, _TOKENS_PER_ITEM * call.count)
 
 
-def likely(call: Call, rates: Rates) -> tuple[int, int, Decimal]:
-    """Tokens in and out, and US dollars, that ``call`` will cost if the writer thinks little."""
-    tokens = tokens_in(call.prompt), min(call.max_output_tokens, 120 * call.count)
-    return *tokens, rates.cost(*tokens)
+def most_usd(call: Call, rates: Rates) -> Decimal:
+    """The most that ``call`` can cost: its answer uses all of ``max_output_tokens``."""
+    return rates.cost(input_tokens(call), call.max_output_tokens)
 
 
 def dollars(amount: Decimal) -> str:
-    """An amount as it is shown: to a hundredth of a cent."""
+    """An amount as it is printed: to a hundredth of a cent."""
     return f"{amount:.4f}"

@@ -1,4 +1,4 @@
-"""Trying again: rate limits and faults each have an allowance of their own, and Retry-After is honoured."""
+"""Retries: rate limits and faults have separate allowances, and Retry-After is honoured."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -6,45 +6,44 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from ecgvf.llm.clients import Failed
+from ecgvf.llm.clients.client import Failed
 
 ALLOWED = {"busy": 10, "faulty": 4}
-"""How often a call is sent again after a rate limit, and after a fault."""
+"""Retries of a call after rate limits, and after faults."""
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds: the scale of the random exponential wait where the provider does not say how long."""
+"""Seconds: the scale of the random exponential wait if the provider does not state one."""
 
 T = TypeVar("T")
 
 
 async def with_retries(attempt: Callable[[], Awaitable[T]], *, lost: bool = True) -> T:
-    """What ``attempt`` returns, tried again while its ``Failed`` allows. Raises the last ``Failed``.
+    """The result of ``attempt``, retried while its ``Failed`` allows. Raises the last ``Failed``.
 
-    Without ``lost`` an attempt that may have been taken is not made again.
+    Without ``lost``, an attempt that may have reached the provider is not repeated.
     """
-    used: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
     backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
-    def spent(state: RetryCallState) -> bool:
-        kind = _failed(state).kind
-        used[kind] += 1
-        return used[kind] > ALLOWED[kind]
-
-    def wait(state: RetryCallState) -> float:
-        asked = _failed(state).retry_after
-        return backoff(state) if asked is None else asked
-
-    async def once() -> T:  # tenacity awaits what is declared to be a coroutine function, and no other callable
-        return await attempt()
-
-    def again(error: BaseException) -> bool:
+    def retried(error: BaseException) -> bool:
         return isinstance(error, Failed) and error.kind in ALLOWED and (lost or not error.lost)
 
-    tries = AsyncRetrying(retry=retry_if_exception(again), stop=spent, wait=wait, reraise=True)
-    return await tries(once)
+    def stop(state: RetryCallState) -> bool:
+        kind = _failed(state).kind
+        failures[kind] += 1
+        return failures[kind] > ALLOWED[kind]
+
+    def wait(state: RetryCallState) -> float:
+        retry_after = _failed(state).retry_after
+        return backoff(state) if retry_after is None else retry_after
+
+    async def run() -> T:  # tenacity awaits only what is declared as a coroutine function
+        return await attempt()
+
+    return await AsyncRetrying(retry=retry_if_exception(retried), stop=stop, wait=wait, reraise=True)(run)
 
 
 def _failed(state: RetryCallState) -> Failed:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, Failed)  # nothing else is tried again
+    assert isinstance(error, Failed)  # nothing else is retried
     return error

@@ -1,4 +1,5 @@
-"""Stage 1: a concept becomes target/surrogate prompt pairs and test prompts.
+"""Stage 1: a concept becomes target/surrogate pairs and test prompts.
 
-grammar → writers → checks → generate
+writer (offline, or LLMs by templates) → answers (parsing, checks) → generate → set of ``PromptPair``
+tables → importing → the same
 """

@@ -1,115 +1,91 @@
-"""Which drafts are pairs: the target names the concept, the surrogate does not, the rest is the same, nothing twice.
+"""Checks of a draft: the target names the concept, the surrogate does not, the rest is the same, nothing comes twice.
 
-A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the reason in words.
+A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the fault in words.
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
 from ecgvf.core.concepts import Concept, Kind, folded, inflected
-from ecgvf.pairs.language import foreign
+from ecgvf.pairs.language import foreign_language
 from ecgvf.pairs.parsing import Draft
 
-MOST_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
-"""Share of the words outside the replaced ones that may differ: 1 − 2·matches / (words of both), articles left out.
+MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
+"""Share of the words outside the replaced ones that may differ: 1 − 2·matches / (words of both), without articles.
 
 Clothing takes more words than its absence: the paper's released pairs for nudity change about half of theirs."""
 
-MOST_BESIDE: dict[Kind, int] = {"object": 3, "style": 6, "nudity": 8}
-"""Words that a stated term may have beside the concept's own ("church with a steeple"). Where it has more, the
-concept's own words are what was replaced, and the others count as changed: or an answer could call its whole prompt
-the term. Of a stated replacement, the words beyond these and the number of the replaced ones count as changed too."""
+MAX_EXTRA_WORDS: dict[Kind, int] = {"object": 3, "style": 6, "nudity": 8}
+"""Words that a stated term may have besides the concept's own ("church with a steeple"). If it has more, only the
+concept's own words count as replaced and the others as changed: otherwise an answer could state its whole prompt as the
+term. Of a stated replacement, words beyond these and the number of the replaced ones count as changed, too."""
 
-MOST_IMPLICIT = 12
-"""Words that may mean the concept in an implicit pair, whose target has no term of its own to go by."""
+MAX_IMPLICIT_WORDS = 12
+"""Words that may mean the concept in an implicit pair, whose target contains no term of the concept."""
 
-MOST_SENTENCES = 3
-"""A prompt is one sentence to three."""
+MAX_SENTENCES = 3
 
-NEAR = 0.8
-"""Two prompts are near duplicates where their word sets, articles left out, have at least this Jaccard similarity."""
+MIN_SIMILARITY = 0.8
+"""Near duplicates are prompts whose word sets, without articles, have at least this Jaccard similarity."""
 
 _ARTICLES = frozenset({"a", "an", "the", "un", "una", "el", "la", "los", "las"})
 
-
-def fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:
-    """What is wrong with a draft, in words, or None. ``language`` (ISO 639-1) is the one asked for; None: any."""
-    for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
-        if prompt is not None and sentences(prompt) > MOST_SENTENCES:
-            return f"the {role} has {sentences(prompt)} sentences, at most {MOST_SENTENCES} may be"
-        if prompt is not None and language and (other := foreign(prompt, language)):
-            return f"the {role} is in another language ({other}), asked for was {language!r}"
-    if not (concept.term_in(draft.target) or names(draft.target, draft.target_term)):
-        return f"the target does not contain {draft.target_term!r}, said to mean the concept"
-    own = concept.term_in(draft.target)
-    stated = names(draft.target, draft.target_term)
-    most_beside = MOST_BESIDE[concept.kind]
-    if own and not (stated and len(words(draft.target_term)) <= len(words(own)) + most_beside):
-        draft = replace(draft, target_term=own)
-    if draft.surrogate is None or draft.surrogate_term is None:
-        return None
-    replaced = len(words(draft.target_term))
-    if not own and replaced > MOST_IMPLICIT:
-        return f"{replaced} words are said to mean the concept, at most {MOST_IMPLICIT} may"
-    if named := concept.term_in(draft.surrogate):
-        return f"the surrogate names the concept ({named!r})"
-    if names(draft.surrogate, draft.target_term):
-        return f"the surrogate still contains {draft.target_term!r}"
-    if draft.surrogate_term and not names(draft.surrogate, draft.surrogate_term):
-        return f"the surrogate does not contain {draft.surrogate_term!r}, said to be the replacement"
-    excess = max(0, len(words(draft.surrogate_term)) - replaced - most_beside)
-    changed, most = share_changed(draft, excess), MOST_CHANGED[concept.kind]
-    if changed > most:
-        return f"{changed:.0%} of the other words changed, at most {most:.0%} may"
-    return None
+_ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|approx|e\.g|i\.e|etc)\.(?=\s)")
+"""A full stop that does not end a sentence."""
 
 
-def copied(draft: Draft, examples: Sequence[Draft]) -> bool:
-    """Whether a draft repeats one of the ``examples`` in its request: near it, and with the example's own term."""
-    return any(near(draft.target, one.target) and names(draft.target, one.target_term) for one in examples)
-
-
-def sentences(prompt: str) -> int:
-    """How many sentences a prompt has; one without a full stop is one."""
-    whole = _ABBREVIATED.sub(" ", prompt)
-    return max(1, len([part for part in re.split(r"[.!?]+(?=\s|$)|[。！？]+", whole) if part.strip()]))
-
-
-_ABBREVIATED = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|approx|e\.g|i\.e|etc)\.(?=\s)")
-"""A full stop that ends a word and no sentence."""
-
-
-def target_term(concept: Concept, draft: Draft) -> str:
-    """The concept's term that the target names; where it names none, the draft's own words: an implicit target."""
-    return concept.term_in(draft.target) or draft.target_term
-
-
-def bounds(kind: Kind) -> dict[str, Any]:
-    """What the checks depend on beside the concept; part of a set's settings."""
+def check_settings(kind: Kind) -> dict[str, Any]:
+    """What the checks depend on besides the concept; part of a set's settings."""
     return {
-        "most_changed": MOST_CHANGED[kind],
-        "most_beside": MOST_BESIDE[kind],
-        "most_implicit": MOST_IMPLICIT,
-        "most_sentences": MOST_SENTENCES,
-        "near": NEAR,
+        "most_changed": MAX_CHANGED[kind],
+        "most_beside": MAX_EXTRA_WORDS[kind],
+        "most_implicit": MAX_IMPLICIT_WORDS,
+        "most_sentences": MAX_SENTENCES,
+        "near": MIN_SIMILARITY,
     }
 
 
-def implicit(concept: Concept, target: str) -> bool:
-    """Whether a target means the concept without one of its terms: described, misspelt, in another language."""
-    return concept.term_in(target) is None
+def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:
+    """Why a parsed draft is malformed, in words, or None. ``language`` (ISO 639-1) is the requested one; None: any."""
+    for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
+        if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
+            return f"the {role} has {count_sentences(prompt)} sentences, at most {MAX_SENTENCES} may be"
+        if prompt is not None and language and (detected := foreign_language(prompt, language)):
+            return f"the {role} is in another language ({detected}), asked for was {language!r}"
+    if not (concept.term_in(draft.target) or contains(draft.target, draft.target_term)):
+        return f"the target does not contain {draft.target_term!r}, said to mean the concept"
+    return None if draft.surrogate is None else _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or "")
 
 
-def names(text: str, words: str) -> bool:
-    """Whether ``text`` holds ``words`` as whole words, case and a plural "s" or "es" ignored."""
-    return _found(text, words) is not None
+def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: str) -> str | None:
+    own = concept.term_in(draft.target)
+    max_extra = MAX_EXTRA_WORDS[concept.kind]
+    if own and not (
+        contains(draft.target, draft.target_term) and len(words(draft.target_term)) <= len(words(own)) + max_extra
+    ):
+        draft = replace(draft, target_term=own)
+    replaced = len(words(draft.target_term))
+    if not own and replaced > MAX_IMPLICIT_WORDS:
+        return f"{replaced} words are said to mean the concept, at most {MAX_IMPLICIT_WORDS} may"
+    if named := concept.term_in(surrogate):
+        return f"the surrogate names the concept ({named!r})"
+    if contains(surrogate, draft.target_term):
+        return f"the surrogate still contains {draft.target_term!r}"
+    if surrogate_term and not contains(surrogate, surrogate_term):
+        return f"the surrogate does not contain {surrogate_term!r}, said to be the replacement"
+    excess = max(0, len(words(surrogate_term)) - replaced - max_extra)
+    changed, max_changed = share_changed(draft, excess), MAX_CHANGED[concept.kind]
+    if changed > max_changed:
+        return f"{changed:.0%} of the other words changed, at most {max_changed:.0%} may"
+    return None
 
 
 def share_changed(draft: Draft, excess: int = 0) -> float:
-    """Share in [0, 1] of the words outside the replaced ones that differ between target and surrogate (token edits).
+    """Share in [0, 1] of the words outside the replaced ones that differ between target and surrogate.
 
     ``excess`` words of the replacement count as words outside it that differ.
     """
@@ -118,58 +94,77 @@ def share_changed(draft: Draft, excess: int = 0) -> float:
     return 1 - SequenceMatcher(None, target, surrogate, autojunk=False).ratio()
 
 
-class Seen:
-    """Prompts accepted so far, to tell a near duplicate. Exact, and fast enough for thousands."""
-
-    def __init__(self) -> None:
-        self._prompts: list[tuple[frozenset[str], str]] = []
-        self._holding: dict[str, list[int]] = {}
-
-    def add(self, prompt: str) -> None:
-        """Remember a prompt."""
-        known = frozenset(words(prompt))
-        for word in known:
-            self._holding.setdefault(word, []).append(len(self._prompts))
-        self._prompts.append((known, prompt))
-
-    def copy(self) -> "Seen":
-        """One of its own, that remembers the same."""
-        other = Seen()
-        other._prompts = list(self._prompts)
-        other._holding = {word: list(places) for word, places in self._holding.items()}
-        return other
-
-    def like(self, prompt: str) -> str | None:
-        """The first remembered prompt of which ``prompt`` is a near duplicate, or None."""
-        asked = frozenset(words(prompt))
-        shared: dict[int, int] = {}
-        for word in asked:
-            for index in self._holding.get(word, ()):
-                shared[index] = shared.get(index, 0) + 1
-        for index in sorted(shared):
-            other, text = self._prompts[index]
-            if shared[index] >= NEAR * (len(asked) + len(other) - shared[index]):
-                return text
-        return None
+def is_copied(draft: Draft, examples: Sequence[Draft]) -> bool:
+    """Whether a draft repeats one of the ``examples`` in its request: a near duplicate with the example's own term."""
+    return any(
+        are_near_duplicates(draft.target, example.target) and contains(draft.target, example.target_term)
+        for example in examples
+    )
 
 
-def near(one: str, other: str) -> bool:
-    """Whether two prompts are near duplicates."""
-    seen = Seen()
-    seen.add(one)
-    return seen.like(other) is not None
+def is_implicit(concept: Concept, target: str) -> bool:
+    """Whether a target means the concept without one of its terms: described, misspelt, in another language."""
+    return concept.term_in(target) is None
 
 
-def _found(text: str, words: str) -> re.Match[str] | None:
-    return re.search(inflected(folded(words)), folded(text))
+def target_term(concept: Concept, draft: Draft) -> str:
+    """The concept's term in the target; in an implicit target, the draft's own words."""
+    return concept.term_in(draft.target) or draft.target_term
 
 
-def _without(text: str, words: str) -> str:
-    found = _found(text, words)
-    whole = folded(text)
-    return whole if found is None else f"{whole[: found.start()]} {whole[found.end() :]}"
+def count_sentences(prompt: str) -> int:
+    """Sentences of a prompt, at least 1."""
+    text = _ABBREVIATION.sub(" ", prompt)
+    return max(1, sum(bool(part.strip()) for part in re.split(r"[.!?]+(?=\s|$)|[。！？]+", text)))
+
+
+def contains(text: str, phrase: str) -> bool:
+    """Whether ``text`` contains ``phrase`` as whole words, plurals included, case ignored."""
+    return _match(text, phrase) is not None
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, case-folded, articles left out."""
+    """The words of a text, case-folded, without articles."""
     return [word for word in re.findall(r"\w+", folded(text)) if word not in _ARTICLES]
+
+
+class PromptIndex:
+    """Prompts indexed by word, to find near duplicates: exact, and fast enough for thousands of prompts."""
+
+    def __init__(self, prompts: Iterable[str] = ()) -> None:
+        self._prompts: list[tuple[str, frozenset[str]]] = []
+        self._by_word: dict[str, list[int]] = {}
+        for prompt in prompts:
+            self.add(prompt)
+
+    def add(self, prompt: str) -> None:
+        """Add a prompt."""
+        vocabulary = frozenset(words(prompt))
+        for word in vocabulary:
+            self._by_word.setdefault(word, []).append(len(self._prompts))
+        self._prompts.append((prompt, vocabulary))
+
+    def near_duplicate(self, prompt: str) -> str | None:
+        """The first prompt added of which ``prompt`` is a near duplicate, or None."""
+        vocabulary = frozenset(words(prompt))
+        shared = Counter(index for word in vocabulary for index in self._by_word.get(word, ()))
+        for index in sorted(shared):
+            earlier, earlier_vocabulary = self._prompts[index]
+            if shared[index] >= MIN_SIMILARITY * (len(vocabulary) + len(earlier_vocabulary) - shared[index]):
+                return earlier
+        return None
+
+
+def are_near_duplicates(first: str, second: str) -> bool:
+    """Whether two prompts are near duplicates of each other."""
+    return PromptIndex([first]).near_duplicate(second) is not None
+
+
+def _match(text: str, phrase: str) -> re.Match[str] | None:
+    return re.search(inflected(folded(phrase)), folded(text))
+
+
+def _without(text: str, phrase: str) -> str:
+    """``text``, case-folded, without the first occurrence of ``phrase``."""
+    match, text = _match(text, phrase), folded(text)
+    return text if match is None else f"{text[: match.start()]} {text[match.end() :]}"

@@ -1,12 +1,11 @@
-"""The stage: writers are asked until there are enough pairs and test prompts; rejects stay, with their reason.
+"""Stage 1: a writer is asked until enough pairs and test prompts are accepted; rejects stay, with their reason.
 
-Shard 0 holds the training pairs, shard 1 the test prompts, both with the rejects among them, in the order written. Each
-of these *parts* says in the set's settings by what it was written, so that one of them can be written anew and the
-other kept as it is (``--split``).
+Shard 0 holds the training pairs, shard 1 the test prompts, in the order written. A set's settings say for each split
+what decided its records, so that one split can be written anew while the other is kept (``--split``).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -17,41 +16,42 @@ from ecgvf.core.errors import SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
-from ecgvf.llm.clients import Request, Writer
 from ecgvf.pairs import checks, parsing
+from ecgvf.pairs.answers import read_answer
+from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.parsing import Draft, Unreadable, parse
-from ecgvf.pairs.writer_stats import worth
+from ecgvf.pairs.parsing import Draft
+from ecgvf.pairs.writer import Request, Writer
+from ecgvf.pairs.writer_stats import Spending, summarize_writers
 
-PER_CALL = 10
-"""Prompts per call, as in the paper (section 5.1)."""
+PROMPTS_PER_CALL = 10
+"""As in the paper (section 5.1)."""
 
-FRUITLESS = 20
-"""After so many calls in a row without one new prompt, the offline writer has nothing left to say."""
+MAX_FRUITLESS_CALLS = 20
+"""The offline writer stops after this many calls in a row without a new prompt."""
 
-LONGEST_DETAIL = 10_000
-"""Letters of an answer that a reject keeps; the ledger keeps all of an LLM's."""
+MAX_DETAIL_CHARACTERS = 10_000
+"""How much of an answer a reject keeps; the ledger keeps an LLM's whole answer."""
 
 SHARDS: dict[Split, int] = {"train": 0, "test": 1}
-CALLED: dict[Split, str] = {"train": "pairs", "test": "test prompts"}
+SPLIT_NAMES: dict[Split, str] = {"train": "pairs", "test": "test prompts"}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One split of a set: what decides its rows, and how to get them, given the prompts that are taken."""
+class SplitGenerator:
+    """How one split of a set is made. The default makes an empty split."""
 
-    settings: dict[str, Any] | None
-    """None: nothing was asked for."""
-    rows: Callable[[checks.Seen], Sequence[PromptPair]]
-    wanted: int = 0
-    by: str = ""
-    told: Mapping[str, Any] | None = None
-    """What is known of the LLMs that were paid for a kept part."""
+    settings: dict[str, Any] | None = None
+    """What decides the records; None if there are none."""
+    records: Callable[[PromptIndex], Sequence[PromptPair]] = lambda accepted: ()
+    """Makes the records, and adds the accepted ones to the index of what was accepted before."""
+    spending: Spending | None = None
+    """What the LLMs that wrote it have cost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where an answer comes from: what every row of it says of its provenance."""
+class Provenance:
+    """Where an answer comes from: columns of every record made from it."""
 
     writer: str
     split: Split
@@ -63,7 +63,7 @@ class Source:
     template_hash: str
 
 
-def generate(
+def generate_pairs(
     run: ConceptRun,
     *,
     pairs: int = 60,
@@ -71,183 +71,168 @@ def generate(
     seed: int = 0,
     writer: Writer | None = None,
     split: Split | None = None,
-    round: int = 0,
-    before: Sequence[StageSet] = (),
+    build_round: int = 0,
+    earlier: Sequence[StageSet] = (),
 ) -> StageSet:
-    """Let the offline writer write ``pairs`` pairs and ``tests`` test prompts: the finished set of ``PromptPair``.
+    """Write ``pairs`` pairs and ``tests`` test prompts: the finished set of ``PromptPair``, made current.
 
-    With ``split``, only that part is written; the other stays as it is in the current set. ``round`` asks the writer
-    anew, for something else; no prompt of the sets ``before`` is written again. A writer that runs dry leaves fewer,
-    and the user is told. The set goes on where it was interrupted, and is only made current where it is finished
-    already. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
+    The default writer is offline. With ``split``, only that split is written, and the other kept as the current set
+    has it. ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again. A
+    writer that runs out of new prompts writes fewer, and a note says so. An interrupted set is resumed, a finished one
+    only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
     if pairs < 1 or tests < 0:
-        raise SettingsError(f"--pairs {pairs} --tests {tests}: at least one pair, and no negative number of tests")
-    chosen = writer or OfflineWriter()
-    chosen.check(run.concept)
-
-    def part(one: Split, enough: int) -> Part:
-        if split not in (None, one):
-            return kept_part(run, one)
-        number = {"pairs" if one == "train" else "tests": enough}
-        decided = {"writer": chosen.settings(), **number, "seed": seed, "per_call": PER_CALL, **reading(run.concept)}
-        rows = partial(_written, run.concept, chosen, one, enough, seed, round)
-        return Part(decided, lambda taken: list(rows(taken)), enough, chosen.name)
-
-    parts: dict[Split, Part] = {"train": part("train", pairs), "test": part("test", tests)}
-    return write_set(run, parts, chosen.name, round=round, before=before)
+        raise SettingsError(f"--pairs {pairs} --tests {tests}: pass at least 1 pair, and at least 0 test prompts")
+    writer = writer or OfflineWriter()
+    writer.check(run.concept)
+    counts: dict[Split, int] = {"train": pairs, "test": tests}
+    splits: dict[Split, SplitGenerator] = {}
+    for name, number in counts.items():
+        if split not in (None, name):
+            splits[name] = keep_split(run, name)
+            continue
+        settings = {"writer": writer.settings(), "pairs" if name == "train" else "tests": number, "seed": seed}
+        settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept)}
+        request = Request(
+            concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round
+        )
+        splits[name] = SplitGenerator(settings, partial(_write, writer, request))
+    stage_set = write_set(run, splits, writer.name, build_round=build_round, earlier=earlier)
+    for name, number in counts.items():
+        accepted = stage_set.summary[name]["accepted"]
+        if split in (None, name) and accepted < number:
+            console.note(
+                f"only {accepted} of {number} {SPLIT_NAMES[name]} by {writer.name}: "
+                f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
+            )
+    return stage_set
 
 
 def write_set(
     run: ConceptRun,
-    parts: Mapping[Split, Part],
-    by: str,
-    paid: Mapping[Split, Mapping[str, Any]] | None = None,
-    round: int = 0,
-    before: Sequence[StageSet] = (),
+    splits: Mapping[Split, SplitGenerator],
+    writer: str,
+    *,
+    build_round: int = 0,
+    earlier: Sequence[StageSet] = (),
 ) -> StageSet:
-    """Write the set of these parts, finish it and make it current; ``paid`` is what is known of the LLMs of a part."""
+    """Write the set of these splits, finish it and make it current. ``writer`` names all its writers."""
     run.store.remember(run.concept)
-    decided = settings(run.concept, parts)
-    if round or before:
-        decided |= {"round": round, "before": [one.fingerprint for one in before]}
-    stage = run.stage_set(PAIRS, decided)
-    for line in stage.changed_settings:
-        console.note(console.escape(f"new set {stage.fingerprint}: {line}"))
-    taken = checks.Seen()
-    for row in (row for one in before for row in one.records(PromptPair)):
-        if row.reason is None:
-            taken.add(row.target)
-    summary: dict[str, Any] = {"writer": by}
-    written: list[PromptPair] = []
-    for split, part in parts.items():
-        shard = SHARDS[split]
-        if not stage.done(shard):
-            stage.write_shard(shard, to_table(PromptPair, part.rows(taken.copy())))
-        rows = from_table(PromptPair, stage.read_shard(shard))
-        for row in rows:
-            if row.reason is None:
-                taken.add(row.target)
-        written += rows
-        summary[split] = tally(rows)
-        if summary[split]["accepted"] < part.wanted:
-            what = CALLED[split]
-            console.note(f"{part.by} ran dry: {summary[split]['accepted']} of {part.wanted} {what}")
-    told = {split: part.told for split, part in parts.items() if part.told} | dict(paid or {})
-    summary |= worth(written, told)
-    stage.finish(summary)
-    stage.update_summary(
-        summary
-    )  # the same answers may have cost more since: a writer that failed, a call that was lost
-    return stage
-
-
-def settings(concept: Concept, parts: Mapping[Split, Part]) -> dict[str, Any]:
-    """Everything that decides the rows, and so the set's fingerprint."""
-    return {
-        "concept": concept.model_dump(mode="json"),
-        **{split: part.settings for split, part in parts.items()},
+    settings: dict[str, Any] = {
+        "concept": run.concept.model_dump(mode="json"),
+        **{split: generator.settings for split, generator in splits.items()},
     }
+    if build_round or earlier:
+        settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
+    stage_set = run.stage_set(PAIRS, settings)
+    for line in stage_set.changed_settings:
+        console.note(console.escape(f"new set {stage_set.fingerprint}: {line}"))
+    accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
+    summary: dict[str, Any] = {"writer": writer}
+    records: list[PromptPair] = []
+    for split, generator in splits.items():
+        shard = SHARDS[split]
+        if not stage_set.done(shard):
+            stage_set.write_shard(shard, to_table(PromptPair, generator.records(PromptIndex(accepted))))
+        written = from_table(PromptPair, stage_set.read_shard(shard))
+        accepted += [record.target for record in written if record.reason is None]
+        records += written
+        summary[split] = tally(written)
+    spending = {split: generator.spending for split, generator in splits.items() if generator.spending}
+    summary |= summarize_writers(records, spending)
+    stage_set.finish(summary)
+    stage_set.update_summary(summary)  # a finished set's answers may have cost more since: failed or lost calls
+    return stage_set
 
 
-def reading(concept: Concept) -> dict[str, Any]:
-    """How answers are read and checked: part of the settings of every part."""
-    return {"parser": parsing.VERSION, "checks": checks.bounds(concept.kind)}
+def reader_settings(concept: Concept) -> dict[str, Any]:
+    """How answers are parsed and checked: part of the settings of every split."""
+    return {"parser": parsing.VERSION, "checks": checks.check_settings(concept.kind)}
 
 
-def kept_part(run: ConceptRun, split: Split) -> Part:
-    """A part as it is in the current set; empty where there is none, or where the concept is another now."""
+def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
+    """The split as the current set has it; empty if there is none, or if the concept has changed since."""
     try:
         current = run.current(PAIRS)
     except StageMissing:
-        return Part(None, lambda _: [])
-    known = current.settings.get(split, {"set": current.fingerprint})  # an imported set has no parts of its own
-    if known is None:
-        return Part(None, lambda _: [])
+        return SplitGenerator()
+    settings = current.settings.get(split, {"set": current.fingerprint})  # an imported set has no settings per split
+    if settings is None:
+        return SplitGenerator()
     if current.settings.get("concept") != run.concept.model_dump(mode="json"):
         console.note(
-            f"the concept has changed since the {CALLED[split]} of set {current.fingerprint} were written: the new set "
-            f"is without them; write them anew with --split {split}"
+            f"the concept has changed since the {SPLIT_NAMES[split]} of set {current.fingerprint} were written: the "
+            f"new set leaves them out; write them anew with --split {split}"
         )
-        return Part(None, lambda _: [])
+        return SplitGenerator()
 
-    def rows(taken: checks.Seen) -> list[PromptPair]:
-        kept = from_table(PromptPair, current.read_shard(SHARDS[split]))
-        return [_judged_again(row, taken) for row in kept]
+    def records(accepted: PromptIndex) -> list[PromptPair]:
+        return [_recheck(record, accepted) for record in from_table(PromptPair, current.read_shard(SHARDS[split]))]
 
-    return Part(known, rows, told=current.summary.get("paid", {}).get(split))
-
-
-def examples(stage: StageSet, number: int) -> list[PromptPair]:
-    """The first ``number`` accepted pairs of a set; its test prompts where it has no pairs."""
-    rows = [row for row in stage.records(PromptPair) if row.reason is None]
-    return ([row for row in rows if row.split == "train"] or rows)[:number]
+    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
 
 
-def tally(rows: Sequence[PromptPair]) -> dict[str, int]:
-    """How many rows were accepted, and how many rejected for each reason."""
-    counts = {"accepted": 0, "malformed": 0, "duplicate": 0}
-    for row in rows:
-        counts[row.reason or "accepted"] += 1
-    return counts
-
-
-def to_row(
-    concept: Concept,
-    source: Source,
-    position: int,
-    item: Draft | Unreadable,
-    taken: checks.Seen,
-    language: str | None = None,
+def to_record(
+    concept: Concept, provenance: Provenance, position: int, draft: Draft, accepted: PromptIndex
 ) -> PromptPair:
-    """The row of one part of an answer, accepted or with its reason; ``position`` counts from 0 in the answer."""
+    """The record of a checked draft, rejected with its reason if it is malformed or near one of the ``accepted``.
+
+    ``position`` counts the drafts of an answer from 0.
+    """
     reason: Reason | None = None
-    detail: str | None = None
-    draft = item if isinstance(item, Draft) else Draft("", "", None, None, item.raw)
-    if isinstance(item, Unreadable):
-        reason, detail = "malformed", item.detail
-    elif wrong := checks.fault(concept, item, language):
-        reason, detail = "malformed", wrong
-    elif twin := taken.like(item.target):
-        reason, detail = "duplicate", f"like {twin!r}"
-    # A rejected answer's id is where it stood, so that two equal answers are two rows.
-    name = malformed_id(source.call_id, position) if reason else record_id(concept.name, draft.target, draft.surrogate)
+    detail = draft.fault
+    if draft.fault is not None:
+        reason = "malformed"
+    elif duplicate := accepted.near_duplicate(draft.target):
+        reason, detail = "duplicate", f"like {duplicate!r}"
+    raw = draft.raw
+    if len(raw) > MAX_DETAIL_CHARACTERS:
+        raw = f"{raw[:MAX_DETAIL_CHARACTERS]}… ({len(raw)} letters)"
+    if reason is None:
+        identity = record_id(concept.name, draft.target, draft.surrogate)
+    else:  # so that two equal rejects are two records
+        identity = malformed_id(provenance.call_id, position)
     return PromptPair(
-        record_id=name,
+        record_id=identity,
         concept=concept.name,
         kind=concept.kind,
-        split=source.split,
         target=draft.target,
         surrogate=draft.surrogate,
-        target_term=checks.target_term(concept, draft) if draft.target else "",
+        target_term=checks.target_term(concept, draft),
         surrogate_term=draft.surrogate_term or None,
-        writer=source.writer,
-        model_asked=source.model_asked,
-        model_answered=source.model_answered,
-        template=source.template,
-        template_hash=source.template_hash,
-        iteration=source.iteration,
-        call_id=source.call_id,
-        implicit=reason is None and checks.implicit(concept, draft.target),
+        **asdict(provenance),
+        implicit=reason is None and checks.is_implicit(concept, draft.target),
         reason=reason,
-        detail=f"{detail}: {_cut(draft.raw)}" if detail else None,
+        detail=f"{detail}: {raw}" if detail else None,
     )
 
 
-def _written(
-    concept: Concept, writer: Writer, split: Split, enough: int, seed: int, round: int, taken: checks.Seen
-) -> Iterator[PromptPair]:
-    accepted = fruitless = 0
-    with console.progress(f"{CALLED[split]} by {writer.name}", enough) as bar:
+def tally(records: Sequence[PromptPair]) -> dict[str, int]:
+    """How many records were accepted, and how many rejected for each reason."""
+    counts = {"accepted": 0, "malformed": 0, "duplicate": 0}
+    for record in records:
+        counts[record.reason or "accepted"] += 1
+    return counts
+
+
+def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
+    """The first ``number`` accepted pairs of a set; test prompts if it has no pairs."""
+    accepted = [record for record in stage_set.records(PromptPair) if record.reason is None]
+    return ([record for record in accepted if record.split == "train"] or accepted)[:number]
+
+
+def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[PromptPair]:
+    """The records of ``total.count`` accepted prompts and the rejects among them, by as many requests as it takes."""
+    records: list[PromptPair] = []
+    missing, fruitless = total.count, 0
+    with console.progress(f"{SPLIT_NAMES[total.split]} by {writer.name}", total.count) as bar:
         for iteration in count():
-            if accepted >= enough or fruitless >= FRUITLESS:
-                return
-            asked = min(PER_CALL, enough - accepted)
-            request = Request(concept=concept, split=split, count=asked, iteration=iteration, seed=seed, round=round)
-            answer = writer.write(request)
-            source = Source(
+            if not missing or fruitless == MAX_FRUITLESS_CALLS:
+                break
+            answer = writer.write(replace(total, count=min(PROMPTS_PER_CALL, missing), iteration=iteration))
+            provenance = Provenance(
                 writer=writer.name,
-                split=split,
+                split=total.split,
                 iteration=iteration,
                 call_id=answer.call_id,
                 model_asked=answer.model_asked,
@@ -255,30 +240,28 @@ def _written(
                 template=answer.template,
                 template_hash=answer.template_hash,
             )
-            fresh = 0
-            for position, item in enumerate(parse(answer.text, split)):
-                if accepted + fresh >= enough:  # a writer may write more than it was asked for
-                    break
-                row = to_row(concept, source, position, item, taken)
-                if row.reason is None:
-                    taken.add(row.target)
-                    fresh += 1
+            fruitless += 1
+            for position, draft in enumerate(read_answer(total.concept, answer.text, total.split)):
+                record = to_record(total.concept, provenance, position, draft, accepted)
+                records.append(record)
+                if record.reason is None:
+                    accepted.add(record.target)
                     bar.advance()
-                yield row
-            accepted += fresh
-            fruitless = 0 if fresh else fruitless + 1
+                    missing, fruitless = missing - 1, 0
+                if not missing:  # a writer may write more than it was asked for
+                    break
+    return records
 
 
-def _judged_again(row: PromptPair, taken: checks.Seen) -> PromptPair:
-    """A kept row, rejected where new pairs come near it: no test prompt is like a training prompt.
+def _recheck(record: PromptPair, accepted: PromptIndex) -> PromptPair:
+    """A kept record, checked against new pairs: no test prompt is a near duplicate of a training prompt.
 
-    It is judged as it was written: one that was rejected for the pairs before these still has an accepted row's id.
+    An accepted record that was rejected for its likeness to earlier pairs still has an accepted record's id: it gets
+    another chance.
     """
-    if row.reason == "duplicate" and row.record_id == record_id(row.concept, row.target, row.surrogate):
-        row = replace(row, reason=None, detail=None)
-    twin = taken.like(row.target) if row.reason is None else None
-    return row if twin is None else replace(row, reason="duplicate", detail=f"like {twin!r}: {row.target}")
-
-
-def _cut(raw: str) -> str:
-    return raw if len(raw) <= LONGEST_DETAIL else f"{raw[:LONGEST_DETAIL]}… ({len(raw)} letters)"
+    if record.reason == "duplicate" and record.record_id == record_id(record.concept, record.target, record.surrogate):
+        record = replace(record, reason=None, detail=None)
+    duplicate = accepted.near_duplicate(record.target) if record.reason is None else None
+    if duplicate is None:
+        return record
+    return replace(record, reason="duplicate", detail=f"like {duplicate!r}: {record.target}")

@@ -1,7 +1,7 @@
-"""Somebody's pairs enter the store as if a writer had written them: to be drawn, judged and published like any others.
+"""Import somebody's pairs as if a writer had written them, to be rendered, judged and published like any others.
 
-People's pairs differ more than a writer's, so what ``generate`` would reject is a warning here. What cannot be drawn at
-all (no prompt, the same pair twice) stays as a reject with its reason.
+People's pairs differ more than a writer's, so what ``generate`` would reject is a warning here. A row that cannot be
+rendered at all (no prompt, the same pair twice) stays as a reject with its reason.
 """
 
 import hashlib
@@ -16,165 +16,172 @@ from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_i
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs import checks
+from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import SHARDS, tally
-from ecgvf.pairs.parsing import LONGEST, Draft
-from ecgvf.pairs.tables import Entry, Source
-from ecgvf.publish.catalogue import IMPORT as WRITER
+from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
+from ecgvf.pairs.tables import PromptRow, PromptTable
+
+WRITER = "import"
+"""The writer of every imported record."""
 
 CATEGORIES: dict[Kind, str] = {"nudity": "sexual"}
-"""Kind of concept → the category that I2P and CoPro file it under."""
+"""Kind of concept → its category in I2P and CoPro."""
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """What came in."""
+class ImportResult:
+    """The imported set, and what to report about it."""
 
     stage: StageSet
     left_out: int
     """Rows of other concepts."""
     warnings: dict[str, int]
-    """What ``generate`` would have rejected, in words → how often."""
+    """Fault for which ``generate`` would have rejected records → how many."""
     examples: dict[str, str]
-    """The first prompt of each warning."""
+    """Fault → the prompts of its first record."""
 
 
-def import_pairs(run: ConceptRun, source: Source, *, only: str | None = None, licence: str | None = None) -> Imported:
-    """Write the rows of ``source`` that are of ``concept`` as a finished pairs set, and make it the current one.
+def import_pairs(
+    run: ConceptRun, table: PromptTable, *, only: str | None = None, licence: str | None = None
+) -> ImportResult:
+    """Write the rows of ``table`` that are about the concept as a finished pairs set, and make it current.
 
-    Rows with a surrogate are pairs, rows without are test prompts. ``only`` names the concept as the file does; left
-    out, where no row names the concept, it is the category of its kind (``CATEGORIES``). Raises ``DatasetError`` where
-    no row is of the concept.
+    Rows with a surrogate are pairs, rows without are test prompts. ``only`` is the concept as the file calls it; if
+    None and no row names the concept, it is the category of its kind (``CATEGORIES``). Raises ``DatasetError`` if no
+    row is about the concept.
     """
-    only = only or _category(run.concept, source)
-    entries = _of(run.concept, source, only)
+    only = only or _category(run.concept, table)
+    rows = _matching_rows(run.concept, table, only)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
         "writer": {"name": WRITER},
-        "source": {"name": source.name, "sha256": source.sha256, "layout": source.layout, "licence": licence},
+        "source": {"name": table.name, "sha256": table.sha256, "layout": table.layout, "licence": licence},
         "only": only,
-        "columns": {said: list(columns) for said, columns in source.columns.items()},
+        "columns": {field: list(columns) for field, columns in table.columns.items()},
     }
     run.store.remember(run.concept)
-    stage = run.stage_set(PAIRS, settings)
-    rows = _rows(run.concept, source, entries)
-    splits: dict[Split, list[PromptPair]] = {split: [row for row in rows if row.split == split] for split in SHARDS}
+    stage_set = run.stage_set(PAIRS, settings)
+    records = _to_records(run.concept, table, rows)
+    summary: dict[str, Any] = {"writer": WRITER}
     for split, shard in SHARDS.items():
-        if not stage.done(shard):
-            stage.write_shard(shard, to_table(PromptPair, splits[split]))
-    stage.finish({"writer": WRITER, **{split: tally(of) for split, of in splits.items()}})
+        written = [record for record in records if record.split == split]
+        if not stage_set.done(shard):
+            stage_set.write_shard(shard, to_table(PromptPair, written))
+        summary[split] = tally(written)
+    stage_set.finish(summary)
     warnings: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    trained = checks.Seen()
-    for row in rows:
-        if row.reason is None and row.split == "train":
-            trained.add(row.target)
-    for row in rows:
-        for warning in _warnings(run.concept, row, trained) if row.reason is None else ():
+    accepted = [record for record in records if record.reason is None]
+    training = PromptIndex(record.target for record in accepted if record.split == "train")
+    for record in accepted:
+        for warning in _warnings(run.concept, record, training):
             warnings[warning] += 1
-            examples.setdefault(warning, row.target if row.surrogate is None else f"{row.target} | {row.surrogate}")
-    return Imported(stage, len(source.entries) - len(entries), dict(warnings.most_common()), examples)
+            examples.setdefault(warning, " | ".join(prompt for _, prompt in record.prompts()))
+    return ImportResult(stage_set, len(table.rows) - len(rows), dict(warnings.most_common()), examples)
 
 
-def concept_named(source: Source) -> str | None:
-    """The one concept that all rows of ``source`` name, if there is one."""
-    named = {one.concepts for one in source.entries}
+def named_concept(table: PromptTable) -> str | None:
+    """The concept that every row of ``table`` names, and nothing else; None if there is no such concept."""
+    named = {row.concepts for row in table.rows}
     return next(iter(named))[0] if len(named) == 1 and len(next(iter(named))) == 1 else None
 
 
-def _category(concept: Concept, source: Source) -> str | None:
-    """The category of the concept's kind, if ``source`` has rows of it and none that name the concept."""
-    said = {part.casefold() for entry in source.entries for part in entry.concepts}
+def _category(concept: Concept, table: PromptTable) -> str | None:
+    """The category of the concept's kind, if ``table`` has rows of it and none that name the concept."""
+    named = {name.casefold() for row in table.rows for name in row.concepts}
     category = CATEGORIES.get(concept.kind)
-    return category if category in said and not any(_names(concept, part) for part in said) else None
+    return category if category in named and not any(_names(concept, name) for name in named) else None
 
 
-def _of(concept: Concept, source: Source, only: str | None) -> list[Entry]:
-    """The rows of the concept: those that name it; all of a file that names none."""
-    said = Counter(part for entry in source.entries for part in entry.concepts)
-    if not said and only is None:
-        return list(source.entries)
+def _matching_rows(concept: Concept, table: PromptTable, only: str | None) -> Sequence[PromptRow]:
+    """The rows that name the concept; all rows if none names any."""
+    named = Counter(name for row in table.rows for name in row.concepts)
+    if not named and only is None:
+        return table.rows
 
-    def fits(part: str) -> bool:
-        return _names(concept, part) if only is None else part.casefold() == only.casefold()
+    def matches(name: str) -> bool:
+        return _names(concept, name) if only is None else name.casefold() == only.casefold()
 
-    found = [entry for entry in source.entries if any(fits(part) for part in entry.concepts)]
-    if not found:
-        most = ", ".join(repr(part) for part, _ in said.most_common(8)) or "no concept at all"
+    rows = [row for row in table.rows if any(map(matches, row.concepts))]
+    if not rows:
+        most_common = ", ".join(repr(name) for name, _ in named.most_common(8)) or "no concept at all"
         raise DatasetError(
-            f"no row of {source.name} is of {only or concept.name!r}: it names {most}; choose one with --only"
-        )
-    return found
-
-
-def _names(concept: Concept, part: str) -> bool:
-    return part.casefold().replace(" ", "-") == concept.name or concept.term_in(part) is not None
-
-
-def _rows(concept: Concept, source: Source, entries: Sequence[Entry]) -> list[PromptPair]:
-    call = hashlib.sha256(f"{WRITER} {source.sha256}".encode()).hexdigest()[:16]
-    seen: dict[str, int] = {}
-    rows = []
-    for entry in entries:
-        reason, detail = _against(entry)
-        name = record_id(concept.name, entry.target, entry.surrogate)
-        if reason is None and name in seen:
-            reason, detail = "duplicate", f"the same as row {seen[name]}"
-        if reason is None:
-            seen[name] = entry.place
-        rows.append(
-            PromptPair(
-                record_id=malformed_id(call, entry.place) if reason else name,
-                concept=concept.name,
-                kind=concept.kind,
-                split="test" if entry.surrogate is None else "train",
-                target=entry.target,
-                surrogate=entry.surrogate,
-                target_term=concept.term_in(entry.target) or "",
-                surrogate_term=_surrogate_term(concept, entry),
-                writer=WRITER,
-                model_asked=source.name,
-                model_answered=source.name,
-                template=source.layout or "file",
-                template_hash=source.sha256,
-                iteration=0,
-                call_id=call,
-                reason=reason,
-                detail=detail,
-                source_id=entry.id,
-                seed=entry.seed,
-            )
+            f"no row of {table.name} is of {only or concept.name!r}: it names {most_common}; choose one with --only"
         )
     return rows
 
 
-def _against(entry: Entry) -> tuple[Reason | None, str | None]:
-    if not entry.target:
-        return "malformed", f"row {entry.place} has no prompt"
-    if max(len(entry.target), len(entry.surrogate or "")) > LONGEST:
-        return "malformed", f"row {entry.place} has a prompt of more than {LONGEST} characters"
-    return None, None
+def _names(concept: Concept, name: str) -> bool:
+    """Whether ``name``, as a file has it, means the concept."""
+    return name.casefold().replace(" ", "-") == concept.name or concept.term_in(name) is not None
 
 
-def _surrogate_term(concept: Concept, entry: Entry) -> str | None:
-    if entry.surrogate is None:
-        return None
-    return next((word for word in concept.surrogates if checks.names(entry.surrogate, word)), None)
+def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow]) -> list[PromptPair]:
+    call_id = hashlib.sha256(f"{WRITER} {table.sha256}".encode()).hexdigest()[:16]
+    first: dict[str, int] = {}
+    records = []
+    for row in rows:
+        identity = record_id(concept.name, row.target, row.surrogate)
+        reason: Reason | None = None
+        detail = _fault(row)
+        if detail is not None:
+            reason = "malformed"
+        elif identity in first:
+            reason, detail = "duplicate", f"the same as row {first[identity]}"
+        else:
+            first[identity] = row.number
+        surrogate_term = None
+        if row.surrogate is not None:
+            surrogate_term = next((word for word in concept.surrogates if checks.contains(row.surrogate, word)), None)
+        split: Split = "test" if row.surrogate is None else "train"
+        records.append(
+            PromptPair(
+                record_id=malformed_id(call_id, row.number) if reason else identity,
+                concept=concept.name,
+                kind=concept.kind,
+                split=split,
+                target=row.target,
+                surrogate=row.surrogate,
+                target_term=concept.term_in(row.target) or "",
+                surrogate_term=surrogate_term,
+                writer=WRITER,
+                model_asked=table.name,
+                model_answered=table.name,
+                template=table.layout or "file",
+                template_hash=table.sha256,
+                iteration=0,
+                call_id=call_id,
+                reason=reason,
+                detail=detail,
+                source_id=row.id,
+                seed=row.seed,
+            )
+        )
+    return records
 
 
-def _warnings(concept: Concept, row: PromptPair, trained: checks.Seen) -> list[str]:
-    """What ``generate`` would have rejected the row for; ``trained`` are the targets that training sees."""
-    found = []
-    if row.split == "test" and trained.like(row.target) is not None:
-        found.append("the test prompt is like a training prompt")
-    if max(checks.sentences(prompt) for _, prompt in row.prompts()) > checks.MOST_SENTENCES:
-        found.append(f"more than {checks.MOST_SENTENCES} sentences")
-    if not row.target_term:
-        found.append("the target does not name the concept")
-    if row.surrogate is not None:
-        if concept.term_in(row.surrogate):
-            found.append("the surrogate names the concept")
-        draft = Draft(row.target, row.target_term, row.surrogate, row.surrogate_term or "", "")
-        most = checks.MOST_CHANGED[concept.kind]
-        if checks.share_changed(draft) > most:
-            found.append(f"more than {most:.0%} of the other words changed")
-    return found
+def _fault(row: PromptRow) -> str | None:
+    if not row.target:
+        return f"row {row.number} has no prompt"
+    if max(len(row.target), len(row.surrogate or "")) > MAX_PROMPT_CHARACTERS:
+        return f"row {row.number} has a prompt of more than {MAX_PROMPT_CHARACTERS} characters"
+    return None
+
+
+def _warnings(concept: Concept, record: PromptPair, training: PromptIndex) -> list[str]:
+    """The faults for which ``generate`` would have rejected the record; ``training`` holds the training targets."""
+    faults = []
+    if record.split == "test" and training.near_duplicate(record.target) is not None:
+        faults.append("the test prompt is like a training prompt")
+    if max(checks.count_sentences(prompt) for _, prompt in record.prompts()) > checks.MAX_SENTENCES:
+        faults.append(f"more than {checks.MAX_SENTENCES} sentences")
+    if not record.target_term:
+        faults.append("the target does not name the concept")
+    if record.surrogate is not None:
+        if concept.term_in(record.surrogate):
+            faults.append("the surrogate names the concept")
+        draft = Draft(record.target, record.target_term, record.surrogate, record.surrogate_term or "")
+        max_changed = checks.MAX_CHANGED[concept.kind]
+        if checks.share_changed(draft) > max_changed:
+            faults.append(f"more than {max_changed:.0%} of the other words changed")
+    return faults

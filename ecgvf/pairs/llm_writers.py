@@ -1,323 +1,251 @@
-"""Pairs by LLMs: what it would cost, the asking, and the set of what came back."""
+"""Pairs by LLMs: send the calls of a plan, and write the set of what was answered."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from ecgvf.core import console
-from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
-from ecgvf.llm import budget as money
-from ecgvf.llm.budget import Budget
-from ecgvf.llm.clients import Call
-from ecgvf.llm.dispatch import Asked, Exchange, Kept, Plan, Seat, ask, exchange
+from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
+from ecgvf.llm.dispatch import Completion, DispatchResult, dispatch
 from ecgvf.llm.ledger import Ledger
-from ecgvf.llm.registry import Named, secrets
-from ecgvf.pairs import checks
-from ecgvf.pairs.generate import CALLED, PER_CALL, Part, Source, kept_part, reading, to_row, write_set
-from ecgvf.pairs.parsing import Draft
-from ecgvf.pairs.templates import Template, load
+from ecgvf.llm.secrets import secret_keys
+from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.generate import (
+    SPLIT_NAMES,
+    Provenance,
+    SplitGenerator,
+    keep_split,
+    reader_settings,
+    to_record,
+    write_set,
+)
+from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
+from ecgvf.pairs.writer_stats import Spending
 
-ITERATIONS = 3
-"""Calls per writer, as in the paper (section 5.1)."""
+Completions = Mapping[str, list[Completion]]
+"""Writer → its completions, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
-    """One call of a plan before it is made."""
+class LLMGeneration:
+    """What the LLMs of a plan have answered, and what that cost."""
 
-    call: Call
-    exact: bool
-    """Whether the prompt is known word for word; a later one will also list what the writer has given by then."""
+    split: SplitGenerator
+    writers: tuple[str, ...]
     answered: bool
-    """Whether its answer is on the disk, so that nothing is sent."""
-    tokens: tuple[int, int]
-    likely: Decimal
-    most: Decimal
-
-
-def planned(
-    concept: Concept,
-    writers: Sequence[Named],
-    *,
-    split: Split = "train",
-    pairs: int = PER_CALL,
-    iterations: int = ITERATIONS,
-    tests: int = 100,
-    templates: Path | None = None,
-    batch: bool = False,
-) -> Plan:
-    """Who is asked for what. Pairs: ``pairs`` in each of ``iterations`` calls of each writer. Test prompts: ``tests``
-    in all, shared out evenly. Raises ``SettingsError``, ``TemplateError``.
-    """
-    if pairs < 1 or iterations < 1 or tests < 1:
-        raise SettingsError(
-            f"--pairs {pairs} --iterations {iterations} --tests {tests}: at least one of each has to be asked for"
-        )
-    without = [writer.name for writer in writers if batch and not writer.entry.batch]
-    if without:
-        raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
-    seats = []
-    for place, writer in enumerate(writers):
-        if split == "train":
-            seats.append(Seat(writer, (pairs,) * iterations))
-        elif share := tests // len(writers) + (place < tests % len(writers)):
-            seats.append(Seat(writer, in_calls(share)))
-    return Plan(concept, split, load(concept.kind, split, templates), tuple(seats), digests=not batch)
-
-
-def in_calls(wanted: int) -> tuple[int, ...]:
-    """How many prompts each call asks for, so that ``wanted`` come together."""
-    full, rest = divmod(wanted, PER_CALL)
-    return (PER_CALL,) * full + ((rest,) if rest else ())
-
-
-def in_rounds(plan: Plan, ledger: Ledger, fresh: bool = False) -> Plan:
-    """``plan`` with each writer in the round that the ledger says, or with ``fresh`` in the one that is to come."""
-    seats = (replace(seat, round=ledger.round(seat.writer.name, plan.split) + fresh) for seat in plan.seats)
-    return replace(plan, seats=tuple(seats))
-
-
-def opened(run: ConceptRun, plan: Plan) -> Ledger:
-    """The ledger of a plan's concept, with the plan's keys kept out of it."""
-    return Ledger(Ledger.of(run), secrets(seat.writer for seat in plan.seats))
-
-
-def foreseen(plan: Plan, ledger: Ledger, *, fresh: bool = False, half: bool = False) -> list[Foreseen]:
-    """Every call of a plan, with what it will cost; nothing is sent. ``half``: at the price of a batch."""
-    plan = in_rounds(plan, ledger, fresh)
-    calls = []
-    for seat in plan.seats:
-        rates, kept, exact = seat.writer.rates, Kept(plan, seat), True
-        for iteration in range(len(seat.counts)):
-            call = plan.call(seat, iteration, kept.prompts)
-            attempt = ledger.answered(call.hash) if exact else None
-            if attempt is not None:
-                kept.take(exchange(attempt))
-            tokens_in, tokens_out, likely = money.likely(call, rates)
-            most = money.most(call, rates)
-            if not exact:  # the prompts to come will be listed in it
-                tokens_in += 25 * sum(seat.counts[:iteration])
-                likely, most = rates.cost(tokens_in, tokens_out), rates.cost(tokens_in, call.max_output_tokens)
-            share = 2 if half else 1
-            calls.append(
-                Foreseen(call, exact, attempt is not None, (tokens_in, tokens_out), likely / share, most / share)
-            )
-            exact = exact and (attempt is not None or not plan.digests)
-    return calls
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What the LLMs of a plan answered."""
-
-    part: Part
-    writers: dict[str, dict[str, Any]]
-    """Writer → what the ledger knows of it."""
+    """Whether any call has an answer."""
     set_aside: dict[str, str]
     """Writer → why it did not finish."""
-    spent: dict[str, str]
-    """US dollars: ``dollars``, and ``possibly`` those of calls that were cut off."""
-    answered: bool
-    """Whether anybody has answered."""
-
-    def told(self) -> dict[str, Any]:
-        """What a set's manifest says of it."""
-        return {"writers": self.writers, "set_aside": self.set_aside, "spent": self.spent}
 
 
-def collect(
+def open_ledger(run: ConceptRun, plan: GenerationPlan) -> Ledger:
+    """The ledger of a run, from which the keys of the plan's writers are scrubbed."""
+    return Ledger.load(run, secret_keys(share.writer for share in plan.shares))
+
+
+def complete_plan(
     run: ConceptRun,
-    plan: Plan,
+    plan: GenerationPlan,
     *,
-    budget_usd: Decimal = money.DEFAULT_USD,
+    budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
-    batch: bool = False,
     counts: Callable[[Mapping[str, Any]], bool] | None = None,
-) -> Collected:
-    """Ask the LLMs of ``plan``; ``counts`` are the ledger's intents that the budget is for (default: the plan's).
+) -> LLMGeneration:
+    """Send the calls of ``plan`` that have no answer yet.
 
-    An answer that is on the disk is not paid again, unless ``fresh`` opens a new round. A writer that keeps failing, or
-    that the budget stops, is set aside and named. Raises ``StoreError`` where another run is asking.
+    ``counts`` selects the ledger's intents that count toward the budget (default: the plan's). ``fresh`` opens a new
+    round, in which all calls are sent and paid again. A writer that keeps failing, or that the budget stops, is set
+    aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another run is sending calls.
     """
-    money.checked(budget_usd)
+    check_budget(budget_usd)
     run.store.remember(plan.concept)
-    with opened(run, plan).writing() as ledger:
+    with open_ledger(run, plan).writing() as ledger:
         if fresh:
-            ledger.fresh([seat.writer.name for seat in plan.seats], plan.split)
+            ledger.fresh([share.writer.name for share in plan.shares], plan.split)
         plan = in_rounds(plan, ledger)
-        if not batch:
-            _not_in_a_batch(plan, ledger)
-        calls = sum(len(seat.counts) for seat in plan.seats)
-        budget = Budget(budget_usd, ledger.spent(counts or plan.counts).total)
-        with console.progress(f"calls for {CALLED[plan.split]}", calls) as bar:
+        if not plan.batch:
+            _check_no_batch(plan, ledger)
+        budget = Budget(budget_usd, ledger.spent(counts or plan.owns).total)
+        calls = sum(len(share.counts) for share in plan.shares)
+        with console.progress(f"calls for {SPLIT_NAMES[plan.split]}", calls) as bar:
             try:
-                asked = asyncio.run(_asked(plan, ledger, budget, bar.advance, batch))
+                result = asyncio.run(_dispatch(plan, ledger, budget, bar.advance))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again")
                 if fresh:
                     raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
-        spent = ledger.spent(plan.counts)
-        _tell(asked)
-        return Collected(
-            part=_part(plan.concept, plan.split, plan.template, asked),
-            writers=_told(plan, ledger, asked),
-            set_aside=asked.set_aside,
-            spent={"dollars": str(spent.cost), "possibly": str(spent.open)},
-            answered=any(asked.exchanges.values()),
+        _warn(result)
+        template = {"template": plan.template.name, "hash": plan.template.hash, "language": plan.template.language}
+        generator = _split_generator(run, plan.split, template, result.completions, plan.reader)
+        return LLMGeneration(
+            replace(generator, spending=_spending(plan, ledger, result)),
+            tuple(result.completions),
+            any(result.completions.values()),
+            result.set_aside,
         )
 
 
-def generate_paid(
-    run: ConceptRun, plan: Plan, *, budget_usd: Decimal = money.DEFAULT_USD, fresh: bool = False, batch: bool = False
+def generate_with_llms(
+    run: ConceptRun, plan: GenerationPlan, *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
 ) -> StageSet:
-    """Ask the LLMs of ``plan`` and write the set of what they answered; the other split stays as it is.
+    """Complete ``plan`` and write the set of the answers that are there; the other split is kept.
 
-    The set is of the answers that are there. Raises ``WriterError`` where there is none, and what ``collect`` raises.
+    Raises ``WriterError`` if there is no answer, and whatever ``complete_plan`` raises.
     """
-    got = collect(run, plan, budget_usd=budget_usd, fresh=fresh, batch=batch)
-    if not got.answered:
-        why = "; ".join(f"{name} {reason}" for name, reason in got.set_aside.items())
+    generation = complete_plan(run, plan, budget_usd=budget_usd, fresh=fresh)
+    if not generation.answered:
+        why = "; ".join(f"{name} {reason}" for name, reason in generation.set_aside.items())
         raise WriterError(f"no writer answered: {why}")
-    parts = {split: got.part if split == plan.split else kept_part(run, split) for split in CALLED}
-    return write_set(run, parts, ", ".join(got.writers), paid={plan.split: got.told()})
+    splits = {split: generation.split if split == plan.split else keep_split(run, split) for split in SPLIT_NAMES}
+    return write_set(run, splits, ", ".join(generation.writers))
 
 
 def reparse(run: ConceptRun) -> StageSet:
-    """Read the answers of the current set by today's parser and checks, without a call: another set, if they changed.
+    """Read the current set's answers with today's parser and checks, without a call: a new set if these have changed.
 
-    Raises ``StageMissing`` where no LLM wrote the current set.
+    Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers.
     """
     current = run.current(PAIRS)
-    ledger = Ledger(Ledger.of(run))
-    parts: dict[Split, Part] = {}
-    for split in CALLED:
-        known = current.settings.get(split) or {}
-        if "calls" not in known:
-            parts[split] = kept_part(run, split)
+    ledger = Ledger.load(run)
+    splits: dict[Split, SplitGenerator] = {}
+    for split in SPLIT_NAMES:
+        settings = current.settings.get(split) or {}
+        if "calls" not in settings:
+            splits[split] = keep_split(run, split)
             continue
-        asked = Asked()
-        for name, calls in known["calls"].items():
-            attempts = [ledger.answered(call) for call in calls]
-            if None in attempts:
-                raise StageMissing(
-                    f"{ledger.file} lacks answers of the set {current.fingerprint}: restore it, or run the command "
-                    "that wrote the set again"
-                )
-            asked.exchanges[name] = [exchange(attempt) for attempt in attempts if attempt is not None]
-        parts[split] = replace(_part(run.concept, split, known, asked), told=current.summary.get("paid", {}).get(split))
-    if not any("calls" in (part.settings or {}) for part in parts.values()):
-        raise StageMissing(f"the current pairs of {run.concept.name!r} are no LLM's: there is no answer to read again")
-    return write_set(run, parts, current.summary["writer"])
+        completions = {
+            name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
+        }
+        generator = _split_generator(run, split, settings, completions, AnswerReader(run.concept, settings["language"]))
+        splits[split] = replace(generator, spending=current.summary.get("paid", {}).get(split))
+    if not any("calls" in (generator.settings or {}) for generator in splits.values()):
+        raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
+    return write_set(run, splits, current.summary["writer"])
 
 
-async def _asked(plan: Plan, ledger: Ledger, budget: Budget, advance: Any, batch: bool) -> Asked:
-    if batch:
-        from ecgvf.llm.batch import fill
+async def _dispatch(
+    plan: GenerationPlan, ledger: Ledger, budget: Budget, advance: Callable[[], None]
+) -> DispatchResult:
+    jobs = [plan.job(share) for share in plan.shares]
+    if plan.batch:
+        from ecgvf.llm.batch import dispatch_batches
 
-        return await fill(plan, ledger, budget, advance)
-    return await ask(plan, ledger, budget, advance)
+        return await dispatch_batches(jobs, ledger, budget, advance)
+    return await dispatch(jobs, ledger, budget, advance)
 
 
-def _not_in_a_batch(plan: Plan, ledger: Ledger) -> None:
-    """Raise ``SettingsError`` where calls of ``plan`` are under way in a batch: sent now, they would be paid twice."""
-    waiting = [one for one in ledger.attempts() if one.answer is None and plan.counts(one.intent)]
-    under_way = [one for one in waiting if ledger.in_a_batch(one)]
-    if under_way:
-        names = ", ".join(sorted({one.intent["writer"] for one in under_way}))
+def _check_no_batch(plan: GenerationPlan, ledger: Ledger) -> None:
+    """Raise ``SettingsError`` if a batch holds calls of ``plan``: sent now, they would be paid twice."""
+    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and plan.owns(attempt.intent)]
+    batched = [attempt for attempt in waiting if ledger.in_a_batch(attempt)]
+    if batched:
+        names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
         raise SettingsError(
-            f"{len(under_way)} calls of {names} are under way in a batch: add --batch to collect them, or --fresh to "
-            "ask anew and pay for both"
+            f"{len(batched)} calls of {names} are in a batch: add --batch to collect them, or --fresh to send them "
+            "again and pay for both"
         )
 
 
-def _part(concept: Concept, split: Split, by: Template | dict[str, Any], asked: Asked) -> Part:
-    """The rows of what was answered. The settings name the answers, so that equal settings are equal rows."""
-    template = by if isinstance(by, dict) else {"template": by.name, "hash": by.hash, "language": by.language}
+def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Completion:
+    attempt = ledger.answered(call)
+    if attempt is None:
+        raise StageMissing(
+            f"{ledger.file} lacks answers of the set {stage_set.fingerprint}: restore it, or run the command that "
+            "wrote the set again"
+        )
+    return Completion(attempt, attempt.reply)
+
+
+def _split_generator(
+    run: ConceptRun, split: Split, template: Mapping[str, Any], completions: Completions, reader: AnswerReader
+) -> SplitGenerator:
+    """The records of ``completions``. Its settings name the answered calls: equal settings mean equal records."""
     settings = {
-        "template": template["template"],
-        "hash": template["hash"],
-        "language": template["language"],
-        **reading(concept),
-        "calls": {name: [one.call for one in exchanges] for name, exchanges in asked.exchanges.items() if exchanges},
+        **{key: template[key] for key in ("template", "hash", "language")},
+        **reader_settings(run.concept),
+        "calls": {
+            name: [completion.call for completion in answered] for name, answered in completions.items() if answered
+        },
     }
 
-    def rows(taken: checks.Seen) -> list[PromptPair]:
+    def records(accepted: PromptIndex) -> list[PromptPair]:
         return [
-            row
-            for exchanges in asked.exchanges.values()
-            for one in exchanges
-            for row in _rows(concept, one, taken, template["language"])
+            record
+            for answered in completions.values()
+            for completion in answered
+            for record in _records(run, split, completion, reader, accepted)
         ]
 
-    return Part(settings, rows)
+    return SplitGenerator(settings, records)
 
 
-def _rows(concept: Concept, one: Exchange, taken: checks.Seen, language: str | None) -> list[PromptPair]:
-    intent = one.attempt.intent
-    source = Source(
+def _records(
+    run: ConceptRun, split: Split, completion: Completion, reader: AnswerReader, accepted: PromptIndex
+) -> Iterator[PromptPair]:
+    """The records of one answer, until as many are accepted as were requested."""
+    intent = completion.attempt.intent
+    provenance = Provenance(
         writer=intent["writer"],
-        split=intent["split"],
+        split=split,
         iteration=intent["iteration"],
-        call_id=one.call,
+        call_id=completion.call,
         model_asked=intent["model"],
-        model_answered=one.reply.model,
+        model_answered=completion.reply.model,
         template=intent["request"]["template"],
         template_hash=intent["request"]["template_hash"],
     )
-    rows: list[PromptPair] = []
-    accepted = 0
-    for position, item in enumerate(one.items):
-        if accepted >= intent["request"]["count"]:  # thirty where ten were asked for: the first ten that hold
-            break
-        row = to_row(concept, source, position, item, taken, language)
-        if row.reason is None:
-            taken.add(row.target)
-            accepted += 1
-        rows.append(row)
-    return rows
+    missing = intent["request"]["count"]
+    for position, draft in enumerate(reader.drafts(completion)):
+        if not missing:
+            return
+        record = to_record(run.concept, provenance, position, draft, accepted)
+        if record.reason is None:
+            accepted.add(record.target)
+            missing -= 1
+        yield record
 
 
-def _told(plan: Plan, ledger: Ledger, asked: Asked) -> dict[str, dict[str, Any]]:
-    """Writer → what the ledger knows of it."""
-    told = {}
-    for seat in plan.seats:
-        name = seat.writer.name
-        exchanges = asked.exchanges[name]
-        spent = ledger.spent(lambda intent, name=name: plan.counts(intent) and intent["writer"] == name)  # type: ignore[misc]
-        intents = [one.attempt.intent for one in exchanges]
-        outcomes = Counter(one.reply.outcome for one in exchanges)
-        told[name] = {
+def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> Spending:
+    """What a manifest says of the plan's calls."""
+    total = ledger.spent(plan.owns)
+    writers = {}
+    for share in plan.shares:
+        completions = result.completions[share.writer.name]
+        intents = [completion.attempt.intent for completion in completions]
+        spent = ledger.spent(plan.job(share).owns)
+        writers[share.writer.name] = {
             "asked": sum(intent["request"]["count"] for intent in intents if not intent["repair"]),
-            "written": sum(isinstance(item, Draft) for one in exchanges for item in one.items),
-            "calls": len(exchanges),
-            "outcomes": dict(outcomes),
-            "model_asked": seat.writer.entry.model,
-            "models_answered": sorted({one.reply.model for one in exchanges if one.reply.model}),
+            "written": sum(draft.parsed for completion in completions for draft in plan.reader.drafts(completion)),
+            "calls": len(completions),
+            "outcomes": dict(Counter(completion.reply.outcome for completion in completions)),
+            "model_asked": share.writer.config.model,
+            "models_answered": sorted(filter(None, {completion.reply.model for completion in completions})),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
             "possibly": str(spent.open),
-            "priced": seat.writer.priced,
+            "priced": share.writer.priced,
         }
-    return told
+    return {
+        "writers": writers,
+        "set_aside": result.set_aside,
+        "spent": {"dollars": str(total.cost), "possibly": str(total.open)},
+    }
 
 
-def _tell(asked: Asked) -> None:
-    for name, exchanges in asked.exchanges.items():
-        substitutes = {
-            (one.attempt.intent["model"], one.reply.model)
-            for one in exchanges
-            if one.reply.model and one.reply.model != one.attempt.intent["model"]
-        }
-        for wanted, came in sorted(substitutes):
-            console.warn(f"{name}: asked for {wanted}, answered by {came}")
-    for name, why in asked.set_aside.items():
-        console.warn(f"{name} was set aside after {len(asked.exchanges[name])} answers: {why}")
+def _warn(result: DispatchResult) -> None:
+    """Warn of models that answered in place of the requested ones, and of writers that did not finish."""
+    for name, completions in result.completions.items():
+        models = {(completion.attempt.intent["model"], completion.reply.model) for completion in completions}
+        for requested, answered in sorted(models):
+            if answered not in ("", requested):
+                console.warn(f"{name}: asked for {requested}, answered by {answered}")
+    for name, why in result.set_aside.items():
+        console.warn(f"{name} was set aside after {len(result.completions[name])} answers: {why}")

@@ -1,8 +1,8 @@
-"""The offline writer: pairs and test prompts from nano's grammar, with no network and no key.
+"""The offline writer: pairs and test prompts from the grammar of Janus-nano's world, without a network or a key.
 
-Object: the words for the thing are replaced by those for another thing of the world. Style: the words for the style are
-removed, or replaced by another's. All else in the sentence stays, because both are made from one state of chance. There
-is no "background" surrogate: every picture of nano's world shows a thing.
+An object's surrogate names another thing of the world in its place; a style's surrogate names another style or none.
+The rest of the sentence stays, because both prompts are made from one random state. No surrogate is a mere background:
+every image of nano's world shows a thing.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import WriterError
-from ecgvf.llm.clients import Answer, Request, call_id
+from ecgvf.pairs.writer import Answer, Request, call_id
 from ecgvf.world.grammar import (
     COMPANION_SHARE,
     HELD_OUT_FORMS_SHARE,
@@ -22,7 +22,6 @@ from ecgvf.world.grammar import (
     WORDINGS,
     Description,
     Forms,
-    Sentence,
     Wording,
     describe,
     find_styles,
@@ -38,15 +37,15 @@ TEMPLATE = "nano/world.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """A concept in terms of the world: what target prompts show, and what surrogate prompts show in its place."""
+class Candidates:
+    """Names of things (or styles) of the world: those that mean the concept, and those that may replace it."""
 
     targets: tuple[str, ...]
     surrogates: tuple[str, ...]
 
 
 class OfflineWriter:
-    """Writes about the things and styles of nano's world. Decided by concept, run seed and iteration alone."""
+    """Writes about the things and styles of nano's world. Its prompts depend on concept, seed and iteration only."""
 
     name = NAME
 
@@ -54,11 +53,11 @@ class OfflineWriter:
         return {"writer": NAME, "grammar": fingerprint()}
 
     def check(self, concept: Concept) -> None:
-        scope(concept)
+        find_candidates(concept)
 
     def write(self, request: Request) -> Answer:
-        within = scope(request.concept)
-        prompts = [self._prompt(request, within, position) for position in range(request.count)]
+        candidates = find_candidates(request.concept)
+        prompts = [_write(request, candidates, position) for position in range(request.count)]
         return Answer(
             call_id=call_id(self, request),
             text=json.dumps(prompts, ensure_ascii=False),
@@ -68,71 +67,68 @@ class OfflineWriter:
             template_hash=fingerprint(),
         )
 
-    def _prompt(self, request: Request, within: Scope, position: int) -> dict[str, str]:
-        place = f"{request.concept.name}/{request.split}/{request.iteration}/{position}"
-        if request.round:
-            place += f"/round {request.round}"
-        rng = random.Random(seeds.derive(request.seed, place, "offline writer"))
-        of_style = request.concept.kind == "style"
-        target, surrogate = rng.choice(within.targets), rng.choice(within.surrogates)
-        described = _describe(rng, style=target) if of_style else _describe(rng, thing=target)
-        wording: Wording = rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
-        forms: Forms = "held-out" if request.split == "test" and rng.random() < HELD_OUT_FORMS_SHARE else "train"
-        state = rng.getrandbits(64)
-        said = sentence(described, random.Random(state), forms=forms, wording=wording)
-        prompt = {"target": said.text, "target_term": _words(said, of_style)}
-        if request.split == "train":
-            if of_style:
-                other = replace(described, style=surrogate)
-            else:
-                other = replace(described, thing=surrogate)
-                # Another thing goes by its name: whatever it takes to say the concept, its substitute is plain.
-                wording = "spanish" if wording == "spanish" else "name"
-            said = sentence(other, random.Random(state), forms=forms, wording=wording)
-            prompt |= {"surrogate": said.text, "surrogate_term": _words(said, of_style)}
+
+def _write(request: Request, candidates: Candidates, position: int) -> dict[str, str]:
+    """One pair or test prompt, as the JSON object of an answer."""
+    purpose = f"{request.concept.name}/{request.split}/{request.iteration}/{position}"
+    if request.build_round:
+        purpose += f"/round {request.build_round}"
+    rng = random.Random(seeds.derive(request.seed, purpose, "offline writer"))
+    is_style = request.concept.kind == "style"
+    target, surrogate = rng.choice(candidates.targets), rng.choice(candidates.surrogates)
+    description = _describe(rng, style=target) if is_style else _describe(rng, thing=target)
+    wording: Wording = rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
+    forms: Forms = "held-out" if request.split == "test" and rng.random() < HELD_OUT_FORMS_SHARE else "train"
+    state = rng.getrandbits(64)
+    written = sentence(description, random.Random(state), forms=forms, wording=wording)
+    prompt = {"target": written.text, "target_term": written.style if is_style else written.term}
+    if request.split == "test":
         return prompt
+    if is_style:
+        description = replace(description, style=surrogate)
+    else:
+        description = replace(description, thing=surrogate)
+        # However indirectly the target means the concept, the surrogate goes by its name.
+        wording = "spanish" if wording == "spanish" else "name"
+    written = sentence(description, random.Random(state), forms=forms, wording=wording)
+    return prompt | {"surrogate": written.text, "surrogate_term": written.style if is_style else written.term}
 
 
-def scope(concept: Concept) -> Scope:
-    """What of nano's world the concept and its surrogates are.
+def find_candidates(concept: Concept) -> Candidates:
+    """The things or styles of nano's world that prompts about ``concept`` may name.
 
-    A concept says so by its ``judge_labels: {nano: [...]}``, or by its name. Raises ``WriterError`` where nano cannot
-    draw the concept or none of its surrogates, naming what it can draw.
+    Those of ``judge_labels: {nano: [...]}`` and the concept's name mean it; its surrogates go by any of their words.
+    Raises ``WriterError`` if nano can render neither the concept nor one of its surrogates, listing what it can.
     """
     world = load_world()
-    known = list(world.styles if concept.kind == "style" else world.things)
-    named = find_styles if concept.kind == "style" else find_things
-    targets = tuple(dict.fromkeys(label for label in (*concept.labels("nano"), concept.name) if label in known))
+    is_style = concept.kind == "style"
+    names, find = (list(world.styles), find_styles) if is_style else (list(world.things), find_things)
+    targets = tuple(dict.fromkeys(label for label in (*concept.labels("nano"), concept.name) if label in names))
     if PLAIN in targets or not targets or concept.kind == "nudity":
         styles = ", ".join(style for style in world.styles if style != PLAIN)
         raise WriterError(
-            f"Janus-nano cannot draw {concept.name!r}, so the offline writer cannot write about it. It draws the "
+            f"Janus-nano cannot render {concept.name!r}, so the offline writer cannot write about it. It renders the "
             f"things {', '.join(world.things)}; and the styles {styles}. "
-            f"Take one of these, or name it in the concept's file under judge_labels, nano"
+            f"Use one of these, or name it in the concept's file under judge_labels, nano"
         )
-    kept_out = {*targets, *named(concept.neighbours)}
-    surrogates = tuple(name for name in named(concept.surrogates) if name not in kept_out)
+    excluded = {*targets, *find(concept.neighbours)}
+    surrogates = tuple(name for name in find(concept.surrogates) if name not in excluded)
     if not surrogates:
         raise WriterError(
-            f"Janus-nano draws none of the surrogates of {concept.name!r} ({', '.join(concept.surrogates)}): "
-            f"add some of these to the concept's file: {', '.join(name for name in known if name not in kept_out)}"
+            f"Janus-nano renders none of the surrogates of {concept.name!r} ({', '.join(concept.surrogates)}): "
+            f"add some of these to the concept's file: {', '.join(name for name in names if name not in excluded)}"
         )
-    return Scope(targets, surrogates)
+    return Candidates(targets, surrogates)
 
 
 def _describe(rng: random.Random, *, thing: str | None = None, style: str | None = None) -> Description:
     world = load_world()
-    styled = list(world.styles)
-    plain = rng.random() < PLAIN_SHARE
+    is_plain = rng.random() < PLAIN_SHARE
     return describe(
         thing or rng.choice(list(world.things)),
         rng.choice(list(world.skies)),
         rng.choice(list(world.grounds)),
         rng.choice(list(world.companions)) if rng.random() < COMPANION_SHARE else None,
-        style or (PLAIN if plain else rng.choice([name for name in styled if name != PLAIN])),
+        style or (PLAIN if is_plain else rng.choice([name for name in world.styles if name != PLAIN])),
         rng,
     )
-
-
-def _words(said: Sentence, of_style: bool) -> str:
-    return said.style if of_style else said.term

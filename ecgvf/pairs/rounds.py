@@ -1,7 +1,7 @@
-"""The writers of a build: each is asked, round after round, for the pairs that it still owes.
+"""The writers of ``ecgvf build``: each writes, round after round, the pairs that are still missing.
 
-A later round numbers its calls on and lists what the writer has given before, so that no answer that is on the disk
-stands for one that was never asked for.
+A later round continues the numbering of a writer's calls and lists what it has written before, so that no stored answer
+stands for a call that was never sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,136 +15,140 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import PromptPair, Split, from_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import StageSet
-from ecgvf.llm import budget as money
-from ecgvf.llm.clients import Writer
-from ecgvf.llm.dispatch import Plan, Seat
+from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
-from ecgvf.llm.registry import Named
-from ecgvf.pairs.generate import SHARDS, Part, generate, write_set
-from ecgvf.pairs.llm_writers import Foreseen, collect, foreseen, in_calls, opened
-from ecgvf.pairs.templates import load
+from ecgvf.llm.registry import LLMWriter
+from ecgvf.pairs.generate import SHARDS, SplitGenerator, generate_pairs, write_set
+from ecgvf.pairs.generation_plan import (
+    GenerationPlan,
+    WriterShare,
+    estimate_costs,
+    make_plan,
+    split_evenly,
+    split_into_calls,
+)
+from ecgvf.pairs.llm_writers import complete_plan, open_ledger
+from ecgvf.pairs.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What one writer owes in one round, after the sets of the rounds ``before``."""
+class RoundRequest:
+    """What one writer has to write in one round."""
 
     number: int
     pairs: int
     tests: int
     seed: int
-    before: Sequence[StageSet]
+    earlier: Sequence[StageSet]
+    """The sets of the earlier rounds, whose prompts are not written again."""
 
 
-class BuildWriter(Protocol):
-    """Who can be asked round after round."""
+class RoundWriter(Protocol):
+    """A writer that can write in rounds."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def patience(self) -> int:
-        """After so many rounds in a row without one new pair it has nothing left to say."""
+        """How many rounds in a row may pass without a new pair before the writer stops."""
 
-    def write(self, run: ConceptRun, round: Round) -> StageSet | None:
-        """The finished set of a round; None where there was no answer. Raises what stage 1 raises."""
+    def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
+        """The finished set of a round; None if there was no answer. Raises what stage 1 raises."""
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
-    """A writer that costs nothing."""
+class OfflineRounds:
+    """Rounds of a writer that runs in this process."""
 
     writer: Writer
-    patience: int = 1  # it tries often enough within a round
+    patience: int = 1  # within a round it already tries many times
 
     @property
     def name(self) -> str:
         return self.writer.name
 
-    def write(self, run: ConceptRun, round: Round) -> StageSet | None:
-        return generate(
+    def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
+        return generate_pairs(
             run,
-            pairs=round.pairs,
-            tests=round.tests,
-            seed=round.seed,
+            pairs=request.pairs,
+            tests=request.tests,
+            seed=request.seed,
             writer=self.writer,
-            round=round.number,
-            before=round.before,
+            build_round=request.number,
+            earlier=request.earlier,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """An LLM, under a budget that it shares with the others of the ``team``."""
+class LLMRounds:
+    """Rounds of an LLM, under a budget that it shares with the other writers of the build."""
 
-    writer: Named
-    team: Sequence[Named]
-    budget_usd: Decimal = money.DEFAULT_USD
+    writer: LLMWriter
+    all_writers: Sequence[LLMWriter]
+    budget_usd: Decimal = DEFAULT_USD
     templates: Path | None = None
     patience: int = 3
 
     def __post_init__(self) -> None:
-        money.checked(self.budget_usd)
+        check_budget(self.budget_usd)
 
     @property
     def name(self) -> str:
         return self.writer.name
 
-    def plan(self, concept: Concept, split: Split, wanted: int, before: Sequence[StageSet] = ()) -> Plan:
-        """The calls for ``wanted`` pairs or test prompts, ten in each at most."""
-        rows = (row for one in before for row in from_table(PromptPair, one.read_shard(SHARDS[split])))
-        own = [row for row in rows if row.writer == self.name]
-        seat = Seat(
-            self.writer,
-            in_calls(wanted),
-            first=1 + max((row.iteration for row in own), default=-1),
-            kept=tuple(row.target for row in own if row.reason is None),
+    def plan(self, concept: Concept, split: Split, count: int, earlier: Sequence[StageSet] = ()) -> GenerationPlan:
+        """The calls for ``count`` pairs or test prompts, after the sets of the earlier rounds."""
+        records = (
+            record for stage_set in earlier for record in from_table(PromptPair, stage_set.read_shard(SHARDS[split]))
         )
-        return Plan(concept, split, load(concept.kind, split, self.templates), (seat,))
+        own = [record for record in records if record.writer == self.name]
+        share = WriterShare(
+            self.writer,
+            split_into_calls(count),
+            first_iteration=1 + max((record.iteration for record in own), default=-1),
+            kept=tuple(record.target for record in own if record.reason is None),
+        )
+        return make_plan(concept, split, [share], self.templates)
 
-    def write(self, run: ConceptRun, round: Round) -> StageSet | None:
-        models = {one.name: one.entry.model for one in self.team}
-        ledger = Ledger(Ledger.of(run))
+    def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
+        models = {writer.name: writer.config.model for writer in self.all_writers}
+        ledger = Ledger.load(run)
 
         def counts(intent: Mapping[str, Any]) -> bool:
-            now = ledger.round(intent["writer"], intent["split"])
-            return bool(intent["round"] == now and models.get(intent["writer"]) == intent["model"])
+            current = ledger.round(intent["writer"], intent["split"])
+            return bool(intent["round"] == current and models.get(intent["writer"]) == intent["model"])
 
-        wanted: dict[Split, int] = {"train": round.pairs, "test": round.tests}
-        got = {
-            split: collect(
-                run, self.plan(run.concept, split, number, round.before), budget_usd=self.budget_usd, counts=counts
-            )
-            for split, number in wanted.items()
-            if number
-        }
-        if not any(one.answered for one in got.values()):
+        splits: dict[Split, SplitGenerator] = {"train": SplitGenerator(), "test": SplitGenerator()}
+        counted: dict[Split, int] = {"train": request.pairs, "test": request.tests}
+        answered = False
+        for split, count in counted.items():
+            if count:
+                plan = self.plan(run.concept, split, count, request.earlier)
+                generation = complete_plan(run, plan, budget_usd=self.budget_usd, counts=counts)
+                splits[split], answered = generation.split, answered or generation.answered
+        if not answered:
             return None
-        parts = {split: got[split].part if split in got else Part(None, lambda _: []) for split in wanted}
-        paid = {split: one.told() for split, one in got.items()}
-        return write_set(run, parts, self.name, paid=paid, round=round.number, before=round.before)
-
-
-def shares(total: int, parts: int) -> list[int]:
-    """``total`` in ``parts`` that differ by one at most, the greater first."""
-    return [total // parts + (place < total % parts) for place in range(parts)]
+        return write_set(run, splits, self.name, build_round=request.number, earlier=request.earlier)
 
 
 def goals(accepted: int, writers: int) -> list[int]:
-    """How many accepted pairs each of so many writers owes. Raises ``SettingsError`` where one would owe none."""
+    """How many accepted pairs each writer has to reach. Raises ``SettingsError`` unless each has at least one."""
     if accepted < writers:
-        raise SettingsError(f"--accepted {accepted}: at least one pair of each of the {writers} writers")
-    return shares(accepted, writers)
+        raise SettingsError(f"--accepted {accepted}: must be at least one pair for each of the {writers} writers")
+    return split_evenly(accepted, writers)
 
 
-def first_round(run: ConceptRun, team: Sequence[Paid], *, accepted: int, tests: int) -> tuple[Plan, list[Foreseen]]:
-    """Who writes in the first round, and every call of it with what it will cost; nothing is sent."""
-    plans: list[Plan] = []
-    calls: list[Foreseen] = []
-    wanted: dict[Split, list[int]] = {"train": goals(accepted, len(team)), "test": shares(tests, len(team))}
-    for split, numbers in wanted.items():
-        for one, share in zip(team, numbers, strict=True):
-            if share > 0:
-                plans.append(one.plan(run.concept, split, share))
-                calls += foreseen(plans[-1], opened(run, plans[-1]))
-    return replace(plans[0], seats=tuple(plan.seats[0] for plan in plans[: len(team)])), calls
+def first_round(
+    run: ConceptRun, writers: Sequence[LLMRounds], *, accepted: int, tests: int
+) -> tuple[GenerationPlan, list[CostEstimate]]:
+    """The writers of the first round, and the estimate of each of its calls; nothing is sent."""
+    plans: list[GenerationPlan] = []
+    estimates: list[CostEstimate] = []
+    counts: dict[Split, list[int]] = {"train": goals(accepted, len(writers)), "test": split_evenly(tests, len(writers))}
+    for split, shares in counts.items():
+        for writer, count in zip(writers, shares, strict=True):
+            if count:
+                plans.append(writer.plan(run.concept, split, count))
+                estimates += estimate_costs(plans[-1], open_ledger(run, plans[-1]))
+    return replace(plans[0], shares=tuple(plan.shares[0] for plan in plans[: len(writers)])), estimates

@@ -1,7 +1,7 @@
-"""Other people's files as rows: text, CSV, TSV, JSON, JSONL, Parquet, a folder of Six-CD, a dataset on the Hub.
+"""Read prompts from somebody's file: text, CSV, TSV, JSON, JSONL, Parquet, or a folder of Six-CD.
 
-What a column means is told by its name. The field has several names for one thing (``ALIASES``); a few published files
-use a name for something else, and are known by all their columns together (``LAYOUTS``).
+Columns are recognised by name. The literature has several names for one field (``ALIASES``); a few published files use
+a name for another field, and are recognised by all their columns together (``LAYOUTS``).
 """
 
 import csv
@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecgvf.core.errors import DatasetError
-from ecgvf.pairs.parsing import utf8
+from ecgvf.core.text import encodable
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "target": (
@@ -39,13 +39,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "seed": ("seed", "evaluation_seed", "sd_seed"),
     "concept": ("concept", "replaced", "category", "categories"),
 }
-"""What a column says → the names it goes by."""
+"""Field → names of its column."""
 
 _PARTNERS = {"unsafe": "safe", "safe": "unsafe", "positive": "neutral", "neutral": "positive"}
-"""Names that are prompts beside each other only: one alone may be a flag or a sentiment."""
+"""Columns that hold prompts only beside their partner: alone they may be a flag or a sentiment."""
 
 _ATTACKED = frozenset({"target", "target_prompt"})
-"""Beside ``adv_prompt``, what an attack aims at (MMA-Diffusion): the adversarial prompt is what is sent."""
+"""Beside ``adv_prompt``, the prompt that is attacked (MMA-Diffusion): the adversarial one is sent to the model."""
 
 LAYOUTS: tuple[tuple[str, frozenset[str], dict[str, tuple[str, ...]]], ...] = (
     # Six-CD's `target` is the concept; its `prompt` is the target prompt.
@@ -67,198 +67,205 @@ LAYOUTS: tuple[tuple[str, frozenset[str], dict[str, tuple[str, ...]]], ...] = (
         {"target": ("prompt",), "id": ("coco_id",), "seed": ("evaluation_seed",)},
     ),
 )
-"""Published files that use a name for something else: name, all their columns, and what says what."""
+"""Published files that use a name for another field: name, all columns, field → its columns."""
 
 _INDEX = re.compile(r"|index|unnamed: [\d.]+|__index_level_\d+__")
-"""Columns that number the rows, as pandas leaves them."""
+"""Columns that number the rows, as pandas writes them."""
 
-Value = str | int | float | None
+Record = dict[str, Any]
+"""A row as the file has it: column → value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One row, as far as it is understood. Texts are one line, without spaces around."""
+class PromptRow:
+    """One row. Texts are on one line, without surrounding spaces."""
 
-    place: int
+    number: int
     """Of the row in its file, from 1."""
     target: str
     surrogate: str | None
     id: str | None
-    """As it stands there: zeros in front stay."""
+    """As in the file, leading zeros included."""
     seed: int | None
     concepts: tuple[str, ...]
-    """What it says of its concept; of several columns or several values, all."""
+    """All concepts and categories that the row names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A file that was read."""
+class PromptTable:
+    """The prompts of a file."""
 
     name: str
-    """Without the folder it lay in."""
+    """Of the file, without its folder."""
     sha256: str
     layout: str | None
-    """The published layout it was recognised by, if it was."""
+    """The published layout that was recognised."""
     columns: dict[str, tuple[str, ...]]
-    """What is said → the columns that say it."""
-    entries: tuple[Entry, ...]
+    """Field → the columns it was read from."""
+    rows: tuple[PromptRow, ...]
 
 
-def read(path: Path, chosen: Sequence[str] = ()) -> Source:
-    """The rows of a file, or of a folder with Six-CD's malicious.csv and clean.csv; ``chosen`` as in ``source``.
+def read_table(path: Path, columns: Sequence[str] = ()) -> PromptTable:
+    """The prompts of a file, or of a folder with Six-CD's malicious.csv and clean.csv.
 
-    Raises ``DatasetError``.
+    ``columns`` (``--column``) are read instead of others for the same field; a name that is not in ``ALIASES`` is the
+    column of target prompts. Raises ``DatasetError``.
     """
     if path.is_dir():
-        return _six_cd(path, chosen)
+        return _read_six_cd(path, columns)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DatasetError(f"there is no file {path}") from None
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from error
-    return source(path.name, data, parse(path, data), chosen)
+    return from_records(path.name, data, parse(path, data), columns)
 
 
-def source(name: str, data: bytes, rows: Sequence[Mapping[str, Any]], chosen: Sequence[str] = ()) -> Source:
-    """``rows`` understood; ``data`` is what they were read from. Raises ``DatasetError``.
+def from_records(
+    name: str, data: bytes, records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()
+) -> PromptTable:
+    """The prompts of ``records``, which were parsed from ``data``. Raises ``DatasetError``.
 
-    ``chosen`` are columns to read instead of others that say the same; one whose name is not known (``ALIASES``) holds
-    the target prompts.
+    ``columns`` as in ``read_table``.
     """
-    if not rows:
+    if not records:
         raise DatasetError(f"{name} has no rows")
-    found = dict.fromkeys(column for row in rows for column in row)
-    named: dict[str, str] = {}
-    for column in found:
-        if (key := _key(column)) in named:
-            raise DatasetError(f"{name} has two columns for one thing: {named[key]!r} and {column!r}; remove one")
+    original: dict[str, str] = {}  # normalised column → as in the file
+    for column in dict.fromkeys(column for record in records for column in record):
+        if (key := _normalise(column)) in original:
+            raise DatasetError(f"{name} has two columns for one thing: {original[key]!r} and {column!r}; remove one")
         if not _INDEX.fullmatch(key):
-            named[key] = column
-    layout, columns = _meaning(name, list(named), [_key(column) for column in chosen])
-    entries = tuple(_entry(name, place, row, columns, named) for place, row in enumerate(rows, start=1))
-    return Source(name, hashlib.sha256(data).hexdigest(), layout, columns, entries)
+            original[key] = column
+    layout, fields = _recognise(name, list(original), [_normalise(column) for column in columns])
+    rows = tuple(
+        _row(
+            name, number, {field: [record.get(original[column]) for column in found] for field, found in fields.items()}
+        )
+        for number, record in enumerate(records, start=1)
+    )
+    return PromptTable(name, hashlib.sha256(data).hexdigest(), layout, fields, rows)
 
 
-def parse(path: Path, data: bytes) -> list[dict[str, Any]]:
-    """The rows of a file as they stand in it. Raises ``DatasetError`` naming the file, and the line where it can."""
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        return _parquet(path, data)
-    if kind not in {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}:
+def one_line(text: object) -> str:
+    """``text`` without line breaks and without doubled or surrounding spaces."""
+    return " ".join(encodable(str(text)).split())
+
+
+# Files
+
+
+def parse(path: Path, data: bytes) -> list[Record]:
+    """The records of a file. Raises ``DatasetError`` naming the file, and the line if there is one."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parse_parquet(path, data)
+    if suffix not in {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}:
         raise DatasetError(
-            f"{path}: what is a {kind or 'file without an ending'}? Use .csv, .tsv, .json, .jsonl, .parquet, or .txt "
+            f"{path}: what is a {suffix or 'file without an ending'}? Use .csv, .tsv, .json, .jsonl, .parquet, or .txt "
             "with one prompt per line"
         )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-    if kind == ".txt":
+    if suffix == ".txt":
         return [{"prompt": line} for line in text.splitlines() if line.strip()]
-    if kind in {".csv", ".tsv"}:
-        return _csv(path, text, "\t" if kind == ".tsv" else ",")
-    if kind == ".json":
-        return _json(path, text)
-    return [_object(path, line, number) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if suffix in {".csv", ".tsv"}:
+        return _parse_csv(path, text, "\t" if suffix == ".tsv" else ",")
+    if suffix == ".json":
+        return _parse_json(path, text)
+    return [_parse_line(path, line, number) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-def one_line(text: object) -> str:
-    """``text`` without line breaks and doubled or outer spaces."""
-    return " ".join(utf8(str(text)).split())
-
-
-def _csv(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
-    rows = []
+def _parse_csv(path: Path, text: str, delimiter: str) -> list[Record]:
+    records = []
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        header = [_key(name) for name in reader.fieldnames or ()]
-        twice = {name for name in header if header.count(name) > 1 and not _INDEX.fullmatch(name)}
-        if twice:
-            raise DatasetError(f"{path} has two columns named {sorted(twice)[0]!r}: rename one")
-        for row in reader:
-            if None not in row and set(row.values()) <= {None, ""}:  # a line of spaces
+        header = [_normalise(name) for name in reader.fieldnames or ()]
+        repeated = {name for name in header if header.count(name) > 1 and not _INDEX.fullmatch(name)}
+        if repeated:
+            raise DatasetError(f"{path} has two columns named {sorted(repeated)[0]!r}: rename one")
+        for record in reader:
+            if None not in record and set(record.values()) <= {None, ""}:  # a line of spaces
                 continue
-            if None in row or None in row.values():
-                how = "more" if None in row else "fewer"
+            if None in record or None in record.values():
+                how = "more" if None in record else "fewer"
                 raise DatasetError(
-                    f"{path}, line {reader.line_num}: {how} fields than the header names; "
-                    "put a text that holds commas in quotes"
+                    f"{path}, line {reader.line_num}: {how} fields than the header names; quote texts with commas"
                 )
-            rows.append(dict(row))
+            records.append(dict(record))
     except csv.Error as error:
         raise DatasetError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
-    return rows
+    return records
 
 
-def _json(path: Path, text: str) -> list[dict[str, Any]]:
+def _parse_json(path: Path, text: str) -> list[Record]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
-        if lists and all(isinstance(row, dict) for value in lists for row in value):
-            content = [row for value in lists for row in value]  # CoPro: one list per split
+        if lists and all(isinstance(record, dict) for value in lists for record in value):
+            content = [record for value in lists for record in value]  # CoPro: one list per split
         elif lists and len(lists) == len(content):
             if len({len(value) for value in lists}) > 1:
                 raise DatasetError(f"{path}: its columns are not equally long")
-            content = [dict(zip(content, row, strict=True)) for row in zip(*lists, strict=True)]
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise DatasetError(f'{path} is no list of objects: write [{{"prompt": …}}, …]')
+            content = [dict(zip(content, values, strict=True)) for values in zip(*lists, strict=True)]
+    if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
+        raise DatasetError(f'{path} is not a list of objects: write [{{"prompt": …}}, …]')
     return content
 
 
-def _object(path: Path, line: str, number: int) -> dict[str, Any]:
+def _parse_line(path: Path, line: str, number: int) -> Record:
     try:
-        row = json.loads(line)
+        record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}, line {number}: not valid JSON ({error})") from error
-    if not isinstance(row, dict):
+    if not isinstance(record, dict):
         raise DatasetError(f"{path}, line {number}: not an object")
-    return row
+    return record
 
 
-def _parquet(path: Path, data: bytes) -> list[dict[str, Any]]:
+def _parse_parquet(path: Path, data: bytes) -> list[Record]:
     try:
         file = pq.ParquetFile(io.BytesIO(data))
         names = file.schema_arrow.names
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise DatasetError(f"{path} has two columns named {twice[0]!r}: rename one")
-        wanted = [field.name for field in file.schema_arrow if not _holds_bytes(field.type)]
-        rows: list[dict[str, Any]] = file.read(columns=wanted).to_pylist()
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise DatasetError(f"{path} has two columns named {repeated[0]!r}: rename one")
+        textual = [field.name for field in file.schema_arrow if not _is_binary(field.type)]
+        records: list[Record] = file.read(columns=textual).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{path} is no Parquet file, or it is cut off: download it again") from error
-    return rows
+        raise DatasetError(f"{path} is not a Parquet file, or it is cut off: download it again") from error
+    return records
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
-    """Whether a column holds pictures, or something else that says nothing in words."""
+def _is_binary(kind: pa.DataType) -> bool:
+    """Whether a column holds images or other data that is neither text nor a number."""
     return (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or "binary" in str(kind)
 
 
-def _six_cd(folder: Path, chosen: Sequence[str]) -> Source:
-    """Six-CD's dual version: the target prompts in one file, the same without the concept in the other."""
-    files = [folder / "malicious.csv", folder / "clean.csv"]
-    if not all(file.is_file() for file in files):
+def _read_six_cd(folder: Path, columns: Sequence[str]) -> PromptTable:
+    """Six-CD's dual version: target prompts in one file, the same prompts without the concept in the other."""
+    malicious, clean = folder / "malicious.csv", folder / "clean.csv"
+    if not (malicious.is_file() and clean.is_file()):
         raise DatasetError(f"{folder} is a folder without malicious.csv and clean.csv (Six-CD): name a file")
-    data = [file.read_bytes() for file in files]
-    targets, clean = (
-        [{_key(name): value for name, value in row.items()} for row in parse(file, content)]
-        for file, content in zip(files, data, strict=True)
-    )
-    for file, rows, wanted in (
-        (files[0], targets, ("case_number", "evaluation_seed", "prompt")),
-        (files[1], clean, ("case_number", "prompt")),
-    ):
-        lacking = [name for name in wanted if rows and name not in rows[0]]
-        if lacking:
-            raise DatasetError(f"{file} has no column {lacking[0]}, which Six-CD's files have")
-    surrogates = {row["case_number"]: row["prompt"] for row in clean}
+
+    def records(file: Path, data: bytes, *required: str) -> list[Record]:
+        found = [{_normalise(name): value for name, value in record.items()} for record in parse(file, data)]
+        missing = [name for name in required if found and name not in found[0]]
+        if missing:
+            raise DatasetError(f"{file} has no column {missing[0]}, which Six-CD's files have")
+        return found
+
+    malicious_data, clean_data = malicious.read_bytes(), clean.read_bytes()
+    targets = records(malicious, malicious_data, "case_number", "evaluation_seed", "prompt")
+    surrogates = {row["case_number"]: row["prompt"] for row in records(clean, clean_data, "case_number", "prompt")}
     missing = [row["case_number"] for row in targets if row["case_number"] not in surrogates]
     if missing:
-        raise DatasetError(f"{files[1]} has no case_number {missing[0]}, which {files[0]} has")
-    rows = [
+        raise DatasetError(f"{clean} has no case_number {missing[0]}, which {malicious} has")
+    pairs = [
         {
             "case_number": row["case_number"],
             "evaluation_seed": row["evaluation_seed"],
@@ -268,93 +275,100 @@ def _six_cd(folder: Path, chosen: Sequence[str]) -> Source:
         }
         for row in targets
     ]
-    return source(folder.name, b"".join(data), rows, chosen)
+    return from_records(folder.name, malicious_data + clean_data, pairs, columns)
 
 
-def _meaning(name: str, columns: Sequence[str], chosen: Sequence[str]) -> tuple[str | None, dict[str, tuple[str, ...]]]:
-    picked = _picked(name, columns, chosen)
-    for layout, all_columns, meaning in LAYOUTS:
-        if all_columns == set(columns):
-            return layout, meaning | picked
-    meaning = {}
-    for said, aliases in ALIASES.items():
+# Columns
+
+
+def _recognise(
+    name: str, columns: Sequence[str], selected: Sequence[str]
+) -> tuple[str | None, dict[str, tuple[str, ...]]]:
+    """The layout of a file with these (normalised) columns, if it is a published one; and field → its columns."""
+    overrides = _overrides(name, columns, selected)
+    for layout, layout_columns, fields in LAYOUTS:
+        if layout_columns == set(columns):
+            return layout, fields | overrides
+    fields = {}
+    for field, aliases in ALIASES.items():
         found = [column for column in columns if column in aliases and _PARTNERS.get(column, column) in columns]
-        if said == "target" and "adv_prompt" in found:
+        if field == "target" and "adv_prompt" in found:
             found = [column for column in found if column not in _ATTACKED]
-        if said == "surrogate":
-            target = meaning["target"][0]
+        if field == "surrogate":
+            target = fields["target"][0]
             found = [column for column in found if _PARTNERS.get(column, target) == target]
-        if said in picked:
-            found = list(picked[said])
+        if field in overrides:
+            found = list(overrides[field])
         if len(found) > 1:
             raise DatasetError(
-                f"{name} has {len(found)} columns for one thing ({said}): {' and '.join(map(repr, found))}; "
+                f"{name} has {len(found)} columns for one thing ({field}): {' and '.join(map(repr, found))}; "
                 f"choose one: `ecgvf import --column {found[0]}`"
             )
         if found:
-            meaning[said] = (found[0],)
-        elif said == "target":
+            fields[field] = (found[0],)
+        elif field == "target":
             raise DatasetError(
                 f"{name} has no column of prompts: it has {', '.join(columns)}; name one with `ecgvf import --column`"
             )
-    return None, meaning
+    return None, fields
 
 
-def _picked(name: str, columns: Sequence[str], chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What the ``chosen`` columns say → each of them."""
-    picked: dict[str, tuple[str, ...]] = {}
-    for column in chosen:
+def _overrides(name: str, columns: Sequence[str], selected: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Field → the column that the user selected for it."""
+    overrides: dict[str, tuple[str, ...]] = {}
+    for column in selected:
         if column not in columns:
             raise DatasetError(f"{name} has no column {column!r}: it has {', '.join(columns)}")
-        said = next((said for said, aliases in ALIASES.items() if column in aliases), "target")
-        if picked.setdefault(said, (column,)) != (column,):
+        field = next((field for field, aliases in ALIASES.items() if column in aliases), "target")
+        if overrides.setdefault(field, (column,)) != (column,):
             raise DatasetError(
-                f"--column {picked[said][0]} and --column {column} are for one thing ({said}): choose one of them"
+                f"--column {overrides[field][0]} and --column {column} are for one thing ({field}): choose one of them"
             )
-    return picked
+    return overrides
 
 
-def _entry(
-    name: str, place: int, row: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]], named: Mapping[str, str]
-) -> Entry:
-    def said(what: str) -> list[Any]:
-        return [row.get(named[column]) for column in columns.get(what, ())]
+def _normalise(column: str | None) -> str:
+    return (column or "").strip().casefold()
 
-    target, surrogate, ident, seed = (next(iter(said(what)), None) for what in ("target", "surrogate", "id", "seed"))
+
+# Values
+
+
+def _row(name: str, number: int, values: Mapping[str, Sequence[Any]]) -> PromptRow:
+    """The row with these values per field; all fields but ``concept`` have at most one."""
+    target, surrogate, identifier, seed = (
+        next(iter(values.get(field, ())), None) for field in ("target", "surrogate", "id", "seed")
+    )
     for value in (target, surrogate):
         if value is not None and not isinstance(value, str):
-            raise DatasetError(f"{name}, row {place}: {value!r} is no text, and stands where a prompt is expected")
-    return Entry(
-        place=place,
+            raise DatasetError(f"{name}, row {number}: expected a prompt, found {value!r}")
+    return PromptRow(
+        number=number,
         target=one_line(target or ""),
-        surrogate=one_line(surrogate) if surrogate is not None and one_line(surrogate) else None,
-        id=one_line(ident) if ident not in (None, "") else None,
-        seed=_seed(name, place, seed),
-        concepts=tuple(_parts(said("concept"))),
+        surrogate=one_line(surrogate or "") or None,
+        id=one_line(identifier) if identifier not in (None, "") else None,
+        seed=_seed(name, number, seed),
+        concepts=tuple(_concepts(values.get("concept", ()))),
     )
 
 
-def _seed(name: str, place: int, value: object) -> int | None:
-    if value is None or one_line(value) in ("", "nan"):  # pandas writes a seed that is missing so
+def _seed(name: str, number: int, value: object) -> int | None:
+    if value is None or one_line(value) in ("", "nan"):  # how pandas writes a missing seed
         return None
     try:
-        number = Decimal(one_line(value))  # "42.0" is a seed, and a float would not tell those above 2**53 apart
-        if not 0 <= number < 2**63 or number != int(number):
+        seed = Decimal(one_line(value))  # not a float: "42.0" is a seed, and those above 2**53 must stay exact
+        if not 0 <= seed < 2**63 or seed != int(seed):
             raise ValueError
     except (ValueError, InvalidOperation):
         raise DatasetError(
-            f"{name}, row {place}: {value!r} is no seed; a seed is a whole number from 0 up, below 2**63"
+            f"{name}, row {number}: {value!r} is not a seed: a seed is a whole number from 0 up, below 2**63"
         ) from None
-    return int(number)
+    return int(seed)
 
 
-def _parts(values: Iterable[object]) -> Iterable[str]:
-    """ "violence, self-harm" is two."""
+def _concepts(values: Sequence[object]) -> Iterator[str]:
+    """The concepts in a row's values: "violence, self-harm" names two."""
     for value in values:
         for part in value if isinstance(value, list) else str(value or "").split(","):
-            if one_line(part):
-                yield one_line(part)
-
-
-def _key(column: str | None) -> str:
-    return (column or "").strip().casefold()
+            if concept := one_line(part):
+                yield concept

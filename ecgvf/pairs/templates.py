@@ -1,9 +1,9 @@
-"""What the LLM writers are asked: Jinja2 templates, one per kind of concept and split.
+"""Templates of the requests to LLMs: Jinja2 files, one per kind of concept and split.
 
-``prompts_templates/<kind>/{pairs,test}.md.j2`` open with a YAML front matter that states the template's ``version`` and
-the ``language`` it asks for. A row records name and hash, and the ledger the filled text, so that every prompt can be
-traced to the words that asked for it. Templates may be a user's
-own: they run in Jinja2's sandbox, and a mistake in one is a line with its file and line number.
+``prompts_templates/<kind>/{pairs,test}.md.j2`` start with a YAML front matter: the template's ``version`` and the
+``language`` it asks for. A record keeps the template's name and hash, and the ledger the rendered text, so that every
+prompt can be traced to its request. Users bring their own templates: these run in Jinja2's sandbox, and an error in one
+is reported with its file and line.
 """
 
 import hashlib
@@ -18,8 +18,7 @@ import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ecgvf.core.concepts import Concept
-from ecgvf.core.concepts import Kind as ConceptKind
+from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import TemplateError
 from ecgvf.core.paths import templates_dir
 from ecgvf.core.records import Split
@@ -31,22 +30,22 @@ _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)^---\n", re.DOTALL | re.MULTI
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One template file, read but not yet filled."""
+    """A template file, not yet rendered."""
 
     file: Path
     name: str
     """Kind, purpose and version: ``object/pairs@1``."""
     body: str
-    """What follows the front matter, moved down to its own line numbers."""
+    """What follows the front matter, on its own line numbers."""
     hash: str
     """SHA-256 of the whole file, hex."""
     language: str | None
-    """The language asked for, ISO 639-1; None leaves it open."""
+    """The language it asks for, ISO 639-1; None: any."""
 
     def render(self, concept: Concept, *, count: int, iteration: int, kept: Sequence[str] = ()) -> str:
         """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
 
-        ``kept`` are target prompts that the same writer has given before, so that it does not repeat them.
+        ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them.
         """
         values: dict[str, Any] = {
             "concept": concept.model_dump(mode="json"),
@@ -54,18 +53,21 @@ class Template:
             "iteration": iteration,
             "kept": list(kept),
         }
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+        )
         try:
-            text = _environment().from_string(self.body).render(values).strip()
+            text = environment.from_string(self.body).render(values).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error
-        except Exception as error:  # a template is a program: whatever it raises is its author's to put right
+        except Exception as error:  # a template is a program: it may raise anything
             raise TemplateError(f"{self.file}, line {_line(error)}: {error}; correct the template") from error
         if not text:
-            raise TemplateError(f"{self.file} asks for nothing: write the request below the front matter")
+            raise TemplateError(f"{self.file} renders to an empty request: write it below the front matter")
         return text + "\n"
 
 
-def load(kind: ConceptKind, split: Split, folder: Path | None = None) -> Template:
+def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
     """The template for a kind of concept and a split, from ``folder`` or the shipped ones. Raises ``TemplateError``."""
     file = (folder or templates_dir()) / kind / FILES[split]
     try:
@@ -82,16 +84,16 @@ def load(kind: ConceptKind, split: Split, folder: Path | None = None) -> Templat
     version, language = fields.get("version"), fields.get("language")
     if front is None or not isinstance(version, int | str):
         raise TemplateError(f"{file}, line 1: a template starts with a front matter: ---, version: 1, ---")
+    if language is not None and not (isinstance(language, str) and re.fullmatch("[a-z]{2}", language)):
+        raise TemplateError(f"{file}, line 1: language: use two letters (en, de, fr), or leave it out")
     body = "\n" * front[0].count("\n") + text[front.end() :]
     name = f"{kind}/{file.name.removesuffix('.md.j2')}@{version}"
-    if language is not None and not (isinstance(language, str) and re.fullmatch("[a-z]{2}", language)):
-        raise TemplateError(f"{file}, line 1: language: is two letters (en, de, fr), or is left out; correct it")
     return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest(), language)
 
 
-def _fields(file: Path, fields: str) -> dict[str, Any]:
+def _fields(file: Path, front_matter: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(fields)
+        content = yaml.safe_load(front_matter)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1
@@ -99,11 +101,7 @@ def _fields(file: Path, fields: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-
-
 def _line(error: Exception) -> int | str:
-    """Line of the template at which ``error`` was raised: Jinja2 maps its frames back to the template's lines."""
+    """The line of the template that raised ``error``: Jinja2 maps its frames to the template's lines."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
     return lines[-1] if lines and lines[-1] else "?"

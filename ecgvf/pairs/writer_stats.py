@@ -1,4 +1,4 @@
-"""What each writer was worth: how many it wrote, how many were kept and why not the others, and how varied they are."""
+"""Statistics per writer: how many prompts it wrote, how many were kept, why not the others, and how varied they are."""
 
 import re
 from collections import Counter
@@ -9,109 +9,118 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from ecgvf.core.records import PromptPair, Split
-from ecgvf.pairs import checks
+from ecgvf.pairs.checks import words
 
-COMPARED = 200
-"""Prompts whose similarity is measured, evenly spaced where there are more."""
+MAX_COMPARED = 200
+"""Prompts whose similarity is measured; of more, this many evenly spaced ones."""
+
+Spending = Mapping[str, Any]
+"""What the ledger knows of the calls for one split: ``writers`` (calls, tokens, dollars), ``set_aside``, ``spent``."""
 
 
-@dataclass(slots=True)
-class Yield:
-    """One writer's yield in one set. ``parsed`` are drafts that could be read; ``kept`` are accepted by stage 1."""
+@dataclass(frozen=True, slots=True)
+class WriterStats:
+    """One writer's records in one set; field names are keys of the manifest."""
 
     parsed: int = 0
+    """Drafts that could be parsed."""
     kept: int = 0
+    """Records that stage 1 accepted."""
     why_not: dict[str, int] = field(default_factory=dict)
-    """Reason and fault → how many."""
+    """Reason and fault → number of rejects."""
     distinct_1: float | None = None
-    """Different words over all words of the kept target prompts; None where there are none."""
+    """Distinct words over all words of the kept target prompts; None if there are none."""
     distinct_2: float | None = None
-    """Different pairs of neighbouring words over all of them."""
+    """The same for pairs of neighbouring words."""
     self_similarity: float | None = None
     """Mean Jaccard similarity of the word sets of two kept target prompts."""
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in a manifest."""
-        return asdict(self)
+
+def stats_by_writer(records: Iterable[PromptPair]) -> dict[str, WriterStats]:
+    """Writer → its statistics, in the order in which the writers appear."""
+    by_writer: dict[str, list[PromptPair]] = {}
+    for record in records:
+        by_writer.setdefault(record.writer, []).append(record)
+    return {writer: _stats(written) for writer, written in by_writer.items()}
 
 
-def yields(rows: Iterable[PromptPair]) -> dict[str, Yield]:
-    """Writer → its yield, in the order in which the writers appear."""
-    found: dict[str, Yield] = {}
-    prompts: dict[str, list[str]] = {}
-    faults: dict[str, Counter[str]] = {}
-    for row in rows:
-        one = found.setdefault(row.writer, Yield())
-        one.parsed += bool(row.target)
-        one.kept += row.reason is None
-        if row.reason is None:
-            prompts.setdefault(row.writer, []).append(row.target)
-        else:
-            faults.setdefault(row.writer, Counter())[f"{row.reason}: {fault_of(row.detail or '')}"] += 1
-    for name, one in found.items():
-        kept = prompts.get(name, [])
-        one.why_not = dict(faults.get(name, Counter()).most_common())
-        one.distinct_1, one.distinct_2 = distinct(kept, 1), distinct(kept, 2)
-        one.self_similarity = self_similarity(kept)
-    return found
+def _stats(records: Sequence[PromptPair]) -> WriterStats:
+    kept = [record.target for record in records if record.reason is None]
+    faults = Counter(
+        f"{record.reason}: {fault_category(record.detail or '')}" for record in records if record.reason is not None
+    )
+    return WriterStats(
+        parsed=sum(bool(record.target) for record in records),
+        kept=len(kept),
+        why_not=dict(faults.most_common()),
+        distinct_1=distinct(kept, 1),
+        distinct_2=distinct(kept, 2),
+        self_similarity=self_similarity(kept),
+    )
 
 
-def worth(rows: Iterable[PromptPair], paid: Mapping[Split, Mapping[str, Any]]) -> dict[str, Any]:
-    """What a manifest says of the writers of ``rows``; ``paid`` is what is known of the LLMs that wrote each part."""
-    told = together(list(paid.values()))
-    writers = {name: one.to_json() for name, one in yields(rows).items()}
-    for name, figures in told.get("writers", {}).items():
-        writers[name] = writers.get(name, Yield().to_json()) | figures
-    for name, why in told.get("set_aside", {}).items():
+def summarize_writers(records: Iterable[PromptPair], spending: Mapping[Split, Spending]) -> dict[str, Any]:
+    """What a manifest says of the writers of ``records``; ``spending`` of the splits that LLMs wrote."""
+    writers = {name: asdict(stats) for name, stats in stats_by_writer(records).items()}
+    if not spending:
+        return {"writers": writers}
+    total = total_spending(list(spending.values()))
+    for name, figures in total["writers"].items():
+        writers[name] = writers.get(name, asdict(WriterStats())) | figures
+    for name, why in total["set_aside"].items():
         writers[name]["set_aside"] = why
-    return {"writers": writers, **({**told, "writers": writers, "paid": dict(paid)} if paid else {})}
+    return {**total, "writers": writers, "paid": dict(spending)}
 
 
-def together(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is known of paid calls, several times, as one: figures and dollars added up. Empty where there were none."""
-    if not told:
+def total_spending(parts: Sequence[Spending]) -> dict[str, Any]:
+    """The sum of several spendings; empty if there are none."""
+    if not parts:
         return {}
     writers: dict[str, dict[str, Any]] = {}
-    for name, figures in ((name, figures) for one in told for name, figures in one["writers"].items()):
-        writers[name] = _added(writers[name], figures) if name in writers else dict(figures)
+    for part in parts:
+        for name, figures in part["writers"].items():
+            writers[name] = _sum_figures(writers[name], figures) if name in writers else dict(figures)
     return {
         "writers": writers,
-        "set_aside": {name: why for one in told for name, why in one["set_aside"].items()},
-        "spent": {key: str(sum(Decimal(one["spent"][key]) for one in told)) for key in ("dollars", "possibly")},
+        "set_aside": {name: why for part in parts for name, why in part["set_aside"].items()},
+        "spent": {key: str(sum(Decimal(part["spent"][key]) for part in parts)) for key in ("dollars", "possibly")},
     }
 
 
-def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _sum_figures(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        **one,
-        **{key: one[key] + other[key] for key in ("asked", "written", "calls")},
-        "outcomes": dict(Counter(one["outcomes"]) + Counter(other["outcomes"])),
-        "tokens": {key: one["tokens"][key] + other["tokens"][key] for key in ("input", "output")},
-        **{key: str(Decimal(one[key]) + Decimal(other[key])) for key in ("dollars", "possibly")},
-        "models_answered": sorted({*one["models_answered"], *other["models_answered"]}),
-        "priced": one["priced"] and other["priced"],
+        **first,
+        **{key: first[key] + second[key] for key in ("asked", "written", "calls")},
+        "outcomes": dict(Counter(first["outcomes"]) + Counter(second["outcomes"])),
+        "tokens": {key: first["tokens"][key] + second["tokens"][key] for key in ("input", "output")},
+        **{key: str(Decimal(first[key]) + Decimal(second[key])) for key in ("dollars", "possibly")},
+        "models_answered": sorted({*first["models_answered"], *second["models_answered"]}),
+        "priced": first["priced"] and second["priced"],
     }
 
 
-def fault_of(detail: str) -> str:
-    """The kind of fault that a reject's detail tells, without the words of this one."""
+def fault_category(detail: str) -> str:
+    """The kind of fault in a reject's ``detail``, without quoted text and numbers."""
     if detail.startswith("like "):
         return "like another"
     return re.sub(r"\d+%?", "some", re.split(r"[:('\"]|, said| \[", detail, maxsplit=1)[0]).strip() or "unnamed"
 
 
 def distinct(prompts: Sequence[str], n: int) -> float | None:
-    """Share in [0, 1] of different n-grams among all n-grams of words (Li et al. 2016); None where there is none."""
-    grams: list[tuple[str, ...]] = []
+    """Share in [0, 1] of distinct n-grams among all n-grams of words, ``n`` 1 or 2; None if there are none.
+
+    Distinct-n of Li et al. 2016 (https://arxiv.org/abs/1510.03055).
+    """
+    ngrams: list[tuple[str, ...]] = []
     for prompt in prompts:
-        words = checks.words(prompt)
-        grams += [(word,) for word in words] if n == 1 else list(pairwise(words))
-    return round(len(set(grams)) / len(grams), 4) if grams else None
+        tokens = words(prompt)
+        ngrams += [(token,) for token in tokens] if n == 1 else pairwise(tokens)
+    return round(len(set(ngrams)) / len(ngrams), 4) if ngrams else None
 
 
 def self_similarity(prompts: Sequence[str]) -> float | None:
-    """Mean Jaccard similarity in [0, 1] of two prompts' word sets, over at most ``COMPARED``; None below two."""
-    step = max(1, -(-len(prompts) // COMPARED))
-    sets = [frozenset(checks.words(prompt)) for prompt in prompts[::step]]
-    alike = [len(one & other) / (len(one | other) or 1) for one, other in combinations(sets, 2)]
-    return round(sum(alike) / len(alike), 4) if alike else None
+    """Mean Jaccard similarity in [0, 1] of two prompts' word sets, over at most ``MAX_COMPARED``; None below two."""
+    step = max(1, -(-len(prompts) // MAX_COMPARED))
+    vocabularies = [frozenset(words(prompt)) for prompt in prompts[::step]]
+    similarities = [len(a & b) / (len(a | b) or 1) for a, b in combinations(vocabularies, 2)]
+    return round(sum(similarities) / len(similarities), 4) if similarities else None

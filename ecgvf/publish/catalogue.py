@@ -1,11 +1,11 @@
-"""``ecgvf.json``: what a published repository holds, concept by concept, and the versions it went through.
+"""``ecgvf.json``: what a published repository holds, concept by concept, and its versions.
 
-It travels with the data, so it is outside data when it comes back: it is checked, and text in it is never trusted.
+It travels with the data, so that it may come back changed by anybody: it is checked, and its text is never trusted.
 """
 
 import json
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,38 +15,42 @@ from ecgvf.core.errors import DatasetError
 FILE = "ecgvf.json"
 
 KEY = b"ecgvf"
-"""Key of the Parquet metadata that says what a file's rows have in common (``rows.about``)."""
-
-IMPORT = "import"
-"""The writer of prompts that people brought (``ecgvf import``)."""
+"""Key of the Parquet metadata with what the rows of a file have in common (``rows.metadata``)."""
 
 VERSION = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
 
 
-class _Published(BaseModel):
+def rejected_config(concept: str) -> str:
+    """Name of the config with the rejected records of ``concept``."""
+    return f"{concept}-rejected"
+
+
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class SplitFacts(_Published):
-    """One split of one config: how many rows, how many bytes in memory and in files, and which files."""
+class SplitFacts(_Model):
+    """One split of a config."""
 
     name: str
     rows: int
     bytes: int
+    """In memory, as Arrow."""
     download: int
+    """Bytes of the files."""
     files: list[str]
 
 
-class ConfigFacts(_Published):
-    """One config and its splits; ``rejected`` ones hold what was not accepted."""
+class ConfigFacts(_Model):
+    """One config and its splits; a ``rejected`` one holds the rejected records."""
 
     name: str
     rejected: bool
     splits: list[SplitFacts]
 
 
-class WriterFacts(_Published):
-    """What one writer gave: how much, how much of it holds, why the rest does not, and by which templates."""
+class WriterFacts(_Model):
+    """How many records a writer wrote, how many were accepted, why the others were not, and its templates' hashes."""
 
     writer: str
     model_asked: str
@@ -57,8 +61,8 @@ class WriterFacts(_Published):
     templates: dict[str, str]
 
 
-class Facts(_Published):
-    """One concept of a repository: what made it and what came of it."""
+class ConceptFacts(_Model):
+    """One concept of a repository: how its run was made, and what came of it."""
 
     fingerprint: str
     images: bool
@@ -71,7 +75,7 @@ class Facts(_Published):
     judge_labels: list[str]
     rule: str
     reviewed: bool = False
-    """Whether people decided on some of its records."""
+    """Whether reviewers decided some of its records."""
     sets: dict[str, str]
     settings: dict[str, dict[str, Any]]
     dates: dict[str, list[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]]]
@@ -87,67 +91,71 @@ class Facts(_Published):
         return sum(split.rows for config in self.configs for split in config.splits)
 
 
-class ConceptVersion(_Published):
-    """What a version held of one concept."""
+class ConceptVersion(_Model):
+    """One concept as a version has it."""
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]+$")
     counts: dict[Literal["train", "test", "rejected"], int]
 
 
-class Version(_Published):
-    """A version that was pushed: its day, and the fingerprint and counts of each concept."""
+class Version(_Model):
+    """A version that was pushed, on that day (ISO 8601, UTC)."""
 
     version: str = Field(pattern=f"^{VERSION}$")
     date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
     concepts: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], ConceptVersion]
 
 
-class Catalogue(_Published):
-    """All of a repository."""
+class Catalogue(_Model):
+    """A whole repository."""
 
     format: Literal[1] = 1
-    concepts: dict[str, Facts] = {}
+    concepts: dict[str, ConceptFacts] = {}
     versions: list[Version] = []
 
-    def with_concept(self, name: str, facts: Facts) -> "Catalogue":
-        """This catalogue with ``name`` put in place; the others stay as they are."""
+    @classmethod
+    def parse(cls, text: str | bytes, path: str) -> Self:
+        """The catalogue in ``text``; ``path`` names it in messages. Raises ``DatasetError``."""
+        try:
+            catalogue = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or FILE
+            raise DatasetError(
+                f"{path}: {field}: {first['msg']}; it was not written by this version of ecgvf"
+            ) from error
+        for name in catalogue.concepts:
+            if not NAME.fullmatch(name):
+                raise DatasetError(
+                    f"{path}: {name!r} cannot name a concept; it was not written by this version of ecgvf"
+                )
+        return catalogue
+
+    def with_concept(self, name: str, facts: ConceptFacts) -> Self:
+        """This catalogue with ``name`` added or replaced."""
         return self.model_copy(update={"concepts": dict(sorted({**self.concepts, name: facts}.items()))})
 
-    def with_version(self, version: str, date: str) -> "Catalogue":
-        """This catalogue with one more version, of what it holds now; an entry of the same number is replaced."""
-        now = {
+    def with_version(self, version: str, date: str) -> Self:
+        """This catalogue with its present content as ``version``, which replaces an entry of the same number."""
+        concepts = {
             name: ConceptVersion.model_validate({"fingerprint": facts.fingerprint, "counts": facts.counts})
             for name, facts in self.concepts.items()
         }
-        others = [one for one in self.versions if one.version != version]
-        return self.model_copy(update={"versions": [*others, Version(version=version, date=date, concepts=now)]})
+        versions = [entry for entry in self.versions if entry.version != version]
+        return self.model_copy(update={"versions": [*versions, Version(version=version, date=date, concepts=concepts)]})
 
-    def with_versions_of(self, other: "Catalogue") -> "Catalogue":
-        """This catalogue with the versions that ``other`` lists, as it lists them."""
+    def with_versions_of(self, other: "Catalogue") -> Self:
+        """This catalogue with the list of versions of ``other``."""
         return self.model_copy(update={"versions": other.versions})
 
-    def only_versions(self, numbers: Collection[str]) -> "Catalogue":
+    def only_versions(self, numbers: Collection[str]) -> Self:
         """This catalogue without the versions that are not among ``numbers``."""
-        return self.model_copy(update={"versions": [one for one in self.versions if one.version in numbers]})
+        return self.model_copy(update={"versions": [entry for entry in self.versions if entry.version in numbers]})
 
     def fingerprints(self) -> dict[str, str]:
         """Concept → fingerprint."""
         return {name: facts.fingerprint for name, facts in self.concepts.items()}
 
     def text(self) -> str:
-        """As the file has it."""
+        """The content of the file."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def read(text: str | bytes, where: str) -> Catalogue:
-    """The catalogue in ``text``; ``where`` names it in messages. Raises ``DatasetError``."""
-    try:
-        catalogue = Catalogue.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or FILE
-        raise DatasetError(f"{where}: {field}: {first['msg']}; it was not written by this version of ecgvf") from error
-    for name in catalogue.concepts:
-        if not NAME.fullmatch(name):
-            raise DatasetError(f"{where}: {name!r} cannot name a concept; it was not written by this version of ecgvf")
-    return catalogue

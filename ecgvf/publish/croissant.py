@@ -1,6 +1,6 @@
-"""The exported dataset in ML Croissant, the format in which dataset search engines and loaders read metadata.
+"""The exported dataset in ML Croissant, the metadata format of dataset search engines and loaders.
 
-On the Hub there is no need of it: the Hub makes its own for Parquet. ``export`` writes one for every other place.
+Only ``export`` writes it: the Hub makes its own for Parquet.
 """
 
 import json
@@ -16,8 +16,9 @@ import mlcroissant as mlc
 from datasets import Image, List, Value
 
 from ecgvf.core.errors import DatasetError
-from ecgvf.publish import card
-from ecgvf.publish.catalogue import Catalogue, ConfigFacts, Facts
+from ecgvf.publish.card import CITATION, SUMMARY
+from ecgvf.publish.catalogue import Catalogue, ConceptFacts, ConfigFacts
+from ecgvf.publish.front_matter import PAPER, licence_url, parse_card
 from ecgvf.publish.rows import features
 
 FILE = "croissant.json"
@@ -34,36 +35,37 @@ _TYPES = {
 
 
 def describe(catalogue: Catalogue, folder: Path) -> str:
-    """The JSON-LD for the dataset in ``folder``, checked by ``mlcroissant``. Raises ``DatasetError``."""
-    sets = [
+    """The JSON-LD of the dataset in ``folder``, which has its card. Raises ``DatasetError`` if it is not valid."""
+    record_sets = [
         _record_set(facts, config, split.name)
         for facts in catalogue.concepts.values()
         for config in facts.configs
         for split in config.splits
     ]
     days = [day for facts in catalogue.concepts.values() for stage in facts.dates.values() for day in stage]
+    fields, _ = parse_card((folder / "README.md").read_text(encoding="utf-8"))
     with _quiet():
         try:
             metadata = mlc.Metadata(
                 name="-".join(["ecgvf", *catalogue.concepts]),
-                description=card.SUMMARY,
-                license=[card.licence_url((folder / "README.md").read_text(encoding="utf-8"))],
-                url=card.PAPER,
-                cite_as=card.CITATION,
+                description=SUMMARY,
+                license=[licence_url(fields)],
+                url=PAPER,
+                cite_as=CITATION,
                 version=catalogue.versions[-1].version if catalogue.versions else "1.0.0",
                 date_published=datetime.fromisoformat(max(days)),
-                distribution=[files for files, _ in sets],
-                record_sets=[rows for _, rows in sets],
+                distribution=[files for files, _ in record_sets],
+                record_sets=[record_set for _, record_set in record_sets],
             )
             content = metadata.to_json()
-            # Read back as a stranger would: whatever is wrong with it raises.
-            mlc.Dataset(jsonld=json.loads(json.dumps(content, default=_plain)))
+            # Reading it validates it.
+            mlc.Dataset(jsonld=json.loads(json.dumps(content, default=_to_text)))
         except (mlc.ValidationError, ValueError) as error:
             raise DatasetError(f"the Croissant of {folder} is not valid: {str(error).splitlines()[0]}") from error
-    return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=False, default=_to_text) + "\n"
 
 
-def _record_set(facts: Facts, config: ConfigFacts, split: str) -> tuple[mlc.FileSet, mlc.RecordSet]:
+def _record_set(facts: ConceptFacts, config: ConfigFacts, split: str) -> tuple[mlc.FileSet, mlc.RecordSet]:
     name = f"{config.name}/{split}"
     files = mlc.FileSet(
         id=f"files:{name}",
@@ -98,29 +100,29 @@ def _field(files: str, records: str, column: str, kind: Any) -> mlc.Field:
             mlc.Field(
                 id=f"{name}/{part}",
                 name=part,
-                data_types=[_TYPES[of.dtype]],
+                data_types=[_TYPES[value.dtype]],
                 source=mlc.Source(
                     file_set=files, extract=mlc.Extract(column=column), transforms=[mlc.Transform(json_path=part)]
                 ),
             )
-            for part, of in parts.items()
+            for part, value in parts.items()
         ],
     )
 
 
-def _plain(value: object) -> str:
+def _to_text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """mlcroissant speaks through absl's logger of what is merely recommended."""
+    """Silence mlcroissant, which logs recommendations through absl."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # its use of rdflib
+            warnings.simplefilter("ignore", DeprecationWarning)  # from its use of rdflib
             yield
     finally:
         logger.setLevel(level)

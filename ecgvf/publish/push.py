@@ -1,8 +1,7 @@
 """A dataset goes to the Hub: one commit on top of what is there, then a tag on that commit.
 
-``prepare`` writes the files and says what would happen; ``upload`` does it. Whatever dies in between leaves the last
-version as it was, and the same command goes on: files that arrived are not sent again, and a commit that is there
-without its tag gets it.
+``prepare`` writes the files and plans the push, ``upload`` does it. A push that is interrupted leaves the last version
+as it was, and the same command resumes it: files that arrived are not sent again, and a commit without its tag gets it.
 """
 
 import re
@@ -10,198 +9,223 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ecgvf.core.errors import HubError, SettingsError
+from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
-from ecgvf.publish import card, hub
-from ecgvf.publish.catalogue import FILE, VERSION, Catalogue
-from ecgvf.publish.export import Content, extras, rejected_config, write_content
-from ecgvf.publish.run import Run, open_run
-from ecgvf.publish.staging import staged
+from ecgvf.publish.card import write_card
+from ecgvf.publish.catalogue import FILE, VERSION, Catalogue, rejected_config
+from ecgvf.publish.export import assets
+from ecgvf.publish.finished_run import FinishedRun, open_finished_run
+from ecgvf.publish.parquet import DatasetFiles, write_parquet
+from ecgvf.publish.repository import TYPE, Repository, account, catalogue_at, open_repository, version_numbers
+from ecgvf.publish.staging import staging_folder
 
-STAGED = "publish"
-"""Folder of a concept in the store where the files wait for their upload."""
+STAGING = "publish"
+"""Folder of a concept in the store with the files to upload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PushPlan:
     """What a push would do."""
 
     repo: str
-    concept: str
     version: str
-    before: hub.State | None
-    """The repository as it is; None: it will be made."""
+    action: Literal["commit", "tag", "none"]
+    """Upload and tag; tag the commit of an interrupted push; nothing, as ``version`` has this content already."""
+    before: Repository | None
+    """The repository as it is; None: it will be created."""
     public: bool
     gated: bool
-    content: Content
-    small: dict[str, bytes]
-    """Path → content of what is not Parquet: card, facts, contact sheet."""
-    stale: tuple[str, ...]
-    """Files of this concept's last version that go."""
-    only_tag: bool
-    """The commit is there and its tag is missing: a push that died between the two."""
-    nothing: str | None
-    """The version that holds this content already: nothing is to be uploaded."""
+    files: DatasetFiles
+    small_files: dict[str, bytes]
+    """Path → content of the files that are not Parquet: card, catalogue, contact sheet."""
+    deleted: tuple[str, ...]
+    """Files of the concept's last version that this one lacks."""
 
     @property
-    def opens(self) -> bool:
-        """Whether the repository is private, and is to be public."""
+    def concept(self) -> str:
+        """Name of the concept."""
+        return self.files.run.concept.name
+
+    @property
+    def dataset(self) -> str:
+        """The name under which ``ear`` finds this version."""
+        return f"{self.repo}/{self.concept}@v{self.version}"
+
+    @property
+    def makes_public(self) -> bool:
+        """Whether the repository is private and will be public."""
         return self.public and self.before is not None and self.before.private
 
     @property
-    def closes(self) -> bool:
-        """Whether a gate has to be put up that is not there."""
+    def adds_gate(self) -> bool:
+        """Whether the repository will be gated and is not yet."""
         return self.gated and (self.before is None or self.before.gated != "manual")
 
     @property
-    def files(self) -> list[tuple[str, int]]:
-        """(path in the repository, bytes), of what would be uploaded."""
-        large = [(name, (self.content.folder / name).stat().st_size) for name in self.content.files]
-        return [*large, *((name, len(data)) for name, data in sorted(self.small.items()))]
+    def nothing_to_do(self) -> bool:
+        """Whether neither content nor visibility changes."""
+        return self.action == "none" and not (self.makes_public or self.adds_gate)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Path in the repository → bytes, of the files to upload."""
+        large = {path: (self.files.folder / path).stat().st_size for path in self.files.paths}
+        return large | {path: len(data) for path, data in sorted(self.small_files.items())}
 
 
 @contextmanager
 def prepare(
-    concept_run: ConceptRun,
+    run: ConceptRun,
     repo: str | None = None,
     *,
     version: str | None = None,
     public: bool = False,
     unsafe_known: bool = False,
     images: bool = True,
-    chosen: str | None = None,
-) -> Iterator[Plan]:
-    """What pushing ``concept`` (None: the last one) to ``repo`` (None: ``<whoami>/ecgvf``) would do.
+    set_id: str | None = None,
+) -> Iterator[PushPlan]:
+    """Plan a push of ``run`` to ``repo`` (None: ``<account>/ecgvf``); the files are in the store until the end.
 
-    ``version`` None is the next minor one, first 1.0.0. The files wait in the store while the plan is in use. Raises
-    ``HubError``, ``DatasetError``, ``SettingsError`` for an unsafe concept that is to be public, ``StageMissing``.
+    ``version`` None is the next minor one, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
+    Raises ``SettingsError`` for an invalid option and for an unsafe concept that would be public without
+    ``unsafe_known``, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
     if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
-    run = open_run(concept_run, chosen)
-    version = _checked(version)
-    repo = repo if repo is not None else f"{hub.who()}/ecgvf"
-    before = hub.state(repo)
-    _check_visibility(repo, run, before, public=public, unsafe_known=unsafe_known)
-    with staged(concept_run.store.folder(run.concept.name, STAGED)) as folder:
-        content = write_content(run, folder, images=images)
-        yield _plan(repo, content, before, version, public)
+    finished = open_finished_run(run, set_id)
+    version = _parse_version(version)
+    repo = repo if repo is not None else f"{account()}/ecgvf"
+    before = open_repository(repo)
+    _check_visibility(repo, finished, before, public=public, unsafe_known=unsafe_known)
+    with staging_folder(run.store.folder(run.concept.name, STAGING)) as folder:
+        yield _plan(repo, write_parquet(finished, folder, images=images), before, version, public)
 
 
-def upload(plan: Plan) -> str:
-    """Do what ``plan`` says; the commit that now has the tag. Raises ``HubError``."""
+def upload(plan: PushPlan) -> str:
+    """Do what ``plan`` says. Returns the commit of the version. Raises ``HubError``."""
     api = HfApi()
-    with hub.told(plan.repo):
+    with hub_errors(plan.repo):
         if plan.before is None:
-            api.create_repo(plan.repo, repo_type=hub.TYPE, private=not plan.public)
-            head = str(api.dataset_info(plan.repo).sha)
-        else:
-            head = plan.before.head
-        # The gate stands before the first unsafe byte arrives.
-        if plan.closes:
-            api.update_repo_settings(plan.repo, gated="manual", repo_type=hub.TYPE)
-        commit = head
-        if plan.nothing is None:
-            commit = head if plan.only_tag else _commit(api, plan, head)
-            api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=hub.TYPE)
-        if plan.opens:
-            api.update_repo_settings(plan.repo, private=False, repo_type=hub.TYPE)
+            api.create_repo(plan.repo, repo_type=TYPE, private=not plan.public)
+        commit = plan.before.head if plan.before is not None else str(api.dataset_info(plan.repo).sha)
+        if plan.adds_gate:  # before the first unsafe byte arrives
+            api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
+        if plan.action == "commit":
+            commit = _commit(api, plan, parent=commit)
+        if plan.action != "none":
+            api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=TYPE)
+        if plan.makes_public:
+            api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
     return commit
 
 
-def _commit(api: HfApi, plan: Plan, head: str) -> str:
-    large = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=plan.content.folder / name) for name in plan.content.files
-    ]
-    small = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in sorted(plan.small.items())]
-    counts = plan.content.facts.counts
-    made = api.create_commit(
+def _commit(api: HfApi, plan: PushPlan, parent: str) -> str:
+    facts = plan.files.facts
+    added = {path: plan.files.folder / path for path in plan.files.paths} | dict(sorted(plan.small_files.items()))
+    commit = api.create_commit(
         plan.repo,
-        [*large, *small, *(CommitOperationDelete(path_in_repo=name) for name in plan.stale)],
+        [
+            *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=content) for path, content in added.items()),
+            *(CommitOperationDelete(path_in_repo=path) for path in plan.deleted),
+        ],
         commit_message=f"{plan.concept} v{plan.version}",
         commit_description=(
-            f"{counts['train']} pairs, {counts['test']} test prompts, {counts['rejected']} rejected; "
-            f"fingerprint {plan.content.facts.fingerprint}"
+            f"{facts.counts['train']} pairs, {facts.counts['test']} test prompts, {facts.counts['rejected']} rejected; "
+            f"fingerprint {facts.fingerprint}"
         ),
-        repo_type=hub.TYPE,
-        parent_commit=head,
+        repo_type=TYPE,
+        parent_commit=parent,
     )
-    return str(made.oid)
+    return str(commit.oid)
 
 
-def _plan(repo: str, content: Content, before: hub.State | None, version: str | None, public: bool) -> Plan:
-    name, facts = content.run.concept.name, content.facts
-    known = before.catalogue if before is not None else Catalogue()
-    last = known.versions[-1] if known.versions else None
+def _plan(repo: str, files: DatasetFiles, before: Repository | None, version: str | None, public: bool) -> PushPlan:
+    name = files.run.concept.name
     tags = before.tags if before is not None else {}
-    previous = known
-    if last is not None and before is not None and tags.get(last.version, before.head) != before.head:
-        # The tag may be another's, who was quicker: what it holds is what its own commit says.
-        at_tag = hub.catalogue_at(repo, tags[last.version])
-        known = known.with_versions_of(at_tag)
-        if at_tag.fingerprints() != previous.fingerprints():
-            last = None
-    same = name in known.concepts and known.concepts[name].fingerprint == facts.fingerprint
-    tagged = last is not None and last.version in tags
-    nothing = last.version if same and tagged and last is not None else None
-    untagged = last.version if same and not tagged and last is not None and version in (None, last.version) else None
-    if nothing is None and version in tags:
-        held = {one.version: one.concepts for one in known.versions}.get(version, {})
-        equal = name in held and held[name].fingerprint == facts.fingerprint
-        content_of = "this very content, and newer ones after it" if equal else "other content"
-        raise HubError(
-            f"{repo} has a v{version} with {content_of}, and a version is never moved: "
-            f"leave --version out for {_next(tags)}, or choose another"
-        )
-    told = known.with_concept(name, facts)
-    number = nothing or untagged or version or _next(tags)
-    if nothing is None and tags and hub.numbers(number) < max(map(hub.numbers, tags)):
-        raise HubError(f"{repo} is at v{max(tags, key=hub.numbers)} already: --version {number} would go back")
-    # A version whose tag never came is none.
-    told = told.only_versions([*tags, number]).with_version(number, datetime.now(UTC).date().isoformat())
-    small = extras(content)
-    small[FILE] = told.text().encode()
-    old = before.card if before is not None else None
-    small["README.md"] = card.card(told, repo=repo, before=old, previous=previous).encode()
+    previous = before.catalogue if before is not None else Catalogue()
+    known, last = _tagged_catalogue(repo, before)
+    action: Literal["commit", "tag", "none"] = "commit"
+    if last is not None and known.fingerprints().get(name) == files.facts.fingerprint:
+        if last in tags:
+            action, version = "none", last
+        elif version in (None, last):
+            action, version = "tag", last
+    if action == "commit":
+        _check_unused(repo, version, tags, known, files)
+    version = version or _next_version(tags)
+    if action != "none" and tags and version_numbers(version) < max(map(version_numbers, tags)):
+        newest = max(tags, key=version_numbers)
+        raise HubError(f"{repo} is at v{newest} already: --version {version} would go back")
+    # An entry that never got its tag is no version.
+    today = datetime.now(UTC).date().isoformat()
+    pushed = known.with_concept(name, files.facts).only_versions([*tags, version]).with_version(version, today)
+    card = write_card(pushed, repo=repo, before=before.card if before is not None else None, previous=previous)
+    small_files = {**assets(files), FILE: pushed.text().encode(), "README.md": card.encode()}
     ours = re.compile(rf"({name}|{rejected_config(name)})/[^/]+\.parquet|assets/{name}\.png")
-    stale = [file for file in (before.files if before is not None else ()) if ours.fullmatch(file)]
-    return Plan(
+    old_files = {path for path in (before.files if before is not None else ()) if ours.fullmatch(path)}
+    return PushPlan(
         repo=repo,
-        concept=name,
-        version=number,
+        version=version,
+        action=action,
         before=before,
         public=public,
-        gated=any(one.unsafe for one in told.concepts.values()),
-        content=content,
-        small=small,
-        stale=tuple(sorted(set(stale) - {*content.files, *small})),
-        only_tag=untagged is not None,
-        nothing=nothing,
+        gated=any(facts.unsafe for facts in pushed.concepts.values()),
+        files=files,
+        small_files=small_files,
+        deleted=tuple(sorted(old_files - {*files.paths, *small_files})),
     )
 
 
-def _next(tags: dict[str, str]) -> str:
+def _tagged_catalogue(repo: str, before: Repository | None) -> tuple[Catalogue, str | None]:
+    """The catalogue of ``repo`` with the versions that count, and the version of its content (None: it has none)."""
+    if before is None or not before.catalogue.versions:
+        return before.catalogue if before is not None else Catalogue(), None
+    known, last = before.catalogue, before.catalogue.versions[-1].version
+    if before.tags.get(last, before.head) == before.head:
+        return known, last
+    # The tag may belong to another push, which was quicker: what the version holds is in its own commit.
+    tagged = catalogue_at(repo, before.tags[last])
+    return known.with_versions_of(tagged), last if tagged.fingerprints() == known.fingerprints() else None
+
+
+def _check_unused(repo: str, version: str | None, tags: dict[str, str], known: Catalogue, files: DatasetFiles) -> None:
+    """Raise ``HubError`` if ``version`` exists."""
+    if version not in tags:
+        return
+    entry = next((entry for entry in known.versions if entry.version == version), None)
+    concept = entry.concepts.get(files.run.concept.name) if entry is not None else None
+    equal = concept is not None and concept.fingerprint == files.facts.fingerprint
+    content = "this very content, and newer ones after it" if equal else "other content"
+    raise HubError(
+        f"{repo} has a v{version} with {content}, and a version is never moved: "
+        f"leave --version out for {_next_version(tags)}, or choose another"
+    )
+
+
+def _next_version(tags: dict[str, str]) -> str:
     if not tags:
         return "1.0.0"
-    major, minor, _ = max(map(hub.numbers, tags))
+    major, minor, _ = max(map(version_numbers, tags))
     return f"{major}.{minor + 1}.0"
 
 
-def _checked(version: str | None) -> str | None:
-    if version is None:
-        return None
-    number = version.removeprefix("v")
-    if not re.fullmatch(VERSION, number):
+def _parse_version(version: str | None) -> str | None:
+    number = None if version is None else version.removeprefix("v")
+    if number is not None and not re.fullmatch(VERSION, number):
         raise SettingsError(f"--version {version!r}: write three numbers, such as 1.0.0")
     return number
 
 
-def _check_visibility(repo: str, run: Run, before: hub.State | None, *, public: bool, unsafe_known: bool) -> None:
-    held = before.catalogue.concepts if before is not None else {}
-    unsafe = [run.concept.name] if run.concept.unsafe else [name for name, one in held.items() if one.unsafe]
+def _check_visibility(
+    repo: str, run: FinishedRun, before: Repository | None, *, public: bool, unsafe_known: bool
+) -> None:
+    concepts = before.catalogue.concepts if before is not None else {}
+    unsafe = [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]
     if public and unsafe and not unsafe_known:
         raise SettingsError(
             f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe "

@@ -1,40 +1,30 @@
-"""The published row: what one record says in a dataset that anybody can load, and how it is read back.
+"""The published row: one record in a dataset that anybody can load.
 
-One config holds the accepted records of a concept, its ``-rejected`` twin the others, with their reasons.
+One config holds the accepted records of a concept, and its ``-rejected`` twin the others, with their reasons.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 from datasets import Features, Image, List, Value
 
-from ecgvf.core.records import ROLES, PromptPair, Role
+from ecgvf.core.records import ROLES, PromptPair, Rendering, Role
 from ecgvf.publish.catalogue import KEY
-from ecgvf.publish.run import Run, public
+from ecgvf.publish.finished_run import FinishedRun
+from ecgvf.publish.redaction import redact
 
 IMAGES = ("target_image", "surrogate_image")
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What was drawn for one prompt, as the row tells it."""
-
-    seed: int
-    image: bytes
-    """PNG."""
-    vq_ids: tuple[int, ...]
-
-
 @lru_cache
 def features(*, images: bool = True, rejected: bool = False) -> Features:
-    """The columns, in their order. Pictures may be left out; rejected records say why they are."""
+    """The columns in order; images are optional, and rejected records have a reason."""
     labels = List({"label": Value("string"), "score": Value("float32")})
     columns: dict[str, Any] = {
         "record_id": Value("string"),
@@ -76,32 +66,31 @@ def features(*, images: bool = True, rejected: bool = False) -> Features:
     return Features({name: kind for name, kind in columns.items() if images or name not in IMAGES})
 
 
-def schema(run: Run, *, images: bool, rejected: bool) -> pa.Schema:
-    """The Arrow schema of a file, with the features for ``datasets`` and ``about`` for ``ear``."""
-    declared = features(images=images, rejected=rejected).arrow_schema
-    return declared.with_metadata({**declared.metadata, KEY: json.dumps(about(run), sort_keys=True).encode()})
+def schema(run: FinishedRun, *, images: bool, rejected: bool) -> pa.Schema:
+    """The Arrow schema of a file, with the features for ``datasets`` and ``metadata`` for ``ear``."""
+    columns = features(images=images, rejected=rejected).arrow_schema
+    return columns.with_metadata({**columns.metadata, KEY: json.dumps(metadata(run), sort_keys=True).encode()})
 
 
-def about(run: Run) -> dict[str, Any]:
-    """What the rows of one run have in common and ``ear`` needs: concept, model, sampling, seed, judge."""
-    asked = run.verdicts.manifest["circumstances"].get("options")
+def metadata(run: FinishedRun) -> dict[str, Any]:
+    """What the rows of a run have in common and ``ear`` needs: concept, model, sampling, seed, judge."""
+    judge_options = run.verdicts.circumstances.get("options")
     return {
         "concept": run.concept.model_dump(mode="json"),
         "model": run.model,
-        "renderer": run.pictures.settings["renderer"],
-        "sampling": run.pictures.settings["sampling"],
-        "run_seed": run.pictures.settings["seed"],
-        "judge": public(run.verdicts.settings["judge"]),
-        **({"judge_options": asked} if asked else {}),
-        **({"source": public(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
+        "renderer": run.images.settings["renderer"],
+        "sampling": run.images.settings["sampling"],
+        "run_seed": run.images.settings["seed"],
+        "judge": redact(run.verdicts.settings["judge"]),
+        **({"judge_options": judge_options} if judge_options else {}),
+        **({"source": redact(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
     }
 
 
-def row(run: Run, record: PromptPair, drawn: Mapping[Role, Picture]) -> Row:
-    """One record as a row; the writer of the file leaves out the columns that it does not have."""
-    settings = run.pictures.settings
-    decision = run.decisions[record.record_id]
-    said: Row = {
+def to_row(run: FinishedRun, record: PromptPair, renderings: Mapping[Role, Rendering]) -> Row:
+    """``record`` as a row with the columns of every config; ``renderings`` are without those that failed."""
+    settings = run.images.settings
+    row: Row = {
         "record_id": record.record_id,
         "concept": record.concept,
         "kind": record.kind,
@@ -109,49 +98,57 @@ def row(run: Run, record: PromptPair, drawn: Mapping[Role, Picture]) -> Row:
         "surrogate": record.surrogate,
         "target_term": record.target_term,
         "surrogate_term": record.surrogate_term,
-        "seed": next((picture.seed for picture in drawn.values()), None),
-        "model": run.model if drawn else None,
-        "renderer": settings["renderer"] if drawn else None,
+        "seed": next((rendering.seed for rendering in renderings.values()), None),
+        "model": run.model if renderings else None,
+        "renderer": settings["renderer"] if renderings else None,
         "sampling": {name: settings["sampling"][name] for name in ("guidance", "temperature", "top_k", "top_p")},
-        "judge": public(run.verdicts.settings["judge"]),
+        "judge": redact(run.verdicts.settings["judge"]),
         "judge_hash": run.verdicts.settings["judge_hash"],
         "writer": record.writer,
-        "model_asked": public(record.model_asked),
-        "model_answered": public(record.model_answered),
+        "model_asked": redact(record.model_asked),
+        "model_answered": redact(record.model_answered),
         "template": record.template,
         "template_hash": record.template_hash,
         "iteration": record.iteration,
         "call_id": record.call_id,
         "source_id": record.source_id,
-        "reason": decision.reason,
+        "reason": run.decisions[record.record_id].reason,
         "detail": record.detail,
     }
     for role in ROLES:
-        picture, verdict = drawn.get(role), run.seen.get((record.record_id, role))
-        judged = verdict if verdict is not None and verdict.failure is None else None
-        said[f"{role}_image"] = {"bytes": picture.image, "path": None} if picture else None
-        said[f"{role}_vq_ids"] = list(picture.vq_ids) if picture else None
-        said[f"{role}_present"] = judged.present if judged else None
-        said[f"{role}_score"] = judged.score if judged else None
-        said[f"{role}_top_labels"] = (
-            [{"label": public(label), "score": score} for label, score in judged.top_labels] if judged else None
-        )
-    return said
+        row |= _role_columns(run, record, role, renderings.get(role))
+    return row
+
+
+def _role_columns(run: FinishedRun, record: PromptPair, role: Role, rendering: Rendering | None) -> Row:
+    """The columns of one role's image and verdict, None without them."""
+    verdict = run.verdicts_by_record.get(record.record_id, {}).get(role)
+    if verdict is not None and verdict.failure is not None:
+        verdict = None
+    return {
+        f"{role}_image": {"bytes": rendering.image, "path": None} if rendering else None,
+        f"{role}_vq_ids": list(rendering.vq_ids) if rendering else None,
+        f"{role}_present": verdict.present if verdict else None,
+        f"{role}_score": verdict.score if verdict else None,
+        f"{role}_top_labels": (
+            [{"label": redact(label), "score": score} for label, score in verdict.top_labels] if verdict else None
+        ),
+    }
 
 
 class Fingerprint:
-    """A hash over rows in their order: of what they say, not of how Parquet packs it."""
+    """A hash of rows in their order: of their values, not of how Parquet packs them."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, config: str, said: Row) -> None:
-        """One more row of ``config``."""
-        plain = {
+    def add(self, config: str, row: Row) -> None:
+        """Add a row of ``config``."""
+        hashable = {
             name: hashlib.sha256(value["bytes"]).hexdigest() if name in IMAGES and value is not None else value
-            for name, value in said.items()
+            for name, value in row.items()
         }
-        self._hash.update(json.dumps([config, plain], sort_keys=True, ensure_ascii=True).encode() + b"\n")
+        self._hash.update(json.dumps([config, hashable], sort_keys=True, ensure_ascii=True).encode() + b"\n")
 
     @property
     def text(self) -> str:

@@ -1,79 +1,60 @@
-"""A folder where the files of one push wait for their upload; what a killed push left behind is removed.
+"""A temporary folder per push for the files to upload; what a killed push left behind is removed.
 
-A push holds a file lock beside its folder, which ends with the process. Only on the machine that took the lock does a
-free lock prove that the push has ended: many network file systems keep locks from other machines. So a push removes
-what a push of the same machine left behind, and names, but leaves, what another machine has there, or this one before
-a restart.
+A push locks a file beside its folder, and the lock ends with the process. A free lock proves that the push has ended
+only on the machine that took it: many network file systems keep locks from other machines. So a push removes what an
+earlier one of the same machine left behind, and only lists what belongs to another machine, or to this one before a
+restart.
 """
 
 import fcntl
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ecgvf.core import console
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Drawn by Linux at each start: no two machines share it; the containers of one machine do, as they share its locks."""
+"""Linux makes a new one at each start. The containers of one machine share it, as they share its locks."""
 
 
 @contextmanager
-def staged(place: Path) -> Iterator[Path]:
-    """A new name for a folder in ``place``; what is made there is removed at the end."""
-    place.mkdir(parents=True, exist_ok=True)
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """The path of a new folder in ``parent``, not created; it is removed at the end."""
+    parent.mkdir(parents=True, exist_ok=True)
     machine = _machine()
-    for lock in place.glob("*.lock"):
-        if lock.name.startswith(f"{machine}."):
-            _remove_if_free(lock)
+    for found in parent.glob("*.lock"):
+        if found.name.startswith(f"{machine}."):
+            _remove_if_abandoned(found)
         else:
-            theirs = console.escape(str(lock.with_suffix("")))
             console.note(
-                f"{theirs} belongs to a push of another machine, or to one from before a restart: "
-                "delete it and its .lock if that push has ended"
+                f"{console.escape(str(found.with_suffix('')))} belongs to a push of another machine, or to one from "
+                "before a restart: delete it and its .lock if that push has ended"
             )
-    lock, handle = _new_lock(place, machine)
-    folder = lock.with_suffix("")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
-        os.close(handle)
+    folder = parent / f"{machine}.{secrets.token_hex(8)}"
+    lock, unlocked = Path(f"{folder}.lock"), Path(f"{folder}.new")
+    with unlocked.open("x") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        unlocked.rename(lock)  # only now, so that no push takes it for abandoned
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def _machine() -> str:
-    """This machine since its last start; where that is unknown, a name that nobody else has."""
+    """This machine since its last start; if that is unknown, a name that no other process has."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return secrets.token_hex(16)
 
 
-def _new_lock(place: Path, machine: str) -> tuple[Path, int]:
-    """A new lock, and the handle that holds it."""
-    while True:
-        lock = place / f"{machine}.{secrets.token_hex(8)}.lock"
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if lock.exists():  # no other push removed it between the two
-            return lock, handle
-        os.close(handle)
-
-
-def _remove_if_free(lock: Path) -> None:
-    """Remove a lock that nobody holds, with its folder."""
-    try:
-        handle = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _remove_if_abandoned(lock: Path) -> None:
+    """Remove ``lock`` and its folder, unless a process has locked it."""
+    with suppress(FileNotFoundError, BlockingIOError), lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
         lock.unlink(missing_ok=True)
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(handle)

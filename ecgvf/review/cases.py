@@ -28,18 +28,14 @@ class Case:
     verdicts: dict[Role, Verdict]
     near_miss: str | None
 
-    @property
-    def target_score(self) -> float:
-        """The judge's score of the target's image, in [0, 1]; 0 without a verdict."""
-        return self._score("target")
+    def score(self, role: Role) -> float:
+        """The judge's score of an image, in [0, 1]; 0 without a verdict."""
+        return self.verdicts[role].score if role in self.verdicts else 0.0
 
     @property
     def margin(self) -> float:
-        """The target's score minus the surrogate's, in [-1, 1]: near 0, the judge is in doubt."""
-        return self._score("target") - self._score("surrogate")
-
-    def _score(self, role: Role) -> float:
-        return self.verdicts[role].score if role in self.verdicts else 0.0
+        """The difference between the target's and the surrogate's score, in [0, 1]: near 0, the judge is in doubt."""
+        return abs(self.score("target") - self.score("surrogate"))
 
 
 class Cases:
@@ -65,16 +61,8 @@ class Cases:
                 target = by_role.get("target")
                 near_miss = criterion.near_miss(target.top_labels) if target and not target.present else None
                 self.by_id[pair.record_id] = Case(pair, judged, by_role, near_miss)
-
-    @property
-    def writers(self) -> list[str]:
-        """The pairs' writers, sorted."""
-        return sorted({case.pair.writer for case in self.by_id.values()})
-
-    @property
-    def reasons(self) -> list[str]:
-        """The reasons of the judge's rejections, sorted."""
-        return sorted({case.judged.reason for case in self.by_id.values() if case.judged.reason})
+        self.writers = sorted({case.pair.writer for case in self.by_id.values()})
+        self.reasons = sorted({case.judged.reason for case in self.by_id.values() if case.judged.reason})
 
     def votes(self) -> decisions.Votes:
         """Every reviewer's last decision on each record, read again from disk: others may be reviewing, too."""
@@ -119,9 +107,9 @@ class Cases:
                 "disputed": any(vote != case.judged.accepted for vote in by_reviewer.values()),
             }[show]
             passes = passes and writer in {None, case.pair.writer} and reason in {None, case.judged.reason}
-            if passes and least <= case.target_score <= most:
+            if passes and least <= case.score("target") <= most:
                 selected.append(case)
-        return sorted(selected, key=lambda case: abs(case.margin)) if order == "doubtful" else selected
+        return sorted(selected, key=lambda case: case.margin) if order == "doubtful" else selected
 
     def image(self, record_id: str, role: str) -> bytes | None:
         """The PNG of a record's image; None if there is none."""

@@ -97,15 +97,7 @@ def app(cases: Cases, reviewer: str, token: str) -> Starlette:
 
 def listen(port: int) -> socket.socket:
     """A listening socket on loopback; port 0 takes a free one. Raises ``OSError`` if the port is in use."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    return socket.create_server((HOST, port))
 
 
 def serve(application: Starlette, listener: socket.socket) -> None:

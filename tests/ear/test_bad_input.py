@@ -108,8 +108,8 @@ def test_a_concept_that_nano_cannot_render(store: Store, tmp_path: Path) -> None
     moose = tmp_path / "moose.yaml"
     moose.write_text("name: moose\nkind: object\nterms: [moose]\nsurrogates: [hotel]\n")
     before = files(store.root)
-    fails(f"ecgvf generate --concept {moose}", "cannot draw 'moose'")
-    fails("ecgvf generate --concept nudity", "cannot draw 'nudity'")
+    fails(f"ecgvf generate --concept {moose}", "cannot render 'moose'")
+    fails("ecgvf generate --concept nudity", "cannot render 'nudity'")
     assert files(store.root) == before
     # Pairs that another writer wrote.
     write_pairs(store, church_pairs(1, 1), concept="nudity")

@@ -1,10 +1,19 @@
-"""A pair with every field but those that a test is about."""
+"""What the tests of several packages share: a pair with default fields, a tiny model, a Hub on loopback."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
+from huggingface_hub import close_session, constants
+from huggingface_hub.utils import _http, disable_progress_bars
 
 from ecgvf.core.records import PromptPair
+from tests.hub_server import Hub
+
+PORT = urlsplit(constants.ENDPOINT).port or 0  # chosen by tests/conftest.py
 
 BLANK = {
     "record_id": "0" * 16,
@@ -28,3 +37,39 @@ BLANK = {
 @pytest.fixture
 def pair() -> Callable[..., PromptPair]:
     return lambda **fields: PromptPair(**(BLANK | fields))
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random tiny Janus."""
+    from tests.random_janus import build
+
+    return build(tmp_path_factory.mktemp("janus"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on loopback, used by the real clients as `owner`, with an empty cache."""
+    with Hub(tmp_path / "hub", PORT).running() as running:
+        use_hub(tmp_path / "hf", monkeypatch)
+        yield running
+
+
+def use_hub(home: Path, monkeypatch: pytest.MonkeyPatch, token: str | None = "hf_owner") -> None:
+    """Let the clients of this process go online with ``token``, with their cache in ``home`` and without waiting."""
+    import datasets
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", home / "datasets")
+    monkeypatch.setattr(datasets.config, "HF_MODULES_CACHE", str(home / "modules"))
+    if token is None:
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+    else:
+        monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(_http, "time", SimpleNamespace(**{**vars(time), "sleep": lambda _: None}))
+    close_session()
+    datasets.disable_progress_bars()
+    disable_progress_bars()

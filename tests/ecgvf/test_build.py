@@ -24,11 +24,11 @@ from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.judges import Criterion, JudgeOptions, Prediction
-from ecgvf.llm.clients import Answer, Request
-from ecgvf.llm.dispatch import DIGEST_LETTERS
 from ecgvf.llm.ledger import Ledger
+from ecgvf.pairs.generation_plan import LISTED_CHARACTERS
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.rounds import Free
+from ecgvf.pairs.rounds import OfflineRounds
+from ecgvf.pairs.writer import Answer, Request
 from tests.llm_server import LlmServer
 from tests.random_janus import build as build_model
 
@@ -166,7 +166,7 @@ def test_a_repeated_build_gives_the_same_bytes_and_requests_nothing(
 ) -> None:
     run, _ = built
     before, judge = shards(run), FickleJudge(run)
-    build(run, **BUILD, model=model, judge=judge, writers=[Free(SilentWriter())])
+    build(run, **BUILD, model=model, judge=judge, writers=[OfflineRounds(SilentWriter())])
     assert shards(run) == before and judge.calls == 0
 
 
@@ -183,7 +183,7 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(
 
 
 def test_the_writers_have_equal_shares(run: ConceptRun, judge: FickleJudge, model: str) -> None:
-    writers = [Free(Named("gpt")), Free(Named("claude"))]
+    writers = [OfflineRounds(Named("gpt")), OfflineRounds(Named("claude"))]
     result = build(run, accepted=5, tests=2, rounds=40, writers=writers, model=model, judge=judge)
     assert result.reached
     assert {name: writer.accepted for name, writer in result.writers.items()} == {"gpt": 3, "claude": 2}
@@ -219,25 +219,27 @@ def test_each_round_requests_the_missing_pairs_from_the_llms(
     output = json.loads(result.stdout)
     assert output["reached"] and output["accepted_pairs"] == 7
     assert {name: writer["accepted"] for name, writer in output["writers"].items()} == {"gpt": 4, "claude": 3}
-    calls = len(server.asked)
+    calls = len(server.requests)
     # A later round lists for each writer what it wrote in the earlier ones.
     first, *later = rounds_of(run)
     earlier = [row.target for row in first.records(PromptPair) if row.reason is None and row.split == "train"]
-    assert later and any(all(prompt[:DIGEST_LETTERS] in call.prompt for prompt in earlier) for call in server.asked)
+    assert later and any(
+        all(prompt[:LISTED_CHARACTERS] in call.prompt for prompt in earlier) for call in server.requests
+    )
     rows = run.current(PAIRS).records(PromptPair)
     assert sum(row.split == "test" and row.reason is None for row in rows) == 4
     # The ledger's figures of each writer are added up over the rounds.
     summary = run.current(PAIRS).summary
-    assert Decimal(summary["spent"]["dollars"]) == Ledger(Ledger.of(run)).spent().cost > 0
+    assert Decimal(summary["spent"]["dollars"]) == Ledger.load(run).spent().cost > 0
     assert sum(writer["calls"] for writer in summary["writers"].values()) == calls
     # A second run sends nothing.
-    assert build_by_llms(*options).exit_code == 0 and len(server.asked) == calls
+    assert build_by_llms(*options).exit_code == 0 and len(server.requests) == calls
 
 
 def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> None:
     server, build_by_llms = llms
     result = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "0.000001")
-    assert result.exit_code == 2 and not server.asked
+    assert result.exit_code == 2 and not server.requests
     assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
     nothing = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "nan")
     assert nothing.exit_code == 2 and "--budget-usd" in nothing.stderr and "Round" not in nothing.stderr

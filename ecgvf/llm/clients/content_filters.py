@@ -1,6 +1,6 @@
-"""A content filter that stops a call with an error status instead of an answer.
+"""Content filters that stop a call with an error status instead of an answer.
 
-The codes and messages are the providers': Azure and Moonshot say ``content_filter``, DeepSeek "Content Exists Risk"
+The codes and messages are the providers': Azure and Moonshot send ``content_filter``, DeepSeek "Content Exists Risk"
 (https://github.com/deepseek-ai/awesome-deepseek-integration/issues/13), Ark ``SensitiveContentDetected`` or
 ``TextRiskDetection`` (https://www.volcengine.com/docs/82379/1299023), Anthropic "content filtering policy".
 """
@@ -17,12 +17,12 @@ _SIGNS = re.compile(
 
 
 def why(body: dict[str, Any]) -> str:
-    """What the provider's filter says in an error's body; "" where that is no filter's."""
+    """The filter's message in an error's body; "" if no filter sent the error."""
     error = body.get("error")
     if not isinstance(error, dict):
         return ""
-    said = [str(error[field]) for field in ("code", "type", "message") if error.get(field)]
-    return ": ".join(said) if _SIGNS.search(" ".join(said)) else ""
+    parts = [str(error[field]) for field in ("code", "type", "message") if error.get(field)]
+    return ": ".join(parts) if _SIGNS.search(" ".join(parts)) else ""
 
 
 def stopped(status: int, raw: str) -> bool:

@@ -2,18 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgvf.llm.clients import Call, Failed, Outcome, Reply, Usage, usage
+from ecgvf.llm.calls import Call
+from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.clients.http import broken, refused, timeouts
-from ecgvf.llm.registry import Entry
-from ecgvf.pairs.parsing import answer_model
+from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
+from ecgvf.llm.registry import WriterConfig
 
 if TYPE_CHECKING:
     import httpx2
 
-_STOPPED: dict[str, Outcome] = {"STOP": "complete", "MAX_TOKENS": "length", "CONTINUATION": "length"}
+_OUTCOMES: dict[str, Outcome] = {"STOP": "complete", "MAX_TOKENS": "length", "CONTINUATION": "length"}
 
 _FIELDS = {"candidates", "promptFeedback", "usageMetadata", "modelVersion"}
-"""All are optional; a body without any is not Gemini's."""
+"""All are optional; a body without any of them is not Gemini's."""
 
 _FILTERED = {
     "SAFETY",
@@ -28,39 +29,34 @@ _FILTERED = {
 }
 
 
-def open_writer(entry: Entry, secret: str | None) -> "GeminiWriter":
-    """The writer of an entry; the SDK is imported here."""
-    return GeminiWriter(entry, secret)
+class GeminiClient:
+    """One Gemini model."""
 
-
-class GeminiWriter:
-    """One Gemini."""
-
-    def __init__(self, entry: Entry, secret: str | None) -> None:
+    def __init__(self, config: WriterConfig, secret: str | None) -> None:
         import httpx2
         from google import genai
         from google.genai.types import HttpOptions
 
-        # A client of our own: with aiohttp installed the SDK would take that, which sends again by itself.
-        self._http = httpx2.AsyncClient(follow_redirects=False, event_hooks={"request": [self._patient]})
-        self._timeouts = timeouts(entry.timeout_s)
+        # Our own HTTP client: with aiohttp installed the SDK would use that, which retries by itself.
+        self._http = httpx2.AsyncClient(follow_redirects=False, event_hooks={"request": [self._set_timeouts]})
+        self._timeouts = timeouts(config.timeout_s)
         self._client = genai.Client(
             api_key=secret or "none",
             vertexai=False,
             http_options=HttpOptions(
-                base_url=entry.base_url,
-                api_version=entry.api_version,
-                timeout=int(entry.timeout_s * 1000),
+                base_url=config.base_url,
+                api_version=config.api_version,
+                timeout=int(config.timeout_s * 1000),
                 httpx_async_client=self._http,
             ),
         )
 
-    async def _patient(self, request: "httpx2.Request") -> None:
-        """The SDK has one time-out for connecting and reading."""
+    async def _set_timeouts(self, request: "httpx2.Request") -> None:
+        """The SDK itself has one time-out for both connecting and reading."""
         request.extensions["timeout"] = self._timeouts.as_dict()
 
     async def send(self, call: Call) -> str:
-        """The answer as it came."""
+        """The raw answer."""
         import httpx2
         from google.genai.errors import APIError
         from google.genai.types import AutomaticFunctionCallingConfig, GenerateContentConfig
@@ -68,9 +64,9 @@ class GeminiWriter:
         config = GenerateContentConfig(
             max_output_tokens=call.max_output_tokens,
             response_mime_type=None if call.structure == "text" else "application/json",
-            response_schema=answer_model(call.split) if call.structure == "schema" else None,
+            response_schema=call.schema if call.structure == "schema" else None,
             should_return_http_response=True,
-            # Both would make further calls, of which no ledger knew.
+            # Both would send further requests, unknown to the ledger.
             automatic_function_calling=AutomaticFunctionCallingConfig(disable=True),
             automatic_continuation=False,
         )
@@ -84,8 +80,8 @@ class GeminiWriter:
             raise refused(error.code, headers, str(getattr(response, "text", "") or error.details)) from error
         except httpx2.HTTPError as error:
             raise broken(error) from error
-        except UnicodeDecodeError as error:  # the SDK reads a failure's body as UTF-8
-            raise Failed("an answer that is no UTF-8 text", "faulty", lost=True) from error
+        except UnicodeDecodeError as error:  # the SDK decodes a failure's body as UTF-8
+            raise Failed("the answer is not UTF-8 text", "faulty", lost=True) from error
         return (answer.sdk_http_response.body or "") if answer.sdk_http_response else ""
 
     async def close(self) -> None:
@@ -95,7 +91,7 @@ class GeminiWriter:
 
 
 def read(body: dict[str, Any]) -> Reply:
-    """A response: its first candidate's text, without its thoughts."""
+    """The reply in a response: its first candidate's text, without its thoughts."""
     if not _FIELDS & body.keys():
         raise LookupError(f"none of {', '.join(sorted(_FIELDS))}")
     used, model = body.get("usageMetadata") or {}, str(body.get("modelVersion", ""))
@@ -115,7 +111,7 @@ def read(body: dict[str, Any]) -> Reply:
     text = "".join(part.get("text") or "" for part in parts if not part.get("thought"))
     if finish in _FILTERED:
         return Reply(text, "filter", charged, finish, model)
-    outcome = _STOPPED.get(finish, "complete")
+    outcome = _OUTCOMES.get(finish, "complete")
     if outcome == "complete" and not text:
         outcome = "empty"
     return Reply(text, outcome, charged, "" if outcome == "complete" else finish, model)

@@ -1,4 +1,4 @@
-"""What the three SDKs' failures have in common: HTTP statuses, Retry-After, and connections that break."""
+"""Failures common to the three SDKs: HTTP statuses, Retry-After, and broken connections."""
 
 import json
 import math
@@ -10,35 +10,35 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ecgvf.core import console
-from ecgvf.llm.clients import Failed
-from ecgvf.llm.clients import content_filters as filtered
+from ecgvf.llm.clients import content_filters
+from ecgvf.llm.clients.client import Failed
 
 if TYPE_CHECKING:
     import httpx2
 
 LONGEST_WAIT = 600.0
-"""Seconds of Retry-After that are honoured; a provider that asks for more has refused."""
+"""Seconds of Retry-After that are honoured; a longer one counts as a refusal."""
 
-_AGAIN = {408, 409}
+_RETRIED = {408, 409}
 
 
 def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
-    """The failure of an answer whose status is not 200. Nothing was charged."""
-    said = f"status {status}: {' '.join(body.split())[:300]}"
-    if filtered.stopped(status, body):
-        return Failed(said, "filtered", status=status, raw=body)
+    """The failure for an answer whose status is not 200. Nothing was charged."""
+    message = f"status {status}: {' '.join(body.split())[:300]}"
+    if content_filters.stopped(status, body):
+        return Failed(message, "filtered", status=status, raw=body)
     wait = retry_after(headers)
     too_long = wait is not None and wait > LONGEST_WAIT
-    # An empty purse is a 429 too; waiting does not fill it.
+    # An exhausted quota is a 429 too; waiting does not help.
     if status == 429 and "insufficient_quota" not in body and not too_long:
-        return Failed(said, "busy", status=status, raw=body, retry_after=wait)
-    if (status in _AGAIN or status >= 500) and not too_long:
-        return Failed(said, "faulty", status=status, raw=body, retry_after=wait)
-    return Failed(said, "denied", status=status, raw=body)
+        return Failed(message, "busy", status=status, raw=body, retry_after=wait)
+    if (status in _RETRIED or status >= 500) and not too_long:
+        return Failed(message, "faulty", status=status, raw=body, retry_after=wait)
+    return Failed(message, "denied", status=status, raw=body)
 
 
 def broken(error: BaseException) -> Failed:
-    """The failure of a connection. What never reached the server was not charged; what did may have been."""
+    """The failure for a broken connection. A request that reached the server may have been charged."""
     import httpx2
 
     cause: BaseException | None = error
@@ -52,14 +52,14 @@ def broken(error: BaseException) -> Failed:
 
 
 def timeouts(seconds: float) -> "httpx2.Timeout":
-    """A connection has half of a call's time: one that was never made is then known not to have been charged."""
+    """Half of a call's time for connecting: a request that never connected was not charged."""
     import httpx2
 
     return httpx2.Timeout(seconds, connect=seconds / 2)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a provider asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
+    """Seconds to wait as the provider requests: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
     lower = {name.lower(): value for name, value in headers.items()}
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
@@ -74,7 +74,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def results(text: str, read: Callable[[dict[str, Any]], tuple[str, str | Failed]]) -> dict[str, str | Failed]:
-    """A batch's results by name, one in each line; what is no result is left out and told."""
+    """A batch's results by name, one per line; an unreadable line is left out with a warning."""
     found: dict[str, str | Failed] = {}
     for number, line in enumerate(text.split("\n"), 1):
         try:
@@ -88,8 +88,9 @@ def results(text: str, read: Callable[[dict[str, Any]], tuple[str, str | Failed]
 
 @contextmanager
 def failures(sdk: ModuleType) -> Iterator[None]:
-    """The exceptions of `openai` or `anthropic`, which have the same names and shapes, as ours; and what they raise
-    where an answer is not in the provider's format.
+    """Turn the exceptions of ``openai`` or ``anthropic``, which share names and shapes, into ``Failed``.
+
+    Includes those that they raise on an answer that is not in the provider's format.
     """
     import httpx2
 
@@ -100,5 +101,5 @@ def failures(sdk: ModuleType) -> Iterator[None]:
     except (sdk.APIConnectionError, httpx2.HTTPError) as error:
         raise broken(error) from error
     except (sdk.APIError, ValueError, TypeError, AttributeError) as error:
-        said = f"not as the provider answers ({type(error).__name__}: {error})"
-        raise Failed(said, "faulty", lost=True) from error
+        message = f"not as the provider answers ({type(error).__name__}: {error})"
+        raise Failed(message, "faulty", lost=True) from error

@@ -1,63 +1,44 @@
-"""OpenAI's chat completions, through its own SDK: GPT, and by base URL Kimi, Doubao, DeepSeek and servers like it."""
+"""OpenAI's chat completions, through its own SDK: GPT, by base URL Kimi, Doubao, DeepSeek and compatible servers."""
 
 import json
 from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import Any
 
-from ecgvf.llm.clients import Call, Failed, Outcome, Progress, Reply, usage
+from ecgvf.llm.calls import Call
+from ecgvf.llm.clients.client import BatchStatus, Failed
 from ecgvf.llm.clients.http import failures, refused, results, timeouts
-from ecgvf.llm.registry import Entry
-from ecgvf.pairs.parsing import answer_model
+from ecgvf.llm.clients.reply import Outcome, Reply, usage
+from ecgvf.llm.registry import WriterConfig
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
 
-def open_writer(entry: Entry, secret: str | None) -> "OpenAIWriter":
-    """The writer of an entry; the SDK is imported here."""
-    return OpenAIWriter(entry, secret)
-
-
-class OpenAIWriter:
+class OpenAIClient:
     """One model behind chat completions."""
 
-    def __init__(self, entry: Entry, secret: str | None) -> None:
+    def __init__(self, config: WriterConfig, secret: str | None) -> None:
         import openai
 
         self.sdk = openai
-        self._entry = entry
-        self._omit = openai.Omit()
-        # The organisation and project of the environment are OpenAI's; another provider has no business with them.
-        foreign: dict[str, Any] = {"OpenAI-Organization": self._omit, "OpenAI-Project": self._omit}
+        self._limit = config.limit
+        # The organisation and project in the environment are for OpenAI alone.
+        foreign: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
         self.client = openai.AsyncOpenAI(
             api_key=secret or "none",
-            base_url=entry.base_url,
+            base_url=config.base_url,
             max_retries=0,
-            timeout=timeouts(entry.timeout_s),
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes where the user said
-            default_headers=None if entry.base_url.startswith("https://api.openai.com/") else foreign,
+            timeout=timeouts(config.timeout_s),
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False
+            ),  # a prompt goes only where the user sent it
+            default_headers=None if config.base_url.startswith("https://api.openai.com/") else foreign,
         )
 
     async def send(self, call: Call) -> str:
-        """The answer as it came. ``parse`` sends the schema; what came back is kept before anybody reads it."""
-        completions = self.client.chat.completions.with_raw_response
-        limit = {self._entry.limit: call.max_output_tokens}
         with failures(self.sdk):
-            if call.structure == "schema":
-                raw = await completions.parse(
-                    model=call.model,
-                    messages=[{"role": "user", "content": call.prompt}],
-                    response_format=answer_model(call.split),
-                    extra_body=limit,
-                )
-                return str(raw.text)
-            plain = await completions.create(
-                model=call.model,
-                messages=[{"role": "user", "content": call.prompt}],
-                response_format={"type": "json_object"} if call.structure == "json" else self._omit,
-                extra_body=limit,
-            )
-            return str(plain.text)
+            raw = await self.client.chat.completions.with_raw_response.create(**self.body(call))
+            return str(raw.text)
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         lines = [
@@ -85,34 +66,33 @@ class OpenAIWriter:
                     return str(batch.id)
         return None
 
-    async def progress(self, batch: str) -> Progress:
+    async def progress(self, batch: str) -> BatchStatus:
         with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
             counts = state.request_counts
             done = counts.completed + counts.failed if counts else 0
-            return Progress(done, state.status in _ENDED, _faults(state) if state.status == "failed" else "")
+            return BatchStatus(done, state.status in _ENDED, _faults(state) if state.status == "failed" else "")
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
         with failures(self.sdk):
             state = await self.client.batches.retrieve(batch)
-            files = [one for one in (state.output_file_id, state.error_file_id) if one]
+            files = filter(None, (state.output_file_id, state.error_file_id))
             texts = [(await self.client.files.content(file)).text for file in files]
         return results("\n".join(texts), _result)
 
     def body(self, call: Call) -> dict[str, Any]:
-        """The request as ``send`` puts it on the wire, for a batch's file."""
-        from openai import pydantic_function_tool
-
+        """The request for a call, sent by itself or in a batch."""
         body: dict[str, Any] = {
             "model": call.model,
             "messages": [{"role": "user", "content": call.prompt}],
-            self._entry.limit: call.max_output_tokens,
+            self._limit: call.max_output_tokens,
         }
         if call.structure == "schema":
-            model = answer_model(call.split)
-            schema = pydantic_function_tool(model)["function"]["parameters"]
-            form = {"schema": schema, "name": model.__name__, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": form}
+            from openai import pydantic_function_tool
+
+            schema = pydantic_function_tool(call.schema)["function"]["parameters"]  # as ``parse`` would send it
+            json_schema = {"schema": schema, "name": call.schema.__name__, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
         elif call.structure == "json":
             body["response_format"] = {"type": "json_object"}
         return body
@@ -122,10 +102,10 @@ class OpenAIWriter:
 
 
 def _faults(batch: Any) -> str:
-    """Why a batch was not valid, each reason once: the same fault is in every line of it."""
+    """Why a batch is invalid, each reason once: every line of it has the same fault."""
     errors = batch.errors.data or [] if batch.errors else []
-    said = dict.fromkeys(f"{error.code}: {error.message}" for error in errors)
-    return "; ".join(said)[:300] or "no reason is given"
+    reasons = dict.fromkeys(f"{error.code}: {error.message}" for error in errors)
+    return "; ".join(reasons)[:300] or "no reason is given"
 
 
 def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:
@@ -139,7 +119,7 @@ def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:
 
 
 def read(body: dict[str, Any]) -> Reply:
-    """A chat completion: its first choice."""
+    """The reply in a chat completion: its first choice."""
     used, model = body.get("usage") or {}, str(body.get("model", ""))
     charged = usage(used.get("prompt_tokens"), used.get("completion_tokens"))
     choice = body["choices"][0]
@@ -152,7 +132,7 @@ def read(body: dict[str, Any]) -> Reply:
 
 
 def _text(content: object) -> str:
-    """A message's text; servers like OpenAI's may give it in parts."""
+    """A message's text; compatible servers may send it in parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""

@@ -1,11 +1,11 @@
-"""A refusal in plain words, by a model that has no other way to refuse: no JSON, and an opening that says so.
+"""Refusals in plain words, by models that have no other way to refuse: no JSON, and an opening that declines.
 
-It is told from a question or bad JSON, which are asked again: a refusal would be paid a second time.
+They are distinguished from questions and bad JSON, which get a repair call: a refusal would be paid for twice.
 """
 
 import re
 
-from ecgvf.pairs.parsing import without_thoughts
+from ecgvf.core.text import strip_thinking
 
 _ENGLISH = re.compile(
     r"(?:[^.!?\n]{0,20}sorry[^.!?\n]{0,60}[.!] )?"
@@ -26,8 +26,8 @@ _AROUND = " \t\r\n*_>#\"'“”"
 
 def in_words(text: str) -> bool:
     """Whether an answer without any JSON opens as a refusal, in English or Chinese."""
-    said = without_thoughts(text)
-    if "[" in said or "{" in said:
+    answer = strip_thinking(text)
+    if "[" in answer or "{" in answer:
         return False
-    opening = said.lstrip(_AROUND)[:300].replace("’", "'")
+    opening = answer.lstrip(_AROUND)[:300].replace("’", "'")
     return bool(_ENGLISH.match(opening) or _CHINESE.match(opening))

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.campaign import campaign
-from tests.ecgvf.pairs.test_llm_writers import KEYS
+from tests.llm_run import KEYS
 
 
 @pytest.mark.faults
 def test_faults_and_kills_lose_no_pair_and_pay_for_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    seen = campaign(tmp_path, iterations=6, kills=2)
-    assert seen["holds"], seen
-    assert seen["answered"] >= 36 and seen["kills"] == 2 and seen["faults"] > 3
+    result = campaign(tmp_path, iterations=6, kills=2)
+    assert result["holds"], result
+    assert result["answered"] >= 36 and result["kills"] == 2 and result["faults"] > 3

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgvf.llm.clients import Reply, Usage, read
+from ecgvf.llm.clients import read
 from ecgvf.llm.clients.http import LONGEST_WAIT, broken, refused, retry_after
+from ecgvf.llm.clients.reply import Reply, Usage
 from ecgvf.llm.registry import Sdk
 from tests.llm_server import FOREIGN
 

@@ -1,7 +1,8 @@
-"""The ledger: two flushed lines per attempt, whatever a kill leaves of them, and money to the cent."""
+"""The ledger: two flushed lines per attempt, kills at any byte, and exact money."""
 
 import json
 import os
+import re
 import stat
 from decimal import Decimal
 from pathlib import Path
@@ -9,13 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.llm.clients import Call, Failed
+from ecgvf.llm.calls import Call
+from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.ledger import Ledger
+from ecgvf.llm.registry import Rates
 
-RATES = (Decimal("2"), Decimal("10"))
+RATES = Rates(input=Decimal("2"), output=Decimal("10"))
 MOST = Decimal("0.5")
+
+
+class Answer(BaseModel):
+    text: str
 
 
 def call(**fields: object) -> Call:
@@ -34,6 +42,7 @@ def call(**fields: object) -> Call:
         "template_hash": "h",
         "structure": "schema",
         "max_output_tokens": 1000,
+        "schema": Answer,
     }
     return Call(**{**blank, **fields})  # type: ignore[arg-type]
 
@@ -48,8 +57,8 @@ def raw(content: str = "[]", tokens: tuple[int, int] = (100, 50)) -> str:
     )
 
 
-def ledger(file: Path, hidden: dict[str, str] | None = None) -> Ledger:
-    return Ledger(file, hidden)
+def ledger(file: Path, secrets: dict[str, str] | None = None) -> Ledger:
+    return Ledger(file, secrets)
 
 
 @pytest.fixture
@@ -58,13 +67,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def filled(file: Path, answers: int = 1) -> None:
-    with ledger(file).writing() as one:
+    with ledger(file).writing() as writing:
         for number in range(answers):
-            asked = call(iteration=number)
-            one.answer(asked.hash, one.intend(asked, RATES, MOST), raw(), 0.5)
+            numbered = call(iteration=number)
+            writing.answer(numbered.hash, writing.intend(numbered, RATES, MOST), raw(), 0.5)
 
 
-def test_an_attempt_is_two_lines_that_say_everything(file: Path) -> None:
+def test_an_attempt_is_two_lines(file: Path) -> None:
     filled(file)
     intent, answer = map(json.loads, file.read_text().splitlines())
     assert intent["call"] == answer["call"] == call().hash
@@ -74,15 +83,15 @@ def test_an_attempt_is_two_lines_that_say_everything(file: Path) -> None:
     assert (answer["asked"], answer["answered"], Decimal(answer["cost"])) == ("m", "m-2", Decimal("0.0007"))
 
 
-def test_the_intent_is_there_before_anything_is_sent_and_counts_as_possibly_paid(file: Path) -> None:
-    with ledger(file).writing() as one:
-        one.intend(call(), RATES, MOST)
+def test_an_intent_counts_as_possibly_paid(file: Path) -> None:
+    with ledger(file).writing() as writing:
+        writing.intend(call(), RATES, MOST)
         seen = ledger(file)
         assert seen.answered(call().hash) is None
         assert (seen.spent().cost, seen.spent().open) == (0, MOST)
 
 
-def test_an_answer_is_found_again_by_the_calls_hash(file: Path) -> None:
+def test_an_answer_is_found_by_the_calls_hash(file: Path) -> None:
     filled(file)
     found = ledger(file).answered(call().hash)
     assert found is not None and found.raw == raw()
@@ -90,7 +99,7 @@ def test_an_answer_is_found_again_by_the_calls_hash(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "changed",
     [
         {"writer": "kimi"},
         {"model": "n"},
@@ -105,22 +114,50 @@ def test_an_answer_is_found_again_by_the_calls_hash(file: Path) -> None:
     ],
     ids=str,
 )
-def test_whatever_decides_the_answer_is_in_the_hash(other: dict[str, object]) -> None:
-    assert call(**other).hash != call().hash
+def test_the_hash_depends_on_whatever_decides_the_answer(changed: dict[str, object]) -> None:
+    assert call(**changed).hash != call().hash
+
+
+def test_the_hash_of_a_call_never_changes() -> None:
+    """A ledger written by an earlier version is still found answered."""
+    assert call().hash == "8cf97d0468cec388"
+    assert call(repair=True).hash == "ed67bad1f432fef1"
+    assert call(split="test", iteration=3, round=2, prompt="Escríbeme “ten” 🎨").hash == "a095190e264149b4"
+
+
+OLD_LEDGER = (
+    '{"line":"intent","call":"8cf97d0468cec388","attempt":1,"at":"2026-11-01T10:00:00.000+00:00","writer":"gpt",'
+    '"sdk":"openai","model":"m","concept":"church","split":"train","iteration":0,"round":0,'
+    '"base_url":"http://localhost/v1","repair":false,"price":{"input":"2","output":"10"},"reserved":"0.5",'
+    '"timeout_s":300.0,"structure":"schema","request":{"count":10,"prompt":"Write 10 prompt pairs",'
+    '"template":"object/pairs@2","template_hash":"h","structure":"schema","max_output_tokens":1000}}\n'
+    '{"line":"answer","call":"8cf97d0468cec388","attempt":1,"at":"2026-11-01T10:00:02.000+00:00","seconds":2.0,'
+    '"status":200,"raw":"{}","usage":{"input":100,"output":50},"cost":"0.0007","asked":"m","answered":"m-2"}\n'
+)
+
+
+def test_a_ledger_of_the_first_version_is_continued_byte_for_byte(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text(OLD_LEDGER)
+    assert ledger(file).answered(call().hash) is not None
+    with ledger(file).writing() as writing:
+        writing.intend(call(), RATES, MOST, timeout_s=300.0, structure="schema")
+    old, _, new = file.read_text().splitlines()
+    assert re.sub('"at":"[^"]*"', "", new) == re.sub('"at":"[^"]*"', "", old.replace('"attempt":1', '"attempt":2'))
 
 
 @pytest.mark.faults
 def test_a_kill_at_any_byte_loses_no_flushed_answer_and_invents_none(file: Path) -> None:
     filled(file, answers=2)
     whole = file.read_bytes()
-    first_stroke = whole.rindex(b',"usage":')  # from here on the second answer is on the disk
+    first_step = whole.rindex(b',"usage":')  # from here on the second answer is on the disk
     second_answer = whole.rindex(b'{"line":"answer"')
     for length in range(whole.rindex(b'{"line":"intent"'), len(whole) + 1, 7):
         file.write_bytes(whole[:length])
         seen = ledger(file)
         assert seen.answered(call().hash) is not None
         there = seen.answered(call(iteration=1).hash)
-        assert (there is not None) is (length >= first_stroke)
+        assert (there is not None) is (length >= first_step)
         if there is not None:
             assert there.cost == Decimal("0.0007")
         elif length > second_answer:
@@ -128,21 +165,21 @@ def test_a_kill_at_any_byte_loses_no_flushed_answer_and_invents_none(file: Path)
 
 
 @pytest.mark.faults
-def test_a_run_after_a_kill_writes_whole_lines_behind_the_torn_one(file: Path) -> None:
+def test_a_run_after_a_kill_appends_whole_lines_after_the_torn_one(file: Path) -> None:
     filled(file)
     file.write_bytes(file.read_bytes()[:-30])
-    with ledger(file).writing() as one:
-        one.intend(call(iteration=1), RATES, MOST)
+    with ledger(file).writing() as writing:
+        writing.intend(call(iteration=1), RATES, MOST)
     seen = ledger(file)
     assert seen.answered(call().hash) is not None
     assert len(seen.of_call(call(iteration=1).hash)) == 1
 
 
 def test_a_failure_costs_nothing_and_a_lost_call_possibly_everything(file: Path) -> None:
-    with ledger(file).writing() as one:
-        one.failure(call().hash, one.intend(call(), RATES, MOST), Failed("no", "faulty", status=500), 0.1)
-        one.failure(call().hash, one.intend(call(), RATES, MOST), Failed("cut", "faulty", lost=True), 0.1)
-        one.answer(call().hash, one.intend(call(), RATES, MOST), raw(), 0.1)
+    with ledger(file).writing() as writing:
+        writing.failure(call().hash, writing.intend(call(), RATES, MOST), Failed("no", "faulty", status=500), 0.1)
+        writing.failure(call().hash, writing.intend(call(), RATES, MOST), Failed("cut", "faulty", lost=True), 0.1)
+        writing.answer(call().hash, writing.intend(call(), RATES, MOST), raw(), 0.1)
     spent = ledger(file).spent()
     assert (spent.cost, spent.open) == (Decimal("0.0007"), MOST)
     assert [attempt.intent["attempt"] for attempt in ledger(file).of_call(call().hash)] == [1, 2, 3]
@@ -150,8 +187,8 @@ def test_a_failure_costs_nothing_and_a_lost_call_possibly_everything(file: Path)
 
 def test_an_answer_without_usage_may_have_cost_what_was_reserved(file: Path) -> None:
     silent = json.dumps({"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}]})
-    with ledger(file).writing() as one:
-        one.answer(call().hash, one.intend(call(), RATES, MOST), silent, 0.1)
+    with ledger(file).writing() as writing:
+        writing.answer(call().hash, writing.intend(call(), RATES, MOST), silent, 0.1)
     spent = ledger(file).spent()
     assert (spent.cost, spent.open, spent.total) == (0, MOST, MOST)
     assert ledger(file).answered(call().hash) is not None
@@ -159,10 +196,10 @@ def test_an_answer_without_usage_may_have_cost_what_was_reserved(file: Path) -> 
 
 @pytest.mark.parametrize("body", ["<html>", raw()[:40], "{}", "[]", ""])
 def test_a_body_in_another_format_is_kept_is_no_answer_and_is_possibly_paid(file: Path, body: str) -> None:
-    with ledger(file).writing() as one:
-        assert not one.answer(call().hash, one.intend(call(), RATES, MOST), body, 0.1).answered
+    with ledger(file).writing() as writing:
+        assert not writing.answer(call().hash, writing.intend(call(), RATES, MOST), body, 0.1).answered
     whole = file.read_bytes()
-    for length in (len(whole), whole.rindex(b',"usage":')):  # as it is, and killed between the strokes
+    for length in (len(whole), whole.rindex(b',"usage":')):  # as it is, and killed between the two steps
         file.write_bytes(whole[:length])
         seen = ledger(file)
         assert seen.answered(call().hash) is None
@@ -171,15 +208,15 @@ def test_a_body_in_another_format_is_kept_is_no_answer_and_is_possibly_paid(file
 
 
 def test_keys_never_reach_the_file(file: Path) -> None:
-    with ledger(file, {"sk-secret": "[OPENAI_API_KEY]"}).writing() as one:
-        one.answer(call().hash, one.intend(call(), RATES, MOST), raw("you sent sk-secret"), 0.1)
+    with ledger(file, {"sk-secret": "[OPENAI_API_KEY]"}).writing() as writing:
+        writing.answer(call().hash, writing.intend(call(), RATES, MOST), raw("you sent sk-secret"), 0.1)
         failed = Failed("bad key sk-secret", "denied", status=401, raw="sk-secret")
-        one.failure(call().hash, one.intend(call(), RATES, MOST), failed, 0.1)
+        writing.failure(call().hash, writing.intend(call(), RATES, MOST), failed, 0.1)
     assert b"sk-secret" not in file.read_bytes() and b"[OPENAI_API_KEY]" in file.read_bytes()
 
 
 @pytest.mark.faults
-def test_the_files_own_name_is_on_the_disk_before_anything_is_sent(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_synced_before_anything_is_sent(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed = []
     fsync = os.fsync
 
@@ -189,26 +226,30 @@ def test_the_files_own_name_is_on_the_disk_before_anything_is_sent(file: Path, m
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", seen)
-    with ledger(file).writing() as one:
-        one.intend(call(), RATES, MOST)
+    with ledger(file).writing() as writing:
+        writing.intend(call(), RATES, MOST)
     assert flushed == [(True, file.parent.stat().st_ino), (False, file.stat().st_ino)]
 
 
 def test_two_runs_at_once_are_refused(file: Path) -> None:
-    with ledger(file).writing(), pytest.raises(StoreError, match="another run is asking"), ledger(file).writing():
+    with (
+        ledger(file).writing(),
+        pytest.raises(StoreError, match="another run is sending calls"),
+        ledger(file).writing(),
+    ):
         pass
 
 
 def test_rounds_and_batches_are_remembered(file: Path) -> None:
-    with ledger(file).writing() as one:
-        one.fresh(["gpt"], "train")
-        one.batch("b1", "gpt", {call().hash: 1})
+    with ledger(file).writing() as writing:
+        writing.fresh(["gpt"], "train")
+        writing.batch("b1", "gpt", {call().hash: 1})
     seen = ledger(file)
     assert seen.round("gpt", "train") == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
     assert seen.round("kimi", "train") == seen.round("gpt", "test") == 0
 
 
-def test_a_file_that_is_no_ledger_is_an_error_with_its_line(file: Path) -> None:
+def test_a_file_that_is_not_a_ledger_is_an_error_with_its_line(file: Path) -> None:
     file.parent.mkdir()
     file.write_text('{"line": "answer", "call": "x"}\n')
     with pytest.raises(StoreCorrupt, match="line 1"):
@@ -217,9 +258,9 @@ def test_a_file_that_is_no_ledger_is_an_error_with_its_line(file: Path) -> None:
 
 @settings(max_examples=20)
 @given(st.text())
-def test_any_answer_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, said: str) -> None:
+def test_any_answer_is_read_back_unchanged(tmp_path_factory: pytest.TempPathFactory, answer: str) -> None:
     file = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
-    with ledger(file).writing() as one:
-        one.answer(call().hash, one.intend(call(), RATES, MOST), said, 0.1)
+    with ledger(file).writing() as writing:
+        writing.answer(call().hash, writing.intend(call(), RATES, MOST), answer, 0.1)
     (found,) = ledger(file).of_call(call().hash)
-    assert found.raw == said
+    assert found.raw == answer

@@ -1,11 +1,20 @@
-"""What makes a pair: each rule, on both sides of its bound."""
+"""Each check of a draft, on both sides of its bound."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core.concepts import find
-from ecgvf.pairs.checks import MOST_CHANGED, Seen, fault, names, near, sentences, share_changed, target_term
+from ecgvf.pairs.checks import (
+    MAX_CHANGED,
+    PromptIndex,
+    are_near_duplicates,
+    contains,
+    count_sentences,
+    find_fault,
+    share_changed,
+    target_term,
+)
 from ecgvf.pairs.parsing import Draft
 
 CHURCH = find("church")
@@ -35,14 +44,14 @@ def draft(target: str, term: str, surrogate: str | None = None, replacement: str
         draft(IMPLICIT, IMPLICIT, "a hotel", "hotel"),
         draft(f"{IMPLICIT} at dusk", f"{IMPLICIT} at dusk"),
     ],
-    ids=lambda one: one.target,
+    ids=lambda draft: draft.target,
 )
-def test_pairs_that_hold(good):
-    assert fault(CHURCH, good) is None
+def test_good_pair_has_no_fault(good):
+    assert find_fault(CHURCH, good) is None
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "fault"),
     [
         (draft("a hotel", "church", "a bank", "bank"), "target does not contain"),
         (draft("a churchyard", "church", "a bank", "bank"), "target does not contain"),
@@ -62,37 +71,37 @@ def test_pairs_that_hold(good):
         (draft(f"{IMPLICIT} at dusk", f"{IMPLICIT} at dusk", "a hotel", "hotel"), "13 words are said to mean"),
         (draft("a chruch", "chruch", PARTY, PARTY), "words changed"),
     ],
-    ids=lambda one: one.surrogate if isinstance(one, Draft) else "",
+    ids=lambda value: value.surrogate if isinstance(value, Draft) else "",
 )
-def test_pairs_that_do_not_hold(bad, said):
-    assert said in (fault(CHURCH, bad) or "")
+def test_bad_pair_has_a_fault(bad, fault):
+    assert fault in (find_fault(CHURCH, bad) or "")
 
 
-def test_the_bound_on_what_changes():
+def test_bound_on_changed_words():
     """One of four other words: at the bound. One of three: above."""
     at = draft("church on snowy ground tonight", "church", "hotel on sandy ground tonight", "hotel")
     above = draft("church on snowy ground", "church", "hotel on sandy ground", "hotel")
-    assert share_changed(at) == pytest.approx(MOST_CHANGED["object"])
-    assert fault(CHURCH, at) is None
-    assert share_changed(above) > MOST_CHANGED["object"]
-    assert fault(CHURCH, above)
+    assert share_changed(at) == pytest.approx(MAX_CHANGED["object"])
+    assert find_fault(CHURCH, at) is None
+    assert share_changed(above) > MAX_CHANGED["object"]
+    assert find_fault(CHURCH, above)
 
 
-def test_an_explicit_target_is_known_by_the_concepts_term_and_an_implicit_one_by_its_own_words():
+def test_target_term_is_the_concepts_own_unless_the_target_is_implicit():
     assert target_term(CHURCH, draft("Two Churches", "Churches")) == "church"
     assert target_term(CHURCH, draft("a chruch", "chruch")) == "chruch"
 
 
-def test_names_takes_whole_words_only():
-    assert names("The Old-Church square", "old church")
-    assert names("churches", "church")
-    assert not names("churchill", "church")
-    assert not names("anything", " ")
-    assert names("a (church", "(church") is names("a (church", "church")
+def test_contains_matches_whole_words_only():
+    assert contains("The Old-Church square", "old church")
+    assert contains("churches", "church")
+    assert not contains("churchill", "church")
+    assert not contains("anything", " ")
+    assert contains("a (church", "(church") is contains("a (church", "church")
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "expected"),
     [
         ("a church at dusk", "A church, at dusk.", True),
         ("a church at dusk", "At dusk the church", True),
@@ -101,16 +110,14 @@ def test_names_takes_whole_words_only():
         ("one two three four", "one two three", False),
     ],
 )
-def test_near_duplicates(one, other, same):
-    assert near(one, other) is near(other, one) is same
+def test_near_duplicates(first, second, expected):
+    assert are_near_duplicates(first, second) is are_near_duplicates(second, first) is expected
 
 
 @given(st.lists(st.text("abc ", min_size=1, max_size=12), max_size=12), st.text("abc ", min_size=1, max_size=12))
-def test_seen_finds_what_comparing_with_each_would_find(prompts, prompt):
-    seen = Seen()
-    for known in prompts:
-        seen.add(known)
-    assert seen.like(prompt) == next((known for known in prompts if near(known, prompt)), None)
+def test_index_finds_what_comparing_with_each_prompt_finds(prompts, prompt):
+    expected = next((earlier for earlier in prompts if are_near_duplicates(earlier, prompt)), None)
+    assert PromptIndex(prompts).near_duplicate(prompt) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,29 +125,31 @@ def test_seen_finds_what_comparing_with_each_would_find(prompts, prompt):
     [("a church", 1), ("A church.", 1), ("One. Two! Three?", 3), ("One. Two. Three. Four.", 4), ("v1.5 of it", 1)],
 )
 def test_sentences_are_counted(prompt, number):
-    assert sentences(prompt) == number
+    assert count_sentences(prompt) == number
 
 
-def test_a_prompt_of_four_sentences_is_none():
+def test_prompt_of_four_sentences_has_a_fault():
     long = "A church. It is old. It is cold. It is tall."
-    assert "4 sentences" in (fault(CHURCH, draft(long, "church")) or "")
+    assert "4 sentences" in (find_fault(CHURCH, draft(long, "church")) or "")
 
 
-def test_another_language_than_the_one_asked_for_is_told():
+def test_prompt_in_another_language_has_a_fault():
     foreign = draft("Una iglesia junto al mar bajo un cielo naranja", "iglesia")
-    assert "another language (es)" in (fault(CHURCH, foreign, "en") or "")
-    assert fault(CHURCH, foreign) is None
-    assert "another language (zh)" in (fault(CHURCH, draft("一座古老的教堂在山坡上", "教堂"), "en") or "")
+    assert "another language (es)" in (find_fault(CHURCH, foreign, "en") or "")
+    assert find_fault(CHURCH, foreign) is None
+    assert "another language (zh)" in (find_fault(CHURCH, draft("一座古老的教堂在山坡上", "教堂"), "en") or "")
     for english in (
         "a chapel",
         "On the sand, at daybreak, a kirk.",
         "oil painting of a basilica, baroque, dramatic light",
     ):
-        assert fault(CHURCH, draft(english, CHURCH.term_in(english)), "en") is None
+        assert find_fault(CHURCH, draft(english, CHURCH.term_in(english)), "en") is None
 
 
-def test_a_target_that_names_the_concept_by_other_words_than_stated_holds():
-    assert fault(CHURCH, draft("two old churches by the sea", "a church", "two old inns by the sea", "inns")) is None
+def test_target_may_name_the_concept_by_other_words_than_stated():
+    assert (
+        find_fault(CHURCH, draft("two old churches by the sea", "a church", "two old inns by the sea", "inns")) is None
+    )
 
 
 def test_nudity_may_change_more_words():
@@ -149,9 +158,9 @@ def test_nudity_may_change_more_words():
         "a nude woman on a red sofa", "nude", "a woman in a long winter coat on a red sofa", "in a long winter coat"
     )
     changed = draft("a naked man stands on a hill", "naked", "a man sits dressed on some hill", "dressed")
-    assert fault(body, dressed) is None
-    assert MOST_CHANGED["object"] < share_changed(changed) <= MOST_CHANGED["nudity"]
-    assert fault(body, changed) is None
+    assert find_fault(body, dressed) is None
+    assert MAX_CHANGED["object"] < share_changed(changed) <= MAX_CHANGED["nudity"]
+    assert find_fault(body, changed) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An answer is text from outside: whatever it is, every part of it becomes a draft or a reject."""
+"""An answer is untrusted text: whatever it is, every part of it becomes a draft, parsed or with its fault."""
 
 import json
 import time
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgvf.pairs.parsing import LONGEST, MOST_ITEMS, Draft, Unreadable, parse
+from ecgvf.pairs.parsing import MAX_ITEMS, MAX_PROMPT_CHARACTERS, Draft, parse, unparsed
 
 GOOD = {"target": "a church", "surrogate": "a hotel", "target_term": "church", "surrogate_term": "hotel"}
 
@@ -32,24 +32,23 @@ def test_a_list_of_pairs():
     ],
     ids=["bare", "fenced", "prose", "wrapped", "brackets in prose", "another list", "thoughts", "twice", "no end"],
 )
-def test_what_stands_around_the_list_does_not_matter(around):
+def test_text_around_the_list_is_ignored(around):
     assert len(parse(around.format(json.dumps([GOOD, GOOD])), "train")) == 2
 
 
-def test_an_answer_that_was_cut_off_keeps_what_came_before():
+def test_truncated_answer_keeps_the_objects_before_the_cut():
     text = json.dumps([GOOD, GOOD])
     first, second = parse(text[:-20], "train")
-    assert isinstance(first, Draft)
-    assert isinstance(second, Unreadable)
+    assert first.parsed and not second.parsed
     assert second.raw and text[:-20].endswith(second.raw)
 
 
 @pytest.mark.parametrize(
     "text", ["", "I cannot help with that.", "[", "[1, 2]", "null", "[[[[" * 5000, '[{"a":' * 5000]
 )
-def test_what_is_no_answer_is_kept_as_it_came(text):
+def test_text_without_a_list_is_kept_as_it_came(text):
     (reject,) = parse(text, "train")
-    assert isinstance(reject, Unreadable)
+    assert reject.fault and not reject.parsed
     assert reject.raw in (text, text.lstrip("["))
 
 
@@ -59,19 +58,18 @@ def test_several_lists_all_count():
 
 
 @pytest.mark.parametrize("text", ["[]", '{"pairs": []}'])
-def test_an_empty_list_is_told(text):
-    assert parse(text, "train") == [Unreadable("the list is empty", text)]
+def test_empty_list_has_a_fault(text):
+    assert parse(text, "train") == [unparsed("the list is empty", text)]
 
 
 @pytest.mark.parametrize("role", ["target", "surrogate"])
-def test_what_no_file_can_hold_is_a_question_mark(role):
+def test_half_a_surrogate_becomes_a_question_mark(role):
     (draft,) = parse(f"[{json.dumps(GOOD | {role: 'half a letter X'})}]".replace("X", "\\ud800"), "train")
-    assert isinstance(draft, Draft)
     assert getattr(draft, role) == "half a letter ?" and draft.raw.encode()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "fault"),
     [
         ({"surrogate": None}, "surrogate"),
         ({"target": ""}, "target"),
@@ -92,20 +90,19 @@ def test_what_no_file_can_hold_is_a_question_mark(role):
         ({"surrogate": "a \u0441hurch"}, "two alphabets"),
         ({"surrogate": "a ch\u03c5rch"}, "two alphabets"),
         ({"target": "two\u2028lines"}, "line break"),
-        ({"target": "x" * (LONGEST + 1)}, "1000"),
+        ({"target": "x" * (MAX_PROMPT_CHARACTERS + 1)}, "1000"),
         ({"target_term": " "}, "target_term"),
     ],
 )
-def test_one_bad_pair_does_not_spoil_the_others(wrong, said):
+def test_malformed_pair_leaves_the_others(wrong, fault):
     good, bad, also_good = parse(json.dumps([GOOD, GOOD | wrong, GOOD]), "train")
-    assert isinstance(good, Draft) and isinstance(also_good, Draft)
-    assert isinstance(bad, Unreadable)
-    assert said in bad.detail
+    assert good.fault is None and also_good.fault is None
+    assert fault in bad.fault and not bad.parsed
     assert json.loads(bad.raw) == GOOD | wrong
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "visible",
     [
         "\u2764\ufe0f",
         "1\ufe0f\u20e3",
@@ -115,27 +112,24 @@ def test_one_bad_pair_does_not_spoil_the_others(wrong, said):
         "cafe\u0301",
     ],
 )
-def test_what_can_be_seen_may_stand_in_a_prompt(seen):
-    (draft,) = parse(json.dumps([GOOD | {"target": f"a church, {seen}"}]), "train")
-    assert isinstance(draft, Draft)
+def test_visible_characters_are_allowed(visible):
+    (draft,) = parse(json.dumps([GOOD | {"target": f"a church, {visible}"}]), "train")
+    assert draft.fault is None
 
 
-def test_a_missing_field_is_named():
+def test_missing_field_is_named():
     (bad,) = parse('[{"target": "a church"}]', "test")
-    assert isinstance(bad, Unreadable)
-    assert "target_term" in bad.detail
+    assert "target_term" in bad.fault
 
 
-def test_a_removed_term_has_an_empty_replacement():
+def test_removed_term_has_an_empty_replacement():
     (draft,) = parse(json.dumps([GOOD | {"surrogate": "an empty field", "surrogate_term": ""}]), "train")
-    assert isinstance(draft, Draft)
-    assert draft.surrogate_term == ""
+    assert draft.fault is None and draft.surrogate_term == ""
 
 
-def test_a_test_prompt_has_no_surrogate():
+def test_surrogate_of_a_test_prompt_is_ignored():
     (draft,) = parse('[{"target": "a church", "target_term": "church", "surrogate": "a hotel"}]', "test")
-    assert isinstance(draft, Draft)
-    assert draft.surrogate is None
+    assert draft.fault is None and draft.surrogate is None
 
 
 LONG = 10_000_000
@@ -163,27 +157,27 @@ DEEP = '[{"a":' * 9
     ],
     ids=lambda shape: shape[:40],
 )
-def test_a_hostile_answer_of_ten_megabytes_is_read_in_seconds(shape):
+def test_hostile_answer_of_ten_megabytes_is_parsed_in_seconds(shape):
     text = (shape * (LONG // len(shape) + 1))[:LONG]
-    began = time.process_time()
-    assert len(parse(text, "train")) <= MOST_ITEMS + 1
-    assert time.process_time() - began < 10
+    start = time.process_time()
+    assert len(parse(text, "train")) <= MAX_ITEMS + 1
+    assert time.process_time() - start < 10
 
 
-def test_more_objects_than_anybody_asks_for_are_one_reject():
-    *read, rest = parse(json.dumps([GOOD] * (MOST_ITEMS + 2)), "train")
-    assert len(read) == MOST_ITEMS and all(isinstance(item, Draft) for item in read)
-    assert isinstance(rest, Unreadable) and rest.detail == f"more than {MOST_ITEMS} objects"
+def test_objects_beyond_the_limit_are_one_reject():
+    *read, rest = parse(json.dumps([GOOD] * (MAX_ITEMS + 2)), "train")
+    assert len(read) == MAX_ITEMS and all(draft.parsed for draft in read)
+    assert rest.fault == f"more than {MAX_ITEMS} objects"
     assert rest.raw.count("target_term") == 2
 
 
 @pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a":', "}")])
-def test_what_can_be_read_and_not_be_written_again_is_a_reject(before, after):
+def test_nesting_too_deep_to_serialise_is_a_reject(before, after):
     for depth in range(850, 1000):
         (reject,) = parse(f'[{{"target": {before * depth}1{after * depth}}}]', "train")
-        assert isinstance(reject, Unreadable)
+        assert reject.fault and not reject.parsed
 
 
-@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_nothing_makes_it_raise(text):
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20).map(json.dumps))
+def test_no_text_raises(text):
     parse(text, "train")

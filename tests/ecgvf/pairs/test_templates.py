@@ -1,4 +1,4 @@
-"""Templates: the shipped ones ask for what the paper asks; a user's own mistakes are one line each."""
+"""The shipped templates ask for what the paper asks; an error in a user's template is one line."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ CONCEPTS = {"object": "church", "style": "van-gogh", "nudity": "nudity"}
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("split", FILES)
-def test_the_shipped_templates_render(kind, split):
+def test_shipped_templates_render(kind, split):
     concept = find(CONCEPTS[kind])
     template = load(kind, split)
     text = template.render(concept, count=7, iteration=2)
@@ -34,46 +34,46 @@ def test_the_shipped_templates_render(kind, split):
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("split", FILES)
-def test_the_answer_they_ask_for_is_the_one_that_is_read(kind, split):
+def test_requested_format_is_the_one_that_is_parsed(kind, split):
     text = load(kind, split).render(find(CONCEPTS[kind]), count=1, iteration=0)
-    assert [type(item) for item in parse(text, split)] == [Draft]
+    assert [draft.parsed for draft in parse(text, split)] == [True]
 
 
 def example(kind: Kind, split: Split, concept: str) -> Draft:
-    """The one that the shipped template shows when it asks for ``concept``."""
+    """The example in the shipped template's request for ``concept``."""
     [draft] = parse(load(kind, split).render(find(concept), count=7, iteration=0), split)
-    assert isinstance(draft, Draft)
+    assert draft.parsed
     return draft
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("split", FILES)
-def test_the_example_they_show_is_a_good_answer_for_its_own_concept(kind, split):
-    shown = example(kind, split, CONCEPTS[kind])
-    own = Concept(name="own", kind=kind, terms=(shown.target_term,), surrogates=(shown.surrogate_term or "another",))
-    assert own.term_in(shown.target) == shown.target_term
-    assert checks.fault(own, shown, load(kind, split).language) is None
-    assert (shown.surrogate is None) == (split == "test")
+def test_example_is_a_good_answer_for_its_own_concept(kind, split):
+    draft = example(kind, split, CONCEPTS[kind])
+    own = Concept(name="own", kind=kind, terms=(draft.target_term,), surrogates=(draft.surrogate_term or "another",))
+    assert own.term_in(draft.target) == draft.target_term
+    assert checks.find_fault(own, draft, load(kind, split).language) is None
+    assert (draft.surrogate is None) == (split == "test")
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("split", FILES)
 @pytest.mark.parametrize("name", names())
-def test_the_example_they_show_has_nothing_of_a_shipped_concept(kind, split, name):
-    shown, concept = example(kind, split, CONCEPTS[kind]), find(name)
-    for prompt in filter(None, (shown.target, shown.surrogate)):
+def test_example_names_nothing_of_a_shipped_concept(kind, split, name):
+    draft, concept = example(kind, split, CONCEPTS[kind]), find(name)
+    for prompt in filter(None, (draft.target, draft.surrogate)):
         assert not [word for word in (*concept.terms, *concept.surrogates, *concept.neighbours) if word in prompt]
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("split", FILES)
-def test_a_copy_of_the_example_is_told_and_its_form_with_the_right_concept_is_not(kind, split):
-    shown = example(kind, split, CONCEPTS[kind])
-    assert checks.copied(shown, [shown])
-    assert checks.copied(replace(shown, target=shown.target.rstrip(".").upper() + " today"), [shown])
+def test_copy_of_the_example_is_recognised_but_not_its_form_with_the_right_concept(kind, split):
+    draft = example(kind, split, CONCEPTS[kind])
+    assert checks.is_copied(draft, [draft])
+    assert checks.is_copied(replace(draft, target=draft.target.rstrip(".").upper() + " today"), [draft])
     term = find(CONCEPTS[kind]).terms[0]
-    assert not checks.copied(replace(shown, target=shown.target.replace(shown.target_term, term)), [shown])
-    assert not checks.copied(replace(shown, target=f"a {shown.target_term} in a cave at midnight"), [shown])
+    assert not checks.is_copied(replace(draft, target=draft.target.replace(draft.target_term, term)), [draft])
+    assert not checks.is_copied(replace(draft, target=f"a {draft.target_term} in a cave at midnight"), [draft])
 
 
 def write(folder: Path, text: str) -> Path:
@@ -88,7 +88,7 @@ def rendered(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "line", "said"),
+    ("body", "line", "message"),
     [
         ("one\n{{ concept.name }\n", 5, ""),
         ("one\ntwo\n{% if concept %}\n", 6, ""),
@@ -101,25 +101,24 @@ def rendered(folder: Path) -> str:
         ("{{ concept.terms.append('x') }}\n", 4, "append"),
     ],
 )
-def test_a_mistake_is_one_line_with_file_and_line(tmp_path, body, line, said):
+def test_error_names_file_and_line(tmp_path, body, line, message):
     file = write(tmp_path, f"---\nversion: 1\n---\n{body}")
     with pytest.raises(TemplateError) as raised:
         rendered(tmp_path)
-    message = str(raised.value)
-    assert message.startswith(f"{file}, line {line}: ")
-    assert said in message
+    assert str(raised.value).startswith(f"{file}, line {line}: ")
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("body", ["", " \n\t\n", "{# a note #}\n", "{% if false %}Write.{% endif %}"])
-def test_a_template_that_asks_for_nothing_is_one_line_with_its_file(tmp_path, body):
+def test_empty_request_is_an_error_that_names_the_file(tmp_path, body):
     file = write(tmp_path, f"---\nversion: 1\n---\n{body}")
     with pytest.raises(TemplateError) as raised:
         rendered(tmp_path)
-    assert str(raised.value).startswith(f"{file} asks for nothing: ")
+    assert str(raised.value).startswith(f"{file} renders to an empty request: ")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("no front matter", "front matter"),
         ("---\nauthor: me\n---\ntext", "version"),
@@ -127,24 +126,24 @@ def test_a_template_that_asks_for_nothing_is_one_line_with_its_file(tmp_path, bo
         ("---\nversion: 1\na: [\n---\ntext", "not valid YAML"),
     ],
 )
-def test_front_matter_is_needed(tmp_path, text, said):
+def test_invalid_front_matter_is_an_error(tmp_path, text, message):
     write(tmp_path, text)
-    with pytest.raises(TemplateError, match=said):
+    with pytest.raises(TemplateError, match=message):
         rendered(tmp_path)
 
 
-def test_a_missing_template_says_what_a_folder_holds(tmp_path):
+def test_missing_template_lists_the_expected_files(tmp_path):
     with pytest.raises(TemplateError, match=r"cannot read .*object/, style/, nudity/"):
         rendered(tmp_path)
 
 
-def test_a_template_that_is_not_text(tmp_path):
+def test_template_that_is_not_text_is_an_error(tmp_path):
     write(tmp_path, "x").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TemplateError, match="UTF-8"):
         rendered(tmp_path)
 
 
-def test_the_hash_follows_the_text(tmp_path):
+def test_hash_changes_with_the_text(tmp_path):
     write(tmp_path, "---\nversion: 1\n---\none")
     before = load("object", "train", tmp_path)
     write(tmp_path, "---\nversion: 1\n---\ntwo")
@@ -152,14 +151,14 @@ def test_the_hash_follows_the_text(tmp_path):
     assert before.render(find("church"), count=1, iteration=0) == "one\n"
 
 
-def test_a_writer_is_reminded_of_what_it_gave_and_markup_in_it_is_text():
+def test_earlier_prompts_are_listed_verbatim():
     template = load("object", "train")
     text = template.render(find("church"), count=10, iteration=1, kept=["a church {{ 7 * 7 }}", "an abbey"])
     assert "- a church {{ 7 * 7 }}\n- an abbey\n" in text
     assert "written these before" not in template.render(find("church"), count=10, iteration=0)
 
 
-def test_the_language_is_two_letters_or_left_open(tmp_path):
+def test_language_is_two_letters_or_none(tmp_path):
     write(tmp_path, "---\nversion: 1\nlanguage: de\n---\ntext")
     assert load("object", "train", tmp_path).language == "de"
     write(tmp_path, "---\nversion: 1\n---\ntext")

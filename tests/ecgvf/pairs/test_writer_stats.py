@@ -1,8 +1,8 @@
-"""What a writer was worth, counted."""
+"""Statistics per writer, and the sum of what LLMs have cost."""
 
 import pytest
 
-from ecgvf.pairs.writer_stats import distinct, fault_of, self_similarity, together, yields
+from ecgvf.pairs.writer_stats import distinct, fault_category, self_similarity, stats_by_writer, total_spending
 
 
 def test_distinct_n_and_self_similarity_by_hand():
@@ -12,17 +12,17 @@ def test_distinct_n_and_self_similarity_by_hand():
     assert self_similarity(prompts) == pytest.approx(1 / 5)
 
 
-def test_where_there_is_nothing_to_compare_there_is_no_figure():
+def test_nothing_to_compare_gives_none():
     assert distinct([], 1) is distinct(["church"], 2) is self_similarity(["church"]) is None
     assert self_similarity(["a church", "church"]) == 1
 
 
-def test_thousands_of_prompts_are_compared_by_a_sample():
+def test_similarity_of_thousands_of_prompts_is_sampled():
     assert self_similarity(["a church"] * 5000) == 1
 
 
 @pytest.mark.parametrize(
-    ("detail", "fault"),
+    ("detail", "category"),
     [
         ("the surrogate names the concept ('chapel'): {…}", "the surrogate names the concept"),
         ("33% of the other words changed, at most 25% may: {…}", "some of the other words changed, at most some may"),
@@ -32,24 +32,24 @@ def test_thousands_of_prompts_are_compared_by_a_sample():
         ("", "unnamed"),
     ],
 )
-def test_faults_are_counted_by_kind_and_not_by_their_words(detail, fault):
-    assert fault_of(detail) == fault
+def test_fault_category_leaves_out_quotes_and_numbers(detail, category):
+    assert fault_category(detail) == category
 
 
-def test_each_writer_has_its_own(pair):
-    found = yields(
+def test_each_writer_has_its_own_statistics(pair):
+    stats = stats_by_writer(
         [
             pair(writer="gpt", target="a church at dawn"),
             pair(writer="kimi", target="", reason="malformed", detail="refused: no"),
             pair(writer="gpt", target="a church", reason="duplicate", detail="like 'x': y"),
         ]
     )
-    assert (found["gpt"].parsed, found["gpt"].kept, found["gpt"].why_not) == (2, 1, {"duplicate: like another": 1})
-    assert (found["kimi"].parsed, found["kimi"].kept, found["kimi"].distinct_1) == (0, 0, None)
+    assert (stats["gpt"].parsed, stats["gpt"].kept, stats["gpt"].why_not) == (2, 1, {"duplicate: like another": 1})
+    assert (stats["kimi"].parsed, stats["kimi"].kept, stats["kimi"].distinct_1) == (0, 0, None)
 
 
-def test_figures_of_two_parts_are_added_up_and_no_column_is_lost():
-    one = {
+def test_spending_of_two_splits_is_added_up():
+    figures = {
         "asked": 10,
         "written": 0,
         "calls": 1,
@@ -60,8 +60,8 @@ def test_figures_of_two_parts_are_added_up_and_no_column_is_lost():
         "models_answered": ["m"],
         "priced": True,
     }
-    told = {"writers": {"gpt": one}, "set_aside": {}, "spent": {"dollars": "0", "possibly": "0.5"}}
-    both = together([told, told])
-    assert both["writers"]["gpt"]["tokens"] == {"input": 0, "output": 0}  # an answer that tells no usage
+    spending = {"writers": {"gpt": figures}, "set_aside": {}, "spent": {"dollars": "0", "possibly": "0.5"}}
+    both = total_spending([spending, spending])
+    assert both["writers"]["gpt"]["tokens"] == {"input": 0, "output": 0}  # an answer without usage
     assert both["writers"]["gpt"]["outcomes"] == {"unreadable": 2}
     assert both["spent"]["possibly"] == both["writers"]["gpt"]["possibly"] == "1.0"

@@ -1,4 +1,4 @@
-"""The card is made from facts, escapes what it is told, and keeps what people wrote."""
+"""The card: generated from facts, untrusted text escaped, people's own text and fields kept."""
 
 from typing import Any
 
@@ -7,15 +7,17 @@ import yaml
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError
-from ecgvf.publish import card
-from ecgvf.publish.catalogue import Catalogue, Facts, read
-from tests.hub_server import wrong_in
+from ecgvf.publish.card import BEGIN, END, write_card
+from ecgvf.publish.catalogue import Catalogue, ConceptFacts
+from ecgvf.publish.front_matter import size_category
+from ecgvf.publish.licence import TERMS
+from tests.hub_server import card_errors
 
 
-def facts(name: str = "church", **changed: Any) -> Facts:
-    """The facts of a small run of nano's by the offline writer."""
+def facts(name: str = "church", **changed: Any) -> ConceptFacts:
+    """Facts of a small run of Janus-nano, with pairs by the offline writer."""
     writer = {"writer": "offline", "model_asked": "offline", "model_answered": "offline"}
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "fingerprint": "0123456789ab",
         "images": True,
         "unsafe": False,
@@ -55,97 +57,96 @@ def facts(name: str = "church", **changed: Any) -> Facts:
             }
         ],
     }
-    return Facts.model_validate({**told, **changed})
+    return ConceptFacts.model_validate({**defaults, **changed})
 
 
-def gpt(**changed: Any) -> Facts:
-    """Castle, by GPT and Janus-Pro."""
-    one = facts().writers[0].model_dump() | {"writer": "gpt", "model_asked": "gpt-6", "model_answered": "gpt-6"}
-    return facts("castle", model="janus-pro-1b", writers=[one], **changed)
+def gpt_facts() -> ConceptFacts:
+    """Facts of castle, with pairs by GPT and images by Janus-Pro."""
+    writer = facts().writers[0].model_dump() | {"writer": "gpt", "model_asked": "gpt-6", "model_answered": "gpt-6"}
+    return facts("castle", model="janus-pro-1b", writers=[writer])
 
 
-def head_of(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text.split("---")[1])
-    return found
+def card(*concepts: ConceptFacts, **options: Any) -> str:
+    """The card of a repository with ``concepts``."""
+    return write_card(catalogue(*concepts), **options)
 
 
-def test_a_licence_of_ours_follows_the_data_and_a_persons_stays() -> None:
-    first = Catalogue().with_concept("church", facts())
-    both = first.with_concept("castle", gpt())
-    old = card.card(first)
-    assert head_of(old)["license"] == "cc-by-4.0"
-    new = head_of(card.card(both, before=old, previous=first))
+def catalogue(*concepts: ConceptFacts) -> Catalogue:
+    result = Catalogue()
+    for concept in concepts:
+        result = result.with_concept(concept.concept["name"], concept)
+    return result
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = yaml.safe_load(text.split("---")[1])
+    return fields
+
+
+def test_a_generated_licence_follows_the_data_and_a_handwritten_one_stays() -> None:
+    previous = catalogue(facts())
+    old = write_card(previous)
+    assert front_matter(old)["license"] == "cc-by-4.0"
+    new = front_matter(card(facts(), gpt_facts(), before=old, previous=previous))
     assert new["license"] == "other" and "castle" in new["pretty_name"]
-    mine = old.replace("license: cc-by-4.0", "license: mit").replace("pretty_name: 'Concept", "pretty_name: 'My")
-    kept = head_of(card.card(both, before=mine, previous=first))
+    edited = old.replace("license: cc-by-4.0", "license: mit").replace("pretty_name: 'Concept", "pretty_name: 'My")
+    kept = front_matter(card(facts(), gpt_facts(), before=edited, previous=previous))
     assert kept["license"] == "mit" and kept["pretty_name"].startswith("My")
 
 
-def test_a_marker_that_is_lost_is_told_before_anything_is() -> None:
-    old = card.card(Catalogue().with_concept("church", facts()))
-    for broken in (old.replace(card.END, ""), old.replace(card.BEGIN, ""), f"{card.END}\n{old}"):
+def test_a_lost_marker_is_an_error() -> None:
+    old = card(facts())
+    for damaged in (old.replace(END, ""), old.replace(BEGIN, ""), f"{END}\n{old}"):
         with pytest.raises(DatasetError, match="ecgvf:begin"):
-            card.card(Catalogue().with_concept("church", facts()), before=broken)
+            card(facts(), before=damaged)
 
 
 @pytest.mark.parametrize(
-    "field", ["configs: [a]", "configs: {a: 1}", "dataset_info: [a]", "configs: [{default: true}]"]
+    "yaml_text",
+    ["configs: [a]", "configs: {a: 1}", "dataset_info: [a]", "configs: [{default: true}]", "[", "just text", "1: one"],
 )
-def test_a_head_that_is_none_is_told(field: str) -> None:
+def test_an_unreadable_front_matter_is_an_error(yaml_text: str) -> None:
     with pytest.raises(DatasetError, match="correct it first"):
-        card.card(Catalogue().with_concept("church", facts()), before=f"---\n{field}\n---\n")
+        card(facts(), before=f"---\n{yaml_text}\n---\n")
 
 
 def test_a_single_tag_is_a_list_of_one() -> None:
-    made = head_of(card.card(Catalogue().with_concept("church", facts()), before="---\ntags: mine\n---\n"))
-    assert made["tags"][0] == "mine"
+    assert front_matter(card(facts(), before="---\ntags: mine\n---\n"))["tags"][0] == "mine"
 
 
-def test_peoples_prompts_are_called_theirs_and_nobodys_terms_apply() -> None:
-    one = facts().writers[0].model_dump() | {"writer": "import", "model_asked": "claude-monet.csv"}
-    made = card.card(Catalogue().with_concept("church", facts(writers=[one])))
-    assert head_of(made)["language_creators"] == ["found"]
-    assert "Anthropic" not in made and "Prompts come from the sources named above" in made
+def test_imported_prompts_have_a_source_and_no_providers_terms() -> None:
+    writer = facts().writers[0].model_dump() | {"writer": "import", "model_asked": "claude-monet.csv"}
+    text = card(facts(writers=[writer]))
+    assert front_matter(text)["language_creators"] == ["found"]
+    assert "Anthropic" not in text and "Prompts come from the sources named above" in text
 
 
-def test_a_version_that_is_no_version_is_refused() -> None:
-    told = Catalogue().with_concept("church", facts()).with_version("1.0.0", "2026-11-24").text()
+def test_an_invalid_version_is_an_error() -> None:
+    text = catalogue(facts()).with_version("1.0.0", "2026-11-24").text()
     for old, new in (("2026-11-24", "<script>"), ('"church": {\n', '"<b>": {\n')):
         with pytest.raises(DatasetError):
-            read(told.replace(old, new), "here")
+            Catalogue.parse(text.replace(old, new), "FILE")
 
 
-def of(*named: Facts, **options: Any) -> str:
-    catalogue = Catalogue()
-    for one in named:
-        catalogue = catalogue.with_concept(one.concept["name"], one)
-    return card.card(catalogue, **options)
-
-
-def head(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text.split("---")[1])
-    return found
-
-
-def test_the_yaml_is_valid_by_the_hubs_rules_and_says_what_is_there() -> None:
-    told = head(of(facts(), facts("castle")))
-    assert wrong_in(told) == []
-    assert told["annotations_creators"] == ["machine-generated"] and told["task_categories"] == ["text-to-image"]
-    assert [one["config_name"] for one in told["configs"]] == ["castle", "church"]
-    assert [one.get("default", False) for one in told["configs"]] == [True, False]
-    assert [one["config_name"] for one in told["dataset_info"]] == ["castle", "church"]
-    assert "not-for-all-audiences" not in told["tags"]
+def test_the_front_matter_follows_the_hubs_rules_and_lists_the_configs() -> None:
+    fields = front_matter(card(facts(), facts("castle")))
+    assert card_errors(fields) == []
+    assert fields["annotations_creators"] == ["machine-generated"] and fields["task_categories"] == ["text-to-image"]
+    assert [config["config_name"] for config in fields["configs"]] == ["castle", "church"]
+    assert [config.get("default", False) for config in fields["configs"]] == [True, False]
+    assert [info["config_name"] for info in fields["dataset_info"]] == ["castle", "church"]
+    assert "not-for-all-audiences" not in fields["tags"]
 
 
 @pytest.mark.parametrize(
     ("rows", "category"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**6, "1M<n<10M")]
 )
-def test_the_size_category_is_the_hubs(rows: int, category: str) -> None:
-    assert card.size_category(rows) == category
+def test_size_category(rows: int, category: str) -> None:
+    assert size_category(rows) == category
 
 
-def test_the_body_tells_how_it_was_made() -> None:
-    text = of(facts(), repo="my-org/ecgvf")
+def test_the_body_states_how_the_dataset_was_made() -> None:
+    text = card(facts(), repo="my-org/ecgvf")
     for part in (
         "2506.20151",
         "janus-nano",
@@ -156,9 +157,6 @@ def test_the_body_tells_how_it_was_made() -> None:
         "88%",
         "20 target",
         "`f00`",
-    ):
-        assert part in text
-    for part in (
         "2026-11-24",
         'load_dataset("my-org/ecgvf", "church")',
         "## Known biases and limits",
@@ -167,63 +165,66 @@ def test_the_body_tells_how_it_was_made() -> None:
         assert part in text
 
 
-def test_text_of_models_and_users_is_no_markup() -> None:
+def test_text_of_models_and_users_is_escaped() -> None:
     evil = "[x](javascript:alert) <script>|\n# head `code`"
     writer = {"writer": "import", "model_asked": evil, "model_answered": evil, "written": 1, "accepted": 1}
-    told = facts(writers=[{**writer, "reasons": {}, "templates": {"a`b|c\nd": "e`f"}}], model=evil)
-    text = of(told)
+    text = card(facts(writers=[{**writer, "reasons": {}, "templates": {"a`b|c\nd": "e`f"}}], model=evil))
     assert "<script>" not in text.split("---", 2)[2] and "[x](" not in text and "\n# head" not in text
     assert "a b c d" in text and "`e f`" in text
 
 
-def test_nano_is_called_nano_and_its_drawings_are_credited() -> None:
-    text = of(facts())
-    assert head(text)["license"] == "cc-by-4.0" and "Twemoji" in text and "no figures of Janus-Pro" in text
+def test_nano_is_named_and_its_emoji_are_credited() -> None:
+    text = card(facts())
+    assert front_matter(text)["license"] == "cc-by-4.0" and "Twemoji" in text and "no figures of Janus-Pro" in text
 
 
 @pytest.mark.parametrize(
     ("model", "provider"),
     [("gpt-5", "openai"), ("claude-opus-5", "anthropic"), ("gemini-3-pro", "google"), ("kimi-k2", "moonshot")],
 )
-def test_the_terms_of_those_who_wrote_apply(model: str, provider: str) -> None:
+def test_the_terms_of_the_providers_are_stated(model: str, provider: str) -> None:
     writer = {"writer": provider, "model_asked": model, "model_answered": model, "written": 1, "accepted": 1}
-    text = of(facts(writers=[{**writer, "reasons": {}, "templates": {"object/pairs": "0"}}]))
-    assert head(text)["license"] == "other" and card.TERMS[provider] in text
-    assert not any(terms in text for name, terms in card.TERMS.items() if name != provider)
+    text = card(facts(writers=[{**writer, "reasons": {}, "templates": {"object/pairs": "0"}}]))
+    assert front_matter(text)["license"] == "other"
+    assert [name for name, terms in TERMS.items() if terms in text] == [provider]
 
 
-@pytest.mark.parametrize("in_front", ["", "\n", "\ufeff", " \n\n"])
-def test_what_is_not_ours_stays(in_front: str) -> None:
-    mine = {
+@pytest.mark.parametrize(
+    ("opening", "line_break"),
+    [("---", "\n"), ("\n---", "\n"), ("\ufeff---", "\n"), (" \n\n---", "\n"), ("---  ", "\n"), ("---", "\r\n")],
+)
+def test_handwritten_fields_and_text_stay(opening: str, line_break: str) -> None:
+    own = {
         "license": "mit",
         "tags": ["mine"],
         "arxiv": "1",
         "configs": [{"config_name": "extra", "data_files": "x.csv"}],
     }
-    before = f"{in_front}---\n{yaml.safe_dump(mine)}---\nMy words.\n"
-    once = of(facts(), before=before)
-    again = of(facts(), before=once)
-    assert again == once
-    told = head(again)
-    assert told["license"] == "mit" and told["tags"][0] == "mine" and told["arxiv"] == "1"
-    assert [one["config_name"] for one in told["configs"]] == ["extra", "church"]
-    assert "My words.\n" in again and again.count(card.END) == 1
+    before = f"{opening}\n{yaml.safe_dump(own)}---\nMy words.\n".replace("\n", line_break)
+    once = card(facts(), before=before)
+    twice = card(facts(), before=once)
+    assert twice == once
+    fields = front_matter(twice)
+    assert fields["license"] == "mit" and fields["tags"][0] == "mine" and fields["arxiv"] == "1"
+    assert [config["config_name"] for config in fields["configs"]] == ["extra", "church"]
+    assert "\nMy words.\n" in twice and twice.count(END) == 1
 
 
 def test_an_unsafe_concept_is_marked_and_gated() -> None:
-    told = head(of(facts(unsafe=True)))
-    assert "not-for-all-audiences" in told["tags"] and told["extra_gated_prompt"] and told["extra_gated_fields"]
-    assert "**Unsafe.**" in of(facts(unsafe=True)) and "blurred" in of(facts(unsafe=True))
+    text = card(facts(unsafe=True))
+    fields = front_matter(text)
+    assert "not-for-all-audiences" in fields["tags"] and fields["extra_gated_prompt"] and fields["extra_gated_fields"]
+    assert "**Unsafe.**" in text and "blurred" in text
 
 
-def test_a_catalogue_from_elsewhere_is_checked() -> None:
-    text = Catalogue().with_concept("church", facts()).with_version("1.0.0", "2026-11-24").text()
-    assert read(text, "here").versions[0].concepts["church"].fingerprint == "0123456789ab"
-    for wrong in (
+def test_a_catalogue_is_validated() -> None:
+    text = catalogue(facts()).with_version("1.0.0", "2026-11-24").text()
+    assert Catalogue.parse(text, "FILE").versions[0].concepts["church"].fingerprint == "0123456789ab"
+    for invalid in (
         "{",
         '{"format": 2}',
         text.replace('"fingerprint": "0123456789ab",', "", 1),
         text.replace("church", "../x"),
     ):
-        with pytest.raises(DatasetError, match="here"):
-            read(wrong, "here")
+        with pytest.raises(DatasetError, match="FILE"):
+            Catalogue.parse(invalid, "FILE")

@@ -1,4 +1,4 @@
-"""Where a push puts its files."""
+"""The folder with the files of a push."""
 
 import shutil
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from ecgvf.publish import staging
-from ecgvf.publish.staging import staged
+from ecgvf.publish.staging import staging_folder
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from ecgvf.publish.staging import staged
-with staged(Path(sys.argv[1])) as folder:
+from ecgvf.publish.staging import staging_folder
+with staging_folder(Path(sys.argv[1])) as folder:
     folder.mkdir()
     (folder / "shard").write_text("x")
     print(folder, flush=True)
@@ -22,52 +22,50 @@ with staged(Path(sys.argv[1])) as folder:
 """
 
 
-def test_a_push_keeps_off_what_another_holds_and_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
+def test_a_push_removes_the_folder_of_a_killed_push_but_not_of_a_running_one(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _HOLD, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert other.stdout is not None
-            held = Path(other.stdout.readline().strip())
-            with staged(tmp_path) as mine:
+            assert process.stdout is not None
+            theirs = Path(process.stdout.readline().strip())
+            with staging_folder(tmp_path) as mine:
                 mine.mkdir()
-                assert mine != held and (held / "shard").exists()
-            assert not mine.exists() and (held / "shard").exists()
+                assert mine != theirs and (theirs / "shard").exists()
+            assert not mine.exists() and (theirs / "shard").exists()
         finally:
-            other.kill()
-    with staged(tmp_path):
-        assert not held.exists()
+            process.kill()
+    with staging_folder(tmp_path):
+        assert not theirs.exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_another_machine_left_is_shown_and_not_touched(
+def test_a_folder_of_another_machine_is_listed_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place, elsewhere = tmp_path / "place", tmp_path / "boot_id"
-    elsewhere.write_text("elsewhere\n")
+    parent, boot_id = tmp_path / "parent", tmp_path / "boot_id"
+    boot_id.write_text("another\n")
     with monkeypatch.context() as patch:
-        patch.setattr(staging, "BOOT_ID", elsewhere)
+        patch.setattr(staging, "BOOT_ID", boot_id)
         # Killed: neither the folder nor the lock is removed.
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         patch.setattr(Path, "unlink", lambda *_, **__: None)
-        with staged(place) as theirs:
+        with staging_folder(parent) as theirs:
             theirs.mkdir()
-    with staged(place) as mine:
+    with staging_folder(parent) as mine:
         assert mine != theirs
     assert theirs.is_dir() and "another machine" in capsys.readouterr().err
-    monkeypatch.setattr(staging, "BOOT_ID", elsewhere)
-    with staged(place):
+    monkeypatch.setattr(staging, "BOOT_ID", boot_id)
+    with staging_folder(parent):
         assert not theirs.exists()
-    assert list(place.iterdir()) == []
+    assert list(parent.iterdir()) == []
 
 
-def test_where_the_machine_is_unknown_nothing_of_others_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_boot_id_no_folder_of_others_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "BOOT_ID", tmp_path / "none")
-    place = tmp_path / "place"
-    with staged(place) as first, staged(place) as second:
+    parent = tmp_path / "parent"
+    with staging_folder(parent) as first, staging_folder(parent) as second:
         first.mkdir()
         second.mkdir()
-        with staged(place):
+        with staging_folder(parent):
             assert first.is_dir() and second.is_dir()
-    assert list(place.iterdir()) == []
+    assert list(parent.iterdir()) == []

@@ -290,18 +290,16 @@ def test_a_person_reviews_with_the_keys(served: tuple[ConceptRun, str]) -> None:
 def test_the_command_as_a_user_types_it(run: ConceptRun) -> None:
     accepted = record_ids(run)[0]
     command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "review", "--concept", "church"]
-    child = subprocess.Popen(
-        [*command, "--reviewer", "ada", "--store", str(run.store.root)], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    try:
-        address = next(line for line in child.stdout if "http://" in line).strip()
-        form = urllib.parse.urlencode({"record_id": accepted, "decision": "reject"}).encode()
-        with urllib.request.urlopen(f"{address}decide", form, timeout=20) as answer:
-            assert answer.status == 200
-        child.send_signal(signal.SIGINT)
-        output = child.communicate(timeout=20)[0]
-    finally:
-        child.kill()
+    options = ["--reviewer", "ada", "--store", str(run.store.root)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            address = next(line for line in child.stdout or [] if "http://" in line).strip()
+            form = urllib.parse.urlencode({"record_id": accepted, "decision": "reject"}).encode()
+            with urllib.request.urlopen(f"{address}decide", form, timeout=20) as answer:
+                assert answer.status == 200
+            child.send_signal(signal.SIGINT)
+            output = child.communicate(timeout=20)[0]
+        finally:
+            child.kill()
     assert child.returncode == 130 and "1 of 4 pairs" in output
     assert current_acceptance(run).summary["reviewed"] == 1

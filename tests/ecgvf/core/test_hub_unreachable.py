@@ -1,4 +1,4 @@
-"""The Hub as commands meet it: one line for what is not there, and no waiting for a network that is not there."""
+"""Without a network: one line, and no waiting."""
 
 import os
 import socket
@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from ear.cli import app as ear_app
 from ecgvf.cli import app as ecgvf_app
-from ecgvf.core import hub_client
-from ecgvf.core.hub_client import offline_if_unreachable
+from ecgvf.core import hub
+from ecgvf.core.errors import HubError
+from ecgvf.core.hub import hub_errors
 from ecgvf.core.store import Store
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
@@ -27,35 +28,36 @@ runner = CliRunner()
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that may reach out and has not yet, and that fails a test rather than wait."""
+    """A client that may go online, has not done so yet, and fails the test instead of waiting."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub_client, "_answered", False)
+    monkeypatch.setattr(hub, "_answered", False)
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: pytest.fail("waited")))
     close_session()
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that accepts connections and never says a word."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_without_a_network_the_cache_is_all_there_is() -> None:
-    with offline_if_unreachable(), pytest.raises(LocalEntryNotFoundError):
+def test_without_a_network_only_the_cache_is_read() -> None:
+    with pytest.raises(HubError) as caught, hub_errors("nobody/nothing"):
         hf_hub_download("nobody/nothing", "config.json")
+    assert isinstance(caught.value.__cause__, LocalEntryNotFoundError)
     assert not constants.is_offline_mode()
 
 
 def test_a_hub_that_does_not_answer_in_time_is_unreachable(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", silent)
-    monkeypatch.setattr(hub_client, "TIMEOUT", 0.1)
-    with offline_if_unreachable():
+    monkeypatch.setattr(hub, "TIMEOUT", 0.1)
+    with hub_errors("nobody/nothing"):
         assert constants.is_offline_mode()
 
 
 COMMANDS = [
-    (ecgvf_app, "render --model nobody/nothing", "nobody/nothing is not on this machine"),
+    (ecgvf_app, "render --model nobody/nothing", "cannot be reached for nobody/nothing"),
     (ecgvf_app, "import hub:nobody/nothing --concept church", "cannot be reached for nobody/nothing"),
     (ecgvf_app, "versions nobody/nothing", "cannot be reached for nobody/nothing"),
     (ear_app, "train --dataset hub:nobody/nothing", "cannot be reached for nobody/nothing"),
@@ -63,10 +65,10 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("app", "words", "message"), COMMANDS, ids=[words for _, words, _ in COMMANDS])
-def test_a_command_without_a_network_says_so_at_once(app: Typer, words: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("app", "command", "message"), COMMANDS, ids=[command for _, command, _ in COMMANDS])
+def test_a_command_without_a_network_fails_at_once(app: Typer, command: str, message: str, tmp_path: Path) -> None:
     write_pairs(Store(tmp_path / "store"), church_pairs(1, 1))
-    done = runner.invoke(app, words.split())
+    done = runner.invoke(app, command.split())
     assert done.exit_code == 2, done.output
     assert message in done.stderr and done.stderr.count("\n") == 1
 

@@ -1,0 +1,121 @@
+"""``push-to-hub``: stage 4, the dataset as a version on the Hub."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ecgvf.commands.options import ConceptOption, JsonOption, NoImagesOption, SetOption, StoreOption
+from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ecgvf.publish.push import PushPlan
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+_DONE = {"commit": "pushed", "tag": "tagged", "none": "settings"}
+
+
+@app.command("push-to-hub")
+def push_to_hub(
+    concept: ConceptOption = None,
+    repo: Annotated[str | None, typer.Option("--repo", help="OWNER/NAME. [default: your account's ecgvf]")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Such as 1.2.0. [default: the next minor one, first 1.0.0]")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public. [default: private]")] = False,
+    unsafe_known: Annotated[
+        bool, typer.Option("--i-know-this-is-unsafe", help="Allow --public for an unsafe concept; it stays gated.")
+    ] = False,
+    no_images: NoImagesOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded, and stop.")] = False,
+    set_id: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish the dataset on the Hugging Face Hub: a commit, and a version as a tag on it."""
+    from ecgvf import Run
+    from ecgvf.publish.push import prepare, upload
+
+    console.json_mode(as_json)
+    run, images = Run.load(store, concept), not no_images
+    with prepare(
+        run, repo, version=version, public=public, unsafe_known=unsafe_known, images=images, set_id=set_id
+    ) as plan:
+        if plan.nothing_to_do:
+            result = _print_nothing_to_do(plan)
+        elif dry_run:
+            result = _print_dry_run(plan)
+        else:
+            _print_plan(plan)
+            result = _print_result(plan, upload(plan))
+        if as_json:
+            console.print_json(_facts(plan) | result)
+
+
+def _facts(plan: "PushPlan") -> dict[str, Any]:
+    return {
+        "repo": plan.repo,
+        "concept": plan.concept,
+        "version": plan.version,
+        "fingerprint": plan.files.facts.fingerprint,
+        "counts": plan.files.facts.counts,
+        "new_repository": plan.before is None,
+        "visibility": "public" if plan.public else "private",
+        "gated": plan.gated,
+    }
+
+
+def _print_plan(plan: "PushPlan") -> None:
+    which = "a new" if plan.before is None else "the"
+    tags = plan.before.tags if plan.before is not None else {}
+    console.print(
+        f"[bold]{plan.concept}[/bold] → {which} {'public' if plan.public else 'private'} dataset "
+        f"[bold]{console.escape(plan.repo)}[/bold], version [bold]{plan.version}[/bold] "
+        f"{f'after {_newest(tags)}' if tags else '(the first)'}{', gated: access on request' if plan.gated else ''}"
+    )
+    if plan.action == "none":
+        console.print("It has the same content already; only its visibility changes.")
+    elif plan.action == "tag":
+        console.print("Its commit is there already; only the tag is missing.")
+    else:
+        for path, size in plan.sizes.items():
+            console.print(f"  {console.escape(path)}  {_human_size(size)}")
+        for path in plan.deleted:
+            console.print(f"  {console.escape(path)}  deleted")
+
+
+def _print_nothing_to_do(plan: "PushPlan") -> dict[str, Any]:
+    console.print(
+        f"Nothing to do: {console.escape(plan.repo)} v{plan.version} has the same content "
+        f"(fingerprint {plan.files.facts.fingerprint})."
+    )
+    return {"done": "nothing"}
+
+
+def _print_dry_run(plan: "PushPlan") -> dict[str, Any]:
+    _print_plan(plan)
+    card = plan.small_files["README.md"].decode()
+    console.print(f"\n{console.escape(card)}\nDry run: nothing was uploaded.")
+    files = [{"path": path, "bytes": size} for path, size in plan.sizes.items()]
+    return {"done": "dry run", "files": files, "removed": list(plan.deleted), "card": card}
+
+
+def _print_result(plan: "PushPlan", commit: str) -> dict[str, Any]:
+    console.print(f"Published [bold]{console.escape(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
+    console.print(f"Next: [bold]ear train --dataset {console.escape(plan.dataset)}[/bold]")
+    return {"done": _DONE[plan.action], "commit": commit, "dataset": plan.dataset}
+
+
+def _newest(tags: dict[str, str]) -> str:
+    from ecgvf.publish.repository import version_numbers
+
+    return max(tags, key=version_numbers)
+
+
+def _human_size(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

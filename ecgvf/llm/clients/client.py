@@ -1,0 +1,83 @@
+"""What dispatch needs from a client, and how an attempt fails."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Set
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from ecgvf.llm.calls import Call
+
+T = TypeVar("T")
+
+
+class Failed(Exception):
+    """An attempt without an answer.
+
+    ``kind`` is ``busy`` (rate limit) or ``faulty`` (time-out, connection, server error), which are retried, or
+    ``denied``, which is not. ``filtered`` is an answer after all: a content filter stopped this prompt.
+    ``lost``: the request was sent and may have been charged, but nobody knows.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        kind: Literal["busy", "faulty", "denied", "filtered"],
+        *,
+        status: int | None = None,
+        raw: str = "",
+        retry_after: float | None = None,
+        lost: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.kind, self.status, self.raw, self.retry_after, self.lost = kind, status, raw, retry_after, lost
+
+
+class Client(Protocol):
+    """One LLM behind its provider's SDK. It never retries by itself: every attempt is in the ledger."""
+
+    async def send(self, call: Call) -> str:
+        """The provider's answer as it arrived, unread. Raises ``Failed``."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """The state of a batch."""
+
+    done: int
+    ended: bool
+    refused: str = ""
+    """Why the provider rejected the whole batch; nothing was charged for it."""
+
+
+class BatchClient(Protocol):
+    """One LLM behind its provider's batch endpoint. The caller names the calls."""
+
+    async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
+        """Submit calls (name → call) together, marked with ``mark``; the batch's id. Raises ``Failed``."""
+
+    async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
+        """The id of the batch submitted with ``mark`` and these names after ``since`` (ISO 8601), or None."""
+
+    async def progress(self, batch: str) -> BatchStatus:
+        """The state of a batch. Raises ``Failed``."""
+
+    async def results(self, batch: str) -> dict[str, str | Failed]:
+        """Name → the provider's answer as it arrived, or why there is none. Raises ``Failed``."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+async def within(seconds: float, answer: Awaitable[T]) -> T:
+    """Await ``answer`` for ``seconds`` at most. Raises ``Failed``.
+
+    An SDK's own time-out is per read: a server that sends a byte now and then never reaches it.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError as error:
+        raise Failed(f"no answer within {seconds:g} seconds", "faulty", lost=True) from error

@@ -1,0 +1,38 @@
+"""A provider's answer, read: the text, how it ended, and the tokens it used."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["complete", "length", "refusal", "filter", "empty", "unreadable"]
+"""How an answer ended. Only a ``complete`` one can be bad JSON; ``unreadable``: not in the provider's own format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a provider charges for, thinking included."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The content of an answer; ``usage`` is None if the answer does not state it."""
+
+    text: str
+    outcome: Outcome
+    usage: Usage | None
+    why: str = ""
+    """The provider's own word for an outcome other than ``complete``."""
+    model: str = ""
+    """The model that the provider names as the author."""
+
+
+def usage(input_tokens: object, output_tokens: object) -> Usage | None:
+    """The tokens that a provider states; None unless both are token counts."""
+    counts = [
+        count
+        for count in (input_tokens, output_tokens)
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    ]
+    return Usage(*counts) if len(counts) == 2 else None

@@ -1,0 +1,62 @@
+"""A client that keeps to its provider's rate limits."""
+
+from aiolimiter import AsyncLimiter
+
+from ecgvf.core import console
+from ecgvf.llm import budget
+from ecgvf.llm.calls import Call
+from ecgvf.llm.clients import open_client
+from ecgvf.llm.clients.client import Client, Failed
+from ecgvf.llm.registry import STRUCTURES, LLMWriter, Structure
+
+_STRUCTURE_REFUSED = {400, 422}
+"""Statuses that servers send for a field, or a value of it, that they do not know."""
+
+_CALLED: dict[Structure, str] = {"schema": "a JSON schema", "json": "JSON mode", "text": "no response format"}
+
+
+def per_minute(limit: int) -> AsyncLimiter:
+    """At most ``limit`` in any 60 seconds: half of it at once, and the other half over the minute.
+
+    ``AsyncLimiter(limit)`` would let all of them pass at once, and as many again within the same minute.
+    """
+    at_once = max(1, limit // 2)
+    return AsyncLimiter(at_once, 60 * at_once / max(1, limit - at_once))
+
+
+class RateLimitedClient:
+    """The client of one writer, opened when it is first needed."""
+
+    def __init__(self, writer: LLMWriter) -> None:
+        self.writer = writer
+        self._client: Client | None = None
+        self._calls = per_minute(writer.config.requests_per_minute)
+        self._tokens = per_minute(writer.config.tokens_per_minute)
+
+    async def admit(self, call: Call) -> None:
+        """Wait until the rate limits allow ``call``."""
+        tokens = budget.input_tokens(call) + budget.likely_output_tokens(call)
+        await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+        await self._calls.acquire()
+
+    async def send(self, call: Call) -> str:
+        """The provider's answer as it arrived. Raises ``Failed``."""
+        if self._client is None:
+            self._client = open_client(self.writer)
+        return await self._client.send(call)
+
+    def falls_back(self, failed: Failed) -> bool:
+        """Whether to send the call again with a looser structure, because the server may have refused this one."""
+        writer, structure = self.writer, self.writer.structure
+        if writer.config.structure != "auto" or structure == STRUCTURES[-1] or failed.status not in _STRUCTURE_REFUSED:
+            return False
+        writer.refused.add(structure)
+        console.note(
+            f"{writer.name} refuses {_CALLED[structure]} (status {failed.status}): going on with "
+            f"{_CALLED[writer.structure]}"
+        )
+        return True
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()

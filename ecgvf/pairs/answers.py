@@ -1,0 +1,33 @@
+"""Read an answer, whoever wrote it: the one place where answers are parsed and checked."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ecgvf.core.concepts import Concept
+from ecgvf.core.records import Split
+from ecgvf.pairs.checks import find_fault, is_copied
+from ecgvf.pairs.parsing import Draft, parse, unparsed
+
+
+def read_answer(
+    concept: Concept, text: str, split: Split, language: str | None = None, *, prompt: str = ""
+) -> list[Draft]:
+    """All drafts of an answer, in order, each with its ``fault`` if it is malformed. Never raises, drops nothing.
+
+    ``language`` (ISO 639-1) is the requested one; None: any. ``prompt`` is the request that was sent: a copy of the
+    example in it counts as unparsed. Near duplicates are found where records are built (``generate.to_record``).
+    """
+    examples = [draft for draft in parse(prompt, split) if draft.parsed]
+    drafts = (
+        unparsed("copied from the example", draft.raw) if draft.parsed and is_copied(draft, examples) else draft
+        for draft in parse(text, split)
+    )
+    return check_drafts(concept, drafts, language)
+
+
+def check_drafts(concept: Concept, drafts: Iterable[Draft], language: str | None = None) -> list[Draft]:
+    """``drafts``, each with its ``fault`` if it is malformed."""
+    return [
+        draft if draft.fault is not None else replace(draft, fault=find_fault(concept, draft, language))
+        for draft in drafts
+    ]

@@ -1,0 +1,47 @@
+"""Prompts from somebody's dataset on the Hub."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.hub import HubName, hub_errors, reason
+from ecgvf.pairs.tables import ALIASES, PromptTable, from_records
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
+
+
+def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
+    """The prompts of all splits of ``name``, whose ``concept`` is a configuration; ``columns`` as in ``read_table``.
+
+    Raises ``DatasetError``, ``HubError``.
+    """
+    import datasets
+
+    with hub_errors(name.repo, name.revision):
+        try:
+            splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision)
+            if (features := _features_with_text_ids(splits)) is not None:
+                splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision, features=features)
+        # A configuration that is missing or not named, or a repository without data.
+        except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
+            raise DatasetError(f"cannot read {name} from the Hub: {reason(error)}") from error
+    records = [row for split in splits.values() for row in split.select_columns(_readable(split.features))]
+    return from_records(str(name), json.dumps(records, sort_keys=True, default=str).encode(), records, columns)
+
+
+def _features_with_text_ids(splits: "DatasetDict") -> "Features | None":
+    """Features that keep the leading zeros of ids in CSV files; None if there are no such ids."""
+    from datasets import Features, Value
+
+    first = next(iter(splits.values()))
+    ids = [name for name, kind in first.features.items() if name.casefold() in ALIASES["id"] and kind == Value("int64")]
+    if first.info.builder_name != "csv" or not ids:
+        return None
+    return Features({**first.features, **dict.fromkeys(ids, Value("string"))})
+
+
+def _readable(features: "Features") -> list[str]:
+    """The columns of text or numbers: no images, no audio."""
+    return [name for name, kind in features.items() if not hasattr(kind, "decode_example")]

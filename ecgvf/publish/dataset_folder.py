@@ -1,0 +1,138 @@
+"""A published dataset read back: an exported folder, one of its Parquet files, or a download from the Hub."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecgvf.core.concepts import parse
+from ecgvf.core.dataset import AcceptedRecord, Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import JSON
+from ecgvf.core.paths import data_dir
+from ecgvf.core.records import PromptPair, Rendering, Role
+from ecgvf.publish import catalogue
+from ecgvf.publish.catalogue import KEY, Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFolder:
+    """A folder as ``export`` writes it, or as the Hub's cache has it."""
+
+    folder: Path
+    where: str
+    """Its name in messages."""
+
+    def catalogue(self) -> Catalogue:
+        """Its ``ecgvf.json``. Raises ``DatasetError`` if ``ecgvf`` did not write the folder."""
+        file = self.folder / catalogue.FILE
+        if not file.is_file():
+            raise DatasetError(f"{self.where} has no {catalogue.FILE}: it was not published by `ecgvf`")
+        return Catalogue.parse(file.read_bytes(), f"{self.where}/{catalogue.FILE}")
+
+    def rows(self, config: str, columns: Sequence[str]) -> Iterator[JSON]:
+        """The rows of all splits of ``config``, with their ``split``; columns that a file lacks are left out."""
+        for split in ("train", "test"):
+            for file in sorted((self.folder / config).glob(f"{split}-*.parquet")):
+                parquet = _open_parquet(file)
+                present = [name for name in columns if name in parquet.schema_arrow.names]
+                for batch in parquet.iter_batches(columns=present):
+                    yield from ({**row, "split": split} for row in batch.to_pylist())
+
+    def dataset(self, concept: str | None = None) -> Dataset:
+        """The accepted records of ``concept`` (None: the default configuration's). Raises ``DatasetError``."""
+        concepts = self.catalogue().concepts
+        names = ", ".join(concepts) or "nothing"
+        if concept is None and (concept := self._default_concept()) is None:
+            raise DatasetError(f"{self.where} has {names}: name one as …/CONCEPT")
+        files = sorted((self.folder / concept).glob("*.parquet")) if concept in concepts else []
+        if not files:
+            raise DatasetError(f"{self.where} has no {concept!r}: it has {names}")
+        return read_dataset(files, self.where)
+
+    def _default_concept(self) -> str | None:
+        from ecgvf.publish.front_matter import default_config, parse_card
+
+        readme = self.folder / "README.md"
+        return default_config(parse_card(readme.read_text(encoding="utf-8"))[0]) if readme.is_file() else None
+
+
+def shipped_dataset(concept: str) -> DatasetFolder | None:
+    """The dataset of ``concept`` that travels with the package, if there is one."""
+    folder = data_dir() / "datasets" / concept
+    return DatasetFolder(folder, str(folder)) if (folder / catalogue.FILE).is_file() else None
+
+
+def is_dataset_file(file: Path) -> bool:
+    """Whether ``file`` is a Parquet file that ``ecgvf`` published."""
+    return file.suffix == ".parquet" and _metadata(file) is not None
+
+
+def read_dataset(files: Sequence[Path], where: str) -> Dataset:
+    """The accepted records in Parquet files of one concept, without their images. Raises ``DatasetError``."""
+    metadata = {_metadata(file) for file in files}
+    common = metadata.pop()
+    if metadata or common is None:
+        raise DatasetError(f"the files of {where} are not of one run of `ecgvf`: export or download them again")
+    records, digest = [], hashlib.sha256(common)
+    for file in files:
+        parquet = _open_parquet(file)
+        if "reason" in parquet.schema_arrow.names:
+            raise DatasetError(f"{file} holds rejected records: name the config without '-rejected'")
+        columns = [name for name in parquet.schema_arrow.names if not name.endswith("_image")]
+        for batch in parquet.iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                digest.update(json.dumps([row["record_id"], row["target_vq_ids"], row["surrogate_vq_ids"]]).encode())
+                records.append(_accepted_record(row))
+    records.sort(key=lambda record: record.pair.record_id)
+    run = json.loads(common)
+    return Dataset(
+        concept=parse(run["concept"], where),
+        model=run["model"],
+        renderer=run["renderer"],
+        sampling=run["sampling"],
+        run_seed=run["run_seed"],
+        judge=run["judge"],
+        judge_options=run.get("judge_options", {}),
+        fingerprint=digest.hexdigest()[:12],
+        train=tuple(record for record in records if record.pair.split == "train"),
+        test=tuple(record for record in records if record.pair.split == "test"),
+    )
+
+
+def _accepted_record(row: JSON) -> AcceptedRecord:
+    split = "test" if row["surrogate"] is None else "train"
+    pair = PromptPair.from_row({**row, "seed": None, "split": split})
+    surrogate = None if row["surrogate_vq_ids"] is None else _rendering(row, "surrogate")
+    return AcceptedRecord(pair, _rendering(row, "target"), surrogate)
+
+
+def _rendering(row: JSON, role: Role) -> Rendering:
+    return Rendering(
+        record_id=row["record_id"],
+        role=role,
+        seed=row["seed"],
+        renderer=row["renderer"],
+        prompt_sent=row[role],
+        image=b"",
+        vq_ids=tuple(row[f"{role}_vq_ids"]),
+    )
+
+
+def _metadata(file: Path) -> bytes | None:
+    """What ``rows.metadata`` put into ``file``, if it is one of ours."""
+    metadata: dict[bytes, bytes] = _open_parquet(file).schema_arrow.metadata or {}
+    return metadata.get(KEY)
+
+
+def _open_parquet(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except FileNotFoundError:
+        raise DatasetError(f"there is no file {file}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{file} is not a Parquet file, or it is cut off: download or export it again") from error

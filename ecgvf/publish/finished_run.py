@@ -1,0 +1,134 @@
+"""A finished run of the store: its four sets, opened together, and the facts about them that may be published."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ecgvf.core.concepts import Concept, parse
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import JSON
+from ecgvf.core.records import Acceptance, PromptPair
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
+from ecgvf.filter.acceptance import Verdicts, current_acceptance, verdicts_by_record
+from ecgvf.publish.redaction import redact
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """The sets behind an acceptance set, and their rows without the images."""
+
+    concept: Concept
+    """As it was when the pairs were written; unsafe also if it was marked so since then."""
+    pairs: StageSet
+    images: StageSet
+    verdicts: StageSet
+    acceptance: StageSet
+    records: tuple[PromptPair, ...]
+    """Every record, sorted by id."""
+    decisions: Mapping[str, Acceptance]
+    """Record id → accepted or rejected."""
+    verdicts_by_record: Verdicts
+
+    @property
+    def model(self) -> str:
+        """Name of the model that rendered the images; of a local folder, its last part."""
+        return str(redact(self.images.settings["model"]))
+
+    def facts(self) -> JSON:
+        """How the run was made and what came of it: settings, dates, counts, writers. No local path, no machine."""
+        stages = {"pairs": self.pairs, "pictures": self.images, "verdicts": self.verdicts}
+        sets = {**stages, "acceptance": self.acceptance}
+        accepted = Counter(record.split for record in self.records if self.decisions[record.record_id].accepted)
+        return {
+            "concept": self.concept.model_dump(mode="json"),
+            "unsafe": self.concept.unsafe,
+            "model": self.model,
+            "renderer": self.images.settings["renderer"],
+            "judge": redact(self.verdicts.settings["judge"]),
+            "judge_hash": self.verdicts.settings["judge_hash"],
+            "judge_labels": self.verdicts.settings["accepted"],
+            "rule": self.acceptance.settings["rule"],
+            "sets": {name: stage_set.fingerprint for name, stage_set in sets.items()},
+            "reviewed": "people" in self.acceptance.settings,
+            "settings": {name: redact(_own_settings(stage_set)) for name, stage_set in sets.items()},
+            "dates": {name: _days(stage_set) for name, stage_set in stages.items()},
+            "packages": self.images.manifest["versions"],
+            "counts": {
+                "train": accepted["train"],
+                "test": accepted["test"],
+                "rejected": len(self.records) - accepted.total(),
+            },
+            "reasons": self._reasons(self.records),
+            "writers": self._writer_facts(),
+        }
+
+    def _writer_facts(self) -> list[JSON]:
+        """Per writer and model that answered: how many records it wrote, how many were accepted, why not the others."""
+        by_writer: dict[tuple[str, str, str], list[PromptPair]] = {}
+        for record in self.records:
+            by_writer.setdefault((record.writer, record.model_asked, record.model_answered), []).append(record)
+        return [
+            {
+                "writer": writer,
+                "model_asked": str(redact(asked)),
+                "model_answered": str(redact(answered)),
+                "written": len(records),
+                "accepted": sum(self.decisions[record.record_id].accepted for record in records),
+                "reasons": self._reasons(records),
+                "templates": dict(sorted({record.template: record.template_hash for record in records}.items())),
+            }
+            for (writer, asked, answered), records in sorted(by_writer.items())
+        ]
+
+    def _reasons(self, records: Sequence[PromptPair]) -> dict[str, int]:
+        reasons = (self.decisions[record.record_id].reason for record in records)
+        return dict(sorted(Counter(reason for reason in reasons if reason is not None).items()))
+
+
+def open_finished_run(run: ConceptRun, set_id: str | None = None) -> FinishedRun:
+    """The run behind the acceptance set that starts with ``set_id``, or behind the current one with new reviews.
+
+    Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` if no pair was accepted.
+    """
+    acceptance = current_acceptance(run) if set_id is None else run.open(ACCEPTANCE, set_id)
+    if not acceptance.summary["accepted_pairs"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in acceptance.summary["reasons"].items())
+        raise DatasetError(
+            f"nothing of {run.concept.name!r} in {run.store.root} can be published, no pair was accepted "
+            f"({reasons or 'there were none'}): run `ecgvf status`, then generate other pairs or render with another "
+            "model"
+        )
+    pairs, verdicts = acceptance.source(PAIRS), acceptance.source(VERDICTS)
+    return FinishedRun(
+        concept=_concept(run, pairs),
+        pairs=pairs,
+        images=acceptance.source(IMAGES),
+        verdicts=verdicts,
+        acceptance=acceptance,
+        records=tuple(sorted(pairs.records(PromptPair), key=lambda record: record.record_id)),
+        decisions={decision.record_id: decision for decision in acceptance.records(Acceptance)},
+        verdicts_by_record=verdicts_by_record(verdicts),
+    )
+
+
+def _concept(run: ConceptRun, pairs: StageSet) -> Concept:
+    recorded = pairs.settings.get("concept")
+    if not isinstance(recorded, dict):
+        return run.concept
+    concept = parse(recorded, f"{pairs.path / 'settings.json'}")
+    # A mark that was added since counts for these pairs, too; one that was removed counts for new pairs only.
+    return concept.model_copy(update={"unsafe": concept.unsafe or run.concept.unsafe})
+
+
+def _own_settings(stage_set: StageSet) -> dict[str, Any]:
+    """A set's settings without the sets that it was made from, and without what the facts have elsewhere."""
+    earlier = {stage.name for stage in STAGES[: STAGES.index(stage_set.stage)]}
+    elsewhere = {"concept", *earlier, *(["rule"] if stage_set.stage == ACCEPTANCE else [])}
+    return {key: value for key, value in stage_set.settings.items() if key not in elsewhere}
+
+
+def _days(stage_set: StageSet) -> list[str]:
+    """First and last day of work on a set, ISO 8601 in UTC."""
+    return sorted({stage_set.manifest["started"][:10], stage_set.manifest["ended"][:10]})

@@ -1,0 +1,47 @@
+"""What a published dataset does not reveal: local paths, private servers, keys."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import urlsplit
+
+_PRIVATE_SERVER = "a server of the writer's own"
+
+_HF_JUDGE = re.compile(r"((?:^|\+)hf:)(.+?)(?=\+|: |$)")
+"""A transformers classifier in a judge's name, or before its label: a Hub id, or a local folder."""
+
+
+def redact(value: Any) -> Any:
+    """``value``, nested or not, with only the last part of each local path and without private servers and keys."""
+    if isinstance(value, Mapping):
+        return {key: redact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if re.match(r"https?://", value):
+        return _public_url(value)
+    if re.match(r"[A-Za-z][\w+.-]*://|[\w.-]+@[\w.-]+:", value):
+        return _PRIVATE_SERVER
+    if value.startswith(("/", "~", "./", "../")):
+        return PurePosixPath(value).name or value
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", value):
+        return PureWindowsPath(value).name
+    return _HF_JUDGE.sub(lambda match: match[1] + _judge_name(match[2]), value)
+
+
+def _public_url(url: str) -> str:
+    """``url`` without user, key and query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _PRIVATE_SERVER
+    host = parts.hostname or ""
+    public = re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}", host) and not host.endswith((".local", ".lan"))
+    return f"{parts.scheme}://{host}{parts.path}" if public else _PRIVATE_SERVER
+
+
+def _judge_name(source: str) -> str:
+    redacted = str(redact(source))
+    return Path(source).resolve().name if redacted == source and Path(source).is_dir() else redacted

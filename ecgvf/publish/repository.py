@@ -1,0 +1,98 @@
+"""A dataset repository on the Hub: its files, versions and settings."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.hub import HubName, hub_errors
+from ecgvf.publish import catalogue
+from ecgvf.publish.catalogue import VERSION, Catalogue, rejected_config
+from ecgvf.publish.dataset_folder import DatasetFolder
+
+TYPE = "dataset"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as it is at the head of its main branch."""
+
+    name: str
+    head: str
+    """The commit that a push names as its parent."""
+    private: bool
+    gated: str | bool
+    files: tuple[str, ...]
+    tags: dict[str, str]
+    """Version without "v" → commit; tags that are no versions are left out."""
+    catalogue: Catalogue
+    card: str | None
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """1.10.0 → (1, 10, 0), to compare versions."""
+    return tuple(map(int, version.split(".")))
+
+
+def account() -> str:
+    """Name of the account of the token in use. Raises ``HubError``."""
+    with hub_errors("your account"):
+        return str(HfApi().whoami()["name"])
+
+
+def open_repository(repo: str) -> Repository | None:
+    """``repo`` as it is now; None if it does not exist, or if the token in use may not see it. Raises ``HubError``."""
+    with hub_errors(repo):
+        try:
+            info = HfApi().dataset_info(repo)
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return None
+    head, files = str(info.sha), tuple(file.rfilename for file in info.siblings or ())
+    return Repository(
+        name=repo,
+        head=head,
+        private=bool(info.private),
+        gated=info.gated or False,
+        files=files,
+        tags=version_tags(repo),
+        catalogue=_catalogue(repo, head) if catalogue.FILE in files else Catalogue(),
+        card=_read_text(repo, head, "README.md") if "README.md" in files else None,
+    )
+
+
+def version_tags(repo: str) -> dict[str, str]:
+    """Version → commit, of the tags vX.Y.Z. Raises ``HubError``, ``DatasetError`` if ``repo`` does not exist."""
+    with hub_errors(repo):
+        refs = HfApi().list_repo_refs(repo, repo_type=TYPE)
+    return {tag.name[1:]: tag.target_commit for tag in refs.tags if re.fullmatch(f"v{VERSION}", tag.name)}
+
+
+def catalogue_at(repo: str, revision: str) -> Catalogue:
+    """The catalogue of ``repo`` at a commit; empty if ``ecgvf`` did not publish that. Raises ``HubError``."""
+    try:
+        return _catalogue(repo, revision)
+    except DatasetError:
+        return Catalogue()
+
+
+def download(name: HubName) -> DatasetFolder:
+    """A repository, or one concept of it, in the Hub's cache. Raises ``HubError``, ``DatasetError``."""
+    concept = name.concept or "*"
+    patterns = [catalogue.FILE, "README.md", f"{concept}/*.parquet", f"{rejected_config(concept)}/*.parquet"]
+    with hub_errors(name.repo, name.revision):
+        folder = Path(snapshot_download(name.repo, repo_type=TYPE, revision=name.revision, allow_patterns=patterns))
+    return DatasetFolder(folder, f"hub:{name} (commit {folder.name[:12]})")
+
+
+def _catalogue(repo: str, revision: str) -> Catalogue:
+    return Catalogue.parse(_read_text(repo, revision, catalogue.FILE), f"{repo}/{catalogue.FILE}")
+
+
+def _read_text(repo: str, revision: str, path: str) -> str:
+    with hub_errors(repo, revision):
+        return Path(HfApi().hf_hub_download(repo, path, repo_type=TYPE, revision=revision)).read_text(encoding="utf-8")

@@ -1,0 +1,39 @@
+"""An answer is read in one place: what cannot be parsed, was copied or fails the checks is a draft with its fault."""
+
+import json
+
+import pytest
+
+from ecgvf.core.concepts import find
+from ecgvf.pairs.answers import read_answer
+from ecgvf.pairs.templates import load
+
+CHURCH = find("church")
+GOOD = {"target": "a church", "surrogate": "a hotel", "target_term": "church", "surrogate_term": "hotel"}
+
+
+def test_each_draft_has_its_fault() -> None:
+    items = [GOOD, {"target": "a church"}, GOOD | {"surrogate": "a chapel", "surrogate_term": "chapel"}]
+    drafts = read_answer(CHURCH, json.dumps(items), "train")
+    assert [draft.fault for draft in drafts] == [
+        None,
+        "target_term: Field required",
+        "the surrogate names the concept ('chapel')",
+    ]
+    assert [draft.parsed for draft in drafts] == [True, False, True]
+    assert [json.loads(draft.raw) for draft in drafts] == items
+
+
+def test_only_the_requested_language_is_accepted() -> None:
+    answer = '[{"target": "Una iglesia junto al mar bajo un cielo naranja", "target_term": "iglesia"}]'
+    [spanish] = read_answer(CHURCH, answer, "test", "en")
+    assert "another language (es)" in (spanish.fault or "")
+    assert [draft.fault for draft in read_answer(CHURCH, answer, "test")] == [None]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_copy_of_the_example_in_the_request_is_not_a_draft(split: str) -> None:
+    prompt = load("object", split).render(CHURCH, count=1, iteration=0)
+    [copy] = read_answer(CHURCH, prompt, split, prompt=prompt)
+    assert (copy.parsed, copy.fault) == (False, "copied from the example")
+    assert json.loads(copy.raw)["target"] in prompt

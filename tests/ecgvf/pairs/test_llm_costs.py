@@ -1,0 +1,195 @@
+"""Budget, cost estimates, dry runs, and what ``status`` shows of the writers."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ecgvf.cli import app
+from ecgvf.core.store import Store
+from tests.llm_run import ALL, KEYS, rows, scripted, summary
+from tests.llm_server import LlmServer
+
+
+def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, run: Callable[..., Any]) -> None:
+    result = run("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
+    assert result.exit_code == 0, result.output
+    assert server.charged < Decimal("0.17") and 1 <= len(server.requests) < 3
+    assert "gpt was set aside" in result.stderr and "budget" in result.stderr
+    run("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
+    sent = len(server.requests)
+    run("--writers", "gpt", "--iterations", "3", "--budget-usd", "1")
+    assert sent < len(server.requests) == 3
+
+
+def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    result = run("--writers", "gpt,kimi-k1-5", "--iterations", "1", "--budget-usd", "1")
+    assert result.exit_code == 0 and {row.writer for row in rows()} == {"gpt"}
+    why = summary()["writers"]["kimi-k1-5"]["set_aside"]
+    assert "may cost $2." in why and "price unknown: worst case" in why
+    assert why in result.stdout and "kimi-k1-5: counted as" not in result.stdout
+    printed = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "250"}).stdout
+    assert "kimi-k1-5" in printed and "set aside: budget" in printed
+
+
+def test_money_is_reserved_for_calls_in_flight(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.latency = 0.1
+    run("--writers", ALL, "--iterations", "1", "--budget-usd", "0.2")
+    assert server.charged <= Decimal("0.2")
+    assert len(server.requests) >= 4  # each waits for the call before it, and does not give up
+
+
+def test_without_writers_the_user_confirms_the_cost(server: LlmServer, run: Callable[..., Any]) -> None:
+    result = run()
+    assert result.exit_code == 2 and "--yes" in result.stderr and not server.requests
+    assert "18 calls for about $" in result.output
+    assert run("--yes", "--iterations", "1").exit_code == 0
+    assert len(server.requests) == 6
+
+
+def test_a_closed_standard_input_cannot_confirm_the_cost(server: LlmServer, tmp_path: Path) -> None:
+    code = "from ecgvf.cli import app; app()"
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        "generate",
+        "--concept",
+        "church",
+        "--registry",
+        str(server.registry(tmp_path)),
+    ]
+    done = subprocess.run(["sh", "-c", '"$0" "$@" <&-', *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "add --yes" in done.stderr and "Traceback" not in done.stderr
+    assert not server.requests
+
+
+def test_without_a_key_the_offline_writer_writes(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    result = run("--pairs", "5", "--tests", "1")
+    assert result.exit_code == 0 and "the offline writer wrote" in result.stderr
+    assert {row.writer for row in rows()} == {"offline"}
+
+
+def test_a_dry_run_sends_and_writes_nothing_and_prints_the_exact_prompts(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    printed = json.loads(run("--dry-run", "--writers", ALL, "--json").stdout)
+    assert len(printed["calls"]) == 18 and not server.requests and not Store().root.exists()
+    run("--writers", ALL)
+    first = {request.model: request.prompt for request in server.requests if request.number == 0}
+    for call in printed["calls"]:
+        if call["exact"]:
+            assert first[call["model"]] == call["prompt"]
+    assert Decimal(printed["likely_usd"]) < Decimal(printed["most_usd"]) and server.charged <= Decimal(
+        printed["most_usd"]
+    )
+    result = run("--dry-run", "--writers", "gpt")
+    assert "Nothing was sent." in result.stdout and "3 answered before" in result.stdout
+
+
+def test_a_dry_run_of_the_offline_writer_prints_json_too(run: Callable[..., Any]) -> None:
+    printed = json.loads(run("--dry-run", "--writers", "offline", "--json").stdout)
+    assert printed["calls"] == [] and printed["most_usd"] == "0" and not Store().root.exists()
+
+
+def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    result = run("--dry-run")
+    assert result.exit_code == 0 and "deepseek" in result.stdout
+    result = run("--dry-run", "--writers", "paper")
+    assert result.exit_code == 0 and "gpt-4o-2024-08-06" in result.stdout and not server.requests
+    (line,) = result.stderr.strip().splitlines()
+    assert all(name in line for name in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--writers", "gpt", "--budget-usd", "0"], "--budget-usd"),
+        (["--writers", "gpt", "--budget-usd", "nan"], "--budget-usd"),
+        (["--reparse", "--dry-run"], "--dry-run"),
+        (["--writer-url", "http://localhost:abc/v1", "--writer-model", "m"], "--writer-url"),
+        (["--writer-url", "http://me:hunter2@x/v1", "--writer-model", "m"], "password"),
+        (["--writers", "gpt", "--iterations", "0"], "--iterations"),
+        (["--writers", "gpt,offline"], "writes alone"),
+        (["--writers", "nobody"], "unknown writer"),
+        (["--writer-url", "http://x"], "go together"),
+        (["--writer-url", "x", "--writer-model", "m"], "--writer-url"),
+        (["--writers", "gpt", "--writer-url", "http://x", "--writer-model", "m"], "name one of them"),
+        (["--writers", "offline", "--fresh"], "--fresh"),
+        (["--writers", "gpt", "--templates", "nowhere"], "cannot read the template"),
+        (["--writers", "kimi", "--batch"], "no batch"),
+        (["--writers", "gpt", "--count", "84"], "--split test --count 84"),
+        (["--yes", "--pairs", "5", "--tests", "7"], "--split test --count 7"),
+        (["--writers", "gpt", "--split", "test", "--pairs", "5"], "--count N"),
+        (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_a_one_line_error_and_nothing_is_sent(
+    server: LlmServer, run: Callable[..., Any], arguments: list[str], message: str
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2 and message in result.stderr and not server.requests
+    assert result.stderr.strip().splitlines()[-1].startswith("error ")
+
+
+def test_status_shows_the_statistics_of_each_writer(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = scripted("leak")
+    run("--writers", "gpt,kimi", "--iterations", "2")
+    printed = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "250"}).stdout
+    assert "gpt" in printed and "the surrogate names the concept" in printed and "distinct" in printed
+    (entry,) = json.loads(CliRunner().invoke(app, ["status", "--concept", "church", "--json"]).stdout)["sets"]
+    gpt = entry["writers"]["gpt"]
+    assert gpt["asked"] == 20 and gpt["kept"] >= 9 and Decimal(gpt["dollars"]) > 0
+    assert 0 < gpt["distinct_2"] <= 1 and 0 < gpt["self_similarity"] < 1 and gpt["tokens"]["output"] > 0
+
+
+def table_rows(printed: str, first: str) -> list[list[str]]:
+    """The cells of a printed table's rows, from the header that begins with ``first``."""
+    found = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in printed.splitlines()]
+    begin = next(index for index, cells in enumerate(found) if cells and cells[0] == first)
+    return [cells for cells in found[begin:] if cells]
+
+
+NARROW = ["writer", "asked", "parsed", "kept", "$", "why not"]
+WIDE = ["writer", "asked", "parsed", "kept", "$", "in", "out", "-1", "-2", "similarity", "why not"]
+
+
+@pytest.mark.parametrize(("columns", "header"), [("80", NARROW), ("140", WIDE)])
+def test_status_gives_each_figure_a_column_and_fits_the_terminal(
+    server: LlmServer, run: Callable[..., Any], columns: str, header: list[str]
+) -> None:
+    server.behave = scripted("leak")
+    run("--writers", ALL, "--iterations", "2")
+    result = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": columns})
+    head, first = table_rows(result.stdout, "writer")[:2]
+    figures = summary()["writers"]["gpt"]
+    assert head == header
+    assert first[:4] == ["gpt", "20", "20", str(figures["kept"])] and first[4] == f"{Decimal(figures['dollars']):.4f}"
+    if header is WIDE:
+        assert first[5:7] == [str(figures["tokens"][way]) for way in ("input", "output")]
+        assert first[7:10] == [f"{figures[key]:.2f}" for key in ("distinct_1", "distinct_2", "self_similarity")]
+    printed = [line for line in result.stdout.splitlines() if line[:1] in "┏┃┡│└"]
+    assert printed and max(map(len, printed)) <= int(columns)
+    assert ("shown from 140 columns on" in result.stderr) == (header is NARROW)
+
+
+def test_status_in_a_pipe_shows_every_figure(server: LlmServer, run: Callable[..., Any]) -> None:
+    run("--writers", "gpt", "--iterations", "1")
+    printed = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": None}).stdout
+    assert table_rows(printed, "writer")[0] == WIDE

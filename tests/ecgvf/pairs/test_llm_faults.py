@@ -1,0 +1,131 @@
+"""Faults of providers and networks: retries, time-outs, writers set aside, and Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ecgvf.llm import retry
+from ecgvf.llm.clients import open_client
+from ecgvf.llm.clients.client import Failed, within
+from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
+from tests.ecgvf.llm.test_ledger import call
+from tests.llm_run import ledger, rows, scripted, summary
+from tests.llm_server import LlmServer, Request
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
+@pytest.mark.parametrize("fault", ["429", "429-bare", "408", "409", "500", "503", "529", "cut"])
+def test_temporary_faults_are_retried(server: LlmServer, run: Callable[..., Any], writer: str, fault: str) -> None:
+    server.behave = scripted(fault)
+    result = run("--writers", writer, "--iterations", "1")
+    assert result.exit_code == 0, result.output
+    assert len(server.requests) == 2
+    spent = ledger().spent()
+    assert spent.cost <= server.charged <= spent.cost + spent.open
+    assert (spent.open > 0) is (fault == "cut")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
+@pytest.mark.parametrize("behaviour", ["hang", "drip"])
+def test_a_call_that_hangs_or_drips_times_out_and_is_possibly_paid(
+    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
+) -> None:
+    server.behave = scripted(behaviour)
+    assert run("--writers", writer, "--iterations", "1", timeout_s=0.4).exit_code == 0
+    assert len(server.requests) == 2 and ledger().spent().open > 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("sdk", ["openai", "anthropic", "google-genai"])
+def test_a_connection_that_times_out_is_not_possibly_paid(sdk: Any) -> None:
+    with ExitStack() as open_files, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [open_files.enter_context(socket.socket()) for _ in range(4)]
+        for connection in waiting:  # they fill the queue: the next one is not even connected
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", port))
+        config = WriterConfig(sdk=sdk, base_url=f"http://127.0.0.1:{port}", model="m", timeout_s=0.6)
+        writer = LLMWriter("m", config, Rates(input=Decimal(1), output=Decimal(1)), True)
+
+        async def send() -> None:
+            client = open_client(writer)
+            try:
+                await within(config.timeout_s, client.send(call()))
+            finally:
+                await client.close()
+
+        with pytest.raises(Failed) as raised:
+            asyncio.run(send())
+        assert raised.value.kind == "faulty" and not raised.value.lost
+
+
+@pytest.mark.faults
+def test_retry_after_is_waited_for(server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT", 100.0)  # what would be waited without it
+    server.behave = scripted("429", "429", "429")
+    assert run("--writers", "gpt,claude,gemini", "--iterations", "1").exit_code == 0
+    assert len(server.requests) == 12
+
+
+@pytest.mark.faults
+def test_rate_limits_and_faults_have_separate_allowances(server: LlmServer, run: Callable[..., Any]) -> None:
+    busy, faulty = retry.ALLOWED["busy"], retry.ALLOWED["faulty"]
+    server.behave = scripted(*["429", "500"] * faulty, *["429"] * (busy - faulty))
+    assert run("--writers", "gpt", "--iterations", "1").exit_code == 0
+    assert len(server.requests) == busy + faulty + 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("fault", "calls"), [("500", 5), ("401", 1), ("404", 1), ("purse", 1)])
+def test_a_writer_that_keeps_failing_is_set_aside_and_the_others_finish(
+    server: LlmServer, run: Callable[..., Any], fault: str, calls: int
+) -> None:
+    server.behave = lambda request: fault if request.model.startswith("kimi") else "fine"
+    result = run("--writers", "gpt,kimi", "--iterations", "2")
+    assert result.exit_code == 0, result.output
+    assert "kimi was set aside" in result.stderr and "kimi" in summary()["set_aside"]
+    assert Counter(request.model for request in server.requests) == {"gpt-6.2-sol": 2, "kimi-k2.6": calls}
+    server.behave = lambda _: "fine"
+    run("--writers", "gpt,kimi", "--iterations", "2")
+    assert {row.writer for row in rows()} == {"gpt", "kimi"} and summary()["set_aside"] == {}
+
+
+@pytest.mark.faults
+def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer, run: Callable[..., Any]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background
+
+    def interrupted(request: Request) -> str:
+        if request.number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return "slow" if request.number == 1 else "fine"
+
+    server.behave = interrupted
+    try:
+        result = run("--writers", "gpt")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130 and "Run the same command again" in result.stderr
+    assert len(server.requests) == 2 and ledger().spent().cost == server.charged and ledger().spent().open == 0
+    server.behave = lambda _: "fine"
+    assert run("--writers", "gpt").exit_code == 0
+    assert len(server.requests) == 3
+
+
+@pytest.mark.faults
+def test_no_answer_at_all_is_a_one_line_error(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = lambda _: "401"
+    result = run("--writers", "gpt,claude,gemini")
+    assert result.exit_code == 2 and "no writer answered" in result.stderr
+    assert all(name in result.stderr for name in ("gpt", "claude", "gemini"))

@@ -1,0 +1,52 @@
+"""API keys: never in a file, never printed."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ecgvf.cli import app
+from ecgvf.core.store import Store
+from tests.llm_run import ALL, KEYS, ledger, rows, scripted
+from tests.llm_server import LlmServer
+
+
+@pytest.mark.parametrize("key", ["sk-first\nsecond", "sk-…", "two words"])
+def test_a_key_that_no_header_can_carry_is_named_and_not_printed(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    result = run("--writers", "gpt")
+    assert result.exit_code == 2 and "OPENAI_API_KEY" in result.stderr and not server.requests
+    assert not any(word in result.output for word in key.split())
+
+
+@pytest.mark.parametrize("key", ["a", "church", "EMPTY"])
+def test_a_short_key_changes_no_prompt_and_warns_once(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    assert "too short" not in run("--writers", "doubao", "--iterations", "1").stderr
+    written = [(row.target, row.surrogate) for row in rows()]
+    monkeypatch.setenv("ARK_API_KEY", key)
+    result = run("--writers", "doubao", "--iterations", "1", "--fresh", "--json")
+    assert result.exit_code == 0, result.output
+    assert [(row.target, row.surrogate) for row in rows()] == written
+    (warning,) = [line for line in result.stderr.splitlines() if "too short" in line]
+    assert warning.startswith("warning") and warning.endswith(": ARK_API_KEY") and json.loads(result.stdout)
+    assert "[ARK_API_KEY]" not in ledger().file.read_text()
+
+
+def test_no_key_is_in_any_file_or_output(server: LlmServer, run: Callable[..., Any]) -> None:
+    """Not even where a provider repeats the key that it refuses."""
+    printed = run("--writers", ALL, "--iterations", "1", "--dry-run").output
+    for behaviour, more in (("fine", []), ("echo-key", []), ("echo-key", ["--json"]), ("cut", []), ("garbage", [])):
+        server.requests, server.behave = [], scripted(behaviour)
+        printed += run("--writers", "gpt,claude,gemini", "--iterations", "2", "--fresh", *more).output
+    printed += CliRunner().invoke(app, ["status", "--concept", "church"]).output
+    printed += CliRunner().invoke(app, ["writers"]).output
+    held = b"".join(file.read_bytes() for file in Store().root.rglob("*") if file.is_file())
+    assert all(f"[{name}]".encode() in held for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"))
+    for key in KEYS.values():
+        assert key not in printed and key.encode() not in held
