@@ -37,7 +37,7 @@ from ecgvf.janus import load
 from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 TIMED_FILES = {"settings.json", "manifest.json", "log.jsonl", "run.json"}
 """Files with dates and durations: they must exist, and their content may differ."""

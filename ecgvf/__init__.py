@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from ecgvf.filter.bounds import Bounds
     from ecgvf.judges.custom import judge
     from ecgvf.judges.factory import JudgeOptions
+    from ecgvf.judges.judge import Judge
     from ecgvf.llm.registry import Registry
     from ecgvf.run import Run
 
-__all__ = ["Bounds", "Concept", "Dataset", "EcgvfError", "JudgeOptions", "Registry", "Run", "judge"]
+__all__ = ["Bounds", "Concept", "Dataset", "EcgvfError", "Judge", "JudgeOptions", "Registry", "Run", "judge"]
 
 # Name → module. Imported on first use, so that `ecgvf --help` answers at once.
 _EXPORTS = {
@@ -28,6 +29,7 @@ _EXPORTS = {
     "Concept": "ecgvf.core.concepts",
     "Dataset": "ecgvf.core.dataset",
     "EcgvfError": "ecgvf.core.errors",
+    "Judge": "ecgvf.judges.judge",
     "JudgeOptions": "ecgvf.judges.factory",
     "Registry": "ecgvf.llm.registry",
     "Run": "ecgvf.run",

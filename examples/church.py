@@ -1,20 +1,22 @@
 """The whole job on Janus-nano: from a concept to an erased model and its figures. About five minutes on two cores.
 
-python examples/church.py
+Run it from the repository, in the environment of `make quickstart`:
+
+    python examples/church.py
 """
 
 import ear
 import ecgvf
 
 
-def main(pairs: int = 60, tests: int = 100, prompts: int = 64, **recipe: object) -> ear.Evaluation:
+def main(pairs: int = 60, tests: int = 100, prompts: int = 64, passes: int = 2) -> ear.Evaluation:
     run = ecgvf.Run("church")
     run.generate(pairs=pairs, tests=tests)  # target/surrogate prompt pairs, and test prompts
     run.render()  # images of both prompts of each pair, from one seed
     print(run.filter())  # verdicts; pairs accepted or rejected, with reasons
     dataset = run.dataset()
 
-    adapter = ear.train(dataset, options=recipe)
+    adapter = ear.train(dataset, options={"passes": passes})
     evaluation = ear.evaluate(dataset, adapter, prompts_per_concept=prompts)
     print(evaluation)
     print("Contact sheet:", evaluation.save_contact_sheet(adapter.path / "sheet.png"))

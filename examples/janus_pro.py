@@ -1,5 +1,45 @@
-"""The same job on Janus-Pro-1B, judged by ResNet-50. Needs a GPU, and downloads both.
+"""The job at full size: Janus-Pro-1B, judged by ResNet-50. It needs a GPU, and downloads both models once.
 
-python examples/janus_pro.py
-python -m examples.janus_pro --tiny     # a tiny random Janus and ResNet-50: shows that it runs, erases nothing
+Run it from the repository; `--tiny` takes a random Janus of a few thousand parameters instead, on a CPU:
+
+    python -m examples.janus_pro [--tiny]
 """
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ear
+import ecgvf
+
+
+def main(model: str = "janus-pro-1b", judge: ecgvf.Judge | str | None = None, prompts: int = 84) -> ear.Evaluation:
+    run = ecgvf.Run("church")
+    run.generate(pairs=60, tests=100)  # or, with keys: run.generate_with_llms("gpt,claude,gemini")
+    run.render(model=model, batch_size=32)
+    print(run.filter(judge=judge))  # None: ResNet-50, as in the paper
+    dataset = run.dataset()
+
+    adapter = ear.train(dataset, recipe="paper")
+    evaluation = ear.evaluate(dataset, adapter, judge=judge, prompts_per_concept=prompts)
+    print(evaluation)
+    return evaluation
+
+
+def brightness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean brightness, as a score: random images show nothing that a real judge would know."""
+    return np.asarray(images.mean(axis=(1, 2, 3)) / 255, np.float64)
+
+
+def tiny() -> ear.Evaluation:
+    from tools.tiny_janus import build
+
+    folder = build(Path(tempfile.mkdtemp()))
+    return main(str(folder), ecgvf.judge(brightness, "brightness", version="1", threshold=0.5), prompts=4)
+
+
+if __name__ == "__main__":
+    tiny() if "--tiny" in sys.argv else main()

@@ -1,6 +1,8 @@
 """A concept of your own, with pairs by your own LLM server (vLLM, llama.cpp, Ollama: any that speaks OpenAI's API).
 
-python examples/own_concept.py http://localhost:8000/v1 MODEL
+Run it from the repository, in the environment of `make quickstart`:
+
+    python examples/own_concept.py http://localhost:8000/v1 MODEL
 """
 
 import sys
@@ -32,4 +34,4 @@ def main(url: str, model: str, pairs: int = 10, tests: int = 20) -> ecgvf.Datase
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(sys.argv[1], sys.argv[2])

@@ -1,6 +1,8 @@
 """A judge of your own: any function from images to scores. Here, the mean of two classifiers.
 
-python examples/own_judge.py
+Run it from the repository, in the environment of `make quickstart`:
+
+    python examples/own_judge.py
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ CLASSIFIERS = [NanoJudge(name, ("church",)) for name in ("object-a", "object-b")
 def church(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB [N, H, W, 3] → the mean probability of "church", [N] in [0, 1]."""
     scores = [judge.probabilities(images)[:, judge.labels.index("church")] for judge in CLASSIFIERS]
-    return np.mean(scores, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(scores, axis=0), np.float32)
 
 
 def main(pairs: int = 60, tests: int = 100) -> ecgvf.Dataset:

@@ -1,6 +1,8 @@
 """Prompt pairs of your own, from a CSV file with the columns target and surrogate.
 
-python examples/own_pairs.py pairs.csv
+Run it from the repository, in the environment of `make quickstart`:
+
+    python examples/own_pairs.py [PAIRS.csv]
 """
 
 import sys

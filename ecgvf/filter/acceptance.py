@@ -40,6 +40,12 @@ class FilterResult:
     reviewed: int
     """Records that reviewers decided."""
 
+    def __str__(self) -> str:
+        return (
+            f"{self.judge} accepts {self.accepted_pairs} of {self.pairs} pairs "
+            f"and {self.accepted_tests} of {self.tests} test prompts"
+        )
+
 
 def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None) -> FilterResult:
     """Accept or reject every record of ``images`` and make the result current.

@@ -24,7 +24,7 @@ from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.render import render
 from ecgvf.world.grammar import load_world
 from tests.ecgvf.small_run import church_pairs, write_pairs
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 
 class AgreeingJudge:

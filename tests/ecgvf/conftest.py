@@ -42,7 +42,7 @@ def pair() -> Callable[..., PromptPair]:
 @pytest.fixture(scope="session")
 def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random tiny Janus."""
-    from tests.random_janus import build
+    from tools.tiny_janus import build
 
     return build(tmp_path_factory.mktemp("janus"))
 

@@ -30,7 +30,7 @@ from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds
 from ecgvf.pairs.writer import Answer, Request
 from tests.llm_server import LlmServer
-from tests.random_janus import build as build_model
+from tools.tiny_janus import build as build_model
 
 CHURCH = concepts.find("church")
 

@@ -11,7 +11,7 @@ from ear.method import adapter as adapters
 from ear.method.adapter import Adapter
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel, Sampling, hidden_states, load, render_images
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 IDS = torch.zeros(1, 16, dtype=torch.int64)
 

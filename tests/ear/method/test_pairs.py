@@ -8,7 +8,7 @@ from ear.method.pairs import training_pairs
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.janus import JanusModel, load
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 
 def test_pairs_have_the_image_tokens_of_their_images(dataset: Dataset, tiny: JanusModel) -> None:

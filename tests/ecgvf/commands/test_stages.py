@@ -19,7 +19,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 runner = CliRunner()
 

@@ -18,15 +18,16 @@ from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import render, render_missing
-from tests import random_clip, random_janus
+from tests import random_clip
 from tests.ecgvf.small_run import Oracle, church_pairs, write_images, write_pairs
+from tools import tiny_janus
 
 GREY = np.full((64, 64, 3), 100, np.uint8)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(random_janus.build(tmp_path_factory.mktemp("janus"), layers=1))
+    return str(tiny_janus.build(tmp_path_factory.mktemp("janus"), layers=1))
 
 
 def half_changed() -> NDArray[np.uint8]:

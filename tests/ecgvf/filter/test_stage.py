@@ -17,7 +17,7 @@ from ecgvf.filter.stage import judge_renderings
 from ecgvf.judges.judge import Prediction
 from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_images, write_pairs
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 # target and surrogate of three pairs, then two test prompts
 ANSWERS = [True, False, False, False, True, True, True, False]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ecgvf.janus import JanusModel, load
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 
 @pytest.fixture(scope="session")

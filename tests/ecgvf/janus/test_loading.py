@@ -8,7 +8,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from ecgvf.core.errors import HubError, ModelError
 from ecgvf.janus import MODELS, JanusModel, load, loading
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 
 def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_janus: JanusModel, tmp_path: Path) -> None:

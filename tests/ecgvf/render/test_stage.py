@@ -14,7 +14,7 @@ from ecgvf.core.store import Store
 from ecgvf.janus import decode_images, load
 from ecgvf.render import render, render_missing, rendering_model, shard, stage
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
-from tests.random_janus import build
+from tools.tiny_janus import build
 
 CHURCH = concepts.find("church")
 

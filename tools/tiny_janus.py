@@ -103,7 +103,7 @@ def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
             projection_dim=width,
             image_token_embed_dim=width,
         ),
-        image_token_id=text_tokenizer.convert_tokens_to_ids(IMAGE["image_token"]),
+        image_token_id=int(text_tokenizer.convert_tokens_to_ids(IMAGE["image_token"])),  # type: ignore[arg-type]
         tie_word_embeddings=False,
     )
     with torch.random.fork_rng():

@@ -1,0 +1,88 @@
+"""The public names, what importing them costs, and misuse from Python."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ear
+import ecgvf
+
+ECGVF = ["Bounds", "Concept", "Dataset", "EcgvfError", "Judge", "JudgeOptions", "Registry", "Run", "judge"]
+EAR = ["Evaluation", "Recipe", "TrainingRun", "evaluate", "load_dataset", "train"]
+RUN = [
+    "build",
+    "dataset",
+    "export",
+    "filter",
+    "fresh",
+    "generate",
+    "generate_with_llms",
+    "import_pairs",
+    "load",
+    "push_to_hub",
+    "render",
+    "status",
+]
+
+
+def test_the_public_names_are_locked() -> None:
+    assert sorted(ecgvf.__all__) == ECGVF
+    assert sorted(ear.__all__) == EAR
+    assert [name for name in RUN if not callable(getattr(ecgvf.Run, name))] == []
+    own = {name for name in vars(ecgvf.Run) if not name.startswith("_")}
+    assert sorted(own) == RUN
+
+
+def test_every_public_name_is_documented_and_importable() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    for module, names in ((ecgvf, ECGVF), (ear, EAR)):
+        for name in names:
+            assert getattr(module, name).__doc__, name
+            assert name in text, f"docs/api.md does not mention {name}"
+    assert [name for name in RUN if name not in text] == []
+
+
+def test_no_public_function_shares_the_name_of_a_submodule() -> None:
+    for package, names in (("ecgvf", ECGVF), ("ear", EAR)):
+        folder = Path(__file__).parents[1] / package
+        submodules = {path.stem for path in folder.iterdir()}
+        assert not submodules & set(names)
+
+
+def test_importing_the_packages_imports_no_heavy_library() -> None:
+    code = "import sys, ecgvf, ear; print(sorted({'torch', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Rnu'"):
+        ecgvf.Rnu  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        ear.trian  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: ecgvf.Run("atlantis"),
+        lambda: ecgvf.Run(),
+        lambda: ecgvf.Run("church").render(),
+        lambda: ecgvf.Run("church").filter(judge="oracle"),
+        lambda: ecgvf.Run("church").dataset(),
+        lambda: ecgvf.Run("church").generate(pairs=0),
+        lambda: ecgvf.Run("church").generate_with_llms("gpt"),
+        lambda: ecgvf.Run("church").import_pairs("missing.csv"),
+        lambda: ecgvf.Bounds(seeds=0),
+        lambda: ear.train("nonsense"),
+        lambda: ear.train("ecgvf/church", recipe="nonsense"),
+        lambda: ear.load_dataset("ecgvf/atlantis"),
+    ],
+)
+def test_misuse_raises_an_ecgvf_error_of_one_line(misuse: object) -> None:
+    assert callable(misuse)
+    with pytest.raises(ecgvf.EcgvfError) as caught:
+        misuse()
+    assert str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,47 @@
+"""Each example in a small form, on Janus-nano (`janus_pro.py` on a tiny random Janus)."""
+
+from pathlib import Path
+
+import pytest
+
+from examples import church, janus_pro, own_concept, own_judge, own_pairs
+from tests.llm_server import LlmServer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluation = church.main(pairs=3, tests=2, prompts=1, passes=1)
+    printed = capsys.readouterr().out
+    assert "nano-object-a accepts" in printed and "church" in str(evaluation)
+    sheet = printed.rsplit("Contact sheet: ", 1)[1].strip()
+    assert Path(sheet).read_bytes().startswith(b"\x89PNG")
+
+
+def test_own_judge_filters() -> None:
+    dataset = own_judge.main(pairs=3, tests=1)
+    assert dataset.judge == "mean-of-two" and len(dataset.train) >= 1
+
+
+def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text(own_pairs.CSV, encoding="utf-8")
+    dataset = own_pairs.main(file)
+    targets = {record.pair.target for record in dataset.train}
+    assert targets and targets <= {line.split(",")[0] for line in own_pairs.CSV.splitlines()[1:]}
+
+
+def test_own_concept_by_an_own_server() -> None:
+    with LlmServer().running() as server:
+        dataset = own_concept.main(f"{server.url}/openai/v1", "my-model", pairs=3, tests=2)
+    assert dataset.concept.name == "mosque" and {record.pair.writer for record in dataset.train} == {"own"}
+
+
+def test_janus_pro_runs_on_a_tiny_random_model() -> None:
+    evaluation = janus_pro.tiny()
+    assert evaluation.recipe == "paper" and evaluation.erasure.before.n == 4
