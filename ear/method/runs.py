@@ -117,6 +117,6 @@ def find_adapter(store: Store, name: str) -> Path:
         if file is not None and file.is_file():
             return file
     raise AdapterError(
-        f"no adapter at {name}, and no run of that name in {store.root} (there: {', '.join(runs) or 'none'}): "
+        f"no adapter at {name}, and no run of that name in {store.root} (its runs: {', '.join(runs) or 'none'}): "
         "`ear train` makes one and prints its path"
     )
