@@ -70,7 +70,7 @@ class Block(nn.Module):
         return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(hidden))
 
 
-def to_judge(pixels: Tensor) -> Tensor:
+def preprocess(pixels: Tensor) -> Tensor:
     """uint8 ``[N, H, W, 3]`` → float32 ``[N, 3, 64, 64]`` in −1…1; other sizes are averaged down or interpolated."""
     floats = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
     if floats.shape[-2:] != (64, 64):
@@ -81,4 +81,4 @@ def to_judge(pixels: Tensor) -> Tensor:
 @torch.no_grad()
 def probabilities(network: NanoResNet, pixels: Tensor, batch: int = 128) -> Tensor:
     """Softmax ``[N, labels]`` for uint8 pictures ``[N, H, W, 3]``."""
-    return torch.cat([network(to_judge(part)).softmax(1) for part in pixels.split(batch)])
+    return torch.cat([network(preprocess(part)).softmax(1) for part in pixels.split(batch)])
