@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import astuple, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +25,11 @@ _SCHEMA = pa.schema(
 )
 
 
+def generator(seed: int) -> random.Random:
+    """The generator of the scenes and then of the yes/no questions."""
+    return random.Random(f"ecgvf.nano.questions:{seed}")
+
+
 def sample_scenes(rng: random.Random) -> list[Scene]:
     """`IMAGES` distinct held-out scenes, balanced over things and styles, none of them in the vision tower's pool.
 
@@ -44,22 +49,20 @@ def sample_scenes(rng: random.Random) -> list[Scene]:
 
 def rows(seed: int = 0) -> Iterator[ImageQuestion]:
     """The questions about each image in turn: a yes/no question of each answer, then one of every open kind."""
-    rng = random.Random(f"ecgvf.nano.questions:{seed}")
-    scenes = sample_scenes(rng)
-    for number, (scene, pixels) in enumerate(zip(scenes, compose_batch(scenes), strict=True)):
-        image = png.encode(pixels)
+    rng = generator(seed)
+    for number, scene in enumerate(sample_scenes(rng)):
+        image = png.encode(compose_batch([scene])[0])
         questions = [yes_no(scene, rng, expected) for expected in (True, False)]
         questions += [open_question(scene, kind) for kind in OPEN_QUESTIONS]
         for question in questions:
-            text, answer, kind, about = astuple(question)
-            yield ImageQuestion(f"{number:03}", image, text, answer, kind, about, *scene.combination)
+            yield ImageQuestion(
+                f"{number:03}", image, question.text, question.answer, question.kind, question.about, *scene.combination
+            )
 
 
 def write(path: Path, seed: int = 0) -> int:
     """Write the questions to a Parquet file and return their number."""
-    table = pa.Table.from_pylist(
-        [dict(zip(_SCHEMA.names, astuple(row), strict=True)) for row in rows(seed)], schema=_SCHEMA
-    )
+    table = pa.Table.from_pylist([asdict(row) for row in rows(seed)], schema=_SCHEMA)
     # The dictionary must hold all images, or each one is written once per question.
     pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=16 * 2**20)
     return table.num_rows
