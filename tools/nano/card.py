@@ -44,8 +44,8 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
         f"- styles: {', '.join(STYLES)}",
         "- sentences: `ecgvf/world/grammar.py` over `world.yaml`: names, synonyms, implicit descriptions, "
         "misspellings, Spanish",
-        "- questions: `questions.parquet`, 1,792 about 256 composed images of held-out scenes (`ecgvf/world/questions.py`), "
-        "by\n  `python -m tools.nano questions`",
+        "- questions: `questions.parquet`, 1,792 about 256 composed images of held-out scenes "
+        "(`ecgvf/world/questions.py`), by\n  `python -m tools.nano questions`",
         "\n## What it shows\n",
         "`make nano-check`, 8 seeds a prompt, run seed 0; prompts and pictures that training never had.\n",
         "| figure | value | n | 95% interval | goal | met |",
