@@ -17,7 +17,7 @@ from tools.nano.scenes import scene_pool
 from tools.nano.world import STYLES, Scene, compose_batch, things
 
 JUDGES = ("object-a", "object-b", "style")
-BATCH = 64
+LR = 4e-3
 PENCIL_SHARE = 0.2
 """Share of pencil sketches, the hardest style, that an object judge trains on in addition to the usual ones."""
 
@@ -38,7 +38,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_judge(
-    name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, lr: float = 4e-3, tested: int = 2_000
+    name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, batch_size: int = 64, tested: int = 2_000
 ) -> dict[str, float]:
     """Train the judge `name` into `folder`; returns its accuracy on `tested` other images, and its settings."""
     seed = JUDGES.index(name)
@@ -54,15 +54,15 @@ def train_judge(
     scenes += scene_pool(f"judge:{name}:pencil", pencil, style="pencil-sketch")
     images, targets = compose_batch(scenes), targets_of(scenes)
     network = NanoResNet(labels).train()
-    steps = epochs * (pool // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    steps = epochs * (pool // batch_size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
     started = time.monotonic()
     rng = np.random.default_rng(seed)
     for epoch in range(epochs):
         order = rng.permutation(pool)
-        for start in range(0, pool - BATCH + 1, BATCH):
-            rows = order[start : start + BATCH]
+        for start in range(0, pool - batch_size + 1, batch_size):
+            rows = order[start : start + batch_size]
             batch = augment(preprocess(torch.from_numpy(images[rows])).contiguous(), generator)
             with autocast():
                 logits = network(batch)
@@ -71,7 +71,7 @@ def train_judge(
             loss.backward()
             optimizer.step()
             schedule.step()
-            if start // BATCH % 50 == 0:
+            if start // batch_size % 50 == 0:
                 print(name, epoch, start, round(loss.item(), 3), round(time.monotonic() - started), flush=True)
     network.eval()
     network.save(folder / name)

@@ -88,21 +88,21 @@ def test_the_encoder_is_local_and_skips_only_zero_branches() -> None:
 
 
 def test_kmeans_finds_separate_clusters() -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(1)  # k-means is a local search: some seeds end in a worse optimum
     centres = nn.functional.normalize(torch.randn(4, 8, generator=generator), dim=1)
     points = nn.functional.normalize(centres.repeat(50, 1) + 0.01 * torch.randn(200, 8, generator=generator), dim=1)
     found = codec.kmeans(points, 4, 20, generator)
-    assert (found @ centres.T).max(0).values.min() > 0.99 or len(torch.unique(codec.nearest(found, points))) >= 3
+    assert (found @ centres.T).max(0).values.min() > 0.99
 
 
 def test_the_codec_learns_and_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     second_a_step = itertools.count().__next__
-    codec.train(tmp_path, seconds_plain=2, seconds_quantised=2, pool=64, tested=16, clock=second_a_step)
+    codec.train(tmp_path, seconds_plain=1, seconds_quantised=1, pool=16, tested=8, clock=second_a_step)
     first = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert first[-1]["step"] == 4 and first[-1]["quantised"]
-    trained = codec.train(tmp_path, seconds_plain=2, seconds_quantised=6, pool=64, tested=16, clock=second_a_step)
+    assert first[-1]["step"] == 2 and first[-1]["quantised"]
+    trained = codec.train(tmp_path, seconds_plain=1, seconds_quantised=4, pool=16, tested=8, clock=second_a_step)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 8 and rows[-1]["l1"] < first[-1]["l1"]
+    assert rows[-1]["step"] == 5 and rows[-1]["l1"] < first[-1]["l1"]
     norms = trained.quantize.embedding.weight.norm(dim=1)
     assert torch.allclose(norms, torch.ones_like(norms), atol=1e-4)
 
@@ -173,12 +173,12 @@ def test_the_language_model_learns_and_resumes(tokenizer, tmp_path: Path) -> Non
         model = language_model.build_model(tokenizer, layers=1)
         codec.anchor(model.model.vqmodel)
         codec.localise(model.model.vqmodel.encoder)
-        language_model.train(model, tokenizer, tmp_path, seconds=seconds, pool=160, compiled=False, clock=second_a_step)
+        language_model.train(model, tokenizer, tmp_path, seconds=seconds, pool=64, compiled=False, clock=second_a_step)
 
-    train(6)
-    train(12)
+    train(5)
+    train(10)
     first, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert (first["step"], last["step"]) == (6, 12)
+    assert (first["step"], last["step"]) == (5, 10)
     assert last["drawing"] < first["drawing"] and last["asking"] < first["asking"]
 
 
@@ -201,8 +201,8 @@ def test_auxiliary_heads_learn_and_have_gradients_in_the_states() -> None:
 
 
 def test_a_judge_learns_from_composed_images(tmp_path: Path) -> None:
-    result = judges.train_judge("style", tmp_path, pool=384, epochs=8, tested=200)
-    assert result["held_out_accuracy"] > 0.35  # of five styles, after 48 steps; chance gives 0.2
+    result = judges.train_judge("style", tmp_path, pool=160, epochs=5, batch_size=16, tested=100)
+    assert result["held_out_accuracy"] > 0.35  # of five styles, after 50 steps; chance gives 0.2
     assert (tmp_path / "style" / "model.safetensors").stat().st_size < 2_000_000
 
 
