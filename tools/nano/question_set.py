@@ -65,4 +65,4 @@ def write(path: Path, seed: int = 0) -> int:
     table = pa.Table.from_pylist([asdict(row) for row in rows(seed)], schema=_SCHEMA)
     # The dictionary must hold all images, or each one is written once per question.
     pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=16 * 2**20)
-    return table.num_rows
+    return int(table.num_rows)
