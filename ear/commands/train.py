@@ -54,8 +54,6 @@ def _describe(facts: Mapping[str, Any]) -> str:
     device, threads = (facts["circumstances"][key] for key in ("device", "threads"))
     on = f"{threads} thread(s)" if device == "cpu" else device
     return f"{facts['steps']} steps in {facts['seconds']:.0f} s on {on}"
-        f"{facts['steps']} steps in {facts['seconds']:.0f} s on {device if device != 'cpu' else f'{threads} thread(s)'}"
-    )
 
 
 def _options(texts: Sequence[str]) -> dict[str, str]:
