@@ -35,7 +35,7 @@ _SUFFIXES = {".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 def find_dataset(
     store: Store, name: str, set_id: str | None = None, *, model: str | None = None, device: str = "auto"
 ) -> tuple[Dataset, str]:
-    """The dataset called ``name``, and where it was found, in words.
+    """The dataset called ``name``, and where it was found, for people.
 
     ``set_id`` is the start of an acceptance set's fingerprint, of this store only. A file of prompts is rendered by
     ``model`` (None: the model of the run) on ``device``. Raises ``DatasetError`` for an unknown name or an unreadable
@@ -103,7 +103,7 @@ def _from_hub(store: Store, text: str, model: str | None, device: str) -> tuple[
 
 
 def _from_prompts(
-    store: Store, source: "PromptTable", where: str, model: str | None, device: str
+    store: Store, source: "PromptTable", location: str, model: str | None, device: str
 ) -> tuple[Dataset, str]:
     """Import prompts into the store, render and filter them; then they are like any other dataset of the store."""
     from ecgvf.filter import filter_images
@@ -114,14 +114,16 @@ def _from_prompts(
     if concept is None or concept not in {*concepts.names(), *store.concepts()}:
         problem = "does not name one concept" if concept is None else f"names an unknown concept, {concept!r}"
         raise DatasetError(
-            f"{where} has prompts but no images, and {problem}: run `ecgvf import {where} --concept NAME` (or pass a "
-            "YAML file of your own, by `ecgvf concepts new`), then `ecgvf filter`, and use the dataset ecgvf/NAME"
+            f"{location} has prompts but no images, and {problem}: run `ecgvf import {location} --concept NAME` (or a "
+            "YAML file, see `ecgvf concepts new`) and `ecgvf filter`, then use the dataset ecgvf/NAME"
         )
     run = ConceptRun(store, store.concept(concept) if concept in store.concepts() else concepts.find(concept))
     imported = import_pairs(run, source)
-    console.print(f"Imported the prompts of {console.escape(where)} into {console.escape(str(imported.stage.path))}.")
+    console.print(
+        f"Imported the prompts of {console.escape(location)} into {console.escape(str(imported.stage.path))}."
+    )
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)
     dataset = load_dataset(run)
-    return dataset, f"{where}, rendered and filtered as set {dataset.fingerprint} of {store.root}"
+    return dataset, f"{location}, rendered and filtered as set {dataset.fingerprint} of {store.root}"

@@ -69,9 +69,30 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
     """Save a model with ``layers`` layers and ``grid`` x ``grid`` image tokens of 4 px each; return ``path``."""
-    text_tokenizer = tokenizer()
+    text_tokenizer, tokens = tokenizer(), grid * grid
+    model = _model(_config(text_tokenizer, grid, layers), seed)
+    model.generation_config = GenerationConfig(
+        bos_token_id=text_tokenizer.bos_token_id,
+        eos_token_id=text_tokenizer.eos_token_id,
+        pad_token_id=text_tokenizer.pad_token_id,
+        guidance_scale=5.0,
+        do_sample=True,
+        top_k=0,
+        generation_kwargs={"boi_token_id": text_tokenizer.convert_tokens_to_ids(IMAGE["boi_token"])},
+    )
+    model.save_pretrained(path)
+    image_processor = JanusImageProcessor(
+        size={"height": 4 * grid, "width": 4 * grid}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=4
+    )
+    JanusProcessor(
+        image_processor, text_tokenizer, chat_template=CHAT_TEMPLATE, num_image_tokens=tokens
+    ).save_pretrained(path)
+    return path
+
+
+def _config(text_tokenizer: PreTrainedTokenizerFast, grid: int, layers: int) -> JanusConfig:
     codes, width, tokens = 32, 32, grid * grid
-    config = JanusConfig(
+    return JanusConfig(
         text_config=LlamaConfig(
             vocab_size=len(text_tokenizer),
             hidden_size=width,
@@ -106,6 +127,9 @@ def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
         image_token_id=int(text_tokenizer.convert_tokens_to_ids(IMAGE["image_token"])),  # type: ignore[arg-type]
         tie_word_embeddings=False,
     )
+
+
+def _model(config: JanusConfig, seed: int) -> JanusForConditionalGeneration:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = JanusForConditionalGeneration(config).eval()
@@ -113,20 +137,4 @@ def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
         for module in model.modules():
             if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
                 torch.nn.init.normal_(module.weight, std=0.3)
-    model.generation_config = GenerationConfig(
-        bos_token_id=text_tokenizer.bos_token_id,
-        eos_token_id=text_tokenizer.eos_token_id,
-        pad_token_id=text_tokenizer.pad_token_id,
-        guidance_scale=5.0,
-        do_sample=True,
-        top_k=0,
-        generation_kwargs={"boi_token_id": text_tokenizer.convert_tokens_to_ids(IMAGE["boi_token"])},
-    )
-    model.save_pretrained(path)
-    image_processor = JanusImageProcessor(
-        size={"height": 4 * grid, "width": 4 * grid}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=4
-    )
-    JanusProcessor(
-        image_processor, text_tokenizer, chat_template=CHAT_TEMPLATE, num_image_tokens=tokens
-    ).save_pretrained(path)
-    return path
+    return model

@@ -19,9 +19,9 @@ def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset,
     from ecgvf.janus import load
 
     name = _dataset_name(store, arguments.dataset)
-    dataset, where = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
+    dataset, location = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
     model = arguments.model or dataset.model
-    print_lines([("dataset", where), ("model", model)])
+    print_lines([("dataset", location), ("model", model)])
     return dataset, load(model, device=arguments.device, dtype=arguments.dtype)
 
 

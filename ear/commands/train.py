@@ -1,7 +1,7 @@
 """``ear train``."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -42,13 +42,19 @@ def train(
     print_lines(resolved.summary())
     runs = erase(store, dataset, model, resolved, training_seeds)
     for run in runs:
-        how = f"{run.facts['steps']} steps in {run.facts['seconds']:.0f} s" if run.new else "trained before"
+        how = _describe(run.facts) if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")
     if as_json:
         facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
         console.print_json({**facts, **resolved.settings(), "runs": [run.json() for run in runs]})
     else:
         console.print("Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it")
+
+
+def _describe(facts: Mapping[str, Any]) -> str:
+    device, threads = (facts["circumstances"][key] for key in ("device", "threads"))
+    on = f"{threads} thread(s)" if device == "cpu" else device
+    return f"{facts['steps']} steps in {facts['seconds']:.0f} s on {on}"
 
 
 def _options(texts: Sequence[str]) -> dict[str, str]:

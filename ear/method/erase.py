@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from statistics import mean
 from typing import Any
 
+import torch
+
 from ear.method.pairs import training_pairs
 from ear.method.recipe import Recipe, ResolvedRecipe
-from ear.method.retention import rehearsal_set
+from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.runs import TrainingRun, open_run
 from ear.method.train import TrainingLog, count_windows, train
 from ecgvf.core import console
@@ -17,7 +19,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import versions
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel
+from ecgvf.janus import JanusModel, num_threads
 
 
 def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedRecipe:
@@ -29,6 +31,8 @@ def erase(
     store: Store, dataset: Dataset, model: JanusModel, resolved: ResolvedRecipe, seeds: Sequence[int]
 ) -> list[TrainingRun]:
     """One finished run per seed, in order. An interrupted run resumes from its checkpoint, a finished one stays.
+
+    On a CPU, equal runs with equally many threads write equal bytes; an interrupted run resumes with its own number.
 
     Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
     """
@@ -44,9 +48,7 @@ def erase(
         **resolved.settings(),
     }
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    rehearsal = None
-    if recipe.retention and not all(run.finished for run in runs):
-        rehearsal = rehearsal_set(store, model, dataset, recipe.rehearsed)
+    rehearsals: dict[int, RehearsalSet] = {}
     results = []
     for seed, run in zip(seeds, runs, strict=True):
         if run.finished:
@@ -60,13 +62,21 @@ def erase(
             "fingerprint": model.fingerprint,
             "seed": seed,
         }
-        started = time.monotonic()
         description = f"erasing {concept.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
-        with console.progress(description, count_windows(pairs, resolved)) as bar:
-            adapter, log = train(model, pairs, resolved, seed, rehearsal=rehearsal, run=run, advance=bar.advance)
+        threads = run.threads or torch.get_num_threads()
+        circumstances = {"threads": threads, "device": model.device.type}
+        # Even if this is the present number: whether it was ever set decides how gradients are rounded (decision 0009).
+        with num_threads(threads):
+            if recipe.retention and threads not in rehearsals:
+                rehearsals[threads] = rehearsal_set(store, model, dataset, recipe.rehearsed)
+            rehearsal = rehearsals.get(threads)
+            started = time.monotonic()
+            with console.progress(description, count_windows(pairs, resolved)) as bar:
+                adapter, log = train(model, pairs, resolved, seed, rehearsal=rehearsal, run=run, advance=bar.advance)
         adapter.save(run.adapter, facts, model.dtype)
-        seconds = round(time.monotonic() - started, 1)
-        run.finish({**facts, **_summary(log, seconds), "pairs": [pair.record_id for pair in pairs]})
+        summary = _summary(log, round(time.monotonic() - started, 1))
+        pair_ids = [pair.record_id for pair in pairs]
+        run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
         results.append(replace(run, new=True))
     return results
 

@@ -73,6 +73,12 @@ class TrainingRun:
         except Exception as error:  # torch raises many kinds for a damaged archive
             raise AdapterError(f"{self._checkpoint} is damaged: delete it, and the run starts anew") from error
 
+    @property
+    def threads(self) -> int | None:
+        """The number of CPU threads of an interrupted run; None without a checkpoint."""
+        state = self.checkpoint()
+        return None if state is None else state.get("threads")
+
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write run.json; the adapter is written before."""
         write_atomic(self.path / "run.json", pretty_json(facts))
@@ -117,6 +123,6 @@ def find_adapter(store: Store, name: str) -> Path:
         if file is not None and file.is_file():
             return file
     raise AdapterError(
-        f"no adapter at {name}, and no run of that name in {store.root} (there: {', '.join(runs) or 'none'}): "
+        f"no adapter at {name}, and no run of that name in {store.root} (its runs: {', '.join(runs) or 'none'}): "
         "`ear train` makes one and prints its path"
     )

@@ -159,6 +159,7 @@ class _Trainer:
             "optimizer": self.optimizer.state_dict(),
             "log": self.log.json(),
             "done": self.done,
+            "threads": torch.get_num_threads(),
         }
 
     @torch.no_grad()

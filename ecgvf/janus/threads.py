@@ -1,4 +1,9 @@
-"""The number of CPU threads that PyTorch computes with: another number adds in another order and can flip a token."""
+"""The number of CPU threads that PyTorch computes with: another number adds in another order and can flip a token.
+
+Whether the number was ever set counts, too: until ``torch.set_num_threads`` is called in a process, MKL may use fewer
+threads than it has (MKL_DYNAMIC), and attention's gradients round differently, even for the same number. What must be
+equal across processes runs inside ``num_threads`` (docs/decisions/0009-reproducible-training.md).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

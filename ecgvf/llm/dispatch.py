@@ -49,7 +49,7 @@ It may receive None for a call that is not answered yet, and then yields the nex
 
 @dataclass(frozen=True, slots=True)
 class WriterJob:
-    """The calls that one writer has to answer."""
+    """The calls for one writer."""
 
     writer: LLMWriter
     conversations: Callable[[], Sequence[Conversation]]
@@ -197,7 +197,7 @@ class Dispatcher:
     async def _send(self, client: RateLimitedClient, call: str, sent: Call, number: int) -> Attempt:
         began = time.monotonic()
         try:
-            raw = await within(client.writer.config.timeout_s, client.send(sent))
+            raw = await within(client.writer.config.timeout_s, client.open().send(sent))
         except Failed as failed:
             if failed.kind != "filtered":
                 self._ledger.failure(call, number, failed, time.monotonic() - began)

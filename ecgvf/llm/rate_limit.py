@@ -39,11 +39,11 @@ class RateLimitedClient:
         await self._tokens.acquire(min(tokens, self._tokens.max_rate))
         await self._calls.acquire()
 
-    async def send(self, call: Call) -> str:
-        """The provider's answer as it arrived. Raises ``Failed``."""
+    def open(self) -> Client:
+        """The client itself. Opening it may import its SDK: keep that out of a call's time-out."""
         if self._client is None:
             self._client = open_client(self.writer)
-        return await self._client.send(call)
+        return self._client
 
     def falls_back(self, failed: Failed) -> bool:
         """Whether to send the call again with a looser structure, because the server may have refused this one."""

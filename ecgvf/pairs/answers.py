@@ -1,6 +1,5 @@
 """Read an answer, whoever wrote it: the one place where answers are parsed and checked."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from ecgvf.core.concepts import Concept
@@ -18,16 +17,11 @@ def read_answer(
     example in it counts as unparsed. Near duplicates are found where records are built (``generate.to_record``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
-    drafts = (
-        unparsed("copied from the example", draft.raw) if draft.parsed and is_copied(draft, examples) else draft
-        for draft in parse(text, split)
-    )
-    return check_drafts(concept, drafts, language)
-
-
-def check_drafts(concept: Concept, drafts: Iterable[Draft], language: str | None = None) -> list[Draft]:
-    """``drafts``, each with its ``fault`` if it is malformed."""
-    return [
-        draft if draft.fault is not None else replace(draft, fault=find_fault(concept, draft, language))
-        for draft in drafts
-    ]
+    drafts = []
+    for draft in parse(text, split):
+        if draft.parsed and is_copied(draft, examples):
+            draft = unparsed("copied from the example", draft.raw)
+        elif draft.parsed:
+            draft = replace(draft, fault=find_fault(concept, draft, language))
+        drafts.append(draft)
+    return drafts

@@ -50,7 +50,11 @@ def check_settings(kind: Kind) -> dict[str, Any]:
 
 
 def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:
-    """Why a parsed draft is malformed, in words, or None. ``language`` (ISO 639-1) is the requested one; None: any."""
+    """Why a parsed draft is malformed, in words, or None.
+
+    ``language`` (ISO 639-1) is the requested one; None: any. Records store the words, and ``fault_category`` counts
+    them: to change them is to change ``parsing.VERSION``.
+    """
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
         if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
             return f"the {role} has {count_sentences(prompt)} sentences, at most {MAX_SENTENCES} may be"
@@ -100,16 +104,6 @@ def is_copied(draft: Draft, examples: Sequence[Draft]) -> bool:
         are_near_duplicates(draft.target, example.target) and contains(draft.target, example.target_term)
         for example in examples
     )
-
-
-def is_implicit(concept: Concept, target: str) -> bool:
-    """Whether a target means the concept without one of its terms: described, misspelt, in another language."""
-    return concept.term_in(target) is None
-
-
-def target_term(concept: Concept, draft: Draft) -> str:
-    """The concept's term in the target; in an implicit target, the draft's own words."""
-    return concept.term_in(draft.target) or draft.target_term
 
 
 def count_sentences(prompt: str) -> int:

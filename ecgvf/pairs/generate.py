@@ -21,7 +21,7 @@ from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import Draft
-from ecgvf.pairs.writer import Request, Writer
+from ecgvf.pairs.writer import Provenance, Request, Writer
 from ecgvf.pairs.writer_stats import Spending, summarize_writers
 
 PROMPTS_PER_CALL = 10
@@ -47,20 +47,6 @@ class SplitGenerator:
     """Makes the records, and adds the accepted ones to the index of what was accepted before."""
     spending: Spending | None = None
     """What the LLMs that wrote it have cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where an answer comes from: columns of every record made from it."""
-
-    writer: str
-    split: Split
-    iteration: int
-    call_id: str
-    model_asked: str
-    model_answered: str
-    template: str
-    template_hash: str
 
 
 def generate_pairs(
@@ -179,6 +165,7 @@ def to_record(
 
     ``position`` counts the drafts of an answer from 0.
     """
+    own_term = concept.term_in(draft.target)
     reason: Reason | None = None
     detail = draft.fault
     if draft.fault is not None:
@@ -198,10 +185,10 @@ def to_record(
         kind=concept.kind,
         target=draft.target,
         surrogate=draft.surrogate,
-        target_term=checks.target_term(concept, draft),
+        target_term=own_term or draft.target_term,
         surrogate_term=draft.surrogate_term or None,
         **asdict(provenance),
-        implicit=reason is None and checks.is_implicit(concept, draft.target),
+        implicit=reason is None and own_term is None,
         reason=reason,
         detail=f"{detail}: {raw}" if detail else None,
     )
@@ -230,19 +217,9 @@ def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[Prompt
             if not missing or fruitless == MAX_FRUITLESS_CALLS:
                 break
             answer = writer.write(replace(total, count=min(PROMPTS_PER_CALL, missing), iteration=iteration))
-            provenance = Provenance(
-                writer=writer.name,
-                split=total.split,
-                iteration=iteration,
-                call_id=answer.call_id,
-                model_asked=answer.model_asked,
-                model_answered=answer.model_answered,
-                template=answer.template,
-                template_hash=answer.template_hash,
-            )
             fruitless += 1
             for position, draft in enumerate(read_answer(total.concept, answer.text, total.split)):
-                record = to_record(total.concept, provenance, position, draft, accepted)
+                record = to_record(total.concept, answer.provenance, position, draft, accepted)
                 records.append(record)
                 if record.reason is None:
                     accepted.add(record.target)

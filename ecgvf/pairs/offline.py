@@ -13,7 +13,7 @@ from typing import Any
 from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import WriterError
-from ecgvf.pairs.writer import Answer, Request, call_id
+from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 from ecgvf.world.grammar import (
     COMPANION_SHARE,
     HELD_OUT_FORMS_SHARE,
@@ -58,14 +58,17 @@ class OfflineWriter:
     def write(self, request: Request) -> Answer:
         candidates = find_candidates(request.concept)
         prompts = [_write(request, candidates, position) for position in range(request.count)]
-        return Answer(
+        provenance = Provenance(
+            writer=self.name,
+            split=request.split,
+            iteration=request.iteration,
             call_id=call_id(self, request),
-            text=json.dumps(prompts, ensure_ascii=False),
             model_asked=MODEL,
             model_answered=MODEL,
             template=TEMPLATE,
             template_hash=fingerprint(),
         )
+        return Answer(json.dumps(prompts, ensure_ascii=False), provenance)
 
 
 def _write(request: Request, candidates: Candidates, position: int) -> dict[str, str]:

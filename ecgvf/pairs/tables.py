@@ -134,7 +134,7 @@ def from_records(
     original: dict[str, str] = {}  # normalised column → as in the file
     for column in dict.fromkeys(column for record in records for column in record):
         if (key := _normalise(column)) in original:
-            raise DatasetError(f"{name} has two columns for one thing: {original[key]!r} and {column!r}; remove one")
+            raise DatasetError(f"{name} has two columns of one name: {original[key]!r} and {column!r}; remove one")
         if not _INDEX.fullmatch(key):
             original[key] = column
     layout, fields = _recognise(name, list(original), [_normalise(column) for column in columns])
@@ -301,7 +301,7 @@ def _recognise(
             found = list(overrides[field])
         if len(found) > 1:
             raise DatasetError(
-                f"{name} has {len(found)} columns for one thing ({field}): {' and '.join(map(repr, found))}; "
+                f"{name} has {len(found)} columns for the field {field!r}: {' and '.join(map(repr, found))}; "
                 f"choose one: `ecgvf import --column {found[0]}`"
             )
         if found:
@@ -322,7 +322,7 @@ def _overrides(name: str, columns: Sequence[str], selected: Sequence[str]) -> di
         field = next((field for field, aliases in ALIASES.items() if column in aliases), "target")
         if overrides.setdefault(field, (column,)) != (column,):
             raise DatasetError(
-                f"--column {overrides[field][0]} and --column {column} are for one thing ({field}): choose one of them"
+                f"--column {overrides[field][0]} and --column {column} are both for the field {field!r}: choose one"
             )
     return overrides
 

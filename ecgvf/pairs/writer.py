@@ -27,15 +27,25 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The text of an answer, unparsed, and its provenance."""
+class Provenance:
+    """Where an answer comes from: columns of every record made from it."""
 
+    writer: str
+    split: Split
+    iteration: int
     call_id: str
-    text: str
     model_asked: str
     model_answered: str
     template: str
     template_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request, not parsed yet."""
+
+    text: str
+    provenance: Provenance
 
 
 class Writer(Protocol):

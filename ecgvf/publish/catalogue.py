@@ -144,9 +144,9 @@ class Catalogue(_Model):
         versions = [entry for entry in self.versions if entry.version != version]
         return self.model_copy(update={"versions": [*versions, Version(version=version, date=date, concepts=concepts)]})
 
-    def with_versions_of(self, other: "Catalogue") -> Self:
-        """This catalogue with the list of versions of ``other``."""
-        return self.model_copy(update={"versions": other.versions})
+    def with_versions_of(self, catalogue: "Catalogue") -> Self:
+        """This catalogue with the list of versions of ``catalogue``."""
+        return self.model_copy(update={"versions": catalogue.versions})
 
     def only_versions(self, numbers: Collection[str]) -> Self:
         """This catalogue without the versions that are not among ``numbers``."""

@@ -34,32 +34,7 @@ def app(cases: Cases, reviewer: str, token: str) -> Starlette:
     """The application for one reviewer. Every path begins with the token; without it the answer is 404."""
 
     async def page(request: Request) -> Response:
-        if not _authorized(request, token):
-            return _not_found()
-        filters = _filters(request.query_params)
-        votes = cases.votes()
-        selected = cases.select(votes, reviewer, **filters)
-        at = request.query_params.get("at")
-        index = next((index for index, case in enumerate(selected) if case.pair.record_id == at), 0)
-        nonce = secrets.token_urlsafe(16)
-        html = _TEMPLATES.get_template("page.html.j2").render(
-            cases=cases,
-            concept=cases.concept,
-            reviewer=reviewer,
-            choices=_CHOICES,
-            filters=filters,
-            query=_query(filters),
-            case=selected[index] if selected else None,
-            index=index,
-            count=len(selected),
-            previous=selected[index - 1].pair.record_id if index > 0 else None,
-            next=selected[index + 1].pair.record_id if index + 1 < len(selected) else None,
-            votes=votes.get(selected[index].pair.record_id, {}) if selected else {},
-            agreements=cases.agreements(votes),
-            progress=cases.progress(votes, reviewer),
-            nonce=nonce,
-        )
-        return HTMLResponse(html, headers=_headers(nonce))
+        return _page(cases, reviewer, request) if _authorized(request, token) else _not_found()
 
     async def image(request: Request) -> Response:
         png = cases.image(request.path_params["record_id"], request.path_params["role"])
@@ -93,6 +68,33 @@ def app(cases: Cases, reviewer: str, token: str) -> Starlette:
         # Refuses requests by any other host name, which a site could point at loopback (DNS rebinding).
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
+
+
+def _page(cases: Cases, reviewer: str, request: Request) -> Response:
+    filters = _filters(request.query_params)
+    votes = cases.votes()
+    selected = cases.select(votes, reviewer, **filters)
+    at = request.query_params.get("at")
+    index = next((index for index, case in enumerate(selected) if case.pair.record_id == at), 0)
+    nonce = secrets.token_urlsafe(16)
+    html = _TEMPLATES.get_template("page.html.j2").render(
+        cases=cases,
+        concept=cases.concept,
+        reviewer=reviewer,
+        choices=_CHOICES,
+        filters=filters,
+        query=_query(filters),
+        case=selected[index] if selected else None,
+        index=index,
+        count=len(selected),
+        previous=selected[index - 1].pair.record_id if index > 0 else None,
+        next=selected[index + 1].pair.record_id if index + 1 < len(selected) else None,
+        votes=votes.get(selected[index].pair.record_id, {}) if selected else {},
+        agreements=cases.agreements(votes),
+        progress=cases.progress(votes, reviewer),
+        nonce=nonce,
+    )
+    return HTMLResponse(html, headers=_headers(nonce))
 
 
 def listen(port: int) -> socket.socket:

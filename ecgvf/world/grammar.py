@@ -1,14 +1,14 @@
-"""The miniature world in words: what a picture shows becomes one sentence that says it.
+"""The grammar of nano's world: writes sentences that describe a scene.
 
-The words are in ``data/nano/world.yaml``; the word orders are here. Janus-nano learns from these sentences, and the
-offline writer of pairs speaks the same language.
+The words are in ``data/nano/world.yaml``, the word orders here. Janus-nano was trained on these sentences, and the
+offline writer writes its pairs with them.
 """
 
 import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -28,13 +28,13 @@ PLAIN = "plain"
 WORDINGS: Mapping[Wording, float] = MappingProxyType(
     {"name": 0.45, "synonym": 0.25, "implicit": 0.12, "misspelt": 0.08, "spanish": 0.10}
 )
-"""How often each wording is used where the caller leaves it open."""
+"""Wordings and how often each is used if the caller does not fix one."""
 
 HELD_OUT_SHARE = 0.05
-"""Share of the combinations of thing, sky, ground, companion and style that no training picture shows."""
+"""Share of the combinations of thing, sky, ground, companion and style held out from the language model's training."""
 
 COMPANION_SHARE, PLAIN_SHARE = 0.3, 0.5
-"""Shares of the written prompts with a companion, and without a style."""
+"""Shares of the prompts with a companion, and without a style."""
 
 HELD_OUT_FORMS_SHARE = 0.25
 """Share of the test prompts in word orders that neither a pair nor nano's training uses."""
@@ -42,21 +42,22 @@ HELD_OUT_FORMS_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing of the world. ``terms`` starts with its name; no term belongs to two things."""
+    """A thing of the world and its words."""
 
     name: str
     kind: str
-    drawn: Mapping[str, str]
+    drawings: Mapping[str, str]
     """Designer → name of the drawing in its emoji set."""
     terms: tuple[str, ...]
+    """The name and its synonyms; no term belongs to two things."""
     implicit: tuple[str, ...]
-    """Descriptions, with their article, that use no term of any thing."""
+    """Descriptions, with article, that contain no term of any thing."""
     spanish: tuple[str, ...]
-    """Nouns with their article."""
+    """Nouns with article."""
     misspelt: tuple[str, ...]
 
-    def spoken(self, wording: Wording) -> tuple[str, ...]:
-        """Every noun phrase, article included, that means this thing in ``wording``."""
+    def noun_phrases(self, wording: Wording) -> tuple[str, ...]:
+        """Noun phrases, with article, for this thing in ``wording``."""
         match wording:
             case "name":
                 return (with_article(self.terms[0]),)
@@ -72,7 +73,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """How a sky, a ground or a companion is said: whole phrases, and one keyword for terse prompts."""
+    """Phrases for a sky, a ground or a companion, and a keyword for terse prompts."""
 
     name: str
     english: tuple[str, ...]
@@ -82,7 +83,7 @@ class Phrases:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a style is said: ``before`` leads what it describes ("a watercolour of"), ``after`` follows it."""
+    """Phrases for a style: ``before`` precedes the thing ("a watercolour of"), ``after`` follows it."""
 
     name: str
     before: tuple[str, ...]
@@ -94,7 +95,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that Janus-nano can draw, by name, in the order of ``world.yaml``."""
+    """Everything that an image can show, by name, in the order of ``world.yaml``."""
 
     things: Mapping[str, Thing]
     skies: Mapping[str, Phrases]
@@ -105,7 +106,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a sentence says. None: not mentioned. A style other than plain is always mentioned."""
+    """The content of a sentence. None is not mentioned; a style other than plain always is."""
 
     thing: str
     sky: str | None = None
@@ -116,25 +117,28 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence and how it was made: the words for the thing and for the style ("" if none), word order, wording."""
+    """A sentence and the choices behind it."""
 
     text: str
     term: str
+    """The words for the thing, without article."""
     form: str
+    """Name of the word order."""
     wording: Wording
     style: str
+    """The words for the style, "" if there are none."""
 
 
 @cache
 def load_world() -> World:
     """The world of ``data/nano/world.yaml``."""
-    content: dict[str, Any] = yaml.safe_load(_words())
+    content: dict[str, Any] = yaml.safe_load(_world_yaml())
     designers = content["designers"]
 
     def thing(name: str, entry: dict[str, Any]) -> Thing:
-        drawn = {designer: entry["drawn"] for designer in designers if designer not in entry.get("except", ())}
+        drawings = {designer: entry["drawn"] for designer in designers if designer not in entry.get("except", ())}
         words = {field: tuple(entry[field]) for field in ("terms", "implicit", "spanish", "misspelt")}
-        return Thing(name=name, kind=entry["kind"], drawn=MappingProxyType(drawn), **words)
+        return Thing(name=name, kind=entry["kind"], drawings=MappingProxyType(drawings), **words)
 
     def phrases(name: str, entry: dict[str, Any]) -> Phrases:
         return Phrases(name, tuple(entry["english"]), entry["keyword"], tuple(entry["spanish"]))
@@ -143,7 +147,7 @@ def load_world() -> World:
         words = {field: tuple(entry[field]) for field in ("before", "after", "spanish_before", "spanish_after")}
         return Style(name=name, keyword=entry.get("keyword", ""), **words)
 
-    def read(section: str, build: Any) -> Any:
+    def read(section: str, build: Callable[[str, dict[str, Any]], T]) -> Mapping[str, T]:
         return MappingProxyType({name: build(name, entry) for name, entry in content[section].items()})
 
     return World(
@@ -156,12 +160,12 @@ def load_world() -> World:
 
 
 def find_things(words: Iterable[str]) -> list[str]:
-    """Names of the things that ``words`` name, synonyms included, in their order; unknown words are left out."""
+    """Names of the things that ``words`` refer to, by name or synonym, each once; unknown words are ignored."""
     return _find(words, {term: thing.name for thing in load_world().things.values() for term in thing.terms})
 
 
 def find_styles(words: Iterable[str]) -> list[str]:
-    """Names of the styles that ``words`` name, by name or keyword, in their order; unknown words are left out."""
+    """Names of the styles that ``words`` refer to, by name or keyword, each once; unknown words are ignored."""
     styles = load_world().styles.values()
     return _find(words, {word: style.name for style in styles for word in (style.name, style.keyword) if word})
 
@@ -175,28 +179,28 @@ def _find(words: Iterable[str], names: Mapping[str, str]) -> list[str]:
 
 
 def fingerprint() -> str:
-    """SHA-256 of the words and the word orders: what a sentence is made of."""
+    """SHA-256 of the words and the word orders, as a hexadecimal string."""
     orders = [dict(_FORMS[key]) for key in sorted(_FORMS)]
-    return hashlib.sha256(_words() + json.dumps(orders, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_world_yaml() + json.dumps(orders, sort_keys=True).encode()).hexdigest()
 
 
-def _words() -> bytes:
+def _world_yaml() -> bytes:
     return (data_dir() / "nano" / "world.yaml").read_bytes()
 
 
 def held_out(thing: str, sky: str, ground: str, companion: str | None, style: str) -> bool:
-    """Whether no training picture shows this combination; a hash, so that it is the same everywhere and always."""
+    """Whether this combination is held out from training. A hash decides, so that it is the same everywhere."""
     digest = hashlib.sha256(json.dumps([thing, sky, ground, companion, style]).encode()).digest()
     return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
 
 
 def with_article(noun: str) -> str:
-    """The noun with "a" or "an": ``an inn``, ``a Van Gogh painting``."""
+    """The noun with "a" or "an": "an inn", "a Van Gogh painting"."""
     return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
 
 
 def without_article(phrase: str) -> str:
-    """The phrase without the English or Spanish article that it starts with."""
+    """The phrase without its leading English or Spanish article."""
     return re.sub(r"^(an?|the|una?) ", "", phrase)
 
 
@@ -210,21 +214,21 @@ def describe(
     *,
     everything: bool = False,
 ) -> Description:
-    """What a person might say of a picture: the sky and the ground are mentioned about half of the time."""
-    said = everything or rng.random() < 0.15
+    """A random description of a scene: sky and ground are mentioned about half of the time, or with ``everything``."""
+    complete = everything or rng.random() < 0.15
     return Description(
         thing=thing,
-        sky=sky if said or rng.random() < 0.5 else None,
-        ground=ground if said or rng.random() < 0.45 else None,
+        sky=sky if complete or rng.random() < 0.5 else None,
+        ground=ground if complete or rng.random() < 0.45 else None,
         companion=companion,
         style=style,
     )
 
 
-# Word orders. A part in [brackets] is left out where its slot is empty. Slots: thing (with article), bare (without),
-# sky, ground, companion ("a balloon"), before ("a watercolour of"), after ("in watercolour"), and for terse prompts
-# the keywords k_sky, k_ground, k_companion, k_style. Every order can say everything; `before` is never left out where
-# the order has no other slot for the style. A form ending in "." is a full sentence.
+# Word orders. A part in [brackets] is omitted if its slot is empty. Slots: thing (with article), bare (without), sky,
+# ground, companion ("a balloon"), before ("a watercolour of"), after ("in watercolour"), and for terse prompts the
+# keywords k_sky, k_ground, k_companion, k_style. Every order has a slot for each attribute. One that ends in "." or "?"
+# is a full sentence. `before` is always filled for a style other than plain.
 
 _TRAIN: Mapping[str, str] = MappingProxyType(
     {
@@ -310,7 +314,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def forms(which: Forms, *, spanish: bool = False) -> Mapping[str, str]:
-    """Name → word order of the ``which`` forms."""
+    """The word orders of ``which``, by name."""
     return _FORMS[which, spanish]
 
 
@@ -321,40 +325,40 @@ def sentence(
     forms: Forms = "train",
     wording: Wording | Literal["any"] = "any",
 ) -> Sentence:
-    """One sentence that says everything the description mentions, and nothing else. Decided by ``rng`` alone.
+    """A random sentence that mentions everything in the description, and nothing else.
 
-    Each choice takes the same share of ``rng`` whatever the description is: the same state, with another thing or
-    style, gives the same sentence but for the words that differ. That is how a pair is made.
+    It consumes the same number of values from ``rng`` for every description: the same state with another thing or style
+    gives the same sentence except for the words that differ, which makes a pair.
     """
-    spoken: Wording = wording if wording != "any" else rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
-    spanish = spoken == "spanish"
-    form, order = _pick(list(_FORMS[forms, spanish].items()), rng)
-    slots = _slots(description, spoken, rng)
-    text = _typed(_written(order, slots), rng)
+    if wording == "any":
+        wording = rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
+    form, order = _pick(list(_FORMS[forms, wording == "spanish"].items()), rng)
+    slots = _slots(description, wording, rng)
+    text = _vary_typing(_fill(order, slots), rng)
     style = next((slots[slot] for slot in ("before", "after", "k_style") if f"{{{slot}}}" in order), "")
-    return Sentence(text, slots["bare"], form, spoken, style)
+    return Sentence(text, slots["bare"], form, wording, style)
 
 
-def _slots(description: Description, spoken: Wording, rng: random.Random) -> dict[str, str]:
-    """Slot → phrase, "" where nothing is to be said."""
+def _slots(description: Description, wording: Wording, rng: random.Random) -> dict[str, str]:
+    """Slot → phrase, "" if the slot stays empty."""
     world = load_world()
-    spanish = spoken == "spanish"
-    thing = _pick(world.things[description.thing].spoken(spoken), rng)
+    spanish = wording == "spanish"
+    thing = _pick(world.things[description.thing].noun_phrases(wording), rng)
     style = world.styles[description.style]
     before = _pick(style.spanish_before if spanish else style.before, rng)
     after = _pick((style.spanish_after if spanish else style.after) or ("",), rng)
-    led = rng.random() < 0.5 or style.name != PLAIN  # "a picture of" is said half of the time
+    use_before = rng.random() < 0.5 or style.name != PLAIN  # "a picture of" is optional
     slots = {
         "thing": thing,
         "bare": without_article(thing),
-        "before": before if led else "",
+        "before": before if use_before else "",
         "after": after,
         "k_style": style.keyword,
     }
     families = {"sky": world.skies, "ground": world.grounds, "companion": world.companions}
     for slot, family in families.items():
-        said: str | None = getattr(description, slot)
-        phrases = family[said] if said is not None else None
+        name: str | None = getattr(description, slot)
+        phrases = family[name] if name is not None else None
         options = (phrases.spanish if spanish else phrases.english) if phrases else ("",)
         slots[slot] = _pick(options, rng)
         slots[f"k_{slot}"] = phrases.keyword if phrases else ""
@@ -362,30 +366,32 @@ def _slots(description: Description, spoken: Wording, rng: random.Random) -> dic
 
 
 def _pick(options: Sequence[T], rng: random.Random) -> T:
-    """One of ``options``, for exactly one draw from ``rng`` (``rng.choice`` draws more or less by their number)."""
+    """A random option for exactly one value from ``rng`` (``rng.choice`` may consume several)."""
     return options[int(rng.random() * len(options))]
 
 
-def _written(order: str, slots: Mapping[str, str]) -> str:
-    def part(found: re.Match[str]) -> str:
-        optional = found["optional"]
+def _fill(order: str, slots: Mapping[str, str]) -> str:
+    """The word order with its slots replaced by their phrases."""
+
+    def part(match: re.Match[str]) -> str:
+        optional = match["optional"]
         if optional is None:
-            return slots[found["slot"]] if found["slot"] else found["text"]
+            return slots[match["slot"]] if match["slot"] else match["text"]
         if all(slots[slot] for slot in _SLOT.findall(optional)):
-            return _SLOT.sub(lambda slot: slots[slot[1]], optional)
+            return optional.format_map(slots)
         return ""
 
     return _PART.sub(part, order).strip()
 
 
-def _typed(text: str, rng: random.Random) -> str:
-    """Capital and full stop as people type them: most sentences have both, most phrases neither or the capital only."""
-    capital, stop, small = (rng.random() for _ in range(3))
-    full = text[-1] in ".?"
-    if capital < (0.85 if full else 0.4):
+def _vary_typing(text: str, rng: random.Random) -> str:
+    """Vary capital and full stop as people type them: most sentences have both, most phrases at most the capital."""
+    capital, stop, lower = (rng.random() for _ in range(3))
+    is_sentence = text[-1] in ".?"
+    if capital < (0.85 if is_sentence else 0.4):
         text = text[0].upper() + text[1:]
-    if full and stop < 0.25:
+    if is_sentence and stop < 0.25:
         text = text[:-1]
-    elif not full and stop < 0.12:
+    elif not is_sentence and stop < 0.12:
         text += "."
-    return text.lower() if small < 0.06 else text
+    return text.lower() if lower < 0.06 else text

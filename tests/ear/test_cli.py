@@ -13,7 +13,7 @@ from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
-from ecgvf.publish import published
+from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
 
 FAST = [
@@ -57,7 +57,7 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(ConceptRun.load(store), tmp_path / "data" / "datasets" / "church")
-    monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
+    monkeypatch.setattr(dataset_folder, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
     model = ConceptRun.load(store, "church").current(IMAGES).settings["model"]
     assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)

@@ -14,7 +14,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel
-from ecgvf.publish import published
+from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
 from tests.ear.conftest import AgreeingJudge
 
@@ -39,12 +39,12 @@ def test_the_store_comes_first(store: Store) -> None:
 
 def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Path, tiny: JanusModel) -> None:
     out = tmp_path / "out"
-    content = export(ConceptRun.load(store), out)
+    exported = export(ConceptRun.load(store), out)
     whole, _ = find_dataset(store, str(out))
     assert rows(whole) == rows(find_dataset(store, "ecgvf/church")[0])
     assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling["guidance"] == 2.0
     assert len(training_pairs(whole, tiny, 50)) == 3
-    part, _ = find_dataset(store, str(out / content.files[0]))
+    part, _ = find_dataset(store, str(out / exported.paths[0]))
     assert (len(part.train), len(part.test)) == (3, 0)
     assert concept_name(store, str(out)) == "church"
     assert find_dataset(store, str(out))[0].fingerprint == whole.fingerprint != part.fingerprint
@@ -54,7 +54,7 @@ def test_without_one_in_the_store_the_shipped_dataset_is_used(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(ConceptRun.load(store), tmp_path / "data" / "datasets" / "church")
-    monkeypatch.setattr(published, "data_dir", lambda: tmp_path / "data")
+    monkeypatch.setattr(dataset_folder, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
     dataset, where = find_dataset(elsewhere, "ecgvf/church")
     assert "shipped" in where
@@ -96,7 +96,7 @@ def test_a_file_of_prompts_is_imported_rendered_and_filtered(
         ("ecgvf/", DatasetError, "ecgvf/CONCEPT"),
         ("ecgvf/data/church", DatasetError, "hub:ecgvf/data/church"),
         ("folder/pairs.csv", DatasetError, "there is no file folder/pairs.csv"),
-        ("hub:../../church", DatasetError, "names nothing on the Hub"),
+        ("hub:../../church", DatasetError, "is not a name on the Hub"),
         ("someone/data/church", HubError, "cannot be reached"),
         ("hub:someone/data", HubError, "cannot be reached"),
     ],
@@ -114,8 +114,8 @@ def test_a_set_is_of_this_store_only(store: Store) -> None:
 
 
 def test_a_cut_off_or_mixed_export_is_refused(store: Store, tmp_path: Path) -> None:
-    content = export(ConceptRun.load(store), tmp_path / "out")
-    file = tmp_path / "out" / content.files[0]
+    exported = export(ConceptRun.load(store), tmp_path / "out")
+    file = tmp_path / "out" / exported.paths[0]
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(DatasetError, match="cut off"):

@@ -1,10 +1,10 @@
-"""How Janus-nano was made: the world's pictures, the codec, the language model, the judges (development only).
+"""How Janus-nano was made: the composed images, the codec, the language model and the judges (development only).
 
-    drawings.json (SVG) ─► drawings ─► world ─► codec ─► language_model ─► card
-                                         └────► judges, clip
+    drawings.json (SVG) ─► world ─► codec ─► language_model ─► card
+                             └────► judges, clip, question_set
 
 Users never need this package: the weights ship in ``data/nano/``. It needs the extra ``nano``.
 """
 
 PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
-"""What ``build`` makes, in the order in which the parts need each other."""
+"""What ``build`` makes, in order of dependency."""

@@ -1,6 +1,6 @@
-"""``python -m tools.nano build`` makes Janus-nano again, ``python -m tools.nano check`` measures its goals.
+"""Commands of nano's developers: ``python -m tools.nano build``, ``check`` and ``questions``.
 
-Users need neither: the weights ship in ``data/nano``.
+Users need none of them: the weights and the questions ship in ``data/nano``.
 """
 
 from pathlib import Path
@@ -17,29 +17,31 @@ app = typer.Typer(
     cls=console.CommandGroup,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Make Janus-nano again, and measure its goals (extra `nano`).",
+    help="Build Janus-nano, measure its goals and write its questions (extra `nano`).",
 )
 
 
 @app.command()
 def build(
-    work: Annotated[Path, typer.Option(help="Folder of checkpoints; a second call goes on from them.")] = Path(
+    work: Annotated[Path, typer.Option(help="Folder of checkpoints; a second call resumes from them.")] = Path(
         "nano-work"
     ),
-    out: Annotated[Path | None, typer.Option(help="Where the weights go. [default: data/nano]")] = None,
-    part: Annotated[list[str] | None, typer.Option(help=f"Only these of {', '.join(PARTS)}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the weights. [default: data/nano]")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"Part to build, repeatable: {', '.join(PARTS)}. [default: all]")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Training time of the language model.")] = 75.0,
 ) -> None:
-    """Make nano from nothing, in parts that go on where they were stopped. Two hours on 2 cores."""
+    """Build nano from scratch; resumable. Two hours on 2 cores."""
     from ecgvf.core.errors import SettingsError
 
     unknown = [name for name in part or () if name not in PARTS]
     if unknown:
         raise SettingsError(f"no part named {unknown[0]!r}: use {', '.join(PARTS)}")
-    _needs("resvg_py", "scipy")
-    from tools.nano.build import build as make
+    _require_resvg()
+    from tools.nano import build as builder
 
-    make(work, out or data_dir() / "nano", tuple(part or PARTS), language_model_seconds=60 * minutes)
+    builder.build(work, out or data_dir() / "nano", tuple(part or PARTS), language_model_seconds=60 * minutes)
 
 
 @app.command()
@@ -47,40 +49,54 @@ def check(
     model: Annotated[str, typer.Option(help="Name or folder of the nano to check.")] = "janus-nano",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure every goal of nano on held-out prompts and pictures; exit 1 where one is missed. About five minutes."""
-    _needs("resvg_py", "scipy")
+    """Measure every goal of nano on held-out prompts and images; exit 1 if one is missed. About five minutes."""
+    _require_resvg()
+    from tools.nano import check as checker
 
-    from tools.nano.check import check as measure
-
-    goals = measure(model, progress=console.note)
+    goals = checker.check(model, progress=console.note)
     table = console.table("figure", "value", "n", "95% interval", "goal", "met", title=f"{model}, run seed 0")
     for goal in goals:
-        sign = "≤" if goal.at_most else "≥"
+        figure, sign = goal.figure, "≤" if goal.at_most else "≥"
         table.add_row(
             goal.name,
-            f"{goal.value:.4f}",
-            str(goal.n),
-            f"{goal.low:.4f} to {goal.high:.4f}",
+            f"{figure.value:.4f}",
+            str(figure.n),
+            f"{figure.low:.4f} to {figure.high:.4f}",
             f"{sign} {goal.bound:g}",
             "yes" if goal.met else "NO",
         )
+    met = all(goal.met for goal in goals)
     if as_json:
-        console.print_json({"model": model, "met": all(g.met for g in goals), "goals": [g.json() for g in goals]})
+        console.print_json({"model": model, "met": met, "goals": [goal.json() for goal in goals]})
     else:
         console.print(table)
-    if not all(goal.met for goal in goals):
+    if not met:
         raise typer.Exit(1)
 
 
-def _needs(*modules: str) -> None:
-    """The extra's libraries, or one line that says how to get them."""
+@app.command()
+def questions(
+    out: Annotated[Path | None, typer.Option(help="File to write. [default: data/nano/questions.parquet]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes and of the yes/no questions.")] = 0,
+) -> None:
+    """Write the questions about composed images that the evaluation sends to a model."""
+    _require_resvg()
+    from ecgvf.world.questions import questions_path
+    from tools.nano import question_set
+
+    path = out or questions_path()
+    rows = question_set.write(path, seed)
+    console.note(f"{path}: {rows} questions about {question_set.IMAGES} images")
+
+
+def _require_resvg() -> None:
+    """Raise ``SettingsError`` if the extra is not installed."""
     import importlib.util
 
     from ecgvf.core.errors import SettingsError
 
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SettingsError(f"{', '.join(missing)} is not installed: pip install 'ecgvf[nano]'")
+    if importlib.util.find_spec("resvg_py") is None:
+        raise SettingsError("resvg_py is not installed: pip install 'ecgvf[nano]'")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Nano from nothing, in the order in which its parts need each other; every part goes on where it was stopped."""
+"""Build nano from scratch, part by part; an interrupted part resumes from its last checkpoint."""
 
 import json
 from pathlib import Path
@@ -16,36 +16,36 @@ from tools.nano.tokenizer import processor, train_tokenizer
 
 
 def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_model_seconds: float = 3600.0) -> None:
-    """Make the named `parts` in `work` and write Janus-nano, its family and its card to `out`.
+    """Build `parts` in `work` and write Janus-nano, its judges, CLIP and card to `out`.
 
-    Raises ``SettingsError`` where a part needs one that was not made.
+    Raises ``SettingsError`` if a part that is not built yet is needed.
     """
     work.mkdir(parents=True, exist_ok=True)
     record = _Record(work / "record.json")
-    words = work / "tokenizer"
-    if "tokenizer" in parts and not words.exists():
-        train_tokenizer().save_pretrained(words)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(_made(words, "tokenizer"))
+    tokenizer_dir = work / "tokenizer"
+    if "tokenizer" in parts and not tokenizer_dir.exists():
+        train_tokenizer().save_pretrained(tokenizer_dir)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(_built(tokenizer_dir, "tokenizer"))
     if "codec" in parts:
         codec.train(work / "codec", seconds_plain=240, seconds_quantised=600)
     torch.manual_seed(0)
     model = build_model(tokenizer)
     if "vision" in parts and not (work / "vision.pt").exists():
-        record["vision"] = vision.teach(model.model.vision_model, work / "vision", seconds=180)
+        record["vision"] = vision.train(model.model.vision_model, work / "vision", seconds=180)
         torch.save(model.model.vision_model.state_dict(), work / "vision.pt")
     for name in judges.JUDGES:
         if "judges" in parts and f"judge:{name}" not in record:
-            # Styles are told apart sooner than things.
+            # Styles are easier to classify than things.
             pool = 5_000 if name == "style" else 14_000
             record[f"judge:{name}"] = judges.train_judge(name, out / "judges", pool=pool)
     if "clip" in parts and "clip" not in record:
         record["clip"] = clip.train_clip(tokenizer, work / "clip", out / "clip", seconds=240)
     if "language-model" in parts or "save" in parts:
-        _join(model, work)
+        _load_pretrained(model, work)
     if "language-model" in parts:
         language_model.train(model, tokenizer, work / "language-model", seconds=language_model_seconds)
     if "save" in parts:
-        state = torch.load(_made(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
+        state = torch.load(_built(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
         model.load_state_dict(state["model"])
         save(model, out)
         processor(tokenizer).save_pretrained(out)
@@ -58,29 +58,29 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
         write_card(out, record, check(str(out)))
 
 
-def _made(path: Path, part: str) -> Path:
-    """`path`, which `part` writes."""
+def _built(path: Path, part: str) -> Path:
+    """`path`, which `part` writes. Raises ``SettingsError`` if it is missing."""
     if not path.exists():
         raise SettingsError(f"{path} is missing: run `python -m tools.nano build --part {part}` first")
     return path
 
 
-def _join(model: JanusForConditionalGeneration, work: Path) -> None:
-    """Put in what was trained alone."""
-    trained = torch.load(_made(work / "codec" / "checkpoint.pt", "codec"), weights_only=True)["codec"]
-    language_model.put_in_codec(model, trained)
-    model.model.vision_model.load_state_dict(torch.load(_made(work / "vision.pt", "vision"), weights_only=True))
+def _load_pretrained(model: JanusForConditionalGeneration, work: Path) -> None:
+    """Load the codec and the vision tower into the model."""
+    trained = torch.load(_built(work / "codec" / "checkpoint.pt", "codec"), weights_only=True)["codec"]
+    language_model.load_codec(model, trained)
+    model.model.vision_model.load_state_dict(torch.load(_built(work / "vision.pt", "vision"), weights_only=True))
 
 
 def save(model: JanusForConditionalGeneration, out: Path) -> None:
-    """Half precision, by `save_pretrained` and nothing else."""
+    """Save the model in half precision."""
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
     model.float()
 
 
 class _Record(dict[str, Any]):
-    """What each part measured of itself, kept beside the work and copied into the card."""
+    """Training record of each part, saved on every assignment and copied into the card."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(json.loads(path.read_text()) if path.exists() else {})

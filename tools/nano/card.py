@@ -1,4 +1,4 @@
-"""The model card of nano, written from what was recorded; no figure in it is typed."""
+"""Write nano's model card from the training record and the measured goals."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ tutorials run on. **A figure measured on nano says nothing about Janus-Pro.**
 
 
 def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
-    """Write ``README.md`` into `out`."""
+    """Write ``README.md`` to `out`; `record` has what each part of the build recorded."""
     credits = json.loads((Path(__file__).parent / "drawings.json").read_text(encoding="utf-8"))["credits"]
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     text, codec = config["text_config"], config["vq_config"]
@@ -44,15 +44,17 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
         f"- styles: {', '.join(STYLES)}",
         "- sentences: `ecgvf/world/grammar.py` over `world.yaml`: names, synonyms, implicit descriptions, "
         "misspellings, Spanish",
+        "- questions: `questions.parquet`, 1,792 about 256 composed images of held-out scenes "
+        "(`ecgvf/world/questions.py`), by\n  `python -m tools.nano questions`",
         "\n## What it shows\n",
         "`make nano-check`, 8 seeds a prompt, run seed 0; prompts and pictures that training never had.\n",
         "| figure | value | n | 95% interval | goal | met |",
         "|---|---|---|---|---|---|",
     ]
     for goal in goals:
-        sign = "at most" if goal.at_most else "at least"
+        figure, sign = goal.figure, "at most" if goal.at_most else "at least"
         lines.append(
-            f"| {goal.name} | {goal.value:.4g} | {goal.n} | {goal.low:.4g} to {goal.high:.4g} "
+            f"| {goal.name} | {figure.value:.4g} | {figure.n} | {figure.low:.4g} to {figure.high:.4g} "
             f"| {sign} {goal.bound:g} | {'yes' if goal.met else 'no'} |"
         )
     lines += [
@@ -70,4 +72,5 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
 
 
 def _count(designer: str) -> int:
+    """Number of drawings by the designer."""
     return sum(designer in by_designer for by_designer in drawings().values())

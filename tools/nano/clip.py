@@ -1,4 +1,4 @@
-"""Nano's CLIP: `transformers`' own classes at a tiny size, for CLIP scores and as the feature extractor of nano-FID."""
+"""Nano's CLIP, a tiny `transformers.CLIPModel`: for CLIP scores, and the feature extractor of nano-FID."""
 
 import random
 from collections import deque
@@ -10,20 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, PreTrainedTokenizerFast
 
-from ecgvf.world.grammar import describe, sentence, with_article
+from ecgvf.world.grammar import with_article
 from tools.nano.codec import to_input
-from tools.nano.lesson import Lesson
-from tools.nano.muon import MuonAndAdam
+from tools.nano.muon import MuonAndAdamW
 from tools.nano.precision import autocast
-from tools.nano.scenes import scene_pool
-from tools.nano.world import SIDE, Scene, pictures, things
+from tools.nano.scenes import caption, scene_pool
+from tools.nano.training_loop import TrainingLoop
+from tools.nano.world import SIDE, Scene, compose_batch, things
 
 BATCH = 128
 TEXT_LENGTH = 64
 
 
 def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
-    """Fresh weights; the text tower reads nano's own tokens and pools at the end-of-sentence token."""
+    """CLIP with fresh weights; its text tower uses nano's tokenizer and pools at the end-of-sentence token."""
     shape: dict[str, Any] = {
         "hidden_size": 128,
         "intermediate_size": 384,
@@ -44,7 +44,7 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    """Ids ``[N, S]``, end-of-sentence last, padded on the right with it."""
+    """Token ids ``[N, S]`` that end with the end-of-sentence token, padded on the right with it."""
     rows = [[*ids[: TEXT_LENGTH - 1], tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
     longest = max(map(len, rows))
     return torch.tensor([row + [tokenizer.eos_token_id] * (longest - len(row)) for row in rows])
@@ -60,51 +60,48 @@ def embed(model: CLIPModel, ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor
 def train_clip(
     tokenizer: PreTrainedTokenizerFast, folder: Path, out: Path, *, seconds: float, seed: int = 0, pool: int = 24_000
 ) -> dict[str, float]:
-    """Train, checkpoints in `folder`, save in `out`, and return held-out zero-shot accuracy on the thing shown."""
+    """Train with checkpoints in `folder` and save to `out`; returns the zero-shot accuracy on other images."""
     torch.manual_seed(seed)
     rng = random.Random(f"clip:{seed}")
     model = build_clip(tokenizer).train()
     scenes = scene_pool("clip", pool)
-    images = pictures(scenes)
-    optimizer = MuonAndAdam(
+    images = compose_batch(scenes)
+    optimizer = MuonAndAdamW(
         model.named_parameters(),
         lambda name, parameter: parameter.ndim == 2 and "encoder.layers" in name,
-        muon_rate=0.02,
-        adam_rate=2e-3,
+        muon_lr=0.02,
+        adamw_lr=2e-3,
     )
-    lesson = Lesson(folder, seconds, {"model": model, **optimizer.parts})
+    loop = TrainingLoop(folder, seconds, {"model": model, **optimizer.parts})
     recent = deque[float](maxlen=25)
-    for step in lesson.steps(lambda: {"loss": round(sum(recent) / len(recent), 4)}):
+    for step in loop.steps(lambda: {"loss": round(sum(recent) / len(recent), 4)}):
         rows = [rng.randrange(pool) for _ in range(BATCH)]
-        ids = text_ids(tokenizer, [say(scenes[row], rng) for row in rows])
+        ids = text_ids(tokenizer, [random_caption(scenes[row], rng) for row in rows])
         with autocast():
             text, image = embed(model, ids, to_input(images[rows]))
         logits = model.logit_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(BATCH)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        optimizer.step(loss, min(1.0, (step + 1) / 30, 1.6 * (1 - lesson.progress)))
+        optimizer.step(loss, min(1.0, (step + 1) / 30, 1.6 * (1 - loop.progress)))
         recent.append(loss.item())
     model.eval()
     model.half().save_pretrained(out)
     model.float()
-    held_out = scene_pool("clip:held-out", 1_000)
+    test = scene_pool("clip:held-out", 1_000)
     with torch.no_grad():
         prompts = text_ids(tokenizer, [f"A picture of {with_article(name)}." for name in things()])
-        wanted = torch.tensor([things().index(scene.thing) for scene in held_out])
-        text, image = embed(model, prompts, to_input(pictures(held_out)))
-        accuracy = ((image @ text.T).argmax(1) == wanted).float().mean().item()
+        expected = torch.tensor([things().index(scene.thing) for scene in test])
+        text, image = embed(model, prompts, to_input(compose_batch(test)))
+        accuracy = ((image @ text.T).argmax(1) == expected).float().mean().item()
     return {
         "held_out_zero_shot_accuracy": round(accuracy, 4),
-        "n": len(held_out),
-        "steps": lesson.step,
+        "n": len(test),
+        "steps": loop.step,
         "seed": seed,
-        "seconds": round(lesson.spent),
+        "seconds": round(loop.spent),
     }
 
 
-def say(scene: Scene, rng: random.Random) -> str:
-    """A sentence about the scene, everything mentioned half of the time."""
-    said = describe(
-        scene.thing, scene.sky, scene.ground, scene.companion, scene.style, rng, everything=rng.random() < 0.5
-    )
-    return sentence(said, rng).text
+def random_caption(scene: Scene, rng: random.Random) -> str:
+    """A sentence about the scene that mentions everything half of the time."""
+    return caption(scene, rng, everything=rng.random() < 0.5)

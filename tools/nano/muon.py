@@ -27,7 +27,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; the step is scaled by sqrt(max(1, rows / columns)). Decay is decoupled."""
+    """Orthogonalised Nesterov momentum, scaled by sqrt(max(1, rows / columns)), with decoupled weight decay."""
 
     def __init__(
         self,
@@ -52,35 +52,36 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(orthogonalise(update).view_as(parameter), alpha=-group["lr"] * scale)
 
 
-class MuonAndAdam:
-    """Muon for the parameters that `matrix` picks by name and tensor, with `decay`; AdamW without it for the rest.
+class MuonAndAdamW:
+    """Muon, with weight decay, for the parameters that `use_muon` selects; AdamW, without it, for the rest.
 
-    Those that `slow` picks by name learn at a tenth of both rates.
+    Parameters whose name `slow` selects learn at a tenth of both rates.
     """
 
     def __init__(
         self,
-        named: Iterable[tuple[str, nn.Parameter]],
-        matrix: Callable[[str, nn.Parameter], bool],
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        use_muon: Callable[[str, nn.Parameter], bool],
         *,
-        muon_rate: float,
-        adam_rate: float,
+        muon_lr: float,
+        adamw_lr: float,
         decay: float = 0.0,
         slow: Callable[[str], bool] = lambda name: False,
     ) -> None:
         muon: list[list[nn.Parameter]] = [[], []]
-        adam: list[list[nn.Parameter]] = [[], []]
-        for name, parameter in named:
-            (muon if matrix(name, parameter) else adam)[slow(name)].append(parameter)
-        self.muon = Muon(_groups(muon, muon_rate), lr=muon_rate, decay=decay)
-        self.adam = torch.optim.AdamW(_groups(adam, adam_rate), betas=(0.9, 0.98), weight_decay=0.0)
-        self.parts = {"muon": self.muon, "adam": self.adam}
+        adamw: list[list[nn.Parameter]] = [[], []]
+        for name, parameter in named_parameters:
+            (muon if use_muon(name, parameter) else adamw)[slow(name)].append(parameter)
+        self.muon = Muon(_groups(muon, muon_lr), lr=muon_lr, decay=decay)
+        self.adamw = torch.optim.AdamW(_groups(adamw, adamw_lr), betas=(0.9, 0.98), weight_decay=0.0)
+        self.parts = {"muon": self.muon, "adam": self.adamw}
+        """Both optimizers, under their names in a checkpoint."""
 
-    def step(self, loss: Tensor, share: float) -> None:
-        """One step down `loss` at `share` of the full rates."""
+    def step(self, loss: Tensor, lr_factor: float) -> None:
+        """Minimise `loss` by one step at `lr_factor`, in [0, 1], of the full learning rates."""
         groups = [group for optimizer in self.parts.values() for group in optimizer.param_groups]
         for group in groups:
-            group["lr"] = share * group["full"]
+            group["lr"] = lr_factor * group["full"]
         for optimizer in self.parts.values():
             optimizer.zero_grad()
         loss.backward()
@@ -89,10 +90,10 @@ class MuonAndAdam:
             optimizer.step()
 
 
-def _groups(parameters: list[list[nn.Parameter]], rate: float) -> list[dict[str, Any]]:
-    """Optimizer groups of the parameters at full speed and of the slow ones, each with its full rate."""
+def _groups(parameters: list[list[nn.Parameter]], lr: float) -> list[dict[str, Any]]:
+    """Optimizer groups of ``[full-rate, slow]`` parameters, each with its full learning rate."""
     return [
-        {"params": chosen, "lr": full, "full": full}
-        for chosen, full in zip(parameters, (rate, rate / 10), strict=True)
-        if chosen
+        {"params": group, "lr": full, "full": full}
+        for group, full in zip(parameters, (lr, lr / 10), strict=True)
+        if group
     ]

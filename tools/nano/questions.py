@@ -1,10 +1,11 @@
-"""Questions about a picture and their answers, for the half of nano that looks."""
+"""Questions about a composed image, with their answers."""
 
 import random
 from dataclasses import dataclass
 
 from ecgvf.world.grammar import with_article
-from tools.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, Scene, things
+from ecgvf.world.questions import Kind
+from tools.nano.world import COMPANIONS, Scene, things
 
 SKY_ANSWERS = {
     "blue": "Clear and blue.",
@@ -29,47 +30,57 @@ STYLE_ANSWERS = {
     "pencil-sketch": "A pencil sketch.",
     "watercolour": "A watercolour.",
 }
-_IS_THERE = ("Is there {} in this picture?", "Does this picture show {}?", "Can you see {}?")
+OPEN_QUESTIONS: dict[Kind, str] = {
+    "object": "What is in this picture?",
+    "sky": "What is the sky like?",
+    "ground": "What is on the ground?",
+    "style": "What is the style of this picture?",
+    "companion": "What is beside it?",
+}
+_YES_NO = ("Is there {} in this picture?", "Does this picture show {}?", "Can you see {}?")
+_OPEN_UP_TO: dict[Kind, float] = {"object": 0.68, "sky": 0.78, "ground": 0.86, "style": 0.94, "companion": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about a picture, its right answer, and the thing or companion that a yes/no question names."""
+    """A question about an image, its right answer, and the thing or companion that a yes/no question names."""
 
     text: str
     answer: str
+    kind: Kind
     about: str | None = None
 
 
 def yes_no(scene: Scene, rng: random.Random, expected: bool) -> Question:
-    """A question about a thing whose right answer is `expected`."""
+    """A yes/no question about a thing or companion; `expected` means that the answer is yes."""
     shown = [scene.thing] + ([scene.companion] if scene.companion else [])
     if expected:
         name = rng.choice(shown) if rng.random() < 0.3 else scene.thing
     else:
-        name = rng.choice([other for other in (*things(), *COMPANIONS) if other not in shown])
-    return Question(rng.choice(_IS_THERE).format(with_article(name)), "Yes." if expected else "No.", name)
+        name = rng.choice([absent for absent in (*things(), *COMPANIONS) if absent not in shown])
+    return Question(rng.choice(_YES_NO).format(with_article(name)), "Yes." if expected else "No.", "yes_no", name)
+
+
+def open_question(scene: Scene, kind: Kind) -> Question:
+    """The question of a `kind` other than yes/no."""
+    answers: dict[Kind, str] = {
+        "object": f"{with_article(scene.thing).capitalize()}.",
+        "sky": SKY_ANSWERS[scene.sky],
+        "ground": GROUND_ANSWERS[scene.ground],
+        "style": STYLE_ANSWERS[scene.style],
+        "companion": f"{with_article(scene.companion).capitalize()}." if scene.companion else "Nothing.",
+    }
+    return Question(OPEN_QUESTIONS[kind], answers[kind], kind)
 
 
 def questions(scene: Scene, rng: random.Random, count: int) -> list[Question]:
-    """`count` questions with answers: half yes/no about things, the rest open or yes/no about style."""
-    asked = []
+    """`count` random questions: on average half yes/no, half open."""
+    sampled = []
     for _ in range(count):
-        choice = rng.random()
-        if choice < 0.5:
-            asked.append(yes_no(scene, rng, rng.random() < 0.5))
-        elif choice < 0.68:
-            asked.append(Question("What is in this picture?", f"{with_article(scene.thing).capitalize()}."))
-        elif choice < 0.78:
-            asked.append(Question("What is the sky like?", SKY_ANSWERS[scene.sky]))
-        elif choice < 0.86:
-            asked.append(Question("What is on the ground?", GROUND_ANSWERS[scene.ground]))
-        elif choice < 0.94:
-            asked.append(Question("What is the style of this picture?", STYLE_ANSWERS[scene.style]))
+        draw = rng.random()
+        if draw < 0.5:
+            sampled.append(yes_no(scene, rng, rng.random() < 0.5))
         else:
-            beside = f"{with_article(scene.companion).capitalize()}." if scene.companion else "Nothing."
-            asked.append(Question("What is beside it?", beside))
-    return asked
-
-
-assert set(SKY_ANSWERS) == set(SKIES) and set(GROUND_ANSWERS) == set(GROUNDS) and set(STYLE_ANSWERS) == set(STYLES)
+            kind = next(kind for kind, bound in _OPEN_UP_TO.items() if draw < bound)
+            sampled.append(open_question(scene, kind))
+    return sampled

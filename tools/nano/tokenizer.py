@@ -5,9 +5,8 @@ import random
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import JanusImageProcessor, JanusProcessor, PreTrainedTokenizerFast
 
-from ecgvf.world.grammar import describe, sentence
 from tools.nano.questions import questions
-from tools.nano.scenes import scene_pool
+from tools.nano.scenes import caption, scene_pool
 from tools.nano.world import SIDE
 
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
@@ -32,28 +31,24 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(lines: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFast:
-    """Learn the merges from the sentences and questions of the world; any other text is spelt in bytes."""
+    """Train on `lines` sentences and questions of the world; any other text is encoded in bytes."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     special = [BOS, EOS, PAD, USER, ASSISTANT, *IMAGE_TOKENS.values()]
     rng = random.Random(f"tokenizer:{seed}")
 
-    def text() -> list[str]:
-        found = []
-        for scene in scene_pool("tokenizer", lines):
-            said = describe(scene.thing, scene.sky, scene.ground, scene.companion, scene.style, rng)
-            found.append(f": {sentence(said, rng).text}\n\n")
-            found += [f": {question.text}\n\n: {question.answer}" for question in questions(scene, rng, 1)]
-        return found
-
+    corpus = []
+    for scene in scene_pool("tokenizer", lines):
+        corpus.append(f": {caption(scene, rng)}\n\n")
+        corpus += [f": {question.text}\n\n: {question.answer}" for question in questions(scene, rng, 1)]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[AddedToken(token, special=True, normalized=False) for token in special],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(text(), trainer)
+    backend.train_from_iterator(corpus, trainer)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, backend.token_to_id(BOS))]
     )
@@ -68,13 +63,13 @@ def train_tokenizer(lines: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFa
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
-    """The processor that `save_pretrained` writes beside the weights."""
-    pictures = JanusImageProcessor(
+    """The processor that is saved beside the weights."""
+    images = JanusImageProcessor(
         size={"height": SIDE, "width": SIDE}, min_size=4, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
-    return JanusProcessor(pictures, tokenizer, chat_template=CHAT_TEMPLATE, num_image_tokens=PATCHES)
+    return JanusProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE, num_image_tokens=PATCHES)
 
 
-def drawing_prompt(text: str) -> str:
-    """What the model reads before it draws; the tokenizer puts BOS in front."""
+def image_prompt(text: str) -> str:
+    """The chat prompt that image generation continues; the tokenizer prepends BOS."""
     return f"{USER}: {text}\n\n{ASSISTANT}:{IMAGE_TOKENS['boi_token']}"

@@ -1,6 +1,6 @@
-"""The vision tower's own lesson before it meets the language model: name what a picture shows.
+"""Pretraining of the vision tower: classify the attributes of composed images.
 
-Janus's tower comes from SigLIP, already trained; nano's learns from labels, through heads that are thrown away.
+Janus starts from a trained SigLIP tower; nano's learns from labels, through linear heads that are thrown away.
 """
 
 from collections import deque
@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from transformers.models.janus.modeling_janus import JanusVisionModel
 
 from tools.nano.codec import to_input
-from tools.nano.lesson import Lesson
-from tools.nano.muon import MuonAndAdam
+from tools.nano.muon import MuonAndAdamW
 from tools.nano.precision import autocast
 from tools.nano.scenes import scene_pool
-from tools.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, Scene, pictures, things
+from tools.nano.training_loop import TrainingLoop
+from tools.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, Scene, compose_batch, things
 
 BATCH = 32
-ANSWERS = {
+POOL = 16_000
+CLASSES = {
     "thing": tuple(things()),
     "sky": SKIES,
     "ground": GROUNDS,
@@ -29,49 +30,53 @@ ANSWERS = {
 }
 
 
-def wanted(scenes: Sequence[Scene]) -> dict[str, Tensor]:
-    """The number of the right answer to each of `ANSWERS` about each scene, ``[N]``."""
+def class_indices(scenes: Sequence[Scene]) -> dict[str, Tensor]:
+    """For each attribute in `CLASSES`, the class index of each scene, int64 ``[N]``."""
     return {
-        name: torch.tensor([answers.index(getattr(scene, name)) for scene in scenes])
-        for name, answers in ANSWERS.items()
+        name: torch.tensor([classes.index(getattr(scene, name)) for scene in scenes])
+        for name, classes in CLASSES.items()
     }
 
 
-def teach(
-    tower: JanusVisionModel, folder: Path, *, seconds: float, seed: int = 0, pool: int = 16_000
+def training_pool(seed: int = 0, size: int = POOL) -> list[Scene]:
+    """The scenes that `train` uses; held-out combinations are among them."""
+    return scene_pool(f"vision:{seed}", size)
+
+
+def train(
+    tower: JanusVisionModel, folder: Path, *, seconds: float, seed: int = 0, pool: int = POOL
 ) -> dict[str, float]:
-    """Train `tower` in place, checkpoints in `folder`; returns the heads' accuracies on 512 held-out pictures."""
+    """Train `tower` in place, checkpoints in `folder`; returns each head's accuracy on 512 other images."""
     torch.manual_seed(seed)
     tower.train()
     heads = nn.ModuleDict(
-        {name: nn.Linear(tower.config.hidden_size, len(answers)) for name, answers in ANSWERS.items()}
+        {name: nn.Linear(tower.config.hidden_size, len(classes)) for name, classes in CLASSES.items()}
     )
-    optimizer = MuonAndAdam(
+    optimizer = MuonAndAdamW(
         [*tower.named_parameters(), *heads.named_parameters()],
         lambda name, parameter: parameter.ndim == 2 and "encoder.layers" in name,
-        muon_rate=0.02,
-        adam_rate=2e-3,
+        muon_lr=0.02,
+        adamw_lr=2e-3,
     )
-    scenes = scene_pool(f"vision:{seed}", pool)
-    images = pictures(scenes)
-    labels = wanted(scenes)
+    scenes = training_pool(seed, pool)
+    images, targets = compose_batch(scenes), class_indices(scenes)
     generator = torch.Generator().manual_seed(seed)
-    lesson = Lesson(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts})
+    loop = TrainingLoop(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts})
     recent = {name: deque[float](maxlen=50) for name in heads}
-    for step in lesson.steps(lambda: {name: round(sum(seen) / len(seen), 3) for name, seen in recent.items()}):
+    for step in loop.steps(lambda: {name: round(sum(values) / len(values), 3) for name, values in recent.items()}):
         rows = torch.randint(pool, (BATCH,), generator=generator)
         with autocast():
             pooled = tower(to_input(images[rows.numpy()])).last_hidden_state.mean(1)
-        losses = {name: F.cross_entropy(head(pooled.float()), labels[name][rows]) for name, head in heads.items()}
+        losses = {name: F.cross_entropy(head(pooled.float()), targets[name][rows]) for name, head in heads.items()}
         loss = torch.stack(list(losses.values())).sum() + losses["thing"]
-        optimizer.step(loss, min(1.0, (step + 1) / 50, 2 * (1 - lesson.progress)))
+        optimizer.step(loss, min(1.0, (step + 1) / 50, 2 * (1 - loop.progress)))
         for name, value in losses.items():
             recent[name].append(value.item())
     tower.eval()
-    held_out = scene_pool("vision:held-out", 512)
+    test = scene_pool("vision:held-out", 512)
     with torch.no_grad():
-        pooled = torch.cat([tower(part).last_hidden_state.mean(1) for part in to_input(pictures(held_out)).split(64)])
-    truth = wanted(held_out)
+        pooled = torch.cat([tower(part).last_hidden_state.mean(1) for part in to_input(compose_batch(test)).split(64)])
+    expected = class_indices(test)
     return {
-        name: round((head(pooled).argmax(1) == truth[name]).float().mean().item(), 4) for name, head in heads.items()
+        name: round((head(pooled).argmax(1) == expected[name]).float().mean().item(), 4) for name, head in heads.items()
     }

@@ -1,7 +1,7 @@
-"""The miniature world: a scene becomes a 64 px picture.
+"""The miniature world: compose a scene into a 64 px image.
 
-A picture has a sky, a ground, one thing as drawn by one designer, perhaps a companion, and a style. Everything has one
-place: a small model spends nothing on jitter, so that a church is sharp rather than averaged.
+An image has a sky, a ground, one thing as drawn by one designer, perhaps a companion, and a style. Positions are fixed:
+a small model spends nothing on jitter, so that a church is sharp rather than averaged.
 """
 
 import io
@@ -18,22 +18,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from ecgvf.world.grammar import PLAIN, load_world
+
 SIDE = 64
 HORIZON = 44
 GROUND_LINE = 60
 THING_SIZE = 44
 COMPANION_SIZE = 18
-SKIES = ("blue", "sunset", "night", "storm", "dawn", "aurora")
-GROUNDS = ("grass", "sand", "snow", "water", "road", "flowers")
-COMPANIONS = ("balloon", "snowman", "umbrella", "mushroom")
-STYLES = ("plain", "van-gogh", "pixel-art", "pencil-sketch", "watercolour")
+SKIES = tuple(load_world().skies)
+GROUNDS = tuple(load_world().grounds)
+COMPANIONS = tuple(load_world().companions)
+STYLES = tuple(load_world().styles)
 
 Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that decides a picture, and nothing else."""
+    """Everything that determines an image."""
 
     thing: str
     designer: str
@@ -41,6 +43,11 @@ class Scene:
     ground: str
     companion: str | None
     style: str
+
+    @property
+    def combination(self) -> tuple[str, str, str, str | None, str]:
+        """Thing, sky, ground, companion and style: the arguments of the grammar's ``describe`` and ``held_out``."""
+        return self.thing, self.sky, self.ground, self.companion, self.style
 
 
 @cache
@@ -52,12 +59,12 @@ def drawings() -> dict[str, dict[str, dict[str, object]]]:
 
 
 def things() -> list[str]:
-    """Names of the things of the world, companions left out, in alphabetical order."""
-    return sorted(name for name in drawings() if name not in COMPANIONS)
+    """Names of the things of the world in alphabetical order, companions excluded."""
+    return sorted(load_world().things)
 
 
 def random_scene(rng: random.Random, *, thing: str | None = None, style: str | None = None) -> Scene:
-    """A scene drawn uniformly; two pictures in five are plain, three in ten have a companion."""
+    """A uniformly random scene; two in five are plain, three in ten have a companion."""
     thing = thing or rng.choice(things())
     companion = rng.choice(COMPANIONS) if rng.random() < 0.3 else None
     return Scene(
@@ -66,12 +73,12 @@ def random_scene(rng: random.Random, *, thing: str | None = None, style: str | N
         sky=rng.choice(SKIES),
         ground=rng.choice(GROUNDS),
         companion=companion,
-        style=style or ("plain" if rng.random() < 0.4 else rng.choice(STYLES[1:])),
+        style=style or (PLAIN if rng.random() < 0.4 else rng.choice(STYLES[1:])),
     )
 
 
-def picture(scene: Scene) -> Pixels:
-    """The scene's picture, float32 ``[64, 64, 3]`` in 0…1."""
+def compose(scene: Scene) -> Pixels:
+    """The scene's image, float32 ``[64, 64, 3]`` in 0…1."""
     canvas = _sky(scene.sky).copy()
     canvas[HORIZON:] = _ground(scene.ground)
     _paste(canvas, _sprite(scene.thing, scene.designer, THING_SIZE), SIDE // 2, GROUND_LINE)
@@ -80,22 +87,22 @@ def picture(scene: Scene) -> Pixels:
     return _STYLES[scene.style](canvas)
 
 
-def pictures(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
-    """Pictures of many scenes, uint8 ``[N, 64, 64, 3]``."""
-    out = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
+def compose_batch(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
+    """The images of several scenes, uint8 ``[N, 64, 64, 3]``."""
+    images = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
     for row, scene in enumerate(scenes):
-        out[row] = np.round(picture(scene) * 255)
-    return out
+        images[row] = np.round(compose(scene) * 255)
+    return images
 
 
 def _rgb(red: float, green: float, blue: float) -> Pixels:
-    """A colour, or the weights of a mixture of the channels; float32 ``[3]``."""
+    """A colour, or the weights of a mix of the channels; float32 ``[3]``."""
     return np.array((red, green, blue), np.float32)
 
 
 @cache
 def _sprite(name: str, designer: str, size: int) -> Pixels:
-    """Premultiplied RGBA, cropped to what is drawn, `size` pixels on its longer side."""
+    """The drawing as premultiplied RGBA, float32 ``[H, W, 4]``, cropped; its longer side has `size` pixels."""
     drawing = drawings()[name][designer]
     width, height = drawing["width"], drawing["height"]
     svg = (
@@ -114,6 +121,7 @@ def _sprite(name: str, designer: str, size: int) -> Pixels:
 
 
 def _paste(canvas: Pixels, sprite: Pixels, centre: int, bottom: int) -> None:
+    """Blend `sprite` into `canvas` in place; what exceeds the left or right border is cut off."""
     height, width = sprite.shape[:2]
     left, top = centre - width // 2, bottom - height
     first = max(0, -left)
@@ -198,9 +206,9 @@ def _pencil_sketch(canvas: Pixels) -> Pixels:
     lines = np.clip(grey / np.maximum(1 - blurred, 0.05), 0, 1)
     tone = 0.72 * lines + 0.28 * grey
     hatch = np.where((np.add.outer(np.arange(SIDE), np.arange(SIDE)) % 4 == 0) & (grey < 0.45), 0.85, 1.0)
-    sheet = _rgb(0.98, 0.96, 0.90)
-    drawn: Pixels = ((0.15 + 0.85 * tone * hatch)[..., None] * sheet).astype(np.float32)
-    return drawn
+    paper = _rgb(0.98, 0.96, 0.90)
+    sketch: Pixels = ((0.15 + 0.85 * tone * hatch)[..., None] * paper).astype(np.float32)
+    return sketch
 
 
 def _watercolour(canvas: Pixels) -> Pixels:
@@ -213,7 +221,7 @@ def _watercolour(canvas: Pixels) -> Pixels:
 
 @cache
 def _paper() -> tuple[Pixels, Pixels]:
-    """Grain of the paper around 1, and 0 at the ragged border to 1 inside; both ``[64, 64, 1]``."""
+    """The paper's grain, around 1, and its ragged edge, from 0 at the border to 1 inside; both ``[64, 64, 1]``."""
     rng = np.random.default_rng(900)
     grain = 1 + 0.18 * ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 2.0)
     y, x = np.mgrid[:SIDE, :SIDE]
@@ -236,7 +244,7 @@ def _van_gogh(canvas: Pixels) -> Pixels:
 
 @cache
 def _flow() -> tuple[NDArray[np.intp], NDArray[np.intp], Pixels]:
-    """Where a stroke through each pixel takes its colour from, ``[steps, 64, 64]`` twice, and its relief in −1…1."""
+    """Columns and rows of the pixels that a stroke averages, ``[steps, 64, 64]`` each, and its relief in −1…1."""
     rng = np.random.default_rng(700)
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
     angle = 0.35 * np.sin(x / 9) + 0.25 * np.cos(y / 7)

@@ -13,7 +13,6 @@ from ecgvf.pairs.checks import (
     count_sentences,
     find_fault,
     share_changed,
-    target_term,
 )
 from ecgvf.pairs.parsing import Draft
 
@@ -85,11 +84,6 @@ def test_bound_on_changed_words():
     assert find_fault(CHURCH, at) is None
     assert share_changed(above) > MAX_CHANGED["object"]
     assert find_fault(CHURCH, above)
-
-
-def test_target_term_is_the_concepts_own_unless_the_target_is_implicit():
-    assert target_term(CHURCH, draft("Two Churches", "Churches")) == "church"
-    assert target_term(CHURCH, draft("a chruch", "chruch")) == "chruch"
 
 
 def test_contains_matches_whole_words_only():

@@ -18,7 +18,7 @@ from ecgvf.core.store import Store
 from ecgvf.pairs.checks import PromptIndex, are_near_duplicates
 from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs, keep_split
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.writer import Answer, Request, call_id
+from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 
 CHURCH = find("church")
 
@@ -51,14 +51,17 @@ class ScriptedWriter:
         pass
 
     def write(self, request: Request) -> Answer:
-        return Answer(
+        provenance = Provenance(
+            writer=self.name,
+            split=request.split,
+            iteration=request.iteration,
             call_id=call_id(self, request),
-            text=self.answers[min(request.iteration, len(self.answers) - 1)],
             model_asked="model",
             model_answered="model-2",
             template="object/pairs@1",
             template_hash="0" * 64,
         )
+        return Answer(self.answers[min(request.iteration, len(self.answers) - 1)], provenance)
 
 
 def pair(
@@ -115,6 +118,14 @@ def test_rejects_stay_with_reason_and_raw_text(run: ConceptRun) -> None:
     assert (kept[3].target, kept[0].detail) == ("", None)
     assert stage_set.summary["train"] == {"accepted": 2, "malformed": 2, "duplicate": 1}
     assert {record.model_answered for record in kept} == {"model-2"}
+
+
+def test_target_term_is_the_concepts_own_unless_the_target_is_implicit(run: ConceptRun) -> None:
+    answer = json.dumps(
+        [pair("Two Churches", "Two hotels", "Churches", "hotels"), pair("a chruch", "a hotel", "chruch")]
+    )
+    written = records(generate_pairs(run, pairs=2, tests=0, writer=ScriptedWriter(answer)))
+    assert [(record.target_term, record.implicit) for record in written] == [("church", False), ("chruch", True)]
 
 
 def test_writer_without_new_prompts_stops_with_a_note(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import pytest
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import WriterError
 from ecgvf.pairs.answers import read_answer
-from ecgvf.pairs.checks import is_implicit
 from ecgvf.pairs.offline import OfflineWriter, find_candidates
 from ecgvf.pairs.parsing import Draft, parse
 from ecgvf.pairs.writer import Request, call_id
@@ -45,7 +44,7 @@ def test_equal_requests_give_equal_answers_and_other_requests_others(name):
     assert WRITER.write(request(name)) == WRITER.write(request(name))
     requests = [request(name), request(name, iteration=1), request(name, seed=1), request(name, "test")]
     answers = [WRITER.write(each) for each in requests]
-    assert len({answer.text for answer in answers}) == len({answer.call_id for answer in answers}) == 4
+    assert len({answer.text for answer in answers}) == len({answer.provenance.call_id for answer in answers}) == 4
 
 
 def test_smaller_request_gives_the_first_prompts_of_a_larger_one():
@@ -120,12 +119,12 @@ def test_surrogates_outside_nanos_world_are_an_error_that_lists_its_things():
 def test_answers_state_their_provenance():
     answer = WRITER.write(request("church"))
     assert WRITER.name == "offline"
-    assert answer.model_asked == answer.model_answered == "nano-grammar"
-    assert answer.template == "nano/world.yaml"
-    assert len(answer.template_hash) == 64
+    assert answer.provenance.model_asked == answer.provenance.model_answered == "nano-grammar"
+    assert answer.provenance.template == "nano/world.yaml"
+    assert len(answer.provenance.template_hash) == 64
 
 
 def test_implicit_targets_are_recognised():
     church = find("church")
-    assert is_implicit(church, "a place of worship with a steeple")
-    assert not is_implicit(church, "two Churches at dusk")
+    assert church.term_in("a place of worship with a steeple") is None
+    assert church.term_in("two Churches at dusk") is not None

@@ -1,9 +1,7 @@
 """Pushing a dataset to the Hub: versions, visibility, faults."""
 
+import fcntl
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from ecgvf.cli import app
 from ecgvf.core import hub as hub_client
 from ecgvf.core.errors import DatasetError, HubError, SettingsError
 from ecgvf.core.run import ConceptRun
-from ecgvf.publish import parquet
+from ecgvf.publish import parquet, staging
 from ecgvf.publish.export import export
 from ecgvf.publish.push import prepare, upload
 from tests.ecgvf.conftest import use_hub
@@ -179,42 +177,20 @@ def test_of_two_simultaneous_pushes_the_second_fails_and_nothing_is_lost(
     assert hub.text(REPO, "notes.md") == "somebody else"
 
 
-# Stands for another machine: its file locks reach no other, and its boot id is its own.
-_MACHINE = """
-import fcntl, sys
-from pathlib import Path
-from typing import Any
-from ecgvf.publish import staging
-fcntl.flock = lambda *_: None
-staging.BOOT_ID = Path(sys.argv.pop(1))
-from ecgvf.cli import main
-main()
-"""
+def test_two_machines_push_from_one_store(
+    run: ConceptRun, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # file locks do not reach the other machine
 
-
-@pytest.mark.slow
-def test_two_machines_push_from_one_store(run: ConceptRun, hub: Hub, tmp_path: Path) -> None:
-    def start(machine: str) -> subprocess.Popen[str]:
-        boot = tmp_path / machine
-        boot.write_text(f"{machine}\n")
-        command = [sys.executable, "-c", _MACHINE, str(boot), "push-to-hub", "--repo", f"my-org/{machine}"]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_owner"}
-        environment["ECGVF_STORE"] = str(run.store.root)
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def push_from(machine: str) -> None:
+        (tmp_path / machine).write_text(machine)
+        with monkeypatch.context() as patch:
+            patch.setattr(staging, "BOOT_ID", tmp_path / machine)
+            push(run, f"my-org/{machine}")
 
     # The first has written its files and not sent them when the second does its whole push.
-    ended: list[tuple[int, str]] = []
-
-    def second() -> None:
-        with start("second") as process:
-            _, stderr = process.communicate(timeout=300)
-            ended.append((process.returncode, stderr))
-
-    hub.meanwhile["/my-org/first/preupload/"] = second
-    with start("first") as process:
-        _, stderr = process.communicate(timeout=300)
-        ended.append((process.returncode, stderr))
-    assert [code for code, _ in ended] == [0, 0], ended
+    hub.meanwhile["/my-org/first/preupload/"] = lambda: push_from("second")
+    push_from("first")
     for repo in ("my-org/first", "my-org/second"):
         assert list(hub.repos[repo].tags) == ["v1.0.0"]
     assert not [*run.store.root.glob("church/publish/*")]

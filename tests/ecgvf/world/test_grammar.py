@@ -1,4 +1,4 @@
-"""The grammar says everything it is told to say, in word orders that are told apart, from its seed alone."""
+"""Sentences mention exactly what the description does, in separate word orders, and depend on the seed alone."""
 
 import random
 import re
@@ -38,26 +38,26 @@ wordings = st.sampled_from(["any", *WORDINGS])
 seeds = st.integers(0, 2**32)
 
 
-def says(text: str, phrases: tuple[str, ...]) -> bool:
+def mentions(text: str, phrases: tuple[str, ...]) -> bool:
     return any(phrase and phrase.casefold() in text.casefold() for phrase in phrases)
 
 
 @given(descriptions, which_forms, wordings, seeds)
-def test_everything_mentioned_is_said(description, which, wording, seed):
-    said = sentence(description, random.Random(seed), forms=which, wording=wording)
-    assert says(said.text, (said.term,))
+def test_a_sentence_mentions_everything_in_its_description(description, which, wording, seed):
+    written = sentence(description, random.Random(seed), forms=which, wording=wording)
+    assert mentions(written.text, (written.term,))
     if wording != "any":
-        assert said.wording == wording
+        assert written.wording == wording
     families = {"sky": WORLD.skies, "ground": WORLD.grounds, "companion": WORLD.companions}
     for slot, family in families.items():
         if name := getattr(description, slot):
             entry = family[name]
-            assert says(said.text, (*entry.english, entry.keyword, *entry.spanish))
+            assert mentions(written.text, (*entry.english, entry.keyword, *entry.spanish))
     if description.style != "plain":
         style = WORLD.styles[description.style]
         words = (*style.before, *style.after, style.keyword, *style.spanish_before, *style.spanish_after)
-        assert says(said.text, words)
-        assert says(said.text, (said.style,))
+        assert mentions(written.text, words)
+        assert mentions(written.text, (written.style,))
 
 
 @given(descriptions, which_forms, wordings, seeds)
@@ -68,38 +68,37 @@ def test_sentences_are_tidy(description, which, wording, seed):
 
 
 @given(descriptions, which_forms, wordings, seeds)
-def test_a_seed_gives_one_sentence(description, which, wording, seed):
+def test_a_seed_determines_the_sentence(description, which, wording, seed):
     first, second = (sentence(description, random.Random(seed), forms=which, wording=wording) for _ in range(2))
     assert first == second
 
 
 @given(descriptions, st.sampled_from(list(WORLD.things)), which_forms, wordings, seeds)
-def test_another_thing_changes_nothing_but_its_words(description, other, which, wording, seed):
-    one = sentence(description, random.Random(seed), forms=which, wording=wording)
-    two = sentence(replace(description, thing=other), random.Random(seed), forms=which, wording=wording)
-    assert one.form == two.form
-    around = [re.sub(r"\b(an?|una?) (?=THING)", "", _without(said.text, said.term)) for said in (one, two)]
-    assert around[0] == around[1]
+def test_another_thing_changes_only_its_words(description, other_thing, which, wording, seed):
+    first = sentence(description, random.Random(seed), forms=which, wording=wording)
+    second = sentence(replace(description, thing=other_thing), random.Random(seed), forms=which, wording=wording)
+    assert first.form == second.form
+    assert _without(first.text, first.term) == _without(second.text, second.term)
 
 
 def _without(text: str, term: str) -> str:
-    """The text in lower case, articles before the term dropped, the term itself replaced by THING."""
+    """The text in lower case, with THING in place of the term and of an article before it."""
     return re.sub(rf"(?:\b(?:an?|una?) )?{re.escape(term.casefold())}", "THING", text.casefold(), count=1)
 
 
 @pytest.mark.parametrize("spanish", [False, True])
-def test_held_out_forms_are_other_forms(spanish):
+def test_held_out_word_orders_are_not_in_training(spanish):
     train, held = forms("train", spanish=spanish), forms("held-out", spanish=spanish)
     assert not set(train) & set(held)
     assert not set(train.values()) & set(held.values())
 
 
-def test_there_are_many_forms():
+def test_there_are_many_word_orders():
     assert len(forms("train")) >= 25
     assert len(forms("held-out")) >= 6
 
 
-def test_a_term_belongs_to_one_thing_and_descriptions_use_none():
+def test_a_term_belongs_to_one_thing_and_no_description_contains_one():
     owner = {term.casefold(): thing.name for thing in WORLD.things.values() for term in thing.terms}
     assert len(owner) == sum(len(thing.terms) for thing in WORLD.things.values())
     free_of_terms = [phrase for thing in WORLD.things.values() for phrase in thing.implicit]
@@ -117,9 +116,9 @@ def test_spanish_nouns_and_misspellings_belong_to_one_thing():
 
 def test_wordings_are_as_frequent_as_stated():
     rng = random.Random(0)
-    said = [sentence(Description("church"), rng).wording for _ in range(4000)]
+    wordings = [sentence(Description("church"), rng).wording for _ in range(4000)]
     for wording, share in WORDINGS.items():
-        assert said.count(wording) / len(said) == pytest.approx(share, abs=0.03)
+        assert wordings.count(wording) / len(wordings) == pytest.approx(share, abs=0.03)
 
 
 def test_sentences_are_short():
@@ -134,7 +133,7 @@ def test_sentences_are_short():
     assert max(lengths) <= 40
 
 
-def test_a_twentieth_of_the_combinations_is_held_out():
+def test_the_stated_share_of_combinations_is_held_out():
     rng = random.Random(0)
     companions = [None, *WORLD.companions]
     families = (list(WORLD.things), list(WORLD.skies), list(WORLD.grounds), companions, list(WORLD.styles))
@@ -144,7 +143,7 @@ def test_a_twentieth_of_the_combinations_is_held_out():
 
 
 def test_held_out_combinations_never_change():
-    """Nano's weights are frozen: what they never saw is a fact."""
+    """Nano's weights are fixed, and so is what they were trained on."""
     skies, grounds = WORLD.skies, WORLD.grounds
     found = [(sky, ground) for sky in skies for ground in grounds if held_out("church", sky, ground, None, "plain")]
     assert found == [("night", "grass"), ("storm", "snow"), ("aurora", "flowers")]

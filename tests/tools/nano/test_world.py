@@ -1,5 +1,6 @@
-"""The miniature world's pictures."""
+"""The composed images of the miniature world."""
 
+import itertools
 import random
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.world.grammar import load_world
+from tools.nano.questions import GROUND_ANSWERS, SKY_ANSWERS, STYLE_ANSWERS
 from tools.nano.scenes import scene_pool
 from tools.nano.world import (
     COMPANIONS,
@@ -15,9 +17,9 @@ from tools.nano.world import (
     SKIES,
     STYLES,
     Scene,
+    compose,
+    compose_batch,
     drawings,
-    picture,
-    pictures,
     random_scene,
     things,
 )
@@ -31,24 +33,25 @@ def scene(**changes: object) -> Scene:
     return Scene(**{**plain, **changes})  # type: ignore[arg-type]
 
 
-def test_words_and_drawings_speak_of_the_same_world() -> None:
+def test_drawings_and_answers_cover_the_world() -> None:
     world = load_world()
+    assert set(drawings()) == {*world.things, *world.companions}
     assert sorted(world.things) == things()
-    assert set(world.skies) == set(SKIES)
-    assert set(world.grounds) == set(GROUNDS)
+    assert set(SKY_ANSWERS) == set(world.skies) == set(SKIES)
+    assert set(GROUND_ANSWERS) == set(world.grounds) == set(GROUNDS)
     assert set(world.companions) == set(COMPANIONS)
-    assert set(world.styles) == set(STYLES)
+    assert set(STYLE_ANSWERS) == set(world.styles) == set(STYLES)
     for name, thing in world.things.items():
-        assert set(drawings()[name]) <= set(thing.drawn)
+        assert set(drawings()[name]) <= set(thing.drawings)
 
 
 @given(st.integers(0, 2**32))
-def test_a_scene_is_one_picture(seed: int) -> None:
-    drawn = random_scene(random.Random(seed))
-    image = picture(drawn)
+def test_a_scene_determines_its_image(seed: int) -> None:
+    sampled = random_scene(random.Random(seed))
+    image = compose(sampled)
     assert image.shape == (64, 64, 3) and image.dtype == np.float32
     assert image.min() >= 0 and image.max() <= 1
-    assert np.array_equal(image, picture(drawn))
+    assert np.array_equal(image, compose(sampled))
 
 
 @pytest.mark.parametrize(
@@ -56,19 +59,17 @@ def test_a_scene_is_one_picture(seed: int) -> None:
     [{"thing": "castle"}, {"designer": "twemoji"}, {"sky": "night"}, {"ground": "sand"}, {"companion": "balloon"},
      {"style": "van-gogh"}],
 )  # fmt: skip
-def test_every_attribute_shows(change: dict[str, object]) -> None:
-    different = np.abs(picture(scene(**change)) - picture(scene())).max(-1) > 0.05
+def test_every_attribute_changes_the_image(change: dict[str, object]) -> None:
+    different = np.abs(compose(scene(**change)) - compose(scene())).max(-1) > 0.05
     assert different.mean() > 0.01
 
 
-def test_every_style_can_be_told_from_every_other() -> None:
-    looks = [picture(scene(style=style)) for style in STYLES]
-    for one in range(len(looks)):
-        for other in range(one):
-            assert np.abs(looks[one] - looks[other]).mean() > 0.03
+def test_styles_differ() -> None:
+    for first, second in itertools.combinations(STYLES, 2):
+        assert np.abs(compose(scene(style=first)) - compose(scene(style=second))).mean() > 0.03
 
 
 def test_pools_are_stable_and_differ_by_name() -> None:
     assert scene_pool("a", 20) == scene_pool("a", 30)[:20]
     assert scene_pool("a", 20) != scene_pool("b", 20)
-    assert pictures(scene_pool("a", 3)).dtype == np.uint8
+    assert compose_batch(scene_pool("a", 3)).dtype == np.uint8
