@@ -170,7 +170,8 @@ def _speed(model: JanusModel, rng: random.Random) -> Goal:
 
 def _predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
     """The judge's top label for each image, ``[N]``."""
-    return np.array(judge.labels)[judge.probabilities(images).argmax(1)]
+    labels: NDArray[np.str_] = np.array(judge.labels)[judge.probabilities(images).argmax(1)]
+    return labels
 
 
 def _share(name: str, correct: NDArray[np.bool_], bound: float) -> Goal:
