@@ -115,7 +115,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_
 
 @app.command()
 def check(
-    store: Annotated[Path, typer.Option("--store", help="Folder of the runs.")] = Path("build/erasure"),
+    store: Annotated[Path, typer.Option("--store", help="Folder of the store.")] = Path("build/erasure"),
     concept: Annotated[str, typer.Option(help="A concept of nano's world.")] = "church",
     recipe: Annotated[str, typer.Option(help="A named recipe.")] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,

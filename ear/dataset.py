@@ -1,6 +1,6 @@
 """A dataset by its name: from the store, shipped, from a file, or from the Hub.
 
-ecgvf/CONCEPT                        this store's; without one, the dataset that travels with the package
+ecgvf/CONCEPT                        this store's, else the dataset shipped with the package
 FILE, FOLDER                         an export, one of its Parquet files, or prompts, which are rendered and filtered
 [hub:]OWNER/REPO/CONCEPT[@vX.Y.Z]    the Hub's; hub:OWNER/REPO is a repository's default configuration
 """

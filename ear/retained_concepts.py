@@ -92,4 +92,4 @@ def rehearsal_prompts(dataset: Dataset, count: int) -> list[tuple[RetainedConcep
 
 def in_nano_world(dataset: Dataset) -> bool:
     """Whether the images show nano's world, so that nano's judges can classify them."""
-    return dataset.judge.startswith("nano-")
+    return dataset.model == "janus-nano" or dataset.judge.startswith("nano-")

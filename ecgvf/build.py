@@ -1,6 +1,6 @@
 """``ecgvf build``: generate, render and filter in rounds, until exactly N pairs are accepted.
 
-Each round requests from each writer exactly the pairs that it still owes, so that the writers' shares are equal in the
+Each round requests from each writer exactly the pairs that it still lacks, so that the writers' shares are equal in the
 end. A round is a run like any other, with sets of its own; finally the rounds' shards are merged into one set per
 stage, which every later command reads. An interrupted build resumes from its finished sets.
 """
@@ -33,10 +33,10 @@ from ecgvf.render import load_renderer, render
 ROUNDS = 10
 
 _ADVICE = {
-    "written": "the writers ran dry: give the concept more terms and surrogates, or use other writers",
+    "written": "the writers wrote nothing new: give the concept more terms and surrogates, or use other writers",
     "no_answer": "the lines above say why a writer did not answer; raise --budget-usd if that stopped it, and run "
     "the same command again: answered calls are not paid again",
-    "malformed": "most answers were no pairs: check `ecgvf templates show` and the rejects' details",
+    "malformed": "most answers could not be parsed as pairs: check `ecgvf templates show` and the rejects' details",
     "duplicate": "the writers repeat themselves: give the concept more terms and surrogates, or use other writers",
     "render_failed": "most images failed to render: run `ecgvf status` for the reasons",
     "judge_failed": "the judge failed on most images: use another --judge",
@@ -65,7 +65,7 @@ class WriterProgress:
 
     @property
     def missing(self) -> int:
-        """Accepted pairs that the writer still owes."""
+        """Accepted pairs that the writer still lacks."""
         return self.goal - self.accepted
 
     def add(self, acceptance: StageSet) -> None:
@@ -123,7 +123,7 @@ def build(
     """Build a dataset of exactly ``accepted`` pairs, and ``tests`` test prompts, in at most ``rounds`` rounds.
 
     ``writers`` None is the offline writer. ``model`` to ``dtype`` as in ``render``, ``judge`` to ``device`` as in
-    ``filter_images``. If the rounds do not suffice or the writers run dry, what there is stays and ``reached`` is
+    ``filter_images``. If the rounds do not suffice or the writers write nothing new, the pairs stay and ``reached`` is
     False. Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
@@ -181,8 +181,8 @@ def _run_rounds(
         ]
         if not active:
             break
-        owed = ", ".join(f"{progress[writer.name].missing} pairs by {writer.name}" for writer in active)
-        console.print(f"Round {number + 1}: {owed}")
+        missing = ", ".join(f"{progress[writer.name].missing} pairs by {writer.name}" for writer in active)
+        console.print(f"Round {number + 1}: {missing}")
         for writer in active:
             own = progress[writer.name]
             request = RoundRequest(

@@ -4,7 +4,7 @@
     run.generate()              # pairs and test prompts
     run.render()                # images of both prompts of each pair, from one seed
     run.filter()                # verdicts and accepted pairs
-    dataset = run.dataset()     # what ``ear.method.train`` takes
+    dataset = run.dataset()     # what ``ear.train`` takes
 
 Each method resumes what was interrupted, and returns at once if its set is finished. Heavy libraries are imported by
 the method that needs them.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import StageSet
@@ -100,6 +101,8 @@ class Run(ConceptRun):
         from ecgvf.pairs.llm_writers import generate_with_llms
 
         selected = Registry().select(writers) if isinstance(writers, str) else writers
+        if not selected:
+            raise SettingsError("no LLM writer: pass names such as 'gpt,claude', or a list from ecgvf.Registry")
         check_keys(selected)
         plan = plan_generation(
             self.concept,

@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# pytest-xdist says it to its processes, and a console reads it when it is made.
+# pytest-xdist sets it for its processes, and a console reads it when it is created.
 os.environ.pop("COLUMNS", None)
 
 from ecgvf.core import console
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port: int = server.getsockname()[1]
         return port
 
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
-settings.register_profile("house", deadline=None, derandomize=True, database=None)
-settings.load_profile("house")
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 # Before any test imports a library that reads them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's store, finds the user's keys, or speaks as one before it asked (--json)."""
+    """No test reads or writes the user's store or finds the user's keys; ``--json`` of an earlier test is off."""
     console.json_mode(False)
     monkeypatch.setenv("ECGVF_STORE", str(tmp_path / "store"))
     for key in [name for name in os.environ if name.endswith("_API_KEY") or name == "HF_TOKEN"]:

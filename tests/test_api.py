@@ -74,6 +74,7 @@ def test_unknown_names_are_attribute_errors() -> None:
         lambda: ecgvf.Run("church").dataset(),
         lambda: ecgvf.Run("church").generate(pairs=0),
         lambda: ecgvf.Run("church").generate_with_llms("gpt"),
+        lambda: ecgvf.Run("church").generate_with_llms([]),
         lambda: ecgvf.Run("church").import_pairs("missing.csv"),
         lambda: ecgvf.Bounds(seeds=0),
         lambda: ear.train("nonsense"),

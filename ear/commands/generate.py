@@ -15,7 +15,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 @app.command()
 def generate(
-    prompt: Annotated[list[str], typer.Option("--prompt", help="Prompt to render; repeat for more.")],
+    prompt: Annotated[list[str], typer.Option("--prompt", help="Prompt to render. Repeatable.")],
     adapter: AdapterOption = None,
     dataset: DatasetOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each prompt takes the next one.")] = 0,

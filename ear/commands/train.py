@@ -21,7 +21,8 @@ def train(
     source: DatasetArguments,
     recipe: Annotated[str, typer.Option(help="Recipe: default or paper.")] = "default",
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="Another value for a recipe's setting: guidance=0.8. Repeat.")
+        list[str] | None,
+        typer.Option("--option", help="Another value for a recipe's setting, such as guidance=0.8. Repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of the pairs and of what is rehearsed.")] = 0,
     seeds: Annotated[str | None, typer.Option(help="Several seeds, one training each: 0,1,2.")] = None,

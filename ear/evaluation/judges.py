@@ -34,7 +34,7 @@ def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
         if (retained.family if retained is not None else dataset.concept.kind) == "style":
             return "nano-style"
         return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
-    # A detector or CLIP knows the concept and nothing else.
+    # A detector or CLIP recognises the concept only.
     is_classifier = dataset.judge.partition(":")[0] in _CLASSIFIERS
     return dataset.judge if retained is None or is_classifier else "resnet50"
 

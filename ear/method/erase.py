@@ -38,7 +38,7 @@ def erase(
     """
     recipe, concept = resolved.recipe, dataset.concept
     pairs = training_pairs(dataset, model, recipe.pairs)
-    store.remember_first(concept.name)  # a dataset that shipped, or is a file, may be all that this store knows
+    store.remember_first(concept.name)  # with a shipped or exported dataset, the store may have no last concept yet
     settings = {
         "concept": concept.name,
         "dataset": dataset.fingerprint,

@@ -1,7 +1,7 @@
 """Every choice of the method, in one place.
 
 The paper and its released loop leave or contradict many choices; here each has a name and a value. A recipe states
-window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model at hand.
+window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model in use.
 """
 
 import dataclasses

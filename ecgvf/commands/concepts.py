@@ -86,7 +86,7 @@ def explain_concept(
 def new_concept(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")],
     kind: Annotated[Kind, typer.Option(help="Kind of concept.")] = Kind.object,
-    to: Annotated[Path | None, typer.Option("--to", help="File to write. [default: ./NAME.yaml]")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="File to write.", show_default="./NAME.yaml")] = None,
 ) -> None:
     """Write a commented YAML file for a concept of your own, to be edited."""
     from ecgvf.core.concepts import template

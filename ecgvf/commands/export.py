@@ -17,7 +17,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 @app.command()
 def export(
     concept: ConceptOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A new folder. [default: ./ecgvf-CONCEPT]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A new folder.", show_default="./ecgvf-CONCEPT")] = None,
     no_images: NoImagesOption = False,
     set_id: SetOption = None,
     store: StoreOption = None,

@@ -36,7 +36,8 @@ def filter_pairs(
     bounding: BoundsArguments,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
     sets: Annotated[
-        str | None, typer.Option("--sets", help="Two verdict sets for --compare, with a comma. [default: the last two]")
+        str | None,
+        typer.Option("--sets", help="Two verdict sets for --compare, with a comma.", show_default="the last two"),
     ] = None,
     device: DeviceOption = "auto",
     set_id: SetOption = None,

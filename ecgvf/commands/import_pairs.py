@@ -29,8 +29,7 @@ def import_pairs(
         list[str] | None,
         typer.Option(
             "--column",
-            help="Column to read instead of others of the same meaning; one of an unknown name has the target prompts. "
-            "Repeatable.",
+            help="Column to read if several fit; one of an unknown name holds the target prompts. Repeatable.",
         ),
     ] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Licence of the file, kept with the pairs.")] = None,

@@ -15,23 +15,25 @@ if TYPE_CHECKING:
     from ecgvf.judges import JudgeOptions
 
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the runs. [default: $ECGVF_STORE, or ./ecgvf-store]")
+    Path | None, typer.Option("--store", help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
 ]
 ConceptOption = Annotated[
-    str | None, typer.Option("--concept", help="A concept of the store. [default: the last one generated]")
+    str | None, typer.Option("--concept", help="A concept of the store.", show_default="the last one generated")
 ]
 NewConceptOption = Annotated[
     str | None,
-    typer.Option("--concept", help="A shipped concept, or the path of a YAML file. [default: the last one generated]"),
+    typer.Option(
+        "--concept", help="A shipped concept, or the path of a YAML file.", show_default="the last one generated"
+    ),
 ]
 SetOption = Annotated[
-    str | None, typer.Option("--set", help="Start of a set's fingerprint. [default: the current set]")
+    str | None, typer.Option("--set", help="Start of a set's fingerprint.", show_default="the current set")
 ]
 ModelOption = Annotated[
     str, typer.Option("--model", help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")
 ]
 GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance", help="Classifier-free guidance. [default: the model's own]")
+    float | None, typer.Option("--guidance", help="Classifier-free guidance.", show_default="the model's own")
 ]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", help="Images rendered at once.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
@@ -40,11 +42,14 @@ DtypeOption = Annotated[str, typer.Option("--dtype", help="float32, bfloat16, fl
 RegistryOption = Annotated[
     Path | None,
     typer.Option(
-        "--registry", envvar="ECGVF_WRITERS", help="Your own YAML of writers, over the shipped ones. [default: none]"
+        "--registry",
+        envvar="ECGVF_WRITERS",
+        help="YAML file of your own writers; overrides the shipped ones.",
+        show_default="none",
     ),
 ]
 TemplatesOption = Annotated[
-    Path | None, typer.Option("--templates", help="A folder of your own templates. [default: the shipped ones]")
+    Path | None, typer.Option("--templates", help="A folder of your own templates.", show_default="the shipped ones")
 ]
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave the images out; prompts and image tokens stay.")
@@ -61,29 +66,35 @@ class JudgeArguments:
         typer.Option(
             "--judge",
             help="nano-object-a, nano-object-b, nano-style, resnet50, torchvision:NAME, timm:NAME, hf:ID, style, "
-            "nudenet, clip, or several joined by +. [default: by model and kind of concept]",
+            "nudenet, clip, or several joined by +.",
+            show_default="by model and kind of concept",
         ),
     ] = None
     labels: Annotated[
-        str | None, typer.Option("--labels", help="Accepted labels, with commas. [default: the concept's]")
+        str | None, typer.Option("--labels", help="Accepted labels, with commas.", show_default="the concept's")
     ] = None
     label_set: Annotated[
         str | None,
-        typer.Option("--label-set", help="A label set of the concept: nudenet-strict. [default: the judge's]"),
+        typer.Option(
+            "--label-set", help="A label set of the concept, such as nudenet-strict.", show_default="the judge's"
+        ),
     ] = None
     top_k: Annotated[
-        int | None, typer.Option("--top-k", help="Best labels among which one must be accepted. [default: 1; style 3]")
+        int | None,
+        typer.Option("--top-k", help="Best labels among which one must be accepted.", show_default="1; style 3"),
     ] = None
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Least score that counts. [default: nudenet 0.25, clip 0.5, others none]"),
+        typer.Option(
+            "--threshold", help="Least score that counts.", show_default="nudenet 0.25, clip 0.5, others none"
+        ),
     ] = None
     weights: Annotated[
         str | None,
         typer.Option(
             "--weights",
-            help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas. "
-            "[default: the judge's own]",
+            help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas.",
+            show_default="the judge's own",
         ),
     ] = None
     text: Annotated[list[str] | None, typer.Option("--text", help="For clip: the concept in words. Repeatable.")] = None
@@ -121,13 +132,16 @@ class BoundsArguments:
         float, typer.Option("--share", help="Share of these seeds in which a pair must pass the accept rule.")
     ] = 1.0
     clip_floor: Annotated[
-        float | None, typer.Option("--clip-floor", help="Least CLIP cosine of an image and its prompt. [default: off]")
+        float | None,
+        typer.Option("--clip-floor", help="Least CLIP cosine of an image and its prompt.", show_default="off"),
     ] = None
     clip: Annotated[str | None, typer.Option("--clip", help="CLIP model of --clip-floor: a folder or a Hub id.")] = None
     most_change: Annotated[
         float | None,
         typer.Option(
-            "--most-change", help="Greatest difference of a pair's images outside the concept. [default: off]"
+            "--most-change",
+            help="Greatest difference, 0 to 1, of a pair's images outside the concept.",
+            show_default="off",
         ),
     ] = None
 
@@ -151,11 +165,13 @@ class WriterArguments:
     writers: Annotated[
         str | None,
         typer.Option(
-            "--writers", help="gpt,claude,…; paper; or offline. [default: every family with a key, else offline]"
+            "--writers",
+            help="Who writes: gpt,claude,…, paper, or offline.",
+            show_default="every family with a key, else offline",
         ),
     ] = None
     writer_url: Annotated[
-        str | None, typer.Option("--writer-url", help="Your own server, compatible with OpenAI's.")
+        str | None, typer.Option("--writer-url", help="Base URL of your own OpenAI-compatible server.")
     ] = None
     writer_model: Annotated[str | None, typer.Option("--writer-model", help="Model to request from --writer-url.")] = (
         None

@@ -82,21 +82,24 @@ class GenerateArguments:
     """How much to write, and whether to send anything."""
 
     pairs: Annotated[
-        int | None, typer.Option("--pairs", help="Pairs per iteration of a writer. [default: 10; offline 60]")
+        int | None, typer.Option("--pairs", help="Pairs per iteration of a writer.", show_default="10; offline 60")
     ] = None
     iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Iterations of each writer. [default: 3; offline 1]")
+        int | None, typer.Option("--iterations", help="Iterations of each writer.", show_default="3; offline 1")
     ] = None
     tests: Annotated[
-        int | None, typer.Option("--tests", "--count", help="Test prompts, by all writers together. [default: 100]")
+        int | None,
+        typer.Option("--tests", "--count", help="Test prompts, by all writers together.", show_default="100"),
     ] = None
     split: Annotated[
         PairsSplit | None,
-        typer.Option("--split", help="Write this part and keep the other. [default: train; offline both]"),
+        typer.Option("--split", help="Write this part and keep the other.", show_default="train; offline both"),
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print prompts, calls and cost; send nothing.")] = False
     fresh: Annotated[bool, typer.Option("--fresh", help="Send and pay for every call again.")] = False
-    batch: Annotated[bool, typer.Option("--batch", help="Half the price, within a day: OpenAI, Anthropic.")] = False
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Use the batch endpoints (OpenAI, Anthropic): half the price, within a day.")
+    ] = False
 
     @property
     def part(self) -> "Split | None":
@@ -218,13 +221,13 @@ def _generate_with_llms(
 
 @templates_app.command("show")
 def show_templates(
-    concept: Annotated[str, typer.Argument(help="A shipped concept, or a YAML file's path.")],
+    concept: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
     count: Annotated[int, typer.Option(min=1, help="Prompts requested in one call.")] = 10,
     iteration: Annotated[int, typer.Option(min=0, help="Index of the call, from 0.")] = 0,
     folder: TemplatesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the exact requests for a concept that LLM writers get."""
+    """Print the exact requests that LLM writers get for a concept."""
     from ecgvf.core.concepts import find
     from ecgvf.pairs.templates import FILES, load
 

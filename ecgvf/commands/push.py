@@ -18,11 +18,14 @@ _DONE = {"commit": "pushed", "tag": "tagged", "none": "settings"}
 @app.command("push-to-hub")
 def push_to_hub(
     concept: ConceptOption = None,
-    repo: Annotated[str | None, typer.Option("--repo", help="OWNER/NAME. [default: your account's ecgvf]")] = None,
+    repo: Annotated[str | None, typer.Option("--repo", help="OWNER/NAME.", show_default="your account's ecgvf")] = None,
     version: Annotated[
-        str | None, typer.Option("--version", help="Such as 1.2.0. [default: the next minor one, first 1.0.0]")
+        str | None,
+        typer.Option("--version", help="Version, such as 1.2.0.", show_default="the next minor one, first 1.0.0"),
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="Make the repository public. [default: private]")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make the repository public.", show_default="private")
+    ] = False,
     unsafe_known: Annotated[
         bool, typer.Option("--i-know-this-is-unsafe", help="Allow --public for an unsafe concept; it stays gated.")
     ] = False,

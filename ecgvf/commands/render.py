@@ -31,7 +31,7 @@ def render(
     guidance: GuidanceOption = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="Sampling temperature; 0 takes the most likely token. [default: the model's own]"),
+        typer.Option(help="Sampling temperature; 0 takes the most likely token.", show_default="the model's own"),
     ] = None,
     seed: SeedOption = 0,
     batch_size: BatchSizeOption = 16,

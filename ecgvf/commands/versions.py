@@ -38,8 +38,8 @@ def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: 
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(help="OWNER/NAME[/CONCEPT]@v1.0.0, or an exported folder.")],
-    after: Annotated[str, typer.Argument(help="The same at another version.")],
+    before: Annotated[str, typer.Argument(help="OWNER/NAME@v1.0.0, OWNER/NAME/CONCEPT@v1.0.0, or an exported folder.")],
+    after: Annotated[str, typer.Argument(help="The same, at another version.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes between two versions: pairs added, removed, judged anew; settings."""

@@ -31,7 +31,7 @@ def comparison(
 ) -> bytes:
     """PNG with a row per (label, prompt) and a column per (name, images), RGB uint8 [len(rows), H, W, 3].
 
-    ``blurred`` tells for each row whether its images are blurred.
+    ``blurred``: for each row, whether its images are blurred.
     """
     width = TEXT_WIDTH + 2 * GAP + len(columns) * (SIDE + GAP)
     page = Image.new("RGB", (width, 2 * HEADER + len(rows) * (SIDE + GAP) + GAP), _PAPER)

@@ -1,6 +1,6 @@
 """PromptPair → Rendering → Verdict → Acceptance: one row schema each, for the store, exports and ``ear``.
 
-A record holds no time and no random id, so that equal runs write equal bytes.
+A record has no time and no random id, so that equal runs write equal bytes.
 """
 
 import hashlib

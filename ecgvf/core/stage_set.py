@@ -1,8 +1,8 @@
 """A *set*: one stage's output under one fingerprint of its settings.
 
     STORE/<concept>/<stage>/<fingerprint>/
-      settings.json           what decides the data, and the circumstances that a resumed run must keep
-      shard-00000.parquet     no clock, no chance: equal runs write equal bytes
+      settings.json           the settings, and the circumstances (batch size, threads) that a resumed run must keep
+      shard-00000.parquet     no time, no randomness: equal runs write equal bytes
       log.jsonl               a line per shard: its hash, and the seconds it took
       manifest.json           written last: the set is finished
 
@@ -111,7 +111,7 @@ class StageSet:
 
     @property
     def circumstances(self) -> JSON:
-        """What ``record_circumstances`` recorded."""
+        """Batch size, threads and device, as ``record_circumstances`` recorded them."""
         return dict((self._header() or {}).get("circumstances", {}))
 
     @property

@@ -43,9 +43,9 @@ class Bounds:
         if not 0 < self.share <= 1:
             raise SettingsError(f"--share {self.share}: it must be greater than 0 and at most 1")
         if self.clip_floor is not None and not -1 <= self.clip_floor <= 1:
-            raise SettingsError(f"--clip-floor {self.clip_floor}: a cosine lies between -1 and 1")
+            raise SettingsError(f"--clip-floor {self.clip_floor}: it must be between -1 and 1")
         if self.most_change is not None and not 0 <= self.most_change <= 1:
-            raise SettingsError(f"--most-change {self.most_change}: it must lie between 0 and 1")
+            raise SettingsError(f"--most-change {self.most_change}: it must be between 0 and 1")
 
 
 def change(target: NDArray[np.uint8], surrogate: NDArray[np.uint8], boxes: Sequence[Box] = ()) -> float:

@@ -94,7 +94,10 @@ def _validate(names: list[str], options: JudgeOptions) -> None:
     for name in names:
         family, _, model = name.partition(":")
         if _TAKES_MODEL.get(family) is not bool(model):
-            raise JudgeError(f"unknown judge {name!r}: use one of {', '.join(NAMES)}, or several joined by +")
+            raise JudgeError(
+                f"unknown judge {name!r}: use one of {', '.join(NAMES)}, several joined by +, or from Python a "
+                "judge of your own as judge=..."
+            )
     if len(set(names)) < len(names):
         raise JudgeError(f"judge {together} repeats a name: name each judge once")
     if options.combine not in get_args(Combine):

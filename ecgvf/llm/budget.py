@@ -15,7 +15,7 @@ _OVERHEAD_TOKENS = 400
 """For the schema and whatever a provider adds to a prompt."""
 
 _TOKENS_PER_ITEM = 120
-"""Output tokens per requested prompt or pair, if the writer thinks little."""
+"""Output tokens per requested prompt or pair, if the writer uses few tokens for thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def input_tokens(call: Call) -> int:
 
 
 def likely_output_tokens(call: Call) -> int:
-    """Tokens of a call's answer, if the writer thinks little."""
+    """Tokens of a call's answer, if the writer uses few tokens for thinking."""
     return min(call.max_output_tokens, _TOKENS_PER_ITEM * call.count)
 
 

@@ -1,6 +1,6 @@
 """``ecgvf.json``: what a published repository holds, concept by concept, and its versions.
 
-It travels with the data, so that it may come back changed by anybody: it is checked, and its text is never trusted.
+Anybody may have changed it in between: it is checked when it is read, and its text is never trusted.
 """
 
 import json

@@ -62,7 +62,7 @@ class DatasetFolder:
 
 
 def shipped_dataset(concept: str) -> DatasetFolder | None:
-    """The dataset of ``concept`` that travels with the package, if there is one."""
+    """The dataset of ``concept`` shipped with the package, if there is one."""
     folder = data_dir() / "datasets" / concept
     return DatasetFolder(folder, str(folder)) if (folder / catalogue.FILE).is_file() else None
 

@@ -101,8 +101,8 @@ def load_renderer(
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     if model == DEFAULT_MODEL and not concept.labels("nano"):
         raise ConceptError(
-            f"janus-nano cannot render {concept.name!r}, which is not in its world: use --model janus-pro-1b, "
-            f"or a concept of that world (church, castle, cat, van-gogh)"
+            f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
+            "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"
         )
     janus = load(model, device=device, dtype=dtype)
     return janus, janus.sampling.override(guidance, temperature)

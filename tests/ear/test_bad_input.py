@@ -114,7 +114,7 @@ def test_a_concept_that_nano_cannot_render(store: Store, tmp_path: Path) -> None
     # Pairs that another writer wrote.
     write_pairs(store, church_pairs(1, 1), concept="nudity")
     for line in ("ecgvf render", "ecgvf filter"):
-        fails(line, "cannot render 'nudity', which is not in its world: use --model janus-pro-1b")
+        fails(line, "cannot render 'nudity', which has no judge_labels of nano: use --model janus-pro-1b")
     assert not store.folder("nudity", "pictures").exists()
 
 

@@ -68,6 +68,8 @@ def test_the_default_judge_is_not_the_one_that_filtered(dataset: Dataset) -> Non
     thing = retained_concepts(dataset)[0]
     assert default_judge(dataset, None) == default_judge(dataset, thing) == "nano-object-b"
     assert default_judge(replace(dataset, judge="nano-object-b"), None) == "nano-object-a"
+    by_own_judge = replace(dataset, judge="mean-of-two", model="janus-nano")
+    assert default_judge(by_own_judge, None) == default_judge(by_own_judge, thing) == "nano-object-b"
     style = replace(dataset, concept=concepts.find("van-gogh"), judge="nano-style")
     assert default_judge(style, None) == "nano-style"
     assert default_judge(style, thing) == "nano-object-b"
