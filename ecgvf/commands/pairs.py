@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -191,7 +191,7 @@ def _generate_with_llms(
     from ecgvf.core.errors import SettingsError
     from ecgvf.pairs.generate import PROMPTS_PER_CALL
     from ecgvf.pairs.generation_plan import ITERATIONS, estimate_costs, plan_generation
-    from ecgvf.pairs.llm_writers import open_ledger
+    from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
 
     if amount.part != "test" and amount.tests is not None:
         raise SettingsError(
@@ -199,22 +199,24 @@ def _generate_with_llms(
         )
     if amount.part == "test" and (amount.pairs is not None or amount.iterations is not None):
         raise SettingsError("--pairs and --iterations are for pairs: --split test --count N requests N test prompts")
-    amounts: dict[str, Any] = {
-        "split": amount.part or "train",
-        "pairs": PROMPTS_PER_CALL if amount.pairs is None else amount.pairs,
-        "iterations": ITERATIONS if amount.iterations is None else amount.iterations,
-        "tests": 100 if amount.tests is None else amount.tests,
-        "templates": writing.templates,
-        "batch": amount.batch,
-    }
-    plan = plan_generation(run.concept, writers, **amounts)
+    plan = plan_generation(
+        run.concept,
+        writers,
+        split=amount.part or "train",
+        pairs=PROMPTS_PER_CALL if amount.pairs is None else amount.pairs,
+        iterations=ITERATIONS if amount.iterations is None else amount.iterations,
+        tests=100 if amount.tests is None else amount.tests,
+        templates=writing.templates,
+        batch=amount.batch,
+    )
     estimates = estimate_costs(plan, open_ledger(run, plan), fresh=amount.fresh)
     if amount.dry_run:
         output.print_dry_run(plan, estimates, writing.budget, as_json)
         return None
     output.print_estimate(plan, estimates, writing.budget)
     output.confirm(estimates, confirmed)
-    return run.generate_with_llms(writers, **amounts, fresh=amount.fresh, budget_usd=writing.budget)
+    # The same plan as the estimate's: it has parsed the stored answers already.
+    return generate_with_llms(run, plan, budget_usd=writing.budget, fresh=amount.fresh)
 
 
 @templates_app.command("show")

@@ -1,1 +1,1 @@
-"""LLMs behind one interface: clients, dispatch, ledger, budget, retries. Knows nothing of prompt pairs."""
+"""Calls to LLMs: registry, clients, dispatch, ledger, budget, retries. Knows nothing of prompt pairs."""

@@ -49,7 +49,7 @@ It may receive None for a call that is not answered yet, and then yields the nex
 
 @dataclass(frozen=True, slots=True)
 class WriterJob:
-    """The calls that one writer has to answer."""
+    """The calls for one writer."""
 
     writer: LLMWriter
     conversations: Callable[[], Sequence[Conversation]]

@@ -224,15 +224,8 @@ class Ledger:
         The attempt is not ``answered`` if ``raw`` is not in the provider's format.
         """
         record = self._calls[call][attempt]
-        line = {
-            "line": "answer",
-            "call": call,
-            "attempt": attempt,
-            "at": _now(),
-            "seconds": round(seconds, 3),
-            "status": 200,
-            "raw": (clean := self.clean(raw)),
-        }
+        clean = self.clean(raw)
+        line = {**_answer(call, attempt, seconds), "status": 200, "raw": clean}
         self._append(_json(line)[:-1])
         reply = read(record.intent["sdk"], clean)
         usage = reply.usage
@@ -251,11 +244,7 @@ class Ledger:
     def failure(self, call: str, attempt: int, failed: Failed, seconds: float) -> None:
         """Record that an attempt failed: its status, its message, and whether it may have been charged all the same."""
         line = {
-            "line": "answer",
-            "call": call,
-            "attempt": attempt,
-            "at": _now(),
-            "seconds": round(seconds, 3),
+            **_answer(call, attempt, seconds),
             "status": failed.status,
             "error": self.clean(str(failed)),
             "lost": failed.lost,
@@ -337,6 +326,10 @@ def read_line(text: bytes) -> JSON | None:
         if isinstance(line, dict) and line.get("line") == "answer" and "raw" in line:
             return line
     return None
+
+
+def _answer(call: str, attempt: int, seconds: float) -> JSON:
+    return {"line": "answer", "call": call, "attempt": attempt, "at": _now(), "seconds": round(seconds, 3)}
 
 
 def _cost(rates: Rates, usage: Usage | None) -> Decimal | None:

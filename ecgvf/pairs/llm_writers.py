@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -33,18 +33,6 @@ Completions = Mapping[str, list[Completion]]
 """Writer → its completions, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class LLMGeneration:
-    """What the LLMs of a plan have answered, and what that cost."""
-
-    split: SplitGenerator
-    writers: tuple[str, ...]
-    answered: bool
-    """Whether any call has an answer."""
-    set_aside: dict[str, str]
-    """Writer → why it did not finish."""
-
-
 def open_ledger(run: ConceptRun, plan: GenerationPlan) -> Ledger:
     """The ledger of a run, from which the keys of the plan's writers are scrubbed."""
     return Ledger.load(run, secret_keys(share.writer for share in plan.shares))
@@ -57,8 +45,8 @@ def complete_plan(
     budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
     counts: Callable[[Mapping[str, Any]], bool] | None = None,
-) -> LLMGeneration:
-    """Send the calls of ``plan`` that have no answer yet.
+) -> SplitGenerator:
+    """Send the calls of ``plan`` that have no answer yet: the split that its answers make.
 
     ``counts`` selects the ledger's intents that count toward the budget (default: the plan's). ``fresh`` opens a new
     round, in which all calls are sent and paid again. A writer that keeps failing, or that the budget stops, is set
@@ -84,13 +72,13 @@ def complete_plan(
                 raise
         _warn(result)
         template = {"template": plan.template.name, "hash": plan.template.hash, "language": plan.template.language}
-        generator = _split_generator(run, plan.split, template, result.completions, plan.reader)
-        return LLMGeneration(
-            replace(generator, spending=_spending(plan, ledger, result)),
-            tuple(result.completions),
-            any(result.completions.values()),
-            result.set_aside,
-        )
+        split = _split_generator(run, plan.split, template, result.completions, plan.reader)
+        return replace(split, spending=_spending(plan, ledger, result))
+
+
+def has_answers(split: SplitGenerator) -> bool:
+    """Whether a split has answers of LLMs."""
+    return bool((split.settings or {}).get("calls"))
 
 
 def generate_with_llms(
@@ -100,12 +88,12 @@ def generate_with_llms(
 
     Raises ``WriterError`` if there is no answer, and whatever ``complete_plan`` raises.
     """
-    generation = complete_plan(run, plan, budget_usd=budget_usd, fresh=fresh)
-    if not generation.answered:
-        why = "; ".join(f"{name} {reason}" for name, reason in generation.set_aside.items())
-        raise WriterError(f"no writer answered: {why}")
-    splits = {split: generation.split if split == plan.split else keep_split(run, split) for split in SPLIT_NAMES}
-    return write_set(run, splits, ", ".join(generation.writers))
+    written = complete_plan(run, plan, budget_usd=budget_usd, fresh=fresh)
+    if not has_answers(written):
+        set_aside = written.spending["set_aside"] if written.spending else {}
+        raise WriterError("no writer answered: " + "; ".join(f"{name} {why}" for name, why in set_aside.items()))
+    splits = {split: written if split == plan.split else keep_split(run, split) for split in SPLIT_NAMES}
+    return write_set(run, splits, ", ".join(share.writer.name for share in plan.shares))
 
 
 def reparse(run: ConceptRun) -> StageSet:
@@ -124,9 +112,9 @@ def reparse(run: ConceptRun) -> StageSet:
         completions = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        generator = _split_generator(run, split, settings, completions, AnswerReader(run.concept, settings["language"]))
-        splits[split] = replace(generator, spending=current.summary.get("paid", {}).get(split))
-    if not any("calls" in (generator.settings or {}) for generator in splits.values()):
+        reparsed = _split_generator(run, split, settings, completions, AnswerReader(run.concept, settings["language"]))
+        splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
+    if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
     return write_set(run, splits, current.summary["writer"])
 

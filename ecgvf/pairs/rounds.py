@@ -27,13 +27,13 @@ from ecgvf.pairs.generation_plan import (
     split_evenly,
     split_into_calls,
 )
-from ecgvf.pairs.llm_writers import complete_plan, open_ledger
+from ecgvf.pairs.llm_writers import complete_plan, has_answers, open_ledger
 from ecgvf.pairs.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRequest:
-    """What one writer has to write in one round."""
+    """What one writer shall write in one round."""
 
     number: int
     pairs: int
@@ -119,21 +119,19 @@ class LLMRounds:
             current = ledger.round(intent["writer"], intent["split"])
             return bool(intent["round"] == current and models.get(intent["writer"]) == intent["model"])
 
-        splits: dict[Split, SplitGenerator] = {"train": SplitGenerator(), "test": SplitGenerator()}
-        counted: dict[Split, int] = {"train": request.pairs, "test": request.tests}
-        answered = False
-        for split, count in counted.items():
+        requested: dict[Split, int] = {"train": request.pairs, "test": request.tests}
+        splits = dict.fromkeys(requested, SplitGenerator())
+        for split, count in requested.items():
             if count:
                 plan = self.plan(run.concept, split, count, request.earlier)
-                generation = complete_plan(run, plan, budget_usd=self.budget_usd, counts=counts)
-                splits[split], answered = generation.split, answered or generation.answered
-        if not answered:
+                splits[split] = complete_plan(run, plan, budget_usd=self.budget_usd, counts=counts)
+        if not any(map(has_answers, splits.values())):
             return None
         return write_set(run, splits, self.name, build_round=request.number, earlier=request.earlier)
 
 
 def goals(accepted: int, writers: int) -> list[int]:
-    """How many accepted pairs each writer has to reach. Raises ``SettingsError`` unless each has at least one."""
+    """How many accepted pairs each writer must reach. Raises ``SettingsError`` unless each has at least one."""
     if accepted < writers:
         raise SettingsError(f"--accepted {accepted}: must be at least one pair for each of the {writers} writers")
     return split_evenly(accepted, writers)

@@ -35,9 +35,7 @@ class AnthropicClient:
             base_url=config.base_url,
             max_retries=0,
             timeout=timeouts(config.timeout_s),
-            http_client=anthropic.DefaultAsyncHttpxClient(
-                follow_redirects=False
-            ),  # a prompt goes only where the user sent it
+            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes nowhere else
         )
 
     async def send(self, call: Call) -> str:

@@ -29,9 +29,7 @@ class OpenAIClient:
             base_url=config.base_url,
             max_retries=0,
             timeout=timeouts(config.timeout_s),
-            http_client=openai.DefaultAsyncHttpxClient(
-                follow_redirects=False
-            ),  # a prompt goes only where the user sent it
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes nowhere else
             default_headers=None if config.base_url.startswith("https://api.openai.com/") else foreign,
         )
 

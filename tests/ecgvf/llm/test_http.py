@@ -1,4 +1,4 @@
-"""What the providers send, without an SDK: statuses, Retry-After, and bodies that may be anything."""
+"""Reading answers without an SDK: statuses, Retry-After, and bodies of any kind."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ ANYTHING = st.recursive(
 
 @pytest.mark.parametrize("sdk", get_args(Sdk))
 @given(body=ANYTHING)
-def test_no_answer_makes_the_reading_raise(sdk: Sdk, body: Any) -> None:
+def test_reading_an_answer_never_raises(sdk: Sdk, body: Any) -> None:
     assert isinstance(read(sdk, json.dumps(body)), Reply)
 
 
@@ -42,12 +42,12 @@ def test_no_answer_makes_the_reading_raise(sdk: Sdk, body: Any) -> None:
 @pytest.mark.parametrize(
     "raw", ["", "<html>", "[]", "null", "[" * 100_000, "{}", json.dumps(FOREIGN), '{"error": "busy"}']
 )
-def test_what_is_not_in_the_providers_format_is_told(sdk: Sdk, raw: str) -> None:
+def test_an_answer_in_another_format_is_unreadable(sdk: Sdk, raw: str) -> None:
     reply = read(sdk, raw)
     assert (reply.text, reply.usage, reply.outcome) == ("", None, "unreadable")
 
 
-CHOICE = {"message": {"content": "said"}, "finish_reason": "stop"}
+CHOICE = {"message": {"content": "text"}, "finish_reason": "stop"}
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ CHOICE = {"message": {"content": "said"}, "finish_reason": "stop"}
     [None, {}, {"prompt_tokens": 10, "total_tokens": 20}, {"prompt_tokens": -5, "completion_tokens": 3}],
     ids=str,
 )
-def test_an_answer_that_tells_no_usage_is_still_an_answer(used: Any) -> None:
+def test_an_answer_without_usage_is_still_an_answer(used: Any) -> None:
     reply = read("openai", json.dumps({"model": "m-2", "usage": used, "choices": [CHOICE]}))
-    assert (reply.text, reply.outcome, reply.model, reply.usage) == ("said", "complete", "m-2", None)
+    assert (reply.text, reply.outcome, reply.model, reply.usage) == ("text", "complete", "m-2", None)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_content_may_be_anything(content: Any, text: str) -> None:
     assert read("openai", body).text == text
 
 
-def said(content: str, finish: str = "stop") -> Reply:
+def completed(content: str, finish: str = "stop") -> Reply:
     choice = {"message": {"content": content}, "finish_reason": finish}
     return read("openai", json.dumps({"choices": [choice]}))
 
@@ -97,9 +97,9 @@ def said(content: str, finish: str = "stop") -> Reply:
     ],
 )
 def test_a_refusal_in_plain_words_is_a_refusal(words: str) -> None:
-    reply = said(words)
+    reply = completed(words)
     assert (reply.outcome, reply.why, reply.text) == ("refusal", "in words", words)
-    assert said(words, "length").outcome == "length"
+    assert completed(words, "length").outcome == "length"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_refusal_in_plain_words_is_a_refusal(words: str) -> None:
         "我会提供十对提示词。",
     ],
 )
-def test_a_question_and_bad_json_are_no_refusal(words: str) -> None:
-    assert said(words).outcome == "complete"
+def test_a_question_and_bad_json_are_not_refusals(words: str) -> None:
+    assert completed(words).outcome == "complete"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_retry_after_may_be_a_date() -> None:
         (404, "denied"),
     ],
 )
-def test_what_is_tried_again(status: int, kind: str) -> None:
+def test_which_statuses_are_retried(status: int, kind: str) -> None:
     failed = refused(status, {}, "body")
     assert (failed.kind, failed.lost, failed.raw) == (kind, False, "body")
 
@@ -182,16 +182,16 @@ def test_a_content_filter_is_an_answer_whatever_its_status(error: dict[str, Any]
     "body",
     ['{"error": {"message": "max_tokens is too large", "code": "invalid"}}', '{"error": "content_filter"}', "[1]", "{"],
 )
-def test_no_other_error_is_taken_for_a_content_filter(body: str) -> None:
+def test_other_errors_are_not_content_filters(body: str) -> None:
     assert refused(400, {}, body).kind == "denied"
 
 
-def test_a_provider_that_wants_to_be_left_alone_for_long_has_refused() -> None:
+def test_a_very_long_retry_after_is_a_refusal() -> None:
     assert refused(429, {"retry-after": str(LONGEST_WAIT + 1)}, "").kind == "denied"
     assert refused(429, {"retry-after": str(LONGEST_WAIT)}, "").kind == "busy"
 
 
-def test_what_never_arrived_is_not_possibly_paid() -> None:
+def test_a_request_that_never_connected_is_not_possibly_paid() -> None:
     assert not broken(httpx2.ConnectError("refused")).lost
     assert broken(httpx2.ReadTimeout("slow")).lost
     wrapped = RuntimeError("Connection error.")
@@ -199,7 +199,7 @@ def test_what_never_arrived_is_not_possibly_paid() -> None:
     assert not broken(wrapped).lost
 
 
-def test_an_sdk_is_imported_when_its_writer_is_asked_and_not_before() -> None:
+def test_importing_the_writers_imports_no_sdk() -> None:
     code = (
         "import sys, ecgvf.cli, ecgvf.commands.pairs_output, ecgvf.pairs.llm_writers, ecgvf.llm.batch; "
         "print([m for m in ('openai', 'anthropic', 'google.genai', 'httpx2', 'py3langid') if m in sys.modules])"

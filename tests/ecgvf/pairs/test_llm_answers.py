@@ -10,9 +10,32 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.core.concepts import Concept
 from ecgvf.llm import retry
+from ecgvf.pairs import answers, generation_plan
+from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, SDKS, ledger, rows, scripted, summary
 from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
+
+
+@pytest.mark.parametrize("run_before", [False, True])
+def test_a_run_parses_each_answer_once(
+    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, run_before: bool
+) -> None:
+    """For the estimate, the digest of earlier prompts, the repair and the records together."""
+    server.behave = scripted("chatter")
+    arguments = ("--writers", "gpt,kimi", "--iterations", "2")
+    if run_before:
+        run(*arguments)
+    read: list[str] = []
+
+    def read_answer(concept: Concept, text: str, *more: Any, **options: Any) -> list[Draft]:
+        read.append(text)
+        return answers.read_answer(concept, text, *more, **options)
+
+    monkeypatch.setattr(generation_plan, "read_answer", read_answer)
+    assert run(*arguments).exit_code == 0
+    assert len(read) == len(server.requests) == 5
 
 
 @pytest.mark.parametrize("writer", SDKS)
@@ -35,7 +58,7 @@ def test_text_around_the_json_does_not_matter(
         ("empty", "empty answer"),
     ],
 )
-def test_answers_without_pairs_are_told_apart_and_not_repaired(
+def test_answers_without_pairs_get_their_own_fault_and_no_repair(
     server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str, fault: str
 ) -> None:
     server.behave = scripted(behaviour)
