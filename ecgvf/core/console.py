@@ -48,12 +48,13 @@ def json_mode(on: bool = True) -> None:
     _json_only = on
 
 
-def print(message: RenderableType) -> None:
-    """Print a line or a table. Rich markup is interpreted: pass untrusted text through ``escape``."""
+def print(*messages: RenderableType) -> None:
+    """Print lines and tables. Rich markup is interpreted: pass untrusted text through ``escape``."""
     console = err if _json_only else out
-    if isinstance(message, Table) and width() == _ANY_WIDTH:
-        message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
-    console.print(message)
+    for message in messages:
+        if isinstance(message, Table) and width() == _ANY_WIDTH:
+            message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
+        console.print(message)
 
 
 def width() -> int:
@@ -90,8 +91,7 @@ def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:
     if _json_only:
         print_json(facts)
     else:
-        for line in lines:
-            print(line)
+        print(*lines)
 
 
 def print_json(result: Mapping[str, object]) -> None:
