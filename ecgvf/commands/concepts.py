@@ -1,6 +1,5 @@
 """``concepts``: list, explain and start concepts."""
 
-import errno
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,8 +84,6 @@ def new_concept(
     try:
         write_atomic(file, text.encode())
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
         raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
     # A name without an ending or a slash would be taken for a shipped concept.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
