@@ -1,5 +1,6 @@
 """``ecgvf``: its commands, in the order of the stages."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -21,6 +22,22 @@ from ecgvf.commands import (
 )
 from ecgvf.core import console
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "writers": pairs.list_writers,
+    "generate": pairs.generate,
+    "import": import_pairs.import_pairs,
+    "render": render.render,
+    "filter": filter.filter_pairs,
+    "build": build.build,
+    "judge": judge.judge_images,
+    "review": review.review,
+    "status": status.status,
+    "export": export.export,
+    "push-to-hub": push.push_to_hub,
+    "versions": versions.versions,
+    "diff": versions.diff,
+}
+
 app = typer.Typer(
     cls=console.CommandGroup,
     no_args_is_help=True,
@@ -29,8 +46,9 @@ app = typer.Typer(
     help="Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset.",
 )
 app.add_typer(concepts.app, name="concepts", invoke_without_command=True)
-for commands in (pairs, import_pairs, render, filter, build, judge, review, status, export, push, versions):
-    app.add_typer(commands.app)
+app.add_typer(pairs.templates_app, name="templates")
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 def main() -> None:

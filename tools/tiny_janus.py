@@ -132,7 +132,7 @@ def _config(text_tokenizer: PreTrainedTokenizerFast, grid: int, layers: int) -> 
 def _model(config: JanusConfig, seed: int) -> JanusForConditionalGeneration:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = JanusForConditionalGeneration(config).eval()
+        model: JanusForConditionalGeneration = JanusForConditionalGeneration(config).eval()
         # The usual initialisation is so small that every token is equally likely: make prompts and images matter.
         for module in model.modules():
             if isinstance(module, torch.nn.Linear | torch.nn.Embedding):

@@ -1,9 +1,7 @@
 """``concepts``: list, explain and start concepts."""
 
-import errno
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,14 +9,6 @@ from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, help="List, explain and start concepts.")
-
-
-class Kind(StrEnum):
-    """Kinds of concept, as an option's values."""
-
-    object = "object"
-    style = "style"
-    nudity = "nudity"
 
 
 @app.callback()
@@ -35,16 +25,14 @@ def list_concepts(as_json: JsonOption = False) -> None:
 
     console.json_mode(as_json)
     shipped = [find(name) for name in names()]
-    if as_json:
-        console.print_json({"concepts": [concept.model_dump(mode="json") for concept in shipped]})
-        return
     table = console.table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
     for concept in shipped:
         row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
         table.add_row(*map(console.escape, row), str(concept.window), "yes" if concept.unsafe else "")
-    console.print(table)
-    console.print(
-        "Details: [bold]ecgvf concepts explain NAME[/bold]. Your own concept: [bold]ecgvf concepts new NAME[/bold]."
+    console.print_result(
+        {"concepts": [concept.model_dump(mode="json") for concept in shipped]},
+        table,
+        "Details: [bold]ecgvf concepts explain NAME[/bold]. Your own concept: [bold]ecgvf concepts new NAME[/bold].",
     )
 
 
@@ -58,9 +46,6 @@ def explain_concept(
 
     console.json_mode(as_json)
     concept = find(name)
-    if as_json:
-        console.print_json(concept.model_dump(mode="json"))
-        return
     labels, near = (
         "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())
         for sets in (concept.judge_labels, concept.near_labels)
@@ -78,30 +63,27 @@ def explain_concept(
     table = console.table("field", "value", "what it decides", title=console.escape(concept.name))
     for field, value, meaning in rows:
         table.add_row(field, console.escape(value), meaning)
-    console.print(table)
-    console.print(console.escape(concept.description))
+    console.print_result(concept.model_dump(mode="json"), table, console.escape(concept.description))
 
 
 @app.command("new")
 def new_concept(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")],
-    kind: Annotated[Kind, typer.Option(help="Kind of concept.")] = Kind.object,
-    to: Annotated[Path | None, typer.Option("--to", help="File to write.", show_default="./NAME.yaml")] = None,
+    kind: Annotated[Literal["object", "style", "nudity"], typer.Option(help="Kind of concept.")] = "object",
+    to: Annotated[Path | None, typer.Option(help="File to write.", show_default="./NAME.yaml")] = None,
 ) -> None:
     """Write a commented YAML file for a concept of your own, to be edited."""
     from ecgvf.core.concepts import template
     from ecgvf.core.errors import ConceptError
     from ecgvf.core.files import write_atomic
 
-    text = template(name, kind.value)
-    file = to if to is not None else Path(f"{name}.yaml")
+    text = template(name, kind)
+    file = to or Path(f"{name}.yaml")
     if file.exists():
         raise ConceptError(f"{file} exists: choose another file with --to, or delete it")
     try:
         write_atomic(file, text.encode())
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
         raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
     # A name without an ending or a slash would be taken for a shipped concept.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"

@@ -1,7 +1,7 @@
 """``filter``: stage 3, verdicts and accepted pairs; ``--compare`` sets two judges side by side."""
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,15 +19,14 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ecgvf.core.figures import Figure
     from ecgvf.core.records import Verdict
     from ecgvf.filter import FilterResult
     from ecgvf.filter.compare import Comparison
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("filter")
 @grouped
 def filter_pairs(
     *,
@@ -37,7 +36,7 @@ def filter_pairs(
     compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
     sets: Annotated[
         str | None,
-        typer.Option("--sets", help="Two verdict sets for --compare, with a comma.", show_default="the last two"),
+        typer.Option(help="Two verdict sets for --compare, with a comma.", show_default="the last two"),
     ] = None,
     device: DeviceOption = "auto",
     set_id: SetOption = None,
@@ -53,33 +52,29 @@ def filter_pairs(
     if compare or sets is not None:
         if set_id is not None or judging != JudgeArguments() or bounding != BoundsArguments():
             raise SettingsError("--compare reads existing verdicts: name them with --sets, and leave other options out")
-        _print_comparison(run.concept.name, compare_verdicts(run, _two_sets(sets)), as_json)
+        _print_comparison(run.concept.name, compare_verdicts(run, _two_sets(sets)))
         return
     options, bounds = judging.options(device), bounding.bounds()
     result = run.filter(judge=judging.judge, options=options, bounds=bounds, device=device, set_id=set_id)
-    _print_result(result, as_json)
+    acceptance, judge = result.acceptance, result.judge
+    facts = {"concept": run.concept.name, "set": acceptance.fingerprint, "judge": judge, **acceptance.summary}
+    console.print_result(facts, *_lines(result))
 
 
-def _print_result(result: "FilterResult", as_json: bool) -> None:
-    acceptance, name = result.acceptance, result.acceptance.run.concept.name
-    if as_json:
-        facts = {"concept": name, "set": acceptance.fingerprint, "judge": result.judge}
-        console.print_json({**facts, **acceptance.summary})
-        return
-    console.print(
+def _lines(result: "FilterResult") -> "Iterator[str]":
+    from ecgvf.commands.results import next_step
+
+    name = result.acceptance.run.concept.name
+    yield (
         f"[bold]{name}[/bold]: {console.escape(result.judge)} accepts {result.accepted_pairs} of {result.pairs} pairs "
         f"and {result.accepted_tests} of {result.tests} test prompts."
     )
     for reason, count in result.reasons.items():
         near = ", ".join(f"{count} {console.escape(label)}" for label, count in result.near_misses.items())
-        suffix = f" (near misses: {near})" if near and reason == "target_absent" else ""
-        console.print(f"  {count} × {reason}{suffix}")
+        yield f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")
     if result.reviewed:
-        console.print(f"  {result.reviewed} decided by reviewers")
-    console.print(
-        f"Set {acceptance.fingerprint} in {console.escape(str(acceptance.path))}. "
-        f"Next: [bold]ear train --dataset ecgvf/{name}[/bold]"
-    )
+        yield f"  {result.reviewed} decided by reviewers"
+    yield next_step(result.acceptance, f"ear train --dataset ecgvf/{name}")
 
 
 def _two_sets(sets: str | None) -> tuple[str, str] | None:
@@ -91,38 +86,27 @@ def _two_sets(sets: str | None) -> tuple[str, str] | None:
     return names[0], names[1]
 
 
-def _print_comparison(concept: str, comparison: "Comparison", as_json: bool) -> None:
+def _print_comparison(concept: str, comparison: "Comparison") -> None:
     keys = ("judge", "judge_hash", "label_set", "accepted", "top_k", "threshold")
     sides = [
         {"set": verdicts.fingerprint, **{key: verdicts.settings[key] for key in keys}} for verdicts in comparison.sets
     ]
-    if as_json:
-        disputes = [
-            {
-                "record_id": dispute.record_id,
-                "role": dispute.role,
-                "prompt": dispute.prompt,
-                "present": [verdict.present for verdict in dispute.verdicts],
-                "score": [verdict.score for verdict in dispute.verdicts],
-            }
-            for dispute in comparison.disputes
-        ]
-        figures = comparison.agreement.json()
-        console.print_json({"concept": concept, "sets": sides, **figures, "disputed": disputes})
-        return
-    judges = [f"{side['judge']} {side['set'][:6]}" for side in sides]
-    if comparison.disputes:
-        table = console.table("image of", *map(console.escape, judges), title=f"{concept}: disputed")
-        for dispute in comparison.disputes:
-            verdicts = (console.escape(_describe(verdict)) for verdict in dispute.verdicts)
-            table.add_row(console.escape(f"{dispute.role}: {dispute.prompt}"), *verdicts)
-        console.print(table)
+    judges = [console.escape(f"{side['judge']} {side['set'][:6]}") for side in sides]
+    disputes: list[dict[str, Any]] = []
+    table = console.table("image of", *judges, title=f"{concept}: disputed")
+    for dispute in comparison.disputes:
+        facts = {"record_id": dispute.record_id, "role": dispute.role, "prompt": dispute.prompt}
+        seen = {key: [getattr(verdict, key) for verdict in dispute.verdicts] for key in ("present", "score")}
+        disputes.append(facts | seen)
+        cells = (f"{dispute.role}: {dispute.prompt}", *map(_describe, dispute.verdicts))
+        table.add_row(*map(console.escape, cells))
     agreement = comparison.agreement
-    console.print(
-        f"[bold]{concept}[/bold]: {console.escape(' and '.join(judges))} agree on {agreement.same} of "
-        f"{agreement.share.n} images{_interval(agreement.share)}; Cohen's kappa "
-        f"{'undefined' if math.isnan(agreement.kappa.value) else f'{agreement.kappa.value:.3f}'}"
-        f"{_interval(agreement.kappa)}."
+    kappa = "undefined" if math.isnan(agreement.kappa.value) else f"{agreement.kappa.value:.3f}"
+    console.print_result(
+        {"concept": concept, "sets": sides, **agreement.json(), "disputed": disputes},
+        *([table] if disputes else []),
+        f"[bold]{concept}[/bold]: {' and '.join(judges)} agree on {agreement.same} of {agreement.share.n} images"
+        f"{_interval(agreement.share)}; Cohen's kappa {kappa}{_interval(agreement.kappa)}.",
     )
 
 

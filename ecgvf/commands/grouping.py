@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 R = TypeVar("R")
 
@@ -18,9 +18,11 @@ def grouped(command: Callable[..., R]) -> Callable[..., R]:
     signature = inspect.signature(command, eval_str=True)
     parameters = signature.parameters.items()
     groups: dict[str, Any] = {name: kind.annotation for name, kind in parameters if is_dataclass(kind.annotation)}
-    spread: list[inspect.Parameter] = []
-    for name, parameter in parameters:
-        spread += _fields(groups[name]) if name in groups else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    spread = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in parameters
+        for option in (inspect.signature(groups[name]).parameters.values() if name in groups else [parameter])
+    ]
     names = [parameter.name for parameter in spread]
     if len(set(names)) < len(names):
         raise TypeError(f"{command.__name__}: two groups share an option: {sorted(names)}")
@@ -36,16 +38,3 @@ def grouped(command: Callable[..., R]) -> Callable[..., R]:
     run.__signature__ = signature.replace(parameters=spread)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
     return run
-
-
-def _fields(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(group)
-    ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,21 +15,18 @@ if TYPE_CHECKING:
     from ecgvf.judges.files import Threshold
     from ecgvf.judges.judge import Judge, Prediction
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("judge")
 @grouped
 def judge_images(
     *,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     judging: JudgeArguments,
     concept: Annotated[
-        str | None, typer.Option("--concept", help="Concept to look for: a shipped one, or the path of a YAML file.")
+        str | None, typer.Option(help="Concept to look for: a shipped one, or the path of a YAML file.")
     ] = None,
     without: Annotated[
         list[Path] | None,
-        typer.Option("--without", help="Images without the concept: find the threshold that separates the others."),
+        typer.Option(help="Images without the concept: find the threshold that separates the others."),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -44,45 +41,39 @@ def judge_images(
     judge = create_judge(about, None, judging.judge, judging.options(device))
     files = files_in(images)
     if without:
-        _print_threshold(judge.name, best_threshold(judge, files, files_in(without)), as_json)
+        _print_threshold(judge.name, best_threshold(judge, files, files_in(without)))
         return
     predictions = list(predict_files(judge, files))
-    _print_predictions(judge, predictions, as_json)
+    _print_predictions(judge, predictions)
     if failed := sum(isinstance(prediction, str) for _, prediction in predictions):
         console.error(f"{failed} of {len(predictions)} images could not be judged")
         raise typer.Exit(2)
 
 
-def _print_threshold(judge: str, threshold: "Threshold", as_json: bool) -> None:
-    if as_json:
-        facts = {"threshold": threshold.value, "balanced_accuracy": threshold.balanced_accuracy}
-        console.print_json({"judge": judge, **facts, "with": threshold.positives, "without": threshold.negatives})
-        return
-    console.print(
-        f"[bold]--threshold {threshold.value!r}[/bold] separates {threshold.positives} images with from "
-        f"{threshold.negatives} without, at a balanced accuracy of {threshold.balanced_accuracy:.3f} on these images."
+def _print_threshold(judge: str, found: "Threshold") -> None:
+    facts = {"threshold": found.value, "balanced_accuracy": found.balanced_accuracy}
+    console.print_result(
+        {"judge": judge, **facts, "with": found.positives, "without": found.negatives},
+        f"[bold]--threshold {found.value!r}[/bold] separates {found.positives} images with from "
+        f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images.",
     )
 
 
-def _print_predictions(judge: "Judge", predictions: "Sequence[tuple[Path, Prediction | str]]", as_json: bool) -> None:
-    if as_json:
-        rows = [
-            {"picture": str(file), **({"failure": found} if isinstance(found, str) else asdict(found))}
-            for file, found in predictions
-        ]
-        console.print_json({"judge": judge.name, "weights": judge.weights_hash, "pictures": rows})
-        return
+def _print_predictions(judge: "Judge", predictions: "Sequence[tuple[Path, Prediction | str]]") -> None:
     decides = bool(judge.criterion.accepted)
     table = console.table("image", *(["present", "score"] if decides else []), "sees", title=console.escape(judge.name))
+    rows: list[dict[str, Any]] = []
     for file, found in predictions:
         if isinstance(found, str):
-            cells = ["", "", found] if decides else [found]
+            rows.append({"picture": str(file), "failure": found})
+            answer, score, seen = "", "", found
         else:
+            rows.append({"picture": str(file), **asdict(found)})
             near = judge.criterion.near_miss(found.top_labels)
             answer = "yes" if found.present else f"no, near miss: {near}" if near is not None else "no"
-            cells = [*([answer, f"{found.score:.3f}"] if decides else []), _labels(found)]
-        table.add_row(*map(console.escape, (str(file), *cells)))
-    console.print(table)
+            score, seen = f"{found.score:.3f}", _labels(found)
+        table.add_row(*map(console.escape, (str(file), *((answer, score) if decides else ()), seen)))
+    console.print_result({"judge": judge.name, "weights": judge.weights_hash, "pictures": rows}, table)
 
 
 def _labels(prediction: "Prediction") -> str:

@@ -3,7 +3,7 @@
 A dataclass groups the options that belong together; ``grouping.grouped`` shows each of its fields as an option.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,37 +15,24 @@ if TYPE_CHECKING:
     from ecgvf.judges import JudgeOptions
 
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
+    Path | None, typer.Option(help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
 ]
 ConceptOption = Annotated[
-    str | None, typer.Option("--concept", help="A concept of the store.", show_default="the last one generated")
+    str | None, typer.Option(help="A concept of the store.", show_default="the last one generated")
 ]
 NewConceptOption = Annotated[
     str | None,
-    typer.Option(
-        "--concept", help="A shipped concept, or the path of a YAML file.", show_default="the last one generated"
-    ),
+    typer.Option(help="A shipped concept, or the path of a YAML file.", show_default="the last one generated"),
 ]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of a set's fingerprint.", show_default="the current set")
 ]
-ModelOption = Annotated[
-    str, typer.Option("--model", help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")
-]
-GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance", help="Classifier-free guidance.", show_default="the model's own")
-]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", help="Images rendered at once.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="float32, bfloat16, float16, or auto.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 RegistryOption = Annotated[
     Path | None,
     typer.Option(
-        "--registry",
-        envvar="ECGVF_WRITERS",
-        help="YAML file of your own writers; overrides the shipped ones.",
-        show_default="none",
+        envvar="ECGVF_WRITERS", help="YAML file of your own writers; overrides the shipped ones.", show_default="none"
     ),
 ]
 TemplatesOption = Annotated[
@@ -58,104 +45,90 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on sta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderArguments:
+    """What renders, and how; the fields are keywords of ``Run.render`` and ``Run.build``."""
+
+    model: Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")] = (
+        "janus-nano"
+    )
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance.", show_default="the model's own")
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0
+    batch_size: Annotated[int, typer.Option(help="Images rendered at once.")] = 16
+    device: DeviceOption = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeArguments:
     """Which judge, and what it looks for."""
 
     judge: Annotated[
         str | None,
         typer.Option(
-            "--judge",
             help="nano-object-a, nano-object-b, nano-style, resnet50, torchvision:NAME, timm:NAME, hf:ID, style, "
             "nudenet, clip, or several joined by +.",
             show_default="by model and kind of concept",
         ),
     ] = None
-    labels: Annotated[
-        str | None, typer.Option("--labels", help="Accepted labels, with commas.", show_default="the concept's")
-    ] = None
+    labels: Annotated[str | None, typer.Option(help="Accepted labels, with commas.", show_default="the concept's")] = (
+        None
+    )
     label_set: Annotated[
-        str | None,
-        typer.Option(
-            "--label-set", help="A label set of the concept, such as nudenet-strict.", show_default="the judge's"
-        ),
+        str | None, typer.Option(help="A label set of the concept, such as nudenet-strict.", show_default="the judge's")
     ] = None
     top_k: Annotated[
-        int | None,
-        typer.Option("--top-k", help="Best labels among which one must be accepted.", show_default="1; style 3"),
+        int | None, typer.Option(help="Best labels among which one must be accepted.", show_default="1; style 3")
     ] = None
     threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold", help="Least score that counts.", show_default="nudenet 0.25, clip 0.5, others none"
-        ),
+        float | None, typer.Option(help="Least score that counts.", show_default="nudenet 0.25, clip 0.5, others none")
     ] = None
     weights: Annotated[
         str | None,
         typer.Option(
-            "--weights",
             help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas.",
             show_default="the judge's own",
         ),
     ] = None
-    text: Annotated[list[str] | None, typer.Option("--text", help="For clip: the concept in words. Repeatable.")] = None
-    contrast: Annotated[
-        list[str] | None, typer.Option("--contrast", help="For clip: the alternatives in words. Repeatable.")
-    ] = None
-    combine: Annotated[
-        str, typer.Option("--combine", help="For several judges: all, any, or majority must see the concept.")
-    ] = "all"
+    text: Annotated[list[str] | None, typer.Option(help="For clip: the concept in words. Repeatable.")] = None
+    contrast: Annotated[list[str] | None, typer.Option(help="For clip: the alternatives in words. Repeatable.")] = None
+    combine: Annotated[str, typer.Option(help="For several judges: all, any, or majority must see the concept.")] = (
+        "all"
+    )
 
     def options(self, device: str) -> "JudgeOptions":
         """The options for ``create_judge``."""
         from ecgvf.judges import JudgeOptions
 
-        labels = self.labels
-        return JudgeOptions(
-            labels=None if labels is None else tuple(part.strip() for part in labels.split(",") if part.strip()),
-            label_set=self.label_set,
-            top_k=self.top_k,
-            threshold=self.threshold,
-            weights=self.weights,
-            text=tuple(self.text) if self.text else None,
-            contrast=tuple(self.contrast) if self.contrast else None,
-            combine=self.combine,
-            device=device,
-        )
+        options = asdict(self)
+        del options["judge"]
+        if self.labels is not None:
+            options["labels"] = tuple(part.strip() for part in self.labels.split(",") if part.strip())
+        for name in ("text", "contrast"):
+            options[name] = tuple(options[name]) if options[name] else None
+        return JudgeOptions(**options, device=device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundsArguments:
     """What a pair must satisfy beyond the accept rule; all off by default."""
 
-    seeds: Annotated[int, typer.Option("--seeds", help="Seeds from which each prompt is rendered.")] = 1
-    share: Annotated[
-        float, typer.Option("--share", help="Share of these seeds in which a pair must pass the accept rule.")
-    ] = 1.0
+    seeds: Annotated[int, typer.Option(help="Seeds from which each prompt is rendered.")] = 1
+    share: Annotated[float, typer.Option(help="Share of these seeds in which a pair must pass the accept rule.")] = 1.0
     clip_floor: Annotated[
-        float | None,
-        typer.Option("--clip-floor", help="Least CLIP cosine of an image and its prompt.", show_default="off"),
+        float | None, typer.Option(help="Least CLIP cosine of an image and its prompt.", show_default="off")
     ] = None
-    clip: Annotated[str | None, typer.Option("--clip", help="CLIP model of --clip-floor: a folder or a Hub id.")] = None
+    clip: Annotated[str | None, typer.Option(help="CLIP model of --clip-floor: a folder or a Hub id.")] = None
     most_change: Annotated[
         float | None,
-        typer.Option(
-            "--most-change",
-            help="Greatest difference, 0 to 1, of a pair's images outside the concept.",
-            show_default="off",
-        ),
+        typer.Option(help="Greatest difference, 0 to 1, of a pair's images outside the concept.", show_default="off"),
     ] = None
 
     def bounds(self) -> "Bounds":
         """The bounds for ``filter_images``."""
         from ecgvf.filter import Bounds
 
-        return Bounds(
-            seeds=self.seeds,
-            share=self.share,
-            clip_floor=self.clip_floor,
-            clip=self.clip,
-            most_change=self.most_change,
-        )
+        return Bounds(**asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,18 +138,12 @@ class WriterArguments:
     writers: Annotated[
         str | None,
         typer.Option(
-            "--writers",
-            help="Who writes: gpt,claude,…, paper, or offline.",
-            show_default="every family with a key, else offline",
+            help="Who writes: gpt,claude,…, paper, or offline.", show_default="every family with a key, else offline"
         ),
     ] = None
-    writer_url: Annotated[
-        str | None, typer.Option("--writer-url", help="Base URL of your own OpenAI-compatible server.")
-    ] = None
-    writer_model: Annotated[str | None, typer.Option("--writer-model", help="Model to request from --writer-url.")] = (
-        None
-    )
-    budget_usd: Annotated[float, typer.Option("--budget-usd", help="Most that this run may cost, in US dollars.")] = 5.0
+    writer_url: Annotated[str | None, typer.Option(help="Base URL of your own OpenAI-compatible server.")] = None
+    writer_model: Annotated[str | None, typer.Option(help="Model to request from --writer-url.")] = None
+    budget_usd: Annotated[float, typer.Option(help="Most that this run may cost, in US dollars.")] = 5.0
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False
     templates: TemplatesOption = None
     registry: RegistryOption = None

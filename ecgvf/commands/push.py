@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.filesize import decimal
 
 from ecgvf.commands.options import ConceptOption, JsonOption, NoImagesOption, SetOption, StoreOption
 from ecgvf.core import console
@@ -10,18 +11,15 @@ from ecgvf.core import console
 if TYPE_CHECKING:
     from ecgvf.publish.push import PushPlan
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
 _DONE = {"commit": "pushed", "tag": "tagged", "none": "settings"}
 
 
-@app.command("push-to-hub")
 def push_to_hub(
     concept: ConceptOption = None,
-    repo: Annotated[str | None, typer.Option("--repo", help="OWNER/NAME.", show_default="your account's ecgvf")] = None,
+    repo: Annotated[str | None, typer.Option(help="OWNER/NAME.", show_default="your account's ecgvf")] = None,
     version: Annotated[
         str | None,
-        typer.Option("--version", help="Version, such as 1.2.0.", show_default="the next minor one, first 1.0.0"),
+        typer.Option(help="Version, such as 1.2.0.", show_default="the next minor one, first 1.0.0"),
     ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Make the repository public.", show_default="private")
@@ -69,22 +67,23 @@ def _facts(plan: "PushPlan") -> dict[str, Any]:
 
 
 def _print_plan(plan: "PushPlan") -> None:
+    from ecgvf.publish.repository import version_numbers
+
     which = "a new" if plan.before is None else "the"
     tags = plan.before.tags if plan.before is not None else {}
+    after = f"after {max(tags, key=version_numbers)}" if tags else "(the first)"
     console.print(
         f"[bold]{plan.concept}[/bold] → {which} {'public' if plan.public else 'private'} dataset "
-        f"[bold]{console.escape(plan.repo)}[/bold], version [bold]{plan.version}[/bold] "
-        f"{f'after {_newest(tags)}' if tags else '(the first)'}{', gated: access on request' if plan.gated else ''}"
+        f"[bold]{console.escape(plan.repo)}[/bold], version [bold]{plan.version}[/bold] {after}"
+        f"{', gated: access on request' if plan.gated else ''}"
     )
     if plan.action == "none":
         console.print("It has the same content already; only its visibility changes.")
     elif plan.action == "tag":
         console.print("Its commit is there already; only the tag is missing.")
     else:
-        for path, size in plan.sizes.items():
-            console.print(f"  {console.escape(path)}  {_human_size(size)}")
-        for path in plan.deleted:
-            console.print(f"  {console.escape(path)}  deleted")
+        console.print(*(f"  {console.escape(path)}  {decimal(size)}" for path, size in plan.sizes.items()))
+        console.print(*(f"  {console.escape(path)}  deleted" for path in plan.deleted))
 
 
 def _print_nothing_to_do(plan: "PushPlan") -> dict[str, Any]:
@@ -107,18 +106,3 @@ def _print_result(plan: "PushPlan", commit: str) -> dict[str, Any]:
     console.print(f"Published [bold]{console.escape(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
     console.print(f"Next: [bold]ear train --dataset {console.escape(plan.dataset)}[/bold]")
     return {"done": _DONE[plan.action], "commit": commit, "dataset": plan.dataset}
-
-
-def _newest(tags: dict[str, str]) -> str:
-    from ecgvf.publish.repository import version_numbers
-
-    return max(tags, key=version_numbers)
-
-
-def _human_size(count: int) -> str:
-    amount = float(count)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"

@@ -9,15 +9,10 @@ from ecgvf.commands.options import ConceptOption, StoreOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 def review(
     concept: ConceptOption = None,
-    reviewer: Annotated[
-        str, typer.Option("--reviewer", help="Name of the reviewer: letters, digits and ._@-.")
-    ] = "reviewer",
+    reviewer: Annotated[str, typer.Option(help="Name of the reviewer: letters, digits and ._@-.")] = "reviewer",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 takes a free one.")] = 0,
     store: StoreOption = None,
 ) -> None:

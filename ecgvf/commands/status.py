@@ -3,18 +3,15 @@
 from decimal import Decimal
 from typing import Any
 
-import typer
+from rich.table import Table
 
 from ecgvf.commands.options import ConceptOption, JsonOption, StoreOption
 from ecgvf.core import console
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 WIDE = 140
 """Columns of a terminal that fit all figures of a writer."""
 
 
-@app.command()
 def status(concept: ConceptOption = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Show every set, stage by stage: counts, reasons of rejection, and seconds."""
     from ecgvf import Run
@@ -23,14 +20,16 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
     console.json_mode(as_json)
     run = Run.load(store, concept)
     sets, ledger = run.status(), ledger_summary(run)
+    name, root = run.concept.name, str(run.store.root)
     if as_json:
-        facts = {"concept": run.concept.name, "store": str(run.store.root)}
-        console.print_json({**facts, "sets": sets, "ledger": ledger})
+        console.print_json({"concept": name, "store": root, "sets": sets, "ledger": ledger})
         return
-    _print_sets(sets, title=f"{run.concept.name} in {console.escape(str(run.store.root))}")
-    current = next((entry for entry in sets if entry["stage"] == "pairs" and entry["current"]), None)
-    if current is not None and current.get("writers"):
-        _print_writers(current)
+    console.print(_sets_table(sets, title=f"{name} in {console.escape(root)}"))
+    current = next((entry for entry in sets if entry["stage"] == "pairs" and entry["current"]), {})
+    if current.get("writers"):
+        console.print(_writers_table(current, wide=console.width() >= WIDE))
+        if console.width() < WIDE:
+            console.note(f"Tokens and diversity need {WIDE} columns, or --json.")
     if ledger is not None:
         console.print(
             f"{ledger['answered']} answered calls to LLMs, counted as ${ledger['dollars']}, "
@@ -38,7 +37,7 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
         )
 
 
-def _print_sets(sets: list[dict[str, Any]], title: str) -> None:
+def _sets_table(sets: list[dict[str, Any]], title: str) -> Table:
     table = console.table("stage", "set", "counts", "rejected", "seconds", title=title)
     for entry in sets:
         unfinished = "" if entry["finished"] else "[yellow]unfinished[/yellow]"
@@ -49,33 +48,29 @@ def _print_sets(sets: list[dict[str, Any]], title: str) -> None:
             ", ".join(f"{count} {reason}" for reason, count in entry["reasons"].items()),
             f"{entry['seconds']:.1f}",
         )
-    console.print(table)
+    return table
 
 
-def _print_writers(entry: dict[str, Any]) -> None:
-    """Print the statistics of each writer of a pairs set, fewer on a narrow terminal."""
-    wide = console.width() >= WIDE
+def _writers_table(entry: dict[str, Any], *, wide: bool) -> Table:
+    """The statistics of each writer of a pairs set; not all of them unless ``wide``."""
     more = ("tokens\nin", "tokens\nout", "distinct\n-1", "distinct\n-2", "self-\nsimilarity") if wide else ()
-    table = console.table(
-        "writer", "asked", "parsed", "kept", "$", *more, "rejected", title=f"writers of {entry['set']}"
-    )
+    title = f"writers of {entry['set']}"
+    table = console.table("writer", "asked", "parsed", "kept", "$", *more, "rejected", title=title)
     for column in table.columns[1:-1]:
         column.justify = "right"
     for name, stats in entry["writers"].items():
-        tokens = stats.get("tokens", {"input": "", "output": ""})
-        diversity = (_format(stats[key]) for key in ("distinct_1", "distinct_2", "self_similarity"))
-        table.add_row(
-            console.escape(name),
-            str(stats.get("asked", "")),
-            str(stats.get("written", stats["parsed"])),
-            str(stats["kept"]),
+        counts: tuple[Any, ...] = (
+            stats.get("asked", ""),
+            stats.get("written", stats["parsed"]),
+            stats["kept"],
             _cost(stats),
-            *((str(tokens["input"]), str(tokens["output"]), *diversity) if wide else ()),
-            console.escape("\n".join(_reasons(stats))),
         )
-    console.print(table)
-    if not wide:
-        console.note(f"Tokens and diversity need {WIDE} columns, or --json.")
+        if wide:
+            diversity = (stats[key] for key in ("distinct_1", "distinct_2", "self_similarity"))
+            counts += tuple(stats.get("tokens", {"input": "", "output": ""}).values())
+            counts += tuple("" if value is None else f"{value:.2f}" for value in diversity)
+        table.add_row(console.escape(name), *map(str, counts), console.escape("\n".join(_reasons(stats))))
+    return table
 
 
 def _cost(stats: dict[str, Any]) -> str:
@@ -99,7 +94,3 @@ def _reasons(stats: dict[str, Any]) -> list[str]:
         *([f"{surplus} more than requested"] if surplus > 0 else []),
         *([f"set aside: {stats['set_aside']}"] if "set_aside" in stats else []),
     ]
-
-
-def _format(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

@@ -1,7 +1,8 @@
 """``versions`` and ``diff``: what a published dataset was, and what changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,31 +13,26 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ecgvf.publish.dataset_folder import DatasetFolder
     from ecgvf.publish.versions import ConceptDiff, TaggedVersion
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 MAX_SHOWN = 10
 """Most records of each kind that ``diff`` prints."""
 
 
-@app.command()
 def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: JsonOption = False) -> None:
     """List the versions of a published dataset: dates, fingerprints, counts."""
     from ecgvf.publish.versions import list_versions
 
     console.json_mode(as_json)
     found = list_versions(repo)
-    if as_json:
-        console.print_json({"repo": repo, "versions": [_version_facts(version) for version in found]})
-    elif found:
-        _print_versions(repo, found)
-    else:
-        console.print(f"{console.escape(repo)} has no version yet: `ecgvf push-to-hub` makes the first.")
+    facts = {"repo": repo, "versions": [_version_facts(version) for version in found]}
+    none = f"{console.escape(repo)} has no version yet: `ecgvf push-to-hub` makes the first."
+    console.print_result(facts, _versions_table(repo, found) if found else none)
 
 
-@app.command()
 def diff(
     before: Annotated[str, typer.Argument(help="OWNER/NAME@v1.0.0, OWNER/NAME/CONCEPT@v1.0.0, or an exported folder.")],
     after: Annotated[str, typer.Argument(help="The same, at another version.")],
@@ -50,11 +46,8 @@ def diff(
     if old_concept is not None and new_concept is not None and old_concept != new_concept:
         raise SettingsError(f"{before} and {after} are of two concepts: name one concept, or none")
     changes = diff_datasets(old, new, new_concept or old_concept)
-    if as_json:
-        console.print_json({"before": before, "after": after, "concepts": [asdict(concept) for concept in changes]})
-        return
-    for concept in changes:
-        _print_diff(concept)
+    facts = {"before": before, "after": after, "concepts": [asdict(concept) for concept in changes]}
+    console.print_result(facts, *chain.from_iterable(map(_diff_lines, changes)))
 
 
 def _open(name: str) -> "tuple[DatasetFolder, str | None]":
@@ -79,7 +72,7 @@ def _version_facts(version: "TaggedVersion") -> dict[str, Any]:
     }
 
 
-def _print_versions(repo: str, found: "Sequence[TaggedVersion]") -> None:
+def _versions_table(repo: str, found: "Sequence[TaggedVersion]") -> "Table":
     columns = ("version", "date", "concept", "train", "test", "rejected", "fingerprint")
     table = console.table(*columns, title=console.escape(repo))
     for version in found:
@@ -91,29 +84,27 @@ def _print_versions(repo: str, found: "Sequence[TaggedVersion]") -> None:
             counts = [str(concept.counts.get(split, "")) for split in ("train", "test", "rejected")]
             table.add_row(number, date, name, *counts, concept.fingerprint)
             number = date = ""
-    console.print(table)
+    return table
 
 
-def _print_diff(concept: "ConceptDiff") -> None:
+def _diff_lines(concept: "ConceptDiff") -> Iterator[str]:
     if concept.equal:
-        console.print(f"[bold]{concept.concept}[/bold]: no changes.")
+        yield f"[bold]{concept.concept}[/bold]: no changes."
         return
-    console.print(
+    yield (
         f"[bold]{concept.concept}[/bold]: {len(concept.added)} added, {len(concept.removed)} removed, "
         f"{len(concept.rejudged)} judged anew, {len(concept.settings)} settings changed"
     )
-    _print_records("+", [f"{_prompts(row)}{_reason(row)}" for row in concept.added])
-    _print_records("-", [f"{_prompts(row)}{_reason(row)}" for row in concept.removed])
-    _print_records("~", [f"{_prompts(row)}: {_decisions(row)}" for row in concept.rejudged])
-    for line in concept.settings:
-        console.print(f"  {console.escape(line)}")
-
-
-def _print_records(mark: str, lines: Sequence[str]) -> None:
-    for line in lines[:MAX_SHOWN]:
-        console.print(f"  {mark} {console.escape(line)}")
-    if len(lines) > MAX_SHOWN:
-        console.print(f"  {mark} … and {len(lines) - MAX_SHOWN} more (--json lists them)")
+    shown = {
+        "+": [f"{_prompts(row)}{_reason(row)}" for row in concept.added],
+        "-": [f"{_prompts(row)}{_reason(row)}" for row in concept.removed],
+        "~": [f"{_prompts(row)}: {_decisions(row)}" for row in concept.rejudged],
+    }
+    for mark, records in shown.items():
+        yield from (f"  {mark} {console.escape(record)}" for record in records[:MAX_SHOWN])
+        if len(records) > MAX_SHOWN:
+            yield f"  {mark} … and {len(records) - MAX_SHOWN} more (--json lists them)"
+    yield from (f"  {console.escape(line)}" for line in concept.settings)
 
 
 def _prompts(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import json
 import re
 import unicodedata
 from pathlib import Path
+from string import Template
 from typing import Annotated, Literal, Self
 
 import yaml
@@ -147,44 +148,15 @@ def template(name: str, kind: Kind) -> str:
     if not NAME.fullmatch(name) or len(name) > 64:
         raise ConceptError(f"{name!r} cannot name a concept: use lower-case letters, digits and single hyphens")
     word = name.replace("-", " ")
-    quoted = json.dumps(name)  # "no" and "123" are words here
-    term = json.dumps(word)
-    surrogates, window, label_set, label = {
-        "object": ("[something else]", 48, "imagenet", word),
-        "style": ("[something plain]", 24, "wikiart", name),
-        "nudity": ("[fully clothed]", 100, "nudenet", "FEMALE_BREAST_EXPOSED, BUTTOCKS_EXPOSED"),
+    surrogate, window, label_set, label = {
+        "object": ("something else", 48, "imagenet", word),
+        "style": ("something plain", 24, "wikiart", name),
+        "nudity": ("fully clothed", 100, "nudenet", "FEMALE_BREAST_EXPOSED, BUTTOCKS_EXPOSED"),
     }[kind]
-    return f"""\
-# {word}
-name: {quoted}
-kind: {kind} # object, style or nudity
-description: One sentence on what {word} is.
-
-# Words that name the concept. A target prompt contains one of them, a surrogate prompt none. Add synonyms.
-terms: [{term}]
-
-# What a surrogate prompt names in place of the term: similar things that are not the concept. Replace these.
-surrogates: {surrogates}
-
-# Similar concepts: training never rehearses them, so that the damage is measured where it is greatest.
-neighbours: []
-
-# The labels that mean "the concept is in the image", by label set: `imagenet` (torchvision's names) for objects by
-# Janus-Pro, `wikiart` for styles, `nudenet` for nudity, `nano` for Janus-nano, which renders its own small world only.
-# Without any, pass --labels to `ecgvf filter`, or --judge clip with --text.
-judge_labels: {{}}
-#  {label_set}: [{label}]
-#  nano: [{name}]
-
-# Labels that are reported as near misses if a judge sees them instead; never accepted.
-near_labels: {{}}
-
-# Consecutive image tokens per optimizer step, for a model of 576 image tokens; scaled to other models.
-window: {window}
-
-# true blurs images in reports and gates the dataset on the Hub.
-unsafe: {"true" if kind == "nudity" else "false"}
-"""
+    quoted = {"quoted": json.dumps(name), "term": json.dumps(word)}  # "no" and "123" are words here
+    values = {"word": word, "name": name, "kind": kind, "surrogate": surrogate, "window": window}
+    values |= {"label_set": label_set, "label": label, "unsafe": json.dumps(kind == "nudity")}
+    return Template((data_dir() / "new_concept.yaml").read_text(encoding="utf-8")).substitute(values, **quoted)
 
 
 def _is_path(text: str) -> bool:

@@ -16,15 +16,7 @@ from typing import Any
 import typer
 from rich import markup
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -56,12 +48,13 @@ def json_mode(on: bool = True) -> None:
     _json_only = on
 
 
-def print(message: RenderableType) -> None:
-    """Print a line or a table. Rich markup is interpreted: pass untrusted text through ``escape``."""
+def print(*messages: RenderableType) -> None:
+    """Print lines and tables. Rich markup is interpreted: pass untrusted text through ``escape``."""
     console = err if _json_only else out
-    if isinstance(message, Table) and width() == _ANY_WIDTH:
-        message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
-    console.print(message)
+    for message in messages:
+        if isinstance(message, Table) and width() == _ANY_WIDTH:
+            message.width = console.measure(message, options=console.options.update(max_width=_ANY_WIDTH)).maximum
+        console.print(message)
 
 
 def width() -> int:
@@ -93,6 +86,14 @@ def error(message: str) -> None:
     err.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
 
 
+def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:
+    """Print the result of a command: after ``json_mode()`` the object of ``facts``, else ``lines``."""
+    if _json_only:
+        print_json(facts)
+    else:
+        print(*lines)
+
+
 def print_json(result: Mapping[str, object]) -> None:
     """Print the JSON object of ``--json`` on standard output."""
     sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
@@ -113,13 +114,7 @@ class Bar:
 @contextmanager
 def progress(description: str, total: int, done: int = 0) -> Iterator[Bar]:
     """A progress bar over ``total`` steps, of which ``done`` were done before (a resumed run)."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=not err.is_terminal, disable=not err.is_terminal) as bars:
         yield Bar(bars, bars.add_task(escape(description), total=total, completed=done))
 

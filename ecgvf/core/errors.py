@@ -18,25 +18,6 @@ EcgvfError                    exit code 2, one line, no traceback
 └── DiskFull                  no space left
 """
 
-__all__ = [
-    "AdapterError",
-    "ConceptError",
-    "DatasetError",
-    "DiskFull",
-    "EcgvfError",
-    "HubError",
-    "JudgeError",
-    "ModelError",
-    "RecipeError",
-    "SettingsError",
-    "StageMissing",
-    "StoreCorrupt",
-    "StoreError",
-    "StoreVersionError",
-    "TemplateError",
-    "WriterError",
-]
-
 
 class EcgvfError(Exception):
     """Root of the tree: something the user can fix. The command line prints it and exits with ``exit_code``."""

@@ -78,10 +78,10 @@ def read_json(file: Path) -> JSON:
     """The JSON object in ``file``. Raises ``StoreCorrupt``."""
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise StoreCorrupt(f"{file} is not valid JSON: restore it, or delete {file.parent} and run again") from error
+    except ValueError:
+        content = None
     if not isinstance(content, dict):
-        raise StoreCorrupt(f"{file} does not hold a JSON object: restore it, or delete {file.parent} and run again")
+        raise StoreCorrupt(f"{file} is not a JSON object: restore it, or delete {file.parent} and run again")
     return content
 
 

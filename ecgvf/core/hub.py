@@ -8,17 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from huggingface_hub import constants, get_session
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import errors as hub
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
 
@@ -33,7 +23,7 @@ TIMEOUT = 5.0
 _answered = False
 """Whether the Hub has answered a request of this process."""
 
-_NETWORK: type[Exception] = HfHubHTTPError.__bases__[0]
+_NETWORK: type[Exception] = hub.HfHubHTTPError.__bases__[0]
 """The base of the errors of the HTTP library that the Hub's client uses: httpx, or requests in older versions."""
 
 _ABSENT: dict[RepoType, type[EcgvfError]] = {"dataset": DatasetError, "model": ModelError}
@@ -45,6 +35,19 @@ _OFFLINE: dict[RepoType, str] = {
     "dataset": "connect, or unset HF_HUB_OFFLINE",
     "model": "connect, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
 }
+
+_REFUSALS = {
+    401: f"the Hub does not know your token: {LOG_IN}",
+    403: "your token may not do this to {repo}: use one with write access to it, or another --repo",
+    409: "{repo}: the Hub already has this ({reason}): check `ecgvf versions {repo}`, then run again",
+    412: (
+        "somebody else changed {repo} meanwhile, and nothing of yours is in it yet: "
+        "run the same command again to start from their version"
+    ),
+    429: f"the Hub limits the rate of requests (429): wait some minutes, then {RETRY}",
+}
+_FAILURE = f"the Hub fails ({{status}}): wait a little, then {RETRY}"
+_REFUSAL = "the Hub refuses ({status}) for {repo}: {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +126,28 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
     absent = _ABSENT[repo_type]
     unreachable = HubError(f"the Hub cannot be reached for {repo}: {_OFFLINE[repo_type]}")
     match error:
-        case GatedRepoError():
+        case hub.GatedRepoError():
             return HubError(f"{repo} is gated: accept its terms or request access on its page, then {LOG_IN}")
-        case RepositoryNotFoundError():
+        case hub.RepositoryNotFoundError():
             return absent(f"the Hub has no {repo_type} {repo}, or it is private: check its name, or {LOG_IN}")
-        case RevisionNotFoundError():
+        case hub.RevisionNotFoundError():
             return absent(f"{repo} has no version {revision}: `ecgvf versions {repo}` lists them")
-        case LocalTokenNotFoundError():
+        case hub.LocalTokenNotFoundError():
             return HubError(f"the Hub needs a token: {LOG_IN}")
-        case HFValidationError():
+        case hub.HFValidationError():
             return absent(f"{repo!r} is not a name on the Hub: write OWNER/NAME")
-        case OfflineModeIsEnabled() | LocalEntryNotFoundError():
+        case hub.OfflineModeIsEnabled() | hub.LocalEntryNotFoundError():
             # If the client got an answer before it fell back on its cache, that answer is the reason.
             cause = None if error.__cause__ is None else _translate(error.__cause__, repo, revision, repo_type)
             return cause or unreachable
         case ConnectionError() if constants.is_offline_mode():  # `datasets` drops the client's error
             return unreachable
-        case EntryNotFoundError():
+        case hub.EntryNotFoundError():
             return absent(f"{repo} {_LACKS[repo_type]}")
-        case HfHubHTTPError():
-            return HubError(_refusal(error, repo))
+        case hub.HfHubHTTPError():
+            status = error.response.status_code
+            message = _REFUSALS.get(status, _FAILURE if status >= 500 else _REFUSAL)
+            return HubError(message.format(repo=repo, status=status, reason=reason(error)))
         case RuntimeError() if error.__cause__ is not None:  # an upload in one of the client's threads
             return _translate(error.__cause__, repo, revision, repo_type)
         case ValueError() if "metadata" in str(error):  # the Hub checks the YAML of a card
@@ -152,23 +157,3 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
     if isinstance(error, _NETWORK | OSError):
         return HubError(f"the transfer of {repo} failed ({reason(error)}): {RETRY}")
     return None
-
-
-def _refusal(error: HfHubHTTPError, repo: str) -> str:
-    status = error.response.status_code
-    if status == 401:
-        return f"the Hub does not know your token: {LOG_IN}"
-    if status == 403:
-        return f"your token may not do this to {repo}: use one with write access to it, or another --repo"
-    if status == 409:
-        return f"{repo}: the Hub already has this ({reason(error)}): check `ecgvf versions {repo}`, then run again"
-    if status == 412:
-        return (
-            f"somebody else changed {repo} meanwhile, and nothing of yours is in it yet: "
-            "run the same command again to start from their version"
-        )
-    if status == 429:
-        return f"the Hub limits the rate of requests (429): wait some minutes, then {RETRY}"
-    if status >= 500:
-        return f"the Hub fails ({status}): wait a little, then {RETRY}"
-    return f"the Hub refuses ({status}) for {repo}: {reason(error)}"

@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def data_dir() -> Path:
-    """The folder with ``concepts/``, ``nano/``, ``datasets/`` and ``writers.yaml``."""
+    """The folder with ``concepts/``, ``nano/``, ``datasets/``, ``writers.yaml`` and ``new_concept.yaml``."""
     return _shipped("data")
 
 

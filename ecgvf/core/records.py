@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -33,10 +33,14 @@ Row = dict[str, Any]
 
 
 class Record:
-    """A row of ``SCHEMA``, and back."""
+    """A row of a table, and back. The fields of a subclass are its columns, in their order."""
 
     __slots__ = ()
     SCHEMA: ClassVar[pa.Schema]
+
+    def __init_subclass__(cls) -> None:
+        hints = get_type_hints(cls, include_extras=True)
+        cls.SCHEMA = pa.schema([_column(name, hints[name]) for name in cls.__annotations__])
 
     def to_row(self) -> Row:
         """Column → value, in the order of ``SCHEMA``."""
@@ -47,6 +51,17 @@ class Record:
         """The record of one row; columns that the record does not know are ignored."""
         known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
         return cls(**{name: value for name, value in row.items() if name in known})
+
+
+_ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+
+
+def _column(name: str, hint: Any) -> pa.Field:
+    """The column of a field, nullable if it may be None; ``Annotated`` states a type that Python's does not imply."""
+    if get_origin(hint) is Annotated:
+        return pa.field(name, hint.__metadata__[0], nullable=False)
+    kind, *others = get_args(hint) or (hint,)
+    return pa.field(name, _ARROW.get(kind, pa.string()), nullable=type(None) in others)  # a Literal is a string
 
 
 R = TypeVar("R", bound=Record)
@@ -85,31 +100,6 @@ class PromptPair(Record):
     ``detail`` in words; if malformed, its ``target`` may be empty.
     """
 
-    SCHEMA: ClassVar[pa.Schema] = pa.schema(
-        [
-            pa.field("record_id", pa.string(), nullable=False),
-            pa.field("concept", pa.string(), nullable=False),
-            pa.field("kind", pa.string(), nullable=False),
-            pa.field("split", pa.string(), nullable=False),
-            pa.field("target", pa.string(), nullable=False),
-            pa.field("surrogate", pa.string()),
-            pa.field("target_term", pa.string(), nullable=False),
-            pa.field("surrogate_term", pa.string()),
-            pa.field("writer", pa.string(), nullable=False),
-            pa.field("model_asked", pa.string(), nullable=False),
-            pa.field("model_answered", pa.string(), nullable=False),
-            pa.field("template", pa.string(), nullable=False),
-            pa.field("template_hash", pa.string(), nullable=False),
-            pa.field("iteration", pa.int32(), nullable=False),
-            pa.field("call_id", pa.string(), nullable=False),
-            pa.field("implicit", pa.bool_(), nullable=False),
-            pa.field("reason", pa.string()),
-            pa.field("detail", pa.string()),
-            pa.field("source_id", pa.string()),
-            pa.field("seed", pa.int64()),
-        ]
-    )
-
     record_id: str
     concept: str
     kind: str
@@ -123,7 +113,7 @@ class PromptPair(Record):
     model_answered: str
     template: str
     template_hash: str
-    iteration: int
+    iteration: Annotated[int, pa.int32()]
     call_id: str
     implicit: bool = False
     """Whether the target means the concept without one of its terms (described, misspelt, in another language)."""
@@ -149,19 +139,6 @@ class Rendering(Record):
     If rendering failed, ``failure`` is the reason, and ``image`` and ``vq_ids`` are empty.
     """
 
-    SCHEMA: ClassVar[pa.Schema] = pa.schema(
-        [
-            pa.field("record_id", pa.string(), nullable=False),
-            pa.field("role", pa.string(), nullable=False),
-            pa.field("seed", pa.int64(), nullable=False),
-            pa.field("renderer", pa.string(), nullable=False),
-            pa.field("prompt_sent", pa.string(), nullable=False),
-            pa.field("image", pa.binary(), nullable=False),
-            pa.field("vq_ids", pa.list_(pa.uint16()), nullable=False),
-            pa.field("failure", pa.string()),
-        ]
-    )
-
     record_id: str
     role: Role
     seed: int
@@ -171,7 +148,7 @@ class Rendering(Record):
     """The prompt in the chat template, as passed to the tokenizer."""
     image: bytes
     """PNG."""
-    vq_ids: tuple[int, ...]
+    vq_ids: Annotated[tuple[int, ...], pa.list_(pa.uint16())]
     failure: str | None = None
 
     @classmethod
@@ -191,6 +168,10 @@ class Box:
     height: int
 
 
+_LABEL = [("label", pa.string()), ("score", pa.float32())]
+_BOX = [*_LABEL, *((name, pa.int32()) for name in ("left", "top", "width", "height"))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Record):
     """What one judge saw in one image. ``score`` in [0, 1]; ``top_labels`` are (label, score), best first.
@@ -198,45 +179,18 @@ class Verdict(Record):
     ``boxes`` are a detector's, best first. The rest of the criterion (labels, top-k) is in the set's settings.
     """
 
-    SCHEMA: ClassVar[pa.Schema] = pa.schema(
-        [
-            pa.field("record_id", pa.string(), nullable=False),
-            pa.field("role", pa.string(), nullable=False),
-            pa.field("judge", pa.string(), nullable=False),
-            pa.field("judge_hash", pa.string(), nullable=False),
-            pa.field("label_set", pa.string(), nullable=False),
-            pa.field("threshold", pa.float64()),
-            pa.field("present", pa.bool_(), nullable=False),
-            pa.field("score", pa.float32(), nullable=False),
-            pa.field(
-                "top_labels", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())])), nullable=False
-            ),
-            pa.field(
-                "boxes",
-                pa.list_(
-                    pa.struct(
-                        [("label", pa.string()), ("score", pa.float32())]
-                        + [(side, pa.int32()) for side in ("left", "top", "width", "height")]
-                    )
-                ),
-                nullable=False,
-            ),
-            pa.field("failure", pa.string()),
-        ]
-    )
-
     record_id: str
     role: Role
     judge: str
     judge_hash: str
-    present: bool
-    score: float
-    top_labels: tuple[tuple[str, float], ...]
     label_set: str = ""
     """Name of the label set that stands for the concept."""
     threshold: float | None = None
     """The least score at which the concept is present; None if there is no bound."""
-    boxes: tuple[Box, ...] = ()
+    present: bool
+    score: Annotated[float, pa.float32()]
+    top_labels: Annotated[tuple[tuple[str, float], ...], pa.list_(pa.struct(_LABEL))]
+    boxes: Annotated[tuple[Box, ...], pa.list_(pa.struct(_BOX))] = ()
     failure: str | None = None
     """Why the judge failed; ``present`` is then False and meaningless."""
 
@@ -253,14 +207,6 @@ class Verdict(Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance(Record):
     """Whether a record is in the dataset; a rejected one keeps its reason."""
-
-    SCHEMA: ClassVar[pa.Schema] = pa.schema(
-        [
-            pa.field("record_id", pa.string(), nullable=False),
-            pa.field("accepted", pa.bool_(), nullable=False),
-            pa.field("reason", pa.string()),
-        ]
-    )
 
     record_id: str
     accepted: bool

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SHARD = re.compile(r"shard-(\d{5})\.parquet")
+_SHARD = re.compile(r"shard-\d{5}\.parquet")
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
 
@@ -72,7 +72,7 @@ class StageSet:
         self._lap = time.monotonic()
         self._log: dict[int, JSON] | None = None
         header = self._header()
-        if header is not None and fingerprint(header["settings"]) != name:
+        if header and fingerprint(header["settings"]) != name:
             raise StoreCorrupt(f"{self.path / 'settings.json'} was changed by hand: restore it, or delete {self.path}")
 
     @classmethod
@@ -93,8 +93,7 @@ class StageSet:
     @property
     def started(self) -> str:
         """When its first byte was written, ISO 8601 in UTC; empty before that."""
-        header = self._header()
-        return "" if header is None else str(header["started"])
+        return str(self._header().get("started", ""))
 
     @property
     def manifest(self) -> JSON:
@@ -112,7 +111,7 @@ class StageSet:
     @property
     def circumstances(self) -> JSON:
         """Batch size, threads and device, as ``record_circumstances`` recorded them."""
-        return dict((self._header() or {}).get("circumstances", {}))
+        return dict(self._header().get("circumstances", {}))
 
     @property
     def seconds(self) -> float:
@@ -171,7 +170,7 @@ class StageSet:
         They are recorded before the first shard. A resumed run gets those of the interrupted one, whatever it passes.
         """
         self._begin(circumstances)
-        header = self._header() or {}
+        header = self._header()
         if not self.shards() and header["circumstances"] != circumstances:
             header["circumstances"] = circumstances
             write_atomic(self.path / "settings.json", pretty_json(header))
@@ -276,12 +275,13 @@ class StageSet:
 
     # Inside
 
-    def _header(self) -> JSON | None:
+    def _header(self) -> JSON:
+        """What ``settings.json`` holds; empty before that."""
         file = self.path / "settings.json"
-        return read_json(file) if file.is_file() else None
+        return read_json(file) if file.is_file() else {}
 
     def _begin(self, circumstances: JSON) -> None:
-        if self._header() is None:
+        if not self._header():
             self.run.store.create()
             header = {"settings": self.settings, "circumstances": circumstances, "started": _now()}
             write_atomic(self.path / "settings.json", pretty_json(header))
@@ -317,13 +317,8 @@ class StageSet:
 
 def versions() -> dict[str, str]:
     """Package → version, of the packages that decide images and rows."""
-    found = {"ecgvf": ecgvf.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {package: importlib.metadata.version(package) for package in _PACKAGES}
+    return {"ecgvf": ecgvf.__version__, "python": platform.python_version(), **installed}
 
 
 def _short(value: object) -> str:
@@ -332,9 +327,7 @@ def _short(value: object) -> str:
 
 
 def _index(file: Path) -> int:
-    found = _SHARD.fullmatch(file.name)
-    assert found is not None
-    return int(found[1])
+    return int(file.stem.removeprefix("shard-"))
 
 
 def _sha256(data: bytes) -> str:

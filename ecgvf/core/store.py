@@ -25,19 +25,15 @@ FORMAT = 1
 _FOLDER = re.compile(rf"{NAME.pattern}(\+{NAME.pattern})*")  # several erased concepts are joined by "+"
 
 
-def default_root() -> Path:
-    """``$ECGVF_STORE``, or ``ecgvf-store`` in the working directory."""
-    return Path(os.environ.get("ECGVF_STORE") or "ecgvf-store")
-
-
 class Store:
-    """The runs under ``root`` (None: ``default_root()``). Nothing is created before something is written.
+    """The runs under ``root`` (None: ``$ECGVF_STORE``, or ``./ecgvf-store``).
 
-    Raises ``StoreVersionError`` for a store in another format, ``StoreError`` for a folder that is not a store.
+    Nothing is created before something is written. Raises ``StoreVersionError`` for a store in another format,
+    ``StoreError`` for a folder that is not a store.
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root) if root is not None else default_root()
+        self.root = Path(root if root is not None else os.environ.get("ECGVF_STORE") or "ecgvf-store")
         self._check_format()
 
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("run", "oracle")
 def test_render_filter_status_in_words(model: str) -> None:
     result = runner.invoke(app, ["render", "--model", model])
-    assert result.exit_code == 0 and "church: 8 pictures" in result.stdout and "(8 new)" in result.stdout
+    assert result.exit_code == 0 and "church: 8 images" in result.stdout and "(8 new)" in result.stdout
     result = runner.invoke(app, ["filter"])
     assert result.exit_code == 0 and "church: oracle accepts 1 of 3 pairs and 1 of 2 test prompts" in result.stdout
     assert "2 × target_absent" in result.stdout and "1 × concept_leaked" in result.stdout

@@ -1,10 +1,12 @@
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core.records import (
     Acceptance,
     PromptPair,
+    Record,
     Rendering,
     Verdict,
     from_table,
@@ -82,6 +84,86 @@ def test_verdicts_come_back_from_a_table(records: list[Verdict]) -> None:
 @given(st.lists(acceptances, max_size=3))
 def test_acceptances_come_back_from_a_table(records: list[Acceptance]) -> None:
     assert from_table(Acceptance, to_table(Acceptance, records)) == records
+
+
+SCHEMAS: dict[type[Record], pa.Schema] = {
+    PromptPair: pa.schema(
+        [
+            pa.field("record_id", pa.string(), nullable=False),
+            pa.field("concept", pa.string(), nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("target", pa.string(), nullable=False),
+            pa.field("surrogate", pa.string()),
+            pa.field("target_term", pa.string(), nullable=False),
+            pa.field("surrogate_term", pa.string()),
+            pa.field("writer", pa.string(), nullable=False),
+            pa.field("model_asked", pa.string(), nullable=False),
+            pa.field("model_answered", pa.string(), nullable=False),
+            pa.field("template", pa.string(), nullable=False),
+            pa.field("template_hash", pa.string(), nullable=False),
+            pa.field("iteration", pa.int32(), nullable=False),
+            pa.field("call_id", pa.string(), nullable=False),
+            pa.field("implicit", pa.bool_(), nullable=False),
+            pa.field("reason", pa.string()),
+            pa.field("detail", pa.string()),
+            pa.field("source_id", pa.string()),
+            pa.field("seed", pa.int64()),
+        ]
+    ),
+    Rendering: pa.schema(
+        [
+            pa.field("record_id", pa.string(), nullable=False),
+            pa.field("role", pa.string(), nullable=False),
+            pa.field("seed", pa.int64(), nullable=False),
+            pa.field("renderer", pa.string(), nullable=False),
+            pa.field("prompt_sent", pa.string(), nullable=False),
+            pa.field("image", pa.binary(), nullable=False),
+            pa.field("vq_ids", pa.list_(pa.uint16()), nullable=False),
+            pa.field("failure", pa.string()),
+        ]
+    ),
+    Verdict: pa.schema(
+        [
+            pa.field("record_id", pa.string(), nullable=False),
+            pa.field("role", pa.string(), nullable=False),
+            pa.field("judge", pa.string(), nullable=False),
+            pa.field("judge_hash", pa.string(), nullable=False),
+            pa.field("label_set", pa.string(), nullable=False),
+            pa.field("threshold", pa.float64()),
+            pa.field("present", pa.bool_(), nullable=False),
+            pa.field("score", pa.float32(), nullable=False),
+            pa.field(
+                "top_labels", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())])), nullable=False
+            ),
+            pa.field(
+                "boxes",
+                pa.list_(
+                    pa.struct(
+                        [("label", pa.string()), ("score", pa.float32())]
+                        + [(side, pa.int32()) for side in ("left", "top", "width", "height")]
+                    )
+                ),
+                nullable=False,
+            ),
+            pa.field("failure", pa.string()),
+        ]
+    ),
+    Acceptance: pa.schema(
+        [
+            pa.field("record_id", pa.string(), nullable=False),
+            pa.field("accepted", pa.bool_(), nullable=False),
+            pa.field("reason", pa.string()),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_columns_types_and_nullability_never_change_between_versions(kind: type[Record]) -> None:
+    """Stores and published datasets hold these columns."""
+    assert kind.SCHEMA.equals(SCHEMAS[kind], check_metadata=True)
+    assert kind.SCHEMA.serialize().equals(SCHEMAS[kind].serialize())
 
 
 def test_a_table_without_rows_keeps_its_schema() -> None:
