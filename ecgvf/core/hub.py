@@ -79,7 +79,7 @@ def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = 
     Raises ``HubError`` if the Hub refuses, fails or cannot be reached, and ``DatasetError`` or ``ModelError`` if the
     repository, the revision or a file of it does not exist.
     """
-    with _offline_if_unreachable():
+    with offline_if_unreachable():
         try:
             yield
         except (_NETWORK, OSError, RuntimeError, ValueError) as error:
@@ -96,7 +96,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _offline_if_unreachable() -> Iterator[None]:
+def offline_if_unreachable() -> Iterator[None]:
     """Switch the client to its cache if the Hub does not answer one request.
 
     The client would try every file six times, for half a minute each. Once the Hub has answered in this process, the

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
@@ -37,8 +38,9 @@ class Encoder:
     def __init__(self, source: str | None = None, device: str = "cpu") -> None:
         source = source or DEFAULT
         try:
-            model: Any = CLIPModel.from_pretrained(source)
-            self._processor: Any = AutoProcessor.from_pretrained(source)
+            with offline_if_unreachable():
+                model: Any = CLIPModel.from_pretrained(source)
+                self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(
                 f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with --weights"

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import first_line
@@ -24,10 +25,11 @@ class HuggingFace(Classifier):
     def __init__(self, name: str, source: str, criterion: Criterion | tuple[str, ...], *, device: str = "cpu") -> None:
         network: Any
         try:
-            self._processor: Any = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
-            network, loading_info = AutoModelForImageClassification.from_pretrained(
-                source, use_safetensors=None, trust_remote_code=False, output_loading_info=True
-            )
+            with offline_if_unreachable():
+                self._processor: Any = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+                network, loading_info = AutoModelForImageClassification.from_pretrained(
+                    source, use_safetensors=None, trust_remote_code=False, output_loading_info=True
+                )
             classes = [_names(network.config.id2label[index]) for index in range(network.config.num_labels)]
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import first_line, read_weights
@@ -59,7 +60,8 @@ def _load(model: str, weights: str | None) -> Any:
             ) from error
         return network
     try:
-        return timm.create_model(model, pretrained=True)
+        with offline_if_unreachable():
+            return timm.create_model(model, pretrained=True)
     except Exception as error:  # timm, huggingface_hub and urllib raise errors of their own
         raise JudgeError(
             f"cannot download the weights of timm's {model}: {first_line(error)}; connect, or name a file with "
