@@ -265,12 +265,13 @@ def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
     if behaviour == "thirty":
         count = 30
     found = []
+    concept = "mosque" if "masjid" in request.prompt else "church"  # examples/own_concept.py
     for _ in range(count):
         kind, place, thing, sky, when, view, medium = map(
             rng.choice, (_ADJECTIVES, _PLACES, _THINGS, _SKIES, _TIMES, _VIEWS, _MEDIA)
         )
         scene = f"by a {place} with {thing} under a {sky} sky at {when}, {view}, {medium}"
-        pair = {"target": f"A {kind} church {scene}.", "target_term": "church"}
+        pair = {"target": f"A {kind} {concept} {scene}.", "target_term": concept}
         if "prompt pairs" in request.prompt:
             pair |= {"surrogate": f"A {kind} hotel {scene}.", "surrogate_term": "hotel"}
         found.append(pair)

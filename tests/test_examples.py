@@ -38,7 +38,7 @@ def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
 
 def test_own_concept_by_an_own_server() -> None:
     with LlmServer().running() as server:
-        dataset = own_concept.main(f"{server.url}/openai/v1", "my-model", pairs=3, tests=2)
+        dataset = own_concept.main(f"{server.url}/openai/v1", "mine", pairs=3, tests=2)
     assert dataset.concept.name == "mosque" and {record.pair.writer for record in dataset.train} == {"own"}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +21,9 @@ CLIP_SCORES = Stage("likeness", "ecgvf filter")
 class ClipScore(Record):
     """The cosine, in [-1, 1], of one image and its prompt; -1 if the image is unreadable."""
 
-    SCHEMA: ClassVar[pa.Schema] = pa.schema(
-        [
-            pa.field("record_id", pa.string(), nullable=False),
-            pa.field("role", pa.string(), nullable=False),
-            pa.field("cosine", pa.float32(), nullable=False),
-        ]
-    )
-
     record_id: str
     role: Role
-    cosine: float
+    cosine: Annotated[float, pa.float32()]
 
 
 def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
