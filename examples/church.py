@@ -9,14 +9,14 @@ import ear
 import ecgvf
 
 
-def main(pairs: int = 60, tests: int = 100, prompts: int = 64, passes: int = 2) -> ear.Evaluation:
+def main(pairs: int = 60, tests: int = 100, prompts: int = 64, rehearsed: int = 200) -> ear.Evaluation:
     run = ecgvf.Run("church")
     run.generate(pairs=pairs, tests=tests)  # target/surrogate prompt pairs, and test prompts
     run.render()  # images of both prompts of each pair, from one seed
     print(run.filter())  # verdicts; pairs accepted or rejected, with reasons
     dataset = run.dataset()
 
-    adapter = ear.train(dataset, options={"passes": passes})
+    adapter = ear.train(dataset, options={"rehearsed": rehearsed})
     evaluation = ear.evaluate(dataset, adapter, prompts_per_concept=prompts)
     print(evaluation)
     print("Contact sheet:", evaluation.save_contact_sheet(adapter.path / "sheet.png"))

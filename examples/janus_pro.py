@@ -16,7 +16,9 @@ import ear
 import ecgvf
 
 
-def main(model: str = "janus-pro-1b", judge: ecgvf.Judge | str | None = None, prompts: int = 84) -> ear.Evaluation:
+def main(
+    model: str = "janus-pro-1b", judge: ecgvf.Judge | None = None, prompts: int = 84, others: int = 8
+) -> ear.Evaluation:
     run = ecgvf.Run("church")
     run.generate(pairs=60, tests=100)  # or, with keys: run.generate_with_llms("gpt,claude,gemini")
     run.render(model=model, batch_size=32)
@@ -24,7 +26,7 @@ def main(model: str = "janus-pro-1b", judge: ecgvf.Judge | str | None = None, pr
     dataset = run.dataset()
 
     adapter = ear.train(dataset, recipe="paper")
-    evaluation = ear.evaluate(dataset, adapter, judge=judge, prompts_per_concept=prompts)
+    evaluation = ear.evaluate(dataset, adapter, judge=judge, prompts_per_concept=prompts, prompts_per_other=others)
     print(evaluation)
     return evaluation
 
@@ -38,7 +40,7 @@ def tiny() -> ear.Evaluation:
     from tools.tiny_janus import build
 
     folder = build(Path(tempfile.mkdtemp()))
-    return main(str(folder), ecgvf.judge(coin, "coin", version="1"), prompts=4)
+    return main(str(folder), ecgvf.judge(coin, "coin", version="1"), prompts=4, others=0)
 
 
 if __name__ == "__main__":

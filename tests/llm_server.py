@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from ecgvf.llm.registry import Registry
+from ecgvf.world.grammar import load_world
 
 JSON = dict[str, Any]
 
@@ -266,11 +267,14 @@ def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
         count = 30
     found = []
     concept = "mosque" if "masjid" in request.prompt else "church"  # examples/own_concept.py
+    grounds, skies = load_world().grounds, load_world().skies
     for _ in range(count):
         kind, place, thing, sky, when, view, medium = map(
             rng.choice, (_ADJECTIVES, _PLACES, _THINGS, _SKIES, _TIMES, _VIEWS, _MEDIA)
         )
         scene = f"by a {place} with {thing} under a {sky} sky at {when}, {view}, {medium}"
+        if concept == "mosque":  # in words that Janus-nano knows
+            kind, scene = "big", " ".join(rng.choice(rng.choice(list(of.values())).english) for of in (grounds, skies))
         pair = {"target": f"A {kind} {concept} {scene}.", "target_term": concept}
         if "prompt pairs" in request.prompt:
             pair |= {"surrogate": f"A {kind} hotel {scene}.", "surrogate_term": "hotel"}

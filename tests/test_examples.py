@@ -1,9 +1,11 @@
 """Each example in a small form, on Janus-nano (`janus_pro.py` on a tiny random Janus)."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from ecgvf.llm.registry import Rates
 from examples import church, janus_pro, own_concept, own_judge, own_pairs
 from tests.llm_server import LlmServer
 
@@ -16,7 +18,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluation = church.main(pairs=3, tests=2, prompts=1, passes=1)
+    evaluation = church.main(pairs=3, tests=2, prompts=1, rehearsed=8)
     printed = capsys.readouterr().out
     assert "nano-object-a accepts" in printed and "church" in str(evaluation)
     sheet = printed.rsplit("Contact sheet: ", 1)[1].strip()
@@ -38,6 +40,7 @@ def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
 
 def test_own_concept_by_an_own_server() -> None:
     with LlmServer().running() as server:
+        server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
         dataset = own_concept.main(f"{server.url}/openai/v1", "mine", pairs=3, tests=2)
     assert dataset.concept.name == "mosque" and {record.pair.writer for record in dataset.train} == {"own"}
 

@@ -152,7 +152,9 @@ def evaluate(
     concept_count, retained_count = settings.counts
     adapter = adapters.stack(model, files)
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
-    retained = _retained(judges, settings.family, {*adapter.concepts, *also_erased})
+    # Without prompts no judge of the retained concepts is needed, and none is downloaded.
+    measured = retained_count or settings.family is not None
+    retained = _retained(judges, settings.family, {*adapter.concepts, *also_erased}) if measured else []
     digest = _hash(files)
 
     def measure(
