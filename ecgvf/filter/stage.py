@@ -21,7 +21,6 @@ from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import JudgeOptions, create_judge
 from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.render import render, render_missing, rendering_model
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
@@ -43,6 +42,8 @@ def filter_images(
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images are rendered first, those of the
     further seeds in ``bounds`` included. Raises ``JudgeError``, and as ``render`` does.
     """
+    from ecgvf.render import render_missing, rendering_model  # PyTorch takes seconds, and reviewing needs none
+
     options = replace(options or JudgeOptions(), device=device)
     bounds = bounds or Bounds()
     model = rendering_model(run, set_id)
@@ -161,6 +162,8 @@ def measure_bounds(
     images: StageSet, verdicts: StageSet, judge: Judge, bounds: Bounds, encoder: "Encoder | None", device: str
 ) -> dict[str, Any]:
     """The bounds as settings of an acceptance set, after rendering, judging and measuring what they need."""
+    from ecgvf.render import render
+
     settings: dict[str, Any] = {}
     if bounds.seeds > 1:
         by_seed = [verdicts]
