@@ -28,9 +28,6 @@ from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
 from ecgvf.pairs.writer_stats import summarize_writers, total_spending
-from ecgvf.render import load_renderer, render
-
-ROUNDS = 10
 
 _ADVICE = {
     "written": "the writers wrote nothing new: give the concept more terms and surrogates, or use other writers",
@@ -108,7 +105,7 @@ def build(
     *,
     accepted: int = 50,
     tests: int = 100,
-    rounds: int = ROUNDS,
+    rounds: int = 10,
     writers: Sequence[RoundWriter] | None = None,
     seed: int = 0,
     model: str = "janus-nano",
@@ -126,6 +123,8 @@ def build(
     ``filter_images``. If the rounds do not suffice or the writers write nothing new, the pairs stay and ``reached`` is
     False. Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
+    from ecgvf.render import load_renderer, render  # PyTorch takes seconds, and ``ecgvf.Run`` imports this module
+
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     if rounds < 1 or tests < 0:
         raise SettingsError(f"--rounds {rounds} --tests {tests}: at least one round, and no negative number of tests")
@@ -135,19 +134,17 @@ def build(
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     open_encoder(bounds or Bounds(), device)
-    load_renderer(run.concept, model=model, guidance=guidance, batch_size=batch_size, device=device, dtype=dtype)
+    renderer: dict[str, Any] = {
+        "model": model,
+        "guidance": guidance,
+        "batch_size": batch_size,
+        "device": device,
+        "dtype": dtype,
+    }
+    load_renderer(run.concept, **renderer)
 
     def filter_pairs(pairs: StageSet) -> StageSet:
-        images = render(
-            run,
-            model=model,
-            guidance=guidance,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
-            set_id=pairs.fingerprint,
-        ).images
+        images = render(run, **renderer, seed=seed, set_id=pairs.fingerprint).images
         return filter_images(
             run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
         ).acceptance

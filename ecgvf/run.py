@@ -7,30 +7,29 @@
     dataset = run.dataset()     # what ``ear.train`` takes
 
 Each method resumes what was interrupted, and returns at once if its set is finished. Heavy libraries are imported by
-the method that needs them.
+the method or the stage that needs them.
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+import ecgvf.build
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
-from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
+from ecgvf.filter import filter_images
+from ecgvf.filter.dataset import load_dataset
+from ecgvf.status import stage_summaries
 
 if TYPE_CHECKING:
-    from ecgvf.build import BuildResult
-    from ecgvf.filter import Bounds, FilterResult
-    from ecgvf.judges import Judge, JudgeOptions
     from ecgvf.llm.registry import LLMWriter
     from ecgvf.pairs.importing import ImportResult
-    from ecgvf.pairs.rounds import RoundWriter
     from ecgvf.publish.parquet import DatasetFiles
     from ecgvf.render import RenderResult
 
@@ -59,6 +58,12 @@ class Run(ConceptRun):
     def fresh(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
         """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
         return cls.load(store) if concept is None else cls(concepts.find(concept), store)
+
+    # These take the run as their first argument, and import nothing heavy.
+    filter = filter_images
+    build = ecgvf.build.build
+    dataset = load_dataset
+    status = stage_summaries
 
     def generate(
         self,
@@ -146,79 +151,6 @@ class Run(ConceptRun):
             dtype=dtype,
             set_id=set_id,
         )
-
-    def filter(
-        self,
-        *,
-        judge: "str | Judge | None" = None,
-        options: "JudgeOptions | None" = None,
-        bounds: "Bounds | None" = None,
-        device: str = "auto",
-        set_id: str | None = None,
-    ) -> "FilterResult":
-        """Judge the images, rendering first what is missing, and accept or reject every record.
-
-        ``judge``: a name, or a ``Judge`` such as ``ecgvf.judge(...)`` makes; None chooses by model and kind of concept.
-        ``set_id`` is the start of an image set's fingerprint. Raises ``JudgeError``, and what ``render`` raises.
-        """
-        from ecgvf.filter import filter_images
-
-        return filter_images(self, judge=judge, options=options, bounds=bounds, device=device, set_id=set_id)
-
-    def build(
-        self,
-        *,
-        accepted: int = 50,
-        tests: int = 100,
-        rounds: int = 10,
-        writers: "Sequence[RoundWriter] | None" = None,
-        seed: int = 0,
-        model: str = "janus-nano",
-        guidance: float | None = None,
-        batch_size: int = 16,
-        dtype: str = "auto",
-        judge: "str | Judge | None" = None,
-        options: "JudgeOptions | None" = None,
-        bounds: "Bounds | None" = None,
-        device: str = "auto",
-    ) -> "BuildResult":
-        """Generate, render and filter in rounds until exactly ``accepted`` pairs are accepted.
-
-        ``writers`` None is the offline writer. Raises ``WriterError`` if no writer answered, and as the stages do.
-        """
-        from ecgvf.build import build
-
-        return build(
-            self,
-            accepted=accepted,
-            tests=tests,
-            rounds=rounds,
-            writers=writers,
-            seed=seed,
-            model=model,
-            guidance=guidance,
-            batch_size=batch_size,
-            dtype=dtype,
-            judge=judge,
-            options=options,
-            bounds=bounds,
-            device=device,
-        )
-
-    def dataset(self, set_id: str | None = None) -> Dataset:
-        """The accepted records with their images, of the current acceptance set or the one that starts with ``set_id``.
-
-        Raises ``StageMissing`` before ``filter`` has run, ``DatasetError`` if no pair was accepted.
-        """
-        from ecgvf.filter.dataset import load_dataset
-
-        return load_dataset(self, set_id)
-
-    def status(self) -> list[dict[str, Any]]:
-        """One entry per set, stage by stage: counts, reasons of rejection, seconds, settings."""
-        from ecgvf.status import stage_summaries
-
-        return stage_summaries(self)
 
     def import_pairs(
         self, file: str | Path, *, columns: Sequence[str] = (), only: str | None = None, licence: str | None = None
