@@ -4,7 +4,6 @@ Anybody may have changed it in between: it is checked when it is read, and its t
 """
 
 import json
-from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +17,12 @@ KEY = b"ecgvf"
 """Key of the Parquet metadata with what the rows of a file have in common (``rows.metadata``)."""
 
 VERSION = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+"""ISO 8601, UTC."""
 
 
 def rejected_config(concept: str) -> str:
@@ -78,7 +83,7 @@ class ConceptFacts(_Model):
     """Whether reviewers decided some of its records."""
     sets: dict[str, str]
     settings: dict[str, dict[str, Any]]
-    dates: dict[str, list[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]]]
+    dates: dict[str, list[Day]]
     packages: dict[str, str]
     counts: dict[str, int]
     reasons: dict[str, int]
@@ -102,34 +107,28 @@ class Version(_Model):
     """A version that was pushed, on that day (ISO 8601, UTC)."""
 
     version: str = Field(pattern=f"^{VERSION}$")
-    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    concepts: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], ConceptVersion]
+    date: Day
+    concepts: dict[Name, ConceptVersion]
 
 
 class Catalogue(_Model):
     """A whole repository."""
 
     format: Literal[1] = 1
-    concepts: dict[str, ConceptFacts] = {}
+    concepts: dict[Name, ConceptFacts] = {}
     versions: list[Version] = []
 
     @classmethod
     def parse(cls, text: str | bytes, path: str) -> Self:
         """The catalogue in ``text``; ``path`` names it in messages. Raises ``DatasetError``."""
         try:
-            catalogue = cls.model_validate_json(text)
+            return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or FILE
             raise DatasetError(
                 f"{path}: {field}: {first['msg']}; it was not written by this version of ecgvf"
             ) from error
-        for name in catalogue.concepts:
-            if not NAME.fullmatch(name):
-                raise DatasetError(
-                    f"{path}: {name!r} cannot name a concept; it was not written by this version of ecgvf"
-                )
-        return catalogue
 
     def with_concept(self, name: str, facts: ConceptFacts) -> Self:
         """This catalogue with ``name`` added or replaced."""
@@ -142,15 +141,11 @@ class Catalogue(_Model):
             for name, facts in self.concepts.items()
         }
         versions = [entry for entry in self.versions if entry.version != version]
-        return self.model_copy(update={"versions": [*versions, Version(version=version, date=date, concepts=concepts)]})
+        return self.with_versions([*versions, Version(version=version, date=date, concepts=concepts)])
 
-    def with_versions_of(self, catalogue: "Catalogue") -> Self:
-        """This catalogue with the list of versions of ``catalogue``."""
-        return self.model_copy(update={"versions": catalogue.versions})
-
-    def only_versions(self, numbers: Collection[str]) -> Self:
-        """This catalogue without the versions that are not among ``numbers``."""
-        return self.model_copy(update={"versions": [entry for entry in self.versions if entry.version in numbers]})
+    def with_versions(self, versions: list[Version]) -> Self:
+        """This catalogue with another list of versions."""
+        return self.model_copy(update={"versions": versions})
 
     def fingerprints(self) -> dict[str, str]:
         """Concept → fingerprint."""

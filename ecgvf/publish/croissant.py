@@ -82,28 +82,28 @@ def _record_set(facts: ConceptFacts, config: ConfigFacts, split: str) -> tuple[m
 
 
 def _field(files: str, records: str, column: str, kind: Any) -> mlc.Field:
-    source = mlc.Source(file_set=files, extract=mlc.Extract(column=column))
-    name = f"{records}/{column}"
-    if isinstance(kind, List) and isinstance(kind.feature, Value):
-        return mlc.Field(id=name, name=column, source=source, repeated=True, data_types=[_TYPES[kind.feature.dtype]])
-    if isinstance(kind, Value | Image):
-        data_type = mlc.DataType.IMAGE_OBJECT if isinstance(kind, Image) else _TYPES[kind.dtype]
-        if isinstance(kind, Image):
-            source.transforms = [mlc.Transform(json_path="bytes")]
-        return mlc.Field(id=name, name=column, source=source, data_types=[data_type])
-    parts = kind.feature if isinstance(kind, List) else kind
+    def source(*transforms: mlc.Transform) -> mlc.Source:
+        return mlc.Source(file_set=files, extract=mlc.Extract(column=column), transforms=list(transforms))
+
+    name, repeated = f"{records}/{column}", isinstance(kind, List)
+    parts = kind.feature if repeated else kind
+    match parts:
+        case Image():
+            png = source(mlc.Transform(json_path="bytes"))
+            return mlc.Field(id=name, name=column, source=png, data_types=[mlc.DataType.IMAGE_OBJECT])
+        case Value():
+            types = [_TYPES[parts.dtype]]
+            return mlc.Field(id=name, name=column, source=source(), repeated=repeated or None, data_types=types)
     return mlc.Field(
         id=name,
         name=column,
-        repeated=isinstance(kind, List),
+        repeated=repeated,
         sub_fields=[
             mlc.Field(
                 id=f"{name}/{part}",
                 name=part,
                 data_types=[_TYPES[value.dtype]],
-                source=mlc.Source(
-                    file_set=files, extract=mlc.Extract(column=column), transforms=[mlc.Transform(json_path=part)]
-                ),
+                source=source(mlc.Transform(json_path=part)),
             )
             for part, value in parts.items()
         ],

@@ -4,22 +4,20 @@ Rows are sorted by record id and contain no clock and no chance: the same run wr
 grow with the number of images.
 """
 
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecgvf.core import console
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import disk_errors
-from ecgvf.core.records import ROLES, PromptPair, Rendering, Role, Split, from_table
+from ecgvf.core.records import ROLES, PromptPair, Rendering, Role, Split
 from ecgvf.core.stage_set import StageSet
 from ecgvf.publish import rows
 from ecgvf.publish.catalogue import ConceptFacts, ConfigFacts, SplitFacts, rejected_config
@@ -64,10 +62,10 @@ def write_parquet(run: FinishedRun, folder: Path, *, images: bool = True) -> Dat
     folder.mkdir(parents=True, exist_ok=True)
     with (
         disk_errors(folder),
-        _ImageFile.of(run.images, folder) as image_file,
+        tempfile.TemporaryFile(dir=folder) as file,
         console.progress("writing", len(run.records)) as bar,
     ):
-        writer = _Writer(run, folder, images, image_file, fingerprint, bar.advance)
+        writer = _Writer(run, folder, images, _Renderings(run.images, file), fingerprint, bar.advance)
         configs = [writer.write_config(name, rejected=False), writer.write_config(rejected_config(name), rejected=True)]
     facts = {
         "fingerprint": fingerprint.text,
@@ -78,52 +76,32 @@ def write_parquet(run: FinishedRun, folder: Path, *, images: bool = True) -> Dat
     return DatasetFiles(run, folder, ConceptFacts.model_validate(facts))
 
 
-class _ImageFile:
-    """The renderings of a run in one temporary file instead of in memory, read by record id."""
+class _Renderings:
+    """The renderings of a run that did not fail, in one temporary file instead of in memory, read by record id."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._index: dict[tuple[str, Role], tuple[Rendering, int, int, int]] = {}
-        """Rendering without image and VQ ids; where its image starts and ends, and where its VQ ids (uint16) end."""
-
-    @classmethod
-    @contextmanager
-    def of(cls, images: StageSet, folder: Path) -> Iterator[Self]:
-        """The renderings of ``images`` that did not fail; the file, in ``folder``, is removed at the end."""
-        with tempfile.TemporaryFile(dir=folder) as file:
-            image_file = cls(file)
+    def __init__(self, images: StageSet, file: IO[bytes]) -> None:
+        self._indices: dict[tuple[str, Role], int] = {}
+        self._image_bytes: list[int] = []
+        with pa.ipc.new_file(file, Rendering.SCHEMA) as writer:
             for table in images.tables():
-                for rendering in from_table(Rendering, table):
-                    if rendering.failure is None:
-                        image_file._add(rendering)
-            yield image_file
+                rendered = table.filter(pc.is_null(table["failure"]))
+                writer.write_table(rendered, max_chunksize=1)  # a batch is what is read at once
+                for key in zip(rendered["record_id"].to_pylist(), rendered["role"].to_pylist(), strict=True):
+                    self._indices[key] = len(self._indices)
+                self._image_bytes += pc.binary_length(rendered["image"]).to_pylist()
+        self._batches = pa.ipc.open_file(file)
 
-    def renderings(self, record_id: str) -> dict[Role, Rendering]:
+    def of(self, record_id: str) -> dict[Role, Rendering]:
         """The renderings of a record, by role."""
-        return {role: self._read(record_id, role) for role in self._roles(record_id)}
+        batches = {role: self._batches.get_batch(index) for role, index in self._by_role(record_id).items()}
+        return {role: Rendering.from_row(batch.to_pylist()[0]) for role, batch in batches.items()}
 
     def image_bytes(self, record_id: str) -> int:
         """Bytes of a record's images."""
-        spans = (self._index[record_id, role][1:3] for role in self._roles(record_id))
-        return sum(end - start for start, end in spans)
+        return sum(self._image_bytes[index] for index in self._by_role(record_id).values())
 
-    def _roles(self, record_id: str) -> list[Role]:
-        return [role for role in ROLES if (record_id, role) in self._index]
-
-    def _add(self, rendering: Rendering) -> None:
-        start = self._file.seek(0, os.SEEK_END)
-        self._file.write(rendering.image)
-        image_end = self._file.tell()
-        self._file.write(np.asarray(rendering.vq_ids, dtype=np.uint16).tobytes())
-        key = (rendering.record_id, rendering.role)
-        self._index[key] = (replace(rendering, image=b"", vq_ids=()), start, image_end, self._file.tell())
-
-    def _read(self, record_id: str, role: Role) -> Rendering:
-        rendering, start, image_end, end = self._index[record_id, role]
-        self._file.seek(start)
-        image = self._file.read(image_end - start)
-        vq_ids = np.frombuffer(self._file.read(end - image_end), dtype=np.uint16)
-        return replace(rendering, image=image, vq_ids=tuple(vq_ids.tolist()))
+    def _by_role(self, record_id: str) -> dict[Role, int]:
+        return {role: self._indices[record_id, role] for role in ROLES if (record_id, role) in self._indices}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +111,7 @@ class _Writer:
     run: FinishedRun
     folder: Path
     images: bool
-    image_file: _ImageFile
+    renderings: _Renderings
     fingerprint: rows.Fingerprint
     advance: Callable[[int], None]
 
@@ -174,7 +152,7 @@ class _Writer:
         )
 
     def _row(self, config: str, record: PromptPair, schema: pa.Schema) -> rows.Row:
-        row = rows.to_row(self.run, record, self.image_file.renderings(record.record_id))
+        row = rows.to_row(self.run, record, self.renderings.of(record.record_id))
         row = {name: row[name] for name in schema.names}
         self.fingerprint.add(config, row)
         return row
@@ -190,5 +168,5 @@ class _Writer:
                 chunks.append([])
                 filled = 0
             chunks[-1].append(record)
-            filled += self.image_file.image_bytes(record.record_id) if self.images else 0
+            filled += self.renderings.image_bytes(record.record_id) if self.images else 0
         return chunks

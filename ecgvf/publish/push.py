@@ -162,8 +162,9 @@ def _plan(repo: str, files: DatasetFiles, before: Repository | None, version: st
         newest = max(tags, key=version_numbers)
         raise HubError(f"{repo} is at v{newest} already: --version {version} would go back")
     # An entry that never got its tag is no version.
+    tagged = [entry for entry in known.versions if entry.version in tags]
     today = datetime.now(UTC).date().isoformat()
-    pushed = known.with_concept(name, files.facts).only_versions([*tags, version]).with_version(version, today)
+    pushed = known.with_concept(name, files.facts).with_versions(tagged).with_version(version, today)
     card = write_card(pushed, repo=repo, before=before.card if before is not None else None, previous=previous)
     small_files = {**assets(files), FILE: pushed.text().encode(), "README.md": card.encode()}
     ours = re.compile(rf"({name}|{rejected_config(name)})/[^/]+\.parquet|assets/{name}\.png")
@@ -190,7 +191,7 @@ def _tagged_catalogue(repo: str, before: Repository | None) -> tuple[Catalogue, 
         return known, last
     # The tag may belong to another push, which was quicker: what the version holds is in its own commit.
     tagged = catalogue_at(repo, before.tags[last])
-    return known.with_versions_of(tagged), last if tagged.fingerprints() == known.fingerprints() else None
+    return known.with_versions(tagged.versions), last if tagged.fingerprints() == known.fingerprints() else None
 
 
 def _check_unused(repo: str, version: str | None, tags: dict[str, str], known: Catalogue, files: DatasetFiles) -> None:

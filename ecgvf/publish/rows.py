@@ -88,32 +88,19 @@ def metadata(run: FinishedRun) -> dict[str, Any]:
 
 
 def to_row(run: FinishedRun, record: PromptPair, renderings: Mapping[Role, Rendering]) -> Row:
-    """``record`` as a row with the columns of every config; ``renderings`` are without those that failed."""
+    """``record`` as a row with the columns of every config, and more; ``renderings`` are without those that failed."""
     settings = run.images.settings
     row: Row = {
-        "record_id": record.record_id,
-        "concept": record.concept,
-        "kind": record.kind,
-        "target": record.target,
-        "surrogate": record.surrogate,
-        "target_term": record.target_term,
-        "surrogate_term": record.surrogate_term,
+        **record.to_row(),
         "seed": next((rendering.seed for rendering in renderings.values()), None),
         "model": run.model if renderings else None,
         "renderer": settings["renderer"] if renderings else None,
         "sampling": {name: settings["sampling"][name] for name in ("guidance", "temperature", "top_k", "top_p")},
         "judge": redact(run.verdicts.settings["judge"]),
         "judge_hash": run.verdicts.settings["judge_hash"],
-        "writer": record.writer,
         "model_asked": redact(record.model_asked),
         "model_answered": redact(record.model_answered),
-        "template": record.template,
-        "template_hash": record.template_hash,
-        "iteration": record.iteration,
-        "call_id": record.call_id,
-        "source_id": record.source_id,
         "reason": run.decisions[record.record_id].reason,
-        "detail": record.detail,
     }
     for role in ROLES:
         row |= _role_columns(run, record, role, renderings.get(role))
