@@ -76,13 +76,13 @@ def nudenet(images: NDArray[np.uint8], repeats: int) -> float:
 def resnet50(images: NDArray[np.uint8], repeats: int) -> float:
     from torchvision import models
 
-    from ecgvf.judges.resnet50 import ResNet50
+    from ecgvf.judges.torchvision_models import Torchvision
 
     network = models.resnet50(weights=None).eval()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "resnet50.pth"
         torch.save(network.state_dict(), file)
-        judge = ResNet50(("church",), weights=str(file))
+        judge = Torchvision("resnet50", "resnet50", ("church",), weights=str(file))
         judge.predict(images[:1])  # loads the weights
     transform = models.ResNet50_Weights.DEFAULT.transforms()
 

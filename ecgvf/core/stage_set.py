@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, append_line, canonical_json, flatten, pretty_json, read_json, write_atomic
+from ecgvf.core.files import JSON, append_line, canonical_json, changes, pretty_json, read_json, write_atomic
 from ecgvf.core.records import R, from_table
 
 if TYPE_CHECKING:
@@ -125,12 +125,7 @@ class StageSet:
             before = self.run.current(self.stage)
         except StageMissing:
             return []
-        old, new = flatten(before.settings), flatten(self.settings)
-        return [
-            f"{key}: {_short(old.get(key))} → {_short(new.get(key))}"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key)
-        ]
+        return [f"{key}: {_short(old)} → {_short(new)}" for key, old, new in changes(before.settings, self.settings)]
 
     def source(self, stage: Stage) -> "StageSet":
         """The set of an earlier stage from which this one was made."""

@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.factory import NAMES
-from ecgvf.judges.judge import Criterion, Judge, Prediction
+from ecgvf.judges.judge import Criterion, Prediction
 
 ScoreFunction = Callable[[NDArray[np.uint8]], ArrayLike]
 """RGB uint8 [N, H, W, 3] → scores in [0, 1], shape [N]: an array, a list or a CPU tensor."""
 
 
-def judge(function: ScoreFunction, name: str, version: str, threshold: float = 0.5) -> Judge:
-    """Create a judge that sees the concept in an image if its score is at least ``threshold``.
+class CustomJudge:
+    """Sees the concept in an image if its score is at least ``threshold``. ``ecgvf.judge`` is its public name.
 
     ``function`` takes images, RGB uint8 [N, H, W, 3] with N >= 1, and returns their scores in [0, 1], of shape [N].
     ``name`` (letters, digits and ``._-``) and ``version`` enter the fingerprint of the verdicts: change ``version``
@@ -26,13 +26,8 @@ def judge(function: ScoreFunction, name: str, version: str, threshold: float = 0
     score outside [0, 1]. A ``ValueError``, ``RuntimeError`` or ``OSError`` of the function rejects the image that
     causes it (``judge_failed``); any other exception ends the run.
     """
-    return CustomJudge(function, name, version, threshold)
 
-
-class CustomJudge:
-    """A judge that thresholds a function's scores. Use ``ecgvf.judge`` to create it."""
-
-    def __init__(self, function: ScoreFunction, name: str, version: str, threshold: float) -> None:
+    def __init__(self, function: ScoreFunction, name: str, version: str, threshold: float = 0.5) -> None:
         if not callable(function):
             raise JudgeError(f"judge {name!r}: pass a function of images, not {type(function).__name__}")
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
@@ -79,3 +74,6 @@ class CustomJudge:
             )
         scores_list: list[float] = scores.tolist()
         return scores_list
+
+
+judge = CustomJudge

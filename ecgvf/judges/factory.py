@@ -1,6 +1,7 @@
 """Creating a judge by name. The default follows the model and the concept's kind; ``+`` combines several."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, cast, get_args
 
 from ecgvf.core.concepts import Concept, Kind
@@ -141,19 +142,16 @@ def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
     """One judge. Its libraries are imported only here: they take seconds, and most runs need few of them."""
     family, _, model = name.partition(":")
     weights, device = options.weights, options.device
-
-    def criterion(*label_sets: str, top_k: int | None = 1, threshold: float | None = None) -> Criterion:
-        return _criterion(name, concept, options, label_sets, top_k, threshold)
-
+    criterion = partial(_criterion, name, concept, options)
     match family:
         case "nano-object-a" | "nano-object-b" | "nano-style":
             from ecgvf.judges.nano import NanoJudge
 
             return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=device)
         case "resnet50":
-            from ecgvf.judges.resnet50 import ResNet50
+            from ecgvf.judges.torchvision_models import Torchvision
 
-            return ResNet50(criterion("imagenet"), weights=weights, device=device)
+            return Torchvision(name, name, criterion("imagenet"), weights=weights, device=device)
         case "torchvision":
             from ecgvf.judges.torchvision_models import Torchvision
 
@@ -184,9 +182,9 @@ def _criterion(
     judge: str,
     concept: Concept | None,
     options: JudgeOptions,
-    label_sets: tuple[str, ...],
-    top_k: int | None,
-    threshold: float | None,
+    *label_sets: str,
+    top_k: int | None = 1,
+    threshold: float | None = None,
 ) -> Criterion:
     """The criterion of one judge: the user's labels, else the first of ``label_sets`` that the concept has.
 

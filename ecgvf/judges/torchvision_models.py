@@ -1,4 +1,7 @@
-"""``torchvision:NAME``: any image classifier of torchvision, with published weights or those of a file."""
+"""``torchvision:NAME``: any image classifier of torchvision, with published weights or those of a file.
+
+``resnet50``, the paper's judge of objects, is such a one.
+"""
 
 import hashlib
 import re

@@ -1,10 +1,10 @@
 """The versions of a repository, and the changes from one to another."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.files import JSON, flatten
+from ecgvf.core.files import JSON, changes
 from ecgvf.publish.catalogue import ConceptFacts, Version
 from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.repository import open_repository, version_numbers, version_tags
@@ -41,12 +41,12 @@ class ConceptDiff:
     """The changes of one concept."""
 
     concept: str
-    added: list[JSON] = field(default_factory=list)
+    added: list[JSON]
     """Records only of the second version: record_id, target, surrogate, split, and the reason if rejected."""
-    removed: list[JSON] = field(default_factory=list)
-    rejudged: list[JSON] = field(default_factory=list)
+    removed: list[JSON]
+    rejudged: list[JSON]
     """Records with another verdict or decision: record_id, target, surrogate, and both verdicts: before, after."""
-    settings: list[str] = field(default_factory=list)
+    settings: list[str]
     """"setting: old → new"."""
 
     @property
@@ -62,41 +62,13 @@ def diff(before: DatasetFolder, after: DatasetFolder, concept: str | None = None
     if concept is not None and concept not in names:
         raise DatasetError(f"neither has a concept {concept!r}: they have {', '.join(names) or 'none'}")
     return [
-        _diff_concept(
-            name, _records(before, old.get(name)), _records(after, new.get(name)), old.get(name), new.get(name)
+        ConceptDiff(
+            name,
+            *_diff_records(_records(before, old.get(name)), _records(after, new.get(name))),
+            settings=_diff_settings(old[name], new[name]) if name in old and name in new else [],
         )
         for name in ([concept] if concept is not None else names)
     ]
-
-
-def _diff_concept(
-    name: str,
-    before: dict[str, JSON],
-    after: dict[str, JSON],
-    old: ConceptFacts | None,
-    new: ConceptFacts | None,
-) -> ConceptDiff:
-    rejudged = []
-    for record_id in sorted(before.keys() & after.keys()):
-        verdicts = [{column: rows[record_id].get(column) for column in VERDICTS} for rows in (before, after)]
-        if not _same_verdict(*verdicts):
-            prompts = {column: after[record_id][column] for column in PROMPTS}
-            rejudged.append({**prompts, "before": verdicts[0], "after": verdicts[1]})
-    return ConceptDiff(
-        concept=name,
-        added=_summaries(after, sorted(after.keys() - before.keys())),
-        removed=_summaries(before, sorted(before.keys() - after.keys())),
-        rejudged=rejudged,
-        settings=_changed_settings(old, new) if old is not None and new is not None else [],
-    )
-
-
-def _same_verdict(old: JSON, new: JSON) -> bool:
-    return all(
-        old[column] == new[column]
-        or (column in SCORES and None not in (old[column], new[column]) and abs(old[column] - new[column]) < TOLERANCE)
-        for column in VERDICTS
-    )
 
 
 def _records(folder: DatasetFolder, facts: ConceptFacts | None) -> dict[str, JSON]:
@@ -104,26 +76,30 @@ def _records(folder: DatasetFolder, facts: ConceptFacts | None) -> dict[str, JSO
     return {row["record_id"]: row for config in configs for row in folder.rows(config.name, (*PROMPTS, *VERDICTS))}
 
 
-def _summaries(rows: dict[str, JSON], record_ids: Sequence[str]) -> list[JSON]:
-    return [
-        {
-            **{column: rows[name][column] for column in PROMPTS},
-            "split": rows[name]["split"],
-            "reason": rows[name].get("reason"),
-        }
-        for name in record_ids
-    ]
+def _diff_records(before: dict[str, JSON], after: dict[str, JSON]) -> tuple[list[JSON], list[JSON], list[JSON]]:
+    """Records added, removed, and judged anew."""
+    rejudged = []
+    for record_id in sorted(before.keys() & after.keys()):
+        old, new = ({column: rows[record_id].get(column) for column in VERDICTS} for rows in (before, after))
+        if not all(_same(column, old[column], new[column]) for column in VERDICTS):
+            prompts = {column: after[record_id][column] for column in PROMPTS}
+            rejudged.append({**prompts, "before": old, "after": new})
+    return (
+        [_summary(after[record_id]) for record_id in sorted(after.keys() - before.keys())],
+        [_summary(before[record_id]) for record_id in sorted(before.keys() - after.keys())],
+        rejudged,
+    )
 
 
-def _changed_settings(old: ConceptFacts, new: ConceptFacts) -> list[str]:
-    before, after = _settings(old), _settings(new)
-    return [
-        f"{key}: {before.get(key)} → {after.get(key)}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
+def _same(column: str, old: Any, new: Any) -> bool:
+    return old == new or (column in SCORES and None not in (old, new) and abs(old - new) < TOLERANCE)
 
 
-def _settings(facts: ConceptFacts) -> JSON:
+def _summary(row: JSON) -> JSON:
+    return {**{column: row[column] for column in PROMPTS}, "split": row["split"], "reason": row.get("reason")}
+
+
+def _diff_settings(*versions: ConceptFacts) -> list[str]:
     names = {"model", "renderer", "judge", "judge_hash", "rule", "images", "concept"}
-    return flatten({**facts.settings, **facts.model_dump(include=names)})
+    old, new = ({**facts.settings, **facts.model_dump(include=names)} for facts in versions)
+    return [f"{key}: {before} → {after}" for key, before, after in changes(old, new)]
