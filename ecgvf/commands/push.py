@@ -60,7 +60,7 @@ def _facts(plan: "PushPlan") -> dict[str, Any]:
         "version": plan.version,
         "fingerprint": plan.files.facts.fingerprint,
         "counts": plan.files.facts.counts,
-        "new_repository": plan.before is None,
+        "new_repository": plan.before.head is None,
         "visibility": "public" if plan.public else "private",
         "gated": plan.gated,
     }
@@ -69,9 +69,8 @@ def _facts(plan: "PushPlan") -> dict[str, Any]:
 def _print_plan(plan: "PushPlan") -> None:
     from ecgvf.publish.repository import version_numbers
 
-    which = "a new" if plan.before is None else "the"
-    tags = plan.before.tags if plan.before is not None else {}
-    after = f"after {max(tags, key=version_numbers)}" if tags else "(the first)"
+    which = "a new" if plan.before.head is None else "the"
+    after = f"after {max(plan.before.tags, key=version_numbers)}" if plan.before.tags else "(the first)"
     console.print(
         f"[bold]{plan.concept}[/bold] → {which} {'public' if plan.public else 'private'} dataset "
         f"[bold]{console.escape(plan.repo)}[/bold], version [bold]{plan.version}[/bold] {after}"

@@ -99,7 +99,7 @@ _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 
 def find(name_or_path: str) -> Concept:
     """The shipped concept of that name, or the concept in a user's file. Raises ``ConceptError``."""
-    if _is_path(name_or_path):
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
         return read(Path(name_or_path))
     file = data_dir() / "concepts" / f"{name_or_path}.yaml"
     if not NAME.fullmatch(name_or_path) or not file.is_file():
@@ -157,7 +157,3 @@ def template(name: str, kind: Kind) -> str:
     values = {"word": word, "name": name, "kind": kind, "surrogate": surrogate, "window": window}
     values |= {"label_set": label_set, "label": label, "unsafe": json.dumps(kind == "nudity")}
     return Template((data_dir() / "new_concept.yaml").read_text(encoding="utf-8")).substitute(values, **quoted)
-
-
-def _is_path(text: str) -> bool:
-    return text.endswith((".yaml", ".yml")) or "/" in text

@@ -34,7 +34,20 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root if root is not None else os.environ.get("ECGVF_STORE") or "ecgvf-store")
-        self._check_format()
+        file = self.root / "store.json"
+        if file.is_file():
+            written = read_json(file).get("format")
+            if written != FORMAT:
+                raise StoreVersionError(
+                    f"the store {self.root} has format {written}, this version of ecgvf reads format {FORMAT}: "
+                    f"use the version that wrote it, or another folder with --store"
+                )
+        elif self.root.is_file():
+            raise StoreError(f"{self.root} is a file, not a store: name a folder with --store")
+        elif self.root.is_dir() and any(not entry.name.endswith(".tmp") for entry in self.root.iterdir()):
+            raise StoreError(
+                f"{self.root} holds other files and no store.json: name an empty or new folder with --store"
+            )
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -87,19 +100,3 @@ class Store:
 
     def _concept_file(self, name: str) -> Path:
         return self.folder(name, "pairs").parent / "concept.json"
-
-    def _check_format(self) -> None:
-        file = self.root / "store.json"
-        if file.is_file():
-            written = read_json(file).get("format")
-            if written != FORMAT:
-                raise StoreVersionError(
-                    f"the store {self.root} has format {written}, this version of ecgvf reads format {FORMAT}: "
-                    f"use the version that wrote it, or another folder with --store"
-                )
-        elif self.root.is_file():
-            raise StoreError(f"{self.root} is a file, not a store: name a folder with --store")
-        elif self.root.is_dir() and any(not entry.name.endswith(".tmp") for entry in self.root.iterdir()):
-            raise StoreError(
-                f"{self.root} holds other files and no store.json: name an empty or new folder with --store"
-            )

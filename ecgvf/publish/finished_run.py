@@ -53,7 +53,7 @@ class FinishedRun:
             "sets": {name: stage_set.fingerprint for name, stage_set in sets.items()},
             "reviewed": "people" in self.acceptance.settings,
             "settings": {name: redact(_own_settings(stage_set)) for name, stage_set in sets.items()},
-            "dates": {name: _days(stage_set) for name, stage_set in stages.items()},
+            "dates": {name: _days(stage_set.manifest) for name, stage_set in stages.items()},
             "packages": self.images.manifest["versions"],
             "counts": {
                 "train": accepted["train"],
@@ -129,6 +129,6 @@ def _own_settings(stage_set: StageSet) -> dict[str, Any]:
     return {key: value for key, value in stage_set.settings.items() if key not in elsewhere}
 
 
-def _days(stage_set: StageSet) -> list[str]:
+def _days(manifest: JSON) -> list[str]:
     """First and last day of work on a set, ISO 8601 in UTC."""
-    return sorted({stage_set.manifest["started"][:10], stage_set.manifest["ended"][:10]})
+    return sorted({manifest["started"][:10], manifest["ended"][:10]})

@@ -36,8 +36,8 @@ class PushPlan:
     version: str
     action: Literal["commit", "tag", "none"]
     """Upload and tag; tag the commit of an interrupted push; nothing, as ``version`` has this content already."""
-    before: Repository | None
-    """The repository as it is; None: it will be created."""
+    before: Repository
+    """The repository as it is; without a head, it will be created."""
     public: bool
     gated: bool
     files: DatasetFiles
@@ -59,12 +59,12 @@ class PushPlan:
     @property
     def makes_public(self) -> bool:
         """Whether the repository is private and will be public."""
-        return self.public and self.before is not None and self.before.private
+        return self.public and self.before.head is not None and self.before.private
 
     @property
     def adds_gate(self) -> bool:
         """Whether the repository will be gated and is not yet."""
-        return self.gated and (self.before is None or self.before.gated != "manual")
+        return self.gated and self.before.gated != "manual"
 
     @property
     def nothing_to_do(self) -> bool:
@@ -97,8 +97,10 @@ def prepare(
     """
     if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    if version is not None and not re.fullmatch(f"v?{VERSION}", version):
+        raise SettingsError(f"--version {version!r}: write three numbers, such as 1.0.0")
+    version = version.removeprefix("v") if version is not None else None
     finished = open_finished_run(run, set_id)
-    version = _parse_version(version)
     repo = repo if repo is not None else f"{account()}/ecgvf"
     before = open_repository(repo)
     _check_visibility(repo, finished, before, public=public, unsafe_known=unsafe_known)
@@ -110,9 +112,9 @@ def upload(plan: PushPlan) -> str:
     """Do what ``plan`` says. Returns the commit of the version. Raises ``HubError``."""
     api = HfApi()
     with hub_errors(plan.repo):
-        if plan.before is None:
+        if plan.before.head is None:
             api.create_repo(plan.repo, repo_type=TYPE, private=not plan.public)
-        commit = plan.before.head if plan.before is not None else str(api.dataset_info(plan.repo).sha)
+        commit = plan.before.head or str(api.dataset_info(plan.repo).sha)
         if plan.adds_gate:  # before the first unsafe byte arrives
             api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
         if plan.action == "commit":
@@ -144,10 +146,8 @@ def _commit(api: HfApi, plan: PushPlan, parent: str) -> str:
     return str(commit.oid)
 
 
-def _plan(repo: str, files: DatasetFiles, before: Repository | None, version: str | None, public: bool) -> PushPlan:
-    name = files.run.concept.name
-    tags = before.tags if before is not None else {}
-    previous = before.catalogue if before is not None else Catalogue()
+def _plan(repo: str, files: DatasetFiles, before: Repository, version: str | None, public: bool) -> PushPlan:
+    name, tags = files.run.concept.name, before.tags
     known, last = _tagged_catalogue(repo, before)
     action: Literal["commit", "tag", "none"] = "commit"
     if last is not None and known.fingerprints().get(name) == files.facts.fingerprint:
@@ -165,10 +165,10 @@ def _plan(repo: str, files: DatasetFiles, before: Repository | None, version: st
     tagged = [entry for entry in known.versions if entry.version in tags]
     today = datetime.now(UTC).date().isoformat()
     pushed = known.with_concept(name, files.facts).with_versions(tagged).with_version(version, today)
-    card = write_card(pushed, repo=repo, before=before.card if before is not None else None, previous=previous)
+    card = write_card(pushed, repo=repo, before=before.card, previous=before.catalogue)
     small_files = {**assets(files), FILE: pushed.text().encode(), "README.md": card.encode()}
     ours = re.compile(rf"({name}|{rejected_config(name)})/[^/]+\.parquet|assets/{name}\.png")
-    old_files = {path for path in (before.files if before is not None else ()) if ours.fullmatch(path)}
+    old_files = {path for path in before.files if ours.fullmatch(path)}
     return PushPlan(
         repo=repo,
         version=version,
@@ -182,11 +182,12 @@ def _plan(repo: str, files: DatasetFiles, before: Repository | None, version: st
     )
 
 
-def _tagged_catalogue(repo: str, before: Repository | None) -> tuple[Catalogue, str | None]:
+def _tagged_catalogue(repo: str, before: Repository) -> tuple[Catalogue, str | None]:
     """The catalogue of ``repo`` with the versions that count, and the version of its content (None: it has none)."""
-    if before is None or not before.catalogue.versions:
-        return before.catalogue if before is not None else Catalogue(), None
-    known, last = before.catalogue, before.catalogue.versions[-1].version
+    known = before.catalogue
+    if not known.versions:
+        return known, None
+    last = known.versions[-1].version
     if before.tags.get(last, before.head) == before.head:
         return known, last
     # The tag may belong to another push, which was quicker: what the version holds is in its own commit.
@@ -215,24 +216,15 @@ def _next_version(tags: dict[str, str]) -> str:
     return f"{major}.{minor + 1}.0"
 
 
-def _parse_version(version: str | None) -> str | None:
-    number = None if version is None else version.removeprefix("v")
-    if number is not None and not re.fullmatch(VERSION, number):
-        raise SettingsError(f"--version {version!r}: write three numbers, such as 1.0.0")
-    return number
-
-
-def _check_visibility(
-    repo: str, run: FinishedRun, before: Repository | None, *, public: bool, unsafe_known: bool
-) -> None:
-    concepts = before.catalogue.concepts if before is not None else {}
+def _check_visibility(repo: str, run: FinishedRun, before: Repository, *, public: bool, unsafe_known: bool) -> None:
+    concepts = before.catalogue.concepts
     unsafe = [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]
     if public and unsafe and not unsafe_known:
         raise SettingsError(
             f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe "
             f"(without both it goes to the Hub private and gated)"
         )
-    if before is not None and not before.private and not public:
+    if not before.private and not public:
         raise SettingsError(
             f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
         )

@@ -1,7 +1,7 @@
 """A dataset repository on the Hub: its files, versions and settings."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -20,16 +20,15 @@ TYPE = "dataset"
 class Repository:
     """A repository as it is at the head of its main branch."""
 
-    name: str
-    head: str
-    """The commit that a push names as its parent."""
-    private: bool
-    gated: str | bool
-    files: tuple[str, ...]
-    tags: dict[str, str]
+    head: str | None = None
+    """The commit that a push names as its parent; None if the repository does not exist."""
+    private: bool = True
+    gated: str | bool = False
+    files: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
     """Version without "v" → commit; tags that are no versions are left out."""
-    catalogue: Catalogue
-    card: str | None
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    card: str | None = None
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
@@ -43,18 +42,17 @@ def account() -> str:
         return str(HfApi().whoami()["name"])
 
 
-def open_repository(repo: str) -> Repository | None:
-    """``repo`` as it is now; None if it does not exist, or if the token in use may not see it. Raises ``HubError``."""
+def open_repository(repo: str) -> Repository:
+    """``repo`` as it is now, without a head if the token in use may not see it. Raises ``HubError``."""
     with hub_errors(repo):
         try:
             info = HfApi().dataset_info(repo)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
-            return None
+            return Repository()
     head, files = str(info.sha), tuple(file.rfilename for file in info.siblings or ())
     return Repository(
-        name=repo,
         head=head,
         private=bool(info.private),
         gated=info.gated or False,

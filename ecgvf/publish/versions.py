@@ -30,8 +30,7 @@ class TaggedVersion:
 def list_versions(repo: str) -> list[TaggedVersion]:
     """The tags vX.Y.Z of ``repo``, newest first. Raises ``HubError``, ``DatasetError`` if ``repo`` does not exist."""
     tags = version_tags(repo)
-    repository = open_repository(repo)
-    entries = {entry.version: entry for entry in repository.catalogue.versions} if repository is not None else {}
+    entries = {entry.version: entry for entry in open_repository(repo).catalogue.versions}
     newest_first = sorted(tags, key=version_numbers, reverse=True)
     return [TaggedVersion(version, tags[version], entries.get(version)) for version in newest_first]
 
