@@ -1,13 +1,11 @@
 """What a store contains of a concept: its sets stage by stage, and its paid calls."""
 
 from collections import Counter
-from typing import Any
 
+from ecgvf.core.files import JSON
 from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
-
-JSON = dict[str, Any]
 
 
 def stage_summaries(run: ConceptRun) -> list[JSON]:

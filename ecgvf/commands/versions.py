@@ -96,9 +96,9 @@ def _diff_lines(concept: "ConceptDiff") -> Iterator[str]:
         f"{len(concept.rejudged)} judged anew, {len(concept.settings)} settings changed"
     )
     shown = {
-        "+": [f"{_prompts(row)}{_reason(row)}" for row in concept.added],
-        "-": [f"{_prompts(row)}{_reason(row)}" for row in concept.removed],
-        "~": [f"{_prompts(row)}: {_decisions(row)}" for row in concept.rejudged],
+        "+": [_prompts(row) for row in concept.added],
+        "-": [_prompts(row) for row in concept.removed],
+        "~": [f"{_prompts(row)}: {_reason(row['before'])} → {_reason(row['after'])}" for row in concept.rejudged],
     }
     for mark, records in shown.items():
         yield from (f"  {mark} {console.escape(record)}" for record in records[:MAX_SHOWN])
@@ -108,12 +108,10 @@ def _diff_lines(concept: "ConceptDiff") -> Iterator[str]:
 
 
 def _prompts(row: dict[str, Any]) -> str:
-    return " | ".join(row[role] for role in ("target", "surrogate") if row[role])
+    """The prompts of a record, and the reason if it is a rejected one."""
+    prompts = " | ".join(row[role] for role in ("target", "surrogate") if row[role])
+    return f"{prompts} ({row['reason']})" if row.get("reason") else prompts
 
 
-def _reason(row: dict[str, Any]) -> str:
-    return f" ({row['reason']})" if row["reason"] else ""
-
-
-def _decisions(row: dict[str, Any]) -> str:
-    return " → ".join(row[version]["reason"] or "accepted" for version in ("before", "after"))
+def _reason(verdict: dict[str, Any]) -> str:
+    return verdict["reason"] or "accepted"

@@ -13,7 +13,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SHARD = re.compile(r"shard-\d{5}\.parquet")
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
 
@@ -240,7 +238,7 @@ class StageSet:
 
     def shards(self) -> list[Path]:
         """The shards that are there, in order."""
-        return sorted(file for file in self.path.glob("shard-*.parquet") if _SHARD.fullmatch(file.name))
+        return sorted(self.path.glob(f"shard-{'[0-9]' * 5}.parquet"))
 
     def tables(self) -> Iterator[pa.Table]:
         """The shards in order, one at a time, each checked. Raises ``StoreCorrupt`` naming the file."""
