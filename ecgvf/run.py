@@ -46,7 +46,10 @@ class Run(ConceptRun):
 
     def __init__(self, concept: Concept | str | Path | None = None, store: Store | str | Path | None = None) -> None:
         opened = store if isinstance(store, Store) else Store(store)
-        super().__init__(opened, _find(opened, concept))
+        if not isinstance(concept, Concept):
+            name = None if concept is None else str(concept)
+            concept = opened.concept(name) if name is None or name in opened.concepts() else concepts.find(name)
+        super().__init__(opened, concept)
 
     @classmethod
     def load(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
@@ -202,12 +205,3 @@ class Run(ConceptRun):
             if not plan.nothing_to_do:
                 upload(plan)
             return plan.dataset
-
-
-def _find(store: Store, concept: Concept | str | Path | None) -> Concept:
-    if isinstance(concept, Concept):
-        return concept
-    name = None if concept is None else str(concept)
-    if name is None or name in store.concepts():
-        return store.concept(name)
-    return concepts.find(name)

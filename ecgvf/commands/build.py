@@ -44,7 +44,6 @@ def build(
     """Generate, render and filter in rounds until N pairs are accepted, or say why not (exit 1)."""
     from ecgvf import Run
 
-    console.json_mode(as_json)
     run = Run.fresh(store, concept)
     result = run.build(
         accepted=accepted,

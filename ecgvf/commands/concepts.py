@@ -23,7 +23,6 @@ def list_concepts(as_json: JsonOption = False) -> None:
     """List the shipped concepts."""
     from ecgvf.core.concepts import find, names
 
-    console.json_mode(as_json)
     shipped = [find(name) for name in names()]
     table = console.table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
     for concept in shipped:
@@ -44,7 +43,6 @@ def explain_concept(
     """Explain a concept, and how each of its fields is used."""
     from ecgvf.core.concepts import find
 
-    console.json_mode(as_json)
     concept = find(name)
     labels, near = (
         "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())

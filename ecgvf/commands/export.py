@@ -20,7 +20,6 @@ def export(
     """Write the dataset to a folder that `datasets.load_dataset` loads: Parquet, card, Croissant. No network."""
     from ecgvf import Run
 
-    console.json_mode(as_json)
     run = Run.load(store, concept)
     name = run.concept.name
     files = run.export(out or f"ecgvf-{name}", images=not no_images, set_id=set_id)

@@ -47,7 +47,6 @@ def filter_pairs(
     from ecgvf import Run
     from ecgvf.filter.compare import compare_verdicts
 
-    console.json_mode(as_json)
     run = Run.load(store, concept)
     if compare or sets is not None:
         if set_id is not None or judging != JudgeArguments() or bounding != BoundsArguments():

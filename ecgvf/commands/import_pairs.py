@@ -33,7 +33,6 @@ def import_pairs(
     from ecgvf import Run
     from ecgvf.commands.results import next_step, set_facts
 
-    console.json_mode(as_json)
     run = Run.fresh(store, concept)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
     for warning, count in result.warnings.items():

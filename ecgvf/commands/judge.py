@@ -36,7 +36,6 @@ def judge_images(
     from ecgvf.judges import create_judge
     from ecgvf.judges.files import best_threshold, files_in, predict_files
 
-    console.json_mode(as_json)
     about = find(concept) if concept is not None else None
     judge = create_judge(about, None, judging.judge, judging.options(device))
     files = files_in(images)

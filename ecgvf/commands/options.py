@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecgvf.core import console
+
 if TYPE_CHECKING:
     from ecgvf.filter import Bounds
     from ecgvf.judges import JudgeOptions
@@ -41,7 +43,15 @@ TemplatesOption = Annotated[
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave the images out; prompts and image tokens stay.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def _json_mode(on: bool) -> bool:
+    console.json_mode(on)
+    return on
+
+
+JsonOption = Annotated[bool, typer.Option("--json", callback=_json_mode, help="One JSON object on standard output.")]
+"""Nothing else is printed on standard output then; a command needs no line of its own for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

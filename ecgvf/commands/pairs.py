@@ -34,7 +34,6 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
     """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
     from ecgvf.llm.registry import Registry
 
-    console.json_mode(as_json)
     known = Registry(registry)
     worst, rows = known.unknown_price, []
     table = console.table("writer\nmodel\nbase URL", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
@@ -104,7 +103,6 @@ def generate(
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
 
-    console.json_mode(as_json)
     run = Run.fresh(store, concept)
     if reparse:
         output.print_set(_reparse(run, writing, amount))
@@ -202,7 +200,6 @@ def show_templates(
     from ecgvf.core.concepts import find
     from ecgvf.pairs.templates import FILES, load
 
-    console.json_mode(as_json)
     about = find(concept)
     requests: list[dict[str, str]] = []
     lines: list[str] = []

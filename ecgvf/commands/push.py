@@ -37,7 +37,6 @@ def push_to_hub(
     from ecgvf import Run
     from ecgvf.publish.push import prepare, upload
 
-    console.json_mode(as_json)
     run, images = Run.load(store, concept), not no_images
     with prepare(
         run, repo, version=version, public=public, unsafe_known=unsafe_known, images=images, set_id=set_id

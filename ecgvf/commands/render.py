@@ -28,7 +28,6 @@ def render(
     from ecgvf import Run
     from ecgvf.commands.results import next_step, set_facts
 
-    console.json_mode(as_json)
     run = Run.load(store, concept)
     result = run.render(**asdict(rendering), temperature=temperature, dtype=dtype, set_id=set_id)
     images, summary = result.images, result.images.summary

@@ -17,7 +17,6 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
     from ecgvf import Run
     from ecgvf.status import ledger_summary
 
-    console.json_mode(as_json)
     run = Run.load(store, concept)
     sets, ledger = run.status(), ledger_summary(run)
     name, root = run.concept.name, str(run.store.root)

@@ -26,7 +26,6 @@ def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: 
     """List the versions of a published dataset: dates, fingerprints, counts."""
     from ecgvf.publish.versions import list_versions
 
-    console.json_mode(as_json)
     found = list_versions(repo)
     facts = {"repo": repo, "versions": [_version_facts(version) for version in found]}
     none = f"{console.escape(repo)} has no version yet: `ecgvf push-to-hub` makes the first."
@@ -41,7 +40,6 @@ def diff(
     """Show the changes between two versions: pairs added, removed, judged anew; settings."""
     from ecgvf.publish.versions import diff as diff_datasets
 
-    console.json_mode(as_json)
     (old, old_concept), (new, new_concept) = _open(before), _open(after)
     if old_concept is not None and new_concept is not None and old_concept != new_concept:
         raise SettingsError(f"{before} and {after} are of two concepts: name one concept, or none")

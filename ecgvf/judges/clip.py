@@ -62,13 +62,14 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Unit vectors, float [N, D]; a text longer than the model's context is cut off."""
         inputs = self._processor(text=list(texts), return_tensors="pt", padding=True, truncation=True).to(self.device)
-        return _unit_vectors(self._model.get_text_features(**inputs))
+        return normalize(self._model.get_text_features(**inputs).pooler_output, dim=-1)
 
     @torch.inference_mode()
     def encode_images(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Unit vectors, float [N, D], of RGB uint8 [N, H, W, 3]."""
         inputs = self._processor(images=list(images), return_tensors="pt", input_data_format="channels_last")
-        return _unit_vectors(self._model.get_image_features(pixel_values=inputs["pixel_values"].to(self.device)))
+        features = self._model.get_image_features(pixel_values=inputs["pixel_values"].to(self.device))
+        return normalize(features.pooler_output, dim=-1)
 
 
 class Clip(Classifier):
@@ -90,9 +91,3 @@ class Clip(Classifier):
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         cosines = self._encoder.encode_images(images) @ self._text_vectors.T
         return (cosines * self._encoder.scale).softmax(1)
-
-
-def _unit_vectors(features: Any) -> torch.Tensor:
-    # transformers returns a tensor, and since version 5 an output with a pooled one.
-    vectors: torch.Tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
-    return normalize(vectors, dim=-1)
