@@ -86,8 +86,8 @@ class _Renderings:
             for table in images.tables():
                 rendered = table.filter(pc.is_null(table["failure"]))
                 writer.write_table(rendered, max_chunksize=1)  # a batch is what is read at once
-                for key in zip(rendered["record_id"].to_pylist(), rendered["role"].to_pylist(), strict=True):
-                    self._indices[key] = len(self._indices)
+                keys = zip(rendered["record_id"].to_pylist(), rendered["role"].to_pylist(), strict=True)
+                self._indices |= {key: index for index, key in enumerate(keys, start=len(self._image_bytes))}
                 self._image_bytes += pc.binary_length(rendered["image"]).to_pylist()
         self._batches = pa.ipc.open_file(file)
 
