@@ -110,7 +110,7 @@ def build(
     seed: int = 0,
     model: str = "janus-nano",
     guidance: float | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     dtype: str = "auto",
     judge: str | Judge | None = None,
     options: JudgeOptions | None = None,

@@ -131,14 +131,16 @@ class Run(ConceptRun):
         guidance: float | None = None,
         temperature: float | None = None,
         seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        raw_control_tokens: bool = False,
         set_id: str | None = None,
     ) -> "RenderResult":
         """Render both prompts of each pair from one seed, and every test prompt.
 
-        ``guidance`` and ``temperature`` None are the model's own. ``set_id`` is the start of a pairs set's fingerprint.
+        ``guidance``, ``temperature`` and ``batch_size`` None are the model's own; ``raw_control_tokens`` lets the model
+        obey control tokens that a prompt spells. ``set_id`` is the start of a pairs set's fingerprint.
         Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
         """
         from ecgvf.render import render
@@ -152,6 +154,7 @@ class Run(ConceptRun):
             batch_size=batch_size,
             device=device,
             dtype=dtype,
+            raw_control_tokens=raw_control_tokens,
             set_id=set_id,
         )
 

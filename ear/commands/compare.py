@@ -27,7 +27,7 @@ def compare(
     from ear.evaluation import compare as compare_adapters
     from ear.evaluation import report
     from ear.method.runs import STAGE
-    from ecgvf.core.stage_set import fingerprint
+    from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)

@@ -32,7 +32,7 @@ def generate(
     from ear.method import adapter as adapters
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import write_atomic
-    from ecgvf.core.stage_set import fingerprint
+    from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 

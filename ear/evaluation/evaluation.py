@@ -42,7 +42,8 @@ class EvaluationSettings:
     """The erased concept's judge (None: ``judges.default_judge``)."""
     weights: str | None = None
     """Weights of a judge given by name (None: its own)."""
-    batch_size: int = 32
+    batch_size: int | None = None
+    """Images rendered at once (None: by the model's size, or the GPU's memory)."""
 
     def __post_init__(self) -> None:
         concept, retained = self.counts

@@ -1,22 +1,23 @@
 """Evaluation images, kept in the store: an interrupted evaluation resumes, and "before" is rendered once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.adapter import Adapter
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.files import JSON
-from ecgvf.core.png import decode, encode
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.png import decode
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import Stage, fingerprint
+from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, num_threads, render_images
+from ecgvf.janus import JanusModel, Sampling
+from ecgvf.render import RenderedImage, fill_with_images
 
 STAGE = Stage("evaluation", "ear eval")
 SHARD = 64
@@ -37,12 +38,13 @@ def evaluation_images(
     *,
     adapter: Adapter | None = None,
     adapter_hash: str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> NDArray[np.uint8]:
     """RGB uint8 [len(prompts), H, W, 3], by the frozen model or with ``adapter``; ``adapter_hash`` identifies its
     weights.
 
-    The sampling is that of the dataset. Images that the store has are not rendered again.
+    The sampling is that of the dataset. Images that the store has are not rendered again. Raises ``DatasetError`` for a
+    prompt that cannot be rendered.
     """
     settings = {
         "model": model.fingerprint,
@@ -53,30 +55,27 @@ def evaluation_images(
     }
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
 
-    def render(shard: Sequence[EvaluationPrompt], circumstances: JSON, advance: Callable[[int], None]) -> pa.Table:
-        texts, seeds = [prompt.prompt for prompt in shard], [prompt.seed for prompt in shard]
-        with num_threads(circumstances["threads"]):
-            images = render_images(
-                model,
-                texts,
-                seeds,
-                Sampling(**dataset.sampling),
-                batch_size=circumstances["batch_size"],
-                advance=advance,
-            )
-        columns = {"prompt": texts, "seed": seeds, "image": [encode(pixels) for pixels in images.pixels]}
-        return pa.table(columns, schema=SCHEMA)
-
     with adapter.active(model) if adapter is not None else nullcontext():
-        stage_set.fill(
+        fill_with_images(
+            stage_set,
             [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
-            render,
+            model,
+            Sampling(**dataset.sampling),
+            _table,
             description="rendering without the adapter" if adapter is None else "rendering with the adapter",
-            circumstances={
-                "batch_size": batch_size,
-                "threads": torch.get_num_threads(),
-                "device": model.device.type,
-            },
+            batch_size=batch_size,
         )
     stage_set.finish({"pictures": len(prompts)}, current=False)
     return np.stack([decode(image) for image in stage_set.read()["image"].to_pylist()])
+
+
+def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
+    for prompt, image in zip(prompts, images, strict=True):
+        if image.failure is not None:
+            raise DatasetError(f"the evaluation prompt {prompt.prompt!r} cannot be rendered: {image.failure}")
+    columns = {
+        "prompt": [prompt.prompt for prompt in prompts],
+        "seed": [prompt.seed for prompt in prompts],
+        "image": [image.image for image in images],
+    }
+    return pa.table(columns, schema=SCHEMA)

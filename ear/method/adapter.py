@@ -25,14 +25,16 @@ FORMAT = "ear-adapter-1"
 REQUIRED_FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
 
 
-class Projection(nn.Module):
+class Projection(nn.Linear):
     """Replaces a frozen projection: a weight of its own, and the frozen bias if there is one.
 
     The weight may be float32 in a bfloat16 model: it is cast when it is used, and its gradient is float32.
     """
 
+    weight: nn.Parameter
+
     def __init__(self, weight: Tensor, frozen: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(frozen.in_features, frozen.out_features, bias=False, device="meta")
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = frozen.bias
 

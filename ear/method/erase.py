@@ -17,7 +17,7 @@ from ear.method.train import TrainingLog, count_windows, train
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import versions
+from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, num_threads
 

@@ -4,7 +4,7 @@ The paper has no such term; without one, what resembles the concept is lost with
 rehearsal set once, and the store keeps it, so that every recipe and seed rehearses the same images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,14 +16,16 @@ from ear.retained_concepts import in_nano_world, rehearsal_prompts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, hidden_states, logits, num_threads, render_images
+from ecgvf.janus import JanusModel, Sampling, hidden_states, logits
+from ecgvf.render import RenderedImage, fill_with_images
 
 STAGE = Stage("rehearsal", "ear train")
 SHARD = 32
+FORWARD_BATCH = 16
+"""Images along which the hidden states are computed at once."""
 SCHEMA = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -61,7 +63,7 @@ class RehearsalSet:
 
 
 def rehearsal_set(
-    store: Store, model: JanusModel, dataset: Dataset, size: int, *, batch_size: int = 16
+    store: Store, model: JanusModel, dataset: Dataset, size: int, *, batch_size: int | None = None
 ) -> RehearsalSet:
     """At most ``size`` images to rehearse; those that the store lacks are rendered now, by the frozen ``model``.
 
@@ -80,14 +82,14 @@ def rehearsal_set(
         vq_ids = torch.tensor([ids for _, ids in surrogates], dtype=torch.int64)
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
-    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
+    batches = [slice(start, start + FORWARD_BATCH) for start in range(0, len(prompts), FORWARD_BATCH)]
     with torch.no_grad():
         states = [hidden_states(model, prompts[batch], vq_ids[batch]).cpu() for batch in batches]
     return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states))
 
 
 def _rendered(
-    store: Store, model: JanusModel, dataset: Dataset, size: int, batch_size: int
+    store: Store, model: JanusModel, dataset: Dataset, size: int, batch_size: int | None
 ) -> tuple[list[str], Tensor]:
     """Prompts and their image tokens, int64 [N, T], from the store's rehearsal set, which is filled first."""
     prompts = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size)]
@@ -100,34 +102,38 @@ def _rendered(
     }
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
     tasks = [
-        (concept, prompt, seeds.derive(dataset.run_seed, f"{concept}/{index}", "rehearse"))
+        _RehearsalTask(concept, prompt, seeds.derive(dataset.run_seed, f"{concept}/{index}", "rehearse"))
         for index, (concept, prompt) in enumerate(prompts)
     ]
-
-    def render(shard: Sequence[tuple[str, str, int]], circumstances: JSON, advance: Callable[[int], None]) -> pa.Table:
-        concepts, texts, image_seeds = (list(column) for column in zip(*shard, strict=True))
-        with num_threads(circumstances["threads"]):
-            images = render_images(
-                model,
-                texts,
-                image_seeds,
-                Sampling(**dataset.sampling),
-                batch_size=circumstances["batch_size"],
-                advance=advance,
-            )
-        columns = {"topic": concepts, "prompt": texts, "seed": image_seeds, "vq_ids": images.vq_ids.tolist()}
-        return pa.table(columns, schema=SCHEMA)
-
-    stage_set.fill(
+    fill_with_images(
+        stage_set,
         [tasks[start : start + SHARD] for start in range(0, len(tasks), SHARD)],
-        render,
+        model,
+        Sampling(**dataset.sampling),
+        _table,
         description="rendering the rehearsal set",
-        circumstances={
-            "batch_size": batch_size,
-            "threads": torch.get_num_threads(),
-            "device": model.device.type,
-        },
+        batch_size=batch_size,
     )
     stage_set.finish({"pictures": len(tasks)}, current=False)
     rows = stage_set.read()
     return rows["prompt"].to_pylist(), torch.tensor(rows["vq_ids"].to_pylist(), dtype=torch.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _RehearsalTask:
+    concept: str
+    prompt: str
+    seed: int
+
+
+def _table(tasks: Sequence[_RehearsalTask], images: Sequence[RenderedImage]) -> pa.Table:
+    for task, image in zip(tasks, images, strict=True):
+        if image.failure is not None:
+            raise DatasetError(f"the rehearsal prompt {task.prompt!r} cannot be rendered: {image.failure}")
+    columns = {
+        "topic": [task.concept for task in tasks],
+        "prompt": [task.prompt for task in tasks],
+        "seed": [task.seed for task in tasks],
+        "vq_ids": [image.vq_ids for image in images],
+    }
+    return pa.table(columns, schema=SCHEMA)

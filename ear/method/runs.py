@@ -17,7 +17,8 @@ import torch
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import Stage, fingerprint
+from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 
 STAGE = Stage("ear", "ear train")

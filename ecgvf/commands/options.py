@@ -40,6 +40,13 @@ RegistryOption = Annotated[
 TemplatesOption = Annotated[
     Path | None, typer.Option("--templates", help="A folder of your own templates.", show_default="the shipped ones")
 ]
+RawControlTokensOption = Annotated[
+    bool,
+    typer.Option(
+        "--raw-control-tokens",
+        help="Send prompts as they are: the model obeys control tokens in them, which otherwise are text.",
+    ),
+]
 NoImagesOption = Annotated[
     bool, typer.Option("--no-images", help="Leave the images out; prompts and image tokens stay.")
 ]
@@ -65,7 +72,10 @@ class RenderArguments:
         float | None, typer.Option(help="Classifier-free guidance.", show_default="the model's own")
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0
-    batch_size: Annotated[int, typer.Option(help="Images rendered at once.")] = 16
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images rendered at once.", show_default="by the model's size, or the GPU's memory"),
+    ] = None
     device: DeviceOption = "auto"
 
 

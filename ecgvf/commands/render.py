@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import ConceptOption, DtypeOption, JsonOption, RenderArguments, SetOption, StoreOption
+from ecgvf.commands.options import (
+    ConceptOption,
+    DtypeOption,
+    JsonOption,
+    RawControlTokensOption,
+    RenderArguments,
+    SetOption,
+    StoreOption,
+)
 from ecgvf.core import console
 
 
@@ -20,6 +28,7 @@ def render(
         typer.Option(help="Sampling temperature; 0 takes the most likely token.", show_default="the model's own"),
     ] = None,
     dtype: DtypeOption = "auto",
+    raw_control_tokens: RawControlTokensOption = False,
     set_id: SetOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -29,7 +38,13 @@ def render(
     from ecgvf.commands.results import next_step, set_facts
 
     run = Run.load(store, concept)
-    result = run.render(**asdict(rendering), temperature=temperature, dtype=dtype, set_id=set_id)
+    result = run.render(
+        **asdict(rendering),
+        temperature=temperature,
+        dtype=dtype,
+        raw_control_tokens=raw_control_tokens,
+        set_id=set_id,
+    )
     images, summary = result.images, result.images.summary
     console.print_result(
         {**set_facts(images), "new": result.rendered, **summary},

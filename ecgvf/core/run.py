@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.stage_set import Stage, StageSet, fingerprint
+from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
 
 
@@ -30,7 +30,7 @@ class ConceptRun:
 
     def stage_set(self, stage: Stage, settings: Mapping[str, Any]) -> StageSet:
         """The set of ``settings``: an existing one to resume, or a new one (see ``StageSet.changed_settings``)."""
-        return StageSet(self, stage, fingerprint(settings), dict(settings))
+        return StageSet(self, stage, settings)
 
     def sets(self, stage: Stage) -> list[StageSet]:
         """All sets of a stage, oldest first, unfinished ones included."""

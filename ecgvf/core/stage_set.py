@@ -1,40 +1,23 @@
-"""A *set*: one stage's output under one fingerprint of its settings.
-
-    STORE/<concept>/<stage>/<fingerprint>/
-      settings.json           the settings, and the circumstances (batch size, threads) that a resumed run must keep
-      shard-00000.parquet     no time, no randomness: equal runs write equal bytes
-      log.jsonl               a line per shard: its hash, and the seconds it took
-      manifest.json           written last: the set is finished
+"""A *set*: one stage's output under one fingerprint of its settings, in ``STORE/<concept>/<stage>/<fingerprint>/``.
 
 A new stage is a settings dict and a function: ``run.stage_set(STAGE, settings).fill(shards, work, ...)``.
 """
 
-import hashlib
-import importlib.metadata
 import json
-import platform
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, append_line, canonical_json, changes, pretty_json, read_json, write_atomic
-from ecgvf.core.records import R, from_table
+from ecgvf.core.files import JSON, changes, read_json, write_atomic
+from ecgvf.core.shard_set import ShardSet, T, fingerprint
 
 if TYPE_CHECKING:
     from ecgvf.core.run import ConceptRun
-
-T = TypeVar("T")
-
-_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,66 +38,21 @@ ACCEPTANCE = Stage("acceptance", "ecgvf filter")
 STAGES = (PAIRS, IMAGES, VERDICTS, ACCEPTANCE)
 
 
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """12 hex digits: a hash of the canonical JSON of ``settings``, whatever the order of its keys."""
-    return hashlib.sha256(canonical_json(settings)).hexdigest()[:12]
-
-
-class StageSet:
+class StageSet(ShardSet):
     """One stage's output under one fingerprint. ``ConceptRun`` opens it."""
 
-    def __init__(self, run: "ConceptRun", stage: Stage, name: str, settings: JSON) -> None:
+    def __init__(self, run: "ConceptRun", stage: Stage, settings: Mapping[str, Any]) -> None:
         self.run, self.stage = run, stage
-        self.fingerprint, self.settings = name, settings
-        self.path = run.folder(stage) / name
-        self._lap = time.monotonic()
-        self._log: dict[int, JSON] | None = None
-        header = self._header()
-        if header and fingerprint(header["settings"]) != name:
-            raise StoreCorrupt(f"{self.path / 'settings.json'} was changed by hand: restore it, or delete {self.path}")
+        origin = {"concept": run.concept.name, "stage": stage.name}
+        super().__init__(run.folder(stage) / fingerprint(settings), settings, stage.command, origin)
 
     @classmethod
     def at(cls, run: "ConceptRun", stage: Stage, folder: Path) -> Self:
-        """The set that ``folder`` holds."""
-        return cls(run, stage, folder.name, read_json(folder / "settings.json")["settings"])
-
-    def __repr__(self) -> str:
-        return f"StageSet({str(self.path)!r})"
-
-    # What the set is
-
-    @property
-    def finished(self) -> bool:
-        """Whether its manifest is written."""
-        return (self.path / "manifest.json").is_file()
-
-    @property
-    def started(self) -> str:
-        """When its first byte was written, ISO 8601 in UTC; empty before that."""
-        return str(self._header().get("started", ""))
-
-    @property
-    def manifest(self) -> JSON:
-        """The manifest of a finished set. Raises ``StageMissing`` before that."""
-        if not self.finished:
-            raise StageMissing(f"{self.path} is not finished: run `{self.stage.command}` to resume")
-        return read_json(self.path / "manifest.json")
-
-    @property
-    def summary(self) -> JSON:
-        """What the stage passed to ``finish``."""
-        summary: JSON = self.manifest["summary"]
-        return summary
-
-    @property
-    def circumstances(self) -> JSON:
-        """Batch size, threads and device, as ``record_circumstances`` recorded them."""
-        return dict(self._header().get("circumstances", {}))
-
-    @property
-    def seconds(self) -> float:
-        """Working time so far, without the pauses between runs."""
-        return float(sum(line["seconds"] for line in self._lines().values()))
+        """The set that ``folder`` holds. Raises ``StoreCorrupt`` if its settings were changed by hand."""
+        settings = read_json(folder / "settings.json")["settings"]
+        if fingerprint(settings) != folder.name:
+            raise StoreCorrupt(f"{folder / 'settings.json'} was changed by hand: restore it, or delete {folder}")
+        return cls(run, stage, settings)
 
     @property
     def changed_settings(self) -> list[str]:
@@ -129,8 +67,6 @@ class StageSet:
         """The set of an earlier stage from which this one was made."""
         return self.run.open(stage, self.settings[stage.name])
 
-    # Writing
-
     def fill(
         self,
         shards: Sequence[Sequence[T]],
@@ -139,193 +75,26 @@ class StageSet:
         description: str,
         circumstances: Mapping[str, Any] | None = None,
     ) -> int:
-        """Write every shard that is missing, in order, with a progress bar. Returns how many tasks this run did.
-
-        ``work(tasks, circumstances, advance)`` makes the table of one shard; it calls ``advance(n)`` as n more tasks
-        are done. ``circumstances`` are those of ``record_circumstances``. A finished set is left as it is.
-        """
-        if self.finished:
-            return 0
-        if not self.shards():
+        """As ``ShardSet.fill``; a new set says first which settings changed."""
+        if not self.finished and not self.shards():
             for line in self.changed_settings:
                 console.note(console.escape(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
-        recorded = self.record_circumstances(**(circumstances or {}))
-        missing = [index for index in range(len(shards)) if not self.done(index)]
-        total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
-        with console.progress(description, total, total - due) as bar:
-            for index in missing:
-                self.write_shard(index, work(shards[index], recorded, bar.advance))
-        return due
-
-    def record_circumstances(self, **circumstances: Any) -> JSON:
-        """Record what is not a setting and must not change within a set (batch size, threads); returns what counts.
-
-        They are recorded before the first shard. A resumed run gets those of the interrupted one, whatever it passes.
-        """
-        self._begin(circumstances)
-        header = self._header()
-        if not self.shards() and header["circumstances"] != circumstances:
-            header["circumstances"] = circumstances
-            write_atomic(self.path / "settings.json", pretty_json(header))
-        recorded: JSON = header["circumstances"]
-        return recorded
-
-    def done(self, index: int) -> bool:
-        """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since."""
-        if not self.shard(index).is_file():
-            return False
-        self._verify(index)
-        return True
-
-    def write_shard(self, index: int, table: pa.Table) -> None:
-        """Write shard ``index``, whole or not at all. Raises ``DiskFull``, and ``StoreCorrupt`` on a finished set."""
-        if self.finished:
-            raise StoreCorrupt(f"{self.path} is finished: its shards are not written again")
-        self._begin({})
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
-        now = time.monotonic()
-        line = {"shard": index, "sha256": _sha256(data), "rows": table.num_rows, "seconds": round(now - self._lap, 3)}
-        # The hash is on disk before the shard, so that no shard is ever there without one.
-        append_line(self.path / "log.jsonl", canonical_json(line))
-        self._lines()[index] = line
-        self._lap = now
-        write_atomic(self.shard(index), data)
+        return super().fill(shards, work, description=description, circumstances=circumstances)
 
     def finish(self, summary: Mapping[str, Any], *, current: bool = True) -> None:
         """Check every shard, write the manifest and make this the current set. A finished set only becomes current.
 
         ``current`` False leaves the current set as it is.
         """
-        if not self.finished:
-            self._begin({})
-            files, rows = {}, 0
-            for file in self.shards():
-                line = self._verify(_index(file))
-                files[file.name] = line["sha256"]
-                rows += line["rows"]
-            manifest = {
-                "concept": self.run.concept.name,
-                "stage": self.stage.name,
-                "fingerprint": self.fingerprint,
-                "settings": self.settings,
-                "circumstances": self.circumstances,
-                "versions": versions(),
-                "started": self.started,
-                "ended": _now(),
-                "seconds": round(self.seconds, 3),
-                "rows": rows,
-                "files": files,
-                "summary": dict(summary),
-            }
-            for temporary in self.path.glob("*.tmp"):
-                temporary.unlink(missing_ok=True)
-            write_atomic(self.path / "manifest.json", pretty_json(manifest))
+        super().finish(summary)
         if current:
             write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
-    def update_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace the summary of a finished set: its rows stay, what is known of their making may change."""
-        if self.manifest["summary"] != dict(summary):
-            write_atomic(self.path / "manifest.json", pretty_json({**self.manifest, "summary": dict(summary)}))
-
-    # Reading
-
-    def shard(self, index: int) -> Path:
-        """Path of shard ``index``, whether it is there or not."""
-        return self.path / f"shard-{index:05d}.parquet"
-
-    def shards(self) -> list[Path]:
-        """The shards that are there, in order."""
-        return sorted(self.path.glob(f"shard-{'[0-9]' * 5}.parquet"))
-
-    def tables(self) -> Iterator[pa.Table]:
-        """The shards in order, one at a time, each checked. Raises ``StoreCorrupt`` naming the file."""
-        if self.finished:
-            missing = sorted(set(self.manifest["files"]) - {file.name for file in self.shards()})
-            if missing:
-                raise StoreCorrupt(f"{self.path / missing[0]} is gone: restore it, or delete {self.path} and run again")
-        for file in self.shards():
-            self._verify(_index(file))
-            yield pq.read_table(file)
-
-    def read_shard(self, index: int) -> pa.Table:
-        """One shard, checked. Raises ``StoreCorrupt``."""
-        self._verify(index)
-        return pq.read_table(self.shard(index))
-
-    def read(self) -> pa.Table:
-        """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""
-        tables = list(self.tables())
-        if not tables:
-            raise StageMissing(f"{self.path} has no rows yet: run `{self.stage.command}`")
-        return pa.concat_tables(tables)
-
-    def records(self, kind: type[R]) -> list[R]:
-        """All rows as records, in order. Raises as ``read`` does."""
-        return from_table(kind, self.read())
-
-    # Inside
-
-    def _header(self) -> JSON:
-        """What ``settings.json`` holds; empty before that."""
-        file = self.path / "settings.json"
-        return read_json(file) if file.is_file() else {}
-
     def _begin(self, circumstances: JSON) -> None:
-        if not self._header():
-            self.run.store.create()
-            header = {"settings": self.settings, "circumstances": circumstances, "started": _now()}
-            write_atomic(self.path / "settings.json", pretty_json(header))
-            self._lap = time.monotonic()
-
-    def _verify(self, index: int) -> JSON:
-        """The log's line of a shard, after comparing its hash with the file (and with the manifest's, if finished)."""
-        file = self.shard(index)
-        line = self._lines().get(index)
-        known = {line["sha256"]} if line else set()
-        if self.finished:
-            known &= {self.manifest["files"].get(file.name)}
-        if line is None or _sha256(file.read_bytes()) not in known:
-            raise StoreCorrupt(
-                f"{file} is not what was written (changed by hand, or damaged): restore it, "
-                f"or delete {self.path} and run `{self.stage.command}` again"
-            )
-        return line
-
-    def _lines(self) -> dict[int, JSON]:
-        """Shard → its last line in the log; a line that a kill cut short is skipped."""
-        if self._log is None:
-            self._log = {}
-            file = self.path / "log.jsonl"
-            for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-                try:
-                    line = json.loads(text)
-                    self._log[line["shard"]] = line
-                except (ValueError, KeyError, TypeError):
-                    continue
-        return self._log
-
-
-def versions() -> dict[str, str]:
-    """Package → version, of the packages that decide images and rows."""
-    installed = {package: importlib.metadata.version(package) for package in _PACKAGES}
-    return {"ecgvf": ecgvf.__version__, "python": platform.python_version(), **installed}
+        self.run.store.create()
+        super()._begin(circumstances)
 
 
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _index(file: Path) -> int:
-    return int(file.stem.removeprefix("shard-"))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")

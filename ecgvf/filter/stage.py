@@ -162,7 +162,7 @@ def measure_bounds(
     images: StageSet, verdicts: StageSet, judge: Judge, bounds: Bounds, encoder: "Encoder | None", device: str
 ) -> dict[str, Any]:
     """The bounds as settings of an acceptance set, after rendering, judging and measuring what they need."""
-    from ecgvf.render import render
+    from ecgvf.render import render, render_options
 
     settings: dict[str, Any] = {}
     if bounds.seeds > 1:
@@ -170,11 +170,7 @@ def measure_bounds(
         for offset in range(1, bounds.seeds):
             rendered = render(
                 images.run,
-                model=images.settings["model"],
-                guidance=images.settings["sampling"]["guidance"],
-                temperature=images.settings["sampling"]["temperature"],
-                seed=images.settings["seed"] + offset,
-                dtype=images.settings["dtype"],
+                **render_options(images) | {"seed": images.settings["seed"] + offset},
                 device=device,
                 batch_size=images.circumstances["batch_size"],
                 set_id=images.settings["pairs"],

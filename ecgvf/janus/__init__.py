@@ -3,12 +3,12 @@
 name ──loading──▶ JanusModel
 prompt ──prompting──▶ token ids ──decoding──▶ image tokens ──pixels──▶ image
                                    │    ▲
-                                layers sampling
-                                   │
-           (prompt, image tokens) ──hidden──▶ hidden states ──▶ logits
+                  decoder (fused layers) sampling
+
+           (prompt, image tokens) ──hidden (layers)──▶ hidden states ──▶ logits
 """
 
-from ecgvf.janus.decoding import RenderedImages, render_images
+from ecgvf.janus.decoding import RenderedImages, Steering, render_images
 from ecgvf.janus.hidden import hidden_states, logits
 from ecgvf.janus.loading import MODELS, load
 from ecgvf.janus.model import JanusModel
@@ -22,6 +22,7 @@ __all__ = [
     "JanusModel",
     "RenderedImages",
     "Sampling",
+    "Steering",
     "chat_prompt",
     "decode_images",
     "generation_ids",

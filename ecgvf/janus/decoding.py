@@ -1,4 +1,4 @@
-"""The decoding loop: a batch of prompts to image tokens, one token of every row per step."""
+"""The decoding loop: a batch of prompts to image tokens, one token of every image per step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,46 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecgvf.janus import layers
-from ecgvf.janus.hidden import logits
-from ecgvf.janus.kv_cache import KVCache
+from ecgvf.core.errors import SettingsError
+from ecgvf.janus.decoder import Decoder
+from ecgvf.janus.hidden import guided_logits, logits
+from ecgvf.janus.kv_cache import kv_cache
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import generation_ids, unconditional_ids
-from ecgvf.janus.sampling import Sampling, apply_guidance, sample_tokens, uniform_noise
+from ecgvf.janus.sampling import Sampling, processed_logits, sample_tokens, uniform_noise
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What a rendering is asked beyond prompts and sampling. N is the number of prompts."""
+
+    prefix: Tensor | None = None
+    """Image tokens that are given, int64 [N, n], n up to T; -1 is a token that is sampled like the rest."""
+    guidance: Sequence[float] | None = None
+    """Guidance scale of each prompt, instead of the sampling's."""
+    negative_prompt: str | None = None
+    """What guidance leads away from, instead of the empty prompt."""
+    log_probabilities: bool = False
+    """Whether the images come with the log-probabilities of their tokens."""
+
+    def batch(self, rows: slice) -> "Steering":
+        """That of the prompts in ``rows``."""
+        prefix = None if self.prefix is None else self.prefix[rows]
+        guidance = None if self.guidance is None else self.guidance[rows]
+        return Steering(prefix, guidance, self.negative_prompt, self.log_probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTokens:
+    """The tokens of B images, on the model's device."""
+
+    vq_ids: Tensor
+    """int64 [B, T], in raster order."""
+    finite: Tensor
+    """bool [B]: False if a logit was NaN or infinite, in which case the tokens mean nothing."""
+    log_probabilities: Tensor | None
+    """float32 [B, T] in nats, under the distribution that each token is sampled from (of temperature 1, if it is 0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +58,10 @@ class RenderedImages:
     """Image tokens [N, T], in raster order."""
     pixels: NDArray[np.uint8]
     """RGB [N, H, W, 3]."""
+    finite: NDArray[np.bool_]
+    """[N]: False if a logit was NaN or infinite, in which case the image means nothing."""
+    log_probabilities: NDArray[np.float32] | None
+    """[N, T], as those of ``ImageTokens``; None unless asked for."""
 
 
 def render_images(
@@ -33,59 +70,96 @@ def render_images(
     seeds: Sequence[int],
     sampling: Sampling = Sampling(),
     *,
-    batch_size: int = 16,
+    steering: Steering = Steering(),
+    batch_size: int | None = None,
     advance: Callable[[int], object] = lambda images: None,
 ) -> RenderedImages:
-    """Render one image per prompt, in batches of ``batch_size`` in the given order.
+    """Render one image per prompt, in batches of ``batch_size`` (None: the model's own) in the given order.
 
-    Image i depends on the model, ``prompts[i]``, ``seeds[i]`` and ``sampling``; on the other rows of its batch only
-    through floating point. ``advance`` is called after each batch with the number of its images. Raises ``ModelError``
-    for a prompt that contains a special token.
+    Image i depends on the model, ``prompts[i]``, ``seeds[i]``, ``sampling`` and ``steering``; on the other rows of its
+    batch only through floating point. ``advance`` is called after each batch with the number of its images. Raises
+    ``ModelError`` for a prompt that ``generation_ids`` refuses, ``torch.OutOfMemoryError`` if a batch does not fit.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
-    size = model.image_size
-    vq_ids = np.empty((len(prompts), model.image_tokens), dtype=np.int64)
-    pixels = np.empty((len(prompts), size, size, 3), dtype=np.uint8)
-    for start in range(0, len(prompts), batch_size):
-        batch = slice(start, start + batch_size)
+    size, count = model.image_size, len(prompts)
+    vq_ids = np.empty((count, model.image_tokens), dtype=np.int64)
+    pixels = np.empty((count, size, size, 3), dtype=np.uint8)
+    finite = np.empty(count, dtype=np.bool_)
+    log_probabilities = np.empty(vq_ids.shape, dtype=np.float32) if steering.log_probabilities else None
+    step = batch_size or model.default_batch_size()
+    for start in range(0, count, step):
+        batch = slice(start, start + step)
         uniform = uniform_noise(seeds[batch], model.image_tokens)
-        tokens = generate_image_tokens(model, prompts[batch], uniform, sampling)
-        vq_ids[batch] = tokens.cpu().numpy()
-        pixels[batch] = decode_images(model, tokens)
-        advance(len(tokens))
-    return RenderedImages(vq_ids, pixels)
+        images = generate_image_tokens(model, prompts[batch], uniform, sampling, steering.batch(batch))
+        vq_ids[batch] = images.vq_ids.cpu().numpy()
+        finite[batch] = images.finite.cpu().numpy()
+        if log_probabilities is not None and images.log_probabilities is not None:
+            log_probabilities[batch] = images.log_probabilities.cpu().numpy()
+        pixels[batch] = decode_images(model, images.vq_ids)
+        advance(len(images.vq_ids))
+    return RenderedImages(vq_ids, pixels, finite, log_probabilities)
 
 
-@torch.no_grad()
-def generate_image_tokens(model: JanusModel, prompts: Sequence[str], uniform: Tensor, sampling: Sampling) -> Tensor:
-    """Image tokens of B prompts, int64 [B, T] on the model's device.
+@torch.inference_mode()
+def generate_image_tokens(
+    model: JanusModel,
+    prompts: Sequence[str],
+    uniform: Tensor,
+    sampling: Sampling,
+    steering: Steering = Steering(),
+) -> ImageTokens:
+    """Image tokens of B prompts.
 
-    ``uniform`` float64 [B, T] in [0, 1): token t of row b is sampled with ``uniform[b, t]``. With guidance, a step runs
-    2B rows: the conditional ones, then the unconditional ones, which get the same tokens.
+    ``uniform`` float64 [B, T] in [0, 1): token t of image b is sampled with ``uniform[b, t]``. With guidance, a step
+    runs 2B rows: the conditional ones, then the unconditional ones, which get the same tokens.
     """
-    input_ids, attention_mask = generation_ids(model, prompts)
-    if sampling.guided:
-        input_ids = torch.cat([input_ids, unconditional_ids(model, input_ids)])
-        attention_mask = attention_mask.repeat(2, 1)
+    count, new_tokens, device = len(prompts), model.image_tokens, model.device
+    guidance = _guidance(steering, sampling, count).to(device)
+    guided = bool((guidance != 1).any())
+    input_ids, attention_mask = _input_ids(model, prompts, guided, steering.negative_prompt)
     rows, prompt_length = input_ids.shape
-    language_model, new_tokens = model.language_model, model.image_tokens
-    uniform = uniform.to(model.device)
-    embeddings = language_model.embed_tokens(input_ids)
-    cache = KVCache(language_model.config, rows, prompt_length + new_tokens, like=embeddings)
-    cosine, sine = language_model.rotary_emb(embeddings, layers.position_ids(attention_mask, new_tokens))
-    padding = layers.padding_mask(attention_mask, new_tokens, embeddings.dtype)
-    mask = layers.causal_mask(None if padding is None else padding[..., :prompt_length])
-    vq_ids = torch.empty(len(prompts), new_tokens, dtype=torch.int64, device=model.device)
-    for step in range(new_tokens):
-        span = slice(cache.length, cache.length + embeddings.shape[1])
-        states = layers.forward(language_model, embeddings, (cosine[:, span], sine[:, span]), mask, cache)
-        step_logits = logits(model, states[:, -1]).float()
-        if sampling.guided:
-            step_logits = apply_guidance(step_logits, sampling.guidance)
-        tokens = sample_tokens(step_logits, uniform[:, step], sampling)
-        vq_ids[:, step] = tokens
-        inputs = tokens.repeat(2) if sampling.guided else tokens
-        embeddings = model.model.prepare_embeddings_for_image_generation(inputs[:, None]).to(embeddings.dtype)
-        mask = None if padding is None else padding[..., : cache.length + 1]
-    return vq_ids
+    prefix = torch.full((count, new_tokens), -1, dtype=torch.int64)
+    if steering.prefix is not None:
+        prefix[:, : steering.prefix.shape[1]] = steering.prefix
+    uniform, prefix = uniform.to(device), prefix.to(device)
+    vq_ids = torch.empty(count, new_tokens, dtype=torch.int64, device=device)
+    sums = torch.zeros(count, dtype=torch.float32, device=device)
+    log_probabilities = torch.empty(vq_ids.shape, device=device) if steering.log_probabilities else None
+    config = model.language_model.config
+    with kv_cache(config, rows, prompt_length + new_tokens, model.dtype, device) as cache:
+        decoder = Decoder(model, input_ids, attention_mask, cache)
+        states = decoder.prefill()
+        for step in range(new_tokens):
+            step_logits = guided_logits(model, states, guidance) if guided else logits(model, states).float()
+            sums += step_logits.sum(dim=-1)  # NaN and infinity stay in a sum, and nothing has to wait for the device
+            tokens = sample_tokens(step_logits, uniform[:, step], sampling)
+            if steering.prefix is not None:
+                tokens = torch.where(prefix[:, step] < 0, tokens, prefix[:, step])
+            if log_probabilities is not None:
+                distribution = processed_logits(step_logits, sampling).log_softmax(dim=-1)
+                log_probabilities[:, step] = distribution.gather(-1, tokens[:, None]).squeeze(-1)
+            vq_ids[:, step] = tokens
+            if step + 1 < new_tokens:
+                states = decoder.step(tokens.repeat(2) if guided else tokens)
+    return ImageTokens(vq_ids, sums.isfinite(), log_probabilities)
+
+
+def _input_ids(
+    model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
+) -> tuple[Tensor, Tensor]:
+    """Ids and mask, int64 [R, S] each, of the conditional rows and, if ``guided``, the unconditional ones."""
+    if guided and negative_prompt is not None:
+        return generation_ids(model, [*prompts, *[negative_prompt] * len(prompts)])
+    input_ids, attention_mask = generation_ids(model, prompts)
+    if not guided:
+        return input_ids, attention_mask
+    return torch.cat([input_ids, unconditional_ids(model, input_ids)]), attention_mask.repeat(2, 1)
+
+
+def _guidance(steering: Steering, sampling: Sampling, count: int) -> Tensor:
+    """Guidance scale of each image, float32 [B, 1]."""
+    scales = [sampling.guidance] * count if steering.guidance is None else list(steering.guidance)
+    if len(scales) != count or not all(scale >= 0 for scale in scales):
+        raise SettingsError(f"guidance is {scales}: {count} numbers from 0 up are expected")
+    return torch.tensor(scales, dtype=torch.float32)[:, None]

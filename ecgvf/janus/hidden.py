@@ -8,6 +8,7 @@ from torch import Tensor
 from ecgvf.janus import layers
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.prompting import generation_ids
+from ecgvf.janus.sampling import apply_guidance
 
 
 def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor) -> Tensor:
@@ -33,3 +34,15 @@ def logits(model: JanusModel, states: Tensor) -> Tensor:
     """Logits of the next image token, [..., V], from hidden states [..., C]; dtype as the model."""
     image_logits: Tensor = model.model.model.generation_head(states)
     return image_logits
+
+
+def guided_logits(model: JanusModel, states: Tensor, guidance: Tensor) -> Tensor:
+    """Logits float32 [B, V] with classifier-free guidance of ``guidance`` float32 [B, 1].
+
+    ``states`` [2B, C] are B conditional rows followed by their B unconditional rows. The last layer of the head is
+    affine, so that guiding its inputs is guiding its outputs (``sampling.apply_guidance``), at half the work.
+    """
+    head = model.model.model.generation_head
+    inputs = apply_guidance(head.activation_fn(head.proj_out(states)).float(), guidance)
+    guided: Tensor = head.vision_head(inputs.to(states.dtype)).float()
+    return guided

@@ -59,13 +59,11 @@ def forward(
 ) -> Tensor:
     """Hidden states after the final norm, [B, N, C], of ``embeddings`` [B, N, C].
 
-    ``rotary`` are cosine and sine at the N positions, [B, N, head_dim] each. ``mask`` [B, 1, N or 1, N + cached] is
-    added to the attention scores; None is plain causal attention. The N positions are appended to ``cache``.
+    ``rotary`` are cosine and sine at the N positions, [B, N, head_dim] each. ``mask`` [B, 1, N, N] is
+    added to the attention scores; None is plain causal attention. The N positions are written to ``cache``.
     """
     states = embeddings
     for layer in language_model.layers:
         states = layer(states, attention_mask=mask, position_embeddings=rotary, **{_CACHE: cache})
-    if cache is not None:
-        cache.length += embeddings.shape[1]
     normed: Tensor = language_model.norm(states)
     return normed

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from ecgvf.core.errors import ModelError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
+from ecgvf.janus.fused import join_projections
 from ecgvf.janus.model import FILES, JanusModel
 
 MODELS = {
@@ -29,11 +30,14 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
-def load(name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> JanusModel:
+def load(
+    name_or_path: str, *, device: str = "auto", dtype: str = "auto", raw_control_tokens: bool = False
+) -> JanusModel:
     """Load a model by a key of ``MODELS``, a folder, or a Hub id.
 
     ``device``: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". ``dtype``: "float32", "bfloat16", "float16",
     or "auto": float32 on a CPU, whatever the file contains; on a GPU bfloat16 if it is supported, else float16.
+    ``raw_control_tokens``: obey control tokens inside a prompt instead of reading them as text.
 
     Raises ``ModelError`` for an unknown name, device or dtype and for a checkpoint that is not Janus in the layout of
     transformers, ``HubError`` if the model cannot be downloaded.
@@ -49,10 +53,12 @@ def load(name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Jan
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}; is the folder complete?") from error
     model = model.eval().requires_grad_(False).to(torch_device)
+    join_projections(model.model.language_model)
+    model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     # A folder is known by its absolute path, so that what a run recorded can be found again.
     is_folder = name_or_path not in MODELS and Path(name_or_path).is_dir()
     name = str(Path(name_or_path).resolve()) if is_folder else name_or_path
-    return JanusModel(name, folder, model, processor)
+    return JanusModel(name, folder, model, processor, raw_control_tokens)
 
 
 def resolve_device(device: str) -> torch.device:

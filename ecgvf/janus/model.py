@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.sampling import Sampling
 
 FILES = ("*.safetensors", "*.json", "*.jinja")
@@ -28,6 +29,8 @@ class JanusModel:
     """``JanusForConditionalGeneration``."""
     processor: Any
     """``JanusProcessor``."""
+    raw_control_tokens: bool = False
+    """Whether the model obeys control tokens that a prompt spells; otherwise they are text."""
 
     @property
     def image_tokens(self) -> int:
@@ -38,6 +41,11 @@ class JanusModel:
     def image_size(self) -> int:
         """Height and width of an image in pixels."""
         return int(self.model.config.vision_config.image_size)
+
+    @property
+    def max_length(self) -> int:
+        """Positions that prompt and image share."""
+        return int(self.model.config.text_config.max_position_embeddings)
 
     @property
     def depth(self) -> int:
@@ -65,6 +73,27 @@ class JanusModel:
         """Guidance and temperature of its generation configuration; Janus's own if it has none."""
         config = self.model.generation_config
         return Sampling().override(config.guidance_scale, config.temperature)
+
+    def default_batch_size(self) -> int:
+        """How many images to render at once: a power of 2, up to 64, whose KV cache fits.
+
+        On a CPU the cache may take 1 GiB, whatever is free, so that the same model always has the same batches; on a
+        GPU it may take half of the memory that is free now.
+        """
+        room = 2**30
+        if self.device.type == "cuda":
+            room = torch.cuda.mem_get_info(self.device)[0] // 2
+        rows, prompt = 2, 64  # guidance doubles the rows; most prompts are shorter
+        per_image = rows * (self.image_tokens + prompt) * bytes_per_position(self.model.config.text_config, self.dtype)
+        return 1 << min(6, max(1, room // per_image).bit_length() - 1)
+
+    @cached_property
+    def image_token_embeddings(self) -> torch.Tensor:
+        """What the language model gets for each image token, [V, C]: no weight that ``ear`` tunes is part of it."""
+        tokens = torch.arange(self.model.model.generation_embeddings.num_embeddings, device=self.device)
+        with torch.no_grad():
+            embeddings: torch.Tensor = self.model.prepare_embeddings_for_image_generation(tokens)
+        return embeddings.to(self.dtype)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,5 +1,6 @@
 """Prompts as the model expects them: chat template, begin-of-image, one BOS, padding on the left."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -20,21 +21,13 @@ def generation_ids(model: JanusModel, prompts: Sequence[str]) -> tuple[Tensor, T
     """Token ids of B prompts in the chat template, ready for the first image token.
 
     Returns ``(input_ids, attention_mask)``, int64 [B, S] each, on the model's device. Rows are padded on the left; the
-    mask is 1 at a row's own ids. Each row has exactly one BOS, its first id, and ends with begin-of-image.
+    mask is 1 at a row's own ids. Each row begins with BOS and ends with begin-of-image. A control token inside a prompt
+    becomes the ids of its text, unless ``model.raw_control_tokens``.
 
-    Raises ``ModelError`` for a prompt that contains a special token of the tokenizer.
+    Raises ``ModelError`` for an empty prompt, and for one that leaves no room for an image.
     """
-    tokenizer = model.processor.tokenizer
-    bos, pad, start = tokenizer.bos_token_id, tokenizer.pad_token_id, _begin_of_image(model)
-    rows = []
-    for prompt in prompts:
-        ids = tokenizer(chat_prompt(model, prompt), add_special_tokens=True)["input_ids"]
-        if ids[0] != bos:
-            ids = [bos, *ids]
-        if ids.count(bos) != 1 or ids.count(start) != 1 or ids[-1] != start:
-            raise ModelError(f"the prompt {prompt!r} spells a special token of the tokenizer: take it out")
-        rows.append(ids)
-    length = max(map(len, rows))
+    rows = [_row(model, prompt) for prompt in prompts]
+    pad, length = model.processor.tokenizer.pad_token_id, max(map(len, rows))
     input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows], dtype=torch.int64)
     attention_mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], dtype=torch.int64)
     return input_ids.to(model.device), attention_mask.to(model.device)
@@ -49,6 +42,38 @@ def unconditional_ids(model: JanusModel, input_ids: Tensor) -> Tensor:
     tokenizer = model.processor.tokenizer
     kept = (input_ids == tokenizer.bos_token_id) | (input_ids == _begin_of_image(model))
     return torch.where(kept, input_ids, tokenizer.pad_token_id)
+
+
+def _row(model: JanusModel, prompt: str) -> list[int]:
+    tokenizer = model.processor.tokenizer
+    if not prompt.strip():
+        raise ModelError("the prompt is empty: write what the image shows")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(f"the prompt is not valid Unicode ({error.reason}): write it again") from error
+    ids: list[int] = []
+    for piece in _pieces(model, prompt):
+        ids += tokenizer(piece, add_special_tokens=not ids)["input_ids"]
+    if ids[0] != tokenizer.bos_token_id:
+        ids = [tokenizer.bos_token_id, *ids]
+    room = model.max_length - model.image_tokens
+    if len(ids) > room:
+        raise ModelError(f"the prompt has {len(ids)} tokens and {model.name} has room for {room}: shorten it")
+    return ids
+
+
+def _pieces(model: JanusModel, prompt: str) -> list[str]:
+    """The tokenizer's input, cut inside the control tokens that ``prompt`` spells, so that they are read as text."""
+    text = chat_prompt(model, prompt)
+    if model.raw_control_tokens:
+        return [text]
+    before, after = chat_prompt(model, "PROMPT").split("PROMPT")
+    control_token = re.compile("|".join(map(re.escape, model.processor.tokenizer.added_tokens_encoder)))
+    cuts, end = [0], len(text) - len(after)
+    while match := control_token.search(text, max(len(before), cuts[-1]), end):
+        cuts.append(match.start() + 1)
+    return [text[cut:following] for cut, following in zip(cuts, [*cuts[1:], len(text)], strict=True)]
 
 
 def _begin_of_image(model: JanusModel) -> int:

@@ -60,8 +60,10 @@ def uniform_noise(seeds: Sequence[int], tokens: int) -> Tensor:
     return rows
 
 
-def apply_guidance(logits: Tensor, guidance: float) -> Tensor:
+def apply_guidance(logits: Tensor, guidance: Tensor | float) -> Tensor:
     """Guided logits [B, V] of B conditional rows followed by their B unconditional rows, [2B, V]; same dtype.
+
+    ``guidance`` is one scale, or [B, 1].
 
     Ho and Salimans, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598, scaled as in transformers.
     """
@@ -69,11 +71,12 @@ def apply_guidance(logits: Tensor, guidance: float) -> Tensor:
     return unconditional + guidance * (conditional - unconditional)
 
 
-def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
-    """One token per row, int64 [B], from logits float [B, V] and ``uniform`` float64 [B] in [0, 1)."""
-    if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    logits = logits.float() / sampling.temperature
+def processed_logits(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Logits float32 [B, V] of the distribution from which ``sample_tokens`` samples: temperature, top-k, top-p.
+
+    Temperature 0 is treated as 1.
+    """
+    logits = logits.float() / (sampling.temperature or 1.0)
     if 0 < sampling.top_k < logits.shape[-1]:
         kth_largest = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < kth_largest, -torch.inf)
@@ -83,7 +86,15 @@ def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor
         # A token stays while the probability before it is below top_p, so the most likely one always stays.
         removed = probabilities.cumsum(dim=-1) - probabilities >= sampling.top_p
         logits = logits.masked_fill(removed.scatter(-1, order, removed), -torch.inf)
-    cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)
+    return logits
+
+
+def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
+    """One token per row, int64 [B], from logits float [B, V] and ``uniform`` float64 [B] in [0, 1)."""
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
+    # In float64, because the denormals that float32 has for unlikely tokens are slow.
+    cumulative = processed_logits(logits, sampling).softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     threshold = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
     # right=True: a uniform number of exactly 0 must not select a token of probability 0.
     tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)

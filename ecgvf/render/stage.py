@@ -5,22 +5,19 @@ and the thread count are recorded with the set and reused on resume, so that equ
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
-
-import pyarrow as pa
-import torch
 
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import ConceptError, SettingsError, StageMissing
-from ecgvf.core.files import JSON
-from ecgvf.core.records import PromptPair, Rendering, to_table
+from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
-from ecgvf.janus import JanusModel, Sampling, load, num_threads
-from ecgvf.render.shard import RenderTask, render_shard, render_tasks
+from ecgvf.janus import JanusModel, Sampling, load
+from ecgvf.render.batches import fill_with_images
+from ecgvf.render.tasks import render_tasks, rendering_table
 
 DEFAULT_MODEL = "janus-nano"
 SHARD_RECORDS = 32
@@ -42,15 +39,17 @@ def render(
     guidance: float | None = None,
     temperature: float | None = None,
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    raw_control_tokens: bool = False,
     set_id: str | None = None,
     current: bool = True,
 ) -> RenderResult:
     """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
 
-    ``guidance`` and ``temperature`` default to the model's own. A record that fails gets a ``Rendering`` with a
+    ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
+    obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
     ``failure``. With ``current`` False, which is for further seeds, the current image set stays as it is. Raises
     ``StageMissing`` without pairs, and as ``load_renderer`` does.
     """
@@ -64,20 +63,29 @@ def render(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        raw_control_tokens=raw_control_tokens,
     )
-    images = run.stage_set(
-        IMAGES,
-        {
-            "pairs": pairs.fingerprint,
-            "model": janus.name,
-            "renderer": janus.fingerprint,
-            "dtype": str(janus.dtype).removeprefix("torch."),
-            "sampling": asdict(sampling),
-            "seed": seed,
-            "shard_records": SHARD_RECORDS,
-        },
+    settings = {
+        "pairs": pairs.fingerprint,
+        "model": janus.name,
+        "renderer": janus.fingerprint,
+        "dtype": str(janus.dtype).removeprefix("torch."),
+        "sampling": asdict(sampling),
+        "seed": seed,
+        "shard_records": SHARD_RECORDS,
+    }
+    images = run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if raw_control_tokens else {}))
+    shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
+    rendered = fill_with_images(
+        images,
+        [render_tasks(shard, seed) for shard in shards],
+        janus,
+        sampling,
+        partial(rendering_table, janus),
+        description="rendering",
+        batch_size=batch_size,
+        **({} if current else {"further_seed": True}),
     )
-    rendered = _render_shards(images, janus, sampling, records, batch_size, further_seed=not current)
     images.finish({} if images.finished else _summary(images), current=current)
     return RenderResult(images, rendered)
 
@@ -88,28 +96,29 @@ def load_renderer(
     model: str = DEFAULT_MODEL,
     guidance: float | None = None,
     temperature: float | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    raw_control_tokens: bool = False,
 ) -> tuple[JanusModel, Sampling]:
     """The model and its sampling, as ``render`` uses them.
 
     Raises ``ConceptError`` for a concept that janus-nano cannot render, ``SettingsError`` for a value out of range, and
     ``ModelError`` and ``HubError`` as ``ecgvf.janus.load`` does.
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     if model == DEFAULT_MODEL and not concept.labels("nano"):
         raise ConceptError(
             f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
             "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"
         )
-    janus = load(model, device=device, dtype=dtype)
+    janus = load(model, device=device, dtype=dtype, raw_control_tokens=raw_control_tokens)
     return janus, janus.sampling.override(guidance, temperature)
 
 
 def render_missing(
-    run: ConceptRun, *, device: str = "auto", set_id: str | None = None, batch_size: int = 16
+    run: ConceptRun, *, device: str = "auto", set_id: str | None = None, batch_size: int | None = None
 ) -> RenderResult:
     """The image set that the next stage reads, rendered first if the current pairs have none.
 
@@ -123,18 +132,21 @@ def render_missing(
     if (previous := _previous_images(run)) is None:
         console.print(f"No images yet: rendering with {DEFAULT_MODEL} first.")
         return render(run, device=device, batch_size=batch_size)
-    settings = previous.settings
-    console.print(f"Images are missing: rendering with {console.escape(settings['model'])} first.")
-    return render(
-        run,
-        model=settings["model"],
-        guidance=settings["sampling"]["guidance"],
-        temperature=settings["sampling"]["temperature"],
-        seed=settings["seed"],
-        dtype=settings["dtype"],
-        device=device,
-        batch_size=batch_size,
-    )
+    console.print(f"Images are missing: rendering with {console.escape(previous.settings['model'])} first.")
+    return render(run, **render_options(previous), device=device, batch_size=batch_size)
+
+
+def render_options(images: StageSet) -> dict[str, Any]:
+    """The options of ``render`` that decide the images of a set."""
+    settings = images.settings
+    return {
+        "model": settings["model"],
+        "guidance": settings["sampling"]["guidance"],
+        "temperature": settings["sampling"]["temperature"],
+        "seed": settings["seed"],
+        "dtype": settings["dtype"],
+        "raw_control_tokens": settings.get("raw_control_tokens", False),
+    }
 
 
 def rendering_model(run: ConceptRun, set_id: str | None = None) -> str:
@@ -165,32 +177,6 @@ def _previous_images(run: ConceptRun) -> StageSet | None:
         return run.current(IMAGES)
     except StageMissing:
         return sets[-1] if sets else None
-
-
-def _render_shards(
-    images: StageSet,
-    janus: JanusModel,
-    sampling: Sampling,
-    records: Sequence[PromptPair],
-    batch_size: int,
-    *,
-    further_seed: bool,
-) -> int:
-    """Write the missing shards of ``images``; returns the number of images rendered."""
-    circumstances = {"batch_size": batch_size, "threads": torch.get_num_threads(), "device": janus.device.type}
-    if further_seed:
-        circumstances["further_seed"] = True
-    begun_with = images.circumstances.get("batch_size", batch_size) if images.shards() else batch_size
-    if begun_with != batch_size and not images.finished:
-        console.note(f"this set was begun with --batch-size {begun_with} and resumes with it")
-
-    def work(tasks: Sequence[RenderTask], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
-        with num_threads(recorded["threads"]):
-            return to_table(Rendering, render_shard(janus, tasks, sampling, recorded["batch_size"], advance))
-
-    shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
-    tasks = [render_tasks(shard, images.settings["seed"]) for shard in shards]
-    return images.fill(tasks, work, description="rendering", circumstances=circumstances)
 
 
 def _summary(images: StageSet) -> dict[str, Any]:

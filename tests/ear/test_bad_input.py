@@ -190,13 +190,13 @@ def test_a_full_disk(store: Store, stage: str) -> None:
 
 INTERRUPTED_IN = {
     STAGES[0]: (OfflineWriter, "write"),
-    STAGES[1]: ("ecgvf.render.shard", "render_images"),
+    STAGES[1]: ("ecgvf.render.batches", "render_images"),
     STAGES[2]: (AgreeingJudge, "predict"),
     STAGES[3]: ("ear.method.train", "position_losses"),
-    f"{TRAIN} --seed 1": ("ear.method.retention", "render_images"),
-    STAGES[4]: ("ear.evaluation.images", "render_images"),
+    f"{TRAIN} --seed 1": ("ecgvf.render.batches", "render_images"),
+    STAGES[4]: ("ecgvf.render.batches", "render_images"),
     STAGES[5]: ("ear.evaluation.preview", "render_images"),
-    STAGES[6]: ("ear.evaluation.images", "render_images"),
+    STAGES[6]: ("ecgvf.render.batches", "render_images"),
 }
 
 

@@ -92,7 +92,7 @@ def test_adapters_are_compared_by_run_folder_or_file(store: Store, monkeypatch: 
     alone = json.loads(ear("eval", "--adapter", str(second), *words, "--json", store=store))
     assert alone["retention"] == compared["evaluations"][1]["retention"]
     assert Path(compared["sheet"]).is_file()
-    monkeypatch.setattr("ear.evaluation.images.render_images", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr("ecgvf.render.batches.render_images", lambda *_, **__: pytest.fail("rendered again"))
     shown = ear("compare", str(first), str(second), *words, store=store)
     assert first.parent.name in shown and second.parent.name in shown and "erasure rate" in shown
 

@@ -31,6 +31,7 @@ from ecgvf.filter import filter_images
 from ecgvf.janus import JanusModel, num_threads
 from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.publish.export import export
+from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge
 from tests.ecgvf.judges.photographs import photograph
 
@@ -127,7 +128,7 @@ def test_an_unknown_judge_is_refused_before_anything_is_rendered(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation_judges, "create_judge", judges.create_judge)
-    monkeypatch.setattr(images, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     with pytest.raises(JudgeError, match="unknown judge 'nobody'"):
         evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge="nobody"))
 
@@ -231,7 +232,7 @@ def test_evaluation_images_are_rendered_once(
 ) -> None:
     settings = EvaluationSettings(prompts_per_concept=4, prompts_per_other=1, family="building")
     first = evaluate(store, tiny, dataset, [adapter], settings)
-    monkeypatch.setattr(images, "render_images", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     assert evaluate(store, tiny, dataset, [adapter], settings) == first
 
 
@@ -241,14 +242,14 @@ def test_an_interrupted_evaluation_resumes_in_its_circumstances(
     whole = images.evaluation_images(store, tiny, dataset, concept_prompts(dataset, 6, seed=0), batch_size=2)
     monkeypatch.setattr(images, "SHARD", 2)
     prompts = concept_prompts(dataset, 6, seed=1)
-    render, calls = images.render_images, iter(range(1))
+    render, calls = batches.render_images, iter(range(1))
 
     def interrupted(*args: object, **settings: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return render(*args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(images, "render_images", interrupted)
+    monkeypatch.setattr(batches, "render_images", interrupted)
     with num_threads(1), pytest.raises(KeyboardInterrupt):
         images.evaluation_images(store, tiny, dataset, prompts, batch_size=2)
     circumstances: list[tuple[int, object, int]] = []
@@ -257,7 +258,7 @@ def test_an_interrupted_evaluation_resumes_in_its_circumstances(
         circumstances.append((len(args[1]), settings["batch_size"], torch.get_num_threads()))
         return render(*args, **settings)
 
-    monkeypatch.setattr(images, "render_images", recorded)
+    monkeypatch.setattr(batches, "render_images", recorded)
     with num_threads(2):  # differs, as does the batch size, and does not count any more
         resumed = images.evaluation_images(store, tiny, dataset, prompts, batch_size=1)
     assert circumstances == [(2, 2, 1)] * 2

@@ -10,6 +10,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, hidden_states, num_threads
+from ecgvf.render import batches
 
 
 def test_the_rehearsal_set_is_rendered_once(
@@ -22,7 +23,7 @@ def test_the_rehearsal_set_is_rendered_once(
     assert first.frozen_states.shape == (7, 16, 32)
     expected = hidden_states(tiny, first.prompts[:1], first.vq_ids[:1])
     torch.testing.assert_close(first.frozen_states[:1], expected, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr(retention, "render_images", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     again = rehearsal_set(store, tiny, dataset, 7, batch_size=4)
     assert torch.equal(first.vq_ids, again.vq_ids)
     assert torch.equal(first.frozen_states, again.frozen_states)
@@ -33,14 +34,14 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
 ) -> None:
     whole = rehearsal_set(store, tiny, replace(dataset, run_seed=1), 6)
     monkeypatch.setattr(retention, "SHARD", 2)
-    render, calls = retention.render_images, iter(range(2))
+    render, calls = batches.render_images, iter(range(2))
 
     def interrupted(*args: object, **settings: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return render(*args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(retention, "render_images", interrupted)
+    monkeypatch.setattr(batches, "render_images", interrupted)
     second = replace(dataset, run_seed=2)
     with num_threads(1), pytest.raises(KeyboardInterrupt):
         rehearsal_set(store, tiny, second, 6, batch_size=2)
@@ -50,7 +51,7 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
         circumstances.append((settings["batch_size"], torch.get_num_threads()))
         return render(*args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(retention, "render_images", recorded)
+    monkeypatch.setattr(batches, "render_images", recorded)
     with num_threads(2):  # differs, as does the batch size, and does not count any more
         assert rehearsal_set(store, tiny, second, 6, batch_size=1).vq_ids.shape == whole.vq_ids.shape
     assert circumstances == [(2, 1)]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ecgvf.core import concepts
 from ecgvf.core.errors import DiskFull, StageMissing, StoreCorrupt
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet, fingerprint
+from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 
 SETTINGS = {"writer": "offline", "pairs": 60, "nested": {"seed": 0}}

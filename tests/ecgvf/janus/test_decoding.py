@@ -1,12 +1,32 @@
 """Rendering is `transformers`' own generation, only faster, and each image has its own noise."""
 
+import copy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ecgvf.janus import JanusModel, Sampling, decode_images, decoding, hidden_states, logits, render_images
-from ecgvf.janus.decoding import generate_image_tokens
-from ecgvf.janus.sampling import sample_tokens, uniform_noise
+from ecgvf.core.errors import ModelError, SettingsError
+from ecgvf.janus import (
+    JanusModel,
+    Sampling,
+    Steering,
+    decode_images,
+    decoding,
+    hidden_states,
+    load,
+    logits,
+    render_images,
+)
+from ecgvf.janus.decoder import Decoder
+from ecgvf.janus.decoding import RenderedImages, generate_image_tokens
+from ecgvf.janus.fused import FusedLayer
+from ecgvf.janus.hidden import guided_logits
+from ecgvf.janus.sampling import processed_logits, sample_tokens, uniform_noise
 
 PROMPTS = ["a church", "a small castle by the water at night, painted by Van Gogh", "a house under a blue sky"]
 GREEDY = Sampling(temperature=0)
@@ -30,7 +50,7 @@ def transformers_tokens(model: JanusModel, prompts: list[str], **settings: objec
 @pytest.mark.parametrize("guidance", [2.0, 5.0])
 def test_greedy_tokens_equal_those_of_transformers(tiny_janus: JanusModel, guidance: float) -> None:
     sampling = Sampling(guidance=guidance, temperature=0)
-    tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([0] * 3, 16), sampling)
+    tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([0] * 3, 16), sampling).vq_ids
     expected = transformers_tokens(tiny_janus, PROMPTS, do_sample=False, guidance_scale=guidance, top_k=None)
     assert torch.equal(tokens, expected)
 
@@ -53,7 +73,7 @@ def test_sampled_tokens_equal_those_of_transformers_for_the_same_noise(
         tiny_janus, PROMPTS, do_sample=True, guidance_scale=3.0, temperature=temperature, top_k=top_k, top_p=top_p
     )
     sampling = Sampling(guidance=3.0, temperature=temperature, top_k=top_k, top_p=top_p)
-    assert torch.equal(generate_image_tokens(tiny_janus, PROMPTS, uniform, sampling), expected)
+    assert torch.equal(generate_image_tokens(tiny_janus, PROMPTS, uniform, sampling).vq_ids, expected)
 
 
 def test_an_image_does_not_depend_on_its_batch(tiny_janus: JanusModel) -> None:
@@ -74,7 +94,7 @@ def test_an_image_depends_on_prompt_and_seed(tiny_janus: JanusModel) -> None:
 
 def test_without_guidance_tokens_come_from_the_conditional_logits(tiny_janus: JanusModel) -> None:
     uniform = uniform_noise([3], 16)
-    tokens = generate_image_tokens(tiny_janus, PROMPTS[:1], uniform, Sampling(guidance=1.0))
+    tokens = generate_image_tokens(tiny_janus, PROMPTS[:1], uniform, Sampling(guidance=1.0)).vq_ids
     for position in range(16):
         states = hidden_states(tiny_janus, PROMPTS[:1], tokens[:, : position + 1])[:, -1]
         assert sample_tokens(logits(tiny_janus, states), uniform[:, position], Sampling()) == tokens[:, position]
@@ -83,19 +103,19 @@ def test_without_guidance_tokens_come_from_the_conditional_logits(tiny_janus: Ja
 def test_teacher_forced_states_equal_those_of_decoding(tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Tensor] = []
 
-    def spy(model: JanusModel, states: Tensor) -> Tensor:
+    def spy(model: JanusModel, states: Tensor, guidance: Tensor) -> Tensor:
         decoded.append(states[: len(PROMPTS)])
-        return logits(model, states)
+        return guided_logits(model, states, guidance)
 
-    monkeypatch.setattr(decoding, "logits", spy)
-    tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), Sampling(guidance=5.0))
+    monkeypatch.setattr(decoding, "guided_logits", spy)
+    tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), Sampling(guidance=5.0)).vq_ids
     forced = hidden_states(tiny_janus, PROMPTS, tokens)
     assert forced.shape == (3, 16, 32)
     torch.testing.assert_close(forced, torch.stack(decoded, dim=1), rtol=1e-4, atol=1e-4)
 
 
 def test_hidden_states_do_not_depend_on_later_tokens(tiny_janus: JanusModel) -> None:
-    tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), GREEDY)
+    tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), GREEDY).vq_ids
     torch.testing.assert_close(
         hidden_states(tiny_janus, PROMPTS, tokens[:, :5]),
         hidden_states(tiny_janus, PROMPTS, tokens)[:, :5],
@@ -118,3 +138,125 @@ def test_progress_advances_with_each_batch(tiny_janus: JanusModel) -> None:
     advanced: list[int] = []
     render_images(tiny_janus, PROMPTS, [1, 2, 3], GREEDY, batch_size=2, advance=advanced.append)
     assert advanced == [2, 1]
+
+
+# Steering
+
+
+def render(model: JanusModel, **steering: Any) -> RenderedImages:
+    return render_images(model, PROMPTS, [7, 8, 9], batch_size=2, steering=Steering(**steering))
+
+
+def test_a_prefix_of_an_image_is_continued_by_the_rest_of_it(tiny_janus: JanusModel) -> None:
+    expected = render(tiny_janus).vq_ids
+    prefix = torch.from_numpy(expected[:, :5]).clone()
+    prefix[1, 3:] = -1
+    assert (render(tiny_janus, prefix=prefix).vq_ids == expected).all()
+    prefix[:, 0] = (prefix[:, 0] + 1) % 32
+    changed = render(tiny_janus, prefix=prefix).vq_ids
+    assert (changed[:, 0] == prefix[:, 0].numpy()).all()
+    assert (changed[:, 5:] != expected[:, 5:]).any()
+
+
+def test_guidance_of_each_prompt(tiny_janus: JanusModel) -> None:
+    guided = render(tiny_janus, guidance=[5.0, 1.0, 2.0]).vq_ids
+    for row, scale in enumerate([5.0, 1.0, 2.0]):
+        alone = render_images(tiny_janus, [PROMPTS[row]], [7 + row], Sampling(guidance=scale))
+        assert (guided[row] == alone.vq_ids[0]).all()
+    with pytest.raises(SettingsError, match="numbers from 0 up"):
+        render(tiny_janus, guidance=[1.0])
+
+
+def test_a_negative_prompt_replaces_the_empty_one(tiny_janus: JanusModel) -> None:
+    # Away from itself, with scale 1 or more, a prompt is not guided at all: cond + (s - 1) * (cond - cond).
+    prompts, uniform = [PROMPTS[0]] * 2, uniform_noise([7, 8], 16)
+    steered = generate_image_tokens(
+        tiny_janus, prompts, uniform, Sampling(guidance=5.0), Steering(negative_prompt=PROMPTS[0])
+    )
+    free = generate_image_tokens(tiny_janus, prompts, uniform, Sampling(guidance=1.0))
+    assert torch.equal(steered.vq_ids, free.vq_ids)
+    assert (render(tiny_janus, negative_prompt="a castle").vq_ids != render(tiny_janus).vq_ids).any()
+
+
+def test_log_probabilities_are_those_of_the_sampled_distribution(tiny_janus: JanusModel) -> None:
+    sampling = Sampling(guidance=1.0, temperature=0.7, top_k=9)
+    steering = Steering(log_probabilities=True)
+    images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), sampling, steering)
+    assert images.log_probabilities is not None
+    for position in range(16):
+        states = hidden_states(tiny_janus, PROMPTS, images.vq_ids[:, : position + 1])[:, -1]
+        expected = processed_logits(logits(tiny_janus, states), sampling).log_softmax(-1)
+        torch.testing.assert_close(
+            images.log_probabilities[:, position],
+            expected.gather(-1, images.vq_ids[:, position, None])[:, 0],
+            rtol=1e-4,
+            atol=1e-4,
+        )
+    assert render(tiny_janus).log_probabilities is None
+
+
+def test_an_image_with_logits_that_are_not_finite_is_marked(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: JanusModel, states: Tensor) -> Tensor:
+        values = logits(model, states)
+        values[2, 3] = torch.inf
+        return values
+
+    monkeypatch.setattr(decoding, "logits", broken)
+    images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), Sampling(guidance=1.0))
+    assert images.finite.tolist() == [True, True, False]
+    assert images.vq_ids.min() >= 0
+
+
+# Fused layers
+
+
+def test_the_step_for_a_cuda_graph_computes_what_the_eager_step_does(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Capturing needs a GPU; what is captured is this step, in shapes that do not depend on the position."""
+    expected = render(tiny_janus).vq_ids
+    positions: list[int] = []
+
+    def step(self: Decoder, tokens: Tensor) -> Tensor:
+        positions.append(self._length)
+        end = min(-(-(self._length + 1) // 8) * 8, self._cache.layers.shape[4])
+        return self._masked_step(tokens, torch.tensor([self._length]), end=end)
+
+    monkeypatch.setattr(Decoder, "_eager_step", step)
+    assert (render(tiny_janus).vq_ids == expected).all()
+    assert len(positions) == 2 * 15
+
+
+def test_the_joined_weights_take_no_memory(tiny_janus: JanusModel) -> None:
+    for layer in tiny_janus.language_model.layers:
+        fused = FusedLayer(layer, torch.float32)
+        assert fused._qkv[0].data_ptr() == layer.self_attn.q_proj.weight.data_ptr()
+        assert torch.equal(fused._qkv[0][-8:], layer.self_attn.v_proj.weight[-8:])
+        assert fused._gate_up[0].data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
+
+
+def test_a_projection_with_a_bias_or_of_another_kind(tiny_janus_path: Path) -> None:
+    model = load(str(tiny_janus_path), device="cpu")
+    attention = model.language_model.layers[0].self_attn
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        projection = getattr(attention, name)
+        biased = nn.Linear(projection.in_features, projection.out_features).requires_grad_(False)
+        biased.weight.copy_(projection.weight)
+        setattr(attention, name, biased)
+    tokens = generate_image_tokens(model, PROMPTS, uniform_noise([0] * 3, 16), GREEDY).vq_ids
+    assert torch.equal(tokens, transformers_tokens(model, PROMPTS, do_sample=False, guidance_scale=5.0, top_k=None))
+    attention.q_proj = nn.Sequential(attention.q_proj)
+    attention.q_proj.weight = attention.q_proj[0].weight
+    with pytest.raises(ModelError, match="through a Sequential"):
+        render(model)
+
+
+def test_the_default_batch_size_depends_on_the_model_alone(tiny_janus: JanusModel) -> None:
+    assert tiny_janus.default_batch_size() == 64
+    large = copy.deepcopy(tiny_janus.model.config)
+    large.text_config.update({"num_hidden_layers": 24, "num_key_value_heads": 16, "head_dim": 128})
+    large.vision_config.num_image_tokens = 576
+    model = SimpleNamespace(config=large, device=torch.device("cpu"), dtype=torch.float32)
+    assert replace(tiny_janus, model=model).default_batch_size() == 2

@@ -1,5 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ecgvf.core.errors import ModelError
 from ecgvf.janus import JanusModel, chat_prompt, generation_ids, unconditional_ids
@@ -37,7 +41,34 @@ def test_unconditional_rows_keep_only_bos_and_begin_of_image(tiny_janus: JanusMo
         assert (row[own][1:-1] == pad).all()
 
 
-@pytest.mark.parametrize("token", ["<begin_of_image>", "<｜begin▁of▁sentence｜>"])
-def test_a_prompt_that_contains_a_special_token_is_refused(tiny_janus: JanusModel, token: str) -> None:
-    with pytest.raises(ModelError, match="special token"):
-        generation_ids(tiny_janus, [f"a church {token}"])
+CONTROL_TOKENS = ["<begin_of_image>", "<｜begin▁of▁sentence｜>", "<image_placeholder>", "<｜▁pad▁｜>"]
+
+
+@pytest.mark.parametrize("prompt", [*CONTROL_TOKENS, "".join(CONTROL_TOKENS), "a <begin_of_image<begin_of_image> b"])
+def test_control_tokens_inside_a_prompt_are_text(tiny_janus: JanusModel, prompt: str) -> None:
+    ids = generation_ids(tiny_janus, [prompt])[0][0]
+    tokenizer = tiny_janus.processor.tokenizer
+    control = torch.tensor(list(tokenizer.added_tokens_encoder.values()))
+    assert ids[torch.isin(ids, control)].tolist() == [ids[0], ids[-1]]  # BOS and begin-of-image of the template
+    assert tokenizer.decode(ids[1:]) == chat_prompt(tiny_janus, prompt)
+
+
+def test_raw_control_tokens_are_obeyed(tiny_janus: JanusModel) -> None:
+    raw = replace(tiny_janus, raw_control_tokens=True)
+    ids = generation_ids(raw, ["a church<begin_of_image>"])[0][0]
+    assert (ids == raw.processor.tokenizer.convert_tokens_to_ids("<begin_of_image>")).sum() == 2
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip))
+def test_every_prompt_is_encoded_without_loss(tiny_janus: JanusModel, prompt: str) -> None:
+    ids = generation_ids(tiny_janus, [prompt])[0][0]
+    decoded = tiny_janus.processor.tokenizer.decode(ids[1:], clean_up_tokenization_spaces=False)
+    assert decoded == chat_prompt(tiny_janus, prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"), [("", "empty"), (" \n", "empty"), ("\ud800", "Unicode"), ("church " * 2000, "has room for")]
+)
+def test_a_prompt_that_no_image_can_follow_is_refused(tiny_janus: JanusModel, prompt: str, reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        generation_ids(tiny_janus, [prompt])

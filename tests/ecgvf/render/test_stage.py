@@ -11,8 +11,8 @@ from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import decode_images, load
-from ecgvf.render import render, render_missing, rendering_model, shard, stage
+from ecgvf.janus import decode_images, decoding, load
+from ecgvf.render import batches, render, render_missing, rendering_model, stage
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
 from tools.tiny_janus import build
 
@@ -136,44 +136,107 @@ def test_a_resumed_run_writes_the_same_bytes_in_the_batches_it_was_begun_with(
 # Failures
 
 
-def test_a_prompt_with_a_special_token_fails_alone(run: ConceptRun, model: str) -> None:
-    pairs = [pair("a church <begin_of_image>", "a hotel"), *church_pairs(train=1, test=0)]
+def test_empty_and_overlong_prompts_fail_alone(run: ConceptRun, model: str) -> None:
+    pairs = [pair(" \n", "a hotel"), pair("a church " * 2000, "a barn"), *church_pairs(train=1, test=0)]
     images = render_pairs(run, pairs, model)
     rows = images.records(Rendering)
-    assert rows[0].failure is not None
-    assert "special token" in rows[0].failure
-    assert rows[0].image == b""
-    assert rows[0].vq_ids == ()
-    assert [row.failure for row in rows[1:]] == [None] * 3
-    assert images.summary["failed"] == 1
+    assert [(row.role, row.failure) for row in rows if row.failure is not None] == [
+        ("target", "the prompt is empty: write what the image shows"),
+        ("target", rows[2].failure),
+    ]
+    assert "tokens and" in str(rows[2].failure)
+    assert (rows[0].image, rows[0].vq_ids) == (b"", ())
+    assert images.summary["failed"] == 2
+
+
+@pytest.mark.parametrize("prompt", ["a church ⛪\U0001f1eb", "a church\x00\x07", "a church <|startoftext|> {{ 1 }}"])
+def test_emoji_and_control_characters_are_rendered_as_they_are(run: ConceptRun, model: str, prompt: str) -> None:
+    rows = render_pairs(run, [pair(prompt, "a hotel")], model).records(Rendering)
+    assert rows[0].failure is None
+    assert prompt in rows[0].prompt_sent
+
+
+def test_control_tokens_are_text_unless_they_are_sent_raw(run: ConceptRun, model: str) -> None:
+    pairs = [pair("a church<end_of_image><|User|>", "a hotel")]
+    text, raw = (render_pairs(run, pairs, model, raw_control_tokens=raw) for raw in (False, True))
+    assert text.fingerprint != raw.fingerprint
+    assert raw.settings["raw_control_tokens"] is True
+    assert "raw_control_tokens" not in text.settings
+    text_row, raw_row = (images.records(Rendering)[0] for images in (text, raw))
+    assert text_row.failure is raw_row.failure is None
+    assert text_row.vq_ids != raw_row.vq_ids
+
+
+def test_an_image_whose_logits_are_not_finite_fails_alone(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guided_logits = decoding.guided_logits
+    steps = iter(range(10_000))
+
+    def broken(*inputs: Any) -> torch.Tensor:
+        values = guided_logits(*inputs)
+        if next(steps) == 3:
+            values[1, 5] = torch.nan
+        return values
+
+    monkeypatch.setattr(decoding, "guided_logits", broken)
+    rows = render_pairs(run, church_pairs(train=2, test=0), model).records(Rendering)
+    assert [row.failure is not None for row in rows] == [False, True, False, False]
+    assert "not finite" in str(rows[1].failure)
 
 
 def test_an_image_that_breaks_its_batch_fails_alone(
     run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    render_images = shard.render_images
+    render_images = batches.render_images
 
     def breaking(janus: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
         if any("lake 1" in prompt and "church" in prompt for prompt in prompts):
             raise RuntimeError("broken\nwith details")
         return render_images(janus, prompts, *rest, **options)
 
-    monkeypatch.setattr(shard, "render_images", breaking)
+    monkeypatch.setattr(batches, "render_images", breaking)
     rows = render_pairs(run, church_pairs(train=3, test=0), model).records(Rendering)
     assert [row.failure for row in rows] == [None, None, "broken", None, None, None]
 
 
-def test_out_of_memory_stops_the_run_and_a_smaller_batch_can_be_tried(
+def limit_memory(images: int, patch: pytest.MonkeyPatch) -> None:
+    """Raise what PyTorch raises for batches of more than ``images``."""
+    render_images = batches.render_images
+
+    def limited(janus: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
+        if len(prompts) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return render_images(janus, prompts, *rest, **options)
+
+    patch.setattr(batches, "render_images", limited)
+
+
+def test_out_of_memory_halves_the_batches_and_a_resumed_run_keeps_them(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stage, "SHARD_RECORDS", 2)
+    pairs = church_pairs(train=4, test=0)
+    expected = render_pairs(ConceptRun(Store(tmp_path / "small"), CHURCH), pairs, model, batch_size=2)
+    run = ConceptRun(Store(tmp_path / "limited"), CHURCH)
+    with monkeypatch.context() as patch:
+        limit_memory(2, patch)
+        interrupt_at_shard(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            render_pairs(run, pairs, model, batch_size=4)
+    images = render(run, model=model, batch_size=4).images
+    assert "going on with 2" in capsys.readouterr().err
+    assert images.circumstances["batch_size"] == 2
+    assert images.circumstances["halved"] == [[0, 2]]
+    assert file_bytes(images) == file_bytes(expected)
+
+
+def test_one_image_that_does_not_fit_stops_the_run(
     run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def out_of_memory(*_: Any, **__: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(shard, "render_images", out_of_memory)
-        with pytest.raises(SettingsError, match="smaller --batch-size"):
-            render_pairs(run, church_pairs(), model)
-    assert render_pairs(run, church_pairs(), model, batch_size=2).circumstances["batch_size"] == 2
+    limit_memory(0, monkeypatch)
+    with pytest.raises(SettingsError, match="no memory for one image"):
+        render_pairs(run, church_pairs(), model)
 
 
 def test_bad_input_is_refused(run: ConceptRun, model: str) -> None:

@@ -1,0 +1,112 @@
+"""Prompts to hidden states, and then one image token of every row per step."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ecgvf.janus import layers
+from ecgvf.janus.fused import FusedLayer, rms_norm, signed_sine
+from ecgvf.janus.kv_cache import KVCache
+from ecgvf.janus.model import JanusModel
+
+CAPTURED_LENGTH = 64
+"""A captured step attends to a number of positions that is a multiple of this."""
+
+
+class Decoder:
+    """R rows of one batch.
+
+    ``prefill`` first, then ``step`` for every token but the last. Nothing here waits for the device.
+    """
+
+    def __init__(self, model: JanusModel, input_ids: Tensor, attention_mask: Tensor, cache: KVCache) -> None:
+        """``input_ids`` and ``attention_mask`` int64 [R, S], padded on the left; ``cache`` has R rows, S + T long."""
+        language_model, new_tokens = model.language_model, model.image_tokens
+        self._language_model = language_model
+        self._input_ids, self._cache = input_ids, cache
+        self._length = input_ids.shape[1]
+        self._layers = [FusedLayer(layer, model.dtype) for layer in language_model.layers]
+        self._embeddings = model.image_token_embeddings
+        positions = layers.position_ids(attention_mask, new_tokens)
+        self._rotary: tuple[Tensor, Tensor] = language_model.rotary_emb(self._embeddings, positions)
+        self._padding = layers.padding_mask(attention_mask, new_tokens, model.dtype)
+        self._step = self._captured_step if input_ids.is_cuda else self._eager_step
+        self._graphs: dict[int, _Graph] = {}
+
+    def prefill(self) -> Tensor:
+        """Hidden states [R, C] from which the first image token is predicted.
+
+        Equal rows are computed once: the unconditional rows of prompts of one length, and the seeds of one prompt.
+        """
+        prompts, prompt_of_row = torch.unique(self._input_ids, dim=0, return_inverse=True)
+        rows = torch.arange(len(prompt_of_row), device=prompts.device)
+        row_of_prompt = torch.empty(len(prompts), dtype=torch.int64, device=prompts.device)
+        row_of_prompt.scatter_(0, prompt_of_row, rows)  # any of them: equal ids have equal padding
+        cosine, sine = (part[row_of_prompt, : self._length] for part in self._rotary)
+        padding = None if self._padding is None else self._padding[row_of_prompt, ..., : self._length]
+        self._cache.prompt_of_row = prompt_of_row
+        embeddings = self._language_model.embed_tokens(prompts)
+        mask = layers.causal_mask(padding)
+        states = layers.forward(self._language_model, embeddings, (cosine, sine), mask, self._cache)
+        self._rotary = self._rotary[0], signed_sine(self._rotary[1])
+        return states[prompt_of_row, -1]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Hidden states [R, C] after the image tokens int64 [R]."""
+        states = self._step(tokens)
+        self._length += 1
+        return states
+
+    def _eager_step(self, tokens: Tensor) -> Tensor:
+        """Attends to the positions that are written, no more."""
+        position, end = slice(self._length, self._length + 1), self._length + 1
+        rotary = self._rotary[0][:, position], self._rotary[1][:, position]
+        mask = None if self._padding is None else self._padding[..., :end]
+        return self._forward(tokens, rotary, position, end, mask)
+
+    def _captured_step(self, tokens: Tensor) -> Tensor:
+        """Replays a CUDA graph, whose launch costs less than those of its kernels."""
+        longest = self._cache.layers.shape[4]
+        end = min(-(-(self._length + 1) // CAPTURED_LENGTH) * CAPTURED_LENGTH, longest)
+        if end not in self._graphs:
+            self._graphs[end] = _Graph(lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length)
+        return self._graphs[end](tokens, self._length)
+
+    def _masked_step(self, tokens: Tensor, position: Tensor, *, end: int) -> Tensor:
+        """``_eager_step`` in shapes that do not depend on ``position`` (int64 [1]), which is below ``end``."""
+        rotary = self._rotary[0][:, position], self._rotary[1][:, position]
+        later = torch.arange(end, device=tokens.device) > position
+        mask = torch.zeros(end, dtype=self._embeddings.dtype, device=tokens.device).masked_fill_(later, -torch.inf)
+        mask = mask[None, None, None] if self._padding is None else mask + self._padding[..., :end]
+        return self._forward(tokens, rotary, position, end, mask)
+
+    def _forward(
+        self, tokens: Tensor, rotary: tuple[Tensor, Tensor], position: slice | Tensor, end: int, mask: Tensor | None
+    ) -> Tensor:
+        states = F.embedding(tokens, self._embeddings)
+        for layer, cached in zip(self._layers, self._cache.layers, strict=True):
+            states = layer(states, rotary, cached[:, :, :, :end], position, mask)
+        return rms_norm(self._language_model.norm, states)
+
+
+class _Graph:
+    """A captured function of tokens and position. It must allocate nothing but what the capture's pool holds."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, position: int) -> None:
+        self._tokens, self._position = tokens.clone(), torch.tensor([position], device=tokens.device)
+        warm_up = torch.cuda.Stream()
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):  # libraries initialise on their first call, which must not be captured
+            function(self._tokens, self._position)
+        torch.cuda.current_stream().wait_stream(warm_up)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._states = function(self._tokens, self._position)
+
+    def __call__(self, tokens: Tensor, position: int) -> Tensor:
+        self._tokens.copy_(tokens)
+        self._position.fill_(position)
+        self._graph.replay()
+        return self._states.clone()
