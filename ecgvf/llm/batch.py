@@ -20,7 +20,7 @@ from ecgvf.llm.budget import Budget, BudgetReached, most_usd
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import open_batch_client
 from ecgvf.llm.clients.client import BatchClient, Failed, within
-from ecgvf.llm.dispatch import Completion, DispatchResult, WriterJob, find_completion, next_call, why_set_aside
+from ecgvf.llm.dispatch import DispatchResult, WriterJob, next_call, why_set_aside
 from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.retry import with_retries
@@ -71,20 +71,20 @@ class BatchRunner:
         except (Failed, BudgetReached) as error:
             self.result.set_aside[name] = self.ledger.clean(why_set_aside(error, self.writer))
         finally:
-            self.result.completions[name] = [completion for _, completion in self._calls() if completion]
+            self.result.answered[name] = [answered for _, answered in self._calls() if answered]
             await self.client.close()
 
-    def _calls(self) -> Iterator[tuple[Call, Completion | None]]:
-        """Every call that can be made now, with its completion."""
+    def _calls(self) -> Iterator[tuple[Call, Attempt | None]]:
+        """Every call that can be made now, with its answered attempt."""
         for conversation in self.job.conversations():
             call = next_call(conversation)
             while call is not None:
-                completion = find_completion(self.ledger, call)
-                yield call, completion
-                call = next_call(conversation, completion) if completion else None
+                answered = self.ledger.answered(call.hash)
+                yield call, answered
+                call = next_call(conversation, answered) if answered else None
 
     def _due(self) -> list[Call]:
-        return [call for call, completion in self._calls() if completion is None]
+        return [call for call, answered in self._calls() if answered is None]
 
     async def _submit(self, due: Sequence[Call]) -> None:
         """Submit one batch of as many calls as the budget allows, and collect its results."""

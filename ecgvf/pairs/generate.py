@@ -4,10 +4,9 @@ Shard 0 holds the training pairs, shard 1 the test prompts, in the order written
 what decided its records, so that one split can be written anew while the other is kept (``--split``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 from ecgvf.core import console
@@ -158,13 +157,29 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
 
 
-def to_record(
+def to_records(
+    concept: Concept, provenance: Provenance, drafts: Iterable[Draft], accepted: PromptIndex, count: int
+) -> list[PromptPair]:
+    """The records of an answer's checked drafts, until ``count`` are accepted; a writer may write more than that.
+
+    A draft that is malformed or near one of the ``accepted`` is rejected with its reason; the others join ``accepted``.
+    """
+    records: list[PromptPair] = []
+    for position, draft in enumerate(drafts):
+        if not count:
+            break
+        record = _to_record(concept, provenance, position, draft, accepted)
+        if record.reason is None:
+            accepted.add(record.target)
+            count -= 1
+        records.append(record)
+    return records
+
+
+def _to_record(
     concept: Concept, provenance: Provenance, position: int, draft: Draft, accepted: PromptIndex
 ) -> PromptPair:
-    """The record of a checked draft, rejected with its reason if it is malformed or near one of the ``accepted``.
-
-    ``position`` counts the drafts of an answer from 0.
-    """
+    """The record of the draft at ``position`` in its answer, from 0."""
     own_term = concept.term_in(draft.target)
     reason: Reason | None = None
     detail = draft.fault
@@ -211,22 +226,16 @@ def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
 def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[PromptPair]:
     """The records of ``total.count`` accepted prompts and the rejects among them, by as many requests as it takes."""
     records: list[PromptPair] = []
-    missing, fruitless = total.count, 0
+    missing, iteration, fruitless = total.count, 0, 0
     with console.progress(f"{SPLIT_NAMES[total.split]} by {writer.name}", total.count) as bar:
-        for iteration in count():
-            if not missing or fruitless == MAX_FRUITLESS_CALLS:
-                break
+        while missing and fruitless < MAX_FRUITLESS_CALLS:
             answer = writer.write(replace(total, count=min(PROMPTS_PER_CALL, missing), iteration=iteration))
-            fruitless += 1
-            for position, draft in enumerate(read_answer(total.concept, answer.text, total.split)):
-                record = to_record(total.concept, answer.provenance, position, draft, accepted)
-                records.append(record)
-                if record.reason is None:
-                    accepted.add(record.target)
-                    bar.advance()
-                    missing, fruitless = missing - 1, 0
-                if not missing:  # a writer may write more than it was asked for
-                    break
+            drafts = read_answer(total.concept, answer.text, total.split)
+            written = to_records(total.concept, answer.provenance, drafts, accepted, missing)
+            new = sum(record.reason is None for record in written)
+            bar.advance(new)
+            records += written
+            missing, iteration, fruitless = missing - new, iteration + 1, 0 if new else fruitless + 1
     return records
 
 

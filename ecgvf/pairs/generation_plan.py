@@ -16,8 +16,8 @@ from ecgvf.core.records import Split
 from ecgvf.llm import budget
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
-from ecgvf.llm.dispatch import Completion, Conversation, WriterJob, find_completion, next_call
-from ecgvf.llm.ledger import Ledger
+from ecgvf.llm.dispatch import Conversation, WriterJob, next_call
+from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.checks import PromptIndex
@@ -38,24 +38,24 @@ _FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "emp
 
 
 class AnswerReader:
-    """Parses and checks each completion once, and remembers its drafts."""
+    """Parses and checks each answer once, and remembers its drafts."""
 
     def __init__(self, concept: Concept, language: str | None) -> None:
         self._concept, self._language = concept, language
         self._drafts: dict[str, list[Draft]] = {}
 
-    def drafts(self, completion: Completion) -> list[Draft]:
+    def drafts(self, answered: Attempt) -> list[Draft]:
         """The drafts in an answer, each with its fault; an answer without any is one unparsed draft."""
-        if completion.call not in self._drafts:
-            self._drafts[completion.call] = self._read(completion)
-        return self._drafts[completion.call]
+        if answered.call not in self._drafts:
+            self._drafts[answered.call] = self._read(answered)
+        return self._drafts[answered.call]
 
-    def _read(self, completion: Completion) -> list[Draft]:
-        reply, intent = completion.reply, completion.attempt.intent
+    def _read(self, answered: Attempt) -> list[Draft]:
+        reply, intent = answered.reply, answered.intent
         if reply.outcome not in ("complete", "length"):
             fault = _FAULTS.get(reply.outcome, "the answer is not in the provider's format")
             fault += f" ({reply.why})" if reply.why else ""
-            return [unparsed(fault, reply.text or completion.attempt.raw)]
+            return [unparsed(fault, reply.text or answered.raw)]
         drafts = read_answer(
             self._concept, reply.text, intent["split"], self._language, prompt=intent["request"]["prompt"]
         )
@@ -143,16 +143,16 @@ class GenerationPlan:
     def _converse(self, share: WriterShare, iterations: Sequence[int]) -> Conversation:
         kept, index = list(share.kept), PromptIndex(share.kept)
         for iteration in iterations:
-            completion = yield self.call(share, iteration, kept)
-            if completion is not None and (repair := self._repair(completion)):
-                completion = yield self.call(share, iteration, kept, repair)
-            if completion is not None:
-                kept += self._accepted(completion, share.counts[iteration], index)
+            answered = yield self.call(share, iteration, kept)
+            if answered is not None and (repair := self._repair(answered)):
+                answered = yield self.call(share, iteration, kept, repair)
+            if answered is not None:
+                kept += self._accepted(answered, share.counts[iteration], index)
 
-    def _accepted(self, completion: Completion, count: int, index: PromptIndex) -> list[str]:
+    def _accepted(self, answered: Attempt, count: int, index: PromptIndex) -> list[str]:
         """The first ``count`` target prompts of an answer that pass the checks and are new; they join ``index``."""
         accepted: list[str] = []
-        for draft in self.reader.drafts(completion):
+        for draft in self.reader.drafts(answered):
             if len(accepted) == count:
                 break
             if draft.fault is None and index.near_duplicate(draft.target) is None:
@@ -160,15 +160,15 @@ class GenerationPlan:
                 index.add(draft.target)
         return accepted
 
-    def _repair(self, completion: Completion) -> str:
+    def _repair(self, answered: Attempt) -> str:
         """The text that a repair call adds; "" unless the answer is complete and nothing in it could be parsed.
 
         There is no repair if the provider enforces a schema, nor after a refusal, a cut or a repair.
         """
-        intent, reply = completion.attempt.intent, completion.reply
+        intent, reply = answered.intent, answered.reply
         if reply.outcome != "complete" or intent["request"]["structure"] == "schema" or intent["repair"]:
             return ""
-        drafts = self.reader.drafts(completion)
+        drafts = self.reader.drafts(answered)
         if any(draft.parsed for draft in drafts):
             return ""
         fault = drafts[0].fault if drafts else "the list was empty"
@@ -223,8 +223,7 @@ def split_evenly(total: int, parts: int) -> list[int]:
 
 def split_into_calls(total: int) -> tuple[int, ...]:
     """How many prompts each call requests, ``total`` in all."""
-    full, rest = divmod(total, PROMPTS_PER_CALL)
-    return (PROMPTS_PER_CALL,) * full + ((rest,) if rest else ())
+    return tuple(min(PROMPTS_PER_CALL, total - requested) for requested in range(0, total, PROMPTS_PER_CALL))
 
 
 def in_rounds(plan: GenerationPlan, ledger: Ledger, fresh: bool = False) -> GenerationPlan:
@@ -250,7 +249,7 @@ def _estimate(
     rates, exact = share.writer.rates, True
     call = next_call(conversation)
     while call is not None:
-        completion = find_completion(ledger, call) if exact else None
+        answered = ledger.answered(call.hash) if exact else None
         if not call.repair:
             input_tokens, output_tokens = budget.input_tokens(call), budget.likely_output_tokens(call)
             if not exact:  # it will list prompts that are not written yet
@@ -258,10 +257,10 @@ def _estimate(
             likely, most = rates.cost(input_tokens, output_tokens), rates.cost(input_tokens, call.max_output_tokens)
             divisor = 2 if plan.batch else 1
             yield CostEstimate(
-                call, exact, completion is not None, input_tokens, output_tokens, likely / divisor, most / divisor
+                call, exact, answered is not None, input_tokens, output_tokens, likely / divisor, most / divisor
             )
-        exact = exact and completion is not None
-        call = next_call(conversation, completion)
+        exact = exact and answered is not None
+        call = next_call(conversation, answered)
 
 
 def _listed(kept: Sequence[str]) -> list[str]:

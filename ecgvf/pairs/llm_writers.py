@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,25 +12,16 @@ from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm.batch import dispatch_batches
 from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
-from ecgvf.llm.dispatch import Completion, DispatchResult, dispatch
-from ecgvf.llm.ledger import Ledger
+from ecgvf.llm.dispatch import DispatchResult, dispatch
+from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.secrets import secret_keys
 from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import (
-    SPLIT_NAMES,
-    SplitGenerator,
-    keep_split,
-    reader_settings,
-    to_record,
-    write_set,
-)
+from ecgvf.pairs.generate import SPLIT_NAMES, SplitGenerator, keep_split, reader_settings, to_records, write_set
 from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
-
-Completions = Mapping[str, list[Completion]]
-"""Writer → its completions, in order."""
 
 
 def open_ledger(run: ConceptRun, plan: GenerationPlan) -> Ledger:
@@ -62,9 +53,10 @@ def complete_plan(
             _check_no_batch(plan, ledger)
         budget = Budget(budget_usd, ledger.spent(counts or plan.owns).total)
         calls = sum(len(share.counts) for share in plan.shares)
+        jobs, send = [plan.job(share) for share in plan.shares], dispatch_batches if plan.batch else dispatch
         with console.progress(f"calls for {SPLIT_NAMES[plan.split]}", calls) as bar:
             try:
-                result = asyncio.run(_dispatch(plan, ledger, budget, bar.advance))
+                result = asyncio.run(send(jobs, ledger, budget, bar.advance))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again")
                 if fresh:
@@ -72,7 +64,7 @@ def complete_plan(
                 raise
         _warn(result)
         template = {"template": plan.template.name, "hash": plan.template.hash, "language": plan.template.language}
-        split = _split_generator(run, plan.split, template, result.completions, plan.reader)
+        split = _split_generator(run, plan.split, template, result.answered, plan.reader)
         return replace(split, spending=_spending(plan, ledger, result))
 
 
@@ -109,25 +101,14 @@ def reparse(run: ConceptRun) -> StageSet:
         if "calls" not in settings:
             splits[split] = keep_split(run, split)
             continue
-        completions = {
+        answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        reparsed = _split_generator(run, split, settings, completions, AnswerReader(run.concept, settings["language"]))
+        reparsed = _split_generator(run, split, settings, answers, AnswerReader(run.concept, settings["language"]))
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
     return write_set(run, splits, current.summary["writer"])
-
-
-async def _dispatch(
-    plan: GenerationPlan, ledger: Ledger, budget: Budget, advance: Callable[[], None]
-) -> DispatchResult:
-    jobs = [plan.job(share) for share in plan.shares]
-    if plan.batch:
-        from ecgvf.llm.batch import dispatch_batches
-
-        return await dispatch_batches(jobs, ledger, budget, advance)
-    return await dispatch(jobs, ledger, budget, advance)
 
 
 def _check_no_batch(plan: GenerationPlan, ledger: Ledger) -> None:
@@ -142,63 +123,55 @@ def _check_no_batch(plan: GenerationPlan, ledger: Ledger) -> None:
         )
 
 
-def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Completion:
-    attempt = ledger.answered(call)
-    if attempt is None:
+def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
+    answered = ledger.answered(call)
+    if answered is None:
         raise StageMissing(
             f"{ledger.file} lacks answers of the set {stage_set.fingerprint}: restore it, or run the command that "
             "wrote the set again"
         )
-    return Completion(attempt, attempt.reply)
+    return answered
 
 
 def _split_generator(
-    run: ConceptRun, split: Split, template: Mapping[str, Any], completions: Completions, reader: AnswerReader
+    run: ConceptRun,
+    split: Split,
+    template: Mapping[str, Any],
+    answers: Mapping[str, list[Attempt]],
+    reader: AnswerReader,
 ) -> SplitGenerator:
-    """The records of ``completions``. Its settings name the answered calls: equal settings mean equal records."""
+    """The records of ``answers`` (writer → answered attempts).
+
+    Its settings name the answered calls: equal settings mean equal records.
+    """
     settings = {
         **{key: template[key] for key in ("template", "hash", "language")},
         **reader_settings(run.concept),
-        "calls": {
-            name: [completion.call for completion in answered] for name, answered in completions.items() if answered
-        },
+        "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [
-            record
-            for answered in completions.values()
-            for completion in answered
-            for record in _records(run, split, completion, reader, accepted)
-        ]
+        written: list[PromptPair] = []
+        for attempt in (attempt for attempts in answers.values() for attempt in attempts):
+            count = attempt.intent["request"]["count"]
+            written += to_records(run.concept, _provenance(attempt, split), reader.drafts(attempt), accepted, count)
+        return written
 
     return SplitGenerator(settings, records)
 
 
-def _records(
-    run: ConceptRun, split: Split, completion: Completion, reader: AnswerReader, accepted: PromptIndex
-) -> Iterator[PromptPair]:
-    """The records of one answer, until as many are accepted as were requested."""
-    intent = completion.attempt.intent
-    provenance = Provenance(
+def _provenance(answered: Attempt, split: Split) -> Provenance:
+    intent = answered.intent
+    return Provenance(
         writer=intent["writer"],
         split=split,
         iteration=intent["iteration"],
-        call_id=completion.call,
+        call_id=answered.call,
         model_asked=intent["model"],
-        model_answered=completion.reply.model,
+        model_answered=answered.reply.model,
         template=intent["request"]["template"],
         template_hash=intent["request"]["template_hash"],
     )
-    missing = intent["request"]["count"]
-    for position, draft in enumerate(reader.drafts(completion)):
-        if not missing:
-            return
-        record = to_record(run.concept, provenance, position, draft, accepted)
-        if record.reason is None:
-            accepted.add(record.target)
-            missing -= 1
-        yield record
 
 
 def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> Spending:
@@ -206,16 +179,16 @@ def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> S
     total = ledger.spent(plan.owns)
     writers = {}
     for share in plan.shares:
-        completions = result.completions[share.writer.name]
-        intents = [completion.attempt.intent for completion in completions]
+        answered = result.answered[share.writer.name]
+        replies = [attempt.reply for attempt in answered]
         spent = ledger.spent(plan.job(share).owns)
         writers[share.writer.name] = {
-            "asked": sum(intent["request"]["count"] for intent in intents if not intent["repair"]),
-            "written": sum(draft.parsed for completion in completions for draft in plan.reader.drafts(completion)),
-            "calls": len(completions),
-            "outcomes": dict(Counter(completion.reply.outcome for completion in completions)),
+            "asked": sum(attempt.intent["request"]["count"] for attempt in answered if not attempt.intent["repair"]),
+            "written": sum(draft.parsed for attempt in answered for draft in plan.reader.drafts(attempt)),
+            "calls": len(answered),
+            "outcomes": dict(Counter(reply.outcome for reply in replies)),
             "model_asked": share.writer.config.model,
-            "models_answered": sorted(filter(None, {completion.reply.model for completion in completions})),
+            "models_answered": sorted(filter(None, {reply.model for reply in replies})),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
             "possibly": str(spent.open),
@@ -230,10 +203,10 @@ def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> S
 
 def _warn(result: DispatchResult) -> None:
     """Warn of models that answered in place of the requested ones, and of writers that did not finish."""
-    for name, completions in result.completions.items():
-        models = {(completion.attempt.intent["model"], completion.reply.model) for completion in completions}
+    for name, attempts in result.answered.items():
+        models = {(attempt.intent["model"], attempt.reply.model) for attempt in attempts}
         for requested, answered in sorted(models):
             if answered not in ("", requested):
                 console.warn(f"{name}: asked for {requested}, answered by {answered}")
     for name, why in result.set_aside.items():
-        console.warn(f"{name} was set aside after {len(result.completions[name])} answers: {why}")
+        console.warn(f"{name} was set aside after {len(result.answered[name])} answers: {why}")
