@@ -4,6 +4,7 @@ Shard 0 holds the training pairs, shard 1 the test prompts, in the order written
 what decided its records, so that one split can be written anew while the other is kept (``--split``).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -211,10 +212,8 @@ def _to_record(
 
 def tally(records: Sequence[PromptPair]) -> dict[str, int]:
     """How many records were accepted, and how many rejected for each reason."""
-    counts = {"accepted": 0, "malformed": 0, "duplicate": 0}
-    for record in records:
-        counts[record.reason or "accepted"] += 1
-    return counts
+    counts = Counter(record.reason or "accepted" for record in records)
+    return {outcome: counts[outcome] for outcome in ("accepted", "malformed", "duplicate")}
 
 
 def examples(stage_set: StageSet, number: int) -> list[PromptPair]:

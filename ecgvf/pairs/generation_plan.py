@@ -120,7 +120,11 @@ class GenerationPlan:
         config = share.writer.config
         number = share.first_iteration + iteration
         count = share.counts[iteration]
-        prompt = self.template.render(self.concept, count=count, iteration=number, kept=_listed(kept))
+        listed = [
+            text if len(text) <= LISTED_CHARACTERS else text[:LISTED_CHARACTERS] + "…"
+            for text in kept[-LISTED_PROMPTS:]
+        ]
+        prompt = self.template.render(self.concept, count=count, iteration=number, kept=listed)
         return Call(
             writer=share.writer.name,
             sdk=config.sdk,
@@ -261,10 +265,3 @@ def _estimate(
             )
         exact = exact and answered is not None
         call = next_call(conversation, answered)
-
-
-def _listed(kept: Sequence[str]) -> list[str]:
-    """A writer's own earlier prompts, as a call lists them."""
-    return [
-        text if len(text) <= LISTED_CHARACTERS else text[:LISTED_CHARACTERS] + "…" for text in kept[-LISTED_PROMPTS:]
-    ]
