@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from ecgvf.core import console
 from ecgvf.llm.budget import Budget, BudgetReached, most_usd
@@ -33,15 +33,17 @@ Conversation = Generator[Call, Attempt | None, None]
 It may receive None for a call that is not answered yet, and then yields the next one without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriterJob:
+class WriterJob(Protocol):
     """The calls for one writer."""
 
-    writer: LLMWriter
-    conversations: Callable[[], Sequence[Conversation]]
-    """Starts the conversations, which are independent of each other, from their beginning."""
-    owns: Callable[[Mapping[str, Any]], bool]
-    """Whether a ledger's intent belongs to this job."""
+    @property
+    def writer(self) -> LLMWriter: ...
+
+    def conversations(self) -> Sequence[Conversation]:
+        """Start the conversations, which are independent of each other, from their beginning."""
+
+    def owns(self, intent: Mapping[str, Any]) -> bool:
+        """Whether a ledger's intent belongs to this job."""
 
 
 @dataclass(slots=True)

@@ -5,8 +5,7 @@ written is not listed, so that no writer waits for another.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ecgvf.core.records import Split
 from ecgvf.llm import budget
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
-from ecgvf.llm.dispatch import Conversation, WriterJob, next_call
+from ecgvf.llm.dispatch import Conversation, next_call
 from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answers import read_answer
@@ -67,72 +66,55 @@ class AnswerReader:
         return drafts
 
 
-@dataclass(frozen=True, slots=True)
-class WriterShare:
-    """One writer's share of a plan."""
-
-    writer: LLMWriter
-    counts: tuple[int, ...]
-    """How many prompts each of its calls requests."""
-    round: int = 0
-    """How many times ``--fresh`` started this writer over on this split."""
-    first_iteration: int = 0
-    """How many calls it had in the earlier rounds of a build."""
-    kept: tuple[str, ...] = ()
-    """The target prompts that it wrote in those, and that were kept."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:
-    """Which writers write how many prompts of one split."""
+    """The calls in which one writer writes prompts of one split: a job of the dispatcher."""
 
     concept: Concept
     split: Split
     template: Template
-    shares: tuple[WriterShare, ...]
-    reader: AnswerReader = field(compare=False)
+    reader: AnswerReader
+    writer: LLMWriter
+    counts: tuple[int, ...]
+    """How many prompts each call requests."""
     batch: bool = False
-    """Whether all calls are sent at once, through batch endpoints, so that they list no earlier prompts."""
-
-    def job(self, share: WriterShare) -> WriterJob:
-        """The share as a job of the dispatcher."""
-        return WriterJob(share.writer, partial(self.conversations, share), partial(self._share_owns, share))
+    """Whether all calls are sent at once, through a batch endpoint, so that they list no earlier prompts."""
+    round: int = 0
+    """How many times ``--fresh`` started this writer over on this split."""
+    first_iteration: int = 0
+    """How many calls the writer had in the earlier rounds of a build."""
+    kept: tuple[str, ...] = ()
+    """The target prompts that it wrote in those, and that were kept."""
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
-        return any(self._share_owns(share, intent) for share in self.shares)
-
-    def _share_owns(self, share: WriterShare, intent: Mapping[str, Any]) -> bool:
-        expected = (share.writer.name, share.writer.config.model, self.split, share.round)
+        expected = (self.writer.name, self.writer.config.model, self.split, self.round)
         if tuple(intent[key] for key in ("writer", "model", "split", "round")) != expected:
             return False
-        return bool(0 <= intent["iteration"] - share.first_iteration < len(share.counts))
+        return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
 
-    def conversations(self, share: WriterShare) -> list[Conversation]:
-        """The calls of a share: one after the other, or independent of each other in a batch."""
-        iterations = range(len(share.counts))
-        if self.batch:
-            return [self._converse(share, [iteration]) for iteration in iterations]
-        return [self._converse(share, iterations)]
+    def conversations(self) -> list[Conversation]:
+        """The calls: one after the other, or independent of each other in a batch."""
+        iterations = range(len(self.counts))
+        return [self._converse([iteration]) for iteration in iterations] if self.batch else [self._converse(iterations)]
 
-    def call(self, share: WriterShare, iteration: int, kept: Sequence[str] = (), repair: str = "") -> Call:
-        """One call of a share; with ``repair``, the one that follows an answer that could not be parsed."""
-        config = share.writer.config
-        number = share.first_iteration + iteration
-        count = share.counts[iteration]
+    def call(self, iteration: int, kept: Sequence[str] = (), repair: str = "") -> Call:
+        """One call; with ``repair``, the one that follows an answer that could not be parsed."""
+        config = self.writer.config
+        number, count = self.first_iteration + iteration, self.counts[iteration]
         listed = [
             text if len(text) <= LISTED_CHARACTERS else text[:LISTED_CHARACTERS] + "…"
             for text in kept[-LISTED_PROMPTS:]
         ]
         prompt = self.template.render(self.concept, count=count, iteration=number, kept=listed)
         return Call(
-            writer=share.writer.name,
+            writer=self.writer.name,
             sdk=config.sdk,
             model=config.model,
             concept=self.concept.name,
             split=self.split,
             iteration=number,
-            round=share.round,
+            round=self.round,
             base_url=config.base_url,
             count=count,
             prompt=f"{prompt}\n{repair}" if repair else prompt,
@@ -144,14 +126,14 @@ class GenerationPlan:
             schema=answer_schema(self.split),
         )
 
-    def _converse(self, share: WriterShare, iterations: Sequence[int]) -> Conversation:
-        kept, index = list(share.kept), PromptIndex(share.kept)
+    def _converse(self, iterations: Sequence[int]) -> Conversation:
+        kept, index = list(self.kept), PromptIndex(self.kept)
         for iteration in iterations:
-            answered = yield self.call(share, iteration, kept)
+            answered = yield self.call(iteration, kept)
             if answered is not None and (repair := self._repair(answered)):
-                answered = yield self.call(share, iteration, kept, repair)
+                answered = yield self.call(iteration, kept, repair)
             if answered is not None:
-                kept += self._accepted(answered, share.counts[iteration], index)
+                kept += self._accepted(answered, self.counts[iteration], index)
 
     def _accepted(self, answered: Attempt, count: int, index: PromptIndex) -> list[str]:
         """The first ``count`` target prompts of an answer that pass the checks and are new; they join ``index``."""
@@ -182,14 +164,6 @@ class GenerationPlan:
         )
 
 
-def make_plan(
-    concept: Concept, split: Split, shares: Sequence[WriterShare], templates: Path | None = None, batch: bool = False
-) -> GenerationPlan:
-    """The plan of these shares. Raises ``TemplateError``."""
-    template = load(concept.kind, split, templates)
-    return GenerationPlan(concept, split, template, tuple(shares), AnswerReader(concept, template.language), batch)
-
-
 def plan_generation(
     concept: Concept,
     writers: Sequence[LLMWriter],
@@ -200,10 +174,10 @@ def plan_generation(
     tests: int = 100,
     templates: Path | None = None,
     batch: bool = False,
-) -> GenerationPlan:
+) -> list[GenerationPlan]:
     """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or ``tests`` test prompts shared evenly.
 
-    Raises ``SettingsError``, ``TemplateError``.
+    One plan per writer, all with one template. Raises ``SettingsError``, ``TemplateError``.
     """
     if pairs < 1 or iterations < 1 or tests < 1:
         raise SettingsError(f"--pairs {pairs} --iterations {iterations} --tests {tests}: each must be at least 1")
@@ -211,13 +185,18 @@ def plan_generation(
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
     if split == "train":
-        shares = [WriterShare(writer, (pairs,) * iterations) for writer in writers]
+        requested = [(pairs,) * iterations] * len(writers)
     else:
-        counts = split_evenly(tests, len(writers))
-        shares = [
-            WriterShare(writer, split_into_calls(count)) for writer, count in zip(writers, counts, strict=True) if count
-        ]
-    return make_plan(concept, split, shares, templates, batch)
+        requested = [split_into_calls(count) for count in split_evenly(tests, len(writers))]
+    template = load(concept.kind, split, templates)
+    reader = AnswerReader(concept, template.language)
+    return [
+        GenerationPlan(
+            concept=concept, split=split, template=template, reader=reader, writer=writer, counts=counts, batch=batch
+        )
+        for writer, counts in zip(writers, requested, strict=True)
+        if counts
+    ]
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
@@ -230,34 +209,30 @@ def split_into_calls(total: int) -> tuple[int, ...]:
     return tuple(min(PROMPTS_PER_CALL, total - requested) for requested in range(0, total, PROMPTS_PER_CALL))
 
 
-def in_rounds(plan: GenerationPlan, ledger: Ledger, fresh: bool = False) -> GenerationPlan:
-    """``plan`` with each writer in its round of the ledger, or with ``fresh`` in the next one."""
-    shares = [replace(share, round=ledger.round(share.writer.name, plan.split) + fresh) for share in plan.shares]
-    return replace(plan, shares=tuple(shares))
+def in_rounds(plans: Sequence[GenerationPlan], ledger: Ledger, fresh: bool = False) -> list[GenerationPlan]:
+    """``plans`` with each writer in its round of the ledger, or with ``fresh`` in the next one."""
+    return [replace(plan, round=ledger.round(plan.writer.name, plan.split) + fresh) for plan in plans]
 
 
-def estimate_costs(plan: GenerationPlan, ledger: Ledger, *, fresh: bool = False) -> list[CostEstimate]:
-    """The estimate of every call of a plan, repairs aside; nothing is sent."""
-    plan = in_rounds(plan, ledger, fresh)
+def estimate_costs(plans: Sequence[GenerationPlan], ledger: Ledger, *, fresh: bool = False) -> list[CostEstimate]:
+    """The estimate of every call of ``plans``, repairs aside; nothing is sent."""
     return [
         estimate
-        for share in plan.shares
-        for conversation in plan.conversations(share)
-        for estimate in _estimate(plan, share, ledger, conversation)
+        for plan in in_rounds(plans, ledger, fresh)
+        for conversation in plan.conversations()
+        for estimate in _estimate(plan, ledger, conversation)
     ]
 
 
-def _estimate(
-    plan: GenerationPlan, share: WriterShare, ledger: Ledger, conversation: Conversation
-) -> Iterator[CostEstimate]:
-    rates, exact = share.writer.rates, True
+def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) -> Iterator[CostEstimate]:
+    rates, exact = plan.writer.rates, True
     call = next_call(conversation)
     while call is not None:
         answered = ledger.answered(call.hash) if exact else None
         if not call.repair:
             input_tokens, output_tokens = budget.input_tokens(call), budget.likely_output_tokens(call)
             if not exact:  # it will list prompts that are not written yet
-                input_tokens += _LISTED_TOKENS * sum(share.counts[: call.iteration - share.first_iteration])
+                input_tokens += _LISTED_TOKENS * sum(plan.counts[: call.iteration - plan.first_iteration])
             likely, most = rates.cost(input_tokens, output_tokens), rates.cost(input_tokens, call.max_output_tokens)
             divisor = 2 if plan.batch else 1
             yield CostEstimate(

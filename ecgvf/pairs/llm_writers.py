@@ -1,10 +1,11 @@
-"""Pairs by LLMs: send the calls of a plan, and write the set of what was answered."""
+"""Pairs by LLMs: send the calls of plans, and write the set of what was answered."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ecgvf.core import console
@@ -24,48 +25,48 @@ from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
 
-def open_ledger(run: ConceptRun, plan: GenerationPlan) -> Ledger:
-    """The ledger of a run, from which the keys of the plan's writers are scrubbed."""
-    return Ledger.load(run, secret_keys(share.writer for share in plan.shares))
+def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
+    """The ledger of a run, from which the keys of the plans' writers are scrubbed."""
+    return Ledger.load(run, secret_keys(plan.writer for plan in plans))
 
 
-def complete_plan(
+def complete(
     run: ConceptRun,
-    plan: GenerationPlan,
+    plans: Sequence[GenerationPlan],
     *,
     budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
     counts: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> SplitGenerator:
-    """Send the calls of ``plan`` that have no answer yet: the split that its answers make.
+    """Send the calls of ``plans``, all of one split, that have no answer yet: the split that their answers make.
 
-    ``counts`` selects the ledger's intents that count toward the budget (default: the plan's). ``fresh`` opens a new
+    ``counts`` selects the ledger's intents that count toward the budget (default: the plans'). ``fresh`` opens a new
     round, in which all calls are sent and paid again. A writer that keeps failing, or that the budget stops, is set
     aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another run is sending calls.
     """
     check_budget(budget_usd)
-    run.store.remember(plan.concept)
-    with open_ledger(run, plan).writing() as ledger:
+    run.store.remember(run.concept)
+    split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
+    with open_ledger(run, plans).writing() as ledger:
         if fresh:
-            ledger.fresh([share.writer.name for share in plan.shares], plan.split)
-        plan = in_rounds(plan, ledger)
-        if not plan.batch:
-            _check_no_batch(plan, ledger)
-        budget = Budget(budget_usd, ledger.spent(counts or plan.owns).total)
-        calls = sum(len(share.counts) for share in plan.shares)
-        jobs, send = [plan.job(share) for share in plan.shares], dispatch_batches if plan.batch else dispatch
-        with console.progress(f"calls for {SPLIT_NAMES[plan.split]}", calls) as bar:
+            ledger.fresh([plan.writer.name for plan in plans], split)
+        plans = in_rounds(plans, ledger)
+        if not batch:
+            _check_no_batch(plans, ledger)
+        budget = Budget(budget_usd, ledger.spent(counts or partial(_own, plans)).total)
+        send = dispatch_batches if batch else dispatch
+        with console.progress(f"calls for {SPLIT_NAMES[split]}", sum(len(plan.counts) for plan in plans)) as bar:
             try:
-                result = asyncio.run(send(jobs, ledger, budget, bar.advance))
+                result = asyncio.run(send(plans, ledger, budget, bar.advance))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again")
                 if fresh:
                     raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
         _warn(result)
-        template = {"template": plan.template.name, "hash": plan.template.hash, "language": plan.template.language}
-        split = _split_generator(run, plan.split, template, result.answered, plan.reader)
-        return replace(split, spending=_spending(plan, ledger, result))
+        asked = {"template": template.name, "hash": template.hash, "language": template.language}
+        written = _split_generator(run, split, asked, result.answered, reader)
+        return replace(written, spending=_spending(plans, ledger, result))
 
 
 def has_answers(split: SplitGenerator) -> bool:
@@ -74,18 +75,18 @@ def has_answers(split: SplitGenerator) -> bool:
 
 
 def generate_with_llms(
-    run: ConceptRun, plan: GenerationPlan, *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
+    run: ConceptRun, plans: Sequence[GenerationPlan], *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
 ) -> StageSet:
-    """Complete ``plan`` and write the set of the answers that are there; the other split is kept.
+    """Complete ``plans``, all of one split, and write the set of the answers that are there; the other split is kept.
 
-    Raises ``WriterError`` if there is no answer, and whatever ``complete_plan`` raises.
+    Raises ``WriterError`` if there is no answer, and whatever ``complete`` raises.
     """
-    written = complete_plan(run, plan, budget_usd=budget_usd, fresh=fresh)
+    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name} {why}" for name, why in set_aside.items()))
-    splits = {split: written if split == plan.split else keep_split(run, split) for split in SPLIT_NAMES}
-    return write_set(run, splits, ", ".join(share.writer.name for share in plan.shares))
+    splits = {split: written if split == plans[0].split else keep_split(run, split) for split in SPLIT_NAMES}
+    return write_set(run, splits, ", ".join(plan.writer.name for plan in plans))
 
 
 def reparse(run: ConceptRun) -> StageSet:
@@ -111,9 +112,13 @@ def reparse(run: ConceptRun) -> StageSet:
     return write_set(run, splits, current.summary["writer"])
 
 
-def _check_no_batch(plan: GenerationPlan, ledger: Ledger) -> None:
-    """Raise ``SettingsError`` if a batch holds calls of ``plan``: sent now, they would be paid twice."""
-    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and plan.owns(attempt.intent)]
+def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:
+    return any(plan.owns(intent) for plan in plans)
+
+
+def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
+    """Raise ``SettingsError`` if a batch holds calls of ``plans``: sent now, they would be paid twice."""
+    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and _own(plans, attempt.intent)]
     batched = [attempt for attempt in waiting if ledger.in_a_batch(attempt)]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
@@ -174,25 +179,25 @@ def _provenance(answered: Attempt, split: Split) -> Provenance:
     )
 
 
-def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> Spending:
-    """What a manifest says of the plan's calls."""
-    total = ledger.spent(plan.owns)
+def _spending(plans: Sequence[GenerationPlan], ledger: Ledger, result: DispatchResult) -> Spending:
+    """What a manifest says of the plans' calls."""
+    total = ledger.spent(partial(_own, plans))
     writers = {}
-    for share in plan.shares:
-        answered = result.answered[share.writer.name]
+    for plan in plans:
+        answered = result.answered[plan.writer.name]
         replies = [attempt.reply for attempt in answered]
-        spent = ledger.spent(plan.job(share).owns)
-        writers[share.writer.name] = {
+        spent = ledger.spent(plan.owns)
+        writers[plan.writer.name] = {
             "asked": sum(attempt.intent["request"]["count"] for attempt in answered if not attempt.intent["repair"]),
             "written": sum(draft.parsed for attempt in answered for draft in plan.reader.drafts(attempt)),
             "calls": len(answered),
             "outcomes": dict(Counter(reply.outcome for reply in replies)),
-            "model_asked": share.writer.config.model,
+            "model_asked": plan.writer.config.model,
             "models_answered": sorted(filter(None, {reply.model for reply in replies})),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
             "possibly": str(spent.open),
-            "priced": share.writer.priced,
+            "priced": plan.writer.priced,
         }
     return {
         "writers": writers,
