@@ -90,8 +90,7 @@ class BatchRunner:
         """Submit one batch of as many calls as the budget allows, and collect its results."""
         rates = self.writer.rates
         batch_rates = Rates(input=rates.input * PRICE_SHARE, output=rates.output * PRICE_SHARE)
-        mark, calls, reached = secrets.token_hex(8), dict[str, Call](), None
-        attempts, reserved = dict[str, int](), dict[str, Decimal]()
+        mark, calls, attempts, reached = secrets.token_hex(8), dict[str, Call](), dict[str, int](), None
         for call in due:
             most = most_usd(call, rates) * PRICE_SHARE
             try:
@@ -99,9 +98,8 @@ class BatchRunner:
             except BudgetReached as error:
                 reached = error
                 break
-            number = self.ledger.intend(call, batch_rates, most, batch=mark)
-            calls[_name(call.hash, number)] = call
-            attempts[call.hash], reserved[call.hash] = number, most
+            attempts[call.hash] = self.ledger.intend(call, batch_rates, most, batch=mark)
+            calls[_name(call.hash, attempts[call.hash])] = call
         try:
             if calls:
                 try:
@@ -113,9 +111,8 @@ class BatchRunner:
                 self.ledger.batch(batch, self.writer.name, attempts)
                 await self._collect(batch, attempts)
         finally:
-            for call_hash, most in reserved.items():
-                attempt = self.ledger.of_call(call_hash)[-1]
-                await self.budget.settle(most, most if attempt.open else attempt.cost)
+            for attempt in (self.ledger.of_call(call)[-1] for call in attempts):
+                await self.budget.settle(attempt.reserved, attempt.reserved if attempt.open else attempt.cost)
         if reached is not None:
             raise reached
 
@@ -127,20 +124,15 @@ class BatchRunner:
                 await self._collect_if_known(batch, waiting)
         marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
-            mark = attempt.intent.get("batch")
-            if (
-                mark
-                and attempt.answer is None
-                and self.job.owns(attempt.intent)
-                and not self.ledger.in_a_batch(attempt)
-            ):
+            mark, waits = attempt.intent.get("batch"), attempt.answer is None and self.job.owns(attempt.intent)
+            if mark and waits and not self.ledger.in_a_batch(attempt):
                 marked.setdefault(mark, []).append(attempt)
         for mark, attempts in marked.items():
             await self._collect_marked(mark, attempts)
 
     async def _collect_marked(self, mark: str, attempts: Sequence[Attempt]) -> None:
         """Find the batch that was submitted with ``mark``, and collect it."""
-        numbers = {str(attempt.intent["call"]): attempt.number for attempt in attempts}
+        numbers = {attempt.call: attempt.number for attempt in attempts}
         names = {_name(call, number) for call, number in numbers.items()}
         since = min(attempt.intent["at"] for attempt in attempts)
         batch = await with_retries(lambda: self.client.find(mark, names, since, set(self.ledger.batches)))
