@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from ecgvf.core.concepts import Concept, Kind, folded, inflected
+from ecgvf.pairs import parsing
 from ecgvf.pairs.parsing import Draft
 
 MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
@@ -44,15 +45,16 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|app
 """A full stop that does not end a sentence."""
 
 
-def check_settings(kind: Kind) -> dict[str, Any]:
-    """What the checks depend on besides the concept; part of a set's settings."""
-    return {
+def reader_settings(kind: Kind) -> dict[str, Any]:
+    """How answers are parsed and checked, besides the concept: part of the settings of every split."""
+    bounds = {
         "most_changed": MAX_CHANGED[kind],
         "most_beside": MAX_EXTRA_WORDS[kind],
         "most_implicit": MAX_IMPLICIT_WORDS,
         "most_sentences": MAX_SENTENCES,
         "near": MIN_SIMILARITY,
     }
+    return {"parser": parsing.VERSION, "checks": bounds}
 
 
 def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:

@@ -16,9 +16,8 @@ from ecgvf.core.errors import SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
-from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.answers import read_answer
-from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import Draft
 from ecgvf.pairs.writer import Provenance, Request, Writer
@@ -78,7 +77,7 @@ def generate_pairs(
             splits[name] = keep_split(run, name)
             continue
         settings = {"writer": writer.settings(), "pairs" if name == "train" else "tests": number, "seed": seed}
-        settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept)}
+        settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept.kind)}
         request = Request(
             concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round
         )
@@ -129,11 +128,6 @@ def write_set(
     stage_set.finish(summary)
     stage_set.update_summary(summary)  # a finished set's answers may have cost more since: failed or lost calls
     return stage_set
-
-
-def reader_settings(concept: Concept) -> dict[str, Any]:
-    """How answers are parsed and checked: part of the settings of every split."""
-    return {"parser": parsing.VERSION, "checks": checks.check_settings(concept.kind)}
 
 
 def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:

@@ -18,8 +18,8 @@ from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
 from ecgvf.llm.dispatch import DispatchResult, dispatch
 from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.secrets import secret_keys
-from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import SPLIT_NAMES, SplitGenerator, keep_split, reader_settings, to_records, write_set
+from ecgvf.pairs.checks import PromptIndex, reader_settings
+from ecgvf.pairs.generate import SPLIT_NAMES, SplitGenerator, keep_split, to_records, write_set
 from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
@@ -65,7 +65,7 @@ def complete(
                 raise
         _warn(result)
         asked = {"template": template.name, "hash": template.hash, "language": template.language}
-        written = _split_generator(run, split, asked, result.answered, reader)
+        written = _split_generator(run, asked, result.answered, reader)
         return replace(written, spending=_spending(plans, ledger, result))
 
 
@@ -105,7 +105,7 @@ def reparse(run: ConceptRun) -> StageSet:
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        reparsed = _split_generator(run, split, settings, answers, AnswerReader(run.concept, settings["language"]))
+        reparsed = _split_generator(run, settings, answers, AnswerReader(run.concept, settings["language"]))
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
@@ -139,11 +139,7 @@ def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
 
 
 def _split_generator(
-    run: ConceptRun,
-    split: Split,
-    template: Mapping[str, Any],
-    answers: Mapping[str, list[Attempt]],
-    reader: AnswerReader,
+    run: ConceptRun, template: Mapping[str, Any], answers: Mapping[str, list[Attempt]], reader: AnswerReader
 ) -> SplitGenerator:
     """The records of ``answers`` (writer → answered attempts).
 
@@ -151,7 +147,7 @@ def _split_generator(
     """
     settings = {
         **{key: template[key] for key in ("template", "hash", "language")},
-        **reader_settings(run.concept),
+        **reader_settings(run.concept.kind),
         "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }
 
@@ -159,17 +155,17 @@ def _split_generator(
         written: list[PromptPair] = []
         for attempt in (attempt for attempts in answers.values() for attempt in attempts):
             count = attempt.intent["request"]["count"]
-            written += to_records(run.concept, _provenance(attempt, split), reader.drafts(attempt), accepted, count)
+            written += to_records(run.concept, _provenance(attempt), reader.drafts(attempt), accepted, count)
         return written
 
     return SplitGenerator(settings, records)
 
 
-def _provenance(answered: Attempt, split: Split) -> Provenance:
+def _provenance(answered: Attempt) -> Provenance:
     intent = answered.intent
     return Provenance(
         writer=intent["writer"],
-        split=split,
+        split=intent["split"],
         iteration=intent["iteration"],
         call_id=answered.call,
         model_asked=intent["model"],
