@@ -112,7 +112,7 @@ class Run(ConceptRun):
         if not selected:
             raise SettingsError("no LLM writer: pass names such as 'gpt,claude', or a list from ecgvf.Registry")
         check_keys(selected)
-        plan = plan_generation(
+        plans = plan_generation(
             self.concept,
             selected,
             split=split,
@@ -122,7 +122,7 @@ class Run(ConceptRun):
             templates=templates,
             batch=batch,
         )
-        return generate_with_llms(self, plan, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
+        return generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
 
     def render(
         self,

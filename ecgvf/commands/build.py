@@ -80,9 +80,9 @@ def _confirm_writers(run: "Run", writing: WriterArguments, accepted: int, tests:
     if not selected:
         return None
     writers = [LLMRounds(writer, selected, writing.budget, writing.templates) for writer in selected]
-    plan, calls = first_round(run, writers, accepted=accepted, tests=tests)
+    plans, calls = first_round(run, writers, accepted=accepted, tests=tests)
     console.print(
-        *output.estimate_lines(plan, calls, writing.budget),
+        *output.estimate_lines(plans, calls, writing.budget),
         "This is the first round; later rounds request what is still missing, under the same budget.",
     )
     if not named:

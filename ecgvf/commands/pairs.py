@@ -175,17 +175,17 @@ def _generate_with_llms(
     if amount.split == "test" and (amount.pairs is not None or amount.iterations is not None):
         raise SettingsError("--pairs and --iterations are for pairs: --split test --count N requests N test prompts")
     split = amount.split or "train"
-    plan = plan_generation(
+    plans = plan_generation(
         run.concept, writers, split=split, templates=writing.templates, batch=amount.batch, **amount.counts
     )
-    estimates = estimate_costs(plan, open_ledger(run, plan), fresh=amount.fresh)
+    estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:
-        output.print_dry_run(plan, estimates, writing.budget)
+        output.print_dry_run(plans, estimates, writing.budget)
         return None
-    console.print(*output.estimate_lines(plan, estimates, writing.budget))
+    console.print(*output.estimate_lines(plans, estimates, writing.budget))
     output.confirm(estimates, confirmed)
-    # The same plan as the estimate's: it has parsed the stored answers already.
-    return generate_with_llms(run, plan, budget_usd=writing.budget, fresh=amount.fresh)
+    # The same plans as the estimate's: they have parsed the stored answers already.
+    return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
 
 
 @templates_app.command("show")

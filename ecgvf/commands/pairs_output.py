@@ -72,12 +72,11 @@ def _default_writers(registry: Registry, *, keys: bool) -> list[LLMWriter]:
 
 
 def estimate_lines(
-    plan: "GenerationPlan", estimates: Sequence["CostEstimate"], budget: Decimal
+    plans: Sequence["GenerationPlan"], estimates: Sequence["CostEstimate"], budget: Decimal
 ) -> Iterator[RenderableType]:
-    """What a plan will cost, per writer and in total."""
+    """What the plans will cost, per writer and in total."""
     table = console.table("writer\nmodel", "calls", "tokens\nin + out", "about $\nat most $")
-    for share in plan.shares:
-        writer = share.writer
+    for writer in (plan.writer for plan in plans):
         own = [estimate for estimate in estimates if estimate.call.writer == writer.name]
         due = _due(own)
         table.add_row(
@@ -92,7 +91,7 @@ def estimate_lines(
         f"{len(_due(estimates))} calls for about ${likely}, at most ${most}, repairs and retries aside; nothing is "
         f"sent beyond the budget of ${dollars(budget)}."
     )
-    if unpriced := [share.writer.name for share in plan.shares if not share.writer.priced]:
+    if unpriced := [plan.writer.name for plan in plans if not plan.writer.priced]:
         yield f"Price unknown, counted at the worst case: {console.escape(', '.join(unpriced))}; {PRICED_BY_YOU}."
 
 
@@ -109,8 +108,9 @@ def confirm(estimates: Sequence["CostEstimate"], yes: bool) -> None:
         raise SettingsError("nothing was sent; --writers offline is free")
 
 
-def print_dry_run(plan: "GenerationPlan", estimates: Sequence["CostEstimate"], budget: Decimal) -> None:
+def print_dry_run(plans: Sequence["GenerationPlan"], estimates: Sequence["CostEstimate"], budget: Decimal) -> None:
     """Print the exact prompts, calls, tokens and cost."""
+    plan = plans[0]
     likely, most = map(str, _cost(estimates))
     facts = {"concept": plan.concept.name, "split": plan.split}
     facts |= {"template": plan.template.name, "template_hash": plan.template.hash}
@@ -118,7 +118,7 @@ def print_dry_run(plan: "GenerationPlan", estimates: Sequence["CostEstimate"], b
     console.print_result(
         {**facts, "calls": [_call_facts(estimate) for estimate in estimates]},
         *_prompts(plan.template.name, estimates),
-        *estimate_lines(plan, estimates, budget),
+        *estimate_lines(plans, estimates, budget),
         "Nothing was sent.",
     )
 

@@ -20,7 +20,7 @@ from ecgvf.llm.budget import Budget, BudgetReached, most_usd
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import open_batch_client
 from ecgvf.llm.clients.client import BatchClient, Failed, within
-from ecgvf.llm.dispatch import Completion, DispatchResult, WriterJob, find_completion, next_call, why_set_aside
+from ecgvf.llm.dispatch import DispatchResult, WriterJob, next_call, why_set_aside
 from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.retry import with_retries
@@ -71,27 +71,26 @@ class BatchRunner:
         except (Failed, BudgetReached) as error:
             self.result.set_aside[name] = self.ledger.clean(why_set_aside(error, self.writer))
         finally:
-            self.result.completions[name] = [completion for _, completion in self._calls() if completion]
+            self.result.answered[name] = [answered for _, answered in self._calls() if answered]
             await self.client.close()
 
-    def _calls(self) -> Iterator[tuple[Call, Completion | None]]:
-        """Every call that can be made now, with its completion."""
+    def _calls(self) -> Iterator[tuple[Call, Attempt | None]]:
+        """Every call that can be made now, with its answered attempt."""
         for conversation in self.job.conversations():
             call = next_call(conversation)
             while call is not None:
-                completion = find_completion(self.ledger, call)
-                yield call, completion
-                call = next_call(conversation, completion) if completion else None
+                answered = self.ledger.answered(call.hash)
+                yield call, answered
+                call = next_call(conversation, answered) if answered else None
 
     def _due(self) -> list[Call]:
-        return [call for call, completion in self._calls() if completion is None]
+        return [call for call, answered in self._calls() if answered is None]
 
     async def _submit(self, due: Sequence[Call]) -> None:
         """Submit one batch of as many calls as the budget allows, and collect its results."""
         rates = self.writer.rates
         batch_rates = Rates(input=rates.input * PRICE_SHARE, output=rates.output * PRICE_SHARE)
-        mark, calls, reached = secrets.token_hex(8), dict[str, Call](), None
-        attempts, reserved = dict[str, int](), dict[str, Decimal]()
+        mark, calls, attempts, reached = secrets.token_hex(8), dict[str, Call](), dict[str, int](), None
         for call in due:
             most = most_usd(call, rates) * PRICE_SHARE
             try:
@@ -99,9 +98,8 @@ class BatchRunner:
             except BudgetReached as error:
                 reached = error
                 break
-            number = self.ledger.intend(call, batch_rates, most, batch=mark)
-            calls[_name(call.hash, number)] = call
-            attempts[call.hash], reserved[call.hash] = number, most
+            attempts[call.hash] = self.ledger.intend(call, batch_rates, most, batch=mark)
+            calls[_name(call.hash, attempts[call.hash])] = call
         try:
             if calls:
                 try:
@@ -113,9 +111,8 @@ class BatchRunner:
                 self.ledger.batch(batch, self.writer.name, attempts)
                 await self._collect(batch, attempts)
         finally:
-            for call_hash, most in reserved.items():
-                attempt = self.ledger.of_call(call_hash)[-1]
-                await self.budget.settle(most, most if attempt.open else attempt.cost)
+            for attempt in (self.ledger.of_call(call)[-1] for call in attempts):
+                await self.budget.settle(attempt.reserved, attempt.reserved if attempt.open else attempt.cost)
         if reached is not None:
             raise reached
 
@@ -127,20 +124,15 @@ class BatchRunner:
                 await self._collect_if_known(batch, waiting)
         marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
-            mark = attempt.intent.get("batch")
-            if (
-                mark
-                and attempt.answer is None
-                and self.job.owns(attempt.intent)
-                and not self.ledger.in_a_batch(attempt)
-            ):
+            mark, waits = attempt.intent.get("batch"), attempt.answer is None and self.job.owns(attempt.intent)
+            if mark and waits and not self.ledger.in_a_batch(attempt):
                 marked.setdefault(mark, []).append(attempt)
         for mark, attempts in marked.items():
             await self._collect_marked(mark, attempts)
 
     async def _collect_marked(self, mark: str, attempts: Sequence[Attempt]) -> None:
         """Find the batch that was submitted with ``mark``, and collect it."""
-        numbers = {str(attempt.intent["call"]): attempt.number for attempt in attempts}
+        numbers = {attempt.call: attempt.number for attempt in attempts}
         names = {_name(call, number) for call, number in numbers.items()}
         since = min(attempt.intent["at"] for attempt in attempts)
         batch = await with_retries(lambda: self.client.find(mark, names, since, set(self.ledger.batches)))

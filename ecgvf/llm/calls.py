@@ -1,7 +1,6 @@
 """A call: one request to one LLM, with everything that decides its answer."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,9 @@ from pydantic import BaseModel
 from ecgvf.core.files import canonical_json
 from ecgvf.core.records import Split
 from ecgvf.llm.registry import Sdk, Structure
+
+_ORIGIN = ("writer", "sdk", "model", "concept", "split", "iteration", "round", "base_url", "repair")
+_REQUEST = ("count", "prompt", "template", "template_hash", "structure", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,34 +44,12 @@ class Call:
     @property
     def hash(self) -> str:
         """16 hex digits, equal for equal calls."""
-        return hashed({**self.origin(), **self.request()})
+        return hashlib.sha256(canonical_json({**self.origin(), **self.request()})).hexdigest()[:16]
 
     def origin(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say which call of which run this is."""
-        return {
-            "writer": self.writer,
-            "sdk": self.sdk,
-            "model": self.model,
-            "concept": self.concept,
-            "split": self.split,
-            "iteration": self.iteration,
-            "round": self.round,
-            "base_url": self.base_url,
-            "repair": self.repair,
-        }
+        return {name: getattr(self, name) for name in _ORIGIN}
 
     def request(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say what is requested."""
-        return {
-            "count": self.count,
-            "prompt": self.prompt,
-            "template": self.template,
-            "template_hash": self.template_hash,
-            "structure": self.structure,
-            "max_output_tokens": self.max_output_tokens,
-        }
-
-
-def hashed(content: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of ``content`` as canonical JSON."""
-    return hashlib.sha256(canonical_json(content)).hexdigest()[:16]
+        return {name: getattr(self, name) for name in _REQUEST}

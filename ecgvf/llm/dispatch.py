@@ -2,9 +2,9 @@
 
     job ──▶ next call ──▶ answered before? ──▶ reserve money ──▶ wait for the rate limit ──▶ intent on disk, send
                 ▲              │ yes                                                                 │
-                └─ completion ◀┴──────────────────────────── answer on disk ◀────────────────────────┘
+                └─── answer ◀──┴──────────────────────────── answer on disk ◀────────────────────────┘
 
-What a call contains, and what follows from its completion, is the business of the job that yields it.
+What a call contains, and what follows from its answer, is the business of the job that yields it.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from ecgvf.core import console
 from ecgvf.llm.budget import Budget, BudgetReached, most_usd
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import Failed, within
-from ecgvf.llm.clients.reply import Reply
 from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.rate_limit import RateLimitedClient
 from ecgvf.llm.registry import LLMWriter
@@ -28,58 +27,41 @@ GRACE_SECONDS = 20.0
 """How long calls in flight may still arrive after Ctrl-C: they are paid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """An answered call: its attempt in the ledger, and the reply in the answer."""
-
-    attempt: Attempt
-    reply: Reply
-
-    @property
-    def call(self) -> str:
-        """The call's hash."""
-        return str(self.attempt.intent["call"])
-
-
-Conversation = Generator[Call, Completion | None, None]
-"""Yields calls, each of which may depend on the completions before it, and receives the completion of each.
+Conversation = Generator[Call, Attempt | None, None]
+"""Yields calls, each of which may depend on the answers before it, and receives the answered attempt at each.
 
 It may receive None for a call that is not answered yet, and then yields the next one without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriterJob:
+class WriterJob(Protocol):
     """The calls for one writer."""
 
-    writer: LLMWriter
-    conversations: Callable[[], Sequence[Conversation]]
-    """Starts the conversations, which are independent of each other, from their beginning."""
-    owns: Callable[[Mapping[str, Any]], bool]
-    """Whether a ledger's intent belongs to this job."""
+    @property
+    def writer(self) -> LLMWriter: ...
+
+    def conversations(self) -> Sequence[Conversation]:
+        """Start the conversations, which are independent of each other, from their beginning."""
+
+    def owns(self, intent: Mapping[str, Any]) -> bool:
+        """Whether a ledger's intent belongs to this job."""
 
 
 @dataclass(slots=True)
 class DispatchResult:
-    """The completions of all jobs."""
+    """The answers of all jobs."""
 
-    completions: dict[str, list[Completion]] = field(default_factory=dict)
-    """Writer → its completions, in order; writers in the order of the jobs."""
+    answered: dict[str, list[Attempt]]
+    """Writer → its answered attempts, in order; writers in the order of the jobs."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Writer → why it did not finish."""
 
 
-def next_call(conversation: Conversation, completion: Completion | None = None) -> Call | None:
-    """Send ``completion`` to a conversation (None also starts it); the call that it yields, or None at its end."""
+def next_call(conversation: Conversation, answered: Attempt | None = None) -> Call | None:
+    """Send ``answered`` to a conversation (None also starts it); the call that it yields, or None at its end."""
     try:
-        return conversation.send(completion)
+        return conversation.send(answered)
     except StopIteration:
         return None
-
-
-def find_completion(ledger: Ledger, call: Call) -> Completion | None:
-    """The completion of a call that the ledger has answered, or None."""
-    attempt = ledger.answered(call.hash)
-    return None if attempt is None else Completion(attempt, attempt.reply)
 
 
 def why_set_aside(error: Failed | BudgetReached, writer: LLMWriter) -> str:
@@ -147,20 +129,20 @@ class Dispatcher:
     async def _converse(self, client: RateLimitedClient, conversation: Conversation) -> None:
         call = next_call(conversation)
         while call is not None:
-            completion = await self._complete(client, call)
-            self._result.completions[client.writer.name].append(completion)
-            call = next_call(conversation, completion)
+            answered = await self._complete(client, call)
+            self._result.answered[client.writer.name].append(answered)
+            call = next_call(conversation, answered)
             if call is None or not call.repair:
                 self._advance()
 
-    async def _complete(self, client: RateLimitedClient, call: Call) -> Completion:
-        while (completion := find_completion(self._ledger, call)) is None:
+    async def _complete(self, client: RateLimitedClient, call: Call) -> Attempt:
+        while (answered := self._ledger.answered(call.hash)) is None:
             try:
                 await with_retries(lambda: self._attempt(client, call))
             except Failed as failed:
                 if not client.falls_back(failed):
                     raise
-        return completion
+        return answered
 
     async def _attempt(self, client: RateLimitedClient, call: Call) -> None:
         """One attempt: money, rate limit, intent, and then the request, which stopping the run does not cut off."""

@@ -48,6 +48,11 @@ class Attempt:
     answer: JSON | None = None
 
     @property
+    def call(self) -> str:
+        """The call's hash."""
+        return str(self.intent["call"])
+
+    @property
     def number(self) -> int:
         """The attempt's number, from 1."""
         return int(self.intent["attempt"])
@@ -162,9 +167,7 @@ class Ledger:
                 continue
             spent.cost += attempt.cost
             spent.open += attempt.reserved if attempt.open else 0
-            if usage := attempt.usage:
-                total = spent.tokens
-                spent.tokens = Usage(total.input_tokens + usage.input_tokens, total.output_tokens + usage.output_tokens)
+            spent.tokens += attempt.usage or Usage(0, 0)
         return spent
 
     # Writing

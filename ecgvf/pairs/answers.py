@@ -14,7 +14,7 @@ def read_answer(
     """All drafts of an answer, in order, each with its ``fault`` if it is malformed. Never raises, drops nothing.
 
     ``language`` (ISO 639-1) is the requested one; None: any. ``prompt`` is the request that was sent: a copy of the
-    example in it counts as unparsed. Near duplicates are found where records are built (``generate.to_record``).
+    example in it counts as unparsed. Near duplicates are found where records are built (``generate.to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
     drafts = []

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any
 
 from ecgvf.core.concepts import Concept, Kind, folded, inflected
-from ecgvf.pairs.language import foreign_language
+from ecgvf.pairs import parsing
 from ecgvf.pairs.parsing import Draft
 
 MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
@@ -32,21 +33,28 @@ MAX_SENTENCES = 3
 MIN_SIMILARITY = 0.8
 """Near duplicates are prompts whose word sets, without articles, have at least this Jaccard similarity."""
 
+MIN_WORDS = 4
+"""The language of shorter prompts is not checked: "a chapel" could be many languages."""
+
+MIN_MARGIN = 20.0
+"""How much likelier another language must be than the requested one, as a difference of log-probabilities (nats)."""
+
 _ARTICLES = frozenset({"a", "an", "the", "un", "una", "el", "la", "los", "las"})
 
 _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|approx|e\.g|i\.e|etc)\.(?=\s)")
 """A full stop that does not end a sentence."""
 
 
-def check_settings(kind: Kind) -> dict[str, Any]:
-    """What the checks depend on besides the concept; part of a set's settings."""
-    return {
+def reader_settings(kind: Kind) -> dict[str, Any]:
+    """How answers are parsed and checked, besides the concept: part of the settings of every split."""
+    bounds = {
         "most_changed": MAX_CHANGED[kind],
         "most_beside": MAX_EXTRA_WORDS[kind],
         "most_implicit": MAX_IMPLICIT_WORDS,
         "most_sentences": MAX_SENTENCES,
         "near": MIN_SIMILARITY,
     }
+    return {"parser": parsing.VERSION, "checks": bounds}
 
 
 def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:
@@ -104,6 +112,27 @@ def is_copied(draft: Draft, examples: Sequence[Draft]) -> bool:
         are_near_duplicates(draft.target, example.target) and contains(draft.target, example.target_term)
         for example in examples
     )
+
+
+def foreign_language(text: str, expected: str) -> str | None:
+    """The language (ISO 639-1) of ``text`` if it clearly is not ``expected``, else None.
+
+    Detected by py3langid (https://github.com/adbar/py3langid), a naive Bayes classifier over byte n-grams. In text
+    without spaces (Chinese, Japanese), two letters count as a word.
+    """
+    if max(len(text.split()), sum(ord(letter) > 0x2E7F for letter in text) // 2) < MIN_WORDS:
+        return None
+    scores = _language_scores(text)
+    best = next(iter(scores))
+    return best if expected in scores and scores[best] - scores[expected] >= MIN_MARGIN else None
+
+
+@lru_cache(maxsize=50_000)
+def _language_scores(text: str) -> dict[str, float]:
+    """Language → its log-probability, the likeliest first."""
+    import py3langid
+
+    return {str(language): float(score) for language, score in py3langid.rank(text)}
 
 
 def count_sentences(prompt: str) -> int:

@@ -4,10 +4,10 @@ Shard 0 holds the training pairs, shard 1 the test prompts, in the order written
 what decided its records, so that one split can be written anew while the other is kept (``--split``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 from ecgvf.core import console
@@ -16,9 +16,8 @@ from ecgvf.core.errors import SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
-from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.answers import read_answer
-from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import Draft
 from ecgvf.pairs.writer import Provenance, Request, Writer
@@ -78,7 +77,7 @@ def generate_pairs(
             splits[name] = keep_split(run, name)
             continue
         settings = {"writer": writer.settings(), "pairs" if name == "train" else "tests": number, "seed": seed}
-        settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept)}
+        settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept.kind)}
         request = Request(
             concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round
         )
@@ -131,11 +130,6 @@ def write_set(
     return stage_set
 
 
-def reader_settings(concept: Concept) -> dict[str, Any]:
-    """How answers are parsed and checked: part of the settings of every split."""
-    return {"parser": parsing.VERSION, "checks": checks.check_settings(concept.kind)}
-
-
 def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     """The split as the current set has it; empty if there is none, or if the concept has changed since."""
     try:
@@ -158,13 +152,29 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
 
 
-def to_record(
+def to_records(
+    concept: Concept, provenance: Provenance, drafts: Iterable[Draft], accepted: PromptIndex, count: int
+) -> list[PromptPair]:
+    """The records of an answer's checked drafts, until ``count`` are accepted; a writer may write more than that.
+
+    A draft that is malformed or near one of the ``accepted`` is rejected with its reason; the others join ``accepted``.
+    """
+    records: list[PromptPair] = []
+    for position, draft in enumerate(drafts):
+        if not count:
+            break
+        record = _to_record(concept, provenance, position, draft, accepted)
+        if record.reason is None:
+            accepted.add(record.target)
+            count -= 1
+        records.append(record)
+    return records
+
+
+def _to_record(
     concept: Concept, provenance: Provenance, position: int, draft: Draft, accepted: PromptIndex
 ) -> PromptPair:
-    """The record of a checked draft, rejected with its reason if it is malformed or near one of the ``accepted``.
-
-    ``position`` counts the drafts of an answer from 0.
-    """
+    """The record of the draft at ``position`` in its answer, from 0."""
     own_term = concept.term_in(draft.target)
     reason: Reason | None = None
     detail = draft.fault
@@ -196,10 +206,8 @@ def to_record(
 
 def tally(records: Sequence[PromptPair]) -> dict[str, int]:
     """How many records were accepted, and how many rejected for each reason."""
-    counts = {"accepted": 0, "malformed": 0, "duplicate": 0}
-    for record in records:
-        counts[record.reason or "accepted"] += 1
-    return counts
+    counts = Counter(record.reason or "accepted" for record in records)
+    return {outcome: counts[outcome] for outcome in ("accepted", "malformed", "duplicate")}
 
 
 def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
@@ -211,22 +219,16 @@ def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
 def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[PromptPair]:
     """The records of ``total.count`` accepted prompts and the rejects among them, by as many requests as it takes."""
     records: list[PromptPair] = []
-    missing, fruitless = total.count, 0
+    missing, iteration, fruitless = total.count, 0, 0
     with console.progress(f"{SPLIT_NAMES[total.split]} by {writer.name}", total.count) as bar:
-        for iteration in count():
-            if not missing or fruitless == MAX_FRUITLESS_CALLS:
-                break
+        while missing and fruitless < MAX_FRUITLESS_CALLS:
             answer = writer.write(replace(total, count=min(PROMPTS_PER_CALL, missing), iteration=iteration))
-            fruitless += 1
-            for position, draft in enumerate(read_answer(total.concept, answer.text, total.split)):
-                record = to_record(total.concept, answer.provenance, position, draft, accepted)
-                records.append(record)
-                if record.reason is None:
-                    accepted.add(record.target)
-                    bar.advance()
-                    missing, fruitless = missing - 1, 0
-                if not missing:  # a writer may write more than it was asked for
-                    break
+            drafts = read_answer(total.concept, answer.text, total.split)
+            written = to_records(total.concept, answer.provenance, drafts, accepted, missing)
+            new = sum(record.reason is None for record in written)
+            bar.advance(new)
+            records += written
+            missing, iteration, fruitless = missing - new, iteration + 1, 0 if new else fruitless + 1
     return records
 
 

@@ -5,8 +5,7 @@ written is not listed, so that no writer waits for another.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from ecgvf.core.records import Split
 from ecgvf.llm import budget
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
-from ecgvf.llm.dispatch import Completion, Conversation, WriterJob, find_completion, next_call
-from ecgvf.llm.ledger import Ledger
+from ecgvf.llm.dispatch import Conversation, next_call
+from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.checks import PromptIndex
@@ -38,24 +37,24 @@ _FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "emp
 
 
 class AnswerReader:
-    """Parses and checks each completion once, and remembers its drafts."""
+    """Parses and checks each answer once, and remembers its drafts."""
 
     def __init__(self, concept: Concept, language: str | None) -> None:
         self._concept, self._language = concept, language
         self._drafts: dict[str, list[Draft]] = {}
 
-    def drafts(self, completion: Completion) -> list[Draft]:
+    def drafts(self, answered: Attempt) -> list[Draft]:
         """The drafts in an answer, each with its fault; an answer without any is one unparsed draft."""
-        if completion.call not in self._drafts:
-            self._drafts[completion.call] = self._read(completion)
-        return self._drafts[completion.call]
+        if answered.call not in self._drafts:
+            self._drafts[answered.call] = self._read(answered)
+        return self._drafts[answered.call]
 
-    def _read(self, completion: Completion) -> list[Draft]:
-        reply, intent = completion.reply, completion.attempt.intent
+    def _read(self, answered: Attempt) -> list[Draft]:
+        reply, intent = answered.reply, answered.intent
         if reply.outcome not in ("complete", "length"):
             fault = _FAULTS.get(reply.outcome, "the answer is not in the provider's format")
             fault += f" ({reply.why})" if reply.why else ""
-            return [unparsed(fault, reply.text or completion.attempt.raw)]
+            return [unparsed(fault, reply.text or answered.raw)]
         drafts = read_answer(
             self._concept, reply.text, intent["split"], self._language, prompt=intent["request"]["prompt"]
         )
@@ -67,68 +66,55 @@ class AnswerReader:
         return drafts
 
 
-@dataclass(frozen=True, slots=True)
-class WriterShare:
-    """One writer's share of a plan."""
-
-    writer: LLMWriter
-    counts: tuple[int, ...]
-    """How many prompts each of its calls requests."""
-    round: int = 0
-    """How many times ``--fresh`` started this writer over on this split."""
-    first_iteration: int = 0
-    """How many calls it had in the earlier rounds of a build."""
-    kept: tuple[str, ...] = ()
-    """The target prompts that it wrote in those, and that were kept."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:
-    """Which writers write how many prompts of one split."""
+    """The calls in which one writer writes prompts of one split: a job of the dispatcher."""
 
     concept: Concept
     split: Split
     template: Template
-    shares: tuple[WriterShare, ...]
-    reader: AnswerReader = field(compare=False)
+    reader: AnswerReader
+    writer: LLMWriter
+    counts: tuple[int, ...]
+    """How many prompts each call requests."""
     batch: bool = False
-    """Whether all calls are sent at once, through batch endpoints, so that they list no earlier prompts."""
-
-    def job(self, share: WriterShare) -> WriterJob:
-        """The share as a job of the dispatcher."""
-        return WriterJob(share.writer, partial(self.conversations, share), partial(self._share_owns, share))
+    """Whether all calls are sent at once, through a batch endpoint, so that they list no earlier prompts."""
+    round: int = 0
+    """How many times ``--fresh`` started this writer over on this split."""
+    first_iteration: int = 0
+    """How many calls the writer had in the earlier rounds of a build."""
+    kept: tuple[str, ...] = ()
+    """The target prompts that it wrote in those, and that were kept."""
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
-        return any(self._share_owns(share, intent) for share in self.shares)
-
-    def _share_owns(self, share: WriterShare, intent: Mapping[str, Any]) -> bool:
-        expected = (share.writer.name, share.writer.config.model, self.split, share.round)
+        expected = (self.writer.name, self.writer.config.model, self.split, self.round)
         if tuple(intent[key] for key in ("writer", "model", "split", "round")) != expected:
             return False
-        return bool(0 <= intent["iteration"] - share.first_iteration < len(share.counts))
+        return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
 
-    def conversations(self, share: WriterShare) -> list[Conversation]:
-        """The calls of a share: one after the other, or independent of each other in a batch."""
-        iterations = range(len(share.counts))
-        if self.batch:
-            return [self._converse(share, [iteration]) for iteration in iterations]
-        return [self._converse(share, iterations)]
+    def conversations(self) -> list[Conversation]:
+        """The calls: one after the other, or independent of each other in a batch."""
+        iterations = range(len(self.counts))
+        return [self._converse([iteration]) for iteration in iterations] if self.batch else [self._converse(iterations)]
 
-    def call(self, share: WriterShare, iteration: int, kept: Sequence[str] = (), repair: str = "") -> Call:
-        """One call of a share; with ``repair``, the one that follows an answer that could not be parsed."""
-        config = share.writer.config
-        number = share.first_iteration + iteration
-        count = share.counts[iteration]
-        prompt = self.template.render(self.concept, count=count, iteration=number, kept=_listed(kept))
+    def call(self, iteration: int, kept: Sequence[str] = (), repair: str = "") -> Call:
+        """One call; with ``repair``, the one that follows an answer that could not be parsed."""
+        config = self.writer.config
+        number, count = self.first_iteration + iteration, self.counts[iteration]
+        listed = [
+            text if len(text) <= LISTED_CHARACTERS else text[:LISTED_CHARACTERS] + "…"
+            for text in kept[-LISTED_PROMPTS:]
+        ]
+        prompt = self.template.render(self.concept, count=count, iteration=number, kept=listed)
         return Call(
-            writer=share.writer.name,
+            writer=self.writer.name,
             sdk=config.sdk,
             model=config.model,
             concept=self.concept.name,
             split=self.split,
             iteration=number,
-            round=share.round,
+            round=self.round,
             base_url=config.base_url,
             count=count,
             prompt=f"{prompt}\n{repair}" if repair else prompt,
@@ -140,19 +126,19 @@ class GenerationPlan:
             schema=answer_schema(self.split),
         )
 
-    def _converse(self, share: WriterShare, iterations: Sequence[int]) -> Conversation:
-        kept, index = list(share.kept), PromptIndex(share.kept)
+    def _converse(self, iterations: Sequence[int]) -> Conversation:
+        kept, index = list(self.kept), PromptIndex(self.kept)
         for iteration in iterations:
-            completion = yield self.call(share, iteration, kept)
-            if completion is not None and (repair := self._repair(completion)):
-                completion = yield self.call(share, iteration, kept, repair)
-            if completion is not None:
-                kept += self._accepted(completion, share.counts[iteration], index)
+            answered = yield self.call(iteration, kept)
+            if answered is not None and (repair := self._repair(answered)):
+                answered = yield self.call(iteration, kept, repair)
+            if answered is not None:
+                kept += self._accepted(answered, self.counts[iteration], index)
 
-    def _accepted(self, completion: Completion, count: int, index: PromptIndex) -> list[str]:
+    def _accepted(self, answered: Attempt, count: int, index: PromptIndex) -> list[str]:
         """The first ``count`` target prompts of an answer that pass the checks and are new; they join ``index``."""
         accepted: list[str] = []
-        for draft in self.reader.drafts(completion):
+        for draft in self.reader.drafts(answered):
             if len(accepted) == count:
                 break
             if draft.fault is None and index.near_duplicate(draft.target) is None:
@@ -160,15 +146,15 @@ class GenerationPlan:
                 index.add(draft.target)
         return accepted
 
-    def _repair(self, completion: Completion) -> str:
+    def _repair(self, answered: Attempt) -> str:
         """The text that a repair call adds; "" unless the answer is complete and nothing in it could be parsed.
 
         There is no repair if the provider enforces a schema, nor after a refusal, a cut or a repair.
         """
-        intent, reply = completion.attempt.intent, completion.reply
+        intent, reply = answered.intent, answered.reply
         if reply.outcome != "complete" or intent["request"]["structure"] == "schema" or intent["repair"]:
             return ""
-        drafts = self.reader.drafts(completion)
+        drafts = self.reader.drafts(answered)
         if any(draft.parsed for draft in drafts):
             return ""
         fault = drafts[0].fault if drafts else "the list was empty"
@@ -176,14 +162,6 @@ class GenerationPlan:
             f"You were asked this before, and your answer could not be used: {fault}. It began:\n\n"
             f"{reply.text[:300]}\n\nAnswer again, with the JSON object alone."
         )
-
-
-def make_plan(
-    concept: Concept, split: Split, shares: Sequence[WriterShare], templates: Path | None = None, batch: bool = False
-) -> GenerationPlan:
-    """The plan of these shares. Raises ``TemplateError``."""
-    template = load(concept.kind, split, templates)
-    return GenerationPlan(concept, split, template, tuple(shares), AnswerReader(concept, template.language), batch)
 
 
 def plan_generation(
@@ -196,10 +174,10 @@ def plan_generation(
     tests: int = 100,
     templates: Path | None = None,
     batch: bool = False,
-) -> GenerationPlan:
+) -> list[GenerationPlan]:
     """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or ``tests`` test prompts shared evenly.
 
-    Raises ``SettingsError``, ``TemplateError``.
+    One plan per writer, all with one template. Raises ``SettingsError``, ``TemplateError``.
     """
     if pairs < 1 or iterations < 1 or tests < 1:
         raise SettingsError(f"--pairs {pairs} --iterations {iterations} --tests {tests}: each must be at least 1")
@@ -207,13 +185,18 @@ def plan_generation(
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
     if split == "train":
-        shares = [WriterShare(writer, (pairs,) * iterations) for writer in writers]
+        requested = [(pairs,) * iterations] * len(writers)
     else:
-        counts = split_evenly(tests, len(writers))
-        shares = [
-            WriterShare(writer, split_into_calls(count)) for writer, count in zip(writers, counts, strict=True) if count
-        ]
-    return make_plan(concept, split, shares, templates, batch)
+        requested = [split_into_calls(count) for count in split_evenly(tests, len(writers))]
+    template = load(concept.kind, split, templates)
+    reader = AnswerReader(concept, template.language)
+    return [
+        GenerationPlan(
+            concept=concept, split=split, template=template, reader=reader, writer=writer, counts=counts, batch=batch
+        )
+        for writer, counts in zip(writers, requested, strict=True)
+        if counts
+    ]
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
@@ -223,49 +206,37 @@ def split_evenly(total: int, parts: int) -> list[int]:
 
 def split_into_calls(total: int) -> tuple[int, ...]:
     """How many prompts each call requests, ``total`` in all."""
-    full, rest = divmod(total, PROMPTS_PER_CALL)
-    return (PROMPTS_PER_CALL,) * full + ((rest,) if rest else ())
+    return tuple(min(PROMPTS_PER_CALL, total - requested) for requested in range(0, total, PROMPTS_PER_CALL))
 
 
-def in_rounds(plan: GenerationPlan, ledger: Ledger, fresh: bool = False) -> GenerationPlan:
-    """``plan`` with each writer in its round of the ledger, or with ``fresh`` in the next one."""
-    shares = [replace(share, round=ledger.round(share.writer.name, plan.split) + fresh) for share in plan.shares]
-    return replace(plan, shares=tuple(shares))
+def in_rounds(plans: Sequence[GenerationPlan], ledger: Ledger, fresh: bool = False) -> list[GenerationPlan]:
+    """``plans`` with each writer in its round of the ledger, or with ``fresh`` in the next one."""
+    return [replace(plan, round=ledger.round(plan.writer.name, plan.split) + fresh) for plan in plans]
 
 
-def estimate_costs(plan: GenerationPlan, ledger: Ledger, *, fresh: bool = False) -> list[CostEstimate]:
-    """The estimate of every call of a plan, repairs aside; nothing is sent."""
-    plan = in_rounds(plan, ledger, fresh)
+def estimate_costs(plans: Sequence[GenerationPlan], ledger: Ledger, *, fresh: bool = False) -> list[CostEstimate]:
+    """The estimate of every call of ``plans``, repairs aside; nothing is sent."""
     return [
         estimate
-        for share in plan.shares
-        for conversation in plan.conversations(share)
-        for estimate in _estimate(plan, share, ledger, conversation)
+        for plan in in_rounds(plans, ledger, fresh)
+        for conversation in plan.conversations()
+        for estimate in _estimate(plan, ledger, conversation)
     ]
 
 
-def _estimate(
-    plan: GenerationPlan, share: WriterShare, ledger: Ledger, conversation: Conversation
-) -> Iterator[CostEstimate]:
-    rates, exact = share.writer.rates, True
+def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) -> Iterator[CostEstimate]:
+    rates, exact = plan.writer.rates, True
     call = next_call(conversation)
     while call is not None:
-        completion = find_completion(ledger, call) if exact else None
+        answered = ledger.answered(call.hash) if exact else None
         if not call.repair:
             input_tokens, output_tokens = budget.input_tokens(call), budget.likely_output_tokens(call)
             if not exact:  # it will list prompts that are not written yet
-                input_tokens += _LISTED_TOKENS * sum(share.counts[: call.iteration - share.first_iteration])
+                input_tokens += _LISTED_TOKENS * sum(plan.counts[: call.iteration - plan.first_iteration])
             likely, most = rates.cost(input_tokens, output_tokens), rates.cost(input_tokens, call.max_output_tokens)
             divisor = 2 if plan.batch else 1
             yield CostEstimate(
-                call, exact, completion is not None, input_tokens, output_tokens, likely / divisor, most / divisor
+                call, exact, answered is not None, input_tokens, output_tokens, likely / divisor, most / divisor
             )
-        exact = exact and completion is not None
-        call = next_call(conversation, completion)
-
-
-def _listed(kept: Sequence[str]) -> list[str]:
-    """A writer's own earlier prompts, as a call lists them."""
-    return [
-        text if len(text) <= LISTED_CHARACTERS else text[:LISTED_CHARACTERS] + "…" for text in kept[-LISTED_PROMPTS:]
-    ]
+        exact = exact and answered is not None
+        call = next_call(conversation, answered)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.hub import HubName, hub_errors, reason
@@ -27,7 +27,10 @@ def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
         # A configuration that is missing or not named, or a repository without data.
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {reason(error)}") from error
-    records = [row for split in splits.values() for row in split.select_columns(_readable(split.features))]
+    records: list[dict[str, Any]] = []
+    for split in splits.values():  # text and numbers: no images, no audio
+        readable = [column for column, kind in split.features.items() if not hasattr(kind, "decode_example")]
+        records += split.select_columns(readable)
     return from_records(str(name), json.dumps(records, sort_keys=True, default=str).encode(), records, columns)
 
 
@@ -40,8 +43,3 @@ def _features_with_text_ids(splits: "DatasetDict") -> "Features | None":
     if first.info.builder_name != "csv" or not ids:
         return None
     return Features({**first.features, **dict.fromkeys(ids, Value("string"))})
-
-
-def _readable(features: "Features") -> list[str]:
-    """The columns of text or numbers: no images, no audio."""
-    return [name for name, kind in features.items() if not hasattr(kind, "decode_example")]

@@ -1,10 +1,11 @@
-"""Pairs by LLMs: send the calls of a plan, and write the set of what was answered."""
+"""Pairs by LLMs: send the calls of plans, and write the set of what was answered."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ecgvf.core import console
@@ -12,68 +13,60 @@ from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm.batch import dispatch_batches
 from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
-from ecgvf.llm.dispatch import Completion, DispatchResult, dispatch
-from ecgvf.llm.ledger import Ledger
+from ecgvf.llm.dispatch import DispatchResult, dispatch
+from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.secrets import secret_keys
-from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import (
-    SPLIT_NAMES,
-    SplitGenerator,
-    keep_split,
-    reader_settings,
-    to_record,
-    write_set,
-)
+from ecgvf.pairs.checks import PromptIndex, reader_settings
+from ecgvf.pairs.generate import SPLIT_NAMES, SplitGenerator, keep_split, to_records, write_set
 from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
-Completions = Mapping[str, list[Completion]]
-"""Writer → its completions, in order."""
+
+def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
+    """The ledger of a run, from which the keys of the plans' writers are scrubbed."""
+    return Ledger.load(run, secret_keys(plan.writer for plan in plans))
 
 
-def open_ledger(run: ConceptRun, plan: GenerationPlan) -> Ledger:
-    """The ledger of a run, from which the keys of the plan's writers are scrubbed."""
-    return Ledger.load(run, secret_keys(share.writer for share in plan.shares))
-
-
-def complete_plan(
+def complete(
     run: ConceptRun,
-    plan: GenerationPlan,
+    plans: Sequence[GenerationPlan],
     *,
     budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
     counts: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> SplitGenerator:
-    """Send the calls of ``plan`` that have no answer yet: the split that its answers make.
+    """Send the calls of ``plans``, all of one split, that have no answer yet: the split that their answers make.
 
-    ``counts`` selects the ledger's intents that count toward the budget (default: the plan's). ``fresh`` opens a new
+    ``counts`` selects the ledger's intents that count toward the budget (default: the plans'). ``fresh`` opens a new
     round, in which all calls are sent and paid again. A writer that keeps failing, or that the budget stops, is set
     aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another run is sending calls.
     """
     check_budget(budget_usd)
-    run.store.remember(plan.concept)
-    with open_ledger(run, plan).writing() as ledger:
+    run.store.remember(run.concept)
+    split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
+    with open_ledger(run, plans).writing() as ledger:
         if fresh:
-            ledger.fresh([share.writer.name for share in plan.shares], plan.split)
-        plan = in_rounds(plan, ledger)
-        if not plan.batch:
-            _check_no_batch(plan, ledger)
-        budget = Budget(budget_usd, ledger.spent(counts or plan.owns).total)
-        calls = sum(len(share.counts) for share in plan.shares)
-        with console.progress(f"calls for {SPLIT_NAMES[plan.split]}", calls) as bar:
+            ledger.fresh([plan.writer.name for plan in plans], split)
+        plans = in_rounds(plans, ledger)
+        if not batch:
+            _check_no_batch(plans, ledger)
+        budget = Budget(budget_usd, ledger.spent(counts or partial(_own, plans)).total)
+        send = dispatch_batches if batch else dispatch
+        with console.progress(f"calls for {SPLIT_NAMES[split]}", sum(len(plan.counts) for plan in plans)) as bar:
             try:
-                result = asyncio.run(_dispatch(plan, ledger, budget, bar.advance))
+                result = asyncio.run(send(plans, ledger, budget, bar.advance))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again")
                 if fresh:
                     raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
         _warn(result)
-        template = {"template": plan.template.name, "hash": plan.template.hash, "language": plan.template.language}
-        split = _split_generator(run, plan.split, template, result.completions, plan.reader)
-        return replace(split, spending=_spending(plan, ledger, result))
+        asked = {"template": template.name, "hash": template.hash, "language": template.language}
+        written = _split_generator(run, asked, result.answered, reader)
+        return replace(written, spending=_spending(plans, ledger, result))
 
 
 def has_answers(split: SplitGenerator) -> bool:
@@ -82,18 +75,18 @@ def has_answers(split: SplitGenerator) -> bool:
 
 
 def generate_with_llms(
-    run: ConceptRun, plan: GenerationPlan, *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
+    run: ConceptRun, plans: Sequence[GenerationPlan], *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
 ) -> StageSet:
-    """Complete ``plan`` and write the set of the answers that are there; the other split is kept.
+    """Complete ``plans``, all of one split, and write the set of the answers that are there; the other split is kept.
 
-    Raises ``WriterError`` if there is no answer, and whatever ``complete_plan`` raises.
+    Raises ``WriterError`` if there is no answer, and whatever ``complete`` raises.
     """
-    written = complete_plan(run, plan, budget_usd=budget_usd, fresh=fresh)
+    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name} {why}" for name, why in set_aside.items()))
-    splits = {split: written if split == plan.split else keep_split(run, split) for split in SPLIT_NAMES}
-    return write_set(run, splits, ", ".join(share.writer.name for share in plan.shares))
+    splits = {split: written if split == plans[0].split else keep_split(run, split) for split in SPLIT_NAMES}
+    return write_set(run, splits, ", ".join(plan.writer.name for plan in plans))
 
 
 def reparse(run: ConceptRun) -> StageSet:
@@ -109,30 +102,23 @@ def reparse(run: ConceptRun) -> StageSet:
         if "calls" not in settings:
             splits[split] = keep_split(run, split)
             continue
-        completions = {
+        answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        reparsed = _split_generator(run, split, settings, completions, AnswerReader(run.concept, settings["language"]))
+        reparsed = _split_generator(run, settings, answers, AnswerReader(run.concept, settings["language"]))
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
     return write_set(run, splits, current.summary["writer"])
 
 
-async def _dispatch(
-    plan: GenerationPlan, ledger: Ledger, budget: Budget, advance: Callable[[], None]
-) -> DispatchResult:
-    jobs = [plan.job(share) for share in plan.shares]
-    if plan.batch:
-        from ecgvf.llm.batch import dispatch_batches
-
-        return await dispatch_batches(jobs, ledger, budget, advance)
-    return await dispatch(jobs, ledger, budget, advance)
+def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:
+    return any(plan.owns(intent) for plan in plans)
 
 
-def _check_no_batch(plan: GenerationPlan, ledger: Ledger) -> None:
-    """Raise ``SettingsError`` if a batch holds calls of ``plan``: sent now, they would be paid twice."""
-    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and plan.owns(attempt.intent)]
+def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
+    """Raise ``SettingsError`` if a batch holds calls of ``plans``: sent now, they would be paid twice."""
+    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and _own(plans, attempt.intent)]
     batched = [attempt for attempt in waiting if ledger.in_a_batch(attempt)]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
@@ -142,84 +128,72 @@ def _check_no_batch(plan: GenerationPlan, ledger: Ledger) -> None:
         )
 
 
-def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Completion:
-    attempt = ledger.answered(call)
-    if attempt is None:
+def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
+    answered = ledger.answered(call)
+    if answered is None:
         raise StageMissing(
             f"{ledger.file} lacks answers of the set {stage_set.fingerprint}: restore it, or run the command that "
             "wrote the set again"
         )
-    return Completion(attempt, attempt.reply)
+    return answered
 
 
 def _split_generator(
-    run: ConceptRun, split: Split, template: Mapping[str, Any], completions: Completions, reader: AnswerReader
+    run: ConceptRun, template: Mapping[str, Any], answers: Mapping[str, list[Attempt]], reader: AnswerReader
 ) -> SplitGenerator:
-    """The records of ``completions``. Its settings name the answered calls: equal settings mean equal records."""
+    """The records of ``answers`` (writer → answered attempts).
+
+    Its settings name the answered calls: equal settings mean equal records.
+    """
     settings = {
         **{key: template[key] for key in ("template", "hash", "language")},
-        **reader_settings(run.concept),
-        "calls": {
-            name: [completion.call for completion in answered] for name, answered in completions.items() if answered
-        },
+        **reader_settings(run.concept.kind),
+        "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [
-            record
-            for answered in completions.values()
-            for completion in answered
-            for record in _records(run, split, completion, reader, accepted)
-        ]
+        written: list[PromptPair] = []
+        for attempt in (attempt for attempts in answers.values() for attempt in attempts):
+            count = attempt.intent["request"]["count"]
+            written += to_records(run.concept, _provenance(attempt), reader.drafts(attempt), accepted, count)
+        return written
 
     return SplitGenerator(settings, records)
 
 
-def _records(
-    run: ConceptRun, split: Split, completion: Completion, reader: AnswerReader, accepted: PromptIndex
-) -> Iterator[PromptPair]:
-    """The records of one answer, until as many are accepted as were requested."""
-    intent = completion.attempt.intent
-    provenance = Provenance(
+def _provenance(answered: Attempt) -> Provenance:
+    intent = answered.intent
+    return Provenance(
         writer=intent["writer"],
-        split=split,
+        split=intent["split"],
         iteration=intent["iteration"],
-        call_id=completion.call,
+        call_id=answered.call,
         model_asked=intent["model"],
-        model_answered=completion.reply.model,
+        model_answered=answered.reply.model,
         template=intent["request"]["template"],
         template_hash=intent["request"]["template_hash"],
     )
-    missing = intent["request"]["count"]
-    for position, draft in enumerate(reader.drafts(completion)):
-        if not missing:
-            return
-        record = to_record(run.concept, provenance, position, draft, accepted)
-        if record.reason is None:
-            accepted.add(record.target)
-            missing -= 1
-        yield record
 
 
-def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> Spending:
-    """What a manifest says of the plan's calls."""
-    total = ledger.spent(plan.owns)
+def _spending(plans: Sequence[GenerationPlan], ledger: Ledger, result: DispatchResult) -> Spending:
+    """What a manifest says of the plans' calls."""
+    total = ledger.spent(partial(_own, plans))
     writers = {}
-    for share in plan.shares:
-        completions = result.completions[share.writer.name]
-        intents = [completion.attempt.intent for completion in completions]
-        spent = ledger.spent(plan.job(share).owns)
-        writers[share.writer.name] = {
-            "asked": sum(intent["request"]["count"] for intent in intents if not intent["repair"]),
-            "written": sum(draft.parsed for completion in completions for draft in plan.reader.drafts(completion)),
-            "calls": len(completions),
-            "outcomes": dict(Counter(completion.reply.outcome for completion in completions)),
-            "model_asked": share.writer.config.model,
-            "models_answered": sorted(filter(None, {completion.reply.model for completion in completions})),
+    for plan in plans:
+        answered = result.answered[plan.writer.name]
+        replies = [attempt.reply for attempt in answered]
+        spent = ledger.spent(plan.owns)
+        writers[plan.writer.name] = {
+            "asked": sum(attempt.intent["request"]["count"] for attempt in answered if not attempt.intent["repair"]),
+            "written": sum(draft.parsed for attempt in answered for draft in plan.reader.drafts(attempt)),
+            "calls": len(answered),
+            "outcomes": dict(Counter(reply.outcome for reply in replies)),
+            "model_asked": plan.writer.config.model,
+            "models_answered": sorted(filter(None, {reply.model for reply in replies})),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
             "possibly": str(spent.open),
-            "priced": share.writer.priced,
+            "priced": plan.writer.priced,
         }
     return {
         "writers": writers,
@@ -230,10 +204,10 @@ def _spending(plan: GenerationPlan, ledger: Ledger, result: DispatchResult) -> S
 
 def _warn(result: DispatchResult) -> None:
     """Warn of models that answered in place of the requested ones, and of writers that did not finish."""
-    for name, completions in result.completions.items():
-        models = {(completion.attempt.intent["model"], completion.reply.model) for completion in completions}
+    for name, attempts in result.answered.items():
+        models = {(attempt.intent["model"], attempt.reply.model) for attempt in attempts}
         for requested, answered in sorted(models):
             if answered not in ("", requested):
                 console.warn(f"{name}: asked for {requested}, answered by {answered}")
     for name, why in result.set_aside.items():
-        console.warn(f"{name} was set aside after {len(result.completions[name])} answers: {why}")
+        console.warn(f"{name} was set aside after {len(result.answered[name])} answers: {why}")

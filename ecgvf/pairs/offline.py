@@ -14,22 +14,7 @@ from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import WriterError
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
-from ecgvf.world.grammar import (
-    COMPANION_SHARE,
-    HELD_OUT_FORMS_SHARE,
-    PLAIN,
-    PLAIN_SHARE,
-    WORDINGS,
-    Description,
-    Forms,
-    Wording,
-    describe,
-    find_styles,
-    find_things,
-    fingerprint,
-    load_world,
-    sentence,
-)
+from ecgvf.world import grammar
 
 NAME = "offline"
 MODEL = "nano-grammar"
@@ -50,7 +35,7 @@ class OfflineWriter:
     name = NAME
 
     def settings(self) -> dict[str, Any]:
-        return {"writer": NAME, "grammar": fingerprint()}
+        return {"writer": NAME, "grammar": grammar.fingerprint()}
 
     def check(self, concept: Concept) -> None:
         find_candidates(concept)
@@ -66,7 +51,7 @@ class OfflineWriter:
             model_asked=MODEL,
             model_answered=MODEL,
             template=TEMPLATE,
-            template_hash=fingerprint(),
+            template_hash=grammar.fingerprint(),
         )
         return Answer(json.dumps(prompts, ensure_ascii=False), provenance)
 
@@ -80,10 +65,11 @@ def _write(request: Request, candidates: Candidates, position: int) -> dict[str,
     is_style = request.concept.kind == "style"
     target, surrogate = rng.choice(candidates.targets), rng.choice(candidates.surrogates)
     description = _describe(rng, style=target) if is_style else _describe(rng, thing=target)
-    wording: Wording = rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
-    forms: Forms = "held-out" if request.split == "test" and rng.random() < HELD_OUT_FORMS_SHARE else "train"
+    wording: grammar.Wording = rng.choices(list(grammar.WORDINGS), list(grammar.WORDINGS.values()))[0]
+    held_out = request.split == "test" and rng.random() < grammar.HELD_OUT_FORMS_SHARE
+    forms: grammar.Forms = "held-out" if held_out else "train"
     state = rng.getrandbits(64)
-    written = sentence(description, random.Random(state), forms=forms, wording=wording)
+    written = grammar.sentence(description, random.Random(state), forms=forms, wording=wording)
     prompt = {"target": written.text, "target_term": written.style if is_style else written.term}
     if request.split == "test":
         return prompt
@@ -93,7 +79,7 @@ def _write(request: Request, candidates: Candidates, position: int) -> dict[str,
         description = replace(description, thing=surrogate)
         # However indirectly the target means the concept, the surrogate goes by its name.
         wording = "spanish" if wording == "spanish" else "name"
-    written = sentence(description, random.Random(state), forms=forms, wording=wording)
+    written = grammar.sentence(description, random.Random(state), forms=forms, wording=wording)
     return prompt | {"surrogate": written.text, "surrogate_term": written.style if is_style else written.term}
 
 
@@ -103,12 +89,12 @@ def find_candidates(concept: Concept) -> Candidates:
     Those of ``judge_labels: {nano: [...]}`` and the concept's name mean it; its surrogates go by any of their words.
     Raises ``WriterError`` if nano can render neither the concept nor one of its surrogates, listing what it can.
     """
-    world = load_world()
+    world = grammar.load_world()
     is_style = concept.kind == "style"
-    names, find = (list(world.styles), find_styles) if is_style else (list(world.things), find_things)
+    names, find = (list(world.styles), grammar.find_styles) if is_style else (list(world.things), grammar.find_things)
     targets = tuple(dict.fromkeys(label for label in (*concept.labels("nano"), concept.name) if label in names))
-    if PLAIN in targets or not targets or concept.kind == "nudity":
-        styles = ", ".join(style for style in world.styles if style != PLAIN)
+    if grammar.PLAIN in targets or not targets or concept.kind == "nudity":
+        styles = ", ".join(style for style in world.styles if style != grammar.PLAIN)
         raise WriterError(
             f"Janus-nano cannot render {concept.name!r}, so the offline writer cannot write about it. It renders the "
             f"things {', '.join(world.things)}; and the styles {styles}. "
@@ -124,14 +110,14 @@ def find_candidates(concept: Concept) -> Candidates:
     return Candidates(targets, surrogates)
 
 
-def _describe(rng: random.Random, *, thing: str | None = None, style: str | None = None) -> Description:
-    world = load_world()
-    is_plain = rng.random() < PLAIN_SHARE
-    return describe(
+def _describe(rng: random.Random, *, thing: str | None = None, style: str | None = None) -> grammar.Description:
+    world = grammar.load_world()
+    is_plain = rng.random() < grammar.PLAIN_SHARE
+    return grammar.describe(
         thing or rng.choice(list(world.things)),
         rng.choice(list(world.skies)),
         rng.choice(list(world.grounds)),
-        rng.choice(list(world.companions)) if rng.random() < COMPANION_SHARE else None,
-        style or (PLAIN if is_plain else rng.choice([name for name in world.styles if name != PLAIN])),
+        rng.choice(list(world.companions)) if rng.random() < grammar.COMPANION_SHARE else None,
+        style or (grammar.PLAIN if is_plain else rng.choice([name for name in world.styles if name != grammar.PLAIN])),
         rng,
     )

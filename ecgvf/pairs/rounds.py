@@ -5,7 +5,7 @@ stands for a call that was never sent.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +19,9 @@ from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.generate import SHARDS, SplitGenerator, generate_pairs, write_set
-from ecgvf.pairs.generation_plan import (
-    GenerationPlan,
-    WriterShare,
-    estimate_costs,
-    make_plan,
-    split_evenly,
-    split_into_calls,
-)
-from ecgvf.pairs.llm_writers import complete_plan, has_answers, open_ledger
+from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, estimate_costs, split_evenly, split_into_calls
+from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
+from ecgvf.pairs.templates import load
 from ecgvf.pairs.writer import Writer
 
 
@@ -103,13 +97,17 @@ class LLMRounds:
             record for stage_set in earlier for record in from_table(PromptPair, stage_set.read_shard(SHARDS[split]))
         )
         own = [record for record in records if record.writer == self.name]
-        share = WriterShare(
-            self.writer,
-            split_into_calls(count),
+        template = load(concept.kind, split, self.templates)
+        return GenerationPlan(
+            concept=concept,
+            split=split,
+            template=template,
+            reader=AnswerReader(concept, template.language),
+            writer=self.writer,
+            counts=split_into_calls(count),
             first_iteration=1 + max((record.iteration for record in own), default=-1),
             kept=tuple(record.target for record in own if record.reason is None),
         )
-        return make_plan(concept, split, [share], self.templates)
 
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
         models = {writer.name: writer.config.model for writer in self.all_writers}
@@ -124,7 +122,7 @@ class LLMRounds:
         for split, count in requested.items():
             if count:
                 plan = self.plan(run.concept, split, count, request.earlier)
-                splits[split] = complete_plan(run, plan, budget_usd=self.budget_usd, counts=counts)
+                splits[split] = complete(run, [plan], budget_usd=self.budget_usd, counts=counts)
         if not any(map(has_answers, splits.values())):
             return None
         return write_set(run, splits, self.name, build_round=request.number, earlier=request.earlier)
@@ -139,8 +137,8 @@ def goals(accepted: int, writers: int) -> list[int]:
 
 def first_round(
     run: ConceptRun, writers: Sequence[LLMRounds], *, accepted: int, tests: int
-) -> tuple[GenerationPlan, list[CostEstimate]]:
-    """The writers of the first round, and the estimate of each of its calls; nothing is sent."""
+) -> tuple[list[GenerationPlan], list[CostEstimate]]:
+    """The writers' plans for pairs in the first round, and the estimate of each of its calls; nothing is sent."""
     plans: list[GenerationPlan] = []
     estimates: list[CostEstimate] = []
     counts: dict[Split, list[int]] = {"train": goals(accepted, len(writers)), "test": split_evenly(tests, len(writers))}
@@ -148,5 +146,5 @@ def first_round(
         for writer, count in zip(writers, shares, strict=True):
             if count:
                 plans.append(writer.plan(run.concept, split, count))
-                estimates += estimate_costs(plans[-1], open_ledger(run, plans[-1]))
-    return replace(plans[0], shares=tuple(plan.shares[0] for plan in plans[: len(writers)])), estimates
+                estimates += estimate_costs(plans[-1:], open_ledger(run, plans[-1:]))
+    return plans[: len(writers)], estimates

@@ -47,17 +47,13 @@ class Template:
 
         ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them.
         """
-        values: dict[str, Any] = {
-            "concept": concept.model_dump(mode="json"),
-            "count": count,
-            "iteration": iteration,
-            "kept": list(kept),
-        }
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
         )
         try:
-            text = environment.from_string(self.body).render(values).strip()
+            template = environment.from_string(self.body)
+            about = concept.model_dump(mode="json")
+            text = template.render(concept=about, count=count, iteration=iteration, kept=list(kept)).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error
         except Exception as error:  # a template is a program: it may raise anything

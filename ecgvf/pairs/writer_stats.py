@@ -111,10 +111,7 @@ def distinct(prompts: Sequence[str], n: int) -> float | None:
 
     Distinct-n of Li et al. 2016 (https://arxiv.org/abs/1510.03055).
     """
-    ngrams: list[tuple[str, ...]] = []
-    for prompt in prompts:
-        tokens = words(prompt)
-        ngrams += [(token,) for token in tokens] if n == 1 else pairwise(tokens)
+    ngrams = [ngram for tokens in map(words, prompts) for ngram in (pairwise(tokens) if n == 2 else tokens)]
     return round(len(set(ngrams)) / len(ngrams), 4) if ngrams else None
 
 

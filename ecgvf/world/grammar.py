@@ -8,13 +8,13 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import yaml
+from pydantic import TypeAdapter
 
 from ecgvf.core.paths import data_dir
 
@@ -25,9 +25,7 @@ T = TypeVar("T")
 
 PLAIN = "plain"
 
-WORDINGS: Mapping[Wording, float] = MappingProxyType(
-    {"name": 0.45, "synonym": 0.25, "implicit": 0.12, "misspelt": 0.08, "spanish": 0.10}
-)
+WORDINGS: Mapping[Wording, float] = {"name": 0.45, "synonym": 0.25, "implicit": 0.12, "misspelt": 0.08, "spanish": 0.10}
 """Wordings and how often each is used if the caller does not fix one."""
 
 HELD_OUT_SHARE = 0.05
@@ -88,9 +86,9 @@ class Style:
     name: str
     before: tuple[str, ...]
     after: tuple[str, ...]
-    keyword: str
     spanish_before: tuple[str, ...]
     spanish_after: tuple[str, ...]
+    keyword: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,30 +131,14 @@ class Sentence:
 def load_world() -> World:
     """The world of ``data/nano/world.yaml``."""
     content: dict[str, Any] = yaml.safe_load(_world_yaml())
-    designers = content["designers"]
-
-    def thing(name: str, entry: dict[str, Any]) -> Thing:
-        drawings = {designer: entry["drawn"] for designer in designers if designer not in entry.get("except", ())}
-        words = {field: tuple(entry[field]) for field in ("terms", "implicit", "spanish", "misspelt")}
-        return Thing(name=name, kind=entry["kind"], drawings=MappingProxyType(drawings), **words)
-
-    def phrases(name: str, entry: dict[str, Any]) -> Phrases:
-        return Phrases(name, tuple(entry["english"]), entry["keyword"], tuple(entry["spanish"]))
-
-    def style(name: str, entry: dict[str, Any]) -> Style:
-        words = {field: tuple(entry[field]) for field in ("before", "after", "spanish_before", "spanish_after")}
-        return Style(name=name, keyword=entry.get("keyword", ""), **words)
-
-    def read(section: str, build: Callable[[str, dict[str, Any]], T]) -> Mapping[str, T]:
-        return MappingProxyType({name: build(name, entry) for name, entry in content[section].items()})
-
-    return World(
-        things=read("things", thing),
-        skies=read("skies", phrases),
-        grounds=read("grounds", phrases),
-        companions=read("companions", phrases),
-        styles=read("styles", style),
-    )
+    designers = content.pop("designers")
+    for thing in content["things"].values():
+        undrawn = thing.get("except", ())
+        thing["drawings"] = {designer: thing["drawn"] for designer in designers if designer not in undrawn}
+    for section in content.values():
+        for name, entry in section.items():
+            entry["name"] = name
+    return TypeAdapter(World).validate_python(content)
 
 
 def find_things(words: Iterable[str]) -> list[str]:
@@ -180,7 +162,7 @@ def _find(words: Iterable[str], names: Mapping[str, str]) -> list[str]:
 
 def fingerprint() -> str:
     """SHA-256 of the words and the word orders, as a hexadecimal string."""
-    orders = [dict(_FORMS[key]) for key in sorted(_FORMS)]
+    orders = [_FORMS[key] for key in sorted(_FORMS)]
     return hashlib.sha256(_world_yaml() + json.dumps(orders, sort_keys=True).encode()).hexdigest()
 
 
@@ -230,8 +212,8 @@ def describe(
 # keywords k_sky, k_ground, k_companion, k_style. Every order has a slot for each attribute. One that ends in "." or "?"
 # is a full sentence. `before` is always filled for a style other than plain.
 
-_TRAIN: Mapping[str, str] = MappingProxyType(
-    {
+_FORMS: dict[tuple[Forms, bool], dict[str, str]] = {
+    ("train", False): {
         # terse
         "bare": "{bare}[ and {companion}][ {ground}][ {sky}][ {after}]",
         "bare-commas": "{bare}[, {companion}][, {ground}][, {sky}][, {after}]",
@@ -267,11 +249,8 @@ _TRAIN: Mapping[str, str] = MappingProxyType(
         "draw-style": "draw [{before} ]{thing}[ next to {companion}][ {ground}][ {sky}].",
         "show-me": "show me [{before} ]{thing}[ {sky}][ {ground}][ and {companion}].",
         "please": "please make [{before} ]{thing}[ with {companion} beside it][ {sky}][ {ground}].",
-    }
-)
-
-_HELD_OUT: Mapping[str, str] = MappingProxyType(
-    {
+    },
+    ("held-out", False): {
         "companion-first": "[beside {companion}, ]{thing}[ {sky}][ {ground}][ {after}]",
         "style-leads": "[{after}, ]{thing}[ {sky}][ with {companion} close by][ {ground}]",
         "sky-ground-first": "[{sky}][ {ground}] we find {thing}[ beside {companion}][, {after}].",
@@ -279,35 +258,21 @@ _HELD_OUT: Mapping[str, str] = MappingProxyType(
         "keywords-reversed": "[{k_sky}, ][{k_style}, ][{k_companion}, ]{bare}[, {k_ground}]",
         "can-you": "can you draw {thing}[ {after}][, {sky}][, {ground}][, next to {companion}]?",
         "what-stands": "what one sees[ {sky}] is [{before} ]{thing}[ {ground}][ with {companion} at its side].",
-    }
-)
-
-_SPANISH_TRAIN: Mapping[str, str] = MappingProxyType(
-    {
+    },
+    ("train", True): {
         "es-phrase": "{thing}[ {ground}][ {sky}][ junto a {companion}][, {after}]",
         "es-with": "{thing}[ con {companion}][ {sky}][ {ground}][, {after}]",
         "es-style-of": "[{before} ]{thing}[ {ground}][ {sky}][ con {companion} al lado]",
         "es-there-is": "hay {thing}[ {ground}][ junto a {companion}][ {sky}][, {after}].",
         "es-sky-first": "[{sky} ]hay {thing}[ y {companion}][ {ground}][, {after}].",
         "es-draw": "dibuja {thing}[ {ground}][ y {companion}][ {sky}][, {after}].",
-    }
-)
-
-_SPANISH_HELD_OUT: Mapping[str, str] = MappingProxyType(
-    {
+    },
+    ("held-out", True): {
         "es-ground-first": "[{ground}][ {sky}] se ve {thing}[ con {companion}][, {after}].",
         "es-companion-first": "[junto a {companion}, ]{thing}[ {sky}][ {ground}][, {after}].",
-    }
-)
-
-_FORMS: Mapping[tuple[Forms, bool], Mapping[str, str]] = MappingProxyType(
-    {
-        ("train", False): _TRAIN,
-        ("held-out", False): _HELD_OUT,
-        ("train", True): _SPANISH_TRAIN,
-        ("held-out", True): _SPANISH_HELD_OUT,
-    }
-)
+    },
+}
+"""Whether they are held out, and whether they are Spanish → name → word order."""
 
 _PART = re.compile(r"\[(?P<optional>[^\]]*)\]|\{(?P<slot>\w+)\}|(?P<text>[^\[{]+)")
 _SLOT = re.compile(r"\{(\w+)\}")

@@ -125,7 +125,7 @@ def read(body: dict[str, Any]) -> Reply:
     charged = usage(used.get("input_tokens"), used.get("output_tokens"))
     cached = usage(used.get("cache_creation_input_tokens") or 0, used.get("cache_read_input_tokens") or 0)
     if charged and cached:
-        charged = Usage(charged.input_tokens + cached.input_tokens + cached.output_tokens, charged.output_tokens)
+        charged += Usage(cached.input_tokens + cached.output_tokens, 0)
     text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
     stop = str(body.get("stop_reason"))
     if stop == "refusal":

@@ -52,8 +52,8 @@ class BatchStatus:
     """Why the provider rejected the whole batch; nothing was charged for it."""
 
 
-class BatchClient(Protocol):
-    """One LLM behind its provider's batch endpoint. The caller names the calls."""
+class BatchClient(Client, Protocol):
+    """A client with a batch endpoint. The caller names the calls."""
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         """Submit calls (name → call) together, marked with ``mark``; the batch's id. Raises ``Failed``."""
@@ -66,9 +66,6 @@ class BatchClient(Protocol):
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
         """Name → the provider's answer as it arrived, or why there is none. Raises ``Failed``."""
-
-    async def close(self) -> None:
-        """Close the connections."""
 
 
 async def within(seconds: float, answer: Awaitable[T]) -> T:

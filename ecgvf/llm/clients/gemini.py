@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.clients.http import broken, refused, timeouts
-from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
+from ecgvf.llm.clients.reply import Outcome, Reply, usage
 from ecgvf.llm.registry import WriterConfig
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def read(body: dict[str, Any]) -> Reply:
     charged = usage(used.get("promptTokenCount"), used.get("candidatesTokenCount") or 0)
     thought = usage(0, used.get("thoughtsTokenCount") or 0)
     if charged and thought:
-        charged = Usage(charged.input_tokens, charged.output_tokens + thought.output_tokens)
+        charged += thought
     blocked = (body.get("promptFeedback") or {}).get("blockReason")
     if blocked:
         return Reply("", "filter", charged, str(blocked), model)
