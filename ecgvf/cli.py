@@ -7,6 +7,7 @@ import typer
 
 import ecgvf
 from ecgvf.commands import (
+    bench,
     build,
     concepts,
     export,
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "push-to-hub": push.push_to_hub,
     "versions": versions.versions,
     "diff": versions.diff,
+    "bench": bench.bench,
 }
 
 app = typer.Typer(

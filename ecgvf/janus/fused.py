@@ -72,8 +72,8 @@ def rotate(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     Su et al., RoFormer, https://arxiv.org/abs/2104.09864, with the halves of a head as pairs, as in transformers.
     """
     cosine, sine = rotary
-    first, second = heads.chunk(2, dim=-1)
-    return torch.addcmul(heads * cosine, torch.cat([second, first], dim=-1), sine)
+    swapped = heads.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return torch.addcmul(heads * cosine, swapped, sine)
 
 
 def signed_sine(sine: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def generation_ids(model: JanusModel, prompts: Sequence[str]) -> tuple[Tensor, T
 
     Raises ``ModelError`` for an empty prompt, and for one that leaves no room for an image.
     """
-    rows = [_row(model, prompt) for prompt in prompts]
+    template = chat_prompt(model, "PROMPT").split("PROMPT")
+    rows = [_row(model, prompt, template) for prompt in prompts]
     pad, length = model.processor.tokenizer.pad_token_id, max(map(len, rows))
     input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows], dtype=torch.int64)
     attention_mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], dtype=torch.int64)
@@ -44,7 +45,7 @@ def unconditional_ids(model: JanusModel, input_ids: Tensor) -> Tensor:
     return torch.where(kept, input_ids, tokenizer.pad_token_id)
 
 
-def _row(model: JanusModel, prompt: str) -> list[int]:
+def _row(model: JanusModel, prompt: str, template: Sequence[str]) -> list[int]:
     tokenizer = model.processor.tokenizer
     if not prompt.strip():
         raise ModelError("the prompt is empty: write what the image shows")
@@ -53,7 +54,7 @@ def _row(model: JanusModel, prompt: str) -> list[int]:
     except UnicodeEncodeError as error:
         raise ModelError(f"the prompt is not valid Unicode ({error.reason}): write it again") from error
     ids: list[int] = []
-    for piece in _pieces(model, prompt):
+    for piece in _pieces(model, prompt, template):
         ids += tokenizer(piece, add_special_tokens=not ids)["input_ids"]
     if ids[0] != tokenizer.bos_token_id:
         ids = [tokenizer.bos_token_id, *ids]
@@ -63,12 +64,15 @@ def _row(model: JanusModel, prompt: str) -> list[int]:
     return ids
 
 
-def _pieces(model: JanusModel, prompt: str) -> list[str]:
-    """The tokenizer's input, cut inside the control tokens that ``prompt`` spells, so that they are read as text."""
+def _pieces(model: JanusModel, prompt: str, template: Sequence[str]) -> list[str]:
+    """The tokenizer's input, cut inside the control tokens that ``prompt`` spells, so that they are read as text.
+
+    ``template`` is what comes before and after a prompt.
+    """
     text = chat_prompt(model, prompt)
     if model.raw_control_tokens:
         return [text]
-    before, after = chat_prompt(model, "PROMPT").split("PROMPT")
+    before, after = template
     control_token = re.compile("|".join(map(re.escape, model.processor.tokenizer.added_tokens_encoder)))
     cuts, end = [0], len(text) - len(after)
     while match := control_token.search(text, max(len(before), cuts[-1]), end):

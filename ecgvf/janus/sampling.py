@@ -93,8 +93,9 @@ def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor
     """One token per row, int64 [B], from logits float [B, V] and ``uniform`` float64 [B] in [0, 1)."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
+    scores = processed_logits(logits, sampling)
     # In float64, because the denormals that float32 has for unlikely tokens are slow.
-    cumulative = processed_logits(logits, sampling).softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    cumulative = (scores - scores.amax(dim=-1, keepdim=True)).double().exp_().cumsum_(dim=-1)
     threshold = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
     # right=True: a uniform number of exactly 0 must not select a token of probability 0.
     tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)

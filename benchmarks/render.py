@@ -1,0 +1,209 @@
+"""Compare rendering with `transformers`, side by side in one run.
+
+    python -m benchmarks.render          # about ten minutes on two cores
+
+Three loops render the same prompts with the same weights, guidance and temperature, in turn:
+
+    generate   `generate(generation_mode="image")` of transformers, one prompt at a time and in batches
+    script     a loop in the manner of the example script of Janus: the whole language model per token, a growing cache
+    ours       `ecgvf.janus.render_images`, one prompt at a time and in batches
+
+On Janus-nano every loop decodes its pixels, too. With random weights of Janus-Pro-1B's shape at a quarter of its depth,
+a few tokens are rendered without pixels. Each figure is the median of the runs. The last line of standard output is
+JSON; exit code 1 if a goal is missed.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+)
+from transformers.utils import logging as transformers_logging
+
+from benchmarks.equal_images import random_prompts
+from ecgvf.core import console
+from ecgvf.janus import JanusModel, generation_ids, load, num_threads, render_images, unconditional_ids
+from ecgvf.janus.decoding import generate_image_tokens
+from ecgvf.janus.fused import join_projections
+from ecgvf.janus.roofline import batch_cost, measure_roofs
+from ecgvf.janus.sampling import uniform_noise
+
+GOALS = {
+    "ratio_single": 15.0,
+    "ratio_one": 1.3,
+    "ratio_batched": 1.5,
+    "ratio_1b": 1.0,
+    "ratio_1b_batched": 1.0,
+    "share_of_roof": 0.5,
+}
+"""Least values of the figures: ``generate`` one at a time against ours in batches, and against ours one at a time; the
+best batches of `transformers` against ours; the shape of Janus-Pro-1B; the least possible time against ours."""
+
+
+def generate(model: JanusModel, prompts: Sequence[str], pixels: bool) -> None:
+    """Render a batch with `generate` of transformers."""
+    input_ids, attention_mask = generation_ids(model, prompts)
+    tokens = model.model.generate(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        generation_mode="image",
+        do_sample=True,
+        guidance_scale=model.sampling.guidance,
+        temperature=model.sampling.temperature,
+    )
+    if pixels:
+        model.model.decode_image_tokens(tokens)
+
+
+@torch.inference_mode()
+def script(model: JanusModel, prompts: Sequence[str], pixels: bool) -> None:
+    """Render a batch as the model's own example does."""
+    input_ids, attention_mask = generation_ids(model, prompts)
+    rows = torch.cat([input_ids, unconditional_ids(model, input_ids)])
+    mask, cache = attention_mask.repeat(2, 1), DynamicCache()
+    embeddings = model.language_model.embed_tokens(rows)
+    tokens = torch.empty(len(prompts), model.image_tokens, dtype=torch.int64)
+    for step in range(model.image_tokens):
+        positions = (mask.cumsum(-1) - 1)[:, -embeddings.shape[1] :].clamp(min=0)
+        states = model.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        conditional, unconditional = model.model.model.generation_head(states).chunk(2)
+        logits = unconditional + model.sampling.guidance * (conditional - unconditional)
+        probabilities = torch.softmax(logits / model.sampling.temperature, dim=-1)
+        tokens[:, step] = torch.multinomial(probabilities, num_samples=1).squeeze(-1)
+        embeddings = model.model.prepare_embeddings_for_image_generation(tokens[:, step].repeat(2)[:, None])
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+    if pixels:
+        model.model.decode_image_tokens(tokens)
+
+
+def ours(model: JanusModel, prompts: Sequence[str], pixels: bool) -> None:
+    """Render a batch with this project."""
+    seeds = list(range(len(prompts)))
+    if pixels:
+        render_images(model, prompts, seeds, model.sampling, batch_size=len(prompts))
+    else:
+        generate_image_tokens(model, prompts, uniform_noise(seeds, model.image_tokens), model.sampling)
+
+
+LOOPS: dict[str, Callable[[JanusModel, Sequence[str], bool], None]] = {
+    "generate": generate,
+    "script": script,
+    "ours": ours,
+}
+
+
+def compare(
+    model: JanusModel, prompts: Sequence[str], batch_sizes: Sequence[int], runs: int, *, pixels: bool
+) -> dict[tuple[str, int], float]:
+    """Median seconds an image, by loop and batch size; the loops take turns."""
+    seconds: dict[tuple[str, int], list[float]] = {}
+    total = (runs + 1) * len(batch_sizes) * len(LOOPS)
+    with console.progress(f"rendering with {Path(model.name).name}", total) as bar:
+        for run in range(runs + 1):
+            for batch_size in batch_sizes:
+                for name, loop in LOOPS.items():
+                    started = time.perf_counter()
+                    loop(model, prompts[:batch_size], pixels)
+                    if run > 0:  # the first run warms up
+                        elapsed = (time.perf_counter() - started) / batch_size
+                        seconds.setdefault((name, batch_size), []).append(elapsed)
+                    bar.advance()
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def quarter_of_1b(processor: Any, image_tokens: int) -> JanusModel:
+    """Random weights of Janus-Pro-1B's shape with 6 of its 24 layers, and ``image_tokens`` per image."""
+    config = JanusConfig(
+        text_config=LlamaConfig(
+            vocab_size=102400,
+            hidden_size=2048,
+            intermediate_size=5632,
+            num_hidden_layers=6,
+            num_attention_heads=16,
+            num_key_value_heads=16,
+            max_position_embeddings=16384,
+        ),
+        vision_config=JanusVisionConfig(projection_dim=2048, num_hidden_layers=1),
+        vq_config=JanusVQVAEConfig(projection_dim=2048, image_token_embed_dim=2048),
+    )
+    torch.manual_seed(0)
+    model = JanusForConditionalGeneration(config).eval().requires_grad_(False)
+    model.config.vision_config.num_image_tokens = image_tokens
+    tokenizer = processor.tokenizer
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        generation_kwargs={"boi_token_id": tokenizer.convert_tokens_to_ids(processor.image_start_token)},
+        guidance_scale=5.0,
+    )
+    join_projections(model.model.language_model)
+    return JanusModel("a quarter of janus-pro-1b", Path(), model, processor)
+
+
+def main(
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each loop, after a warm-up.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=2, help="Batch size on Janus-nano.")] = 64,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens an image with the shape of Janus-Pro-1B.")] = 12,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
+) -> None:
+    """Compare rendering with `transformers`, and exit with 1 if a goal is missed."""
+    transformers_logging.set_verbosity_error()
+    torch.manual_seed(seed)
+    prompts = random_prompts(batch_size, seed)
+    with num_threads(threads):
+        nano = load("janus-nano", device="cpu")
+        small = compare(nano, prompts, (1, batch_size), runs, pixels=True)
+        large = compare(quarter_of_1b(nano.processor, tokens), prompts, (1, 4), runs, pixels=False)
+        floor = batch_cost(nano, batch_size, guided=True).seconds(measure_roofs(nano.device, nano.dtype)) / batch_size
+    single, batched = small["ours", 1], small["ours", batch_size]
+    ratios = {
+        "ratio_single": small["generate", 1] / batched,
+        "ratio_one": small["generate", 1] / single,
+        "ratio_batched": small["generate", batch_size] / batched,
+        "ratio_script": small["script", batch_size] / batched,
+        "ratio_1b": large["generate", 1] / large["ours", 1],
+        "ratio_1b_batched": large["generate", 4] / large["ours", 4],
+        "share_of_roof": floor / batched,
+    }
+    for (name, size), value in [*small.items(), *large.items()]:
+        print(f"{name:>10}  batch {size:>3}  {value * 1000:8.1f} ms an image")
+    for name, ratio in ratios.items():
+        print(f"{name:>18}  {ratio:6.2f}" + (f"  (goal {GOALS[name]:g})" if name in GOALS else ""))
+    met = all(ratios[name] >= goal for name, goal in GOALS.items())
+    result = {
+        **{name: round(ratio, 3) for name, ratio in ratios.items()},
+        "seconds_an_image": {f"{name}, batch {size}": round(value, 4) for (name, size), value in small.items()},
+        "goals": GOALS,
+        "batch_size": batch_size,
+        "threads": threads,
+        "runs": runs,
+        "seed": seed,
+        "met": met,
+    }
+    print(json.dumps(result))
+    raise typer.Exit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

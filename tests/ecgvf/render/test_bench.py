@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ecgvf.cli import app
+from ecgvf.janus import load
+from ecgvf.render.bench import measure_speed
+from tools.tiny_janus import build
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build(tmp_path_factory.mktemp("janus")))
+
+
+def test_the_speed_of_each_batch_size_is_measured_against_the_roof(model: str) -> None:
+    roofs, speeds = measure_speed(load(model), [1, 4], runs=2)
+    assert roofs.bytes_per_second > 0
+    assert [speed.batch_size for speed in speeds] == [1, 4]
+    for speed in speeds:
+        assert len(speed.seconds) == 2
+        assert 0 < speed.share_of_roof < 1
+        assert speed.images_per_second * speed.ms_per_token * 16 == pytest.approx(1000 * speed.batch_size)
+        assert speed.peak_memory > 10_000_000
+
+
+def test_the_command_prints_a_line_per_batch_size(model: str) -> None:
+    result = CliRunner().invoke(app, ["bench", "--model", model, "--batch-size", "2", "--runs", "1"])
+    assert result.exit_code == 0
+    assert "images/s" in result.stdout
+    assert "of the roof" in " ".join(result.stdout.split())
+    result = CliRunner().invoke(app, ["bench", "--model", model, "--runs", "1", "--json"])
+    printed = json.loads(result.stdout)
+    assert [speed["batch_size"] for speed in printed["speeds"]] == [1, 64]
+    assert printed["tflops"] > 0
+
+
+def test_an_unknown_model_is_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "--model", str(tmp_path / "none")])
+    assert result.exit_code == 2
+    assert "unknown model" in result.stderr
