@@ -18,6 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from ecgvf.core import console
+from ecgvf.core.figures import proportion
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import load, num_threads, render_images
 from ecgvf.world import grammar
