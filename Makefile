@@ -3,13 +3,14 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint faults erasure nano-check clean
+.PHONY: help dataset quickstart test lint faults render-checks erasure nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
 	@echo "make test         the whole suite"
 	@echo "make lint         ruff, mypy and the import contracts"
-	@echo "make faults       kills, full disks, hand-edited files, then 40 kills at random moments, and 1,000 LLM calls"
+	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
+	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
@@ -41,8 +42,13 @@ lint: .venv/installed
 
 faults: .venv/installed
 	$(BIN)/python -m pytest -m faults
-	$(BIN)/python -m benchmarks.faults --kills 40 --out docs/faults.json
+	$(BIN)/python -m benchmarks.faults --kills 10 --out docs/faults.json
 	$(BIN)/python -m benchmarks.paid_once docs/paid-once.json
+
+render-checks: .venv/installed
+	$(BIN)/python -m benchmarks.render
+	$(BIN)/python -m benchmarks.equal_images --images 2000 --out docs/equal-images.json
+	$(BIN)/python -m benchmarks.render_memory --out docs/render-memory.json
 
 erasure: .venv/installed
 	$(BIN)/python -m benchmarks.erasure
