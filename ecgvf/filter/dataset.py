@@ -8,10 +8,11 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter.acceptance import current_acceptance
 
 
-def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
-    """The dataset of ``run``: the acceptance set that starts with ``set_id``, or the current one with new reviews.
+def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
+    """The acceptance set that starts with ``set_id``, or the current one with new reviews, if it makes a dataset.
 
-    Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` if no training pair was accepted.
+    Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` if no training pair was accepted or the
+    images obey control tokens of their prompts, which no row of a dataset records.
     """
     acceptance = current_acceptance(run) if set_id is None else run.open(ACCEPTANCE, set_id)
     summary = acceptance.summary
@@ -21,6 +22,20 @@ def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
             f"the dataset of {run.concept.name!r} in {run.store.root} is empty: no pair was accepted ({why}); "
             f"run `ecgvf status`, then generate other pairs or render with another model"
         )
+    if acceptance.source(IMAGES).settings.get("raw_control_tokens"):
+        raise DatasetError(
+            f"the images of {run.concept.name!r} were rendered with --raw-control-tokens, which is for experiments: "
+            "render without it to make a dataset"
+        )
+    return acceptance
+
+
+def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
+    """The accepted records with their images, of the acceptance set that starts with ``set_id``, or of the current one.
+
+    Raises as ``dataset_acceptance`` does.
+    """
+    acceptance = dataset_acceptance(run, set_id)
     images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
     records = _accepted_records(acceptance)
     return Dataset(

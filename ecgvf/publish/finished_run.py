@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecgvf.core.concepts import Concept, parse
-from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
-from ecgvf.filter.acceptance import Verdicts, current_acceptance, verdicts_by_record
+from ecgvf.filter.acceptance import Verdicts, verdicts_by_record
+from ecgvf.filter.dataset import dataset_acceptance
 from ecgvf.publish.redaction import redact
 
 
@@ -90,16 +90,9 @@ class FinishedRun:
 def open_finished_run(run: ConceptRun, set_id: str | None = None) -> FinishedRun:
     """The run behind the acceptance set that starts with ``set_id``, or behind the current one with new reviews.
 
-    Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` if no pair was accepted.
+    Raises as ``dataset_acceptance`` does.
     """
-    acceptance = current_acceptance(run) if set_id is None else run.open(ACCEPTANCE, set_id)
-    if not acceptance.summary["accepted_pairs"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in acceptance.summary["reasons"].items())
-        raise DatasetError(
-            f"nothing of {run.concept.name!r} in {run.store.root} can be published, no pair was accepted "
-            f"({reasons or 'there were none'}): run `ecgvf status`, then generate other pairs or render with another "
-            "model"
-        )
+    acceptance = dataset_acceptance(run, set_id)
     pairs, verdicts = acceptance.source(PAIRS), acceptance.source(VERDICTS)
     return FinishedRun(
         concept=_concept(run, pairs),

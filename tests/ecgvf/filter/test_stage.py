@@ -54,6 +54,14 @@ def test_a_second_run_judges_nothing(rendered: ConceptRun) -> None:
     assert second.reasons == first.reasons
 
 
+def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:
+    write_pairs(run.store, church_pairs(train=1, test=0))
+    render(run, model=model, raw_control_tokens=True)
+    assert filter_images(run, judge=Oracle([True, False])).accepted_pairs == 1
+    with pytest.raises(DatasetError, match="--raw-control-tokens"):
+        load_dataset(run)
+
+
 def test_missing_images_are_rendered_first(rendered: ConceptRun) -> None:
     write_pairs(rendered.store, church_pairs(train=1, test=0))
     assert filter_images(rendered, judge=Oracle([True, False])).accepted_pairs == 1
