@@ -1,53 +1,190 @@
 """``ear generate``."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files
-from ear.commands.options import AdapterOption, DatasetOption, ModelOption
-from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
+from ear.commands.inputs import adapter_files, print_lines
+from ear.commands.options import DatasetOption
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, RawControlTokensOption, StoreOption
 from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ecgvf.janus import JanusModel
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonArguments:
+    """What only ``--prompt`` has."""
+
+    dataset: DatasetOption = None
+    clear: Annotated[bool, typer.Option("--clear", help="Do not blur the sheet of an unsafe concept.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileArguments:
+    """What only ``--prompts`` has."""
+
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="With --prompts: column to read if several fit; one of an unknown name holds the prompts. Repeatable.",
+        ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="With --prompts: classifier-free guidance.", show_default="the adapter's, else the model's"),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="With --prompts: temperature.", show_default="the adapter's, else the model's"),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="With --prompts: images rendered at once.", show_default="by the model's size, or the GPU's memory"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RendererArguments:
+    """The model, with or without adapters."""
+
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            help="File, folder or name of a run; repeat to stack.",
+            show_default="the newest for the dataset; with --prompts none, the original model",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Name, folder or Hub id.", show_default="the adapter's, else janus-nano"),
+    ] = None
+    store: StoreOption = None
+    raw_control_tokens: RawControlTokensOption = False
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+
+    def load(self, files: Sequence[Path]) -> "JanusModel":
+        """The model, by default that of the first of the adapters' ``files``."""
+        from ear.method import adapter as adapters
+        from ecgvf.janus import load
+
+        name = self.model or (str(adapters.read(files[0])[0]["model"]) if files else "janus-nano")
+        return load(name, device=self.device, dtype=self.dtype, raw_control_tokens=self.raw_control_tokens)
+
+
 @app.command()
+@grouped
 def generate(
-    prompt: Annotated[list[str], typer.Option("--prompt", help="Prompt to render. Repeatable.")],
-    adapter: AdapterOption = None,
-    dataset: DatasetOption = None,
+    *,
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Prompt to render. Repeatable.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each prompt takes the next one.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="PNG file.", show_default="beside the adapter")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Do not blur the images of an unsafe concept.")] = False,
-    model: ModelOption = None,
-    store: StoreOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="PNG file; with --prompts the folder of the images.", show_default="beside the adapter"
+        ),
+    ] = None,
+    comparison: ComparisonArguments,
+    file: FileArguments,
+    renderer: RendererArguments,
     as_json: JsonOption = False,
 ) -> None:
-    """Render prompts before and after erasing, with the same seed: before | after."""
+    """Render prompts before and after erasing, with the same seed: before | after.
+
+    With --prompts, render a file of them with one model, into a folder.
+    Its images are not blurred, even if the adapter's concept is unsafe.
+    """
+    from ecgvf.core.errors import SettingsError
+
+    if bool(prompt) == (prompts is not None):
+        raise SettingsError("name what to render: either --prompt TEXT (repeatable) or --prompts FILE")
+    if seed < 0:
+        raise SettingsError(f"--seed is {seed}: it must be 0 or more")
+    if prompts is not None:
+        _render_file(prompts, seed, out, comparison, file, renderer)
+    else:
+        _compare(prompt or [], seed, out, comparison, file, renderer)
+
+
+def _render_file(
+    prompts: Path,
+    seed: int,
+    out: Path | None,
+    comparison: ComparisonArguments,
+    file: FileArguments,
+    renderer: RendererArguments,
+) -> None:
+    from ear.evaluation.prompt_images import read_prompts, render_to_folder
+    from ecgvf.core.errors import SettingsError
+    from ecgvf.core.store import Store
+
+    if out is None:
+        raise SettingsError("--prompts needs --out DIR: the folder of the images")
+    if comparison.dataset is not None:
+        raise SettingsError("--dataset is for --prompt: with --prompts, name the adapter itself with --adapter")
+    tasks = read_prompts(prompts, seed=seed, columns=file.column or ())
+    files = adapter_files(Store(renderer.store), None, renderer.adapter) if renderer.adapter else []
+    janus = renderer.load(files)
+    print_lines([("model", janus.name)])
+    options = {key: value for key, value in asdict(file).items() if key != "column"}
+    images = render_to_folder(janus, tasks, out, adapters=files, **options)
+    found = "" if images.new else "finished before, nothing to render: "
+    console.print_result(
+        {
+            "model": janus.name,
+            "adapter": [*map(str, files)],
+            "out": str(out),
+            "index": str(images.index),
+            "images": images.images,
+            "failed": images.failed,
+            "new": images.new,
+        },
+        f"{found}{images.images} images, {images.failed} failed: {console.escape(str(images.index))}",
+    )
+
+
+def _compare(
+    prompts: Sequence[str],
+    seed: int,
+    out: Path | None,
+    comparison: ComparisonArguments,
+    file: FileArguments,
+    renderer: RendererArguments,
+) -> None:
     from ear.evaluation.preview import preview
     from ear.method import adapter as adapters
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
-    from ecgvf.janus import load
 
-    console.json_mode(as_json)
-    if seed < 0:
-        raise SettingsError(f"--seed is {seed}: it must be 0 or more")
-    files = adapter_files(Store(store), dataset, adapter)
-    facts, _ = adapters.read(files[0])
-    janus = load(model or str(facts["model"]), device=device, dtype=dtype)
+    if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
+        raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
+    files = adapter_files(Store(renderer.store), comparison.dataset, renderer.adapter)
+    janus = renderer.load(files)
     stacked = adapters.stack(janus, files)
-    blurred = bool(stacked.facts.get("unsafe")) and not clear
-    name = f"before-after-{fingerprint({'prompts': prompt, 'seed': seed})[:8]}.png"
+    blurred = bool(stacked.facts.get("unsafe")) and not comparison.clear
+    name = f"before-after-{fingerprint({'prompts': prompts, 'seed': seed})[:8]}.png"
     sheet = out if out is not None else files[-1].with_name(name)
-    write_atomic(sheet, preview(janus, stacked, prompt, seed, blurred=blurred))
-    console.print(f"before | after: {console.escape(str(sheet))}")
-    if as_json:
-        paths = {"adapter": [*map(str, files)], "sheet": str(sheet)}
-        console.print_json({"concept": str(stacked.facts["concept"]), "model": janus.name, **paths})
+    write_atomic(sheet, preview(janus, stacked, prompts, seed, blurred=blurred))
+    paths = {"adapter": [*map(str, files)], "sheet": str(sheet)}
+    console.print_result(
+        {"concept": str(stacked.facts["concept"]), "model": janus.name, **paths},
+        f"before | after: {console.escape(str(sheet))}",
+    )

@@ -1,0 +1,214 @@
+"""Render a file of prompts with one model into a folder of PNG files, which other tools can read.
+
+FOLDER/
+  index.parquet        written last: a row per prompt, in the order of the file (``SCHEMA``)
+  images/00001.png     named by the prompt's row: an id from a file never becomes a path
+  shards/              the rows so far (ecgvf/core/shard_set.py), from which an interrupted run resumes
+
+The images are files, not a report: those of an unsafe concept are not blurred.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ear.method import adapter as adapter_files
+from ecgvf.core import console
+from ecgvf.core.errors import SettingsError, StoreCorrupt
+from ecgvf.core.files import JSON, changes, read_json, write_atomic
+from ecgvf.core.shard_set import ShardSet, fingerprint
+from ecgvf.janus import JanusModel, Sampling
+from ecgvf.pairs.tables import read_table
+from ecgvf.render import RenderedImage, fill_with_images
+
+COMMAND = "ear generate --prompts"
+INDEX, IMAGES, SHARDS = "index.parquet", "images", "shards"
+SHARD = 64
+"""Prompts whose images are in memory at once."""
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("image", pa.string()),
+        pa.field("failure", pa.string()),
+    ]
+)
+"""``image`` is the PNG's path in the folder, null if the prompt failed; then ``failure`` is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTask:
+    """A prompt to render."""
+
+    id: str
+    """As in the file; the number of its row, from 00001, if the file has no ids."""
+    prompt: str
+    seed: int
+    image: str
+    """Path of its PNG, relative to the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptImages:
+    """A finished folder."""
+
+    path: Path
+    images: int
+    failed: int
+    """Prompts that have a reason instead of an image."""
+    new: int
+    """Prompts that this run rendered, failed ones included; 0 if the folder was finished."""
+
+    @property
+    def index(self) -> Path:
+        return self.path / INDEX
+
+
+def read_prompts(file: Path, *, seed: int = 0, columns: Sequence[str] = ()) -> list[PromptTask]:
+    """The prompts of a text, CSV, TSV, JSON, JSONL or Parquet file, with its ids and seeds.
+
+    ``columns`` as in ``ecgvf.pairs.tables.read_table``. A row without a seed has ``seed`` + its index. Ids that are
+    missing or not unique are replaced by row numbers, all of them. Raises ``DatasetError``, and ``SettingsError`` for
+    a seed out of range.
+    """
+    rows = read_table(file, columns).rows
+    if not 0 <= seed <= 2**63 - len(rows):
+        raise SettingsError(f"--seed is {seed}: it must be 0 or more, and every prompt's seed below 2**63")
+    width = max(5, len(str(len(rows))))
+    numbers = [f"{row.number:0{width}d}" for row in rows]
+    ids = [row.id for row in rows if row.id is not None]
+    if len(set(ids)) < len(rows):
+        if ids:
+            console.note(console.escape(f"the ids in {file} are not unique or not complete: using row numbers instead"))
+        ids = numbers
+    return [
+        PromptTask(id, row.target, seed + index if row.seed is None else row.seed, f"{IMAGES}/{number}.png")
+        for index, (id, row, number) in enumerate(zip(ids, rows, numbers, strict=True))
+    ]
+
+
+def render_to_folder(
+    model: JanusModel,
+    prompts: Sequence[PromptTask],
+    folder: Path,
+    *,
+    adapters: Sequence[Path] = (),
+    guidance: float | None = None,
+    temperature: float | None = None,
+    batch_size: int | None = None,
+) -> PromptImages:
+    """Render ``prompts`` into ``folder`` with the stacked ``adapters``, or without any with the frozen model.
+
+    ``guidance`` and ``temperature`` default to the adapter's, without one to the model's own. A prompt that cannot be
+    rendered becomes a row with its failure. An interrupted folder is completed, with the bytes of an uninterrupted
+    run; a finished one is left as it is.
+
+    Raises ``AdapterError``, ``SettingsError`` for a folder with images of other settings or with other files in their
+    place, and ``StoreCorrupt`` for an image that is gone.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
+    adapter = adapter_files.stack(model, adapters) if adapters else None
+    sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else model.sampling
+    sampling = sampling.override(guidance, temperature)
+    shard_set = _open(folder, _settings(model, prompts, sampling, adapters), model.name)
+    with adapter.active(model) if adapter is not None else nullcontext():
+        new = fill_with_images(
+            shard_set,
+            [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
+            model,
+            sampling,
+            partial(_write_images, folder),
+            description="rendering without an adapter" if adapter is None else "rendering with the adapter",
+            batch_size=batch_size,
+        )
+    failed = _write_index(shard_set, folder)
+    _delete_temporaries(folder)
+    shard_set.finish({"pictures": len(prompts), "failed": failed})
+    return PromptImages(folder, len(prompts) - failed, failed, new)
+
+
+def _settings(model: JanusModel, prompts: Sequence[PromptTask], sampling: Sampling, adapters: Sequence[Path]) -> JSON:
+    return {
+        "prompts": fingerprint({"prompts": [task.prompt for task in prompts]}),
+        "ids": fingerprint({"ids": [task.id for task in prompts]}),
+        "seeds": fingerprint({"seeds": [task.seed for task in prompts]}),
+        "model": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "sampling": asdict(sampling),
+        "adapters": [_sha256(file)[:16] for file in adapters],
+        "raw_control_tokens": model.raw_control_tokens,
+        "shard": SHARD,
+    }
+
+
+def _open(folder: Path, settings: JSON, model: str) -> ShardSet:
+    """The shards in ``folder``. Raises ``SettingsError`` if files in it are not of these settings."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--out {folder} is a file: name a folder")
+    header = folder / SHARDS / "settings.json"
+    if header.is_file():
+        if differences := changes(read_json(header).get("settings", {}), settings):
+            listed = ", ".join(f"{key}: {old} → {new}" for key, old, new in differences)
+            raise SettingsError(f"{folder} has images of other settings ({listed}): choose another --out")
+    else:
+        # settings.json is the first file of a run: without it, these are somebody else's.
+        files = sorted(file for name in (INDEX, f"{IMAGES}/*", f"{SHARDS}/*") for file in folder.glob(name))
+        if foreign := [file for file in files if file.suffix != ".tmp"]:
+            raise SettingsError(
+                f"{foreign[0]} is in the way, and of no run that could be resumed: choose another --out, or move it"
+            )
+    return ShardSet(folder / SHARDS, settings, COMMAND, {"model": model})
+
+
+def _write_images(folder: Path, tasks: Sequence[PromptTask], images: Sequence[RenderedImage]) -> pa.Table:
+    """Write the PNG files of a shard; returns its rows, which are thus never there before the files."""
+    for task, image in zip(tasks, images, strict=True):
+        if image.failure is None:
+            write_atomic(folder / task.image, image.image)
+    columns = {
+        "id": [task.id for task in tasks],
+        "prompt": [task.prompt for task in tasks],
+        "seed": [task.seed for task in tasks],
+        "image": [task.image if image.failure is None else None for task, image in zip(tasks, images, strict=True)],
+        "failure": [image.failure for image in images],
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _write_index(shard_set: ShardSet, folder: Path) -> int:
+    """Write the rows of all shards as one file, if they are not finished; returns how many prompts failed.
+
+    Raises ``StoreCorrupt`` if a row's image is gone.
+    """
+    failed, sink = 0, pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for table in shard_set.tables():
+            for image in table["image"].drop_null().to_pylist():
+                if not (folder / image).is_file():
+                    raise StoreCorrupt(f"{folder / image} is gone: restore it, or delete {folder} and run again")
+            failed += table["failure"].length() - table["failure"].null_count
+            writer.write_table(table)
+    index = folder / INDEX
+    if not (shard_set.finished and index.is_file()):
+        write_atomic(index, sink.getvalue().to_pybytes())
+    return failed
+
+
+def _delete_temporaries(folder: Path) -> None:
+    """Delete what a kill left half-written."""
+    for pattern in (f"{INDEX}.*.tmp", f"{IMAGES}/*.png.*.tmp"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
