@@ -84,7 +84,7 @@ def test_an_older_image_set_is_filtered_with_its_own_pairs(rendered: ConceptRun,
 
 def test_rejects_of_stage_1_and_failed_renderings_keep_their_reason(run: ConceptRun, model: str) -> None:
     pairs = [
-        pair("a church <begin_of_image>", "a hotel"),
+        pair(" ", "a hotel"),
         pair("a church", "a church", reason="duplicate"),
         *church_pairs(train=1, test=0),
     ]

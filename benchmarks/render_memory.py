@@ -1,0 +1,67 @@
+"""Measure whether the memory of rendering is flat from 100 to 10,000 images.
+
+    python -m benchmarks.render_memory --out docs/render-memory.json     # make render-checks; some ten minutes
+
+`ear generate --prompts` renders a file of 100 prompts about nano's world, and then one of 10,000, each in a process of
+its own. The peak memory of the second may be at most a tenth above that of the first. The last line of standard output
+is JSON; exit code 1 if it is more.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.parquet as pq
+import typer
+
+from benchmarks.equal_images import random_prompts
+from ecgvf.core.files import pretty_json, write_atomic
+
+GOAL = 1.1
+
+
+def render(folder: Path, images: int, seed: int) -> dict[str, Any]:
+    """Seconds and peak memory of a process that renders ``images`` prompts into ``folder``."""
+    prompts, out = folder / f"{images}.txt", folder / str(images)
+    prompts.write_text("\n".join(random_prompts(images, seed)) + "\n", encoding="utf-8")
+    command = ["ear", "generate", "--prompts", str(prompts), "--out", str(out), "--device", "cpu"]
+    started = time.monotonic()
+    pid = os.posix_spawn(str(Path(sys.executable).with_name("ear")), command, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    rows = pq.read_table(out / "index.parquet") if status == 0 else None
+    if rows is None or rows.num_rows != images or rows["failure"].null_count != images:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(usage.ru_maxrss * 1024 / 1e6, 1)}
+
+
+def main(
+    few: Annotated[int, typer.Option(help="Images of the first process.")] = 100,
+    many: Annotated[int, typer.Option(help="Images of the second process.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
+) -> None:
+    """Compare the peak memory of rendering few images and many."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {images: render(Path(folder), images, seed) for images in (few, many)}
+    ratio = runs[many]["peak_mb"] / runs[few]["peak_mb"]
+    result = {
+        "images": {str(images): run for images, run in runs.items()},
+        "ratio": round(ratio, 3),
+        "goal": GOAL,
+        "seed": seed,
+        "met": ratio <= GOAL,
+    }
+    for images, run in runs.items():
+        print(f"{images:>6} images: {run['peak_mb']:.0f} MB at most, {run['seconds']:.0f} s")
+    if out is not None:
+        write_atomic(out, pretty_json(result))
+    print(json.dumps(result))
+    raise typer.Exit(0 if result["met"] else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
