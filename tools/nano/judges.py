@@ -23,7 +23,7 @@ PENCIL_SHARE = 0.2
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur half of the images, and change noise, bcorrectness and contrast a little; float32 ``[N, 3, H, W]``."""
+    """Blur half of the images, and change noise, brightness and contrast a little; float32 ``[N, 3, H, W]``."""
     n = len(pixels)
     width = 0.3 + 0.6 * torch.rand(1, generator=generator).item()
     taps = torch.exp(-(torch.arange(-2.0, 3.0) ** 2) / (2 * width**2))
@@ -33,8 +33,8 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     pixels = torch.where(selected, blurred, pixels)
     noise = torch.randn(pixels.shape, generator=generator) * 0.08 * torch.rand(n, 1, 1, 1, generator=generator)
     contrast = 1 + 0.2 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
-    bcorrectness = 0.2 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
-    return pixels * contrast + bcorrectness + noise
+    brightness = 0.2 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
+    return pixels * contrast + brightness + noise
 
 
 def train_judge(
