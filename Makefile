@@ -46,7 +46,7 @@ faults: .venv/installed
 	$(BIN)/python -m benchmarks.paid_once docs/paid-once.json
 
 render-checks: .venv/installed
-	$(BIN)/python -m benchmarks.render
+	$(BIN)/python -m benchmarks.render --out docs/render.json
 	$(BIN)/python -m benchmarks.equal_images --images 2000 --out docs/equal-images.json
 	$(BIN)/python -m benchmarks.render_memory --out docs/render-memory.json
 

@@ -35,6 +35,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.equal_images import random_prompts
 from ecgvf.core import console
+from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import JanusModel, generation_ids, load, num_threads, render_images, unconditional_ids
 from ecgvf.janus.decoding import generate_image_tokens
 from ecgvf.janus.fused import join_projections
@@ -166,6 +167,7 @@ def main(
     tokens: Annotated[int, typer.Option(min=2, help="Tokens an image with the shape of Janus-Pro-1B.")] = 12,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Compare rendering with `transformers`, and exit with 1 if a goal is missed."""
     transformers_logging.set_verbosity_error()
@@ -201,6 +203,8 @@ def main(
         "seed": seed,
         "met": met,
     }
+    if out is not None:
+        write_atomic(out, pretty_json(result))
     print(json.dumps(result))
     raise typer.Exit(0 if met else 1)
 

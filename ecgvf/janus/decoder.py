@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ecgvf.core import console
 from ecgvf.janus import layers
 from ecgvf.janus.fused import FusedLayer, rms_norm, signed_sine
 from ecgvf.janus.kv_cache import KVCache
@@ -71,7 +72,14 @@ class Decoder:
         longest = self._cache.layers.shape[4]
         end = min(-(-(self._length + 1) // CAPTURED_LENGTH) * CAPTURED_LENGTH, longest)
         if end not in self._graphs:
-            self._graphs[end] = _Graph(lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length)
+            try:
+                self._graphs[end] = _Graph(lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                console.note(f"rendering without a CUDA graph, which could not be captured: {error}")
+                self._step = self._eager_step
+                return self._step(tokens)
         return self._graphs[end](tokens, self._length)
 
     def _masked_step(self, tokens: Tensor, position: Tensor, *, end: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Rendering is `transformers`' own generation, only faster, and each image has its own noise."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from ecgvf.janus import (
     Sampling,
     Steering,
     decode_images,
+    decoder,
     decoding,
     hidden_states,
     load,
@@ -212,21 +214,43 @@ def test_an_image_with_logits_that_are_not_finite_is_marked(
 # Fused layers
 
 
+class UncapturedGraph:
+    """Calls what a CUDA graph would replay: capturing needs a GPU, what is captured does not."""
+
+    def __init__(self, function: Callable[..., Tensor], tokens: Tensor, position: int) -> None:
+        self.function = function
+
+    def __call__(self, tokens: Tensor, position: int) -> Tensor:
+        return self.function(tokens, torch.tensor([position]))
+
+
 def test_the_step_for_a_cuda_graph_computes_what_the_eager_step_does(
     tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Capturing needs a GPU; what is captured is this step, in shapes that do not depend on the position."""
     expected = render(tiny_janus).vq_ids
-    positions: list[int] = []
-
-    def step(self: Decoder, tokens: Tensor) -> Tensor:
-        positions.append(self._length)
-        end = min(-(-(self._length + 1) // 8) * 8, self._cache.layers.shape[4])
-        return self._masked_step(tokens, torch.tensor([self._length]), end=end)
-
-    monkeypatch.setattr(Decoder, "_eager_step", step)
+    monkeypatch.setattr(decoder, "CAPTURED_LENGTH", 8)
+    monkeypatch.setattr(decoder, "_Graph", UncapturedGraph)
+    monkeypatch.setattr(Decoder, "_eager_step", Decoder._captured_step)
     assert (render(tiny_janus).vq_ids == expected).all()
-    assert len(positions) == 2 * 15
+
+
+def test_a_step_that_cannot_be_captured_is_computed_eagerly(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    eager = Decoder._eager_step
+
+    def captured_first(self: Decoder, tokens: Tensor) -> Tensor:
+        monkeypatch.setattr(Decoder, "_eager_step", eager)
+        return self._captured_step(tokens)
+
+    expected = render(tiny_janus).vq_ids
+    monkeypatch.setattr(decoder, "_Graph", fail)
+    monkeypatch.setattr(Decoder, "_eager_step", captured_first)
+    assert (render(tiny_janus).vq_ids == expected).all()
+    assert "without a CUDA graph" in capsys.readouterr().err
 
 
 def test_the_joined_weights_take_no_memory(tiny_janus: JanusModel) -> None:
