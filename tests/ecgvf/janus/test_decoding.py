@@ -34,6 +34,11 @@ PROMPTS = ["a church", "a small castle by the water at night, painted by Van Gog
 GREEDY = Sampling(temperature=0)
 
 
+@pytest.fixture(scope="module")
+def nano() -> JanusModel:
+    return load("janus-nano", device="cpu")
+
+
 def transformers_tokens(model: JanusModel, prompts: list[str], **settings: object) -> Tensor:
     """Image tokens that `generate` of `transformers` returns."""
     texts = [
@@ -55,6 +60,12 @@ def test_greedy_tokens_equal_those_of_transformers(tiny_janus: JanusModel, guida
     tokens = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([0] * 3, 16), sampling).vq_ids
     expected = transformers_tokens(tiny_janus, PROMPTS, do_sample=False, guidance_scale=guidance, top_k=None)
     assert torch.equal(tokens, expected)
+
+
+@pytest.mark.parametrize("prompt", ["a church on a hill of grass under a blue sky", "ein Hund im Schnee"])
+def test_nanos_greedy_tokens_equal_those_of_transformers(nano: JanusModel, prompt: str) -> None:
+    tokens = generate_image_tokens(nano, [prompt], uniform_noise([0], 256), GREEDY).vq_ids
+    assert torch.equal(tokens, transformers_tokens(nano, [prompt], do_sample=False, guidance_scale=5.0, top_k=None))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +95,14 @@ def test_an_image_does_not_depend_on_its_batch(tiny_janus: JanusModel) -> None:
         alone = render_images(tiny_janus, [prompt], [seed])
         assert (alone.vq_ids[0] == together.vq_ids[row]).all()
         assert abs(alone.pixels[0].astype(int) - together.pixels[row].astype(int)).max() <= 1
+
+
+def test_another_order_in_the_same_batch_shapes_gives_exactly_the_same_tokens(tiny_janus: JanusModel) -> None:
+    prompts, seeds = PROMPTS * 3, list(range(9))
+    expected = render_images(tiny_janus, prompts, seeds, batch_size=3).vq_ids
+    order = [4, 2, 6, 0, 7, 5, 3, 1, 8]  # one prompt of each length in every batch
+    shuffled = render_images(tiny_janus, [prompts[i] for i in order], [seeds[i] for i in order], batch_size=3)
+    assert (shuffled.vq_ids == expected[order]).all()
 
 
 def test_an_image_depends_on_prompt_and_seed(tiny_janus: JanusModel) -> None:
