@@ -31,7 +31,7 @@ def test_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR])
 def test_missing_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     fail_fsync(monkeypatch, code)
-    with pytest.raises(StoreError, match=r"cannot write .*file \(.*\): choose another folder with --store"):
+    with pytest.raises(StoreError, match=r"cannot write .*file \(.*\): choose another folder \(--store, --out\)"):
         write_atomic(tmp_path / "file", b"new")
 
 
