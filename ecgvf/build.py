@@ -134,17 +134,11 @@ def build(
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     open_encoder(bounds or Bounds(), device)
-    renderer: dict[str, Any] = {
-        "model": model,
-        "guidance": guidance,
-        "batch_size": batch_size,
-        "device": device,
-        "dtype": dtype,
-    }
-    load_renderer(run.concept, **renderer)
+    renderer: dict[str, Any] = {"guidance": guidance, "batch_size": batch_size}
+    janus, _ = load_renderer(run.concept, model=model, device=device, dtype=dtype, **renderer)
 
     def filter_pairs(pairs: StageSet) -> StageSet:
-        images = render(run, **renderer, seed=seed, set_id=pairs.fingerprint).images
+        images = render(run, model=janus, **renderer, seed=seed, set_id=pairs.fingerprint).images
         return filter_images(
             run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
         ).acceptance

@@ -35,7 +35,7 @@ class RenderResult:
 def render(
     run: ConceptRun,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | JanusModel = DEFAULT_MODEL,
     guidance: float | None = None,
     temperature: float | None = None,
     seed: int = 0,
@@ -47,6 +47,9 @@ def render(
     current: bool = True,
 ) -> RenderResult:
     """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
+
+    ``model`` is a name, a folder, a Hub id, or a model that is loaded already; the latter has its own ``device``,
+    ``dtype`` and ``raw_control_tokens``.
 
     ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
     obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
@@ -74,7 +77,7 @@ def render(
         "seed": seed,
         "shard_records": SHARD_RECORDS,
     }
-    images = run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if raw_control_tokens else {}))
+    images = run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if janus.raw_control_tokens else {}))
     shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
     rendered = fill_with_images(
         images,
@@ -93,7 +96,7 @@ def render(
 def load_renderer(
     concept: Concept,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | JanusModel = DEFAULT_MODEL,
     guidance: float | None = None,
     temperature: float | None = None,
     batch_size: int | None = None,
@@ -101,19 +104,23 @@ def load_renderer(
     dtype: str = "auto",
     raw_control_tokens: bool = False,
 ) -> tuple[JanusModel, Sampling]:
-    """The model and its sampling, as ``render`` uses them.
+    """The model, loaded unless it is already, and its sampling, as ``render`` uses them.
 
     Raises ``ConceptError`` for a concept that janus-nano cannot render, ``SettingsError`` for a value out of range, and
     ``ModelError`` and ``HubError`` as ``ecgvf.janus.load`` does.
     """
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
-    if model == DEFAULT_MODEL and not concept.labels("nano"):
+    name = model.name if isinstance(model, JanusModel) else model
+    if name == DEFAULT_MODEL and not concept.labels("nano"):
         raise ConceptError(
             f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
             "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"
         )
-    janus = load(model, device=device, dtype=dtype, raw_control_tokens=raw_control_tokens)
+    if isinstance(model, JanusModel):
+        janus = model
+    else:
+        janus = load(model, device=device, dtype=dtype, raw_control_tokens=raw_control_tokens)
     return janus, janus.sampling.override(guidance, temperature)
 
 
