@@ -1,5 +1,6 @@
 """The review page: what it shows, what it records, and whose requests it answers."""
 
+import functools
 import json
 import re
 import shutil
@@ -291,7 +292,9 @@ def test_the_command_as_a_user_types_it(run: ConceptRun) -> None:
     accepted = record_ids(run)[0]
     command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "review", "--concept", "church"]
     options = ["--reviewer", "ada", "--store", str(run.store.root)]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as child:
+    # A shell that runs the tests in the background has its children ignore SIGINT, unless they are told otherwise.
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, preexec_fn=default) as child:
         try:
             address = next(line for line in child.stdout or [] if "http://" in line).strip()
             form = urllib.parse.urlencode({"record_id": accepted, "decision": "reject"}).encode()
