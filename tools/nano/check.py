@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,20 +94,13 @@ def _recognition(
     model: JanusModel, judges: Path, rng: random.Random, run_seed: int, progress: Callable[[str], object]
 ) -> list[Goal]:
     """Render `SEEDS` images per prompt and compare the judges' predictions with the prompts' scenes."""
-    rows = [(prompt, number) for prompt in _prompts(rng) for number in range(SEEDS)]
-    batches = []
-    for start in range(0, len(rows), 64):
-        batch = rows[start : start + 64]
-        image_seeds = [seeds.derive(run_seed, f"{prompt.text}#{number}", "check") for prompt, number in batch]
-        texts = [prompt.text for prompt, _ in batch]
-        batches.append(render_images(model, texts, image_seeds, model.sampling, batch_size=64).pixels)
-        progress(f"{start + len(batch)} of {len(rows)} images")
-    images = np.concatenate(batches)
-    groups = np.array([prompt.group for prompt, _ in rows])
-    thing = np.array([prompt.scene.thing for prompt, _ in rows])
-    style = np.array([prompt.scene.style for prompt, _ in rows])
-    thing_correct = _predictions(NanoJudge("object-b", ("church",), folder=judges / "object-b"), images) == thing
-    style_correct = _predictions(NanoJudge("style", ("van-gogh",), folder=judges / "style"), images) == style
+    prompts = [prompt for prompt in _prompts(rng) for _ in range(SEEDS)]
+    images = render_scenes(model, [prompt.text for prompt in prompts], run_seed, progress)
+    groups = np.array([prompt.group for prompt in prompts])
+    thing = np.array([prompt.scene.thing for prompt in prompts])
+    style = np.array([prompt.scene.style for prompt in prompts])
+    thing_correct = predictions(NanoJudge("object-b", ("church",), folder=judges / "object-b"), images) == thing
+    style_correct = predictions(NanoJudge("style", ("van-gogh",), folder=judges / "style"), images) == style
     usual, new_order = groups == "usual", groups == "new order"
     for name in STYLES:
         rows_of = usual & (style == name)
@@ -119,6 +113,23 @@ def _recognition(
         _share("styles recognised", style_correct[usual], 0.95),
         _share("new word orders and unseen combinations", thing_correct[new_order], 0.90),
     ]
+
+
+def render_scenes(
+    model: JanusModel, texts: list[str], run_seed: int, progress: Callable[[str], object]
+) -> NDArray[np.uint8]:
+    """One image per text, uint8 ``[N, 64, 64, 3]``; the same text again gets another seed."""
+    seen: Counter[str] = Counter()
+    batches = []
+    for start in range(0, len(texts), 64):
+        batch = texts[start : start + 64]
+        image_seeds = []
+        for text in batch:
+            image_seeds.append(seeds.derive(run_seed, f"{text}#{seen[text]}", "check"))
+            seen[text] += 1
+        batches.append(render_images(model, batch, image_seeds, model.sampling, batch_size=64).pixels)
+        progress(f"{start + len(batch)} of {len(texts)} images")
+    return np.concatenate(batches)
 
 
 @torch.no_grad()
@@ -135,7 +146,7 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
         errors += (decoded - pixels).abs().mean((1, 2, 3)).tolist()
         reconstructions.append(((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy())
     judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
-    correct = _predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
+    correct = predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
     mean, margin = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5
     l1 = Figure(mean, len(errors), mean - margin, mean + margin)
     return [
@@ -168,7 +179,7 @@ def _speed(model: JanusModel, rng: random.Random) -> Goal:
     return Goal("seconds for 64 pictures", Figure(seconds, 1, seconds, seconds), 10.0, at_most=True)
 
 
-def _predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
+def predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
     """The judge's top label for each image, ``[N]``."""
     labels: NDArray[np.str_] = np.array(judge.labels)[judge.probabilities(images).argmax(1)]
     return labels
