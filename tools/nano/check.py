@@ -18,6 +18,7 @@ from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load, render_images
 from ecgvf.judges.nano import NanoJudge
 from tools.nano.codec import to_input
+from tools.nano.corruption import Codec, held_out_corruptions
 from tools.nano.language_model import tokenize_conversations
 from tools.nano.questions import yes_no
 from tools.nano.scenes import caption, held_out_scene, scene_pool
@@ -25,6 +26,8 @@ from tools.nano.world import STYLES, Scene, compose_batch, random_scene, things
 
 SEEDS = 8
 """Images per prompt."""
+OBJECT_C_BOUND, STYLE_B_BOUND, NOTHING_BOUND = 0.65, 0.95, 0.85
+"""Goals of the second judges, set after the measurement of docs/decisions/0011-second-judges.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def check(
     rng = random.Random(f"ecgvf.nano.check:{run_seed}")
     progress("codec")
     goals = _codec(model, judges)
+    progress("images of nothing")
+    goals.append(_nothing(model, judges, run_seed))
     progress("questions")
     goals.append(_questions(model, rng))
     progress("speed")
@@ -99,9 +104,11 @@ def _recognition(
     groups = np.array([prompt.group for prompt in prompts])
     thing = np.array([prompt.scene.thing for prompt in prompts])
     style = np.array([prompt.scene.style for prompt in prompts])
-    thing_correct = predictions(NanoJudge("object-b", ("church",), folder=judges / "object-b"), images) == thing
-    style_correct = predictions(NanoJudge("style", ("van-gogh",), folder=judges / "style"), images) == style
-    usual, new_order = groups == "usual", groups == "new order"
+    thing_correct = predictions(NanoJudge("object-b", (), folder=judges / "object-b"), images) == thing
+    style_correct = predictions(NanoJudge("style", (), folder=judges / "style"), images) == style
+    thing_by_c = predictions(NanoJudge("object-c", (), folder=judges / "object-c"), images[usual := groups == "usual"])
+    style_by_b = predictions(NanoJudge("style-b", (), folder=judges / "style-b"), images[usual])
+    new_order = groups == "new order"
     for name in STYLES:
         rows_of = usual & (style == name)
         progress(f"  {name}: things {thing_correct[rows_of].mean():.3f}, style {style_correct[rows_of].mean():.3f}")
@@ -112,6 +119,8 @@ def _recognition(
         _share("church recognised", thing_correct[(thing == "church") & ~new_order], 0.97),
         _share("styles recognised", style_correct[usual], 0.95),
         _share("new word orders and unseen combinations", thing_correct[new_order], 0.90),
+        _share("things recognised by object-c", thing_by_c == thing[usual], OBJECT_C_BOUND),
+        _share("styles recognised by style-b", style_by_b == style[usual], STYLE_B_BOUND),
     ]
 
 
@@ -153,6 +162,15 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
         Goal("codec L1 on [-1, 1]", l1, 0.06, at_most=True),
         _share("reconstructions recognised", correct, 0.97),
     ]
+
+
+def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) -> Goal:
+    """The share of corrupted images, of kinds that object-c did not learn from, in which it sees nothing."""
+    judge = NanoJudge("object-c", (), folder=judges / "object-c")
+    images = compose_batch(scene_pool(f"check:nothing:{run_seed}", count))
+    kinds = held_out_corruptions(Codec(model.model.model.vqmodel)).values()
+    seen = [predictions(judge, corrupt(images, np.random.default_rng(run_seed))) for corrupt in kinds]
+    return _share("nothing seen in corrupted images, by object-c", np.concatenate(seen) == "nothing", NOTHING_BOUND)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges.nano import NanoJudge
-from tools.nano.check import SEEDS, predictions, render_scenes
+from tools.nano.check import predictions, render_scenes
 from tools.nano.corruption import Codec, held_out_corruptions, trained_corruptions
 from tools.nano.scenes import caption, held_out_scene, scene_pool
 from tools.nano.second_judges import NOTHING
@@ -20,9 +20,11 @@ from tools.nano.world import STYLES, compose_batch, things
 
 OBJECT_JUDGES = ("object-a", "object-b", "object-c")
 STYLE_JUDGES = ("style", "style-b")
+IMAGES = 4
+"""Images per prompt."""
 PASSING = 0.95
 """Share of the intact images on which two judges agree that both have to be confident about."""
-WEIGHT_NOISE = (0.25, 0.5, 1.0)
+WEIGHT_NOISE = (0.25, 0.5)
 """Standard deviation of the noise on the language model's matrices, relative to theirs."""
 
 Images = NDArray[np.uint8]
@@ -52,10 +54,10 @@ def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> 
     progress("Janus-nano's images")
     scenes = [held_out_scene(rng, thing, style) for thing in things() for style in STYLES]
     prompts = [(scene, caption(scene, rng)) for scene in scenes]
-    generated = render_scenes(model, [text for _, text in prompts for _ in range(SEEDS)], run_seed, progress)
+    generated = render_scenes(model, [text for _, text in prompts for _ in range(IMAGES)], run_seed, progress)
     truth = {
-        "things recognised": np.array([scene.thing for scene, _ in prompts for _ in range(SEEDS)]),
-        "styles recognised": np.array([scene.style for scene, _ in prompts for _ in range(SEEDS)]),
+        "things recognised": np.array([scene.thing for scene, _ in prompts for _ in range(IMAGES)]),
+        "styles recognised": np.array([scene.style for scene, _ in prompts for _ in range(IMAGES)]),
     }
     rows += _accuracy(judges, "Janus-nano", generated, truth)
     labels = {name: predictions(judges[name], generated) for name in OBJECT_JUDGES}
@@ -63,7 +65,7 @@ def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> 
         rows.append(_share("agree", f"{first}, {second}", "Janus-nano", labels[first] == labels[second]))
     rows.append(_share(NOTHING, "object-c", "Janus-nano", labels["object-c"] == NOTHING))
     # Thresholds are set on the images of every other prompt, and shown on the rest.
-    known = np.arange(len(generated)) // SEEDS % 2 == 0
+    known = np.arange(len(generated)) // IMAGES % 2 == 0
     confident = Confident(judges["object-b"], judges["object-c"], generated[known])
     rows.append(_share("show something", "object-b, object-c", "Janus-nano", confident(generated[~known])))
     for name, images in _of_nothing(model, run_seed, progress):

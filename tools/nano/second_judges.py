@@ -27,7 +27,7 @@ from tools.nano.world import STYLES, things
 
 SECOND_JUDGES = ("object-c", "style-b")
 NOTHING = "nothing"
-SECONDS = {"object-c": 600.0, "style-b": 90.0}
+SECONDS = {"object-c": 350.0, "style-b": 40.0}
 """Training time on one core. It is the process's own, so that a busy machine trains no less."""
 LR = 2e-3
 BATCH = 64
@@ -86,7 +86,7 @@ def train_second_judge(
     network = NanoConvNeXt(labels).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=0.05)
     seconds = seconds if seconds is not None else SECONDS[name]
-    loop = TrainingLoop(work / name, seconds, {"network": network, "optimizer": optimizer}, clock=clock)
+    loop = TrainingLoop(work / name, seconds, {"network": network, "optimizer": optimizer}, save_every=30, clock=clock)
     generator = torch.Generator().manual_seed(loop.step)
     rng = np.random.default_rng(loop.step)
     losses: list[float] = []
