@@ -17,6 +17,12 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 
 _CLASSIFIERS = ("resnet50", "torchvision", "timm", "hf")
+_FAMILIES = {
+    "nano-object-b": "nano-object-a",
+    "nano-object-c": "nano-object-a",
+    "nano-style-b": "nano-style",
+}
+"""Judge of nano → the one whose labels it shares."""
 
 
 class Classifier(Protocol):
@@ -57,10 +63,8 @@ class EvaluationJudges:
         if self.judge is not None and not isinstance(self.judge, str):
             self._concept_judge = self.judge
             return
-        # The filter's labels and bounds apply if they mean the same to this judge; nano's two object judges share them.
-        filter_judge, judge = (
-            name.replace("nano-object-b", "nano-object-a") for name in (self.dataset.judge, self.concept_judge)
-        )
+        # The filter's labels and bounds apply if they mean the same to this judge.
+        filter_judge, judge = (_FAMILIES.get(name, name) for name in (self.dataset.judge, self.concept_judge))
         options = JudgeOptions()
         if filter_judge == judge:
             options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))

@@ -12,7 +12,9 @@ from ecgvf.judges.judge import Criterion, Judge
 NAMES = (
     "nano-object-a",
     "nano-object-b",
+    "nano-object-c",
     "nano-style",
+    "nano-style-b",
     "resnet50",
     "torchvision:NAME",
     "timm:NAME",
@@ -144,7 +146,7 @@ def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
     weights, device = options.weights, options.device
     criterion = partial(_criterion, name, concept, options)
     match family:
-        case "nano-object-a" | "nano-object-b" | "nano-style":
+        case "nano-object-a" | "nano-object-b" | "nano-object-c" | "nano-style" | "nano-style-b":
             from ecgvf.judges.nano import NanoJudge
 
             return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=device)

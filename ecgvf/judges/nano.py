@@ -1,7 +1,8 @@
-"""``nano-...``: the judges of Janus-nano's images, two of objects (same architecture, trained apart) and one of styles.
+"""``nano-...``: the judges of Janus-nano's images, three of objects and two of styles.
 
 ``nano-object-a`` filters and ``nano-object-b`` measures, so that no model is measured by the judge that selected its
-data.
+data: same architecture, trained apart. ``nano-object-c`` and ``nano-style-b`` share neither architecture nor designers
+with the others; ``nano-object-c`` can also see "nothing", a label that no concept accepts unless ``--labels`` says so.
 """
 
 from functools import cached_property
@@ -16,7 +17,8 @@ from ecgvf.core.paths import data_dir
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
-from ecgvf.world.classifier import NanoResNet, probabilities
+from ecgvf.world.classifier import probabilities
+from ecgvf.world.networks import load_network
 
 
 class NanoJudge(Classifier):
@@ -41,7 +43,7 @@ class NanoJudge(Classifier):
         if not self._file.is_file():
             raise JudgeError(f"the weights of judge {name} are missing from {folder}: install ecgvf again")
         try:
-            self._network = NanoResNet.load(folder)
+            self._network = load_network(folder)
         except Exception as error:
             raise JudgeError(f"the weights of judge {name} in {folder} are damaged: install ecgvf again") from error
         super().__init__(name, [(label,) for label in self._network.labels], criterion, device)

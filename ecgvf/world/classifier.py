@@ -1,12 +1,12 @@
-"""The network of Janus-nano's judges: a small residual classifier of 64 px images."""
+"""The network of Janus-nano's first judges: a small residual classifier of 64 px images."""
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from ecgvf.world.half_precision import load_half, read_config, save_half
 
 
 class NanoResNet(nn.Module):
@@ -36,25 +36,14 @@ class NanoResNet(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` (float16) to ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
         config = {"architecture": "nano-resnet", "labels": self.labels, "widths": list(self.widths)}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        half = {
-            name: value.half().contiguous() if value.is_floating_point() else value
-            for name, value in self.state_dict().items()
-        }
-        save_file(half, folder / "model.safetensors")
+        save_half(self, config, folder)
 
     @classmethod
     def load(cls, folder: Path) -> "NanoResNet":
         """Load a saved network in float32 and evaluation mode. Raises ``OSError`` if a file is missing."""
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        network = cls(config["labels"], tuple(config["widths"]))
-        weights = load_file(folder / "model.safetensors")
-        network.load_state_dict(
-            {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-        )
-        return network.eval()
+        config = read_config(folder)
+        return load_half(cls(config["labels"], tuple(config["widths"])), folder)
 
 
 class Block(nn.Module):
@@ -85,6 +74,6 @@ def preprocess(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(network: NanoResNet, pixels: Tensor, batch: int = 128) -> Tensor:
+def probabilities(network: nn.Module, pixels: Tensor, batch: int = 128) -> Tensor:
     """Class probabilities float32 ``[N, labels]`` for images uint8 ``[N, H, W, 3]``."""
     return torch.cat([network(preprocess(part)).softmax(1) for part in pixels.split(batch)])

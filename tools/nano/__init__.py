@@ -2,9 +2,10 @@
 
     drawings.json (SVG) ─► world ─► codec ─► language_model ─► card
                              └────► judges, clip, question_set
+    second_drawings.json ─► second_world ─► second_judges
 
 Users never need this package: the weights ship in ``data/nano/``. It needs the extra ``nano``.
 """
 
-PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "card")
+PARTS = ("tokenizer", "codec", "vision", "judges", "clip", "language-model", "save", "second-judges", "card")
 """What ``build`` makes, in order of dependency."""

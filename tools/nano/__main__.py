@@ -1,4 +1,4 @@
-"""Commands of nano's developers: ``python -m tools.nano build``, ``check`` and ``questions``.
+"""Commands of nano's developers: ``python -m tools.nano build``, ``check``, ``judges`` and ``questions``.
 
 Users need none of them: the weights and the questions ship in ``data/nano``.
 """
@@ -72,6 +72,27 @@ def check(
         console.print(table)
     if not met:
         raise typer.Exit(1)
+
+
+@app.command()
+def judges(
+    seed: Annotated[int, typer.Option(help="Seed of the prompts, images and corruptions.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the judges on the drawings of every designer, on Janus-nano's images, and on images of nothing."""
+    _require_resvg()
+    from tools.nano import judge_comparison
+
+    rows = judge_comparison.compare(seed, progress=console.note)
+    if as_json:
+        console.print_json({"seed": seed, "rows": [row.json() for row in rows]})
+        return
+    columns = ("figure", "judge", "images", "value", "n", "95% interval")
+    table = console.table(*columns, title=f"Nano's judges, seed {seed}")
+    for row in rows:
+        share, interval = row.share, f"{row.share.low:.3f} to {row.share.high:.3f}"
+        table.add_row(row.figure, row.judge, row.images, f"{share.value:.3f}", str(share.n), interval)
+    console.print(table)
 
 
 @app.command()

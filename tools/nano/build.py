@@ -8,9 +8,10 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.core.errors import SettingsError
-from tools.nano import PARTS, clip, codec, judges, language_model, vision
+from tools.nano import PARTS, clip, codec, judges, language_model, second_judges, vision
 from tools.nano.card import write_card
 from tools.nano.check import check
+from tools.nano.corruption import Codec
 from tools.nano.language_model import build_model
 from tools.nano.tokenizer import processor, train_tokenizer
 
@@ -54,6 +55,12 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
             log = work / part / "log.jsonl"
             if log.exists():
                 record[part] = record.get(part, {}) | json.loads(log.read_text().splitlines()[-1])
+    if "second-judges" in parts:
+        images = second_judges.build_pool(work / "second-judges" / "pool.npz", _shipped_codec(out))
+        for second in second_judges.SECOND_JUDGES:
+            if f"judge:{second}" not in record:
+                trained = second_judges.train_second_judge(second, images, work / "second-judges", out / "judges")
+                record[f"judge:{second}"] = trained
     if "card" in parts:
         write_card(out, record, check(str(out)))
 
@@ -63,6 +70,12 @@ def _built(path: Path, part: str) -> Path:
     if not path.exists():
         raise SettingsError(f"{path} is missing: run `python -m tools.nano build --part {part}` first")
     return path
+
+
+def _shipped_codec(out: Path) -> Codec:
+    """The codec of the model in `out`, which part ``save`` writes."""
+    _built(out / "model.safetensors", "save")
+    return Codec(JanusForConditionalGeneration.from_pretrained(out, dtype="float32").model.vqmodel)
 
 
 def _load_pretrained(model: JanusForConditionalGeneration, work: Path) -> None:

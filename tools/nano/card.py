@@ -1,11 +1,13 @@
 """Write nano's model card from the training record and the measured goals."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tools.nano.check import Goal
 from tools.nano.codec import CODE_DIMENSIONS
+from tools.nano.second_world import second_drawings
 from tools.nano.world import COMPANIONS, GROUNDS, SKIES, STYLES, drawings, things
 
 _HEAD = """---
@@ -28,7 +30,6 @@ tutorials run on. **A figure measured on nano says nothing about Janus-Pro.**
 
 def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
     """Write ``README.md`` to `out`; `record` has what each part of the build recorded."""
-    credits = json.loads((Path(__file__).parent / "drawings.json").read_text(encoding="utf-8"))["credits"]
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     text, codec = config["text_config"], config["vq_config"]
     shape = (
@@ -63,14 +64,23 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
         "```json",
     ]
     lines += [json.dumps(record, indent=1), "```", "\n## Credits\n"]
-    lines += [f"- {credit} ({_count(designer)} drawings)" for designer, credit in sorted(credits.items())]
+    lines += _credits("drawings.json", Counter(name for by_designer in drawings().values() for name in by_designer))
     lines.append(
         "\nThe drawings by Twemoji and EmojiOne are under CC BY 4.0, Noto's under Apache-2.0, Fluent's under MIT; they "
         "are in `tools/nano/drawings.json`, unchanged but for their cropping, composition and styling into pictures.\n"
     )
+    sets = Counter(name.partition(":")[0] for by_name in second_drawings().values() for name in by_name)
+    lines.append("The second judges, object-c and style-b, alone learnt from these:\n")
+    lines += _credits("second_drawings.json", sets)
+    lines.append(
+        "\nThey are in `tools/nano/second_drawings.json`, each under its set's licence. Left out are the sky behind "
+        "FxEmojis' tent and sailboat, and the picture behind Streamline's castle and factory; otherwise they are "
+        "unchanged but for their cropping, colouring, warping, composition and styling into pictures.\n"
+    )
     (out / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _count(designer: str) -> int:
-    """Number of drawings by the designer."""
-    return sum(designer in by_designer for by_designer in drawings().values())
+def _credits(file: str, drawings_of: Counter[str]) -> list[str]:
+    """A line for every set of drawings in the file, with its number of drawings."""
+    credits = json.loads((Path(__file__).parent / file).read_text(encoding="utf-8"))["credits"]
+    return [f"- {credit} ({drawings_of[name]} drawings)" for name, credit in sorted(credits.items())]

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load, render_images
 from ecgvf.judges.nano import NanoJudge
 from tools.nano.codec import to_input
+from tools.nano.corruption import Codec, held_out_corruptions
 from tools.nano.language_model import tokenize_conversations
 from tools.nano.questions import yes_no
 from tools.nano.scenes import caption, held_out_scene, scene_pool
@@ -24,6 +26,8 @@ from tools.nano.world import STYLES, Scene, compose_batch, random_scene, things
 
 SEEDS = 8
 """Images per prompt."""
+OBJECT_C_BOUND, STYLE_B_BOUND, NOTHING_BOUND = 0.60, 0.95, 0.75
+"""Goals of the second judges, set after the measurement of docs/decisions/0011-second-judges.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ def check(
     rng = random.Random(f"ecgvf.nano.check:{run_seed}")
     progress("codec")
     goals = _codec(model, judges)
+    progress("images of nothing")
+    goals.append(_nothing(model, judges, run_seed))
     progress("questions")
     goals.append(_questions(model, rng))
     progress("speed")
@@ -93,21 +99,16 @@ def _recognition(
     model: JanusModel, judges: Path, rng: random.Random, run_seed: int, progress: Callable[[str], object]
 ) -> list[Goal]:
     """Render `SEEDS` images per prompt and compare the judges' predictions with the prompts' scenes."""
-    rows = [(prompt, number) for prompt in _prompts(rng) for number in range(SEEDS)]
-    batches = []
-    for start in range(0, len(rows), 64):
-        batch = rows[start : start + 64]
-        image_seeds = [seeds.derive(run_seed, f"{prompt.text}#{number}", "check") for prompt, number in batch]
-        texts = [prompt.text for prompt, _ in batch]
-        batches.append(render_images(model, texts, image_seeds, model.sampling, batch_size=64).pixels)
-        progress(f"{start + len(batch)} of {len(rows)} images")
-    images = np.concatenate(batches)
-    groups = np.array([prompt.group for prompt, _ in rows])
-    thing = np.array([prompt.scene.thing for prompt, _ in rows])
-    style = np.array([prompt.scene.style for prompt, _ in rows])
-    thing_correct = _predictions(NanoJudge("object-b", ("church",), folder=judges / "object-b"), images) == thing
-    style_correct = _predictions(NanoJudge("style", ("van-gogh",), folder=judges / "style"), images) == style
-    usual, new_order = groups == "usual", groups == "new order"
+    prompts = [prompt for prompt in _prompts(rng) for _ in range(SEEDS)]
+    images = render_scenes(model, [prompt.text for prompt in prompts], run_seed, progress)
+    groups = np.array([prompt.group for prompt in prompts])
+    thing = np.array([prompt.scene.thing for prompt in prompts])
+    style = np.array([prompt.scene.style for prompt in prompts])
+    thing_correct = predictions(NanoJudge("object-b", (), folder=judges / "object-b"), images) == thing
+    style_correct = predictions(NanoJudge("style", (), folder=judges / "style"), images) == style
+    thing_by_c = predictions(NanoJudge("object-c", (), folder=judges / "object-c"), images[usual := groups == "usual"])
+    style_by_b = predictions(NanoJudge("style-b", (), folder=judges / "style-b"), images[usual])
+    new_order = groups == "new order"
     for name in STYLES:
         rows_of = usual & (style == name)
         progress(f"  {name}: things {thing_correct[rows_of].mean():.3f}, style {style_correct[rows_of].mean():.3f}")
@@ -118,7 +119,26 @@ def _recognition(
         _share("church recognised", thing_correct[(thing == "church") & ~new_order], 0.97),
         _share("styles recognised", style_correct[usual], 0.95),
         _share("new word orders and unseen combinations", thing_correct[new_order], 0.90),
+        _share("things recognised by object-c", thing_by_c == thing[usual], OBJECT_C_BOUND),
+        _share("styles recognised by style-b", style_by_b == style[usual], STYLE_B_BOUND),
     ]
+
+
+def render_scenes(
+    model: JanusModel, texts: list[str], run_seed: int, progress: Callable[[str], object]
+) -> NDArray[np.uint8]:
+    """One image per text, uint8 ``[N, 64, 64, 3]``; the same text again gets another seed."""
+    seen: Counter[str] = Counter()
+    batches = []
+    for start in range(0, len(texts), 64):
+        batch = texts[start : start + 64]
+        image_seeds = []
+        for text in batch:
+            image_seeds.append(seeds.derive(run_seed, f"{text}#{seen[text]}", "check"))
+            seen[text] += 1
+        batches.append(render_images(model, batch, image_seeds, model.sampling, batch_size=64).pixels)
+        progress(f"{start + len(batch)} of {len(texts)} images")
+    return np.concatenate(batches)
 
 
 @torch.no_grad()
@@ -135,13 +155,22 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
         errors += (decoded - pixels).abs().mean((1, 2, 3)).tolist()
         reconstructions.append(((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy())
     judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
-    correct = _predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
+    correct = predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
     mean, margin = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5
     l1 = Figure(mean, len(errors), mean - margin, mean + margin)
     return [
         Goal("codec L1 on [-1, 1]", l1, 0.06, at_most=True),
         _share("reconstructions recognised", correct, 0.97),
     ]
+
+
+def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) -> Goal:
+    """The share of corrupted images, of kinds that object-c did not learn from, in which it sees nothing."""
+    judge = NanoJudge("object-c", (), folder=judges / "object-c")
+    images = compose_batch(scene_pool(f"check:nothing:{run_seed}", count))
+    kinds = held_out_corruptions(Codec(model.model.model.vqmodel)).values()
+    seen = [predictions(judge, corrupt(images, np.random.default_rng(run_seed))) for corrupt in kinds]
+    return _share("nothing seen in corrupted images, by object-c", np.concatenate(seen) == "nothing", NOTHING_BOUND)
 
 
 @torch.no_grad()
@@ -168,7 +197,7 @@ def _speed(model: JanusModel, rng: random.Random) -> Goal:
     return Goal("seconds for 64 pictures", Figure(seconds, 1, seconds, seconds), 10.0, at_most=True)
 
 
-def _predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
+def predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
     """The judge's top label for each image, ``[N]``."""
     labels: NDArray[np.str_] = np.array(judge.labels)[judge.probabilities(images).argmax(1)]
     return labels

@@ -79,12 +79,23 @@ def random_scene(rng: random.Random, *, thing: str | None = None, style: str | N
 
 def compose(scene: Scene) -> Pixels:
     """The scene's image, float32 ``[64, 64, 3]`` in 0…1."""
-    canvas = _sky(scene.sky).copy()
-    canvas[HORIZON:] = _ground(scene.ground)
+    canvas = background(scene.sky, scene.ground)
     _paste(canvas, _sprite(scene.thing, scene.designer, THING_SIZE), SIDE // 2, GROUND_LINE)
     if scene.companion:
         _paste(canvas, _sprite(scene.companion, "noto", COMPANION_SIZE), SIDE - 10, GROUND_LINE + 2)
-    return _STYLES[scene.style](canvas)
+    return paint(canvas, scene.style)
+
+
+def background(sky: str, ground: str) -> Pixels:
+    """A new image of the sky above the ground, float32 ``[64, 64, 3]`` in 0…1."""
+    canvas = _sky(sky).copy()
+    canvas[HORIZON:] = _ground(ground)
+    return canvas
+
+
+def paint(canvas: Pixels, style: str) -> Pixels:
+    """The image in the style, float32 ``[64, 64, 3]`` in 0…1."""
+    return _STYLES[style](canvas)
 
 
 def compose_batch(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
@@ -103,7 +114,11 @@ def _rgb(red: float, green: float, blue: float) -> Pixels:
 @cache
 def _sprite(name: str, designer: str, size: int) -> Pixels:
     """The drawing as premultiplied RGBA, float32 ``[H, W, 4]``, cropped; its longer side has `size` pixels."""
-    drawing = drawings()[name][designer]
+    return rasterise(drawings()[name][designer], size)
+
+
+def rasterise(drawing: dict[str, object], size: int) -> Pixels:
+    """The drawing as premultiplied RGBA, float32 ``[H, W, 4]``, cropped; its longer side has `size` pixels."""
     width, height = drawing["width"], drawing["height"]
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '

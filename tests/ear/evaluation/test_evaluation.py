@@ -119,9 +119,11 @@ def test_the_filters_labels_apply_also_in_an_exported_dataset(
     for name in ("ecgvf/church", str(tmp_path / "out")):
         dataset, _ = find_dataset(store, name)
         EvaluationJudges(dataset)
+        EvaluationJudges(dataset, "nano-object-c")
         EvaluationJudges(dataset, "resnet50")
-    expected = ("nano-object-b", JudgeOptions(labels=("church", "mosque"), threshold=0.4))
-    assert created == [expected, ("resnet50", JudgeOptions())] * 2
+    filtered_by = JudgeOptions(labels=("church", "mosque"), threshold=0.4)
+    expected = [("nano-object-b", filtered_by), ("nano-object-c", filtered_by), ("resnet50", JudgeOptions())]
+    assert created == expected * 2
 
 
 def test_an_unknown_judge_is_refused_before_anything_is_rendered(

@@ -15,6 +15,7 @@ from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.classifier import NanoResNet
+from ecgvf.world.convnext import NanoConvNeXt
 from tests.ecgvf.small_run import Oracle
 
 CHURCH = concepts.find("church")
@@ -30,6 +31,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variant in ("object-a", "object-b"):
         NanoResNet(LABELS, widths=(4, 8)).save(tmp_path / "nano" / "judges" / variant)
     NanoResNet(["plain", "van-gogh"], widths=(4, 8)).save(tmp_path / "nano" / "judges" / "style")
+    NanoConvNeXt([*LABELS, "nothing"], (4, 8), (1, 1)).save(tmp_path / "nano" / "judges" / "object-c")
+    NanoConvNeXt(["plain", "van-gogh"], (4, 8), (1, 1)).save(tmp_path / "nano" / "judges" / "style-b")
     monkeypatch.setattr(nano, "data_dir", lambda: tmp_path)
     return tmp_path
 
@@ -109,6 +112,31 @@ def test_the_default_judge_follows_the_model_and_the_kind(data: Path) -> None:
     assert create_judge(CHURCH, "janus-pro-1b", "nano-object-b").name == "nano-object-b"
 
 
+def test_the_second_judges_are_created_by_name(data: Path) -> None:
+    judge = create_judge(CHURCH, "janus-nano", "nano-object-c")
+    assert judge.name == "nano-object-c" and judge.criterion.accepted == ("church",)
+    assert all(sum(dict(prediction.top_labels).values()) == pytest.approx(1) for prediction in judge.predict(IMAGES))
+    assert create_judge(concepts.find("van-gogh"), "janus-nano", "nano-style-b").name == "nano-style-b"
+    with pytest.raises(JudgeError, match="no labels for 'nudity'"):
+        create_judge(concepts.find("nudity"), "janus-nano", "nano-object-c")
+
+
+def test_nothing_is_accepted_only_if_the_user_says_so(data: Path) -> None:
+    names = [name for name in concepts.names() if concepts.find(name).labels("nano")]
+    assert not any("nothing" in concepts.find(name).labels("nano") for name in names)
+    options = JudgeOptions(labels=("nothing",))
+    assert create_judge(None, None, "nano-object-c", options).criterion.accepted == ("nothing",)
+    with pytest.raises(JudgeError, match="no label 'nothing'"):
+        create_judge(None, None, "nano-object-b", options)
+
+
+def test_a_judge_of_an_unknown_architecture_is_damaged(data: Path) -> None:
+    config = data / "nano" / "judges" / "object-c" / "config.json"
+    config.write_text(config.read_text().replace("nano-convnext", "nano-transformer"))
+    with pytest.raises(JudgeError, match="damaged"):
+        create_judge(CHURCH, "janus-nano", "nano-object-c")
+
+
 def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
     nano_judge = NanoJudge("object-a", ("church",))
     assert domain_warning(nano_judge, "janus-nano") is None
@@ -154,3 +182,15 @@ def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
             if concept.kind == "object":
                 first, second = (NanoJudge(variant, concept.labels("nano")) for variant in ("object-a", "object-b"))
                 assert first.weights_hash != second.weights_hash and first.labels == second.labels
+
+
+def test_the_shipped_second_judge_sees_nothing_where_nothing_is() -> None:
+    judge = NanoJudge("object-c", ("church",))
+    assert judge.labels == (*NanoJudge("object-b", ("church",)).labels, "nothing")
+    grey, noise = np.full_like(IMAGES, 128), IMAGES
+    for prediction in judge.predict(np.concatenate((grey, noise))):
+        assert prediction.top_labels[0][0] == "nothing" and not prediction.present
+
+
+def test_the_shipped_style_judges_have_the_same_labels() -> None:
+    assert NanoJudge("style-b", ("van-gogh",)).labels == NanoJudge("style", ("van-gogh",)).labels

@@ -210,6 +210,8 @@ def test_a_missing_part_is_named(tmp_path: Path, tokenizer) -> None:  # type: ig
     with pytest.raises(SettingsError, match="--part tokenizer"):
         build(tmp_path, tmp_path / "out", ("language-model",))
     tokenizer.save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(SettingsError, match="--part save"):
+        build(tmp_path, tmp_path / "out", ("second-judges",))
     with pytest.raises(SettingsError, match="--part codec"):
         build(tmp_path, tmp_path / "out", ("language-model",))
     assert not (tmp_path / "out").exists()

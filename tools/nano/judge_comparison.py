@@ -1,0 +1,157 @@
+"""Measure nano's judges on composed images of every designer, on Janus-nano's images, and on images of nothing."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecgvf.core.figures import Figure, proportion
+from ecgvf.janus import JanusModel, load
+from ecgvf.judges.nano import NanoJudge
+from tools.nano.check import predictions, render_scenes
+from tools.nano.corruption import Codec, held_out_corruptions, trained_corruptions
+from tools.nano.scenes import caption, held_out_scene, scene_pool
+from tools.nano.second_judges import NOTHING
+from tools.nano.second_world import compose_second_batch, second_scene_pool
+from tools.nano.world import STYLES, compose_batch, things
+
+OBJECT_JUDGES = ("object-a", "object-b", "object-c")
+STYLE_JUDGES = ("style", "style-b")
+IMAGES = 4
+"""Images per prompt."""
+PASSING = 0.95
+"""Share of the intact images on which two judges agree that both have to be confident about."""
+WEIGHT_NOISE = (0.25, 0.5)
+"""Standard deviation of the noise on the language model's matrices, relative to theirs."""
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A share of images, by a judge or by two."""
+
+    figure: str
+    judge: str
+    images: str
+    share: Figure
+
+    def json(self) -> dict[str, object]:
+        """The row as ``--json`` prints it."""
+        return {"figure": self.figure, "judge": self.judge, "images": self.images, **self.share.json()}
+
+
+def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> list[Row]:
+    """Every figure of the shipped judges, with 95% Wilson intervals."""
+    model = load("janus-nano")
+    judges = {name: NanoJudge(name, ()) for name in (*OBJECT_JUDGES, *STYLE_JUDGES)}
+    rng = random.Random(f"ecgvf.nano.judges:{run_seed}")
+    progress("composed images")
+    rows = list(_composed(judges, run_seed))
+    progress("Janus-nano's images")
+    scenes = [held_out_scene(rng, thing, style) for thing in things() for style in STYLES]
+    prompts = [(scene, caption(scene, rng)) for scene in scenes]
+    generated = render_scenes(model, [text for _, text in prompts for _ in range(IMAGES)], run_seed, progress)
+    truth = {
+        "things recognised": np.array([scene.thing for scene, _ in prompts for _ in range(IMAGES)]),
+        "styles recognised": np.array([scene.style for scene, _ in prompts for _ in range(IMAGES)]),
+    }
+    rows += _accuracy(judges, "Janus-nano", generated, truth)
+    labels = {name: predictions(judges[name], generated) for name in OBJECT_JUDGES}
+    for first, second in (("object-a", "object-b"), ("object-b", "object-c")):
+        rows.append(_share("agree", f"{first}, {second}", "Janus-nano", labels[first] == labels[second]))
+    rows.append(_share(NOTHING, "object-c", "Janus-nano", labels["object-c"] == NOTHING))
+    # Thresholds are set on the images of every other prompt, and shown on the rest.
+    known = np.arange(len(generated)) // IMAGES % 2 == 0
+    confident = Confident(judges["object-b"], judges["object-c"], generated[known])
+    rows.append(_share("show something", "object-b, object-c", "Janus-nano", confident(generated[~known])))
+    for name, images in _of_nothing(model, run_seed, progress):
+        rows.append(_share(NOTHING, "object-c", name, predictions(judges["object-c"], images) == NOTHING))
+        rows.append(_share("show something", "object-b, object-c", name, confident(images)))
+    return rows
+
+
+class Confident:
+    """Whether two judges agree on an image and both are confident.
+
+    One threshold each, at the same quantile, so that `PASSING` of the intact images on which they agree pass.
+    """
+
+    def __init__(self, first: NanoJudge, second: NanoJudge, intact: Images) -> None:
+        self.judges = first, second
+        labels, scores = self._look(intact)
+        scores = scores[:, labels[0] == labels[1]]
+        for quantile in np.linspace(1 - PASSING, 0, 501):
+            self.thresholds = np.quantile(scores, quantile, axis=1)
+            if (scores >= self.thresholds[:, None]).all(0).mean() >= PASSING:
+                break
+
+    def __call__(self, images: Images) -> NDArray[np.bool_]:
+        labels, scores = self._look(images)
+        passed: NDArray[np.bool_] = (labels[0] == labels[1]) & (scores >= self.thresholds[:, None]).all(0)
+        return passed
+
+    def _look(self, images: Images) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Best labels and their probabilities, ``[2, N]`` each."""
+        probabilities = [judge.probabilities(images) for judge in self.judges]
+        labels = [np.array(judge.labels)[row.argmax(1)] for judge, row in zip(self.judges, probabilities, strict=True)]
+        return np.stack(labels), np.stack([row.max(1) for row in probabilities])
+
+
+def _composed(judges: dict[str, NanoJudge], run_seed: int) -> Iterator[Row]:
+    scenes = scene_pool(f"judges:{run_seed}", 2_000)
+    for designer in sorted({scene.designer for scene in scenes}):
+        own = [scene for scene in scenes if scene.designer == designer]
+        truth = {
+            "things recognised": np.array([scene.thing for scene in own]),
+            "styles recognised": np.array([scene.style for scene in own]),
+        }
+        yield from _accuracy(judges, designer, compose_batch(own), truth)
+    for name, varied in (("second designers", False), ("second designers, varied", True)):
+        second = second_scene_pool(f"judges:{run_seed}", 1_000, varied=varied)
+        truth = {
+            "things recognised": np.array([scene.thing for scene in second]),
+            "styles recognised": np.array([scene.style for scene in second]),
+        }
+        yield from _accuracy(judges, name, compose_second_batch(second), truth)
+
+
+def _accuracy(
+    judges: dict[str, NanoJudge], name: str, images: Images, truth: dict[str, NDArray[np.str_]]
+) -> Iterator[Row]:
+    for figure, names in (("things recognised", OBJECT_JUDGES), ("styles recognised", STYLE_JUDGES)):
+        for judge in names:
+            yield _share(figure, judge, name, predictions(judges[judge], images) == truth[figure])
+
+
+def _of_nothing(
+    model: JanusModel, run_seed: int, progress: Callable[[str], object], count: int = 256
+) -> Iterator[tuple[str, Images]]:
+    """Images of nothing by kind: corrupted ones of nano's own designers, then those of a broken language model."""
+    codec = Codec(model.model.model.vqmodel)
+    intact = compose_batch(scene_pool(f"judges:nothing:{run_seed}", count))
+    for part, kinds in (("trained", trained_corruptions(codec)), ("held out", held_out_corruptions(codec))):
+        for name, corrupt in kinds.items():
+            yield f"{part}: {name}", corrupt(intact, np.random.default_rng(run_seed))
+    rng = random.Random(f"ecgvf.nano.judges:noise:{run_seed}")
+    texts = [caption(held_out_scene(rng, thing, "plain"), rng) for thing in things() for _ in range(count // 64)]
+    for level in WEIGHT_NOISE:
+        broken = load("janus-nano")
+        add_noise(broken, level, run_seed)
+        yield f"held out: noise of {level} on nano's weights", render_scenes(broken, texts, run_seed, progress)
+
+
+@torch.no_grad()
+def add_noise(model: JanusModel, level: float, seed: int) -> None:
+    """Add normal noise to every matrix of the language model, of `level` times its standard deviation."""
+    generator = torch.Generator().manual_seed(seed)
+    for weight in model.model.model.language_model.layers.parameters():
+        if weight.ndim == 2:
+            weight += level * weight.std() * torch.randn(weight.shape, generator=generator)
+
+
+def _share(figure: str, judge: str, images: str, selected: NDArray[np.bool_]) -> Row:
+    return Row(figure, judge, images, proportion(int(selected.sum()), len(selected)))
