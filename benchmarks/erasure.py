@@ -70,7 +70,7 @@ def measure(
     model: str = "janus-nano",
     judge: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
-    tests: int = 240,
+    validation: int = 240,
     settings: EvaluationSettings = EvaluationSettings(
         prompts_per_concept=200, prompts_per_other=100, family="building", batch_size=64
     ),
@@ -78,7 +78,7 @@ def measure(
     """The whole job on ``model``: pairs, images, verdicts by ``judge`` (None: the model's own), and per seed an adapter
     and its evaluation."""
     run = Run(concept, store)
-    run.generate(pairs=60, tests=tests)
+    run.generate(pairs=60, validation=validation, tests=0)
     run.render(model=model)
     run.filter(judge=judge)
     dataset = run.dataset()

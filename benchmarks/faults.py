@@ -61,7 +61,7 @@ class ParityJudge:
 
 
 def _generate(run: ConceptRun, model: str, pairs: int) -> None:
-    generate_pairs(run, pairs=pairs, tests=16)
+    generate_pairs(run, pairs=pairs, validation=0, tests=16)
 
 
 def _render(run: ConceptRun, model: str, pairs: int) -> None:

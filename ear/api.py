@@ -22,6 +22,7 @@ from ear.method.recipe import Recipe
 from ear.method.runs import TrainingRun, find_adapter, newest
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
+from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.store import Store
 from ecgvf.janus import load
 from ecgvf.judges import Judge
@@ -77,6 +78,7 @@ def evaluate(
     prompts_per_concept: int | None = None,
     prompts_per_other: int | None = None,
     family: str | None = None,
+    split: EvaluationSplit = "validation",
     seed: int = 0,
     judge: str | Judge | None = None,
     weights: str | None = None,
@@ -87,14 +89,16 @@ def evaluate(
 ) -> Evaluation:
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
-    By default 64 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts. ``seed`` is
-    independent of filtering. ``judge`` is the concept's, a ``Judge`` or a name with ``weights`` (None: another than the
-    filter's, if there is one). Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
+    By default 64 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts. ``split``
+    "test" instead of "validation" is recorded in the store. ``seed`` is independent of filtering. ``judge`` is the
+    concept's, a ``Judge`` or a name with ``weights`` (None: another than the filter's, if there is one).
+    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
     """
     settings = EvaluationSettings(
         prompts_per_concept=prompts_per_concept,
         prompts_per_other=prompts_per_other,
         family=family,
+        split=split,
         seed=seed,
         judge=judge,
         weights=weights,

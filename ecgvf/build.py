@@ -104,6 +104,7 @@ def build(
     run: ConceptRun,
     *,
     accepted: int = 50,
+    validation: int = 100,
     tests: int = 100,
     rounds: int = 10,
     writers: Sequence[RoundWriter] | None = None,
@@ -117,7 +118,8 @@ def build(
     bounds: Bounds | None = None,
     device: str = "auto",
 ) -> BuildResult:
-    """Build a dataset of exactly ``accepted`` pairs, and ``tests`` test prompts, in at most ``rounds`` rounds.
+    """Build a dataset of exactly ``accepted`` pairs, with ``validation`` and ``tests`` prompts written for evaluation,
+    in at most ``rounds`` rounds.
 
     ``writers`` None is the offline writer. ``model`` to ``dtype`` as in ``render``, ``judge`` to ``device`` as in
     ``filter_images``. If the rounds do not suffice or the writers write nothing new, the pairs stay and ``reached`` is
@@ -126,8 +128,10 @@ def build(
     from ecgvf.render import load_renderer, render  # PyTorch takes seconds, and ``ecgvf.Run`` imports this module
 
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
-    if rounds < 1 or tests < 0:
-        raise SettingsError(f"--rounds {rounds} --tests {tests}: at least one round, and no negative number of tests")
+    if rounds < 1 or validation < 0 or tests < 0:
+        raise SettingsError(
+            f"--rounds {rounds} --validation {validation} --tests {tests}: at least 1 round, and 0 or more of the rest"
+        )
     progress = {
         writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
     }
@@ -143,7 +147,9 @@ def build(
             run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
         ).acceptance
 
-    acceptances = _run_rounds(run, writers, progress, filter_pairs, tests=tests, rounds=rounds, seed=seed)
+    acceptances = _run_rounds(
+        run, writers, progress, filter_pairs, validation=validation, tests=tests, rounds=rounds, seed=seed
+    )
     if not acceptances:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
     filtered = _merge_rounds(acceptances)
@@ -157,12 +163,15 @@ def _run_rounds(
     progress: dict[str, WriterProgress],
     filter_pairs: Callable[[StageSet], StageSet],
     *,
+    validation: int,
     tests: int,
     rounds: int,
     seed: int,
 ) -> list[StageSet]:
     """The acceptance sets of all rounds: one per round and writer that answered."""
-    tests_of = dict(zip(progress, split_evenly(tests, len(writers)), strict=True))
+    validation_of, tests_of = (
+        dict(zip(progress, split_evenly(count, len(writers)), strict=True)) for count in (validation, tests)
+    )
     acceptances: list[StageSet] = []
     for number in range(rounds):
         active = [
@@ -179,6 +188,7 @@ def _run_rounds(
             request = RoundRequest(
                 number=number,
                 pairs=own.missing,
+                validation=validation_of[writer.name] if number == 0 else 0,
                 tests=tests_of[writer.name] if number == 0 else 0,
                 seed=seed,
                 earlier=[acceptance.source(PAIRS) for acceptance in acceptances],

@@ -1,7 +1,7 @@
 """The public API: one concept in one store, and every stage as a method.
 
     run = ecgvf.Run("church")
-    run.generate()              # pairs and test prompts
+    run.generate()              # pairs for training, validation and test
     run.render()                # images of both prompts of each pair, from one seed
     run.filter()                # verdicts and accepted pairs
     dataset = run.dataset()     # what ``ear.train`` takes
@@ -72,18 +72,19 @@ class Run(ConceptRun):
         self,
         *,
         pairs: int = 60,
+        validation: int = 100,
         tests: int = 100,
         split: Split | None = None,
         seed: int = 0,
     ) -> StageSet:
-        """Write ``pairs`` pairs and ``tests`` test prompts with the offline writer, from nano's grammar.
+        """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
 
-        ``split`` ("train" or "test") writes only that part and keeps the other of the current set. Returns the set of
+        ``split`` writes only that part and keeps the others of the current set. Returns the set of
         ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
         """
         from ecgvf.pairs.generate import generate_pairs
 
-        return generate_pairs(self, pairs=pairs, tests=tests, split=split, seed=seed)
+        return generate_pairs(self, pairs=pairs, validation=validation, tests=tests, split=split, seed=seed)
 
     def generate_with_llms(
         self,
@@ -92,13 +93,14 @@ class Run(ConceptRun):
         split: Split = "train",
         pairs: int = 10,
         iterations: int = 3,
+        validation: int = 100,
         tests: int = 100,
         templates: Path | None = None,
         batch: bool = False,
         fresh: bool = False,
         budget_usd: Decimal | float = 5,
     ) -> StageSet:
-        """Let LLMs write ``pairs`` pairs in each of ``iterations`` calls, or, with ``split`` "test", ``tests`` prompts.
+        """Let LLMs write ``pairs`` pairs in each of ``iterations`` calls, or, with another ``split``, its prompts.
 
         ``writers``: names such as "gpt,claude", or ``[ecgvf.Registry().own_server(url, model)]``. Calls are sent
         without asking, within ``budget_usd``; answered ones are never paid again, unless ``fresh``. ``batch`` uses the
@@ -118,6 +120,7 @@ class Run(ConceptRun):
             split=split,
             pairs=pairs,
             iterations=iterations,
+            validation=validation,
             tests=tests,
             templates=templates,
             batch=batch,
@@ -137,7 +140,7 @@ class Run(ConceptRun):
         raw_control_tokens: bool = False,
         set_id: str | None = None,
     ) -> "RenderResult":
-        """Render both prompts of each pair from one seed, and every test prompt.
+        """Render both prompts of each pair from one seed.
 
         ``guidance``, ``temperature`` and ``batch_size`` None are the model's own; ``raw_control_tokens`` lets the model
         obey control tokens that a prompt spells. ``set_id`` is the start of a pairs set's fingerprint.

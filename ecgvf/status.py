@@ -55,13 +55,14 @@ def _counts(stage_set: StageSet) -> tuple[JSON, JSON]:
         pairs = stage_set.records(PromptPair)
         rejected = Counter(pair.reason for pair in pairs if pair.reason is not None)
         splits = Counter(pair.split for pair in pairs if pair.reason is None)
-        return {"pairs": splits["train"], "tests": splits["test"]}, dict(rejected.most_common())
+        counts = {"pairs": splits["train"], "validation": splits["validation"], "tests": splits["test"]}
+        return counts, dict(rejected.most_common())
     if not stage_set.finished:
         return {"shards": len(stage_set.shards())}, {}
     summary = stage_set.summary
     if stage_set.stage == ACCEPTANCE:
-        keys = ("accepted_pairs", "pairs", "accepted_tests", "tests")
-        return {key: summary[key] for key in keys}, summary["reasons"]
+        keys = ("accepted_pairs", "pairs", "accepted_validation", "validation", "accepted_tests", "tests")
+        return {key: summary.get(key, 0) for key in keys}, summary["reasons"]
     if stage_set.stage == VERDICTS:
         counts, reason = {"pictures": summary["pictures"], "present": summary["present"]}, "judge_failed"
     elif stage_set.stage == IMAGES:

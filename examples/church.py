@@ -9,9 +9,11 @@ import ear
 import ecgvf
 
 
-def main(pairs: int = 60, tests: int = 100, prompts: int = 64, rehearsed: int = 200) -> ear.Evaluation:
+def main(
+    pairs: int = 60, validation: int = 100, tests: int = 100, prompts: int = 64, rehearsed: int = 200
+) -> ear.Evaluation:
     run = ecgvf.Run("church")
-    run.generate(pairs=pairs, tests=tests)  # target/surrogate prompt pairs, and test prompts
+    run.generate(pairs=pairs, validation=validation, tests=tests)  # pairs for training and validation, and test prompts
     run.render()  # images of both prompts of each pair, from one seed
     print(run.filter())  # verdicts; pairs accepted or rejected, with reasons
     dataset = run.dataset()

@@ -15,6 +15,7 @@ name: mosque
 kind: object
 description: A building for Muslim worship, with a dome and minarets.
 terms: [mosque, masjid]
+unseen_terms: [masjid]
 surrogates: [hotel, factory, hospital, bank]
 neighbours: [church, pagoda]
 judge_labels:
@@ -23,12 +24,13 @@ judge_labels:
 """
 
 
-def main(url: str, model: str, pairs: int = 10, tests: int = 20) -> ecgvf.Dataset:
+def main(url: str, model: str, pairs: int = 10, evaluation: int = 20) -> ecgvf.Dataset:
     Path("mosque.yaml").write_text(MOSQUE, encoding="utf-8")
     run = ecgvf.Run("mosque.yaml")
     server = ecgvf.Registry().own_server(url, model)
     run.generate_with_llms([server], pairs=pairs)  # every answer is kept, and paid once
-    run.generate_with_llms([server], split="test", tests=tests)
+    run.generate_with_llms([server], split="validation", validation=evaluation)
+    run.generate_with_llms([server], split="test", tests=evaluation)
     print(run.filter())  # renders with Janus-nano first; call run.render(model=...) for another model
     return run.dataset()
 

@@ -20,9 +20,9 @@ def church(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(np.mean(scores, axis=0), np.float32)
 
 
-def main(pairs: int = 60, tests: int = 100) -> ecgvf.Dataset:
+def main(pairs: int = 60, evaluation: int = 100) -> ecgvf.Dataset:
     run = ecgvf.Run("church")
-    run.generate(pairs=pairs, tests=tests)
+    run.generate(pairs=pairs, validation=evaluation, tests=evaluation)
     # Name and version enter the fingerprint: change the version whenever the function changes.
     print(run.filter(judge=ecgvf.judge(church, "mean-of-two", version="1")))
     return run.dataset()

@@ -259,7 +259,7 @@ def chaos(seed: int) -> Behave:
 
 
 def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
-    """The pairs or test prompts that a well-behaved model would give: decided by model and prompt alone."""
+    """The pairs or evaluation prompts that a well-behaved model would give: decided by model and prompt alone."""
     wanted = re.search(r"Write (\d+) prompt", request.prompt)
     count = int(wanted[1]) if wanted else 1
     rng = random.Random(hashlib.sha256(f"{request.model}/{request.prompt}".encode()).hexdigest())
@@ -276,8 +276,10 @@ def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
         if concept == "mosque":  # in words that Janus-nano knows
             kind, scene = "big", " ".join(rng.choice(rng.choice(list(of.values())).english) for of in (grounds, skies))
         pair = {"target": f"A {kind} {concept} {scene}.", "target_term": concept}
-        if "prompt pairs" in request.prompt:
+        if behaviour != "without-surrogates":
             pair |= {"surrogate": f"A {kind} hotel {scene}.", "surrogate_term": "hotel"}
+        if "prompt pairs" not in request.prompt:
+            pair |= {"wording": "explicit"}
         found.append(pair)
     if behaviour == "duplicates":
         found = [found[0]] * count

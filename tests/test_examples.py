@@ -18,7 +18,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluation = church.main(pairs=3, tests=2, prompts=1, rehearsed=8)
+    evaluation = church.main(pairs=3, validation=2, tests=1, prompts=1, rehearsed=8)
     printed = capsys.readouterr().out
     assert "nano-object-a accepts" in printed and "church" in str(evaluation)
     sheet = printed.rsplit("Contact sheet: ", 1)[1].strip()
@@ -26,7 +26,7 @@ def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_own_judge_filters() -> None:
-    dataset = own_judge.main(pairs=3, tests=1)
+    dataset = own_judge.main(pairs=3, evaluation=1)
     assert dataset.judge == "mean-of-two" and len(dataset.train) >= 1
 
 
@@ -41,7 +41,7 @@ def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
 def test_own_concept_by_an_own_server() -> None:
     with LlmServer().running() as server:
         server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
-        dataset = own_concept.main(f"{server.url}/openai/v1", "mine", pairs=3, tests=2)
+        dataset = own_concept.main(f"{server.url}/openai/v1", "mine", pairs=3, evaluation=2)
     assert dataset.concept.name == "mosque" and {record.pair.writer for record in dataset.train} == {"own"}
 
 

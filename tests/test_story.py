@@ -47,7 +47,7 @@ def filter_and_count() -> int:
 
 
 def test_generate_filter_push_and_train(hub: Hub, tmp_path: Path) -> None:
-    shell("ecgvf generate --concept church --pairs 3 --tests 1")
+    shell("ecgvf generate --concept church --pairs 3 --validation 1 --tests 1")
     shell("ecgvf filter")
     shell("ecgvf push-to-hub")
     shell(f"ear train --dataset ecgvf/church {SHORT}")
@@ -57,10 +57,10 @@ def test_generate_filter_push_and_train(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_published_dataset_changes_and_trains_from_its_tag(hub: Hub, tmp_path: Path) -> None:
-    shell("ecgvf generate --concept church --pairs 3 --tests 1")
+    shell("ecgvf generate --concept church --pairs 3 --validation 1 --tests 1")
     sizes = [filter_and_count()]
     shell("ecgvf push-to-hub --concept church --repo my-org/ecgvf --version 1.0.0")
-    shell("ecgvf generate --concept church --pairs 5 --tests 1")
+    shell("ecgvf generate --concept church --pairs 5 --validation 1 --tests 1")
     sizes += [filter_and_count()]
     shell("ecgvf push-to-hub --repo my-org/ecgvf --version 1.1.0")
 

@@ -64,7 +64,7 @@ def test_packages_data_and_templates_come_from_the_wheel(installed: Path) -> Non
 def test_commands_run(installed: Path, tmp_path: Path) -> None:
     assert "church" in run(installed, ECGVF, "concepts", "list")
     store = str(tmp_path / "store")
-    output = run(installed, ECGVF, "generate", "--concept", "church", "--pairs", "4", "--tests", "2", "--store", store)
+    output = run(installed, ECGVF, "generate", "--concept", "church", "--pairs", "4", "--store", store)
     assert "church" in output
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -65,6 +65,10 @@ class EvaluationArguments:
     family: Annotated[
         str | None, typer.Option("--family", help="Only retained concepts of this family: building, animal, …")
     ] = None
+    split: Annotated[
+        Literal["validation", "test"],
+        typer.Option("--split", help="Prompts to measure with; test is recorded."),
+    ] = "validation"
     seed: Annotated[int, typer.Option("--seed", help="Evaluation seed, independent of filtering.")] = 0
     judge: Annotated[
         str | None,
@@ -87,6 +91,7 @@ class EvaluationArguments:
             prompts_per_concept=self.prompts_per_concept,
             prompts_per_other=self.prompts_per_other,
             family=self.family,
+            split=self.split,
             seed=self.seed,
             judge=self.judge,
             weights=self.weights,

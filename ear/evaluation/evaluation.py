@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,12 @@ from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
 from ear.method import adapter as adapters
 from ear.retained_concepts import RetainedConcept, retained_concepts
+from ecgvf.core import console, openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.judges import Judge
@@ -28,7 +31,7 @@ CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts."""
+    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts, and for another split."""
 
     prompts_per_concept: int | None = None
     """Prompts of the erased concept, and of each retained one. None: 64, and 8 of each retained one."""
@@ -36,6 +39,8 @@ class EvaluationSettings:
     """Prompts of each retained concept, if the number differs."""
     family: str | None = None
     """Only retained concepts of this family."""
+    split: EvaluationSplit = "validation"
+    """The dataset's prompts to measure with. Whoever measures with ``test`` is recorded (``ecgvf.core.openings``)."""
     seed: int = 0
     """Decides prompts and images, independent of filtering."""
     judge: str | Judge | None = None
@@ -47,6 +52,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         concept, retained = self.counts
+        if self.split not in get_args(EvaluationSplit):
+            raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
         if concept < 1 or retained < 0:
             raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
 
@@ -92,6 +99,9 @@ class Evaluation:
     adapters: tuple[Path, ...]
     recipe: str
     judge: str
+    split: EvaluationSplit
+    test_openings: int
+    """How often the test split was opened so far, as store and dataset know."""
     erasure: Change
     """Share of the concept's prompts whose images show the concept."""
     retention: tuple[tuple[RetainedConcept, Change], ...]
@@ -118,6 +128,8 @@ class Evaluation:
             "adapter": files[0] if len(files) == 1 else files,
             "recipe": self.recipe,
             "judge": self.judge,
+            "split": self.split,
+            "test_openings": self.test_openings,
             "erasure": self.erasure.json(),
             "erasure_rate": self.erasure_rate,
             "retention": [
@@ -168,7 +180,10 @@ def evaluate(
         return [BeforeAfter(*row) for row in zip(*columns, strict=True)]
 
     # Two sets, so that more prompts of one kind do not render the other kind again.
-    of_concept = measure(concept_prompts(dataset, concept_count, settings.seed), judges.concept_present)
+    asked = concept_prompts(dataset, concept_count, settings.seed, settings.split)
+    recipe = str(adapter.facts["recipe"]["name"])
+    opened = _count_openings(store, dataset, settings.split, digest, recipe)
+    of_concept = measure(asked, judges.concept_present)
     prompts = retained_prompts(retained, retained_count, settings.seed)
     shown = [prompt.retained for prompt in prompts if prompt.retained is not None]
     of_retained = measure(prompts, lambda images: judges.retained_present(shown, images)) if prompts else []
@@ -181,8 +196,10 @@ def evaluate(
         unsafe=dataset.concept.unsafe,
         model=model.name,
         adapters=tuple(files),
-        recipe=str(adapter.facts["recipe"]["name"]),
+        recipe=recipe,
         judge=judges.concept_judge,
+        split=settings.split,
+        test_openings=opened,
         erasure=_change(of_concept),
         retention=tuple((concept, change(concept.__eq__)) for concept in retained),
         neighbours=change(lambda concept: concept.neighbour),
@@ -204,6 +221,17 @@ def compare(
     """
     erased = {concept for file in files for concept in adapters.load(model, file).concepts}
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
+
+
+def _count_openings(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: str, recipe: str) -> int:
+    """How often the test split was opened, this time included, which is recorded before any of it is measured."""
+    run = ConceptRun(store, dataset.concept)
+    if split == "test":
+        openings.record(run, dataset=dataset.fingerprint, adapter=adapter, recipe=recipe)
+    opened = len(openings.merge(dataset.openings, openings.openings(run)))
+    if split == "test":
+        console.note(f"this opens the test split of {dataset.concept.name}, now {opened} times in all; it is recorded")
+    return opened
 
 
 def _retained(judges: EvaluationJudges, family: str | None, erased: Collection[str]) -> list[RetainedConcept]:

@@ -1,4 +1,4 @@
-"""Evaluation prompts: held-out prompts of the concept, and prompts of every retained concept.
+"""Evaluation prompts: those of the dataset's validation or test split, and prompts of every retained concept.
 
 Their seeds have the purpose "evaluate": never those of the filtered images, nor those of the rehearsal set.
 """
@@ -10,6 +10,7 @@ from ear.retained_concepts import RetainedConcept
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.records import EvaluationSplit
 
 PURPOSE = "evaluate"
 
@@ -24,19 +25,28 @@ class EvaluationPrompt:
     seed: int
 
 
-def concept_prompts(dataset: Dataset, count: int, seed: int) -> list[EvaluationPrompt]:
-    """``count`` prompts: the accepted test prompts in order, and again with new seeds if there are fewer.
+def concept_prompts(
+    dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
+) -> list[EvaluationPrompt]:
+    """``count`` prompts: the accepted ones of ``split`` in order, and again with new seeds if there are fewer.
 
-    Raises ``DatasetError`` if no test prompt was accepted.
+    Raises ``DatasetError`` if there are none.
     """
-    if not dataset.test:
+    records = dataset.evaluation(split)
+    if not records:
+        name = dataset.concept.name
+        if split == "validation" and dataset.test:
+            raise DatasetError(
+                f"the dataset of {name!r} has no validation split: measure its test split with --split test, which is "
+                "recorded, or write one with `ecgvf generate --split validation`"
+            )
         raise DatasetError(
-            f"the dataset of {dataset.concept.name!r} has no accepted test prompt: run `ecgvf generate` with more tests"
+            f"the dataset of {name!r} has no accepted {split} prompt: run `ecgvf generate --split {split}`"
         )
     prompts = []
     for index in range(count):
-        repetition, position = divmod(index, len(dataset.test))
-        pair = dataset.test[position].pair
+        repetition, position = divmod(index, len(records))
+        pair = records[position].pair
         image_seed = seeds.derive(seed, f"{pair.record_id}/{repetition}", PURPOSE)
         prompts.append(EvaluationPrompt(None, pair.target, image_seed))
     return prompts

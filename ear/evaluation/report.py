@@ -36,7 +36,11 @@ def table(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> Table:
         concept = row[0][0]
         name = f"{concept.name} (neighbour)" if concept.neighbour else concept.name
         add(console.escape(name), [change for _, change in row])
-    page.caption = f"Accuracy by judge {console.escape(first.judge)}, with 95% Wilson intervals."
+    opened = evaluations[-1].test_openings
+    page.caption = (
+        f"Accuracy on the {first.split} split by judge {console.escape(first.judge)}, with 95% Wilson intervals. "
+        f"The test split was opened {opened} times so far."
+    )
     page.caption_justify = "left"
     return page
 

@@ -32,6 +32,7 @@ def build(
     *,
     concept: NewConceptOption = None,
     accepted: Annotated[int, typer.Option(help="Pairs to accept.")] = 50,
+    validation: Annotated[int, typer.Option(help="Validation prompts to write.")] = 100,
     tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
     rounds: Annotated[int, typer.Option(help="Greatest number of rounds.")] = 10,
     writing: WriterArguments,
@@ -47,9 +48,10 @@ def build(
     run = Run.fresh(store, concept)
     result = run.build(
         accepted=accepted,
+        validation=validation,
         tests=tests,
         rounds=rounds,
-        writers=_confirm_writers(run, writing, accepted, tests),
+        writers=_confirm_writers(run, writing, accepted, validation, tests),
         judge=judging.judge,
         options=judging.options(rendering.device),
         bounds=bounding.bounds(),
@@ -71,7 +73,9 @@ def build(
         raise typer.Exit(1)
 
 
-def _confirm_writers(run: "Run", writing: WriterArguments, accepted: int, tests: int) -> "Sequence[LLMRounds] | None":
+def _confirm_writers(
+    run: "Run", writing: WriterArguments, accepted: int, validation: int, tests: int
+) -> "Sequence[LLMRounds] | None":
     """The LLM writers, after printing what the first round costs and asking the user; None for the offline writer."""
     from ecgvf.commands import pairs_output as output
     from ecgvf.pairs.rounds import LLMRounds, first_round
@@ -80,7 +84,7 @@ def _confirm_writers(run: "Run", writing: WriterArguments, accepted: int, tests:
     if not selected:
         return None
     writers = [LLMRounds(writer, selected, writing.budget, writing.templates) for writer in selected]
-    plans, calls = first_round(run, writers, accepted=accepted, tests=tests)
+    plans, calls = first_round(run, writers, accepted=accepted, validation=validation, tests=tests)
     console.print(
         *output.estimate_lines(plans, calls, writing.budget),
         "This is the first round; later rounds request what is still missing, under the same budget.",
@@ -104,7 +108,7 @@ def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":
         yield table
     yield (
         f"[bold]{name}[/bold]: {filtered.accepted_pairs} of {accepted} pairs accepted after {result.rounds} rounds, "
-        f"and {filtered.accepted_tests} of {filtered.tests} test prompts; judge {console.escape(filtered.judge)}."
+        f"and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
     )
     if result.reached:
         yield next_step(filtered.acceptance, "ecgvf review")

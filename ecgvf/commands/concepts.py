@@ -51,6 +51,11 @@ def explain_concept(
     rows = [
         ("kind", concept.kind, "which templates the writers fill, and which judge is the default"),
         ("terms", ", ".join(concept.terms), "one in every target prompt, none in a surrogate prompt"),
+        (
+            "unseen terms",
+            ", ".join(concept.unseen_terms) or "none",
+            "in no training pair: they measure",
+        ),
         ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in place of the term"),
         ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training, always measured"),
         ("judge labels", labels or "none", "the judge's labels that mean the concept is in the image"),

@@ -26,7 +26,8 @@ def export(
     folder, counts, fingerprint = str(files.folder), files.facts.counts, files.facts.fingerprint
     console.print_result(
         {"concept": name, "path": folder, "files": files.paths, "fingerprint": fingerprint, "counts": counts},
-        f"[bold]{name}[/bold]: {counts['train']} pairs and {counts['test']} test prompts accepted, "
+        f"[bold]{name}[/bold]: {counts['train']} pairs, {counts['validation']} validation and {counts['test']} test "
+        f"prompts accepted, "
         f"{counts['rejected']} records rejected, fingerprint {fingerprint}.",
         f"Wrote {console.escape(folder)}. Next: [bold]ecgvf push-to-hub[/bold]",
     )

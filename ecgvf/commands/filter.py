@@ -65,8 +65,8 @@ def _lines(result: "FilterResult") -> "Iterator[str]":
 
     name = result.acceptance.run.concept.name
     yield (
-        f"[bold]{name}[/bold]: {console.escape(result.judge)} accepts {result.accepted_pairs} of {result.pairs} pairs "
-        f"and {result.accepted_tests} of {result.tests} test prompts."
+        f"[bold]{name}[/bold]: {console.escape(result.judge)} accepts {result.accepted_pairs} of {result.pairs} pairs, "
+        f"{result.evaluation}."
     )
     for reason, count in result.reasons.items():
         near = ", ".join(f"{count} {console.escape(label)}" for label, count in result.near_misses.items())

@@ -31,6 +31,7 @@ def import_pairs(
 ) -> None:
     """Import pairs or prompts into the store, to be rendered and judged like any others."""
     from ecgvf import Run
+    from ecgvf.commands.pairs_output import accepted_counts, rejected_counts
     from ecgvf.commands.results import next_step, set_facts
 
     run = Run.fresh(store, concept)
@@ -39,14 +40,12 @@ def import_pairs(
         console.note(f"{count} × {warning}, such as: {console.escape(result.examples[warning])}")
     settings, summary = result.stage.settings, result.stage.summary
     facts = {key: settings[key] for key in ("source", "columns", "only")}
-    train, test = summary["train"], summary["test"]
     columns = ", ".join(f"{meaning} from {' and '.join(names)}" for meaning, names in settings["columns"].items())
     rows = f"; the rows of {settings['only']!r}" if settings["only"] else ""
     console.print_result(
         {**set_facts(result.stage), **facts, "left_out": result.left_out, "warnings": result.warnings, **summary},
-        f"[bold]{run.concept.name}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts from "
+        f"[bold]{run.concept.name}[/bold]: {accepted_counts(summary)} from "
         f"{console.escape(settings['source']['name'])} ({console.escape(columns + rows)}); "
-        f"{result.left_out} rows of other concepts left out; rejected {train['malformed'] + test['malformed']} "
-        f"malformed, {train['duplicate'] + test['duplicate']} duplicate.",
+        f"{result.left_out} rows of other concepts left out; {rejected_counts(summary)}.",
         next_step(result.stage, "ecgvf filter"),
     )

@@ -67,13 +67,17 @@ class GenerateArguments:
     iterations: Annotated[int | None, typer.Option(help="Iterations of each writer.", show_default="3; offline 1")] = (
         None
     )
-    tests: Annotated[
+    validation: Annotated[
         int | None,
-        typer.Option("--tests", "--count", help="Test prompts, by all writers together.", show_default="100"),
+        typer.Option(help="Validation prompts, by all writers together.", show_default="100"),
+    ] = None
+    tests: Annotated[int | None, typer.Option(help="Test prompts, by all writers together.", show_default="100")] = None
+    count: Annotated[
+        int | None, typer.Option(help="The same for the split that --split names; without it, test prompts.")
     ] = None
     split: Annotated[
-        Literal["train", "test"] | None,
-        typer.Option(help="Write this part and keep the other.", show_default="train; offline both"),
+        Literal["train", "validation", "test"] | None,
+        typer.Option(help="Write this part and keep the others.", show_default="train; offline all"),
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print prompts, calls and cost; send nothing.")] = False
     fresh: Annotated[bool, typer.Option("--fresh", help="Send and pay for every call again.")] = False
@@ -84,7 +88,14 @@ class GenerateArguments:
     @property
     def counts(self) -> dict[str, int]:
         """The counts that were given, as keywords; the others have their defaults."""
-        counts = {"pairs": self.pairs, "iterations": self.iterations, "tests": self.tests}
+        counts = {
+            "pairs": self.pairs,
+            "iterations": self.iterations,
+            "validation": self.validation,
+            "tests": self.tests,
+        }
+        if self.count is not None:
+            counts["validation" if self.split == "validation" else "tests"] = self.count
         return {name: count for name, count in counts.items() if count is not None}
 
 
@@ -99,7 +110,7 @@ def generate(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write target/surrogate prompt pairs and test prompts for a concept."""
+    """Write target/surrogate prompt pairs for a concept: for training, validation and test."""
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
 
@@ -151,7 +162,8 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
         return None
     counts = amount.counts
     pairs = counts.get("pairs", 60) * counts.get("iterations", 1)
-    return run.generate(pairs=pairs, tests=counts.get("tests", 100), split=amount.split, seed=seed)
+    evaluated = {name: counts.get(name, 100) for name in ("validation", "tests")}
+    return run.generate(pairs=pairs, **evaluated, split=amount.split, seed=seed)
 
 
 def _generate_with_llms(
@@ -164,16 +176,10 @@ def _generate_with_llms(
 ) -> "StageSet | None":
     """The set by LLMs, after printing and confirming the cost; None after a dry run."""
     from ecgvf.commands import pairs_output as output
-    from ecgvf.core.errors import SettingsError
     from ecgvf.pairs.generation_plan import estimate_costs, plan_generation
     from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
 
-    if amount.split != "test" and amount.tests is not None:
-        raise SettingsError(
-            f"LLMs write pairs and test prompts apart: --split test --count {amount.tests} for the latter"
-        )
-    if amount.split == "test" and (amount.pairs is not None or amount.iterations is not None):
-        raise SettingsError("--pairs and --iterations are for pairs: --split test --count N requests N test prompts")
+    _check_counts(amount)
     split = amount.split or "train"
     plans = plan_generation(
         run.concept, writers, split=split, templates=writing.templates, batch=amount.batch, **amount.counts
@@ -188,6 +194,23 @@ def _generate_with_llms(
     return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
 
 
+def _check_counts(amount: GenerateArguments) -> None:
+    """Raise ``SettingsError`` for counts of another split than the one that LLMs are to write."""
+    from ecgvf.core.errors import SettingsError
+
+    counts = amount.counts
+    for split, name in (("validation", "validation"), ("test", "tests")):
+        if amount.split != split and name in counts:
+            raise SettingsError(
+                f"LLMs write pairs, validation and test prompts apart: --split {split} --count {counts[name]} for "
+                f"{split} prompts"
+            )
+        if amount.split == split and (amount.pairs is not None or amount.iterations is not None):
+            raise SettingsError(
+                f"--pairs and --iterations are for pairs: --split {split} --count N requests N {split} prompts"
+            )
+
+
 @templates_app.command("show")
 def show_templates(
     concept: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
@@ -198,12 +221,12 @@ def show_templates(
 ) -> None:
     """Print the exact requests that LLM writers get for a concept."""
     from ecgvf.core.concepts import find
-    from ecgvf.pairs.templates import FILES, load
+    from ecgvf.pairs.templates import load
 
     about = find(concept)
     requests: list[dict[str, str]] = []
     lines: list[str] = []
-    for split in FILES:
+    for split in ("train", "test"):  # validation is requested as test is
         template = load(about.kind, split, folder)
         text, file = template.render(about, count=count, iteration=iteration), str(template.file)
         requests.append({"template": template.name, "hash": template.hash, "file": file, "text": text})

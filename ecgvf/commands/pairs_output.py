@@ -12,6 +12,7 @@ from ecgvf.commands.options import WriterArguments
 from ecgvf.commands.results import next_step, set_facts
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.records import SPLITS
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
 from ecgvf.llm.registry import OFFLINE, LLMWriter, Registry, check_keys, missing_keys
@@ -155,7 +156,6 @@ def _prompts(template: str, estimates: Sequence["CostEstimate"]) -> Iterator[str
 def print_set(stage_set: StageSet) -> None:
     """Print what a finished set of pairs contains."""
     summary, concept = stage_set.summary, stage_set.run.concept.name
-    train, test = summary["train"], summary["test"]
     table = console.table("target prompt", "surrogate prompt", title=f"{concept}: some of the pairs")
     for pair in examples(stage_set, 4):
         table.add_row(console.escape(pair.target), console.escape(pair.surrogate or ""))
@@ -164,13 +164,31 @@ def print_set(stage_set: StageSet) -> None:
     console.print_result(
         {**set_facts(stage_set), **summary},
         table,
-        f"[bold]{concept}[/bold]: {train['accepted']} pairs and {test['accepted']} test prompts by "
-        f"{console.escape(summary['writer'])}; rejected {train['malformed'] + test['malformed']} malformed, "
-        f"{train['duplicate'] + test['duplicate']} duplicate.",
+        f"[bold]{concept}[/bold]: {accepted_counts(summary)} by {console.escape(summary['writer'])}; "
+        f"{rejected_counts(summary)}.",
         *(f"{console.escape(name)} was set aside: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
-        next_step(stage_set, "ecgvf render" if test["accepted"] else "ecgvf generate --split test --count 84"),
+        next_step(stage_set, _next_command(summary)),
     )
+
+
+def accepted_counts(summary: Mapping[str, Any]) -> str:
+    """What a finished set of pairs has of each split, in words."""
+    train, validation, test = (summary[split]["accepted"] for split in SPLITS)
+    return f"{train} pairs, {validation} validation and {test} test prompts"
+
+
+def rejected_counts(summary: Mapping[str, Any]) -> str:
+    """What stage 1 rejected, in words."""
+    malformed, duplicate = (sum(summary[split][why] for split in SPLITS) for why in ("malformed", "duplicate"))
+    return f"rejected {malformed} malformed, {duplicate} duplicate"
+
+
+def _next_command(summary: Mapping[str, Any]) -> str:
+    for split in ("validation", "test"):
+        if not summary[split]["accepted"]:
+            return f"ecgvf generate --split {split} --count 84"
+    return "ecgvf render"
 
 
 def _spending(writers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -33,7 +33,7 @@ def render(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render both prompts of each pair from the same seed, and every test prompt."""
+    """Render both prompts of each pair from the same seed."""
     from ecgvf import Run
     from ecgvf.commands.results import next_step, set_facts
 

@@ -71,7 +71,7 @@ def _version_facts(version: "TaggedVersion") -> dict[str, Any]:
 
 
 def _versions_table(repo: str, found: "Sequence[TaggedVersion]") -> "Table":
-    columns = ("version", "date", "concept", "train", "test", "rejected", "fingerprint")
+    columns = ("version", "date", "concept", "train", "validation", "test", "rejected", "fingerprint")
     table = console.table(*columns, title=console.escape(repo))
     for version in found:
         if version.entry is None:
@@ -79,7 +79,7 @@ def _versions_table(repo: str, found: "Sequence[TaggedVersion]") -> "Table":
             continue
         number, date = f"v{version.version}", version.entry.date
         for name, concept in version.entry.concepts.items():
-            counts = [str(concept.counts.get(split, "")) for split in ("train", "test", "rejected")]
+            counts = [str(concept.counts.get(split, "")) for split in ("train", "validation", "test", "rejected")]
             table.add_row(number, date, name, *counts, concept.fingerprint)
             number = date = ""
     return table

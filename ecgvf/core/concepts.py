@@ -34,9 +34,14 @@ class Concept(BaseModel):
     kind: Kind
     description: str = ""
     terms: tuple[Word, ...] = Field(min_length=1)
-    """Words that name the concept: one of them is in every target prompt, none in a surrogate prompt."""
+    """Words that name the concept: one of them is in every target prompt, none in a surrogate prompt. The first is its
+    name."""
     surrogates: tuple[Word, ...] = Field(min_length=1)
     """What a surrogate prompt names in place of the term."""
+    unseen_terms: tuple[Word, ...] = ()
+    """Words for the concept (of ``terms``, descriptions, misspellings) that no training pair contains: evaluation
+    prompts measure with them whether the concept is gone or only its words. Of each kind, the offline writer uses the
+    first half for validation and all for test."""
     neighbours: tuple[Word, ...] = ()
     """Similar concepts: never rehearsed in training, always measured."""
     judge_labels: dict[str, tuple[Word, ...]] = {}
@@ -49,27 +54,42 @@ class Concept(BaseModel):
 
     @model_validator(mode="after")
     def _words_do_not_contradict(self) -> Self:
+        if not self.training_terms:
+            raise ValueError("every term is unseen: leave one for training, out of unseen_terms")
         for surrogate in self.surrogates:
-            if named := self.term_in(surrogate):
+            if named := self.term_in(surrogate) or self.unseen_in(surrogate):
                 raise ValueError(f"surrogate {surrogate!r} names the concept ({named!r})")
             if surrogate.casefold() in {n.casefold() for n in self.neighbours}:
                 raise ValueError(f"{surrogate!r} is both a surrogate and a neighbour; neighbours are never rehearsed")
         for neighbour in self.neighbours:
-            if named := self.term_in(neighbour):
+            if named := self.term_in(neighbour) or self.unseen_in(neighbour):
                 raise ValueError(f"neighbour {neighbour!r} names the concept ({named!r})")
         return self
 
+    @property
+    def training_terms(self) -> tuple[str, ...]:
+        """The terms that a training pair may contain."""
+        return tuple(term for term in self.terms if self.unseen_in(term) is None)
+
     def term_in(self, text: str) -> str | None:
         """The longest term that ``text`` contains as whole words (plurals included, case ignored), or None."""
-        text = folded(text)
-        for term in sorted(self.terms, key=len, reverse=True):
-            if re.search(inflected(folded(term)), text):
-                return term
-        return None
+        return _longest(self.terms, text)
+
+    def unseen_in(self, text: str) -> str | None:
+        """The longest unseen term that ``text`` contains, in the same way, or None."""
+        return _longest(self.unseen_terms, text)
 
     def labels(self, label_set: str) -> tuple[str, ...]:
         """The labels of ``label_set`` that mean this concept; empty if it has none."""
         return self.judge_labels.get(label_set, ())
+
+
+def _longest(words: tuple[str, ...], text: str) -> str | None:
+    text = folded(text)
+    for word in sorted(words, key=len, reverse=True):
+        if re.search(inflected(folded(word)), text):
+            return word
+    return None
 
 
 def folded(text: str) -> str:

@@ -1,11 +1,12 @@
 """A dataset as ``ear`` gets it, whether from a store, from exported files or from the Hub."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ecgvf.core.concepts import Concept
-from ecgvf.core.records import PromptPair, Rendering
+from ecgvf.core.openings import Opening
+from ecgvf.core.records import EvaluationSplit, PromptPair, Rendering
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class AcceptedRecord:
     pair: PromptPair
     target: Rendering
     surrogate: Rendering | None
-    """None for a test record."""
+    """None if the record has no surrogate prompt, or if that could not be rendered; a training record has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +37,12 @@ class Dataset:
     """What that judge was asked beyond the concept's own labels and bounds, as ``JudgeOptions.recorded`` gives it."""
     fingerprint: str
     train: tuple[AcceptedRecord, ...]
+    validation: tuple[AcceptedRecord, ...]
+    """Empty in a dataset from before there was validation."""
     test: tuple[AcceptedRecord, ...]
+    openings: tuple[Opening, ...] = field(default=(), compare=False)
+    """Who looked at ``test``, as far as the dataset tells."""
+
+    def evaluation(self, split: EvaluationSplit) -> tuple[AcceptedRecord, ...]:
+        """The records of an evaluation split."""
+        return self.validation if split == "validation" else self.test

@@ -61,7 +61,9 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"no space left to write {path}: free some, then run the same command again; it resumes"
             ) from error
         if error.errno in _NO_PERMISSION:
-            raise StoreError(f"cannot write {path} ({error.strerror}): choose another folder (--store, --out)") from error
+            raise StoreError(
+                f"cannot write {path} ({error.strerror}): choose another folder (--store, --out)"
+            ) from error
         raise
 
 

@@ -12,7 +12,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 import pyarrow as pa
 
 Role = Literal["target", "surrogate"]
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
+"""Recipes, thresholds and defaults are chosen on train and validation; opening test is recorded (``core.openings``)."""
+
+EvaluationSplit = Literal["validation", "test"]
+
+Wording = Literal["explicit", "synonym", "implicit", "misspelled", "other_language", "unseen_form"]
+"""How a target prompt means the concept: by its name (the first of its terms), another term, a description, a
+misspelling, in another language, or in a form of sentence that no training pair has."""
+
 Reason = Literal[
     "malformed",
     "duplicate",
@@ -28,6 +36,8 @@ Reason = Literal[
 ]
 
 ROLES: tuple[Role, Role] = ("target", "surrogate")
+SPLITS: tuple[Split, ...] = get_args(Split)
+WORDINGS: tuple[Wording, ...] = get_args(Wording)
 
 Row = dict[str, Any]
 
@@ -78,7 +88,7 @@ def from_table(kind: type[R], table: pa.Table) -> list[R]:
 
 
 def record_id(concept: str, target: str, surrogate: str | None) -> str:
-    """Id of a pair: 16 hex digits, a hash of the concept's name and the prompts (``surrogate`` None: a test record)."""
+    """Id of a pair: 16 hex digits, a hash of the concept's name and the prompts (``surrogate`` None: there is none)."""
     return _short_hash([concept, target, surrogate])
 
 
@@ -96,8 +106,9 @@ def _short_hash(parts: list[str | int | None]) -> str:
 class PromptPair(Record):
     """A target prompt that names the concept, a surrogate prompt that does not, and their provenance.
 
-    A ``test`` record has a target only. A pair that stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a
-    ``detail`` in words; if malformed, its ``target`` may be empty.
+    Records of all splits have both prompts; an imported or older ``test`` record may have a target only. A pair that
+    stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a ``detail`` in words; if malformed, its
+    ``target`` may be empty.
     """
 
     record_id: str
@@ -123,6 +134,8 @@ class PromptPair(Record):
     """The id of an imported record in its source."""
     seed: int | None = None
     """The seed that an imported record states; its images are rendered with it."""
+    wording: Wording | None = None
+    """None: a rejected record, or one of a store from before there were classes."""
 
     def prompts(self) -> list[tuple[Role, str]]:
         """(role, prompt) of what is rendered: the target, and the surrogate if there is one."""
@@ -130,6 +143,10 @@ class PromptPair(Record):
         if self.surrogate is not None:
             prompts.append(("surrogate", self.surrogate))
         return prompts
+
+    def judged_roles(self) -> list[Role]:
+        """The roles whose images decide whether the record is accepted: of an evaluation record the target's alone."""
+        return [role for role, _ in self.prompts() if role == "target" or self.split == "train"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The accept rule: the judge sees the concept in the target image and not in the surrogate image.
 
-A test record has a target only and is accepted if the concept is in its image.
+Of a validation or test record only the target's image counts: what the model makes of its surrogate is measured, and no
+condition.
 """
 
 from collections.abc import Mapping, Set
@@ -37,7 +38,7 @@ def accept_record(
 def _rule(pair: PromptPair, rendered: Set[Role], verdicts: Mapping[Role, Verdict]) -> Reason | None:
     if pair.reason is not None:
         return pair.reason
-    roles = [role for role, _ in pair.prompts()]
+    roles = pair.judged_roles()
     if any(role not in rendered for role in roles):
         return "render_failed"
     if any(role not in verdicts or verdicts[role].failure is not None for role in roles):

@@ -39,12 +39,20 @@ class FilterResult:
     """Near label → target images that showed it instead of the concept, most frequent first."""
     reviewed: int
     """Records that reviewers decided."""
+    validation: int = 0
+    """0 in a set from before there was validation."""
+    accepted_validation: int = 0
+
+    @property
+    def evaluation(self) -> str:
+        """The accepted evaluation prompts in words."""
+        return (
+            f"{self.accepted_validation} of {self.validation} validation prompts, "
+            f"{self.accepted_tests} of {self.tests} test prompts"
+        )
 
     def __str__(self) -> str:
-        return (
-            f"{self.judge} accepts {self.accepted_pairs} of {self.pairs} pairs "
-            f"and {self.accepted_tests} of {self.tests} test prompts"
-        )
+        return f"{self.judge} accepts {self.accepted_pairs} of {self.pairs} pairs, {self.evaluation}"
 
 
 def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None) -> FilterResult:
@@ -140,15 +148,16 @@ def _accept(acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, boo
 def _objections(acceptance: StageSet, pairs: list[PromptPair], verdicts: Verdicts) -> dict[str, Reason]:
     """Record id → the reason of the optional bound that it exceeds."""
     bounds = acceptance.settings.get("bounds", {})
+    judged = {pair.record_id: pair.judged_roles() for pair in pairs}
     objections: dict[str, Reason] = {}
     if "most_change" in bounds:
         for record_id, amount in _changes(acceptance, verdicts):
-            if amount > bounds["most_change"]:
+            if amount > bounds["most_change"] and "surrogate" in judged[record_id]:
                 objections[record_id] = "changed_elsewhere"
     if "likeness" in bounds:
         for table in acceptance.run.open(CLIP_SCORES, bounds["likeness"]).tables():
             for score in from_table(ClipScore, table):
-                if score.cosine < bounds["clip_floor"]:
+                if score.cosine < bounds["clip_floor"] and score.role in judged[score.record_id]:
                     objections[score.record_id] = "off_prompt"
     if "share" in bounds:
         by_seed = [verdicts_by_record(acceptance.run.open(VERDICTS, set_id)) for set_id in bounds["verdicts"]]
@@ -189,6 +198,8 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
     return {
         "pairs": splits["train"],
         "accepted_pairs": accepted["train"],
+        "validation": splits["validation"],
+        "accepted_validation": accepted["validation"],
         "tests": splits["test"],
         "accepted_tests": accepted["test"],
         "reasons": _ranked(Counter(row.reason for row in rows if row.reason is not None)),

@@ -1,7 +1,8 @@
-"""The accepted records of a run with their images: what ``ear`` trains on and is tested with."""
+"""The accepted records of a run with their images: what ``ear`` trains on and is measured with."""
 
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.openings import openings
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role, from_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
@@ -48,7 +49,9 @@ def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
         judge_options=verdicts.circumstances.get("options", {}),
         fingerprint=acceptance.fingerprint,
         train=tuple(record for record in records if record.pair.split == "train"),
+        validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
+        openings=tuple(openings(run)),
     )
 
 

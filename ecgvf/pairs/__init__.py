@@ -1,4 +1,4 @@
-"""Stage 1: a concept becomes target/surrogate pairs and test prompts.
+"""Stage 1: a concept becomes target/surrogate pairs, for training and for evaluation.
 
 writer (offline, or LLMs by templates) → answers (parsing, checks) → generate → set of ``PromptPair``
 tables → importing → the same

@@ -14,7 +14,8 @@ def read_answer(
     """All drafts of an answer, in order, each with its ``fault`` if it is malformed. Never raises, drops nothing.
 
     ``language`` (ISO 639-1) is the requested one; None: any. ``prompt`` is the request that was sent: a copy of the
-    example in it counts as unparsed. Near duplicates are found where records are built (``generate.to_records``).
+    example in it counts as unparsed, and a draft has a surrogate if the example has one. Near duplicates are found
+    where records are built (``generate.to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
     drafts = []
@@ -22,6 +23,8 @@ def read_answer(
         if draft.parsed and is_copied(draft, examples):
             draft = unparsed("copied from the example", draft.raw)
         elif draft.parsed:
-            draft = replace(draft, fault=find_fault(concept, draft, language))
+            draft = replace(draft, fault=find_fault(concept, draft, language, split=split))
+            if draft.surrogate is None and any(example.surrogate for example in examples):
+                draft = replace(draft, fault=draft.fault or "the surrogate is missing")
         drafts.append(draft)
     return drafts

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from ecgvf.core.concepts import Concept, Kind, folded, inflected
+from ecgvf.core.records import Split
 from ecgvf.pairs import parsing
 from ecgvf.pairs.parsing import Draft
 
@@ -57,12 +58,15 @@ def reader_settings(kind: Kind) -> dict[str, Any]:
     return {"parser": parsing.VERSION, "checks": bounds}
 
 
-def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> str | None:
-    """Why a parsed draft is malformed, in words, or None.
+def find_fault(concept: Concept, draft: Draft, language: str | None = None, *, split: Split = "train") -> str | None:
+    """Why a parsed draft of ``split`` is malformed, in words, or None.
 
-    ``language`` (ISO 639-1) is the requested one; None: any. Records store the words, and ``fault_category`` counts
+    ``language`` (ISO 639-1) is the requested one; None: any. A prompt that was asked for in another language may be in
+    any. Records store the words, and ``fault_category`` counts
     them: to change them is to change ``parsing.VERSION``.
     """
+    if draft.wording == "other_language":
+        language = None
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
         if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
             return f"the {role} has {count_sentences(prompt)} sentences, at most {MAX_SENTENCES} may be"
@@ -70,6 +74,8 @@ def find_fault(concept: Concept, draft: Draft, language: str | None = None) -> s
             return f"the {role} is in another language ({detected}), asked for was {language!r}"
     if not (concept.term_in(draft.target) or contains(draft.target, draft.target_term)):
         return f"the target does not contain {draft.target_term!r}, said to mean the concept"
+    if split == "train" and (unseen := concept.unseen_in(draft.target)):
+        return f"the target contains {unseen!r}, which is kept for evaluation"
     return None if draft.surrogate is None else _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or "")
 
 
@@ -83,7 +89,7 @@ def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: 
     replaced = len(words(draft.target_term))
     if not own and replaced > MAX_IMPLICIT_WORDS:
         return f"{replaced} words are said to mean the concept, at most {MAX_IMPLICIT_WORDS} may"
-    if named := concept.term_in(surrogate):
+    if named := concept.term_in(surrogate) or concept.unseen_in(surrogate):
         return f"the surrogate names the concept ({named!r})"
     if contains(surrogate, draft.target_term):
         return f"the surrogate still contains {draft.target_term!r}"

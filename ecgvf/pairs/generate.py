@@ -1,7 +1,8 @@
-"""Stage 1: a writer is asked until enough pairs and test prompts are accepted; rejects stay, with their reason.
+"""Stage 1: a writer is asked until enough pairs and evaluation prompts are accepted; rejects stay, with their reason.
 
-Shard 0 holds the training pairs, shard 1 the test prompts, in the order written. A set's settings say for each split
-what decided its records, so that one split can be written anew while the other is kept (``--split``).
+A shard per split holds its records in the order written; no prompt is a near duplicate of an earlier one, of whatever
+split. A set's settings say for each split
+what decided its records, so that one split can be written anew while the others are kept (``--split``).
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ecgvf.core import console
-from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Concept, parse
 from ecgvf.core.errors import SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
@@ -20,6 +21,7 @@ from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import Draft
+from ecgvf.pairs.wording import wording_of
 from ecgvf.pairs.writer import Provenance, Request, Writer
 from ecgvf.pairs.writer_stats import Spending, summarize_writers
 
@@ -32,8 +34,10 @@ MAX_FRUITLESS_CALLS = 20
 MAX_DETAIL_CHARACTERS = 10_000
 """How much of an answer a reject keeps; the ledger keeps an LLM's whole answer."""
 
-SHARDS: dict[Split, int] = {"train": 0, "test": 1}
-SPLIT_NAMES: dict[Split, str] = {"train": "pairs", "test": "test prompts"}
+SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+"""Split → its shard. Sets from before there was validation have test in shard 1: ``split_records`` reads both."""
+
+SPLIT_NAMES: dict[Split, str] = {"train": "pairs", "validation": "validation prompts", "test": "test prompts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ def generate_pairs(
     run: ConceptRun,
     *,
     pairs: int = 60,
+    validation: int = 100,
     tests: int = 100,
     seed: int = 0,
     writer: Writer | None = None,
@@ -59,24 +64,27 @@ def generate_pairs(
     build_round: int = 0,
     earlier: Sequence[StageSet] = (),
 ) -> StageSet:
-    """Write ``pairs`` pairs and ``tests`` test prompts: the finished set of ``PromptPair``, made current.
+    """Write training pairs, ``validation`` and ``tests`` evaluation prompts: the finished set of ``PromptPair``, made
+    current.
 
-    The default writer is offline. With ``split``, only that split is written, and the other kept as the current set
-    has it. ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again. A
-    writer that runs out of new prompts writes fewer, and a note says so. An interrupted set is resumed, a finished one
-    only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
+    The default writer is offline. With ``split``, only that split is written, and the others kept as the current set
+    has them. ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again.
+    A writer that runs out of new prompts writes fewer, and a note says so. An interrupted set is resumed, a finished
+    one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
-    if pairs < 1 or tests < 0:
-        raise SettingsError(f"--pairs {pairs} --tests {tests}: pass at least 1 pair, and at least 0 test prompts")
+    if pairs < 1 or validation < 0 or tests < 0:
+        raise SettingsError(
+            f"--pairs {pairs} --validation {validation} --tests {tests}: at least 1 pair, and 0 or more of the rest"
+        )
     writer = writer or OfflineWriter()
     writer.check(run.concept)
-    counts: dict[Split, int] = {"train": pairs, "test": tests}
+    counts: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
     splits: dict[Split, SplitGenerator] = {}
     for name, number in counts.items():
         if split not in (None, name):
             splits[name] = keep_split(run, name)
             continue
-        settings = {"writer": writer.settings(), "pairs" if name == "train" else "tests": number, "seed": seed}
+        settings = {"writer": writer.settings(), _COUNTS[name]: number, "seed": seed}
         settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept.kind)}
         request = Request(
             concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round
@@ -91,6 +99,10 @@ def generate_pairs(
                 f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
             )
     return stage_set
+
+
+_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests"}
+"""Split → the setting that says how many prompts were asked for."""
 
 
 def write_set(
@@ -136,10 +148,12 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
         current = run.current(PAIRS)
     except StageMissing:
         return SplitGenerator()
-    settings = current.settings.get(split, {"set": current.fingerprint})  # an imported set has no settings per split
+    imported = {"set": current.fingerprint} if "source" in current.settings else None  # it has no settings per split
+    settings = current.settings.get(split, imported)
     if settings is None:
         return SplitGenerator()
-    if current.settings.get("concept") != run.concept.model_dump(mode="json"):
+    recorded = current.settings.get("concept")
+    if recorded is None or parse(recorded, f"{current.path / 'settings.json'}") != run.concept:
         console.note(
             f"the concept has changed since the {SPLIT_NAMES[split]} of set {current.fingerprint} were written: the "
             f"new set leaves them out; write them anew with --split {split}"
@@ -147,9 +161,14 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
         return SplitGenerator()
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [_recheck(record, accepted) for record in from_table(PromptPair, current.read_shard(SHARDS[split]))]
+        return [_recheck(record, accepted) for record in split_records(current, split)]
 
     return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
+
+
+def split_records(stage_set: StageSet, split: Split) -> list[PromptPair]:
+    """The records of a split, in the order written; a set from before there was validation has none of it."""
+    return [record for record in stage_set.records(PromptPair) if record.split == split]
 
 
 def to_records(
@@ -201,6 +220,7 @@ def _to_record(
         implicit=reason is None and own_term is None,
         reason=reason,
         detail=f"{detail}: {raw}" if detail else None,
+        wording=wording_of(concept, draft.target, draft.wording) if reason is None else None,
     )
 
 
@@ -211,7 +231,7 @@ def tally(records: Sequence[PromptPair]) -> dict[str, int]:
 
 
 def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
-    """The first ``number`` accepted pairs of a set; test prompts if it has no pairs."""
+    """The first ``number`` accepted pairs of a set; evaluation prompts if it has no pairs."""
     accepted = [record for record in stage_set.records(PromptPair) if record.reason is None]
     return ([record for record in accepted if record.split == "train"] or accepted)[:number]
 
@@ -233,7 +253,7 @@ def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[Prompt
 
 
 def _recheck(record: PromptPair, accepted: PromptIndex) -> PromptPair:
-    """A kept record, checked against new pairs: no test prompt is a near duplicate of a training prompt.
+    """A kept record, checked against new ones: no evaluation prompt is a near duplicate of a training prompt.
 
     An accepted record that was rejected for its likeness to earlier pairs still has an accepted record's id: it gets
     another chance.

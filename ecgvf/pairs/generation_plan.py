@@ -1,4 +1,4 @@
-"""The calls that LLMs have to answer for the pairs or test prompts of a concept, and what they will cost.
+"""The calls that LLMs have to answer for the pairs or evaluation prompts of a concept, and what they will cost.
 
 A writer's calls list the prompts that it has written before, so that it does not repeat them; what another writer has
 written is not listed, so that no writer waits for another.
@@ -171,23 +171,29 @@ def plan_generation(
     split: Split = "train",
     pairs: int = PROMPTS_PER_CALL,
     iterations: int = ITERATIONS,
+    validation: int = 100,
     tests: int = 100,
     templates: Path | None = None,
     batch: bool = False,
 ) -> list[GenerationPlan]:
-    """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or ``tests`` test prompts shared evenly.
+    """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or, for another split, ``validation`` or
+    ``tests`` prompts, shared evenly.
 
     One plan per writer, all with one template. Raises ``SettingsError``, ``TemplateError``.
     """
-    if pairs < 1 or iterations < 1 or tests < 1:
-        raise SettingsError(f"--pairs {pairs} --iterations {iterations} --tests {tests}: each must be at least 1")
+    if min(pairs, iterations, validation, tests) < 1:
+        raise SettingsError(
+            f"--pairs {pairs} --iterations {iterations} --validation {validation} --tests {tests}: "
+            "each must be at least 1"
+        )
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
     if split == "train":
         requested = [(pairs,) * iterations] * len(writers)
     else:
-        requested = [split_into_calls(count) for count in split_evenly(tests, len(writers))]
+        evaluated = validation if split == "validation" else tests
+        requested = [split_into_calls(count) for count in split_evenly(evaluated, len(writers))]
     template = load(concept.kind, split, templates)
     reader = AnswerReader(concept, template.language)
     return [

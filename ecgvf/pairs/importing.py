@@ -20,6 +20,7 @@ from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
 from ecgvf.pairs.tables import PromptRow, PromptTable
+from ecgvf.pairs.wording import wording_of
 
 WRITER = "import"
 """The writer of every imported record."""
@@ -46,7 +47,8 @@ def import_pairs(
 ) -> ImportResult:
     """Write the rows of ``table`` that are about the concept as a finished pairs set, and make it current.
 
-    Rows with a surrogate are pairs, rows without are test prompts. ``only`` is the concept as the file calls it; if
+    A row is of the split that it states; of those that state none, rows with a surrogate are training pairs and rows
+    without are test prompts. ``only`` is the concept as the file calls it; if
     None and no row names the concept, it is the category of its kind (``CATEGORIES``). Raises ``DatasetError`` if no
     row is about the concept.
     """
@@ -133,7 +135,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
         surrogate_term = None
         if row.surrogate is not None:
             surrogate_term = next((word for word in concept.surrogates if checks.contains(row.surrogate, word)), None)
-        split: Split = "test" if row.surrogate is None else "train"
+        split: Split = row.split or ("test" if row.surrogate is None else "train")
         records.append(
             PromptPair(
                 record_id=malformed_id(call_id, row.number) if reason else identity,
@@ -155,6 +157,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 detail=detail,
                 source_id=row.id,
                 seed=row.seed,
+                wording=wording_of(concept, row.target) if reason is None else None,
             )
         )
     return records
@@ -163,6 +166,8 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
 def _fault(row: PromptRow) -> str | None:
     if not row.target:
         return f"row {row.number} has no prompt"
+    if row.split == "train" and row.surrogate is None:
+        return f"row {row.number} is for training and has no surrogate"
     if max(len(row.target), len(row.surrogate or "")) > MAX_PROMPT_CHARACTERS:
         return f"row {row.number} has a prompt of more than {MAX_PROMPT_CHARACTERS} characters"
     return None
@@ -171,8 +176,8 @@ def _fault(row: PromptRow) -> str | None:
 def _warnings(concept: Concept, record: PromptPair, training: PromptIndex) -> list[str]:
     """The faults for which ``generate`` would have rejected the record; ``training`` holds the training targets."""
     faults = []
-    if record.split == "test" and training.near_duplicate(record.target) is not None:
-        faults.append("the test prompt is like a training prompt")
+    if record.split != "train" and training.near_duplicate(record.target) is not None:
+        faults.append(f"the {record.split} prompt is like a training prompt")
     if max(checks.count_sentences(prompt) for _, prompt in record.prompts()) > checks.MAX_SENTENCES:
         faults.append(f"more than {checks.MAX_SENTENCES} sentences")
     if not record.target_term:

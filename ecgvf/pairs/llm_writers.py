@@ -77,7 +77,7 @@ def has_answers(split: SplitGenerator) -> bool:
 def generate_with_llms(
     run: ConceptRun, plans: Sequence[GenerationPlan], *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
 ) -> StageSet:
-    """Complete ``plans``, all of one split, and write the set of the answers that are there; the other split is kept.
+    """Complete ``plans``, all of one split, and write the set of the answers that are there; the other splits are kept.
 
     Raises ``WriterError`` if there is no answer, and whatever ``complete`` raises.
     """

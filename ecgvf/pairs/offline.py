@@ -1,8 +1,9 @@
-"""The offline writer: pairs and test prompts from the grammar of Janus-nano's world, without a network or a key.
+"""The offline writer: pairs from the grammar of Janus-nano's world, without a network or a key.
 
 An object's surrogate names another thing of the world in its place; a style's surrogate names another style or none.
 The rest of the sentence stays, because both prompts are made from one random state. No surrogate is a mere background:
-every image of nano's world shows a thing.
+every image of nano's world shows a thing. Training and evaluation differ in their words and sentence forms
+(``held_out``).
 """
 
 import json
@@ -13,12 +14,19 @@ from typing import Any
 from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import WriterError
+from ecgvf.core.records import Split, Wording
+from ecgvf.pairs.held_out import Phrases, style_phrases, thing_phrases
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 from ecgvf.world import grammar
 
 NAME = "offline"
 MODEL = "nano-grammar"
 TEMPLATE = "nano/world.yaml"
+VERSION = 2
+"""Version of what is written from equal words; 2 holds some of them out."""
+
+_TRAIN_SHARES: dict[Wording, float] = {"explicit": 0.5, "synonym": 0.28, "implicit": 0.13, "misspelled": 0.09}
+"""How often training pairs use each class: as in nano's own training, without Spanish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class OfflineWriter:
     name = NAME
 
     def settings(self) -> dict[str, Any]:
-        return {"writer": NAME, "grammar": grammar.fingerprint()}
+        return {"writer": NAME, "version": VERSION, "grammar": grammar.fingerprint()}
 
     def check(self, concept: Concept) -> None:
         find_candidates(concept)
@@ -56,31 +64,55 @@ class OfflineWriter:
         return Answer(json.dumps(prompts, ensure_ascii=False), provenance)
 
 
+def phrases_of(concept: Concept, target: str, split: Split) -> dict[Wording, Phrases]:
+    """Class of wording → the phrases that prompts of ``split`` use for the thing or style ``target``."""
+    return (style_phrases if concept.kind == "style" else thing_phrases)(concept, target, split)
+
+
 def _write(request: Request, candidates: Candidates, position: int) -> dict[str, str]:
-    """One pair or test prompt, as the JSON object of an answer."""
-    purpose = f"{request.concept.name}/{request.split}/{request.iteration}/{position}"
+    """One pair, as the JSON object of an answer."""
+    concept = request.concept
+    purpose = f"{concept.name}/{request.split}/{request.iteration}/{position}"
     if request.build_round:
         purpose += f"/round {request.build_round}"
     rng = random.Random(seeds.derive(request.seed, purpose, "offline writer"))
-    is_style = request.concept.kind == "style"
+    is_style = concept.kind == "style"
     target, surrogate = rng.choice(candidates.targets), rng.choice(candidates.surrogates)
     description = _describe(rng, style=target) if is_style else _describe(rng, thing=target)
-    wording: grammar.Wording = rng.choices(list(grammar.WORDINGS), list(grammar.WORDINGS.values()))[0]
-    held_out = request.split == "test" and rng.random() < grammar.HELD_OUT_FORMS_SHARE
-    forms: grammar.Forms = "held-out" if held_out else "train"
+    available = phrases_of(concept, target, request.split)
+    if request.split == "train":
+        wording = rng.choices(list(available), [_TRAIN_SHARES[each] for each in available])[0]
+    else:  # by turns, so that there are equally many of each
+        wording = list(available)[(request.iteration + position) % len(available)]
+    chosen = available[wording]
+    worded: grammar.Wording = "name"
+    if wording == "other_language":
+        worded = "spanish"
+    elif is_style:  # the thing is no matter: any wording of it
+        worded = rng.choices(list(_THING_WORDINGS), list(_THING_WORDINGS.values()))[0]
     state = rng.getrandbits(64)
-    written = grammar.sentence(description, random.Random(state), forms=forms, wording=wording)
-    prompt = {"target": written.text, "target_term": written.style if is_style else written.term}
-    if request.split == "test":
-        return prompt
-    if is_style:
-        description = replace(description, style=surrogate)
-    else:
-        description = replace(description, thing=surrogate)
-        # However indirectly the target means the concept, the surrogate goes by its name.
-        wording = "spanish" if wording == "spanish" else "name"
-    written = grammar.sentence(description, random.Random(state), forms=forms, wording=wording)
-    return prompt | {"surrogate": written.text, "surrogate_term": written.style if is_style else written.term}
+    written = grammar.sentence(
+        description,
+        random.Random(state),
+        forms=chosen.forms,
+        wording=worded,
+        nouns=chosen.nouns,
+        style=chosen.style,
+        orders=chosen.orders,
+    )
+    # However indirectly the target means the concept, the surrogate goes by its name.
+    replaced = replace(description, style=surrogate) if is_style else replace(description, thing=surrogate)
+    without = grammar.sentence(replaced, random.Random(state), forms=chosen.forms, wording=worded, orders=chosen.orders)
+    return {
+        "target": written.text,
+        "target_term": written.style if is_style else written.term,
+        "surrogate": without.text,
+        "surrogate_term": without.style if is_style else without.term,
+        "wording": wording,
+    }
+
+
+_THING_WORDINGS = {wording: share for wording, share in grammar.WORDINGS.items() if wording != "spanish"}
 
 
 def find_candidates(concept: Concept) -> Candidates:

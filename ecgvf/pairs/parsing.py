@@ -10,14 +10,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ecgvf.core.records import Split
+from ecgvf.core.records import WORDINGS, Split, Wording
 from ecgvf.core.text import encodable, strip_thinking
 
-VERSION = 5
+VERSION = 6
 """Version of the parser and the checks, part of a set's settings. ``--reparse`` reads old answers with a newer one."""
 
 MAX_PROMPT_CHARACTERS = 1000
@@ -42,6 +42,8 @@ class Draft:
     """This part of the answer as it came."""
     fault: str | None = None
     """Why it is malformed; None if it is not, or was not checked yet (``read_answer``)."""
+    wording: Wording | None = None
+    """The class of the target as the writer states it."""
 
     @property
     def parsed(self) -> bool:
@@ -63,22 +65,23 @@ def parse(text: str, split: Split) -> list[Draft]:
 # not enforce.
 
 
-class Prompt(BaseModel):
-    """One test prompt."""
+class Pair(BaseModel):
+    """One pair."""
 
     target: str
     target_term: str
-
-
-class Pair(Prompt):
-    """One pair."""
-
     surrogate: str
     surrogate_term: str
 
 
+class Prompt(Pair):
+    """One evaluation prompt, with its surrogate and its class."""
+
+    wording: Wording
+
+
 class Prompts(BaseModel):
-    """The answer to a request for test prompts."""
+    """The answer to a request for evaluation prompts."""
 
     prompts: list[Prompt]
 
@@ -121,16 +124,25 @@ _Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS), Af
 _OptionalText = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_clean)]
 
 
-class _Test(BaseModel):
+def _known_wording(value: Any) -> Any:
+    return value if value in WORDINGS else None
+
+
+class _Pair(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", str_strip_whitespace=True)
 
     target: _Text
     target_term: _Text
-
-
-class _Pair(_Test):
     surrogate: _Text
     surrogate_term: _OptionalText
+    wording: Annotated[Wording | None, BeforeValidator(_known_wording)] = None
+
+
+class _Prompt(_Pair):
+    """Answers from before evaluation prompts had surrogates have none; one counts with its term only."""
+
+    surrogate: _Text | None = None  # type: ignore[assignment]
+    surrogate_term: _OptionalText | None = None  # type: ignore[assignment]
 
 
 def _draft(item: object, split: Split) -> Draft:
@@ -139,9 +151,12 @@ def _draft(item: object, split: Split) -> Draft:
         item = json.loads(raw)
     except RecursionError:
         return unparsed("nested too deeply", "")  # it cannot be written again; the ledger has the answer
-    schema = _Pair if split == "train" else _Test
+    schema = _Pair if split == "train" else _Prompt
     try:
-        return Draft(raw=raw, **schema.model_validate(item).model_dump())
+        fields = schema.model_validate(item).model_dump()
+        if fields["surrogate_term"] is None:
+            fields["surrogate"] = None
+        return Draft(raw=raw, **fields)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

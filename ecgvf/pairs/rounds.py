@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.records import PromptPair, Split, from_table
+from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
-from ecgvf.pairs.generate import SHARDS, SplitGenerator, generate_pairs, write_set
+from ecgvf.pairs.generate import SplitGenerator, generate_pairs, split_records, write_set
 from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
 from ecgvf.pairs.templates import load
@@ -31,6 +31,7 @@ class RoundRequest:
 
     number: int
     pairs: int
+    validation: int
     tests: int
     seed: int
     earlier: Sequence[StageSet]
@@ -66,6 +67,7 @@ class OfflineRounds:
         return generate_pairs(
             run,
             pairs=request.pairs,
+            validation=request.validation,
             tests=request.tests,
             seed=request.seed,
             writer=self.writer,
@@ -92,10 +94,8 @@ class LLMRounds:
         return self.writer.name
 
     def plan(self, concept: Concept, split: Split, count: int, earlier: Sequence[StageSet] = ()) -> GenerationPlan:
-        """The calls for ``count`` pairs or test prompts, after the sets of the earlier rounds."""
-        records = (
-            record for stage_set in earlier for record in from_table(PromptPair, stage_set.read_shard(SHARDS[split]))
-        )
+        """The calls for ``count`` pairs or evaluation prompts, after the sets of the earlier rounds."""
+        records = (record for stage_set in earlier for record in split_records(stage_set, split))
         own = [record for record in records if record.writer == self.name]
         template = load(concept.kind, split, self.templates)
         return GenerationPlan(
@@ -117,7 +117,11 @@ class LLMRounds:
             current = ledger.round(intent["writer"], intent["split"])
             return bool(intent["round"] == current and models.get(intent["writer"]) == intent["model"])
 
-        requested: dict[Split, int] = {"train": request.pairs, "test": request.tests}
+        requested: dict[Split, int] = {
+            "train": request.pairs,
+            "validation": request.validation,
+            "test": request.tests,
+        }
         splits = dict.fromkeys(requested, SplitGenerator())
         for split, count in requested.items():
             if count:
@@ -136,12 +140,16 @@ def goals(accepted: int, writers: int) -> list[int]:
 
 
 def first_round(
-    run: ConceptRun, writers: Sequence[LLMRounds], *, accepted: int, tests: int
+    run: ConceptRun, writers: Sequence[LLMRounds], *, accepted: int, validation: int, tests: int
 ) -> tuple[list[GenerationPlan], list[CostEstimate]]:
     """The writers' plans for pairs in the first round, and the estimate of each of its calls; nothing is sent."""
     plans: list[GenerationPlan] = []
     estimates: list[CostEstimate] = []
-    counts: dict[Split, list[int]] = {"train": goals(accepted, len(writers)), "test": split_evenly(tests, len(writers))}
+    counts: dict[Split, list[int]] = {
+        "train": goals(accepted, len(writers)),
+        "validation": split_evenly(validation, len(writers)),
+        "test": split_evenly(tests, len(writers)),
+    }
     for split, shares in counts.items():
         for writer, count in zip(writers, shares, strict=True):
             if count:

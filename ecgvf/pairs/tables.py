@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.records import Split
 from ecgvf.core.text import encodable
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -38,8 +39,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "case_number", "image_id", "coco_id", "record_id"),
     "seed": ("seed", "evaluation_seed", "sd_seed"),
     "concept": ("concept", "replaced", "category", "categories"),
+    "split": ("split",),
 }
 """Field → names of its column."""
+
+_SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    "test": "test",
+}
+"""Names of the splits in files."""
 
 _PARTNERS = {"unsafe": "safe", "safe": "unsafe", "positive": "neutral", "neutral": "positive"}
 """Columns that hold prompts only beside their partner: alone they may be a flag or a sentiment."""
@@ -89,6 +98,7 @@ class PromptRow:
     seed: int | None
     concepts: tuple[str, ...]
     """All concepts and categories that the row names."""
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +359,17 @@ def _row(name: str, number: int, values: Mapping[str, Sequence[Any]]) -> PromptR
         id=one_line(identifier) if identifier not in (None, "") else None,
         seed=_seed(name, number, seed),
         concepts=tuple(_concepts(values.get("concept", ()))),
+        split=_split(name, number, next(iter(values.get("split", ())), None)),
     )
+
+
+def _split(name: str, number: int, value: object) -> Split | None:
+    if value is None or one_line(value) in ("", "nan"):
+        return None
+    split = _SPLITS.get(one_line(value).casefold())
+    if split is None:
+        raise DatasetError(f"{name}, row {number}: {value!r} is not a split: write train, validation or test")
+    return split
 
 
 def _seed(name: str, number: int, value: object) -> int | None:

@@ -1,6 +1,6 @@
 """Templates of the requests to LLMs: Jinja2 files, one per kind of concept and split.
 
-``prompts_templates/<kind>/{pairs,test}.md.j2`` start with a YAML front matter: the template's ``version`` and the
+``prompts_templates/<kind>/{pairs,evaluation}.md.j2`` start with a YAML front matter: the template's ``version`` and the
 ``language`` it asks for. A record keeps the template's name and hash, and the ledger the rendered text, so that every
 prompt can be traced to its request. Users bring their own templates: these run in Jinja2's sandbox, and an error in one
 is reported with its file and line.
@@ -23,7 +23,10 @@ from ecgvf.core.errors import TemplateError
 from ecgvf.core.paths import templates_dir
 from ecgvf.core.records import Split
 
-FILES: dict[Split, str] = {"train": "pairs.md.j2", "test": "test.md.j2"}
+FILES: dict[Split, str] = {"train": "pairs.md.j2", "validation": "evaluation.md.j2", "test": "evaluation.md.j2"}
+
+_EARLIER = {"evaluation.md.j2": "test.md.j2"}
+"""File → its name in folders of users' templates from before there was validation."""
 
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)^---\n", re.DOTALL | re.MULTILINE)
 
@@ -41,6 +44,7 @@ class Template:
     """SHA-256 of the whole file, hex."""
     language: str | None
     """The language it asks for, ISO 639-1; None: any."""
+    split: Split
 
     def render(self, concept: Concept, *, count: int, iteration: int, kept: Sequence[str] = ()) -> str:
         """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
@@ -52,8 +56,10 @@ class Template:
         )
         try:
             template = environment.from_string(self.body)
-            about = concept.model_dump(mode="json")
-            text = template.render(concept=about, count=count, iteration=iteration, kept=list(kept)).strip()
+            about = concept.model_dump(mode="json") | {"training_terms": list(concept.training_terms)}
+            text = template.render(
+                concept=about, split=self.split, count=count, iteration=iteration, kept=list(kept)
+            ).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error
         except Exception as error:  # a template is a program: it may raise anything
@@ -66,12 +72,14 @@ class Template:
 def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
     """The template for a kind of concept and a split, from ``folder`` or the shipped ones. Raises ``TemplateError``."""
     file = (folder or templates_dir()) / kind / FILES[split]
+    if not file.is_file() and (earlier := file.with_name(_EARLIER.get(file.name, file.name))).is_file():
+        file = earlier
     try:
         text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except OSError as error:
         raise TemplateError(
             f"cannot read the template {file}: {error.strerror}; a folder of templates has object/, style/, nudity/, "
-            f"each with {' and '.join(FILES.values())}"
+            f"each with {' and '.join(dict.fromkeys(FILES.values()))}"
         ) from error
     except UnicodeDecodeError as error:
         raise TemplateError(f"the template {file} is not UTF-8 text: save it as UTF-8") from error
@@ -84,7 +92,7 @@ def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
         raise TemplateError(f"{file}, line 1: language: use two letters (en, de, fr), or leave it out")
     body = "\n" * front[0].count("\n") + text[front.end() :]
     name = f"{kind}/{file.name.removesuffix('.md.j2')}@{version}"
-    return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest(), language)
+    return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest(), language, split)
 
 
 def _fields(file: Path, front_matter: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ecgvf.core.records import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request for ``count`` pairs (split ``train``) or test prompts (``test``) of a concept."""
+    """A request for ``count`` pairs of a split and a concept."""
 
     concept: Concept
     split: Split
@@ -49,7 +49,7 @@ class Answer:
 
 
 class Writer(Protocol):
-    """Writes pairs and test prompts."""
+    """Writes pairs for training and for evaluation."""
 
     name: str
 

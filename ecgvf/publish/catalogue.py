@@ -88,6 +88,8 @@ class ConceptFacts(_Model):
     counts: dict[str, int]
     reasons: dict[str, int]
     writers: list[WriterFacts]
+    test_openings: int = 0
+    """How often somebody measured on the test split before this was published."""
     configs: list[ConfigFacts]
 
     @property
@@ -100,7 +102,7 @@ class ConceptVersion(_Model):
     """One concept as a version has it."""
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]+$")
-    counts: dict[Literal["train", "test", "rejected"], int]
+    counts: dict[Literal["train", "validation", "test", "rejected"], int]
 
 
 class Version(_Model):

@@ -9,12 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecgvf.core import openings
 from ecgvf.core.concepts import parse
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
 from ecgvf.core.paths import data_dir
-from ecgvf.core.records import PromptPair, Rendering, Role
+from ecgvf.core.records import SPLITS, PromptPair, Rendering, Role
 from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import KEY, Catalogue
 
@@ -36,7 +37,7 @@ class DatasetFolder:
 
     def rows(self, config: str, columns: Sequence[str]) -> Iterator[JSON]:
         """The rows of all splits of ``config``, with their ``split``; columns that a file lacks are left out."""
-        for split in ("train", "test"):
+        for split in SPLITS:
             for file in sorted((self.folder / config).glob(f"{split}-*.parquet")):
                 parquet = _open_parquet(file)
                 present = [name for name in columns if name in parquet.schema_arrow.names]
@@ -100,12 +101,20 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
         judge_options=run.get("judge_options", {}),
         fingerprint=digest.hexdigest()[:12],
         train=tuple(record for record in records if record.pair.split == "train"),
+        validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
+        openings=tuple(openings.merge(*map(read_openings, {file.parent for file in files}))),
     )
 
 
+def read_openings(folder: Path) -> list[openings.Opening]:
+    """The openings of the test split that were published in the folder of a config."""
+    file = folder / openings.FILE
+    return openings.parse(file.read_bytes()) if file.is_file() else []
+
+
 def _accepted_record(row: JSON) -> AcceptedRecord:
-    split = "test" if row["surrogate"] is None else "train"
+    split = row.get("split") or ("test" if row["surrogate"] is None else "train")  # older rows do not state it
     pair = PromptPair.from_row({**row, "seed": None, "split": split})
     surrogate = None if row["surrogate_vq_ids"] is None else _rendering(row, "surrogate")
     return AcceptedRecord(pair, _rendering(row, "target"), surrogate)

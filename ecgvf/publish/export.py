@@ -5,7 +5,8 @@ OUT/
   ecgvf.json                    facts of the run, read by `ecgvf diff` and the next push
   croissant.json                the same dataset in ML Croissant
   assets/church.png             a contact sheet
-  church/train-00000-of-00001.parquet   accepted pairs; test-… accepted test prompts
+  church/train-00000-of-00001.parquet   accepted pairs; validation-…, test-…
+  church/test_openings.jsonl    who measured on the test split, if anybody did
   church-rejected/…             the rejected ones, with their reasons
 """
 
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from ecgvf.core import openings
 from ecgvf.core.contact_sheet import MAX_PAIRS, PairImages, pairs_sheet
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish import catalogue, rows
 from ecgvf.publish.catalogue import Catalogue
+from ecgvf.publish.dataset_folder import read_openings
 from ecgvf.publish.finished_run import open_finished_run
 from ecgvf.publish.parquet import DatasetFiles, write_parquet
 
@@ -42,7 +45,7 @@ def export(run: ConceptRun, out: Path, *, images: bool = True, set_id: str | Non
     unique = f"{out.name}.{secrets.token_hex(4)}"  # machines that share a folder share process ids
     new, earlier = out.with_name(f"{unique}.tmp"), out.with_name(f"{unique}.earlier")
     try:
-        files = write_parquet(finished, new, images=images)
+        files = write_parquet(finished, new, images=images).with_openings(read_openings(out / name))
         exported = Catalogue().with_concept(name, files.facts)
         for path, data in assets(files).items():
             write_atomic(new / path, data)
@@ -60,9 +63,12 @@ def export(run: ConceptRun, out: Path, *, images: bool = True, set_id: str | Non
 
 
 def assets(files: DatasetFiles) -> dict[str, bytes]:
-    """Path → content of the files for the card: a contact sheet, if the dataset has images."""
+    """Path → content of the files beside the rows: the openings of the test split, and a contact sheet for the card if
+    the dataset has images."""
+    name = files.run.concept.name
+    opened = {f"{name}/{openings.FILE}": openings.text(files.openings)} if files.openings else {}
     if not files.facts.images:
-        return {}
+        return opened
     first = files.folder / files.facts.configs[0].splits[0].files[0]  # of a run with an accepted pair
     batch = next(pq.ParquetFile(first).iter_batches(MAX_PAIRS, columns=["target", "surrogate", *rows.IMAGES]))
     pairs = [
@@ -70,7 +76,7 @@ def assets(files: DatasetFiles) -> dict[str, bytes]:
         for row in batch.to_pylist()
     ]
     concept = files.run.concept
-    return {f"assets/{concept.name}.png": pairs_sheet(pairs, blurred=concept.unsafe)}
+    return opened | {f"assets/{name}.png": pairs_sheet(pairs, blurred=concept.unsafe)}
 
 
 def _earlier_export(out: Path, concept: str) -> tuple[str | None, Catalogue | None]:

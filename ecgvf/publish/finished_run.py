@@ -57,6 +57,7 @@ class FinishedRun:
             "packages": self.images.manifest["versions"],
             "counts": {
                 "train": accepted["train"],
+                "validation": accepted["validation"],
                 "test": accepted["test"],
                 "rejected": len(self.records) - accepted.total(),
             },

@@ -135,7 +135,9 @@ def _configs(catalogue: Catalogue, before: Fields) -> Fields:
             infos.append(
                 {
                     "config_name": config.name,
-                    "features": features(images=facts.images, rejected=config.rejected)._to_yaml_list(),
+                    "features": features(
+                        images=facts.images, rejected=config.rejected, older="validation" not in facts.counts
+                    )._to_yaml_list(),
                     "splits": [
                         {"name": split.name, "num_bytes": split.bytes, "num_examples": split.rows}
                         for split in config.splits

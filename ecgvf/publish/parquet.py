@@ -5,8 +5,8 @@ grow with the number of images.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from ecgvf.core import console
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import disk_errors
-from ecgvf.core.records import ROLES, PromptPair, Rendering, Role, Split
+from ecgvf.core.openings import Opening, merge, openings
+from ecgvf.core.records import ROLES, SPLITS, PromptPair, Rendering, Role, Split
 from ecgvf.core.stage_set import StageSet
 from ecgvf.publish import rows
 from ecgvf.publish.catalogue import ConceptFacts, ConfigFacts, SplitFacts, rejected_config
@@ -32,8 +33,6 @@ GROUP_BYTES = 16 * 2**20
 GROUP_ROWS = 100
 """Most rows of a row group: what a viewer reads for one page."""
 
-SPLITS: tuple[Split, Split] = ("train", "test")
-
 
 @dataclass(frozen=True, slots=True)
 class DatasetFiles:
@@ -42,6 +41,13 @@ class DatasetFiles:
     run: FinishedRun
     folder: Path
     facts: ConceptFacts
+    openings: tuple[Opening, ...] = ()
+    """Who looked at the test split: published with the files, and no part of the fingerprint."""
+
+    def with_openings(self, published: Iterable[Opening]) -> "DatasetFiles":
+        """These files with the openings of the run's store, and those that were published before."""
+        merged = tuple(merge(openings(self.run.acceptance.run), published))
+        return replace(self, openings=merged, facts=self.facts.model_copy(update={"test_openings": len(merged)}))
 
     @property
     def paths(self) -> list[str]:

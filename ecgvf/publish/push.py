@@ -21,7 +21,15 @@ from ecgvf.publish.catalogue import FILE, VERSION, Catalogue, rejected_config
 from ecgvf.publish.export import assets
 from ecgvf.publish.finished_run import FinishedRun, open_finished_run
 from ecgvf.publish.parquet import DatasetFiles, write_parquet
-from ecgvf.publish.repository import TYPE, Repository, account, catalogue_at, open_repository, version_numbers
+from ecgvf.publish.repository import (
+    TYPE,
+    Repository,
+    account,
+    catalogue_at,
+    open_repository,
+    published_openings,
+    version_numbers,
+)
 from ecgvf.publish.staging import staging_folder
 
 STAGING = "publish"
@@ -137,7 +145,8 @@ def _commit(api: HfApi, plan: PushPlan, parent: str) -> str:
         ],
         commit_message=f"{plan.concept} v{plan.version}",
         commit_description=(
-            f"{facts.counts['train']} pairs, {facts.counts['test']} test prompts, {facts.counts['rejected']} rejected; "
+            f"{facts.counts['train']} pairs, {facts.counts['validation']} validation and "
+            f"{facts.counts['test']} test prompts, {facts.counts['rejected']} rejected; "
             f"fingerprint {facts.fingerprint}"
         ),
         repo_type=TYPE,
@@ -148,6 +157,7 @@ def _commit(api: HfApi, plan: PushPlan, parent: str) -> str:
 
 def _plan(repo: str, files: DatasetFiles, before: Repository, version: str | None, public: bool) -> PushPlan:
     name, tags = files.run.concept.name, before.tags
+    files = files.with_openings(published_openings(repo, before, name))
     known, last = _tagged_catalogue(repo, before)
     action: Literal["commit", "tag", "none"] = "commit"
     if last is not None and known.fingerprints().get(name) == files.facts.fingerprint:

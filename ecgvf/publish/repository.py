@@ -7,8 +7,10 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from ecgvf.core import openings
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.hub import HubName, hub_errors
+from ecgvf.core.openings import Opening
 from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import VERSION, Catalogue, rejected_config
 from ecgvf.publish.dataset_folder import DatasetFolder
@@ -81,10 +83,19 @@ def catalogue_at(repo: str, revision: str) -> Catalogue:
 def download(name: HubName) -> DatasetFolder:
     """A repository, or one concept of it, in the Hub's cache. Raises ``HubError``, ``DatasetError``."""
     concept = name.concept or "*"
-    patterns = [catalogue.FILE, "README.md", f"{concept}/*.parquet", f"{rejected_config(concept)}/*.parquet"]
+    parquet = [f"{config}/*.parquet" for config in (concept, rejected_config(concept))]
+    patterns = [catalogue.FILE, "README.md", f"{concept}/{openings.FILE}", *parquet]
     with hub_errors(name.repo, name.revision):
         folder = Path(snapshot_download(name.repo, repo_type=TYPE, revision=name.revision, allow_patterns=patterns))
     return DatasetFolder(folder, f"hub:{name} (commit {folder.name[:12]})")
+
+
+def published_openings(repo: str, repository: Repository, concept: str) -> list[Opening]:
+    """Who looked at the test split of ``concept``, as ``repository`` has it now. Raises ``HubError``."""
+    path = f"{concept}/{openings.FILE}"
+    if repository.head is None or path not in repository.files:
+        return []
+    return openings.parse(_read_text(repo, repository.head, path).encode())
 
 
 def _catalogue(repo: str, revision: str) -> Catalogue:

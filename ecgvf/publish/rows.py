@@ -18,18 +18,21 @@ from ecgvf.publish.finished_run import FinishedRun
 from ecgvf.publish.redaction import redact
 
 IMAGES = ("target_image", "surrogate_image")
+SPLIT_COLUMNS = ("split", "wording")
 
 Row = dict[str, Any]
 
 
 @lru_cache
-def features(*, images: bool = True, rejected: bool = False) -> Features:
-    """The columns in order; images are optional, and rejected records have a reason."""
+def features(*, images: bool = True, rejected: bool = False, older: bool = False) -> Features:
+    """The columns in order; images are optional, and rejected records have a reason. Files from before there was
+    validation (``older``) state neither split nor class."""
     labels = List({"label": Value("string"), "score": Value("float32")})
     columns: dict[str, Any] = {
         "record_id": Value("string"),
         "concept": Value("string"),
         "kind": Value("string"),
+        "split": Value("string"),
         "target": Value("string"),
         "surrogate": Value("string"),
         "target_image": Image(),
@@ -38,6 +41,7 @@ def features(*, images: bool = True, rejected: bool = False) -> Features:
         "surrogate_vq_ids": List(Value("uint16")),
         "target_term": Value("string"),
         "surrogate_term": Value("string"),
+        "wording": Value("string"),
         "seed": Value("int64"),
         "model": Value("string"),
         "renderer": Value("string"),
@@ -63,7 +67,8 @@ def features(*, images: bool = True, rejected: bool = False) -> Features:
     }
     if rejected:
         columns |= {"reason": Value("string"), "detail": Value("string")}
-    return Features({name: kind for name, kind in columns.items() if images or name not in IMAGES})
+    left_out = {*(() if images else IMAGES), *(SPLIT_COLUMNS if older else ())}
+    return Features({name: kind for name, kind in columns.items() if name not in left_out})
 
 
 def schema(run: FinishedRun, *, images: bool, rejected: bool) -> pa.Schema:

@@ -35,7 +35,7 @@ COMPANION_SHARE, PLAIN_SHARE = 0.3, 0.5
 """Shares of the prompts with a companion, and without a style."""
 
 HELD_OUT_FORMS_SHARE = 0.25
-"""Share of the test prompts in word orders that neither a pair nor nano's training uses."""
+"""Share of the prompts of retained concepts in word orders that neither a pair nor nano's training uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,28 +289,41 @@ def sentence(
     *,
     forms: Forms = "train",
     wording: Wording | Literal["any"] = "any",
+    nouns: Sequence[str] | None = None,
+    style: Style | None = None,
+    orders: Sequence[str] | None = None,
 ) -> Sentence:
     """A random sentence that mentions everything in the description, and nothing else.
+
+    ``nouns`` (noun phrases, with article), ``style`` (with some of its phrases) and ``orders`` (names of word orders)
+    stand in for everything that the world has of each.
 
     It consumes the same number of values from ``rng`` for every description: the same state with another thing or style
     gives the same sentence except for the words that differ, which makes a pair.
     """
     if wording == "any":
         wording = rng.choices(list(WORDINGS), list(WORDINGS.values()))[0]
-    form, order = _pick(list(_FORMS[forms, wording == "spanish"].items()), rng)
-    slots = _slots(description, wording, rng)
+    known = _FORMS[forms, wording == "spanish"]
+    form, order = _pick([(name, known[name]) for name in (orders or known)], rng)
+    world = load_world()
+    nouns = nouns or world.things[description.thing].noun_phrases(wording)
+    slots = _slots(description, nouns, style or world.styles[description.style], wording == "spanish", rng)
     text = _vary_typing(_fill(order, slots), rng)
-    style = next((slots[slot] for slot in ("before", "after", "k_style") if f"{{{slot}}}" in order), "")
-    return Sentence(text, slots["bare"], form, wording, style)
+    return Sentence(text, slots["bare"], form, wording, slots.get(style_slot(order), ""))
 
 
-def _slots(description: Description, wording: Wording, rng: random.Random) -> dict[str, str]:
+def style_slot(order: str) -> str:
+    """The slot of a word order that holds the style; "" if there is none."""
+    return next((slot for slot in ("before", "after", "k_style") if f"{{{slot}}}" in order), "")
+
+
+def _slots(
+    description: Description, nouns: Sequence[str], style: Style, spanish: bool, rng: random.Random
+) -> dict[str, str]:
     """Slot → phrase, "" if the slot stays empty."""
     world = load_world()
-    spanish = wording == "spanish"
-    thing = _pick(world.things[description.thing].noun_phrases(wording), rng)
-    style = world.styles[description.style]
-    before = _pick(style.spanish_before if spanish else style.before, rng)
+    thing = _pick(nouns, rng)
+    before = _pick((style.spanish_before if spanish else style.before) or ("",), rng)
     after = _pick((style.spanish_after if spanish else style.after) or ("",), rng)
     use_before = rng.random() < 0.5 or style.name != PLAIN  # "a picture of" is optional
     slots = {

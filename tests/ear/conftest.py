@@ -34,8 +34,8 @@ class AgreeingJudge:
     criterion = Criterion(label_set="nano", accepted=("church",), top_k=1)
     name = "nano-object-a"
 
-    def __init__(self, present: Sequence[bool] = (*[True, False] * 3, True, True)) -> None:
-        """``present``: of the images of a shard, in order. By default of 3 pairs and 2 test prompts."""
+    def __init__(self, present: Sequence[bool] = (*[True, False] * 5, True, True)) -> None:
+        """``present``: of the images of a shard, in order. By default of 3 + 2 pairs and 2 test prompts."""
         self.present = list(present)
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
@@ -80,7 +80,7 @@ def tiny(tiny_path: Path) -> JanusModel:
 def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once; each test gets a copy."""
     store = Store(tmp_path_factory.mktemp("filtered") / "store")
-    write_pairs(store, church_pairs(3, 2))
+    write_pairs(store, church_pairs(3, 2, validation=2))
     run = ConceptRun(store, concepts.find("church"))
     render(run, model=str(tiny_path), device="cpu", guidance=2.0)
     filter_images(run, judge=AgreeingJudge())
@@ -89,7 +89,7 @@ def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store whose last concept is church, filtered: 3 pairs and 2 test prompts."""
+    """A store whose last concept is church, filtered: 3 pairs, 2 validation and 2 test prompts."""
     shutil.copytree(filtered, tmp_path / "store")
     # Commands name their judges: these names stand for judges of the tiny model's images here.
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge())

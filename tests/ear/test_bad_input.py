@@ -128,12 +128,26 @@ def test_an_empty_dataset(store: Store, monkeypatch: pytest.MonkeyPatch) -> None
     assert files(store.root) == before
 
 
-def test_a_dataset_without_a_test_prompt_cannot_be_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_without_validation_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(store, church_pairs(2, 1))
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False, True, False, True]))
+    succeeds("ecgvf filter")
+    succeeds(TRAIN)
+    before = files(store.root)
+    fails("ear eval", "has no validation split: measure its test split with --split test")
+    assert files(store.root) == before
+    succeeds("ear eval --split test --prompts-per-concept 1 --family building")
+
+
+def test_a_dataset_without_an_evaluation_prompt_cannot_be_measured(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_pairs(store, church_pairs(2, 1))
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False, True, False, False]))
     succeeds("ecgvf filter")
     succeeds(TRAIN)
-    fails("ear eval", "has no accepted test prompt: run `ecgvf generate` with more tests")
+    fails("ear eval", "has no accepted validation prompt: run `ecgvf generate --split validation`")
+    fails("ear eval --split test", "has no accepted test prompt: run `ecgvf generate --split test`")
 
 
 @pytest.mark.parametrize(("split", "body"), [("pairs", "{% for x in %}"), ("test", "{{ concept.nam }}")])
@@ -157,7 +171,7 @@ def full_disk(most: int) -> Iterator[None]:
 
 
 STAGES = (
-    "ecgvf generate --concept cat --pairs 4 --tests 2",
+    "ecgvf generate --concept cat --pairs 4 --validation 2 --tests 2",
     "ecgvf render --seed 7",
     "ecgvf filter",
     TRAIN,

@@ -1,8 +1,10 @@
 """A dataset by name: this store, shipped, a file, the Hub."""
 
+import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from ear.dataset import concept_name, find_dataset
@@ -27,7 +29,7 @@ def rows(dataset: Dataset) -> list[tuple[object, ...]]:
             record.target.vq_ids,
             record.surrogate.vq_ids if record.surrogate else None,
         )
-        for record in (*dataset.train, *dataset.test)
+        for record in (*dataset.train, *dataset.validation, *dataset.test)
     )
 
 
@@ -45,9 +47,28 @@ def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Pa
     assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling["guidance"] == 2.0
     assert len(training_pairs(whole, tiny, 50)) == 3
     part, _ = find_dataset(store, str(out / exported.paths[0]))
-    assert (len(part.train), len(part.test)) == (3, 0)
+    assert (len(part.train), len(part.validation), len(part.test)) == (3, 0, 0)
+    assert (len(whole.validation), len(whole.test)) == (2, 2)
     assert concept_name(store, str(out)) == "church"
     assert find_dataset(store, str(out))[0].fingerprint == whole.fingerprint != part.fingerprint
+
+
+def test_an_export_from_before_there_was_validation_loads(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exported = export(ConceptRun.load(store), out)
+    shutil.rmtree(out / "church-rejected", ignore_errors=True)
+    for path in exported.paths:
+        table = pq.read_table(out / path)
+        if "validation" in path:
+            (out / path).unlink()
+        else:
+            pq.write_table(table.drop_columns(["split", "wording"]), out / path)
+    catalogue = json.loads((out / "ecgvf.json").read_text())
+    del catalogue["concepts"]["church"]["counts"]["validation"], catalogue["concepts"]["church"]["test_openings"]
+    (out / "ecgvf.json").write_text(json.dumps(catalogue))
+    older, _ = find_dataset(store, str(out))
+    assert [len(records) for records in (older.train, older.validation, older.test)] == [3, 0, 2]
+    assert {record.pair.wording for record in older.test} == {None}
 
 
 def test_without_one_in_the_store_the_shipped_dataset_is_used(

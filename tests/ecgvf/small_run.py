@@ -16,8 +16,9 @@ from ecgvf.core.store import Store
 from ecgvf.judges.judge import Criterion, Prediction
 
 
-def pair(target: str, surrogate: str | None, reason: Reason | None = None) -> PromptPair:
-    split: Split = "test" if surrogate is None else "train"
+def pair(target: str, surrogate: str | None, reason: Reason | None = None, split: Split | None = None) -> PromptPair:
+    """Without a ``split``, a record with a surrogate is a training pair, one without an older dataset's test prompt."""
+    split = split or ("test" if surrogate is None else "train")
     return PromptPair(
         record_id=record_id("church", target, surrogate),
         concept="church",
@@ -35,14 +36,17 @@ def pair(target: str, surrogate: str | None, reason: Reason | None = None) -> Pr
         iteration=0,
         call_id="0",
         reason=reason,
+        wording="explicit",
     )
 
 
-def church_pairs(train: int = 3, test: int = 2) -> list[PromptPair]:
-    lakes = [f"by lake {number}" for number in range(train + test)]
+def church_pairs(train: int = 3, test: int = 2, *, validation: int = 0) -> list[PromptPair]:
+    """Pairs by numbered lakes: those for training, for validation, and test prompts without surrogates."""
+    lakes = [f"by lake {number}" for number in range(train + validation + test)]
     return [
         *(pair(f"a church {lake}", f"a hotel {lake}") for lake in lakes[:train]),
-        *(pair(f"a church {lake}", None) for lake in lakes[train:]),
+        *(pair(f"a church {lake}", f"a hotel {lake}", split="validation") for lake in lakes[train:][:validation]),
+        *(pair(f"a church {lake}", None) for lake in lakes[train + validation :]),
     ]
 
 

@@ -118,7 +118,13 @@ def rounds_of(run: ConceptRun) -> list[StageSet]:
     return [pairs for pairs in run.sets(PAIRS) if "gathered" not in pairs.settings]
 
 
-BUILD: dict[str, Any] = {"accepted": 5, "tests": 3, "rounds": 40, "options": JudgeOptions(threshold=0.25)}
+BUILD: dict[str, Any] = {
+    "accepted": 5,
+    "validation": 2,
+    "tests": 3,
+    "rounds": 40,
+    "options": JudgeOptions(threshold=0.25),
+}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +145,9 @@ def test_exactly_n_pairs_are_accepted_and_each_round_requests_the_missing_ones(
     assert [pairs.settings.get("round", 0) for pairs in sets] == list(range(result.rounds))
     requested = [pairs.settings["train"]["pairs"] for pairs in sets]
     assert requested[0] == 5 and requested == sorted(requested, reverse=True)
+    assert [pairs.settings["validation"]["validation"] for pairs in sets] == [2] + [0] * (result.rounds - 1)
     assert [pairs.settings["test"]["tests"] for pairs in sets] == [3] + [0] * (result.rounds - 1)
+    assert (result.filtered.validation, result.filtered.tests) == (2, 3)
 
 
 def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult]) -> None:
@@ -184,7 +192,7 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(
 
 def test_the_writers_have_equal_shares(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     writers = [OfflineRounds(Named("gpt")), OfflineRounds(Named("claude"))]
-    result = build(run, accepted=5, tests=2, rounds=40, writers=writers, model=model, judge=judge)
+    result = build(run, accepted=5, validation=0, tests=2, rounds=40, writers=writers, model=model, judge=judge)
     assert result.reached
     assert {name: writer.accepted for name, writer in result.writers.items()} == {"gpt": 3, "claude": 2}
     assert sorted(record.pair.writer for record in load_dataset(run).train) == ["claude"] * 2 + ["gpt"] * 3
@@ -213,7 +221,7 @@ def test_each_round_requests_the_missing_pairs_from_the_llms(
 ) -> None:
     server, build_by_llms = llms
     judge.share = 0.7
-    options = ("--accepted", "7", "--tests", "4", "--rounds", "12")
+    options = ("--accepted", "7", "--validation", "2", "--tests", "4", "--rounds", "12")
     result = build_by_llms(*options)
     assert result.exit_code == 0, result.stderr
     output = json.loads(result.stdout)
@@ -238,10 +246,10 @@ def test_each_round_requests_the_missing_pairs_from_the_llms(
 
 def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> None:
     server, build_by_llms = llms
-    result = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "0.000001")
+    result = build_by_llms("--accepted", "4", "--validation", "0", "--tests", "0", "--budget-usd", "0.000001")
     assert result.exit_code == 2 and not server.requests
     assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
-    nothing = build_by_llms("--accepted", "4", "--tests", "0", "--budget-usd", "nan")
+    nothing = build_by_llms("--accepted", "4", "--validation", "0", "--tests", "0", "--budget-usd", "nan")
     assert nothing.exit_code == 2 and "--budget-usd" in nothing.stderr and "Round" not in nothing.stderr
 
 
@@ -250,13 +258,13 @@ def test_pairs_that_reviewers_reject_are_replaced(
     run: ConceptRun, judge: FickleJudge, model: str, share: float
 ) -> None:
     judge.share = share
-    acceptance = build(run, accepted=4, tests=0, rounds=40, model=model, judge=judge).filtered.acceptance
+    acceptance = build(run, accepted=4, validation=0, tests=0, rounds=40, model=model, judge=judge).filtered.acceptance
     rejected = [record.pair.record_id for record in load_dataset(run).train][:2]
     pictures = acceptance.settings["pictures"]
     for record_id in rejected:
         decisions.append(run, reviewer="ada", pictures=pictures, record_id=record_id, accepted=False)
     assert len(load_dataset(run).train) == 2
-    again = build(run, accepted=4, tests=0, rounds=40, model=model, judge=judge)
+    again = build(run, accepted=4, validation=0, tests=0, rounds=40, model=model, judge=judge)
     kept = {record.pair.record_id for record in load_dataset(run).train}
     assert again.reached and len(kept) == 4 and not kept & set(rejected)
 
@@ -269,18 +277,46 @@ def test_an_unknown_judge_fails_before_anything_is_written(run: ConceptRun, mode
 
 def test_a_build_that_fails_says_why(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     judge.share = 0
-    result = build(run, accepted=2, tests=0, rounds=3, model=model, judge=judge)
+    result = build(run, accepted=2, validation=0, tests=0, rounds=3, model=model, judge=judge)
     assert not result.reached and result.rounds == 3
     assert result.writers["offline"].reasons == {"target_absent": 6}
     assert "seldom sees the concept" in result.advice
-    command = ["build", "--concept", "church", "--accepted", "2", "--tests", "0", "--rounds", "3", "--model", model]
+    command = [
+        "build",
+        "--concept",
+        "church",
+        "--accepted",
+        "2",
+        "--validation",
+        "0",
+        "--tests",
+        "0",
+        "--rounds",
+        "3",
+        "--model",
+        model,
+    ]
     shown = CliRunner().invoke(app, [*command, "--store", str(run.store.root)])
     assert shown.exit_code == 1
     assert "6 target_absent" in shown.stdout and "0 of 2 pairs after 3 of 3 rounds" in shown.stderr
 
 
 def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
-    command = ["build", "--concept", "church", "--accepted", "2", "--tests", "1", "--rounds", "40", "--model", model]
+    command = [
+        "build",
+        "--concept",
+        "church",
+        "--accepted",
+        "2",
+        "--validation",
+        "0",
+        "--tests",
+        "1",
+        "--rounds",
+        "40",
+        "--model",
+        model,
+    ]
     result = CliRunner().invoke(app, [*command, "--seeds", "2", "--store", str(run.store.root), "--json"])
     assert result.exit_code == 0, result.stderr
     output = json.loads(result.stdout)

@@ -19,7 +19,7 @@ from ear.evaluation.prompts import concept_prompts
 from ear.method.adapter import new_adapter
 from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf import judges
-from ecgvf.core import concepts, seeds
+from ecgvf.core import concepts, openings, seeds
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
@@ -54,15 +54,57 @@ def save_adapter(tiny: JanusModel, file: Path, concept: str = "church", seed: in
 
 
 def test_evaluation_seeds_are_never_those_of_the_filter(dataset: Dataset) -> None:
-    filtered = {record.target.seed for record in (*dataset.train, *dataset.test)}
+    filtered = {record.target.seed for record in (*dataset.train, *dataset.validation, *dataset.test)}
     prompts = concept_prompts(dataset, 5, seed=0)
     assert [prompt.prompt for prompt in prompts] == [f"a church by lake {number}" for number in (3, 4, 3, 4, 3)]
     assert len({prompt.seed for prompt in prompts}) == 5
     assert not filtered & {prompt.seed for prompt in prompts}
     assert prompts[:2] == concept_prompts(dataset, 2, seed=0)
-    assert prompts[0].seed == seeds.derive(0, f"{dataset.test[0].pair.record_id}/0", "evaluate")
-    with pytest.raises(DatasetError, match="no accepted test prompt"):
-        concept_prompts(replace(dataset, test=()), 5, seed=0)
+    assert prompts[0].seed == seeds.derive(0, f"{dataset.validation[0].pair.record_id}/0", "evaluate")
+
+
+def test_validation_is_measured_unless_test_is_asked_for(dataset: Dataset) -> None:
+    of_test = concept_prompts(dataset, 2, seed=0, split="test")
+    assert [prompt.prompt for prompt in of_test] == [f"a church by lake {number}" for number in (5, 6)]
+    with pytest.raises(DatasetError, match=r"'church' has no validation split: .* --split test"):
+        concept_prompts(replace(dataset, validation=()), 5, seed=0)
+    with pytest.raises(DatasetError, match="no accepted test prompt: run `ecgvf generate --split test`"):
+        concept_prompts(replace(dataset, test=()), 5, seed=0, split="test")
+    with pytest.raises(DatasetError, match="no accepted validation prompt"):
+        concept_prompts(replace(dataset, validation=(), test=()), 5, seed=0)
+    with pytest.raises(SettingsError, match="measure on validation or test"):
+        EvaluationSettings(split="train")  # type: ignore[arg-type]
+
+
+def test_opening_test_is_recorded_and_counted_in_every_report(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ConceptRun(store, dataset.concept)
+    before = evaluate(store, tiny, dataset, [adapter], SMALL)
+    assert (before.split, before.test_openings) == ("validation", 0) and not openings.openings_file(run).exists()
+    on_test = evaluate(store, tiny, dataset, [adapter], replace(SMALL, split="test"))
+    assert (on_test.split, on_test.test_openings, on_test.json()["test_openings"]) == ("test", 1, 1)
+    assert "opens the test split of church, now 1 times" in " ".join(capsys.readouterr().err.split())
+    [opening] = openings.openings(run)
+    assert (opening.dataset, opening.recipe, len(opening.adapter)) == (dataset.fingerprint, "default", 16)
+    after = evaluate(store, tiny, dataset, [adapter], SMALL)
+    assert after.test_openings == 1 and "The test split was opened 1 times" in str(after)
+    assert find_dataset(store, "ecgvf/church")[0].fingerprint == dataset.fingerprint
+    compare(store, tiny, dataset, [adapter, adapter], replace(SMALL, split="test"))
+    assert len(openings.openings(run)) == 3
+
+
+def test_a_dataset_brings_the_openings_that_were_published_with_it(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
+) -> None:
+    run = ConceptRun(store, dataset.concept)
+    openings.record(run, dataset="d", adapter="a", recipe="default")
+    export(run, tmp_path / "out")
+    published = find_dataset(store, str(tmp_path / "out"))[0]
+    elsewhere = Store(tmp_path / "elsewhere")
+    assert evaluate(elsewhere, tiny, published, [adapter], SMALL).test_openings == 1
+    assert evaluate(store, tiny, published, [adapter], SMALL).test_openings == 1
+    assert evaluate(elsewhere, tiny, published, [adapter], replace(SMALL, split="test")).test_openings == 2
 
 
 def test_the_default_judge_is_not_the_one_that_filtered(dataset: Dataset) -> None:
@@ -291,7 +333,18 @@ def evaluation(after: int, retained: int) -> Evaluation:
     retention = Change(proportion(96, 100), proportion(retained, 100))
     house = RetainedConcept("house", "building", True)
     return Evaluation(
-        "church", False, "janus-nano", (), "default", "judge", erasure, ((house, retention),), erasure, erasure
+        "church",
+        False,
+        "janus-nano",
+        (),
+        "default",
+        "judge",
+        "validation",
+        0,
+        erasure,
+        ((house, retention),),
+        erasure,
+        erasure,
     )
 
 

@@ -47,7 +47,10 @@ def test_render_filter_status_in_words(model: str) -> None:
     result = runner.invoke(app, ["render", "--model", model])
     assert result.exit_code == 0 and "church: 8 images" in result.stdout and "(8 new)" in result.stdout
     result = runner.invoke(app, ["filter"])
-    assert result.exit_code == 0 and "church: oracle accepts 1 of 3 pairs and 1 of 2 test prompts" in result.stdout
+    assert (
+        result.exit_code == 0
+        and "church: oracle accepts 1 of 3 pairs, 0 of 0 validation prompts, 1 of 2 test prompts" in result.stdout
+    )
     assert "2 × target_absent" in result.stdout and "1 × concept_leaked" in result.stdout
     result = runner.invoke(app, ["status"])
     assert result.exit_code == 0
@@ -64,7 +67,7 @@ def test_render_filter_status_in_json(model: str) -> None:
     status = json.loads(runner.invoke(app, ["status", "--json"]).stdout)
     assert [entry["stage"] for entry in status["sets"]] == ["pairs", "pictures", "verdicts", "acceptance"]
     assert all(entry["current"] and entry["finished"] for entry in status["sets"])
-    assert status["sets"][0]["counts"] == {"pairs": 3, "tests": 2}
+    assert status["sets"][0]["counts"] == {"pairs": 3, "validation": 0, "tests": 2}
     assert status["sets"][3]["reasons"] == {"target_absent": 2, "concept_leaked": 1}
 
 

@@ -1,9 +1,12 @@
+from collections.abc import Callable
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core.records import (
+    WORDINGS,
     Acceptance,
     PromptPair,
     Record,
@@ -24,7 +27,7 @@ pairs = st.builds(
     record_id=words,
     concept=words,
     kind=words,
-    split=st.sampled_from(["train", "test"]),
+    split=st.sampled_from(["train", "validation", "test"]),
     target=words,
     surrogate=st.none() | words,
     target_term=words,
@@ -38,6 +41,7 @@ pairs = st.builds(
     call_id=words,
     reason=st.sampled_from([None, "malformed", "duplicate"]),
     detail=st.none() | words,
+    wording=st.none() | st.sampled_from(WORDINGS),
 )
 renderings = st.builds(
     Rendering,
@@ -86,6 +90,17 @@ def test_acceptances_come_back_from_a_table(records: list[Acceptance]) -> None:
     assert from_table(Acceptance, to_table(Acceptance, records)) == records
 
 
+def test_pairs_of_a_store_from_before_there_were_classes_load(pair: Callable[..., PromptPair]) -> None:
+    older = to_table(PromptPair, [pair(split="test", surrogate=None)]).drop_columns(["wording"])
+    [loaded] = from_table(PromptPair, older)
+    assert (loaded.split, loaded.wording) == ("test", None)
+
+
+def test_only_the_target_of_an_evaluation_record_is_judged(pair: Callable[..., PromptPair]) -> None:
+    assert pair().judged_roles() == ["target", "surrogate"]
+    assert pair(split="validation").judged_roles() == pair(split="test").judged_roles() == ["target"]
+
+
 SCHEMAS: dict[type[Record], pa.Schema] = {
     PromptPair: pa.schema(
         [
@@ -109,6 +124,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             pa.field("detail", pa.string()),
             pa.field("source_id", pa.string()),
             pa.field("seed", pa.int64()),
+            pa.field("wording", pa.string()),
         ]
     ),
     Rendering: pa.schema(

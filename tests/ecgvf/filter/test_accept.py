@@ -1,6 +1,6 @@
 import pytest
 
-from ecgvf.core.records import Reason, Role, Verdict
+from ecgvf.core.records import Reason, Role, Split, Verdict
 from ecgvf.filter.accept import accept_record
 from tests.ecgvf.small_run import pair
 
@@ -41,6 +41,17 @@ def test_a_pair_is_accepted_if_only_the_target_shows_the_concept(
 @pytest.mark.parametrize(("present", "reason"), [(True, None), (False, "target_absent")])
 def test_a_test_record_is_accepted_if_its_image_shows_the_concept(present: bool, reason: Reason | None) -> None:
     assert accept_record(TEST, {"target"}, {"target": verdict("target", present)}).reason == reason
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_of_an_evaluation_record_only_the_target_image_counts(split: Split) -> None:
+    record = pair("a church by a lake", "a hotel by a lake", split=split)
+    leaked: dict[Role, Verdict] = {"target": verdict("target", True), "surrogate": verdict("surrogate", True)}
+    assert accept_record(record, {"target", "surrogate"}, leaked).reason is None
+    assert accept_record(record, {"target"}, {"target": verdict("target", True)}).reason is None
+    assert accept_record(record, {"surrogate"}, leaked).reason == "render_failed"
+    absent: dict[Role, Verdict] = {"target": verdict("target", False), "surrogate": verdict("surrogate", False)}
+    assert accept_record(record, {"target", "surrogate"}, absent).reason == "target_absent"
 
 
 def test_failures_are_rejected_with_their_reason() -> None:

@@ -1,5 +1,7 @@
 """Each check of a draft, on both sides of its bound."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,10 +136,23 @@ def test_prompt_in_another_language_has_a_fault():
     assert "another language (zh)" in (find_fault(CHURCH, draft("一座古老的教堂在山坡上", "教堂"), "en") or "")
     for english in (
         "a chapel",
-        "On the sand, at daybreak, a kirk.",
-        "oil painting of a basilica, baroque, dramatic light",
+        "On the sand, at daybreak, a chapel.",
+        "oil painting of a cathedral, baroque, dramatic light",
     ):
         assert find_fault(CHURCH, draft(english, CHURCH.term_in(english)), "en") is None
+
+
+def test_prompt_that_was_asked_for_in_another_language_may_be_in_one():
+    foreign = draft("Una iglesia junto al mar bajo un cielo naranja", "iglesia")
+    assert find_fault(CHURCH, replace(foreign, wording="other_language"), "en", split="test") is None
+
+
+def test_training_pair_never_contains_an_unseen_term():
+    kirk = draft("two old kirks by the sea", "kirks", "two old inns by the sea", "inns")
+    assert "'kirk', which is kept for evaluation" in (find_fault(CHURCH, kirk) or "")
+    assert find_fault(CHURCH, kirk, split="validation") is find_fault(CHURCH, kirk, split="test") is None
+    named = draft("an old church", "church", "an old churh", "churh")
+    assert "names the concept ('churh')" in (find_fault(CHURCH, named) or "")
 
 
 def test_target_may_name_the_concept_by_other_words_than_stated():

@@ -1,6 +1,8 @@
 """Stage 1 writes what was asked for, keeps rejects, and writes the same bytes if interrupted; and its commands."""
 
 import json
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
-from ecgvf.core.records import PromptPair, Split
+from ecgvf.core.records import SPLITS, WORDINGS, PromptPair, Split, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
@@ -74,9 +76,9 @@ def pair(
 def test_defaults(tmp_path: Path, name: str) -> None:
     run = ConceptRun(Store(tmp_path / "store"), find(name))
     stage_set = generate_pairs(run)
-    pairs, tests = accepted(stage_set, "train"), accepted(stage_set, "test")
-    assert (len(pairs), len(tests)) == (60, 100)
-    assert all(record.surrogate for record in pairs) and not any(record.surrogate for record in tests)
+    assert [len(accepted(stage_set, split)) for split in SPLITS] == [60, 100, 100]
+    written = [record for record in records(stage_set) if record.reason is None]
+    assert all(record.surrogate and record.wording for record in written)
     assert {record.writer for record in records(stage_set)} == {"offline"}
     assert stage_set.finished
     assert run.current(PAIRS).fingerprint == stage_set.fingerprint
@@ -87,15 +89,16 @@ def test_ids_are_unique_and_no_two_prompts_are_near_duplicates(run: ConceptRun) 
     stage_set = generate_pairs(run)
     ids = [record.record_id for record in records(stage_set)]
     assert len(set(ids)) == len(ids)
-    pairs = [record.target for record in accepted(stage_set, "train")]
-    tests = [record.target for record in accepted(stage_set, "test")]
-    assert not [(test, target) for test in tests for target in pairs if are_near_duplicates(test, target)]
-    assert not [
-        (test, earlier)
-        for index, test in enumerate(tests)
-        for earlier in tests[:index]
-        if are_near_duplicates(test, earlier)
-    ]
+    targets = [record.target for split in SPLITS for record in accepted(stage_set, split)]
+    assert not [(late, early) for late, early in combinations(targets, 2) if are_near_duplicates(late, early)]
+
+
+def test_600_evaluation_prompts_are_at_least_80_of_each_class(tmp_path: Path) -> None:
+    run = ConceptRun(Store(tmp_path / "store"), find("cat"))  # of the shipped concepts, the one with the fewest
+    stage_set = generate_pairs(run, validation=600, tests=600)
+    for split in ("validation", "test"):
+        counts = Counter(record.wording for record in accepted(stage_set, split))
+        assert set(counts) == set(WORDINGS) and min(counts.values()) >= 80
 
 
 def test_rejects_stay_with_reason_and_raw_text(run: ConceptRun) -> None:
@@ -108,7 +111,7 @@ def test_rejects_stay_with_reason_and_raw_text(run: ConceptRun) -> None:
             pair("church in spring", "hotel in spring"),
         ]
     )
-    stage_set = generate_pairs(run, pairs=2, tests=0, writer=ScriptedWriter(answer))
+    stage_set = generate_pairs(run, pairs=2, validation=0, tests=0, writer=ScriptedWriter(answer))
     kept = records(stage_set)
     assert [record.reason for record in kept] == [None, "duplicate", "malformed", "malformed", None]
     details = [record.detail or "" for record in kept]
@@ -124,12 +127,14 @@ def test_target_term_is_the_concepts_own_unless_the_target_is_implicit(run: Conc
     answer = json.dumps(
         [pair("Two Churches", "Two hotels", "Churches", "hotels"), pair("a chruch", "a hotel", "chruch")]
     )
-    written = records(generate_pairs(run, pairs=2, tests=0, writer=ScriptedWriter(answer)))
+    written = records(generate_pairs(run, pairs=2, validation=0, tests=0, writer=ScriptedWriter(answer)))
     assert [(record.target_term, record.implicit) for record in written] == [("church", False), ("chruch", True)]
 
 
 def test_writer_without_new_prompts_stops_with_a_note(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:
-    stage_set = generate_pairs(run, pairs=5, tests=1, writer=ScriptedWriter(json.dumps([pair("church at noon")])))
+    stage_set = generate_pairs(
+        run, pairs=5, validation=0, tests=1, writer=ScriptedWriter(json.dumps([pair("church at noon")]))
+    )
     assert len(accepted(stage_set, "train")) == 1
     duplicates = [r for r in records(stage_set) if r.reason == "duplicate" and r.split == "train"]
     assert len(duplicates) == MAX_FRUITLESS_CALLS
@@ -143,8 +148,30 @@ def test_split_is_written_anew_while_the_other_is_kept(run: ConceptRun) -> None:
     assert accepted(stage_set, "train") == before and len(accepted(stage_set, "test")) == 7
 
 
+def test_count_is_of_the_split_that_is_named(run: ConceptRun) -> None:
+    command("generate", "--concept", "church", "--pairs", "5", "--validation", "1", "--tests", "2")
+    result = command("generate", "--split", "validation", "--count", "8", "--json")
+    output = json.loads(result.stdout)
+    assert [output[split]["accepted"] for split in SPLITS] == [5, 8, 2]
+
+
+def test_set_from_before_there_was_validation_keeps_its_splits(run: ConceptRun) -> None:
+    made = records(generate_pairs(run, pairs=5, validation=0, tests=4))
+    concept = run.concept.model_dump(mode="json")
+    del concept["unseen_terms"]
+    older = ConceptRun(run.store, Concept.model_validate(concept))
+    older.store.remember(older.concept)
+    stage_set = older.stage_set(PAIRS, {"concept": concept, "train": {"pairs": 5}, "test": {"tests": 4}})
+    for shard, split in enumerate(("train", "test")):
+        rows = [record for record in made if record.split == split]
+        stage_set.write_shard(shard, to_table(PromptPair, rows).drop_columns(["wording"]))
+    stage_set.finish({"writer": "offline"})
+    written = generate_pairs(older, validation=6, split="validation")
+    assert [len(accepted(written, split)) for split in SPLITS] == [5, 6, 4]
+
+
 def test_kept_test_prompt_near_a_new_pair_is_rejected(run: ConceptRun) -> None:
-    first, *others = accepted(generate_pairs(run, pairs=5, tests=4), "test")
+    first, *others = accepted(generate_pairs(run, pairs=5, validation=0, tests=4), "test")
     kept = keep_split(run, "test").records(PromptIndex([first.target]))
     assert [record.reason for record in kept] == ["duplicate"] + [None] * len(others)
 
@@ -162,14 +189,14 @@ def test_kept_test_prompt_is_accepted_again_if_no_pair_is_near_it(run: ConceptRu
 
 def test_answer_without_json_is_a_reject(run: ConceptRun) -> None:
     writer = ScriptedWriter("Sorry.", json.dumps([pair("church at noon")]))
-    kept = records(generate_pairs(run, pairs=1, tests=0, writer=writer))
+    kept = records(generate_pairs(run, pairs=1, validation=0, tests=0, writer=writer))
     assert [record.reason for record in kept] == ["malformed", None]
     assert kept[0].detail == "no JSON list of objects: Sorry."
 
 
 def test_answer_with_too_many_pairs_is_cut(run: ConceptRun) -> None:
     answer = json.dumps([pair(f"church number {n}", f"hotel number {n}") for n in ("one", "two", "three")])
-    assert len(records(generate_pairs(run, pairs=2, tests=0, writer=ScriptedWriter(answer)))) == 2
+    assert len(records(generate_pairs(run, pairs=2, validation=0, tests=0, writer=ScriptedWriter(answer)))) == 2
 
 
 def shards(run: ConceptRun) -> dict[str, bytes]:
@@ -187,7 +214,7 @@ def test_equal_runs_write_equal_bytes_and_another_seed_another_set(tmp_path: Pat
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, split: Split) -> None:
     class Interrupted(OfflineWriter):
         def write(self, request: Request) -> Answer:
@@ -199,7 +226,7 @@ def test_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, split: Split)
     generate_pairs(whole)
     with pytest.raises(KeyboardInterrupt):
         generate_pairs(interrupted, writer=Interrupted())
-    assert len(shards(interrupted)) == (split == "test")
+    assert len(shards(interrupted)) == SPLITS.index(split)
     assert not list(interrupted.store.root.rglob("manifest.json"))
     generate_pairs(interrupted)
     assert shards(interrupted) == shards(whole)
@@ -212,10 +239,10 @@ def test_shard_changed_by_hand_is_an_error(run: ConceptRun) -> None:
         generate_pairs(run)
 
 
-@pytest.mark.parametrize(("pairs", "tests"), [(0, 1), (-1, 1), (1, -1)])
-def test_impossible_numbers_are_an_error(run: ConceptRun, pairs: int, tests: int) -> None:
+@pytest.mark.parametrize(("pairs", "validation", "tests"), [(0, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)])
+def test_impossible_numbers_are_an_error(run: ConceptRun, pairs: int, validation: int, tests: int) -> None:
     with pytest.raises(SettingsError, match="--pairs"):
-        generate_pairs(run, pairs=pairs, tests=tests)
+        generate_pairs(run, pairs=pairs, validation=validation, tests=tests)
 
 
 def test_concept_outside_nanos_world_leaves_no_trace(tmp_path: Path) -> None:
@@ -230,9 +257,9 @@ def command(*arguments: str) -> Result:
 
 
 def test_command_reports_what_it_wrote() -> None:
-    result = command("generate", "--concept", "church", "--pairs", "5", "--tests", "7")
+    result = command("generate", "--concept", "church", "--pairs", "5", "--validation", "6", "--tests", "7")
     assert result.exit_code == 0, result.output
-    assert "5 pairs and 7 test prompts by offline" in result.stdout
+    assert "5 pairs, 6 validation and 7 test prompts by offline" in result.stdout
     assert "ecgvf render" in result.stdout
 
 
@@ -275,7 +302,7 @@ def test_template_error_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
 
 def test_templates_are_shown_verbatim() -> None:
     output = json.loads(command("templates", "show", "church", "--json").stdout)
-    assert [template["template"] for template in output["templates"]] == ["object/pairs@3", "object/test@3"]
+    assert [template["template"] for template in output["templates"]] == ["object/pairs@4", "object/evaluation@4"]
     result = command("templates", "show", "church")
     assert result.exit_code == 0
     assert output["templates"][0]["text"] in result.stdout

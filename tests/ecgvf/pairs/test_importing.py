@@ -315,10 +315,31 @@ def test_text_file_has_a_prompt_per_line(tmp_path: Path) -> None:
         ("prompt", None),
     ]
     result = command(str(tmp_path / "prompts.txt"), "--concept", "church")
-    assert result.exit_code == 0 and "0 pairs and 3 test prompts" in result.stdout
+    assert result.exit_code == 0 and "0 pairs, 0 validation and 3 test prompts" in result.stdout
     empty = write(tmp_path, "empty.txt", "\n \n")
     with pytest.raises(DatasetError, match="has no rows"):
         read_table(empty)
+
+
+def test_column_states_the_split(tmp_path: Path) -> None:
+    text = "split,target,surrogate\ntrain,a church,a hotel\nval,a chapel,an inn\nTest,a kirk,\n,an abbey,a bank\n"
+    pairs = imported(read_table(write(tmp_path, "pairs.csv", text)))
+    assert [(pair.target, pair.split, pair.wording) for pair in pairs] == [
+        ("a church", "train", "explicit"),
+        ("an abbey", "train", "synonym"),
+        ("a chapel", "validation", "synonym"),
+        ("a kirk", "test", "synonym"),
+    ]
+
+
+def test_training_row_without_a_surrogate_is_a_reject(tmp_path: Path) -> None:
+    [pair] = imported(read_table(write(tmp_path, "pairs.csv", "split,target\ntrain,a church\n")))
+    assert pair.reason == "malformed" and "is for training and has no surrogate" in (pair.detail or "")
+
+
+def test_unknown_split_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"row 1: 'vaildation' is not a split: write train, validation or test"):
+        read_table(write(tmp_path, "pairs.csv", "split,target\nvaildation,a church\n"))
 
 
 def test_six_cd_as_published(tmp_path: Path) -> None:
@@ -376,7 +397,7 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert source["name"] == "pairs.csv" and source["licence"] == "CC BY 4.0" and len(source["sha256"]) == 64
     assert current("church").settings["source"] == source
     again = command(str(file), "--concept", "church", "--licence", "CC BY 4.0")
-    assert "1 pairs and 0 test prompts" in again.stdout and "target from target" in again.stdout
+    assert "1 pairs, 0 validation and 0 test prompts" in again.stdout and "target from target" in again.stdout
 
 
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:

@@ -28,7 +28,7 @@ def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, r
     assert {row.writer for row in kept} == set(SIX)
     assert len(kept) > 160
     assert all(row.surrogate and "hotel" in row.surrogate for row in kept)
-    assert {row.template for row in kept} == {"object/pairs@3"}
+    assert {row.template for row in kept} == {"object/pairs@4"}
     assert summary()["writers"]["gpt"]["asked"] == 30
     assert Decimal(summary()["spent"]["dollars"]) == server.charged == ledger().spent().cost
     assert server.charged > 0
@@ -68,17 +68,47 @@ def test_a_call_lists_what_its_writer_has_written_and_nothing_by_another(
                 assert (row.target[:90] in prompt) is (model == row.model_asked)
 
 
-def test_test_prompts_are_split_among_writers_and_the_pairs_stay(server: LlmServer, run: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_evaluation_prompts_are_split_among_writers_and_the_pairs_stay(
+    server: LlmServer, run: Callable[..., Any], split: str
+) -> None:
     run("--writers", "gpt,claude", "--iterations", "1")
     before = [row for row in rows() if row.split == "train"]
-    result = run("--writers", "gpt,claude", "--split", "test", "--count", "25")
+    result = run("--writers", "gpt,claude", "--split", split, "--count", "25")
     assert result.exit_code == 0, result.output
     counts = [int(found[1]) for call in server.requests if (found := re.search(r"Write (\d+) prompts", call.prompt))]
     assert sorted(counts) == [2, 3, 10, 10]
     after = rows()
     assert [row for row in after if row.split == "train"] == before
-    assert all(row.surrogate is None for row in after if row.split == "test")
-    assert sum(row.split == "test" for row in after) == 25
+    written = [row for row in after if row.split == split]
+    assert len(written) == 25
+    assert {(row.surrogate is None, row.surrogate_term, row.wording) for row in written} == {
+        (False, "hotel", "explicit")
+    }
+    asked = [call.prompt for call in server.requests if "prompt pairs" not in call.prompt]
+    assert all(f"You write {split} data" in prompt for prompt in asked)
+
+
+def test_an_evaluation_prompt_without_its_surrogate_is_malformed(server: LlmServer, run: Callable[..., Any]) -> None:
+    server.behave = lambda _: "without-surrogates"
+    run("--writers", "gpt", "--split", "validation", "--count", "10")
+    assert {(row.reason, (row.detail or "")[:24]) for row in rows()} == {("malformed", "the surrogate is missing")}
+
+
+def test_answers_to_an_earlier_template_without_surrogates_are_read_as_before(
+    server: LlmServer, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "templates" / "object" / "test.md.j2"
+    file.parent.mkdir(parents=True)
+    form = '{"prompts": [{"target": "A violin on a table.", "target_term": "violin"}]}'
+    file.write_text(f"---\nversion: 3\n---\nWrite {{{{ count }}}} prompts: {form}\n", encoding="utf-8")
+    server.behave = lambda _: "without-surrogates"
+    result = run("--writers", "gpt", "--split", "test", "--count", "10", "--templates", str(file.parents[1]))
+    assert result.exit_code == 0, result.output
+    written = [row for row in rows() if row.reason is None]
+    assert len(written) >= 9 and {row.surrogate for row in written} == {None}
+    before = rows()
+    assert run("--reparse").exit_code == 0 and rows() == before
 
 
 def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmServer, run: Callable[..., Any]) -> None:
@@ -229,7 +259,7 @@ def test_reparse_reads_stored_answers_without_a_call(
     assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = run("--reparse")
-    assert result.exit_code == 0 and "parser: 5 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 6 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
 
 

@@ -1,13 +1,15 @@
 """The offline writer is deterministic, states its provenance, and refuses what nano cannot render."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import WriterError
+from ecgvf.core.records import SPLITS, WORDINGS, Split, Wording
 from ecgvf.pairs.answers import read_answer
-from ecgvf.pairs.offline import OfflineWriter, find_candidates
+from ecgvf.pairs.offline import OfflineWriter, find_candidates, phrases_of
 from ecgvf.pairs.parsing import Draft, parse
 from ecgvf.pairs.writer import Request, call_id
 from ecgvf.world.grammar import load_world
@@ -33,7 +35,7 @@ def drafts(request: Request) -> list[Draft]:
 
 
 @pytest.mark.parametrize("name", RENDERABLE)
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_every_prompt_passes_the_checks(name, split):
     answer = WRITER.write(request(name, split))
     assert [draft.fault for draft in read_answer(find(name), answer.text, split)] == [None] * 100
@@ -42,9 +44,15 @@ def test_every_prompt_passes_the_checks(name, split):
 @pytest.mark.parametrize("name", RENDERABLE)
 def test_equal_requests_give_equal_answers_and_other_requests_others(name):
     assert WRITER.write(request(name)) == WRITER.write(request(name))
-    requests = [request(name), request(name, iteration=1), request(name, seed=1), request(name, "test")]
+    requests = [
+        request(name),
+        request(name, iteration=1),
+        request(name, seed=1),
+        request(name, "validation"),
+        request(name, "test"),
+    ]
     answers = [WRITER.write(each) for each in requests]
-    assert len({answer.text for answer in answers}) == len({answer.provenance.call_id for answer in answers}) == 4
+    assert len({answer.text for answer in answers}) == len({answer.provenance.call_id for answer in answers}) == 5
 
 
 def test_smaller_request_gives_the_first_prompts_of_a_larger_one():
@@ -53,14 +61,63 @@ def test_smaller_request_gives_the_first_prompts_of_a_larger_one():
     assert call_id(WRITER, request("church", count=10)) != call_id(WRITER, request("church", count=4))
 
 
-def test_targets_use_every_wording_of_an_object():
-    church = load_world().things["church"]
-    terms = {draft.target_term.casefold() for draft in drafts(request("church", count=300))}
-    assert "church" in terms
-    assert terms & set(church.terms[1:])
-    assert terms & set(church.misspelt)
-    assert {"iglesia", "capilla"} & terms
-    assert any("worship" in term for term in terms)
+def words(name: str, split: Split, wording: Wording) -> set[str]:
+    """The words for the concept in 300 prompts of a split."""
+    found = [draft for draft in drafts(request(name, split, count=300)) if draft.wording == wording]
+    return {draft.target_term.casefold() for draft in found}
+
+
+def test_training_pairs_use_each_class_but_another_language_and_an_unseen_form():
+    assert words("church", "train", "explicit") == {"church"}
+    assert words("church", "train", "synonym") == {"chapel", "cathedral"}
+    assert words("church", "train", "implicit") == {"building with a cross on its roof"}
+    assert words("church", "train", "misspelled") == {"chruch"}
+    assert not words("church", "train", "other_language") | words("church", "train", "unseen_form")
+
+
+def test_validation_has_the_first_half_of_what_training_lacks_and_test_has_all():
+    assert words("church", "validation", "explicit") == words("church", "test", "unseen_form") == {"church"}
+    assert words("church", "validation", "synonym") == {"kirk"}
+    assert words("church", "test", "synonym") == {"kirk", "basilica"}
+    first, second = "place of worship with a steeple", "place where christians pray on sundays"
+    assert words("church", "validation", "implicit") == {first} and words("church", "test", "implicit") == {
+        first,
+        second,
+    }
+    assert words("church", "validation", "misspelled") == words("church", "test", "misspelled") == {"churh"}
+    assert words("church", "validation", "other_language") == {"iglesia"}
+    assert words("church", "test", "other_language") == {"iglesia", "capilla"}
+
+
+@pytest.mark.parametrize("name", RENDERABLE)
+def test_no_training_pair_contains_what_is_held_out(name):
+    concept, [target] = find(name), find_candidates(find(name)).targets
+    assert not [draft for draft in drafts(request(name, count=300)) if concept.unseen_in(draft.target)]
+    training = phrases_of(concept, target, "train")
+    used = {phrase for chosen in training.values() for phrase in chosen.phrases}
+    for split in ("validation", "test"):
+        for wording, chosen in phrases_of(concept, target, split).items():
+            if wording == "explicit":
+                assert set(chosen.phrases) <= used
+            elif wording == "unseen_form":
+                assert not set(chosen.orders) & {order for other in training.values() for order in other.orders}
+            else:
+                assert chosen.phrases and not set(chosen.phrases) & used
+
+
+@pytest.mark.parametrize("name", RENDERABLE)
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_evaluation_has_equally_many_of_each_class(name, split):
+    counts = Counter(draft.wording for draft in drafts(request(name, split, count=600)))
+    assert set(counts) == (set(WORDINGS) - {"implicit", "misspelled"} if name == "van-gogh" else set(WORDINGS))
+    assert set(counts.values()) == {600 // len(counts)}
+
+
+def test_concept_without_unseen_terms_measures_its_classes_in_words_of_training():
+    mosque = concept(name="mosque", terms=["mosque"])
+    evaluation = phrases_of(mosque, "mosque", "validation")
+    assert set(evaluation["synonym"].nouns) == set(phrases_of(mosque, "mosque", "train")["synonym"].nouns)
+    assert set(evaluation) == set(WORDINGS)
 
 
 def test_surrogates_are_things_of_the_concept_and_never_its_neighbours():

@@ -127,9 +127,20 @@ def test_removed_term_has_an_empty_replacement():
     assert draft.fault is None and draft.surrogate_term == ""
 
 
-def test_surrogate_of_a_test_prompt_is_ignored():
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_evaluation_prompt_has_a_surrogate_and_a_class(split):
+    (draft,) = parse(json.dumps([GOOD | {"wording": "explicit"}]), split)
+    assert (draft.surrogate, draft.surrogate_term, draft.wording) == ("a hotel", "hotel", "explicit")
+
+
+def test_test_prompt_of_an_older_answer_has_neither():
     (draft,) = parse('[{"target": "a church", "target_term": "church", "surrogate": "a hotel"}]', "test")
-    assert draft.fault is None and draft.surrogate is None
+    assert draft.fault is None and draft.surrogate is None and draft.wording is None
+
+
+def test_unknown_class_is_none():
+    (draft,) = parse(json.dumps([GOOD | {"wording": "poetic"}]), "test")
+    assert draft.fault is None and draft.wording is None
 
 
 LONG = 10_000_000

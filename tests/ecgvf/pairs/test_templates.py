@@ -8,7 +8,7 @@ import pytest
 
 from ecgvf.core.concepts import Concept, Kind, find, names
 from ecgvf.core.errors import TemplateError
-from ecgvf.core.records import Split
+from ecgvf.core.records import WORDINGS, Split
 from ecgvf.pairs import checks
 from ecgvf.pairs.parsing import Draft, parse
 from ecgvf.pairs.templates import FILES, load
@@ -22,14 +22,26 @@ def test_shipped_templates_render(kind, split):
     concept = find(CONCEPTS[kind])
     template = load(kind, split)
     text = template.render(concept, count=7, iteration=2)
-    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'test'}@3"
+    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'evaluation'}@4"
     assert template.language == "en"
     assert "7" in text and "request 3" in text
     for term in concept.terms:
         assert term in text
-    if split == "train":
-        assert all(surrogate in text for surrogate in concept.surrogates)
+    assert all(surrogate in text for surrogate in concept.surrogates)
+    if split != "train":
+        assert f"You write {split} data" in text and all(wording in text for wording in WORDINGS)
     assert "---" not in text and "{{" not in text and "{%" not in text
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_training_is_told_which_terms_it_may_use(kind):
+    concept = find(CONCEPTS[kind])
+    text = load(kind, "train").render(concept, count=7, iteration=0)
+    assert f"which you may use: {', '.join(concept.training_terms)}\n" in text
+    assert f"Never use these, which are kept for measuring: {', '.join(concept.unseen_terms)}\n" in text
+    assert not set(concept.training_terms) & set(concept.unseen_terms)
+    free = concept.model_copy(update={"unseen_terms": ()})
+    assert "Never use these" not in load(kind, "train").render(free, count=7, iteration=0)
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -52,8 +64,9 @@ def test_example_is_a_good_answer_for_its_own_concept(kind, split):
     draft = example(kind, split, CONCEPTS[kind])
     own = Concept(name="own", kind=kind, terms=(draft.target_term,), surrogates=(draft.surrogate_term or "another",))
     assert own.term_in(draft.target) == draft.target_term
-    assert checks.find_fault(own, draft, load(kind, split).language) is None
-    assert (draft.surrogate is None) == (split == "test")
+    assert checks.find_fault(own, draft, load(kind, split).language, split=split) is None
+    assert draft.surrogate is not None
+    assert draft.wording == (None if split == "train" else "explicit")
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))

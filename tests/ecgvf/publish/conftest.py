@@ -22,14 +22,17 @@ def new_run(root: Path, concept: str = "church", *, unsafe: bool = False) -> Con
 
 @pytest.fixture
 def filtered(tiny_path: Path) -> Filter:
-    """Fills a run with ``train`` pairs, ``test`` prompts and a duplicate; the last pair and prompt are rejected."""
+    """Fills a run with ``train`` and ``validation`` pairs, ``test`` prompts and a duplicate; the last training pair and
+    test prompt are rejected."""
 
-    def fill(run: ConceptRun, train: int = 4, test: int = 2) -> ConceptRun:
+    def fill(run: ConceptRun, train: int = 4, test: int = 2, validation: int = 0) -> ConceptRun:
         duplicate = pair("a church by pond 0", "a hotel by pond 0", "duplicate")
-        write_pairs(run.store, [*church_pairs(train, test), duplicate], run.concept.name)
+        write_pairs(run.store, [*church_pairs(train, test, validation=validation), duplicate], run.concept.name)
         run.store.remember(run.concept)
         render(run, model=str(tiny_path), device="cpu", guidance=2.0)
-        answers = [True, False] * (train - 1) + [True, True] + [True] * (test - 1) + [False] * min(test, 1)
+        answers = (
+            [True, False] * (train - 1) + [True, True] * (1 + validation) + [True] * (test - 1) + [False] * min(test, 1)
+        )
         filter_images(run, judge=Oracle(answers))
         return run
 

@@ -94,6 +94,18 @@ def test_a_generated_licence_follows_the_data_and_a_handwritten_one_stays() -> N
     assert kept["license"] == "mit" and kept["pretty_name"].startswith("My")
 
 
+def test_files_from_before_there_was_validation_keep_their_columns() -> None:
+    counts = {"train": 50, "validation": 90, "test": 90, "rejected": 20}
+    text = card(facts(), facts("castle", counts=counts, test_openings=3))
+    columns = {
+        info["config_name"]: {feature["name"] for feature in info["features"]}
+        for info in front_matter(text)["dataset_info"]
+    }
+    assert columns["castle"] - columns["church"] == {"split", "wording"}
+    assert "| church | object | 50 | 0 | 90 | 20 |" in text and "| castle | object | 50 | 90 | 90 | 20 |" in text
+    assert "**Test** was opened 3 times before this was published (`castle/test_openings.jsonl`)." in text
+
+
 def test_a_lost_marker_is_an_error() -> None:
     old = card(facts())
     for damaged in (old.replace(END, ""), old.replace(BEGIN, ""), f"{END}\n{old}"):

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.core import openings
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.records import Acceptance, Rendering
 from ecgvf.core.run import ConceptRun
@@ -21,6 +22,7 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
 from ecgvf.filter import decisions
 from ecgvf.publish import export as exporting
 from ecgvf.publish import parquet
+from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.export import export
 from ecgvf.publish.parquet import DatasetFiles
 from ecgvf.publish.redaction import redact
@@ -56,6 +58,34 @@ def test_the_datasets_library_loads_both_configs(run: ConceptRun, tmp_path: Path
     rejected = loaded(tmp_path / "out", "church-rejected", tmp_path / "cache")
     reasons = [reason for rows in rejected.values() for reason in rows["reason"]]
     assert sorted(reasons) == ["concept_leaked", "duplicate", "target_absent"]
+
+
+def test_validation_is_a_split_with_surrogates_and_classes(filtered: Filter, tmp_path: Path) -> None:
+    run = filtered(new_run(tmp_path / "store"), validation=2)
+    export(run, tmp_path / "out")
+    church = loaded(tmp_path / "out", "church", tmp_path / "cache")
+    assert {split: len(rows) for split, rows in church.items()} == {"train": 3, "validation": 2, "test": 1}
+    assert {split for rows in church.values() for split in rows["split"]} == {"train", "validation", "test"}
+    for row in church["validation"]:  # accepted, although the judge sees the concept in the surrogate image as well
+        assert (row["surrogate_present"], row["wording"], row["surrogate_term"]) == (True, "explicit", "hotel")
+    dataset = DatasetFolder(tmp_path / "out", "out").dataset()
+    assert [len(records) for records in (dataset.train, dataset.validation, dataset.test)] == [3, 2, 1]
+    assert {record.pair.wording for record in dataset.validation} == {"explicit"}
+    assert all(record.surrogate is not None for record in dataset.validation)
+
+
+def test_openings_of_test_are_exported_and_change_no_fingerprint(run: ConceptRun, tmp_path: Path) -> None:
+    before = export(run, tmp_path / "out").facts
+    assert before.test_openings == 0 and not (tmp_path / "out" / "church" / openings.FILE).exists()
+    openings.record(run, dataset="d", adapter="a", recipe="default")
+    after = export(run, tmp_path / "out").facts
+    assert (after.fingerprint, after.test_openings) == (before.fingerprint, 1)
+    assert "**Test** was opened 1 times" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    dataset = DatasetFolder(tmp_path / "out", "out").dataset()
+    assert list(dataset.openings) == openings.openings(run)
+    openings.openings_file(run).unlink()  # an export of another machine's store keeps what was known
+    assert export(run, tmp_path / "out").facts.test_openings == 1
+    assert len(loaded(tmp_path / "out", "church", tmp_path / "cache")["train"]) == 3
 
 
 def test_of_two_machines_that_export_to_one_folder_the_last_stays(
@@ -236,10 +266,10 @@ def test_the_export_command(run: ConceptRun, tmp_path: Path, monkeypatch: pytest
     result = runner.invoke(app, ["export", "--concept", "church", "--store", str(run.store.root)])
     assert result.exit_code == 0, result.output
     assert (
-        "3 pairs and 1 test prompts accepted, 3 records rejected" in result.stdout
+        "3 pairs, 0 validation and 1 test prompts accepted, 3 records rejected" in result.stdout
         and Path("ecgvf-church/README.md").is_file()
     )
     result = runner.invoke(app, ["export", "--out", "again", "--store", str(run.store.root), "--json"])
-    assert json.loads(result.stdout)["counts"] == {"train": 3, "test": 1, "rejected": 3}
+    assert json.loads(result.stdout)["counts"] == {"train": 3, "validation": 0, "test": 1, "rejected": 3}
     for name in json.loads(result.stdout)["files"]:
         assert pq.read_schema(Path("again") / name).names[0] == "record_id"

@@ -14,11 +14,14 @@ from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.core import hub as hub_client
+from ecgvf.core import openings
 from ecgvf.core.errors import DatasetError, HubError, SettingsError
+from ecgvf.core.hub import HubName
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish import parquet, staging
 from ecgvf.publish.export import export
 from ecgvf.publish.push import prepare, upload
+from ecgvf.publish.repository import download
 from tests.ecgvf.conftest import use_hub
 from tests.ecgvf.publish.conftest import Filter, new_run
 from tests.hub_server import Hub, Repo, Stored
@@ -70,6 +73,25 @@ def test_pushing_the_same_content_again_uploads_nothing(run: ConceptRun, hub: Hu
     assert push(run) == "1.0.0"
     assert push(run, version="1.0.0") == "1.0.0"
     assert hub.repos[REPO].head == before and not hub.count("^(POST|PUT|DELETE)")
+
+
+def test_openings_of_test_go_with_the_next_version_and_make_none(run: ConceptRun, hub: Hub, filtered: Filter) -> None:
+    push(run)
+    openings.record(run, dataset="d", adapter="a", recipe="default")
+    before = hub.repos[REPO].head
+    assert push(run) == "1.0.0" and hub.repos[REPO].head == before
+    filtered(run, train=6)
+    assert push(run) == "1.1.0"
+    published = hub.text(REPO, f"church/{openings.FILE}")
+    openings.openings_file(run).unlink()
+    openings.record(run, dataset="d", adapter="b", recipe="default")
+    filtered(run, train=5)
+    assert push(run) == "1.2.0"
+    assert hub.text(REPO, f"church/{openings.FILE}").startswith(published)
+    assert [opening.adapter for opening in download(HubName.parse(f"hub:{REPO}/church")).dataset().openings] == [
+        "a",
+        "b",
+    ]
 
 
 def test_making_a_dataset_public_needs_no_new_version(run: ConceptRun, hub: Hub) -> None:
@@ -380,7 +402,7 @@ def test_versions_and_diff(run: ConceptRun, hub: Hub, filtered: Filter) -> None:
     hub.repos[REPO].tags["v0.1.0"] = hub.repos[REPO].tags["v1.0.0"]
     listed = json.loads(runner.invoke(app, ["versions", REPO, "--json"]).stdout)["versions"]
     assert [version["version"] for version in listed] == ["1.1.0", "1.0.0", "0.1.0"]
-    assert listed[0]["concepts"]["church"]["counts"] == {"train": 5, "test": 1, "rejected": 3}
+    assert listed[0]["concepts"]["church"]["counts"] == {"train": 5, "validation": 0, "test": 1, "rejected": 3}
     assert listed[0]["concepts"]["church"]["fingerprint"] != listed[1]["concepts"]["church"]["fingerprint"]
     assert listed[2]["concepts"] == {} and listed[2]["commit"]
     shown = runner.invoke(app, ["versions", REPO]).stdout

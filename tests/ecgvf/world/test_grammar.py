@@ -93,6 +93,17 @@ def test_held_out_word_orders_are_not_in_training(spanish):
     assert not set(train.values()) & set(held.values())
 
 
+def test_some_phrases_may_stand_in_for_all(monkeypatch):
+    style = replace(WORLD.styles["van-gogh"], before=("a copy of",), after=("of a kind",))
+    for seed in range(50):
+        described = Description("church", style="van-gogh")
+        written = sentence(
+            described, random.Random(seed), wording="name", nouns=("a shed",), style=style, orders=("this-is", "seen")
+        )
+        assert written.term == "shed" and written.form in ("this-is", "seen")
+        assert written.style == {"this-is": "a copy of", "seen": "of a kind"}[written.form]
+
+
 def test_there_are_many_word_orders():
     assert len(forms("train")) >= 25
     assert len(forms("held-out")) >= 6

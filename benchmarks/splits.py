@@ -1,0 +1,62 @@
+"""How many prompts, in how many distinct phrases, the offline writer writes of each class and split.
+
+    python -m benchmarks.splits --pairs 60 --evaluation 600
+
+Prints a Markdown row per concept and class for docs/decisions/0012-splits.md. Nothing is rendered.
+"""
+
+import tempfile
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from ecgvf.core.concepts import find
+from ecgvf.core.records import SPLITS, WORDINGS, PromptPair, Split, Wording
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.store import Store
+from ecgvf.pairs.generate import generate_pairs
+from ecgvf.pairs.offline import find_candidates, phrases_of
+
+CONCEPTS = ("church", "castle", "cat", "van-gogh")
+
+
+def counts(name: str, pairs: int, evaluation: int) -> Counter[tuple[Split, Wording | None]]:
+    """(split, class) → prompts that stage 1 accepts."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = generate_pairs(
+            ConceptRun(Store(folder), find(name)), pairs=pairs, validation=evaluation, tests=evaluation
+        )
+        return Counter((row.split, row.wording) for row in written.records(PromptPair) if row.reason is None)
+
+
+def distinct(name: str, split: Split) -> dict[Wording, int]:
+    """Class → distinct words for the concept; of the class ``unseen_form``, distinct word orders."""
+    concept = find(name)
+    found = [phrases_of(concept, target, split) for target in find_candidates(concept).targets]
+    return {
+        wording: sum(
+            len(each[wording].orders if wording == "unseen_form" else each[wording].phrases)
+            for each in found
+            if wording in each
+        )
+        for wording in WORDINGS
+    }
+
+
+def main(
+    pairs: Annotated[int, typer.Option(help="Training pairs.")] = 60,
+    evaluation: Annotated[int, typer.Option(help="Validation prompts, and as many test prompts.")] = 600,
+) -> None:
+    """Print the table."""
+    print(f"| concept | class | {' | '.join(SPLITS)} |\n|---|---|{'---|' * len(SPLITS)}")
+    for name in CONCEPTS:
+        prompts = counts(name, pairs, evaluation)
+        phrases = {split: distinct(name, split) for split in SPLITS}
+        for wording in WORDINGS:
+            cells = [f"{prompts[split, wording]} in {phrases[split][wording]}" for split in SPLITS]
+            print(f"| {name} | {wording} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,85 @@
+"""Who looked at the test split, and when: ``STORE/<concept>/test_openings.jsonl``; lines are appended, never changed.
+
+A choice made after test was opened is no longer made blindly. The openings are counted in every report and published
+with the dataset, and they decide nothing: neither a fingerprint nor whether a push has something to do.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ecgvf.core.files import append_line
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import versions
+
+FILE = "test_openings.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """One line: a measurement on the test split."""
+
+    date: str
+    """ISO 8601, UTC."""
+    dataset: str
+    """Fingerprint of the dataset."""
+    adapter: str
+    """Hash of what was measured."""
+    recipe: str
+    versions: Mapping[str, str]
+    """Package → version."""
+
+
+def openings_file(run: ConceptRun) -> Path:
+    """Path of the openings of a concept's test split."""
+    return run.store.root / run.concept.name / FILE
+
+
+def record(run: ConceptRun, *, dataset: str, adapter: str, recipe: str) -> None:
+    """Append one opening and flush it to the disk."""
+    run.store.create()
+    opening = Opening(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        dataset=dataset,
+        adapter=adapter,
+        recipe=recipe,
+        versions=versions(),
+    )
+    append_line(openings_file(run), _line(opening).encode())
+
+
+def openings(run: ConceptRun) -> list[Opening]:
+    """The openings of a concept's test split, oldest first."""
+    file = openings_file(run)
+    return parse(file.read_bytes()) if file.is_file() else []
+
+
+def parse(content: bytes) -> list[Opening]:
+    """The openings in a file; a line that a kill cut short, or that is no opening, is skipped."""
+    found = []
+    for line in content.splitlines():
+        try:
+            opening = Opening(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        texts = (opening.date, opening.dataset, opening.adapter, opening.recipe)
+        if all(isinstance(text, str) for text in texts) and isinstance(opening.versions, Mapping):
+            found.append(opening)
+    return found
+
+
+def merge(*sources: Iterable[Opening]) -> list[Opening]:
+    """Every opening of several files, oldest first; one that stands in two files was copied, and is there once."""
+    by_line = {_line(opening): opening for source in sources for opening in source}
+    return [by_line[line] for line in sorted(by_line, key=lambda line: (by_line[line].date, line))]
+
+
+def text(openings: Iterable[Opening]) -> bytes:
+    """The content of a file with ``openings``."""
+    return "".join(f"{_line(opening)}\n" for opening in openings).encode()
+
+
+def _line(opening: Opening) -> str:
+    return json.dumps(asdict(opening), sort_keys=True)
