@@ -51,7 +51,8 @@ def test_the_church_is_gone_and_the_retained_concepts_are_not(erased: Path) -> N
     before, after = figures["erasure"]["before"], figures["erasure"]["after"]
     assert set(before) >= {"value", "n", "low", "high"}
     assert before["value"] >= 0.9
-    assert after["value"] <= 0.2
+    # Half of the recipe's steps, measured on words that training never used; all of them leave less (README).
+    assert after["value"] <= 0.4
     rows = figures["retention"]
     assert sum(row["after"]["value"] for row in rows) >= 0.9 * sum(row["before"]["value"] for row in rows)
     assert {row["concept"] for row in rows if row["neighbour"]} >= {"castle", "mosque"}

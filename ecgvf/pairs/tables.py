@@ -312,13 +312,13 @@ def _recognise(
         if len(found) > 1:
             raise DatasetError(
                 f"{name} has {len(found)} columns for the field {field!r}: {' and '.join(map(repr, found))}; "
-                f"choose one: `ecgvf import --column {found[0]}`"
+                f"choose one: `--column {found[0]}`"
             )
         if found:
             fields[field] = (found[0],)
         elif field == "target":
             raise DatasetError(
-                f"{name} has no column of prompts: it has {', '.join(columns)}; name one with `ecgvf import --column`"
+                f"{name} has no column of prompts: it has {', '.join(columns)}; name one with `--column`"
             )
     return None, fields
 

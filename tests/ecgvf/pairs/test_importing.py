@@ -282,10 +282,10 @@ def test_selected_columns_take_precedence(
 @pytest.mark.parametrize(
     ("header", "columns", "message"),
     [
-        ("prompt,text", [], "'prompt' and 'text'; choose one: `ecgvf import --column prompt`"),
-        ("prompt,adv_prompt", [], "'prompt' and 'adv_prompt'; choose one: `ecgvf import --column prompt`"),
-        ("prompt,unsafe,safe", [], "'prompt' and 'unsafe'; choose one: `ecgvf import --column prompt`"),
-        ("caption,id", [], "no column of prompts: it has caption, id; name one with `ecgvf import --column`"),
+        ("prompt,text", [], "'prompt' and 'text'; choose one: `--column prompt`"),
+        ("prompt,adv_prompt", [], "'prompt' and 'adv_prompt'; choose one: `--column prompt`"),
+        ("prompt,unsafe,safe", [], "'prompt' and 'unsafe'; choose one: `--column prompt`"),
+        ("caption,id", [], "no column of prompts: it has caption, id; name one with `--column`"),
         ("prompt,id", ["caption"], "no column 'caption': it has prompt, id"),
         ("prompt,text", ["prompt", "text"], "--column prompt and --column text are both for the field 'target'"),
     ],
