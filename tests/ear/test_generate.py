@@ -58,10 +58,10 @@ def test_the_model_is_the_adapters_and_a_repeated_adapter_stacks(tiny: JanusMode
     second = save_adapter(tiny, folder / "b" / "adapter.safetensors", "castle", seed=1)
     words = ["--prompts", "prompts.csv", "--json"]
     original = json.loads(generate(*words, "--out", "0", "--model", tiny.name))
-    one = json.loads(generate(*words, "--out", "1", "--adapter", str(first)))
-    two = json.loads(generate(*words, "--out", "2", "--adapter", "a", "--adapter", "b"))
-    assert one["model"] == two["model"] == original["model"] == tiny.name
-    assert (one["adapter"], two["adapter"]) == ([str(first)], [f"{name}/{second.name}" for name in "ab"])
+    single = json.loads(generate(*words, "--out", "1", "--adapter", str(first)))
+    stacked = json.loads(generate(*words, "--out", "2", "--adapter", "a", "--adapter", "b"))
+    assert single["model"] == stacked["model"] == original["model"] == tiny.name
+    assert (single["adapter"], stacked["adapter"]) == ([str(first)], [f"{name}/{second.name}" for name in "ab"])
     images = [(folder / name / "images" / "00001.png").read_bytes() for name in "012"]
     assert len(set(images)) == 3
 
