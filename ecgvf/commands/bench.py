@@ -1,11 +1,14 @@
 """``bench``: the speed of rendering on this machine."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption
 from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ecgvf.render.bench import RenderSpeed
 
 
 def bench(
@@ -32,33 +35,35 @@ def bench(
     janus = load(model, device=device, dtype=dtype)
     sizes = batch_size or sorted({1, janus.default_batch_size()})
     roofs, speeds = measure_speed(janus, sizes, runs=runs)
-    gigabytes, teraflops = roofs.bytes_per_second / 1e9, roofs.flops_per_second / 1e12
-    rows = [
-        {
-            "batch_size": speed.batch_size,
-            "images_per_second": round(speed.images_per_second, 3),
-            "ms_per_token": round(speed.ms_per_token, 3),
-            "share_of_roof": round(speed.share_of_roof, 3),
-            "peak_memory_gb": round(speed.peak_memory / 1e9, 3),
-        }
-        for speed in speeds
-    ]
-    dtype_name = str(janus.dtype).removeprefix("torch.")
+    facts = {
+        "model": janus.name,
+        "device": str(janus.device),
+        "dtype": str(janus.dtype).removeprefix("torch."),
+        "gb_per_second": round(roofs.bytes_per_second / 1e9, 1),
+        "tflops": round(roofs.flops_per_second / 1e12, 3),
+        "runs": runs,
+        "speeds": [_row(speed) for speed in speeds],
+    }
     console.print_result(
-        {
-            "model": janus.name,
-            "device": str(janus.device),
-            "dtype": dtype_name,
-            "gb_per_second": round(gigabytes, 1),
-            "tflops": round(teraflops, 3),
-            "runs": runs,
-            "speeds": rows,
-        },
-        f"[bold]{console.escape(janus.name)}[/bold] on {janus.device} in {dtype_name}, "
-        f"{gigabytes:.1f} GB/s, {teraflops:.2f} TFLOP/s",
-        *(
-            f"  batch {row['batch_size']:>3}: {row['images_per_second']:.2f} images/s, {row['ms_per_token']:.2f} ms a "
-            f"token, {row['share_of_roof']:.0%} of the roof, {row['peak_memory_gb']:.1f} GB of memory at most"
-            for row in rows
-        ),
+        facts,
+        f"[bold]{console.escape(janus.name)}[/bold] on {facts['device']} in {facts['dtype']}, "
+        f"{facts['gb_per_second']} GB/s, {facts['tflops']:.2f} TFLOP/s",
+        *map(_line, speeds),
+    )
+
+
+def _row(speed: "RenderSpeed") -> dict[str, float]:
+    return {
+        "batch_size": speed.batch_size,
+        "images_per_second": round(speed.images_per_second, 3),
+        "ms_per_token": round(speed.ms_per_token, 3),
+        "share_of_roof": round(speed.share_of_roof, 3),
+        "peak_memory_gb": round(speed.peak_memory / 1e9, 3),
+    }
+
+
+def _line(speed: "RenderSpeed") -> str:
+    return (
+        f"  batch {speed.batch_size:>3}: {speed.images_per_second:.2f} images/s, {speed.ms_per_token:.2f} ms a token, "
+        f"{speed.share_of_roof:.0%} of the roof, {speed.peak_memory / 1e9:.1f} GB of memory at most"
     )

@@ -57,19 +57,10 @@ def build(
         bounds=bounding.bounds(),
         **asdict(rendering),
     )
-    filtered = result.filtered
-    facts: dict[str, Any] = {
-        "concept": run.concept.name,
-        "set": filtered.acceptance.fingerprint,
-        "judge": filtered.judge,
-    }
-    facts |= {"rounds": result.rounds, "reached": result.reached, **filtered.acceptance.summary}
-    facts |= {"writers": {writer: progress.json() for writer, progress in result.writers.items()}}
-    console.print_result(facts, *_lines(result, accepted))
+    console.print_result(_facts(result), *_lines(result, accepted))
     if not result.reached:
-        console.error(
-            f"{filtered.accepted_pairs} of {accepted} pairs after {result.rounds} of {rounds} rounds: {result.advice}"
-        )
+        reached = f"{result.filtered.accepted_pairs} of {accepted} pairs after {result.rounds} of {rounds} rounds"
+        console.error(f"{reached}: {result.advice}")
         raise typer.Exit(1)
 
 
@@ -92,6 +83,20 @@ def _confirm_writers(
     if not named:
         output.confirm(calls, writing.yes)
     return writers
+
+
+def _facts(result: "BuildResult") -> dict[str, Any]:
+    """The outcome of a build for ``--json``."""
+    filtered = result.filtered
+    return {
+        "concept": filtered.acceptance.run.concept.name,
+        "set": filtered.acceptance.fingerprint,
+        "judge": filtered.judge,
+        "rounds": result.rounds,
+        "reached": result.reached,
+        **filtered.acceptance.summary,
+        "writers": {writer: progress.json() for writer, progress in result.writers.items()},
+    }
 
 
 def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":

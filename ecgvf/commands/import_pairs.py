@@ -22,7 +22,7 @@ def import_pairs(
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="Column to read if several fit; one of an unknown name holds the target prompts. Repeatable.",
+            help="Column to read if several fit; one of an unknown name holds the target prompts. Repeatable."
         ),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the file, kept with the pairs.")] = None,

@@ -34,14 +34,13 @@ def review(
     try:
         socket = listen(port)
     except OSError as error:
-        raise SettingsError(
-            f"--port {port} is unavailable ({error.strerror}): use another, or 0 for a free one"
-        ) from error
+        problem = f"--port {port} is unavailable ({error.strerror})"
+        raise SettingsError(f"{problem}: use another, or 0 for a free one") from error
     token = secrets.token_urlsafe(24)
     console.print(
-        f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records. Open this page; Ctrl-C ends the review:"
+        f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records. Open this page; Ctrl-C ends the review:",
+        f"  http://{HOST}:{socket.getsockname()[1]}/{token}/",
     )
-    console.print(f"  http://{HOST}:{socket.getsockname()[1]}/{token}/")
     try:
         serve(app(cases, reviewer, token), socket)
     finally:
