@@ -21,9 +21,7 @@ def import_pairs(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Column to read if several fit; one of an unknown name holds the target prompts. Repeatable."
-        ),
+        typer.Option(help="Column to read if several fit; an unknown name holds the target prompts. Repeatable."),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the file, kept with the pairs.")] = None,
     store: StoreOption = None,
