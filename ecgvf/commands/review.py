@@ -1,6 +1,7 @@
 """``review``: reviewers overrule the judge on a local page."""
 
 import re
+import secrets
 from typing import Annotated
 
 import typer
@@ -17,8 +18,6 @@ def review(
     store: StoreOption = None,
 ) -> None:
     """Serve a local page that shows each pair; decisions made there overrule the judge."""
-    import secrets
-
     from ecgvf import Run
     from ecgvf.filter.acceptance import current_acceptance
     from ecgvf.review.cases import Cases
