@@ -22,15 +22,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    JanusConfig,
-    JanusForConditionalGeneration,
-    JanusVisionConfig,
-    JanusVQVAEConfig,
-    LlamaConfig,
-)
+from transformers import DynamicCache, GenerationConfig, JanusForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.equal_images import random_prompts
@@ -41,6 +33,7 @@ from ecgvf.janus.decoding import generate_image_tokens
 from ecgvf.janus.fused import join_projections
 from ecgvf.janus.roofline import batch_cost, measure_roofs
 from ecgvf.janus.sampling import uniform_noise
+from tools.janus_pro import config
 
 GOALS = {
     "ratio_single": 15.0,
@@ -133,21 +126,8 @@ def compare(
 
 def quarter_of_1b(processor: Any, image_tokens: int) -> JanusModel:
     """Random weights of Janus-Pro-1B's shape with 6 of its 24 layers, and ``image_tokens`` per image."""
-    config = JanusConfig(
-        text_config=LlamaConfig(
-            vocab_size=102400,
-            hidden_size=2048,
-            intermediate_size=5632,
-            num_hidden_layers=6,
-            num_attention_heads=16,
-            num_key_value_heads=16,
-            max_position_embeddings=16384,
-        ),
-        vision_config=JanusVisionConfig(projection_dim=2048, num_hidden_layers=1),
-        vq_config=JanusVQVAEConfig(projection_dim=2048, image_token_embed_dim=2048),
-    )
     torch.manual_seed(0)
-    model = JanusForConditionalGeneration(config).eval().requires_grad_(False)
+    model = JanusForConditionalGeneration(config("1b", layers=6)).eval().requires_grad_(False)
     model.config.vision_config.num_image_tokens = image_tokens
     tokenizer = processor.tokenizer
     model.generation_config = GenerationConfig(

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.adapter import Adapter
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError
 from ecgvf.core.png import decode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
-from ecgvf.render import RenderedImage, fill_with_images
+from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("evaluation", "ear eval")
 SHARD = 64
@@ -70,9 +69,7 @@ def evaluation_images(
 
 
 def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
-    for prompt, image in zip(prompts, images, strict=True):
-        if image.failure is not None:
-            raise DatasetError(f"the evaluation prompt {prompt.prompt!r} cannot be rendered: {image.failure}")
+    refuse_failures(prompts, images)
     columns = {
         "prompt": [prompt.prompt for prompt in prompts],
         "seed": [prompt.seed for prompt in prompts],

@@ -20,7 +20,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, hidden_states, logits
-from ecgvf.render import RenderedImage, fill_with_images
+from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")
 SHARD = 32
@@ -127,9 +127,7 @@ class _RehearsalTask:
 
 
 def _table(tasks: Sequence[_RehearsalTask], images: Sequence[RenderedImage]) -> pa.Table:
-    for task, image in zip(tasks, images, strict=True):
-        if image.failure is not None:
-            raise DatasetError(f"the rehearsal prompt {task.prompt!r} cannot be rendered: {image.failure}")
+    refuse_failures(tasks, images)
     columns = {
         "topic": [task.concept for task in tasks],
         "prompt": [task.prompt for task in tasks],

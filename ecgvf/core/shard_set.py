@@ -109,6 +109,8 @@ class ShardSet:
         """
         if self.finished:
             return 0
+        if not self.shards():
+            self._announce()
         recorded = self.record_circumstances(**(circumstances or {}))
         missing = [index for index in range(len(shards)) if not self.done(index)]
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
@@ -229,6 +231,9 @@ class ShardSet:
         return from_table(kind, self.read())
 
     # Inside
+
+    def _announce(self) -> None:
+        """Say what is new about a set before its first shard is written; a folder has nothing to say."""
 
     def _header(self) -> JSON:
         """What ``settings.json`` holds; empty before that."""

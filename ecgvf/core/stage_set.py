@@ -4,17 +4,15 @@ A new stage is a settings dict and a function: ``run.stage_set(STAGE, settings).
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import pyarrow as pa
-
 from ecgvf.core import console
 from ecgvf.core.errors import StageMissing, StoreCorrupt
 from ecgvf.core.files import JSON, changes, read_json, write_atomic
-from ecgvf.core.shard_set import ShardSet, T, fingerprint
+from ecgvf.core.shard_set import ShardSet, fingerprint
 
 if TYPE_CHECKING:
     from ecgvf.core.run import ConceptRun
@@ -67,20 +65,6 @@ class StageSet(ShardSet):
         """The set of an earlier stage from which this one was made."""
         return self.run.open(stage, self.settings[stage.name])
 
-    def fill(
-        self,
-        shards: Sequence[Sequence[T]],
-        work: Callable[[Sequence[T], JSON, Callable[[int], None]], pa.Table],
-        *,
-        description: str,
-        circumstances: Mapping[str, Any] | None = None,
-    ) -> int:
-        """As ``ShardSet.fill``; a new set says first which settings changed."""
-        if not self.finished and not self.shards():
-            for line in self.changed_settings:
-                console.note(console.escape(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
-        return super().fill(shards, work, description=description, circumstances=circumstances)
-
     def finish(self, summary: Mapping[str, Any], *, current: bool = True) -> None:
         """Check every shard, write the manifest and make this the current set. A finished set only becomes current.
 
@@ -89,6 +73,10 @@ class StageSet(ShardSet):
         super().finish(summary)
         if current:
             write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
+
+    def _announce(self) -> None:
+        for line in self.changed_settings:
+            console.note(console.escape(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
 
     def _begin(self, circumstances: JSON) -> None:
         self.run.store.create()

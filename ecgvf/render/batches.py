@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import console
-from ecgvf.core.errors import EcgvfError, ModelError, SettingsError
+from ecgvf.core.errors import DatasetError, EcgvfError, ModelError, SettingsError
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import ShardSet
@@ -105,6 +105,13 @@ def render_prompts(
         for index, future in zip(accepted, encoded, strict=True):
             images[index] = future.result()
     return [image for image in images if image is not None]
+
+
+def refuse_failures(tasks: Sequence[ImageTask], images: Sequence[RenderedImage]) -> None:
+    """Raise ``DatasetError`` for a prompt that has no image, where nothing can be done without it."""
+    for task, image in zip(tasks, images, strict=True):
+        if image.failure is not None:
+            raise DatasetError(f"the prompt {task.prompt!r} cannot be rendered: {image.failure}")
 
 
 def _refused(model: JanusModel, prompt: str) -> RenderedImage | None:

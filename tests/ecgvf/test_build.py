@@ -282,17 +282,7 @@ def test_a_build_that_fails_says_why(run: ConceptRun, judge: FickleJudge, model:
     assert result.writers["offline"].reasons == {"target_absent": 6}
     assert "seldom sees the concept" in result.advice
     command = [
-        "build",
-        "--concept",
-        "church",
-        "--accepted",
-        "2",
-        "--validation",
-        "0",
-        "--tests",
-        "0",
-        "--rounds",
-        "3",
+        *["build", "--concept", "church", "--accepted", "2", "--validation", "0", "--tests", "0", "--rounds", "3"],
         "--model",
         model,
     ]
@@ -303,17 +293,7 @@ def test_a_build_that_fails_says_why(run: ConceptRun, judge: FickleJudge, model:
 
 def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     command = [
-        "build",
-        "--concept",
-        "church",
-        "--accepted",
-        "2",
-        "--validation",
-        "0",
-        "--tests",
-        "1",
-        "--rounds",
-        "40",
+        *["build", "--concept", "church", "--accepted", "2", "--validation", "0", "--tests", "1", "--rounds", "40"],
         "--model",
         model,
     ]

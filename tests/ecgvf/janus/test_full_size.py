@@ -4,35 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import JanusForConditionalGeneration
 
 from ecgvf.janus import JanusModel, hidden_states, layers, logits
+from tools.janus_pro import SHAPES, config
 
 
-def config(width: int, inner: int, depth: int, heads: int) -> JanusConfig:
-    return JanusConfig(
-        text_config=LlamaConfig(
-            vocab_size=102400,
-            hidden_size=width,
-            intermediate_size=inner,
-            num_hidden_layers=depth,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            max_position_embeddings=16384,
-        ),
-        vision_config=JanusVisionConfig(projection_dim=width),
-        vq_config=JanusVQVAEConfig(projection_dim=width, image_token_embed_dim=width),
-    )
-
-
-@pytest.mark.parametrize(
-    ("width", "inner", "depth", "heads"), [(2048, 5632, 24, 16), (4096, 11008, 30, 32)], ids=["1b", "7b"]
-)
-def test_teacher_forcing_at_full_size(
-    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, width: int, inner: int, depth: int, heads: int
-) -> None:
+@pytest.mark.parametrize("size", SHAPES)
+def test_teacher_forcing_at_full_size(tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    width, _, depth, _ = SHAPES[size]
     with torch.device("meta"):
-        model = JanusForConditionalGeneration(config(width, inner, depth, heads))
+        model = JanusForConditionalGeneration(config(size))
     full = JanusModel(name="full", path=Path(), model=model, processor=tiny_janus.processor)
     assert (full.image_tokens, full.depth) == (576, depth)
     names = set(dict(model.named_modules()))

@@ -2,31 +2,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import JanusForConditionalGeneration
 
 from ecgvf.janus import JanusModel
 from ecgvf.janus.roofline import Kernel, Roofs, batch_cost, measure_roofs
+from tools.janus_pro import config
 
 
 @pytest.fixture(scope="module")
 def janus_pro_7b(tiny_janus: JanusModel) -> JanusModel:
-    text = LlamaConfig(
-        vocab_size=102400,
-        hidden_size=4096,
-        intermediate_size=11008,
-        num_hidden_layers=30,
-        num_attention_heads=32,
-        num_key_value_heads=32,
-        max_position_embeddings=16384,
-    )
     with torch.device("meta"):
-        model = JanusForConditionalGeneration(
-            JanusConfig(
-                text_config=text,
-                vision_config=JanusVisionConfig(projection_dim=4096, num_hidden_layers=1),
-                vq_config=JanusVQVAEConfig(projection_dim=4096, image_token_embed_dim=4096),
-            )
-        )
+        model = JanusForConditionalGeneration(config("7b"))
     return JanusModel("7b", Path(), model.to(torch.bfloat16), tiny_janus.processor)
 
 
