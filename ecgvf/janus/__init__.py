@@ -8,7 +8,7 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
            (prompt, image tokens) ──hidden (layers)──▶ hidden states ──▶ logits
 """
 
-from ecgvf.janus.decoding import RenderedImages, Steering, render_images
+from ecgvf.janus.decoding import GenerationOptions, RenderedImages, render_images
 from ecgvf.janus.hidden import hidden_states, logits
 from ecgvf.janus.loading import MODELS, load
 from ecgvf.janus.model import JanusModel
@@ -19,10 +19,10 @@ from ecgvf.janus.threads import num_threads
 
 __all__ = [
     "MODELS",
+    "GenerationOptions",
     "JanusModel",
     "RenderedImages",
     "Sampling",
-    "Steering",
     "chat_prompt",
     "decode_images",
     "generation_ids",

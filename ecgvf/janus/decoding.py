@@ -19,7 +19,7 @@ from ecgvf.janus.sampling import Sampling, processed_logits, sample_tokens, unif
 
 
 @dataclass(frozen=True, slots=True)
-class Steering:
+class GenerationOptions:
     """What a rendering is asked beyond prompts and sampling. N is the number of prompts."""
 
     prefix: Tensor | None = None
@@ -31,11 +31,11 @@ class Steering:
     log_probabilities: bool = False
     """Whether the images come with the log-probabilities of their tokens."""
 
-    def batch(self, rows: slice) -> "Steering":
+    def batch(self, rows: slice) -> "GenerationOptions":
         """That of the prompts in ``rows``."""
         prefix = None if self.prefix is None else self.prefix[rows]
         guidance = None if self.guidance is None else self.guidance[rows]
-        return Steering(prefix, guidance, self.negative_prompt, self.log_probabilities)
+        return GenerationOptions(prefix, guidance, self.negative_prompt, self.log_probabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,13 @@ def render_images(
     seeds: Sequence[int],
     sampling: Sampling = Sampling(),
     *,
-    steering: Steering = Steering(),
+    options: GenerationOptions = GenerationOptions(),
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda images: None,
 ) -> RenderedImages:
     """Render one image per prompt, in batches of ``batch_size`` (None: the model's own) in the given order.
 
-    Image i depends on the model, ``prompts[i]``, ``seeds[i]``, ``sampling`` and ``steering``; on the other rows of its
+    Image i depends on the model, ``prompts[i]``, ``seeds[i]``, ``sampling`` and ``options``; on the other rows of its
     batch only through floating point. ``advance`` is called after each batch with the number of its images. Raises
     ``ModelError`` for a prompt that ``generation_ids`` refuses, ``torch.OutOfMemoryError`` if a batch does not fit.
     """
@@ -86,12 +86,12 @@ def render_images(
     vq_ids = np.empty((count, model.image_tokens), dtype=np.int64)
     pixels = np.empty((count, size, size, 3), dtype=np.uint8)
     finite = np.empty(count, dtype=np.bool_)
-    log_probabilities = np.empty(vq_ids.shape, dtype=np.float32) if steering.log_probabilities else None
+    log_probabilities = np.empty(vq_ids.shape, dtype=np.float32) if options.log_probabilities else None
     step = batch_size or model.default_batch_size()
     for start in range(0, count, step):
         batch = slice(start, start + step)
         uniform = uniform_noise(seeds[batch], model.image_tokens)
-        images = generate_image_tokens(model, prompts[batch], uniform, sampling, steering.batch(batch))
+        images = generate_image_tokens(model, prompts[batch], uniform, sampling, options.batch(batch))
         vq_ids[batch] = images.vq_ids.cpu().numpy()
         finite[batch] = images.finite.cpu().numpy()
         if log_probabilities is not None and images.log_probabilities is not None:
@@ -107,7 +107,7 @@ def generate_image_tokens(
     prompts: Sequence[str],
     uniform: Tensor,
     sampling: Sampling,
-    steering: Steering = Steering(),
+    options: GenerationOptions = GenerationOptions(),
 ) -> ImageTokens:
     """Image tokens of B prompts.
 
@@ -115,17 +115,17 @@ def generate_image_tokens(
     runs 2B rows: the conditional ones, then the unconditional ones, which get the same tokens.
     """
     count, new_tokens, device = len(prompts), model.image_tokens, model.device
-    guidance = _guidance(steering, sampling, count).to(device)
+    guidance = _guidance(options, sampling, count).to(device)
     guided = bool((guidance != 1).any())
-    input_ids, attention_mask = _input_ids(model, prompts, guided, steering.negative_prompt)
+    input_ids, attention_mask = _input_ids(model, prompts, guided, options.negative_prompt)
     rows, prompt_length = input_ids.shape
     prefix = torch.full((count, new_tokens), -1, dtype=torch.int64)
-    if steering.prefix is not None:
-        prefix[:, : steering.prefix.shape[1]] = steering.prefix
+    if options.prefix is not None:
+        prefix[:, : options.prefix.shape[1]] = options.prefix
     uniform, prefix = uniform.to(device), prefix.to(device)
     vq_ids = torch.empty(count, new_tokens, dtype=torch.int64, device=device)
     sums = torch.zeros(count, dtype=torch.float32, device=device)
-    log_probabilities = torch.empty(vq_ids.shape, device=device) if steering.log_probabilities else None
+    log_probabilities = torch.empty(vq_ids.shape, device=device) if options.log_probabilities else None
     config = model.language_model.config
     with kv_cache(config, rows, prompt_length + new_tokens, model.dtype, device) as cache:
         decoder = Decoder(model, input_ids, attention_mask, cache)
@@ -134,7 +134,7 @@ def generate_image_tokens(
             step_logits = guided_logits(model, states, guidance) if guided else logits(model, states).float()
             sums += step_logits.sum(dim=-1)  # NaN and infinity stay in a sum, and nothing has to wait for the device
             tokens = sample_tokens(step_logits, uniform[:, step], sampling)
-            if steering.prefix is not None:
+            if options.prefix is not None:
                 tokens = torch.where(prefix[:, step] < 0, tokens, prefix[:, step])
             if log_probabilities is not None:
                 distribution = processed_logits(step_logits, sampling).log_softmax(dim=-1)
@@ -157,9 +157,9 @@ def _input_ids(
     return torch.cat([input_ids, unconditional_ids(model, input_ids)]), attention_mask.repeat(2, 1)
 
 
-def _guidance(steering: Steering, sampling: Sampling, count: int) -> Tensor:
+def _guidance(options: GenerationOptions, sampling: Sampling, count: int) -> Tensor:
     """Guidance scale of each image, float32 [B, 1]."""
-    scales = [sampling.guidance] * count if steering.guidance is None else list(steering.guidance)
+    scales = [sampling.guidance] * count if options.guidance is None else list(options.guidance)
     if len(scales) != count or not all(scale >= 0 for scale in scales):
         raise SettingsError(f"guidance is {scales}: {count} numbers from 0 up are expected")
     return torch.tensor(scales, dtype=torch.float32)[:, None]

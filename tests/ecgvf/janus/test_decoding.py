@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ecgvf.core.errors import ModelError, SettingsError
 from ecgvf.janus import (
+    GenerationOptions,
     JanusModel,
     Sampling,
-    Steering,
     decode_images,
     decoder,
     decoding,
@@ -161,11 +161,11 @@ def test_progress_advances_with_each_batch(tiny_janus: JanusModel) -> None:
     assert advanced == [2, 1]
 
 
-# Steering
+# Generation options
 
 
-def render(model: JanusModel, **steering: Any) -> RenderedImages:
-    return render_images(model, PROMPTS, [7, 8, 9], batch_size=2, steering=Steering(**steering))
+def render(model: JanusModel, **options: Any) -> RenderedImages:
+    return render_images(model, PROMPTS, [7, 8, 9], batch_size=2, options=GenerationOptions(**options))
 
 
 def test_a_prefix_of_an_image_is_continued_by_the_rest_of_it(tiny_janus: JanusModel) -> None:
@@ -192,7 +192,7 @@ def test_a_negative_prompt_replaces_the_empty_one(tiny_janus: JanusModel) -> Non
     # Away from itself, with scale 1 or more, a prompt is not guided at all: cond + (s - 1) * (cond - cond).
     prompts, uniform = [PROMPTS[0]] * 2, uniform_noise([7, 8], 16)
     steered = generate_image_tokens(
-        tiny_janus, prompts, uniform, Sampling(guidance=5.0), Steering(negative_prompt=PROMPTS[0])
+        tiny_janus, prompts, uniform, Sampling(guidance=5.0), GenerationOptions(negative_prompt=PROMPTS[0])
     )
     free = generate_image_tokens(tiny_janus, prompts, uniform, Sampling(guidance=1.0))
     assert torch.equal(steered.vq_ids, free.vq_ids)
@@ -201,8 +201,8 @@ def test_a_negative_prompt_replaces_the_empty_one(tiny_janus: JanusModel) -> Non
 
 def test_log_probabilities_are_those_of_the_sampled_distribution(tiny_janus: JanusModel) -> None:
     sampling = Sampling(guidance=1.0, temperature=0.7, top_k=9)
-    steering = Steering(log_probabilities=True)
-    images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), sampling, steering)
+    options = GenerationOptions(log_probabilities=True)
+    images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), sampling, options)
     assert images.log_probabilities is not None
     for position in range(16):
         states = hidden_states(tiny_janus, PROMPTS, images.vq_ids[:, : position + 1])[:, -1]
