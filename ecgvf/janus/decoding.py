@@ -11,7 +11,7 @@ from torch import Tensor
 from ecgvf.core.errors import SettingsError
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.hidden import guided_logits, logits
-from ecgvf.janus.kv_cache import kv_cache
+from ecgvf.janus.kv_cache import allocate_kv_cache
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import generation_ids, unconditional_ids
@@ -127,7 +127,7 @@ def generate_image_tokens(
     sums = torch.zeros(count, dtype=torch.float32, device=device)
     log_probabilities = torch.empty(vq_ids.shape, device=device) if options.log_probabilities else None
     config = model.language_model.config
-    with kv_cache(config, rows, prompt_length + new_tokens, model.dtype, device) as cache:
+    with allocate_kv_cache(config, rows, prompt_length + new_tokens, model.dtype, device) as cache:
         decoder = Decoder(model, input_ids, attention_mask, cache)
         states = decoder.prefill()
         for step in range(new_tokens):

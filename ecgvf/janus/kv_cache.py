@@ -30,7 +30,9 @@ class KVCache:
 
 
 @contextmanager
-def kv_cache(config: Any, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> Iterator[KVCache]:
+def allocate_kv_cache(
+    config: Any, rows: int, length: int, dtype: torch.dtype, device: torch.device
+) -> Iterator[KVCache]:
     """A cache for a model of ``config``, until the end of the block.
 
     On a CPU its memory is kept for the next cache, because the first access to new memory is slow: the operating system
