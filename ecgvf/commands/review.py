@@ -1,52 +1,68 @@
-"""``review``: reviewers overrule the judge on a local page."""
+"""``review``: reviewers overrule the judge on a local page, or label images blind."""
 
 import re
-import secrets
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecgvf.commands.blind import BlindArguments, review_blind
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.local_page import serve_page
 from ecgvf.commands.options import ConceptOption, StoreOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
+    from ecgvf import Run
+
+
+@grouped
 def review(
+    *,
     concept: ConceptOption = None,
     reviewer: Annotated[str, typer.Option(help="Name of the reviewer: letters, digits and ._@-.")] = "reviewer",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 takes a free one.")] = 0,
+    blind: BlindArguments,
     store: StoreOption = None,
 ) -> None:
-    """Serve a local page that shows each pair; decisions made there overrule the judge."""
+    """Serve a local page that shows each pair; decisions made there overrule the judge.
+
+    With --images it shows single images, and does not tell where they come from; reviewers say what they see.
+    """
     from ecgvf import Run
-    from ecgvf.filter.acceptance import current_acceptance
-    from ecgvf.review.cases import Cases
 
     if not re.fullmatch(r"[\w.@-]{1,64}", reviewer):
         raise SettingsError(f"--reviewer {reviewer!r}: use letters, digits and ._@-")
-    run = Run.load(store, concept)
-    try:
-        from ecgvf.review.server import HOST, app, listen, serve
-    except ImportError as missing:
-        raise SettingsError("`ecgvf review` needs the extra review: pip install 'ecgvf[review]'") from missing
+    if blind.images is None:
+        if blind != BlindArguments():
+            raise SettingsError("--sample, --seed, --out and --json are about --images FILE: name the file")
+        _review_pairs(Run.load(store, concept), reviewer, port)
+    elif concept is not None:
+        raise SettingsError(f"--concept {concept} selects pairs, and --images has its own concepts: use one of them")
+    else:
+        review_blind(blind, reviewer, port, store)
+
+
+def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
+    from ecgvf.filter.acceptance import current_acceptance
+    from ecgvf.review.cases import Cases
+
     cases = Cases(run)
-    try:
-        socket = listen(port)
-    except OSError as error:
-        problem = f"--port {port} is unavailable ({error.strerror})"
-        raise SettingsError(f"{problem}: use another, or 0 for a free one") from error
-    token = secrets.token_urlsafe(24)
-    console.print(
-        f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records. Open this page; Ctrl-C ends the review:",
-        f"  http://{HOST}:{socket.getsockname()[1]}/{token}/",
-    )
-    try:
-        serve(app(cases, reviewer, token), socket)
-    finally:
-        socket.close()
+
+    def application(token: str) -> "Starlette":
+        from ecgvf.review.server import app
+
+        return app(cases, reviewer, token)
+
+    def print_summary() -> None:
         acceptance = current_acceptance(run)
         summary = acceptance.summary
         console.print(
             f"{summary['accepted_pairs']} of {summary['pairs']} pairs accepted, {summary['reviewed']} records decided "
             f"by reviewers. Set {acceptance.fingerprint}."
         )
+
+    title = f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records"
+    serve_page(title, port, application, closed=print_summary)

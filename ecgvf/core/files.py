@@ -14,7 +14,13 @@ from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
 JSON = dict[str, Any]
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}
+_NO_PERMISSION = {
+    errno.EACCES,
+    errno.EROFS,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}  # the last two: a file in its path
 
 
 def write_atomic(path: Path, data: bytes) -> None:

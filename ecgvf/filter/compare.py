@@ -1,7 +1,8 @@
 """How far two judges, or one judge with two criteria, agree on the same images."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from ecgvf.filter.acceptance import verdicts_by_record
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two lists of booleans about the same things agree."""
+    """How far two lists of answers about the same things agree."""
 
     same: int
     share: Figure
@@ -47,15 +48,16 @@ class Comparison:
     disputes: tuple[Dispute, ...]
 
 
-def agreement(first: Sequence[bool], second: Sequence[bool]) -> Agreement:
-    """The share of equal answers, and Cohen's kappa with its 95% interval.
+def agreement(first: Sequence[Hashable], second: Sequence[Hashable]) -> Agreement:
+    """The share of equal answers (yes or no, or one of several labels), and Cohen's kappa with its 95% interval.
 
     The interval follows the large-sample standard error of J. Cohen, "A coefficient of agreement for nominal scales"
     (1960).
     """
     n, same = len(first), sum(a == b for a, b in zip(first, second, strict=True))
     share = proportion(same, n)
-    by_chance = (sum(first) * sum(second) + (n - sum(first)) * (n - sum(second))) / n**2 if n else 1.0
+    counts = Counter(second)
+    by_chance = sum(number * counts[answer] for answer, number in Counter(first).items()) / n**2 if n else 1.0
     if by_chance == 1:
         return Agreement(same, share, Figure(math.nan, n, math.nan, math.nan))
     kappa = (share.value - by_chance) / (1 - by_chance)

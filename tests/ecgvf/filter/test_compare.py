@@ -37,6 +37,12 @@ def test_kappa_of_a_table_worked_by_hand() -> None:
     assert found.kappa.low < 0.4 < found.kappa.high
 
 
+def test_kappa_of_several_labels_worked_by_hand() -> None:
+    # po = 3/5; pe = (2 * 2 + 2 * 1 + 1 * 2) / 25 = 8/25; kappa = (15 - 8) / (25 - 8).
+    found = agreement(["a", "a", "b", "b", "c"], ["a", "c", "a", "b", "c"])
+    assert (found.same, found.kappa.value) == (3, pytest.approx(7 / 17))
+
+
 def test_kappa_is_undefined_if_chance_alone_agrees() -> None:
     assert agreement([], []).kappa.json()["value"] is None
     assert agreement([True, True], [True, True]).kappa.json()["value"] is None

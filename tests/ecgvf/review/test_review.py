@@ -1,16 +1,8 @@
 """The review page: what it shows, what it records, and whose requests it answers."""
 
-import functools
 import json
 import re
-import shutil
 import signal
-import subprocess
-import sys
-import threading
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +21,9 @@ from ecgvf.filter import decisions, filter_images
 from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.review.cases import Cases
-from ecgvf.review.server import app, listen
+from ecgvf.review.loopback import listen
+from ecgvf.review.server import app
+from tests.ecgvf.review_page import browsed, needs_chromium, post, reviewing
 from tests.ecgvf.small_run import Oracle, write_images
 
 CHURCH = concepts.find("church")
@@ -235,40 +229,12 @@ def test_unsafe_images_are_blurred_until_clicked(run: ConceptRun) -> None:
 
 # In a real browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[ConceptRun, str]]:
-    """A served page of a concept that is marked unsafe."""
-    import uvicorn
-
-    run = filtered(UNSAFE)
-    with listen(0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app(Cases(run), "ada", TOKEN), log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield run, f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/"
-        server.should_exit = True
-        thread.join(timeout=30)
-
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
-def test_a_person_reviews_with_the_keys(served: tuple[ConceptRun, str]) -> None:
-    sync = pytest.importorskip("playwright.sync_api")
-    run, address = served
-    requested: list[str] = []
-    with (
-        sync.sync_playwright() as play,
-        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
-    ):
-        page = chromium.new_page()
-        page.set_default_timeout(120_000)
-        errors: list[str] = []
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: requested.append(request.url))
-        page.goto(address)
+@needs_chromium
+def test_a_person_reviews_with_the_keys() -> None:
+    run = filtered(UNSAFE)
+    with browsed(app(Cases(run), "ada", TOKEN), TOKEN) as page:
         image = page.locator("details.unsafe img").first
         assert "blur" in image.evaluate("image => getComputedStyle(image).filter")
         assert image.evaluate("image => image.naturalWidth") == 32
@@ -283,26 +249,15 @@ def test_a_person_reviews_with_the_keys(served: tuple[ConceptRun, str]) -> None:
         page.keyboard.press("a")
         page.get_by_text("3 of 4", exact=True).wait_for()
         assert "2 of 4 decided by you" in page.locator("#progress").inner_text()
-        assert errors == []
-    assert all(url.startswith((address, "data:")) for url in requested)
     assert [votes["ada"] for votes in Cases(run).votes().values()] == [False, True]
 
 
 def test_the_command_as_a_user_types_it(run: ConceptRun) -> None:
     accepted = record_ids(run)[0]
-    command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "review", "--concept", "church"]
-    options = ["--reviewer", "ada", "--store", str(run.store.root)]
-    # A shell that runs the tests in the background has its children ignore SIGINT, unless they are told otherwise.
-    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, preexec_fn=default) as child:
-        try:
-            address = next(line for line in child.stdout or [] if "http://" in line).strip()
-            form = urllib.parse.urlencode({"record_id": accepted, "decision": "reject"}).encode()
-            with urllib.request.urlopen(f"{address}decide", form, timeout=20) as answer:
-                assert answer.status == 200
-            child.send_signal(signal.SIGINT)
-            output = child.communicate(timeout=20)[0]
-        finally:
-            child.kill()
+    options = ["--concept", "church", "--reviewer", "ada", "--store", str(run.store.root)]
+    with reviewing(*options) as (child, address):
+        post(f"{address}decide", record_id=accepted, decision="reject")
+        child.send_signal(signal.SIGINT)
+        output = child.communicate(timeout=20)[0]
     assert child.returncode == 130 and "1 of 4 pairs" in output
     assert current_acceptance(run).summary["reviewed"] == 1
