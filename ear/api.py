@@ -16,6 +16,7 @@ from typing import Any
 from ear.dataset import find_dataset
 from ear.evaluation import Evaluation, EvaluationSettings
 from ear.evaluation import evaluate as evaluate_adapters
+from ear.evaluation.settings import Figures
 from ear.method import recipe as recipes
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe
@@ -78,6 +79,7 @@ def evaluate(
     prompts_per_concept: int | None = None,
     prompts_per_other: int | None = None,
     family: str | None = None,
+    figures: Figures = "default",
     split: EvaluationSplit = "validation",
     seed: int = 0,
     judge: str | Judge | None = None,
@@ -89,7 +91,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
-    By default 64 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts. ``split``
+    By default 100 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts; ``figures``
+    "full" adds wordings, guidance, temperature, more seeds and understanding. ``split``
     "test" instead of "validation" is recorded in the store. ``seed`` is independent of filtering. ``judge`` is the
     concept's, a ``Judge`` or a name with ``weights`` (None: another than the filter's, if there is one).
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
@@ -98,6 +101,7 @@ def evaluate(
         prompts_per_concept=prompts_per_concept,
         prompts_per_other=prompts_per_other,
         family=family,
+        figures=figures,
         split=split,
         seed=seed,
         judge=judge,

@@ -5,11 +5,17 @@ they are what the concept's file names: its surrogates and its neighbours. Neigh
 """
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.world import grammar
+
+Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed"]
+"""What a measured concept is to the erased one; "concept" is the erased one itself. The others are disjoint: a concept
+that could be in several is in the first of them."""
 
 _TEMPLATES = (
     "a photo of {}",
@@ -32,8 +38,18 @@ class RetainedConcept:
     """ "building", "animal", ..., "style", or "thing" outside nano's world."""
     neighbour: bool
     """Whether it is near the erased concept, and so never rehearsed."""
+    surrogate: bool = False
+    """Whether surrogate prompts name it."""
     excluded_styles: tuple[str, ...] = ()
     """Styles of nano's world that its prompts do not use."""
+
+    def group(self, rehearsed: Collection[str]) -> Group:
+        """Its group if training rehearsed the concepts of these names."""
+        if self.neighbour:
+            return "neighbours"
+        if self.surrogate:
+            return "surrogates"
+        return "rehearsed" if self.name in rehearsed else "unrehearsed"
 
     def prompts(self, count: int, seed: int, purpose: str) -> list[str]:
         """``count`` prompts about it. Prompt i depends on ``seed``, ``purpose`` and i alone."""
@@ -63,22 +79,25 @@ def retained_concepts(dataset: Dataset) -> list[RetainedConcept]:
     concept = dataset.concept
     if not in_nano_world(dataset):
         names = dict.fromkeys([*concept.neighbours, *concept.surrogates])
-        return [RetainedConcept(name, "thing", name in concept.neighbours) for name in names]
+        return [
+            RetainedConcept(name, "thing", neighbour=name in concept.neighbours, surrogate=name in concept.surrogates)
+            for name in names
+        ]
     world = grammar.load_world()
     erased = {*concept.labels("nano"), concept.name}
     is_style = concept.kind == "style"
-    neighbours = (grammar.find_styles if is_style else grammar.find_things)(concept.neighbours)
+    find = grammar.find_styles if is_style else grammar.find_things
+    neighbours, surrogates = find(concept.neighbours), find(concept.surrogates)
     excluded_styles = tuple(sorted({*erased, *neighbours})) if is_style else ()
-    things = [
-        RetainedConcept(thing.name, thing.kind, thing.name in neighbours, excluded_styles)
-        for thing in world.things.values()
-        if thing.name not in erased
-    ]
+
+    def retained(name: str, family: str) -> RetainedConcept:
+        return RetainedConcept(name, family, name in neighbours, name in surrogates, excluded_styles)
+
+    things = [retained(thing.name, thing.kind) for thing in world.things.values() if thing.name not in erased]
     if not is_style:
         return things
     # A plain image has no style to lose; the things stand for it.
-    styles = [style for style in world.styles if style not in erased and style != grammar.PLAIN]
-    return [*(RetainedConcept(style, "style", style in neighbours) for style in styles), *things]
+    return [*(retained(style, "style") for style in world.styles if style not in {*erased, grammar.PLAIN}), *things]
 
 
 def rehearsal_prompts(dataset: Dataset, count: int) -> list[tuple[RetainedConcept, str]]:
@@ -88,6 +107,11 @@ def rehearsal_prompts(dataset: Dataset, count: int) -> list[tuple[RetainedConcep
     prompts = [concept.prompts(per_concept, dataset.run_seed, "rehearse") for concept in concepts]
     by_turns = [pair for turn in zip(*prompts, strict=True) for pair in zip(concepts, turn, strict=True)]
     return by_turns[:count]
+
+
+def rehearsed_concepts(dataset: Dataset, count: int) -> set[str]:
+    """Names of the concepts among ``count`` rehearsal prompts."""
+    return {concept.name for concept, _ in rehearsal_prompts(dataset, count)}
 
 
 def in_nano_world(dataset: Dataset) -> bool:

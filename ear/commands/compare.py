@@ -1,6 +1,8 @@
 """``ear compare``."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +12,10 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
+if TYPE_CHECKING:
+    from ear.evaluation import Evaluation
+    from ecgvf.core.store import Store
+
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
@@ -17,33 +23,62 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 @grouped
 def compare(
     *,
-    adapter: Annotated[list[str], typer.Argument(help="Files, folders or names of runs.")],
+    evaluated: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B ...",
+            help="Adapters (files, folders or names of runs), which are measured; or files of `ear eval --outcomes`.",
+        ),
+    ],
     source: DatasetArguments,
     measuring: EvaluationArguments,
+    form: Annotated[
+        Literal["markdown", "latex", "csv"] | None,
+        typer.Option("--format", help="Print the table for a document.", show_default="the terminal"),
+    ] = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure several adapters on the same prompts and seeds, each alone, and show them side by side."""
-    from ear.evaluation import compare as compare_adapters
+    """Show several adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
     from ear.evaluation import report
-    from ear.method.runs import STAGE
+    from ear.evaluation.comparison import comparison_json, same_tasks
     from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
 
-    console.json_mode(as_json)
-    settings = measuring.settings()
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    evaluations = compare_adapters(store, model, dataset, files, settings)
-    names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
-    results = [evaluation.json() for evaluation in evaluations]
-    name = f"compare-{fingerprint({'sheet': results})[:8]}.png"
-    page = sheet if sheet is not None else store.folder(dataset.concept.name, STAGE.name) / name
-    report.write_contact_sheet(evaluations, names, page)
+    console.json_mode(as_json or form is not None)
+    if all(name.endswith(".parquet") for name in evaluated):
+        names, evaluations = _read(evaluated)
+        folder = Path(evaluated[0]).parent
+    else:
+        names, evaluations = _measure(Store(source.store), source, measuring, evaluated)
+        folder = evaluations[0].adapters[0].parent.parent
+    same_tasks(evaluations, names)
+    result = comparison_json(evaluations, names)
+    page = sheet if sheet is not None else folder / f"compare-{fingerprint({'sheet': result})[:8]}.png"
+    if all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
+        result["sheet"] = str(report.write_contact_sheet(evaluations, names, page))
     if as_json:
-        facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
-        console.print_json({**facts, "evaluations": results, "sheet": str(page)})
-        return
-    console.print(report.table(evaluations, names))
-    console.print(f"Contact sheet: {console.escape(str(page))}")
+        console.print_json(result)
+    elif form is not None:
+        typer.echo(report.document(evaluations, names, form))
+    else:
+        console.print(report.table(evaluations, names))
+        console.print(f"Contact sheet: {console.escape(result.get('sheet', 'none, the outcomes are without images'))}")
+
+
+def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
+    from ear.evaluation import Evaluation
+
+    return [Path(file).stem for file in files], [Evaluation.load(file) for file in files]
+
+
+def _measure(
+    store: "Store", source: DatasetArguments, measuring: EvaluationArguments, adapters: Sequence[str]
+) -> "tuple[list[str], list[Evaluation]]":
+    from ear.evaluation import compare as compare_adapters
+
+    settings = measuring.settings()
+    dataset, model = open_dataset(store, source)
+    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapters)
+    names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
+    return names, compare_adapters(store, model, dataset, files, settings)

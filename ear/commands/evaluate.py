@@ -1,5 +1,8 @@
 """``ear eval``."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset
@@ -18,10 +21,13 @@ def evaluate(
     source: DatasetArguments,
     adapter: AdapterOption = None,
     measuring: EvaluationArguments,
+    outcomes: Annotated[
+        Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
+    ] = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the concept before and after erasing, and what the retained concepts lost."""
+    """Measure the concept before and after erasing, what stands in its place, and what the retained concepts lost."""
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation import report
     from ecgvf.core.store import Store
@@ -33,9 +39,13 @@ def evaluate(
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
+    paths = {"sheet": str(page)}
+    if outcomes is not None:
+        paths["outcomes"] = str(evaluation.save(outcomes))
     if as_json:
         facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
-        console.print_json({**facts, **evaluation.json(), "sheet": str(page)})
+        console.print_json({**facts, **evaluation.json(), **paths})
         return
     console.print(report.table([evaluation], ["after"]))
-    console.print(f"Contact sheet: {console.escape(str(page))}")
+    for name, path in paths.items():
+        console.print(f"{'Contact sheet' if name == 'sheet' else 'Outcomes'}: {console.escape(path)}")

@@ -56,7 +56,7 @@ class EvaluationArguments:
         typer.Option(
             "--prompts-per-concept",
             help="Prompts of the concept, and of each retained one.",
-            show_default="64, and 8 of each retained one",
+            show_default="100, and 8 of each retained one",
         ),
     ] = None
     prompts_per_other: Annotated[
@@ -65,6 +65,13 @@ class EvaluationArguments:
     family: Annotated[
         str | None, typer.Option("--family", help="Only retained concepts of this family: building, animal, …")
     ] = None
+    figures: Annotated[
+        Literal["default", "full"],
+        typer.Option(
+            "--figures",
+            help="full adds each wording, guidance, temperature, more seeds and understanding; it resumes.",
+        ),
+    ] = "default"
     split: Annotated[
         Literal["validation", "test"],
         typer.Option("--split", help="Prompts to measure with; test is recorded."),
@@ -91,6 +98,7 @@ class EvaluationArguments:
             prompts_per_concept=self.prompts_per_concept,
             prompts_per_other=self.prompts_per_other,
             family=self.family,
+            figures=self.figures,
             split=self.split,
             seed=self.seed,
             judge=self.judge,

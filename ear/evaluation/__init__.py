@@ -1,10 +1,21 @@
-"""What erasing changed: figures before and after, and a contact sheet.
+"""What erasing changed: outcomes per image, figures computed from them, and a contact sheet.
 
-prompts ──images──▶ before, after ──judges──▶ present or not ──evaluation──▶ figures
-                          └───────────────────report────────────────────▶ table, contact sheet
+prompts ──images──▶ images ──measure (judges, teacher_forcing)──▶ outcomes ──figures (statistics)──▶ evaluation
+                                                                     └──────────report──────────▶ table, contact sheet
 """
 
-from ear.evaluation.evaluation import Evaluation, EvaluationSettings, compare, evaluate
+from ear.evaluation.evaluation import Evaluation, compare, evaluate
+from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
 from ear.evaluation.report import write_contact_sheet
+from ear.evaluation.settings import EvaluationSettings
 
-__all__ = ["Evaluation", "EvaluationSettings", "compare", "evaluate", "write_contact_sheet"]
+__all__ = [
+    "Evaluation",
+    "EvaluationSettings",
+    "Outcome",
+    "compare",
+    "evaluate",
+    "read_outcomes",
+    "write_contact_sheet",
+    "write_outcomes",
+]

@@ -1,94 +1,32 @@
 """An evaluation: the erased concept and the retained ones, before and after, with one seed per prompt."""
 
-import hashlib
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ear.evaluation import report
-from ear.evaluation.images import evaluation_images
+from ear.evaluation import figures, report
+from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
+from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
+from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_wording, retained_prompts
+from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
 from ear.method import adapter as adapters
-from ear.retained_concepts import RetainedConcept, retained_concepts
+from ear.method.adapter import Adapter
+from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
 from ecgvf.core import console, openings
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel
-from ecgvf.judges import Judge
-
-CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
-"""Rows of the contact sheet. At most 2 of those for retained concepts are neighbours: they are few."""
+from ecgvf.janus import JanusModel, Sampling
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationSettings:
-    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts, and for another split."""
-
-    prompts_per_concept: int | None = None
-    """Prompts of the erased concept, and of each retained one. None: 64, and 8 of each retained one."""
-    prompts_per_other: int | None = None
-    """Prompts of each retained concept, if the number differs."""
-    family: str | None = None
-    """Only retained concepts of this family."""
-    split: EvaluationSplit = "validation"
-    """The dataset's prompts to measure with. Whoever measures with ``test`` is recorded (``ecgvf.core.openings``)."""
-    seed: int = 0
-    """Decides prompts and images, independent of filtering."""
-    judge: str | Judge | None = None
-    """The erased concept's judge (None: ``judges.default_judge``)."""
-    weights: str | None = None
-    """Weights of a judge given by name (None: its own)."""
-    batch_size: int | None = None
-    """Images rendered at once (None: by the model's size, or the GPU's memory)."""
-
-    def __post_init__(self) -> None:
-        concept, retained = self.counts
-        if self.split not in get_args(EvaluationSplit):
-            raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
-        if concept < 1 or retained < 0:
-            raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Prompts of the erased concept, and of each retained one."""
-        concept, retained = (64, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
-        return concept, retained if self.prompts_per_other is None else self.prompts_per_other
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A figure before and after."""
-
-    before: Figure
-    after: Figure
-
-    def json(self) -> dict[str, Any]:
-        """``{"before": figure, "after": figure}``."""
-        return {"before": self.before.json(), "after": self.after.json()}
-
-
-@dataclass(frozen=True, slots=True)
-class BeforeAfter:
-    """A prompt's images by the frozen and by the tuned model, and whether its concept is present in each."""
-
-    prompt: EvaluationPrompt
-    before: NDArray[np.uint8]
-    """RGB [H, W, 3], as ``after``."""
-    after: NDArray[np.uint8]
-    present_before: bool
-    present_after: bool
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluation:
     """What an adapter changed. ``print`` shows it as a table."""
 
@@ -102,16 +40,35 @@ class Evaluation:
     split: EvaluationSplit
     test_openings: int
     """How often the test split was opened so far, as store and dataset know."""
-    erasure: Change
-    """Share of the concept's prompts whose images show the concept."""
-    retention: tuple[tuple[RetainedConcept, Change], ...]
-    """The same for each retained concept."""
-    neighbours: Change
-    """All neighbours together."""
-    unrelated: Change
-    """All other retained concepts together."""
-    examples: tuple[BeforeAfter, ...] = field(compare=False, repr=False, default=())
-    """The rows of the contact sheet."""
+    families: dict[str, str] = field(repr=False)
+    """Retained concept → its family."""
+    outcomes: tuple[Outcome, ...] = field(repr=False)
+    """A row per image; every figure is computed from them."""
+
+    @cached_property
+    def replacement(self) -> list[FigureRow]:
+        """Whether the concept is gone, and whether its surrogate stands in its place."""
+        return figures.replacement(self.outcomes)
+
+    @cached_property
+    def scene(self) -> list[FigureRow]:
+        """Whether the rest of the scene stays, and whether the image is coherent."""
+        return figures.scene(self.outcomes)
+
+    @cached_property
+    def retention(self) -> list[FigureRow]:
+        """Share of images that show their concept, of each retained concept; the worst first."""
+        return figures.retention_by_concept(self.outcomes)
+
+    @cached_property
+    def groups(self) -> list[FigureRow]:
+        """What the groups of retained concepts kept, and all of them pooled."""
+        return figures.retention(self.outcomes)
+
+    @property
+    def erasure(self) -> FigureRow:
+        """Share of the concept's prompts whose images show the concept."""
+        return self.replacement[0]
 
     @property
     def erasure_rate(self) -> float | None:
@@ -122,6 +79,8 @@ class Evaluation:
     def json(self) -> dict[str, Any]:
         """As ``ear eval --json`` prints it."""
         files = [str(file) for file in self.adapters]
+        neighbours = {outcome.concept for outcome in self.outcomes if outcome.group == "neighbours"}
+        group_of = {outcome.concept: outcome.group for outcome in self.outcomes}
         return {
             "concept": self.concept,
             "model": self.model,
@@ -130,15 +89,42 @@ class Evaluation:
             "judge": self.judge,
             "split": self.split,
             "test_openings": self.test_openings,
-            "erasure": self.erasure.json(),
+            "erasure": _before_after(self.erasure),
             "erasure_rate": self.erasure_rate,
             "retention": [
-                {"concept": concept.name, "neighbour": concept.neighbour, "family": concept.family, **change.json()}
-                for concept, change in self.retention
+                {
+                    "concept": row.group,
+                    "neighbour": row.group in neighbours,
+                    "group": group_of[row.group],
+                    "family": self.families[row.group],
+                    **_before_after(row),
+                }
+                for row in self.retention
             ],
-            "neighbours": self.neighbours.json(),
-            "unrelated": self.unrelated.json(),
+            "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
+            "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),
+            "groups": [row.json() for row in self.groups],
+            "retention_ratio": figures.retention_ratio(self.outcomes).json(),
+            "replacement": [row.json() for row in self.replacement],
+            "scene": [row.json() for row in self.scene],
+            "by_wording": [row.json() for row in figures.replacement_by_wording(self.outcomes)],
+            "by_sampling": [row.json() for row in figures.replacement_by_sampling(self.outcomes)],
+            "in_any_seed": [row.json() for row in figures.concept_in_any_seed(self.outcomes)],
         }
+
+    def save(self, file: Path | str, *, images: bool = True) -> Path:
+        """Write the outcomes as one Parquet file, from which ``load`` makes this evaluation again. Returns its path."""
+        facts = {name: getattr(self, name) for name in _FACTS} | {"adapters": [*map(str, self.adapters)]}
+        return write_outcomes(self.outcomes, Path(file), facts, images=images)
+
+    @classmethod
+    def load(cls, file: Path | str) -> "Evaluation":
+        """The evaluation that ``save`` wrote. Raises ``DatasetError`` for another file."""
+        outcomes, facts = read_outcomes(Path(file))
+        if missing := sorted(_FACTS - facts.keys()):
+            raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
+        known = {name: facts[name] for name in _FACTS} | {"adapters": tuple(map(Path, facts["adapters"]))}
+        return cls(**known, outcomes=tuple(outcomes))
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
@@ -146,6 +132,9 @@ class Evaluation:
 
     def __str__(self) -> str:
         return report.text([self], ["after"])
+
+
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes"}
 
 
 def evaluate(
@@ -162,35 +151,19 @@ def evaluate(
     Concepts that these adapters erase, and those in ``also_erased``, do not count as retained.
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
-    concept_count, retained_count = settings.counts
     adapter = adapters.stack(model, files)
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     # Without prompts no judge of the retained concepts is needed, and none is downloaded.
-    measured = retained_count or settings.family is not None
+    measured = settings.counts[1] or settings.family is not None
     retained = _retained(judges, settings.family, {*adapter.concepts, *also_erased}) if measured else []
-    digest = _hash(files)
-
-    def measure(
-        prompts: Sequence[EvaluationPrompt], present: Callable[[NDArray[np.uint8]], list[bool]]
-    ) -> list[BeforeAfter]:
-        size = settings.batch_size
-        before = evaluation_images(store, model, dataset, prompts, batch_size=size)
-        after = evaluation_images(store, model, dataset, prompts, adapter=adapter, adapter_hash=digest, batch_size=size)
-        columns = prompts, before, after, present(before), present(after)
-        return [BeforeAfter(*row) for row in zip(*columns, strict=True)]
-
-    # Two sets, so that more prompts of one kind do not render the other kind again.
-    asked = concept_prompts(dataset, concept_count, settings.seed, settings.split)
+    measurement = Measurement(store, model, dataset, judges, adapter, adapter_hash(files), settings.batch_size)
+    asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
     recipe = str(adapter.facts["recipe"]["name"])
-    opened = _count_openings(store, dataset, settings.split, digest, recipe)
-    of_concept = measure(asked, judges.concept_present)
-    prompts = retained_prompts(retained, retained_count, settings.seed)
-    shown = [prompt.retained for prompt in prompts if prompt.retained is not None]
-    of_retained = measure(prompts, lambda images: judges.retained_present(shown, images)) if prompts else []
-
-    def change(selected: Callable[[RetainedConcept], bool]) -> Change:
-        return _change([row for row, concept in zip(of_retained, shown, strict=True) if selected(concept)])
-
+    opened = _count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    outcomes = measurement.outcomes(asked)
+    outcomes += measurement.outcomes(_retained_prompts(dataset, adapter, retained, settings))
+    if settings.figures == "full":
+        outcomes += _full_outcomes(measurement, asked, settings)
     return Evaluation(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
@@ -200,11 +173,8 @@ def evaluate(
         judge=judges.concept_judge,
         split=settings.split,
         test_openings=opened,
-        erasure=_change(of_concept),
-        retention=tuple((concept, change(concept.__eq__)) for concept in retained),
-        neighbours=change(lambda concept: concept.neighbour),
-        unrelated=change(lambda concept: not concept.neighbour),
-        examples=(*of_concept[:CONCEPT_ROWS], *(of_retained[index] for index in _example_indices(shown))),
+        families={concept.name: concept.family for concept in retained},
+        outcomes=tuple(outcomes),
     )
 
 
@@ -221,6 +191,50 @@ def compare(
     """
     erased = {concept for file in files for concept in adapters.load(model, file).concepts}
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
+
+
+def _retained_prompts(
+    dataset: Dataset, adapter: Adapter, concepts: Sequence[RetainedConcept], settings: EvaluationSettings
+) -> list[EvaluationPrompt]:
+    """Prompts of the retained concepts, grouped by what the adapter's training rehearsed."""
+    recipe = adapter.facts["recipe"]
+    rehearsed = rehearsed_concepts(dataset, recipe["rehearsed"]) if recipe.get("retention") else set()
+    prompts = []
+    for group in figures.GROUPS:
+        members = [concept for concept in concepts if concept.group(rehearsed) == group]
+        count = settings.counts[1]
+        if settings.prompts_per_group is not None and members:
+            count = -(-settings.prompts_per_group // len(members))
+        if settings.prompts_per_neighbour is not None and group == "neighbours":
+            count = settings.prompts_per_neighbour
+        prompts += retained_prompts(members, count, settings.seed, rehearsed)
+    return prompts
+
+
+def _full_outcomes(
+    measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings
+) -> list[Outcome]:
+    """Outcomes of the concept beyond the main ones: wordings, more seeds, other guidance and temperature."""
+    dataset = measurement.dataset
+    by_wording = _unknown(prompts_by_wording(dataset, settings.seed, settings.split), main)
+    distinct = len({prompt.id for prompt in main})
+    more = concept_prompts(dataset, figures.SEEDS * distinct, settings.seed, settings.split)
+    outcomes = measurement.outcomes(by_wording, "wording")
+    outcomes += measurement.outcomes(_unknown(more, [*main, *by_wording]), "seeds")
+    usual = Sampling(**dataset.sampling)
+    guidances = FULL_GUIDANCES[in_nano_world(dataset)]
+    changed = [replace(usual, guidance=guidance) for guidance in guidances]
+    changed += [replace(usual, temperature=temperature) for temperature in FULL_TEMPERATURES]
+    for sampling in changed:
+        if sampling != usual:
+            outcomes += measurement.outcomes(main, "sampling", sampling)
+    return outcomes
+
+
+def _unknown(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationPrompt]) -> list[EvaluationPrompt]:
+    """The prompts whose images are not among those of ``known``: no image is rendered twice."""
+    seeds = {(prompt.id, prompt.seed) for prompt in known}
+    return [prompt for prompt in prompts if (prompt.id, prompt.seed) not in seeds]
 
 
 def _count_openings(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: str, recipe: str) -> int:
@@ -244,28 +258,7 @@ def _retained(judges: EvaluationJudges, family: str | None, erased: Collection[s
     return of_family
 
 
-def _change(rows: Sequence[BeforeAfter]) -> Change:
-    return Change(_share([row.present_before for row in rows]), _share([row.present_after for row in rows]))
-
-
-def _share(present: Sequence[bool]) -> Figure:
-    # Without prompts the share is reported as 0, with an interval that includes everything.
-    return proportion(sum(present), len(present)) if present else Figure(0.0, 0, 0.0, 1.0)
-
-
-def _example_indices(concepts: Sequence[RetainedConcept]) -> list[int]:
-    """Indices of prompts for the contact sheet, one per concept, neighbours first and the others spread out."""
-    first: dict[RetainedConcept, int] = {}
-    for index, concept in enumerate(concepts):
-        first.setdefault(concept, index)
-    neighbours = [index for concept, index in first.items() if concept.neighbour][:NEIGHBOUR_ROWS]
-    unrelated = [index for concept, index in first.items() if not concept.neighbour]
-    step = max(1, len(unrelated) // max(1, RETAINED_ROWS - len(neighbours)))
-    return [*neighbours, *unrelated[::step]][:RETAINED_ROWS]
-
-
-def _hash(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+def _before_after(row: FigureRow | None) -> dict[str, Any]:
+    nothing: Figure = proportion(0, 0)
+    before, after = (nothing, nothing) if row is None else (row.before, row.after)
+    return {"before": before.json(), "after": after.json()}

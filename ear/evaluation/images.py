@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.adapter import Adapter
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.png import decode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
-from ecgvf.core.stage_set import Stage
+from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
@@ -24,9 +22,15 @@ SCHEMA = pa.schema(
     [
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
+        pa.field("vq_ids", pa.list_(pa.uint16()), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
     ]
 )
+
+
+def shards(prompts: Sequence[EvaluationPrompt]) -> list[Sequence[EvaluationPrompt]]:
+    """The prompts of each shard."""
+    return [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)]
 
 
 def evaluation_images(
@@ -34,38 +38,38 @@ def evaluation_images(
     model: JanusModel,
     dataset: Dataset,
     prompts: Sequence[EvaluationPrompt],
+    sampling: Sampling,
     *,
     adapter: Adapter | None = None,
     adapter_hash: str | None = None,
     batch_size: int | None = None,
-) -> NDArray[np.uint8]:
-    """RGB uint8 [len(prompts), H, W, 3], by the frozen model or with ``adapter``; ``adapter_hash`` identifies its
-    weights.
+) -> StageSet:
+    """The finished set of one image per prompt, by the frozen model or with ``adapter``.
 
-    The sampling is that of the dataset. Images that the store has are not rendered again. Raises ``DatasetError`` for a
-    prompt that cannot be rendered.
+    ``adapter_hash`` identifies the adapter's weights. Images that the store has are not rendered again. Raises
+    ``DatasetError`` for a prompt that cannot be rendered.
     """
     settings = {
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "sampling": dataset.sampling,
+        "sampling": asdict(sampling),
         "adapter": adapter_hash,
         "cases": fingerprint({"cases": [[prompt.prompt, prompt.seed] for prompt in prompts]}),
+        "columns": SCHEMA.names,
     }
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
-
     with adapter.active(model) if adapter is not None else nullcontext():
         fill_with_images(
             stage_set,
-            [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
+            shards(prompts),
             model,
-            Sampling(**dataset.sampling),
+            sampling,
             _table,
             description="rendering without the adapter" if adapter is None else "rendering with the adapter",
             batch_size=batch_size,
         )
     stage_set.finish({"pictures": len(prompts)}, current=False)
-    return np.stack([decode(image) for image in stage_set.read()["image"].to_pylist()])
+    return stage_set
 
 
 def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
@@ -73,6 +77,7 @@ def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage])
     columns = {
         "prompt": [prompt.prompt for prompt in prompts],
         "seed": [prompt.seed for prompt in prompts],
+        "vq_ids": [image.vq_ids for image in images],
         "image": [image.image for image in images],
     }
     return pa.table(columns, schema=SCHEMA)

@@ -1,20 +1,33 @@
 """The judges of an evaluation: not the judge that filtered, if there is another.
 
-The concept's judge uses the labels and bounds of the filter. A retained concept is present if a classifier ranks it
-first.
+The erased concept's judge uses the labels and bounds of the filter. A retained concept is present if a classifier ranks
+it first. In nano's world a second judge tells whether an image shows anything, and attribute judges look at the scene.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ear.evaluation.outcomes import AttributeOutcome, JudgeOutcome
+from ear.evaluation.prompts import EvaluationPrompt
 from ear.retained_concepts import RetainedConcept, in_nano_world
 from ecgvf.core.dataset import Dataset
 from ecgvf.judges import Judge, JudgeOptions, create_judge
+from ecgvf.judges.classifier import TOP_LABELS
+from ecgvf.judges.judge import settings as judge_settings
+from ecgvf.world import grammar
+from ecgvf.world.attributes import find_attributes
+
+ATTRIBUTE_JUDGES = {
+    "sky": "nano-sky",
+    "ground": "nano-ground",
+    "companion": "nano-companion",
+    "style": "nano-style-b",
+}
+"""Attribute of nano's world → its judge."""
 
 _CLASSIFIERS = ("resnet50", "torchvision", "timm", "hf")
 _FAMILIES = {
@@ -28,7 +41,11 @@ _FAMILIES = {
 class Classifier(Protocol):
     """A judge that scores all its labels."""
 
+    name: str
     labels: tuple[str, ...]
+
+    @property
+    def weights_hash(self) -> str: ...
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, len(labels)] for RGB uint8 [N, H, W, 3]."""
@@ -37,12 +54,19 @@ class Classifier(Protocol):
 def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
     """Name of the judge of the erased concept (None) or of a retained one, unless the user names another."""
     if in_nano_world(dataset):
-        if (retained.family if retained is not None else dataset.concept.kind) == "style":
+        if _is_style(dataset, retained):
             return "nano-style"
         return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
     # A detector or CLIP recognises the concept only.
     is_classifier = dataset.judge.partition(":")[0] in _CLASSIFIERS
     return dataset.judge if retained is None or is_classifier else "resnet50"
+
+
+def second_judge(dataset: Dataset, retained: RetainedConcept | None) -> str | None:
+    """Name of the judge whose agreement with the first means that an image shows something; None if there is none."""
+    if not in_nano_world(dataset):
+        return None
+    return "nano-style-b" if _is_style(dataset, retained) else "nano-object-c"
 
 
 @dataclass
@@ -56,21 +80,18 @@ class EvaluationJudges:
     dataset: Dataset
     judge: str | Judge | None = None
     weights: str | None = None
-    _concept_judge: Judge = field(init=False)
+    _concept_judges: list[Judge] = field(init=False)
+    """The first judge, and the second if there is one and it is not the first."""
     _classifiers: dict[str, Classifier] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.judge is not None and not isinstance(self.judge, str):
-            self._concept_judge = self.judge
-            return
-        # The filter's labels and bounds apply if they mean the same to this judge.
-        filter_judge, judge = (_FAMILIES.get(name, name) for name in (self.dataset.judge, self.concept_judge))
-        options = JudgeOptions()
-        if filter_judge == judge:
-            options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
-        self._concept_judge = create_judge(
-            self.dataset.concept, self.dataset.model, self.concept_judge, replace(options, weights=self.weights)
-        )
+            first = self.judge
+        else:
+            first = self._for_concept(self.concept_judge, self.weights)
+        second = second_judge(self.dataset, None)
+        others = [self._for_concept(second)] if second is not None and second != first.name else []
+        self._concept_judges = [first, *others]
 
     @property
     def concept_judge(self) -> str:
@@ -81,28 +102,109 @@ class EvaluationJudges:
 
     def measurable(self, concepts: Sequence[RetainedConcept]) -> list[RetainedConcept]:
         """The retained concepts for which their classifier has a label."""
-        return [concept for concept in concepts if concept.name in self._classifier(concept).labels]
+        return [concept for concept in concepts if concept.name in self._of_retained(concept)[0].labels]
 
-    def concept_present(self, images: NDArray[np.uint8]) -> list[bool]:
-        """Whether the erased concept is present in each image, RGB uint8 [N, H, W, 3]."""
-        return [prediction.present for prediction in self._concept_judge.predict(images)]
+    def settings(self, prompts: Sequence[EvaluationPrompt]) -> list[dict[str, Any]]:
+        """Everything about the judges of ``prompts`` that decides an outcome, as JSON."""
+        settings = []
+        if any(prompt.retained is None for prompt in prompts):
+            settings += [judge_settings(judge) for judge in self._concept_judges]
+        retained = dict.fromkeys(prompt.retained for prompt in prompts if prompt.retained is not None)
+        classifiers = {judge.name: judge for concept in retained for judge in self._of_retained(concept)}
+        classifiers |= {judge.name: judge for judge in self._of_attributes().values()}
+        settings += [{"judge": name, "judge_hash": judge.weights_hash} for name, judge in sorted(classifiers.items())]
+        return settings
 
-    def retained_present(self, concepts: Sequence[RetainedConcept], images: NDArray[np.uint8]) -> list[bool]:
-        """Whether ``concepts[i]`` is present in image i, RGB uint8 [N, H, W, 3]."""
-        by_judge: dict[str, list[int]] = defaultdict(list)
-        for index, concept in enumerate(concepts):
-            by_judge[default_judge(self.dataset, concept)].append(index)
-        results = [False] * len(concepts)
-        for indices in by_judge.values():
-            classifier = self._classifier(concepts[indices[0]])
-            best = classifier.probabilities(images[indices]).argmax(axis=1)
-            for index, label in zip(indices, best, strict=True):
-                results[index] = classifier.labels[label] == concepts[index].name
-        return results
+    def judge_images(
+        self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
+    ) -> list[tuple[JudgeOutcome, ...]]:
+        """What the judges of ``prompts[i]`` see in image i of RGB uint8 [N, H, W, 3], the first judge first."""
+        outcomes: list[tuple[JudgeOutcome, ...]] = [()] * len(prompts)
+        for retained in dict.fromkeys(prompt.retained for prompt in prompts):
+            rows = [index for index, prompt in enumerate(prompts) if prompt.retained == retained]
+            if retained is None:
+                columns = [self._concept_outcomes(judge, images[rows]) for judge in self._concept_judges]
+            else:
+                columns = [_outcomes(judge, images[rows], retained.name) for judge in self._of_retained(retained)]
+            for row, judged in zip(rows, zip(*columns, strict=True), strict=True):
+                outcomes[row] = judged
+        return outcomes
 
-    def _classifier(self, concept: RetainedConcept) -> Classifier:
-        name = default_judge(self.dataset, concept)
+    def judge_attributes(
+        self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
+    ) -> list[tuple[AttributeOutcome, ...]]:
+        """The attributes of image i, beside what ``prompts[i]`` asks for; outside nano's world none.
+
+        The style is no attribute of the scene if the concept is a style.
+        """
+        judges = self._of_attributes()
+        asked = [find_attributes(prompt.prompt) if judges else {} for prompt in prompts]
+        columns = []
+        for attribute, judge in judges.items():
+            probabilities = judge.probabilities(images)
+            columns.append(
+                [
+                    AttributeOutcome(attribute, wanted.get(attribute), judge.labels[row.argmax()], float(row.max()))
+                    for wanted, row in zip(asked, probabilities, strict=True)
+                ]
+            )
+        return list(zip(*columns, strict=True)) if columns else [()] * len(prompts)
+
+    def surrogate(self, prompt: EvaluationPrompt) -> str | None:
+        """What the surrogate prompt names, in nano's world by the label of its judges; None without a surrogate."""
+        if prompt.surrogate_prompt is None or not in_nano_world(self.dataset):
+            return prompt.surrogate
+        if self.dataset.concept.kind == "style":
+            # A surrogate prompt that names no style asks for a plain image.
+            return next(iter(grammar.find_styles([prompt.surrogate])), None) if prompt.surrogate else grammar.PLAIN
+        return next(iter(grammar.find_things([prompt.surrogate])), None) if prompt.surrogate else None
+
+    def _concept_outcomes(self, judge: Judge, images: NDArray[np.uint8]) -> list[JudgeOutcome]:
+        return [
+            JudgeOutcome(judge.name, prediction.present, prediction.score, prediction.top_labels[:TOP_LABELS])
+            for prediction in judge.predict(images)
+        ]
+
+    def _for_concept(self, name: str, weights: str | None = None) -> Judge:
+        """A judge of the erased concept; the filter's labels and bounds apply if they mean the same to it."""
+        filter_judge, judge = (_FAMILIES.get(each, each) for each in (self.dataset.judge, name))
+        options = JudgeOptions()
+        if filter_judge == judge:
+            options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
+        return create_judge(self.dataset.concept, self.dataset.model, name, replace(options, weights=weights))
+
+    def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
+        names = default_judge(self.dataset, concept), second_judge(self.dataset, concept)
+        return [self._classifier(name) for name in names if name is not None]
+
+    def _of_attributes(self) -> dict[str, Classifier]:
+        if not in_nano_world(self.dataset):
+            return {}
+        is_style = self.dataset.concept.kind == "style"
+        return {
+            attribute: self._classifier(name)
+            for attribute, name in ATTRIBUTE_JUDGES.items()
+            if not (is_style and attribute == "style")
+        }
+
+    def _classifier(self, name: str) -> Classifier:
         if name not in self._classifiers:
             weights = self.weights if name == self.concept_judge else None
             self._classifiers[name] = cast(Classifier, create_judge(None, None, name, JudgeOptions(weights=weights)))
         return self._classifiers[name]
+
+
+def _is_style(dataset: Dataset, retained: RetainedConcept | None) -> bool:
+    return (retained.family if retained is not None else dataset.concept.kind) == "style"
+
+
+def _outcomes(judge: Classifier, images: NDArray[np.uint8], concept: str) -> list[JudgeOutcome]:
+    """What a classifier sees; the concept is present if its label comes first."""
+    outcomes = []
+    for probabilities in judge.probabilities(images):
+        best = np.argsort(-probabilities, kind="stable")[:TOP_LABELS]
+        top = tuple((judge.labels[index], float(probabilities[index])) for index in best)
+        outcomes.append(
+            JudgeOutcome(judge.name, top[0][0] == concept, float(probabilities[judge.labels.index(concept)]), top)
+        )
+    return outcomes

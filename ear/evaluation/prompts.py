@@ -3,26 +3,39 @@
 Their seeds have the purpose "evaluate": never those of the filtered images, nor those of the rehearsal set.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ear.retained_concepts import RetainedConcept
+from ear.retained_concepts import Group, RetainedConcept
 from ecgvf.core import seeds
-from ecgvf.core.dataset import Dataset
+from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.records import EvaluationSplit, Wording
 
 PURPOSE = "evaluate"
 
+PROMPTS_PER_WORDING = 80
+"""Images of each wording in the full figures."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPrompt:
     """A prompt that is rendered with one seed by the frozen and by the tuned model."""
 
-    retained: RetainedConcept | None
-    """None: the erased concept itself."""
+    id: str
+    """Its record, or its retained concept and a number: "5d41402abc4b2a76", "castle/3"."""
     prompt: str
     seed: int
+    retained: RetainedConcept | None = None
+    """None: the prompt means the erased concept."""
+    group: Group = "concept"
+    wording: Wording | None = None
+    term: str = ""
+    """The words for the concept."""
+    surrogate: str | None = None
+    """What the surrogate prompt names instead. None, as the next: the record has no surrogate prompt."""
+    surrogate_prompt: str | None = None
 
 
 def concept_prompts(
@@ -32,6 +45,38 @@ def concept_prompts(
 
     Raises ``DatasetError`` if there are none.
     """
+    return _repeated(_records(dataset, split), count, seed)
+
+
+def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "validation") -> list[EvaluationPrompt]:
+    """``PROMPTS_PER_WORDING`` prompts of each wording that ``split`` has, as ``concept_prompts`` repeats them."""
+    by_wording: dict[Wording, list[AcceptedRecord]] = defaultdict(list)
+    for record in _records(dataset, split):
+        if record.pair.wording is not None:
+            by_wording[record.pair.wording].append(record)
+    lists = [_repeated(by_wording[wording], PROMPTS_PER_WORDING, seed) for wording in sorted(by_wording)]
+    return [prompt for prompts in lists for prompt in prompts]
+
+
+def retained_prompts(
+    concepts: Sequence[RetainedConcept], count: int, seed: int, rehearsed: Collection[str] = ()
+) -> list[EvaluationPrompt]:
+    """``count`` prompts of each retained concept; ``rehearsed`` names those that training rehearsed."""
+    return [
+        EvaluationPrompt(
+            id=f"{concept.name}/{index}",
+            prompt=prompt,
+            seed=seeds.derive(seed, f"{concept.name}/{index}", PURPOSE),
+            retained=concept,
+            group=concept.group(rehearsed),
+            term=concept.name,
+        )
+        for concept in concepts
+        for index, prompt in enumerate(concept.prompts(count, seed, PURPOSE))
+    ]
+
+
+def _records(dataset: Dataset, split: EvaluationSplit) -> Sequence[AcceptedRecord]:
     records = dataset.evaluation(split)
     if not records:
         name = dataset.concept.name
@@ -43,19 +88,23 @@ def concept_prompts(
         raise DatasetError(
             f"the dataset of {name!r} has no accepted {split} prompt: run `ecgvf generate --split {split}`"
         )
+    return records
+
+
+def _repeated(records: Sequence[AcceptedRecord], count: int, seed: int) -> list[EvaluationPrompt]:
     prompts = []
     for index in range(count):
         repetition, position = divmod(index, len(records))
         pair = records[position].pair
-        image_seed = seeds.derive(seed, f"{pair.record_id}/{repetition}", PURPOSE)
-        prompts.append(EvaluationPrompt(None, pair.target, image_seed))
+        prompts.append(
+            EvaluationPrompt(
+                id=pair.record_id,
+                prompt=pair.target,
+                seed=seeds.derive(seed, f"{pair.record_id}/{repetition}", PURPOSE),
+                wording=pair.wording,
+                term=pair.target_term,
+                surrogate=pair.surrogate_term,
+                surrogate_prompt=pair.surrogate,
+            )
+        )
     return prompts
-
-
-def retained_prompts(concepts: Sequence[RetainedConcept], count: int, seed: int) -> list[EvaluationPrompt]:
-    """``count`` prompts of each retained concept."""
-    return [
-        EvaluationPrompt(concept, prompt, seeds.derive(seed, f"{concept.name}/{index}", PURPOSE))
-        for concept in concepts
-        for index, prompt in enumerate(concept.prompts(count, seed, PURPOSE))
-    ]

@@ -1,46 +1,79 @@
-"""Evaluations for people: a table, and a contact sheet."""
+"""Evaluations for people: a table, in the terminal or in a document, and a contact sheet."""
 
+import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ear.evaluation.figures import FigureRow
+from ear.evaluation.outcomes import Outcome
 from ecgvf.core import console, contact_sheet
+from ecgvf.core.figures import Figure
 from ecgvf.core.files import write_atomic
+from ecgvf.core.png import decode
 
 if TYPE_CHECKING:
-    from ear.evaluation.evaluation import Change, Evaluation
+    from ear.evaluation.evaluation import Evaluation
+
+Format = Literal["markdown", "latex", "csv"]
+
+CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
+"""Rows of the contact sheet. At most 2 of those for retained concepts are neighbours: they are few."""
+
+_NAMES = {
+    "concept_present": "shows the concept",
+    "concept_probability": "probability of the concept",
+    "shows_surrogate": "shows its surrogate",
+    "shows_something": "shows something",
+    "scene_kept": "scene kept",
+    "nll_frozen": "nats per token, frozen model",
+    "retention": "shows its concept",
+    "token_agreement": "tokens as the frozen model's",
+    "concept_present_any": "shows the concept in any seed",
+    "understanding": "questions answered rightly",
+}
+"""Figure → its name in a table."""
+
+Section = tuple[str, list[list[str]]]
+"""A title and rows: name, before, after per evaluation, ceiling, change per evaluation."""
+
+
+def header(names: Sequence[str]) -> list[str]:
+    """The columns of every section."""
+    return ["", "before", *names, "ceiling", *(f"change, {name}" if len(names) > 1 else "change" for name in names)]
+
+
+def sections(evaluations: "Sequence[Evaluation]") -> list[Section]:
+    """The table's sections. The evaluations share "before" and "ceiling"."""
+    found = [
+        (evaluations[0].concept, [_line(rows) for rows in _by_figure([each.replacement for each in evaluations])]),
+        ("scene", [_line(rows) for rows in _by_figure([each.scene for each in evaluations])]),
+        ("retained concepts", [_line(rows) for rows in _by_figure([each.groups for each in evaluations])]),
+        (
+            "one by one, the worst first",
+            [_line(rows, rows[0].group) for rows in _by_figure([each.retention for each in evaluations])],
+        ),
+    ]
+    return [section for section in found if section[1]]
 
 
 def table(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> Table:
-    """One column "before", which all ``evaluations`` share, and one per evaluation, called as ``names`` says."""
+    """The table of the terminal, with one column "after" per evaluation, called as ``names`` says."""
     first = evaluations[0]
     title = console.escape(f"{first.concept} erased from {first.model}")
-    page = console.table("", "before", *map(console.escape, names), title=title)
-
-    def add(name: str, changes: "Sequence[Change]") -> None:
-        page.add_row(name, str(changes[0].before), *(str(change.after) for change in changes))
-
-    add(f"[bold]{console.escape(first.concept)}[/bold]", [evaluation.erasure for evaluation in evaluations])
-    add("[bold]neighbours[/bold]", [evaluation.neighbours for evaluation in evaluations])
-    add("[bold]unrelated[/bold]", [evaluation.unrelated for evaluation in evaluations])
-    rates = [evaluation.erasure_rate for evaluation in evaluations]
-    page.add_row("erasure rate", "", *("" if rate is None else f"{rate:.3f}" for rate in rates))
-    page.add_section()
-    rows = zip(*(evaluation.retention for evaluation in evaluations), strict=True)
-    for row in sorted(rows, key=lambda row: (not row[0][0].neighbour, row[0][0].family)):
-        concept = row[0][0]
-        name = f"{concept.name} (neighbour)" if concept.neighbour else concept.name
-        add(console.escape(name), [change for _, change in row])
-    opened = evaluations[-1].test_openings
-    page.caption = (
-        f"Accuracy on the {first.split} split by judge {console.escape(first.judge)}, with 95% Wilson intervals. "
-        f"The test split was opened {opened} times so far."
-    )
+    page = console.table(*map(console.escape, header(names)), title=title)
+    for title, rows in sections(evaluations):
+        page.add_section()
+        page.add_row(f"[bold]{console.escape(title)}[/bold]")
+        for row in rows:
+            page.add_row(*map(console.escape, row))
+    page.caption = _caption(evaluations)
     page.caption_justify = "left"
     return page
 
@@ -53,22 +86,103 @@ def text(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> str:
     return capture.get().rstrip("\n")
 
 
-def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
-    """Write a PNG with a column "original" and one per evaluation, called as ``names`` says. Returns ``file``.
+def document(evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format) -> str:
+    """The same rows for a document. Text is escaped as the format requires."""
+    from tabulate import tabulate
 
-    The evaluations are of one dataset, with equal settings. Images of an unsafe concept are blurred.
+    rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations) for row in rows]
+    if form == "csv":
+        output = io.StringIO()
+        csv.writer(output, lineterminator="\n").writerows([header(names), *rows])
+        return output.getvalue()
+    if form == "markdown":
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return tabulate(
+        rows, header(names), tablefmt="github" if form == "markdown" else "latex_booktabs", disable_numparse=True
+    )
+
+
+def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
+    """Write a PNG with the columns "original", one per evaluation, called as ``names`` says, and "ceiling".
+
+    The evaluations are of one dataset, with equal settings. Images of an unsafe concept are blurred. Returns ``file``.
     """
     first = evaluations[0]
-    columns = [("original", np.stack([example.before for example in first.examples]))]
+    examples = _examples(first.outcomes)
+    columns = [("original", _images(first.outcomes, "before", examples))]
     for name, evaluation in zip(names, evaluations, strict=True):
-        columns.append((name, np.stack([example.after for example in evaluation.examples])))
-    prompts = [example.prompt for example in first.examples]
-    rows = [(prompt.retained.name if prompt.retained else first.concept, prompt.prompt) for prompt in prompts]
+        columns.append((name, _images(evaluation.outcomes, "after", examples)))
+    if any(outcome.condition == "ceiling" for outcome in first.outcomes):
+        columns.append(("asked for the surrogate", _images(first.outcomes, "ceiling", examples)))
     png = contact_sheet.comparison(
-        rows,
+        [(outcome.concept, outcome.prompt) for outcome in examples],
         columns,
         title=f"{first.concept} erased from {Path(first.model).name}",
-        blurred=[first.unsafe and prompt.retained is None for prompt in prompts],
+        blurred=[first.unsafe and outcome.group == "concept" for outcome in examples],
     )
     write_atomic(file, png)
     return file
+
+
+def _by_figure(rows: Sequence[Sequence[FigureRow]]) -> list[list[FigureRow]]:
+    """The rows of each figure, one per evaluation, in the order of the first evaluation."""
+    keyed = [{(row.figure, row.group): row for row in each} for each in rows]
+    return [[each[key] for each in keyed] for key in keyed[0] if all(key in each for each in keyed)]
+
+
+def _line(rows: Sequence[FigureRow], name: str | None = None) -> list[str]:
+    """One row of the table; ``name`` None is that of the figure, after its group."""
+    first = rows[0]
+    if name is None:
+        name = _NAMES[first.figure] if first.group == "concept" else f"{first.group}: {_NAMES[first.figure]}"
+    return [
+        name,
+        _text(first.before),
+        *(_text(row.after) for row in rows),
+        _text(first.ceiling),
+        *(_change(row.change) for row in rows),
+    ]
+
+
+def _text(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    return str(figure) if figure.n else "not measured"
+
+
+def _change(figure: Figure) -> str:
+    if math.isnan(figure.value):
+        return ""
+    return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+
+
+def _caption(evaluations: "Sequence[Evaluation]") -> str:
+    first = evaluations[0]
+    return (
+        f"Shares on the {first.split} split, by judge {console.escape(first.judge)}, with 95% intervals over prompts. "
+        "Ceiling: the original model, asked for the surrogate. "
+        f"The test split was opened {evaluations[-1].test_openings} times so far."
+    )
+
+
+def _examples(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The rows of the contact sheet: the concept, then one of each of some retained concepts, neighbours first."""
+    before = [outcome for outcome in outcomes if outcome.condition == "before" and outcome.sample == "main"]
+    first: dict[str, Outcome] = {}
+    for outcome in before:
+        if outcome.group != "concept":
+            first.setdefault(outcome.concept, outcome)
+    neighbours = [outcome for outcome in first.values() if outcome.group == "neighbours"][:NEIGHBOUR_ROWS]
+    others = [outcome for outcome in first.values() if outcome.group != "neighbours"]
+    step = max(1, len(others) // max(1, RETAINED_ROWS - len(neighbours)))
+    of_concept = [outcome for outcome in before if outcome.group == "concept"][:CONCEPT_ROWS]
+    return [*of_concept, *[*neighbours, *others[::step]][:RETAINED_ROWS]]
+
+
+def _images(
+    outcomes: Sequence[Outcome], condition: str, examples: Sequence[Outcome]
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    """The examples' images of one condition, RGB [N, H, W, 3]; white where there is none."""
+    by_task = {outcome.task: outcome.image for outcome in outcomes if outcome.condition == condition}
+    blank = np.full_like(decode(examples[0].image), 255)
+    return np.stack([decode(by_task[each.task]) if each.task in by_task else blank for each in examples])

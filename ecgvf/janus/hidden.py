@@ -7,18 +7,22 @@ from torch import Tensor
 
 from ecgvf.janus import layers
 from ecgvf.janus.model import JanusModel
-from ecgvf.janus.prompting import generation_ids
+from ecgvf.janus.prompting import generation_ids, unconditional_ids
 from ecgvf.janus.sampling import apply_guidance
 
 
-def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor) -> Tensor:
+def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor, *, unconditional: bool = False) -> Tensor:
     """Hidden states of n image positions in one pass, under the conditional prompt (no guidance): [B, n, C].
+
+    ``unconditional``: under the unconditional rows that guidance compares these prompts with.
 
     ``vq_ids`` int64 [B, n] are the first n image tokens of each prompt's image, n in 1..T. State i, in the model's
     dtype and after the final norm, is the one from which token i is predicted: it depends on the prompt and tokens
     0 .. i-1. Gradients flow if they are enabled. Raises ``ModelError`` for a prompt that contains a special token.
     """
     input_ids, attention_mask = generation_ids(model, prompts)
+    if unconditional:
+        input_ids = unconditional_ids(model, input_ids)
     inputs = vq_ids[:, :-1].to(device=model.device, dtype=torch.int64)
     text = model.language_model.embed_tokens(input_ids)
     image = model.model.prepare_embeddings_for_image_generation(inputs)

@@ -142,14 +142,33 @@ def load_world() -> World:
 
 
 def find_things(words: Iterable[str]) -> list[str]:
-    """Names of the things that ``words`` refer to, by name or synonym, each once; unknown words are ignored."""
-    return _find(words, {term: thing.name for thing in load_world().things.values() for term in thing.terms})
+    """Names of the things that ``words`` refer to, in any wording, each once; unknown words are ignored."""
+    phrases = (
+        (without_article(phrase), thing.name)
+        for wording in WORDINGS
+        for thing in load_world().things.values()
+        for phrase in thing.noun_phrases(wording)
+    )
+    # Terms come first: a misspelling of another thing's does not replace them.
+    return _find(words, dict(reversed([*phrases])))
 
 
 def find_styles(words: Iterable[str]) -> list[str]:
-    """Names of the styles that ``words`` refer to, by name or keyword, each once; unknown words are ignored."""
-    styles = load_world().styles.values()
-    return _find(words, {word: style.name for style in styles for word in (style.name, style.keyword) if word})
+    """Names of the styles that ``words`` refer to, in any phrase for them, each once; unknown words are ignored."""
+    phrases = [
+        (without_article(phrase), style.name)
+        for style in load_world().styles.values()
+        for phrase in (
+            style.name,
+            style.keyword,
+            *style.before,
+            *style.after,
+            *style.spanish_before,
+            *style.spanish_after,
+        )
+        if phrase
+    ]
+    return _find(words, dict(reversed(phrases)))
 
 
 def _find(words: Iterable[str], names: Mapping[str, str]) -> list[str]:
@@ -157,7 +176,8 @@ def _find(words: Iterable[str], names: Mapping[str, str]) -> list[str]:
         return word.casefold().replace("-", " ")
 
     known = {key(word): name for word, name in names.items()}
-    return list(dict.fromkeys(known[key(word)] for word in words if key(word) in known))
+    found = (known.get(key(without_article(word)), known.get(key(word))) for word in words)
+    return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def fingerprint() -> str:

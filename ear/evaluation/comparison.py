@@ -1,0 +1,69 @@
+"""Several evaluations on the same prompts and seeds: what they share, and where they differ."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ear.evaluation import figures
+from ear.evaluation.evaluation import Evaluation
+from ear.evaluation.figures import FigureRow
+from ear.evaluation.outcomes import Outcome, selected
+from ecgvf.core.errors import DatasetError
+
+
+def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
+    """Raise ``DatasetError`` unless all evaluations measure one concept with the same prompts, seeds and sampling."""
+    first = evaluations[0]
+    known = {outcome.task for outcome in selected(first.outcomes, "after")}
+    for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
+        if (evaluation.concept, evaluation.split) != (first.concept, first.split):
+            raise DatasetError(
+                f"{name} measures {evaluation.concept} on {evaluation.split}, {names[0]} measures {first.concept} on "
+                f"{first.split}: compare evaluations of one concept and split"
+            )
+        other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}
+        if difference := sorted(known ^ other):
+            identity, seed, guidance, temperature = difference[0]
+            where = "lacks" if difference[0] in known else "has also"
+            raise DatasetError(
+                f"{name} has outcomes of other prompts or seeds than {names[0]}: it {where} {identity!r} with seed "
+                f"{seed}, guidance {guidance:g} and temperature {temperature:g}; measure all with equal options"
+            )
+
+
+def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
+    """Every figure with ``first`` as before and ``second`` as after: ``change`` is their paired difference."""
+    limits = figures.thresholds(first.outcomes)
+    outcomes: list[Outcome] = [
+        *(replace(outcome, condition="before") for outcome in selected(first.outcomes, "after")),
+        *selected(second.outcomes, "after"),
+    ]
+    # The groups of a retained concept depend on what a recipe rehearsed; a concept is compared with itself.
+    groups = {outcome.concept: outcome.group for outcome in first.outcomes}
+    outcomes = [replace(outcome, group=groups[outcome.concept]) for outcome in outcomes]
+    return [
+        *figures.replacement(outcomes, limits),
+        *figures.scene(outcomes),
+        *figures.retention(outcomes, limits),
+        *figures.retention_by_concept(outcomes),
+    ]
+
+
+def comparison_json(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, Any]:
+    """``{"evaluations": [...], "differences": [...]}``: the differences of each further evaluation to the first."""
+    return {
+        "evaluations": [
+            {"name": name, **evaluation.json()} for name, evaluation in zip(names, evaluations, strict=True)
+        ],
+        "differences": [
+            {
+                "first": names[0],
+                "second": name,
+                "figures": [
+                    {"figure": row.figure, "group": row.group, "difference": row.change.json()}
+                    for row in differences(evaluations[0], evaluation)
+                ],
+            }
+            for name, evaluation in zip(names[1:], evaluations[1:], strict=True)
+        ],
+    }

@@ -1,0 +1,275 @@
+"""The figures of an evaluation, computed from its outcomes and from nothing else.
+
+The unit of every interval is the prompt (``Outcome.id``); images of several seeds or adapters sharpen a prompt's own
+share, they do not add prompts.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+
+from ear.evaluation import statistics
+from ear.evaluation.outcomes import Outcome, Sample, paired, selected
+from ear.retained_concepts import Group
+from ecgvf.core.figures import Figure
+
+Thresholds = Mapping[tuple[str, ...], tuple[float, ...]]
+"""The judges of an image → the confidence that each must have for the image to show something."""
+
+Value = Callable[[Outcome], float | None]
+"""What one image contributes to a figure; None: nothing."""
+
+POOLED = "pooled"
+CONFIDENT_SHARE = 0.95
+"""Share of the frozen model's images of retained concepts on which both judges agree that count as something."""
+
+SEEDS = 4
+"""Seeds of a prompt among which the concept is looked for."""
+
+GROUPS: tuple[Group, ...] = tuple(group for group in get_args(Group) if group != "concept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureRow:
+    """One figure before and after erasing."""
+
+    figure: str
+    group: str = POOLED
+    """A group of concepts, a concept, or an attribute of the scene."""
+    wording: str = POOLED
+    phrases: int | None = None
+    """Number of distinct phrases for the concept among the prompts of one wording."""
+    guidance: float
+    temperature: float
+    judge: str | None = None
+    before: Figure
+    after: Figure
+    ceiling: Figure | None = None
+    """Of the frozen model asked for the surrogate."""
+    change: Figure
+    """After − before, paired by prompt and seed."""
+
+    def json(self) -> dict[str, Any]:
+        """``{"figure", "group", "guidance", "temperature", "before", "after", "ceiling", "change"}``; a wording's has
+        ``"class"`` and ``"phrases"``, too."""
+        facts: dict[str, Any] = {"figure": self.figure, "group": self.group}
+        if self.wording != POOLED:
+            facts |= {"class": self.wording, "phrases": self.phrases}
+        ceiling = self.ceiling.json() if self.ceiling is not None else None
+        return {
+            **facts,
+            "guidance": self.guidance,
+            "temperature": self.temperature,
+            "before": self.before.json(),
+            "after": self.after.json(),
+            "ceiling": ceiling,
+            "change": self.change.json(),
+        }
+
+
+def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
+    """Figures 1 and 2: whether the concept is gone, and whether its surrogate stands in its place.
+
+    ``limits`` None, here and in ``retention``: those that ``thresholds`` finds in ``outcomes``.
+    """
+    main = _of(outcomes, "concept", "main")
+    return _replacement(main, thresholds(outcomes) if limits is None else limits)
+
+
+def replacement_by_wording(outcomes: Sequence[Outcome]) -> list[FigureRow]:
+    """The same for the prompts of each wording."""
+    images = _of(outcomes, "concept", "main", "wording")
+    limits = thresholds(outcomes)
+    rows = []
+    for wording in sorted({outcome.wording for outcome in images if outcome.wording is not None}):
+        of_wording = [outcome for outcome in images if outcome.wording == wording]
+        phrases = len({outcome.term.casefold() for outcome in of_wording})
+        rows += _replacement(of_wording, limits, wording=wording, phrases=phrases)
+    return rows
+
+
+def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
+    """The same at every other guidance and temperature."""
+    images = _of(outcomes, "concept", "sampling")
+    settings = sorted({(outcome.guidance, outcome.temperature) for outcome in images})
+    limits = thresholds(outcomes)
+    return [
+        row
+        for setting in settings
+        for row in _replacement([each for each in images if (each.guidance, each.temperature) == setting], limits)
+    ]
+
+
+def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
+    """Share of prompts that show the concept with at least one of ``SEEDS`` seeds; nothing if no prompt has as many."""
+    seeds: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
+        seeds.setdefault((outcome.condition, outcome.id), []).append(outcome)
+    first = {key: images[0] for key, images in seeds.items() if len(images) >= SEEDS}
+    present = {key: max(map(_present, seeds[key][:SEEDS])) for key in first}
+    images = list(first.values())
+    return [_row("concept_present_any", lambda each: present[each.condition, each.id], images)] if images else []
+
+
+def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
+    """Figure 3: the attributes that the prompt asks for, and coherence (``nll_frozen``, nats per token)."""
+    main = _of(outcomes, "concept", "main")
+    names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
+    rows = [_row("scene_kept", lambda each: _kept(each, names), main)] if names else []
+    rows += [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
+    return [row for row in (*rows, _row("nll_frozen", lambda each: each.nll_frozen, main)) if row.after.n]
+
+
+def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
+    """Figure 4, by group and pooled: share of images that show their concept, and whether they show anything."""
+    limits = thresholds(outcomes) if limits is None else limits
+    rows = []
+    for group in (*GROUPS, POOLED):
+        images = _retained(outcomes, group)
+        if images:
+            rows.append(_row("retention", _present, images, group=group))
+            rows.append(_row("shows_something", lambda each: _something(each, limits), images, group=group))
+            rows.append(_row("token_agreement", lambda each: each.token_agreement, images, group=group))
+    return rows
+
+
+def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
+    """The share of images that show their concept, of each retained concept, the worst first."""
+    images = _retained(outcomes, POOLED)
+    concepts = dict.fromkeys(outcome.concept for outcome in images)
+    rows = [
+        _row("retention", _present, [each for each in images if each.concept == concept], group=concept)
+        for concept in concepts
+    ]
+    return sorted(rows, key=lambda row: row.change.value)
+
+
+def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:
+    """The share of images that show their concept, of all ``concepts`` together; None without images."""
+    images = [outcome for outcome in _retained(outcomes, POOLED) if outcome.concept in concepts]
+    return _row("retention", _present, images) if images else None
+
+
+def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
+    """Share of images that show their concept after erasing, divided by that before."""
+    images = _retained(outcomes, group)
+    pairs = paired(selected(images, "before"), selected(images, "after"))
+    before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
+    return statistics.ratio(before, after, [second.id for _, second in pairs])
+
+
+def thresholds(outcomes: Iterable[Outcome]) -> Thresholds:
+    """Thresholds at equal quantiles of each judge's confidence, which ``CONFIDENT_SHARE`` of the frozen model's images
+    of retained concepts on which the judges agree pass.
+    """
+    by_judges: dict[tuple[str, ...], list[list[float]]] = {}
+    for outcome in selected(outcomes, "before"):
+        if outcome.group != "concept" and outcome.sample == "main" and _agree(outcome):
+            names = tuple(judge.judge for judge in outcome.judges)
+            by_judges.setdefault(names, []).append([judge.confidence for judge in outcome.judges])
+    return {names: _equal_quantiles(np.array(rows)) for names, rows in by_judges.items()}
+
+
+def _equal_quantiles(confidences: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, ...]:
+    """For float [N, J] the J thresholds at one quantile that ``CONFIDENT_SHARE`` of the rows pass together."""
+    ranks = confidences.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+    lowest = np.sort(ranks.min(axis=1))
+    quantile = lowest[int((1 - CONFIDENT_SHARE) * len(lowest))]
+    return tuple(float(value) for value in np.sort(confidences, axis=0)[quantile])
+
+
+def _replacement(
+    images: Sequence[Outcome],
+    limits: Thresholds,
+    *,
+    wording: str = POOLED,
+    phrases: int | None = None,
+) -> list[FigureRow]:
+    values: dict[str, Value] = {
+        "concept_present": _present,
+        "concept_probability": lambda each: each.judges[0].score,
+        "shows_surrogate": _surrogate,
+        "shows_something": lambda each: _something(each, limits),
+    }
+    rows = [
+        _row(name, value, images, group="concept", wording=wording, phrases=phrases) for name, value in values.items()
+    ]
+    return [row for row in rows if row.after.n]
+
+
+def _row(
+    figure: str,
+    value: Value,
+    images: Sequence[Outcome],
+    *,
+    group: str = POOLED,
+    wording: str = POOLED,
+    phrases: int | None = None,
+) -> FigureRow:
+    """The figure of ``images``, which have one guidance and temperature, under every condition."""
+    pairs = [
+        (value(first), value(second), second.id)
+        for first, second in paired(selected(images, "before"), selected(images, "after"))
+    ]
+    differing = [(first, second, unit) for first, second, unit in pairs if first is not None and second is not None]
+    ceiling = _mean(value, selected(images, "ceiling"))
+    return FigureRow(
+        figure=figure,
+        group=group,
+        wording=wording,
+        phrases=phrases,
+        guidance=images[0].guidance,
+        temperature=images[0].temperature,
+        judge=images[0].judges[0].judge,
+        before=_mean(value, selected(images, "before")),
+        after=_mean(value, selected(images, "after")),
+        ceiling=ceiling if ceiling.n else None,
+        change=statistics.difference(*([list(column) for column in zip(*differing, strict=True)] or [[], [], []])),
+    )
+
+
+def _mean(value: Value, images: Sequence[Outcome]) -> Figure:
+    values = [(number, outcome.id) for outcome in images if (number := value(outcome)) is not None]
+    return statistics.mean([number for number, _ in values], [unit for _, unit in values])
+
+
+def _of(outcomes: Sequence[Outcome], group: Group, *samples: Sample) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.group == group and outcome.sample in samples]
+
+
+def _retained(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
+    """The retained concepts' images of a group, or of all."""
+    wanted = GROUPS if group == POOLED else (group,)
+    return [outcome for outcome in outcomes if outcome.group in wanted and outcome.sample == "main"]
+
+
+def _present(outcome: Outcome) -> float:
+    return float(outcome.judges[0].present)
+
+
+def _surrogate(outcome: Outcome) -> float | None:
+    label, wanted = outcome.judges[0].label, outcome.surrogate
+    return None if wanted is None else float(label is not None and label.casefold() == wanted.casefold())
+
+
+def _agree(outcome: Outcome) -> bool:
+    return len({judge.label for judge in outcome.judges}) == 1 and outcome.judges[0].label is not None
+
+
+def _something(outcome: Outcome, limits: Thresholds) -> float | None:
+    """1 if the judges agree and all are confident; None if there is no threshold for them."""
+    limit = limits.get(tuple(judge.judge for judge in outcome.judges))
+    if limit is None:
+        return None
+    confident = all(judge.confidence >= least for judge, least in zip(outcome.judges, limit, strict=True))
+    return float(_agree(outcome) and confident)
+
+
+def _kept(outcome: Outcome, attributes: Iterable[str]) -> float | None:
+    """Share of the attributes asked for that are seen; None if the prompt asks for none of them."""
+    wanted = set(attributes)
+    asked = [each for each in outcome.attributes if each.asked is not None and each.attribute in wanted]
+    return float(np.mean([each.asked == each.seen for each in asked])) if asked else None

@@ -1,0 +1,181 @@
+"""Outcomes of evaluation prompts: render, let every judge look, and ask the frozen model how likely the image is.
+
+prompts ──images──▶ images of one condition ──judges, teacher forcing──▶ outcomes
+
+Images and outcomes are sets of their own: another judge looks at the same images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ear.evaluation.images import evaluation_images, shards
+from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.outcomes import STAGE, Condition, Outcome, Sample
+from ear.evaluation.prompts import EvaluationPrompt
+from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
+from ear.method.adapter import Adapter
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.png import decode
+from ecgvf.core.records import to_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.stage_set import StageSet
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured: a frozen model and its tuned self, on one dataset, by its judges."""
+
+    store: Store
+    model: JanusModel
+    dataset: Dataset
+    judges: EvaluationJudges
+    adapter: Adapter
+    adapter_hash: str
+    batch_size: int | None = None
+
+    def outcomes(
+        self, prompts: Sequence[EvaluationPrompt], sample: Sample = "main", sampling: Sampling | None = None
+    ) -> list[Outcome]:
+        """The outcomes before and after erasing, and those of the ceiling for prompts that have a surrogate prompt.
+
+        ``sampling`` None is the dataset's. What the store has is neither rendered nor judged again. Raises
+        ``DatasetError`` for a prompt that cannot be rendered.
+        """
+        if not prompts:
+            return []
+        sampling = Sampling(**self.dataset.sampling) if sampling is None else sampling
+        before, images = self._outcomes("before", prompts, sample, sampling)
+        after, _ = self._outcomes("after", prompts, sample, sampling, reference=images)
+        replaced = [
+            replace(prompt, prompt=prompt.surrogate_prompt) for prompt in prompts if prompt.surrogate_prompt is not None
+        ]
+        ceiling = self._outcomes("ceiling", replaced, sample, sampling)[0] if replaced else []
+        return [*before, *after, *ceiling]
+
+    def _outcomes(
+        self,
+        condition: Condition,
+        prompts: Sequence[EvaluationPrompt],
+        sample: Sample,
+        sampling: Sampling,
+        *,
+        reference: StageSet | None = None,
+    ) -> tuple[list[Outcome], StageSet]:
+        """The outcomes of one condition, and their images. ``reference``: the frozen model's images, for ``after``."""
+        tuned = condition == "after"
+        images = evaluation_images(
+            self.store,
+            self.model,
+            self.dataset,
+            prompts,
+            sampling,
+            adapter=self.adapter if tuned else None,
+            adapter_hash=self.adapter_hash if tuned else None,
+            batch_size=self.batch_size,
+        )
+        settings = {
+            "pictures": images.fingerprint,
+            "reference": reference.fingerprint if reference is not None else None,
+            "condition": condition,
+            "sample": sample,
+            "cases": fingerprint({"cases": [_facts(prompt) for prompt in prompts]}),
+            "judges": self.judges.settings(prompts),
+            "columns": Outcome.SCHEMA.names,
+        }
+        stage_set = ConceptRun(self.store, self.dataset.concept).stage_set(STAGE, settings)
+
+        def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
+            (index,) = shard
+            rows = images.read_shard(index).to_pylist()
+            frozen = reference.read_shard(index)["vq_ids"].to_pylist() if reference is not None else None
+            judged = self._judged(condition, sample, shards(prompts)[index], rows, frozen, sampling)
+            advance(1)
+            return to_table(Outcome, judged)
+
+        each = [[index] for index in range(len(shards(prompts)))]
+        stage_set.fill(each, work, description=f"judging the images {condition if tuned else 'of the frozen model'}")
+        stage_set.finish({"outcomes": len(prompts)}, current=False)
+        return stage_set.records(Outcome), images
+
+    def _judged(
+        self,
+        condition: Condition,
+        sample: Sample,
+        prompts: Sequence[EvaluationPrompt],
+        rows: Sequence[dict[str, Any]],
+        frozen: Sequence[Sequence[int]] | None,
+        sampling: Sampling,
+    ) -> list[Outcome]:
+        pixels = np.stack([decode(row["image"]) for row in rows])
+        vq_ids = np.array([row["vq_ids"] for row in rows], dtype=np.int64)
+        judged = self.judges.judge_images(prompts, pixels)
+        attributes = self.judges.judge_attributes(prompts, pixels)
+        likely = [prompt.surrogate_prompt or prompt.prompt for prompt in prompts]
+        nll = negative_log_likelihood(self.model, likely, vq_ids)
+        agreement = self._agreement(prompts, frozen, sampling)
+        return [
+            Outcome(
+                id=prompt.id,
+                sample=sample,
+                condition=condition,
+                concept=prompt.retained.name if prompt.retained is not None else self.dataset.concept.name,
+                group=prompt.group,
+                prompt=prompt.prompt,
+                wording=prompt.wording,
+                term=prompt.term,
+                surrogate=self.judges.surrogate(prompt),
+                surrogate_prompt=prompt.surrogate_prompt,
+                seed=prompt.seed,
+                guidance=sampling.guidance,
+                temperature=sampling.temperature,
+                adapter=self.adapter_hash if condition == "after" else None,
+                judges=judged[index],
+                attributes=attributes[index],
+                nll_frozen=float(nll[index]),
+                token_agreement=agreement[index],
+                vq_ids=tuple(rows[index]["vq_ids"]),
+                image=rows[index]["image"],
+            )
+            for index, prompt in enumerate(prompts)
+        ]
+
+    def _agreement(
+        self, prompts: Sequence[EvaluationPrompt], frozen: Sequence[Sequence[int]] | None, sampling: Sampling
+    ) -> list[float | None]:
+        """Token agreement along the ``frozen`` model's images, of retained concepts."""
+        agreement: list[float | None] = [None] * len(prompts)
+        retained = [index for index, prompt in enumerate(prompts) if prompt.retained is not None]
+        if frozen is not None and retained:
+            vq_ids: NDArray[np.int64] = np.array([frozen[index] for index in retained], dtype=np.int64)
+            texts, seeds = [prompts[index].prompt for index in retained], [prompts[index].seed for index in retained]
+            with self.adapter.active(self.model):
+                shares = token_agreement(self.model, texts, seeds, sampling, vq_ids)
+            for index, share in zip(retained, shares, strict=True):
+                agreement[index] = float(share)
+        return agreement
+
+
+def _facts(prompt: EvaluationPrompt) -> list[Any]:
+    """What an outcome says of its prompt, beside the image."""
+    concept = prompt.retained.name if prompt.retained is not None else None
+    facts = [concept, prompt.group, prompt.wording, prompt.term, prompt.surrogate, prompt.surrogate_prompt]
+    return [prompt.id, *facts]
+
+
+def adapter_hash(files: Sequence[Path]) -> str:
+    """16 hex digits: a hash of the stacked adapters' files."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]

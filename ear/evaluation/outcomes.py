@@ -1,0 +1,201 @@
+"""Outcomes: what every judge saw in one image. Every figure is computed from these rows, by us or by anyone else.
+
+STORE/<concept>/outcomes/<fingerprint>/shard-*.parquet      a row per image (``Outcome``)
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ear.retained_concepts import Group
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import canonical_json, write_atomic
+from ecgvf.core.records import Record, Row, Wording, from_table, to_table
+from ecgvf.core.stage_set import Stage
+
+STAGE = Stage("outcomes", "ear eval")
+
+Condition = Literal["before", "after", "ceiling"]
+"""Who rendered an image: the frozen model, the tuned one, or the frozen one asked for the surrogate."""
+
+FACTS = b"ear-evaluation"
+"""Key of the facts among a Parquet file's metadata."""
+
+Sample = Literal["main", "wording", "seeds", "sampling"]
+"""Why an image was rendered: for the figures, for those of one wording, for more seeds of a prompt, or for another
+guidance or temperature."""
+
+_LABEL = pa.struct([("label", pa.string()), ("probability", pa.float32())])
+_JUDGE = pa.struct(
+    [("judge", pa.string()), ("present", pa.bool_()), ("score", pa.float32()), ("top", pa.list_(_LABEL))]
+)
+_ATTRIBUTE = pa.struct(
+    [("attribute", pa.string()), ("asked", pa.string()), ("seen", pa.string()), ("probability", pa.float32())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeOutcome:
+    """What one judge saw."""
+
+    judge: str
+    present: bool
+    """Whether it sees the concept that the row measures."""
+    score: float
+    """Its probability of that concept, in [0, 1]."""
+    top: tuple[tuple[str, float], ...]
+    """The most probable labels with their probabilities, best first; a detector may have none."""
+
+    @property
+    def label(self) -> str | None:
+        """The most probable label."""
+        return self.top[0][0] if self.top else None
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the most probable label; 0 without one."""
+        return self.top[0][1] if self.top else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeOutcome:
+    """One attribute of the scene (sky, ground, companion, style)."""
+
+    attribute: str
+    asked: str | None
+    """What the prompt asks for; None if it leaves the attribute open."""
+    seen: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Record):
+    """One image."""
+
+    id: str
+    """Its prompt's record, or its retained concept and a number: the unit of every interval."""
+    sample: Sample
+    condition: Condition
+    concept: str
+    """The concept that is measured."""
+    group: Group
+    """What that concept is to the erased one."""
+    prompt: str
+    """What was rendered: in the ceiling the surrogate prompt."""
+    wording: Wording | None
+    term: str
+    """The words for the concept."""
+    surrogate: str | None
+    """What the surrogate prompt names, in nano's world by the label of its judges; None for retained concepts."""
+    surrogate_prompt: str | None
+    seed: int
+    guidance: float
+    temperature: float
+    adapter: str | None
+    """Hash of the tuned weights; None: the frozen model."""
+    judges: Annotated[tuple[JudgeOutcome, ...], pa.list_(_JUDGE)]
+    """The judge that measures, and, where there is one, a second that shares neither its data nor its architecture."""
+    attributes: Annotated[tuple[AttributeOutcome, ...], pa.list_(_ATTRIBUTE)]
+    """Empty outside nano's world."""
+    nll_frozen: Annotated[float, pa.float32()]
+    """Mean nats per image token under the frozen model, given the surrogate prompt (without one: the prompt)."""
+    token_agreement: float | None
+    """Of a retained concept after erasing: share of the frozen model's tokens that the tuned model samples, too."""
+    vq_ids: Annotated[tuple[int, ...], pa.list_(pa.uint16())]
+    image: bytes
+    """PNG; empty in a file that was written without images."""
+
+    def to_row(self) -> Row:
+        judges = [
+            {**asdict(judge), "top": [{"label": label, "probability": share} for label, share in judge.top]}
+            for judge in self.judges
+        ]
+        return {
+            **Record.to_row(self),
+            "judges": judges,
+            "attributes": [asdict(attribute) for attribute in self.attributes],
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Outcome":
+        judges = tuple(
+            JudgeOutcome(
+                judge["judge"],
+                judge["present"],
+                judge["score"],
+                tuple((top["label"], top["probability"]) for top in judge["top"]),
+            )
+            for judge in row["judges"]
+        )
+        attributes = tuple(AttributeOutcome(**attribute) for attribute in row["attributes"])
+        return cls(**{**row, "judges": judges, "attributes": attributes, "vq_ids": tuple(row["vq_ids"])})
+
+    @property
+    def task(self) -> tuple[str, int, float, float]:
+        """What the images of an outcome before, after and as ceiling have in common."""
+        return self.id, self.seed, self.guidance, self.temperature
+
+
+def write_outcomes(
+    outcomes: Iterable[Outcome], file: Path, facts: Mapping[str, Any] | None = None, *, images: bool = True
+) -> Path:
+    """Write outcomes as one Parquet file, without their images if ``images`` is False. Returns ``file``.
+
+    ``facts``, JSON, say what was measured (``read_facts``).
+    """
+    table = to_table(Outcome, outcomes)
+    if not images:
+        index = table.schema.get_field_index("image")
+        table = table.set_column(index, Outcome.SCHEMA.field("image"), pa.array([b""] * len(table), pa.binary()))
+    table = table.replace_schema_metadata({FACTS: canonical_json(dict(facts or {}))})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(file, sink.getvalue().to_pybytes())
+    return file
+
+
+def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
+    """The outcomes in a Parquet file, and the facts written with them.
+
+    Raises ``DatasetError`` for a file that holds no outcomes.
+    """
+    if not file.is_file():
+        raise DatasetError(f"there is no file {file}: `ear eval --outcomes {file}` writes one")
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{file} is not a readable Parquet file: `ear eval --outcomes FILE` writes one") from error
+    if missing := [name for name in Outcome.SCHEMA.names if name not in table.column_names]:
+        raise DatasetError(f"{file} has no column {missing[0]!r}: it is no file that `ear eval --outcomes` wrote")
+    try:
+        facts = json.loads((table.schema.metadata or {}).get(FACTS, b"{}"))
+        return from_table(Outcome, table.select(Outcome.SCHEMA.names).cast(Outcome.SCHEMA)), facts
+    except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{file}: its columns are not those that `ear eval --outcomes` writes") from error
+
+
+def selected(
+    outcomes: Iterable[Outcome], condition: Condition, keep: Callable[[Outcome], bool] = lambda _: True
+) -> list[Outcome]:
+    """The outcomes of ``condition`` that ``keep`` accepts, in their order."""
+    return [outcome for outcome in outcomes if outcome.condition == condition and keep(outcome)]
+
+
+def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
+    """(before, after) of the same prompt, seed and sampling, in the order of ``after``.
+
+    ``after`` may hold several adapters' outcomes of one task. Raises ``DatasetError`` if one has no ``before``.
+    """
+    by_task = {outcome.task: outcome for outcome in before}
+    for outcome in after:
+        if outcome.task not in by_task:
+            raise DatasetError(
+                f"no outcome of {outcome.id!r} with seed {outcome.seed} before erasing: these are outcomes of other "
+                "prompts or seeds, so measure both with equal options"
+            )
+    return [(by_task[outcome.task], outcome) for outcome in after]

@@ -1,0 +1,57 @@
+"""What an evaluation measures."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.records import EvaluationSplit
+from ecgvf.judges import Judge
+
+Figures = Literal["default", "full"]
+
+FULL_GUIDANCES = {True: (1.0, 1.25, 2.0), False: (1.0, 1.25, 2.0, 5.0)}
+"""Guidance scales of the full figures in nano's world (True) and outside."""
+FULL_TEMPERATURES = (0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts, and for another split."""
+
+    prompts_per_concept: int | None = None
+    """Prompts of the erased concept, and of each retained one. None: 100, and 8 of each retained one."""
+    prompts_per_other: int | None = None
+    """Prompts of each retained concept, if the number differs."""
+    prompts_per_group: int | None = None
+    """In place of the last: at least as many prompts of each group of retained concepts (neighbours, surrogates, …)."""
+    prompts_per_neighbour: int | None = None
+    """Prompts of each neighbour, if the number differs."""
+    family: str | None = None
+    """Only retained concepts of this family."""
+    figures: Figures = "default"
+    """Full figures add wordings, guidance, temperature, more seeds, and understanding."""
+    split: EvaluationSplit = "validation"
+    """The dataset's prompts to measure with. Whoever measures with ``test`` is recorded (``ecgvf.core.openings``)."""
+    seed: int = 0
+    """Decides prompts and images, independent of filtering."""
+    judge: str | Judge | None = None
+    """The erased concept's judge (None: ``judges.default_judge``)."""
+    weights: str | None = None
+    """Weights of a judge given by name (None: its own)."""
+    batch_size: int | None = None
+    """Images rendered at once (None: by the model's size, or the GPU's memory)."""
+
+    def __post_init__(self) -> None:
+        concept, retained = self.counts
+        if self.split not in get_args(EvaluationSplit):
+            raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
+        if self.figures not in get_args(Figures):
+            raise SettingsError(f"--figures {self.figures}: measure the {' or '.join(get_args(Figures))} figures")
+        if concept < 1 or retained < 0:
+            raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Prompts of the erased concept, and of each retained one."""
+        concept, retained = (100, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
+        return concept, retained if self.prompts_per_other is None else self.prompts_per_other
