@@ -123,6 +123,8 @@ class Evaluation:
         outcomes, facts = read_outcomes(Path(file))
         if missing := sorted(_FACTS - facts.keys()):
             raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
+        if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
+            raise DatasetError(f"{file} has no outcome of {facts['concept']} after erasing: write it again")
         known = {name: facts[name] for name in _FACTS} | {"adapters": tuple(map(Path, facts["adapters"]))}
         return cls(**known, outcomes=tuple(outcomes))
 
