@@ -1,8 +1,10 @@
 """Evaluations for people: a table, in the terminal or in a document, and a contact sheet."""
 
 import csv
+import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -95,11 +97,10 @@ def document(evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Fo
         output = io.StringIO()
         csv.writer(output, lineterminator="\n").writerows([header(names), *rows])
         return output.getvalue()
-    if form == "markdown":
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return tabulate(
-        rows, header(names), tablefmt="github" if form == "markdown" else "latex_booktabs", disable_numparse=True
-    )
+    if form == "latex":
+        return tabulate(rows, header(names), tablefmt="latex_booktabs", disable_numparse=True)
+    rows = [[_markdown(row[0]), *row[1:]] for row in rows]
+    return tabulate(rows, [*map(_markdown, header(names))], tablefmt="github", disable_numparse=True)
 
 
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
@@ -153,7 +154,15 @@ def _text(figure: Figure | None) -> str:
 def _change(figure: Figure) -> str:
     if math.isnan(figure.value):
         return ""
+    if math.isnan(figure.low):
+        return f"{figure.value:+.3f}"
     return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+
+
+def _markdown(text: str) -> str:
+    """Untrusted text in a cell: no markup, no HTML, one line."""
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", one_line)
 
 
 def _caption(evaluations: "Sequence[Evaluation]") -> str:
