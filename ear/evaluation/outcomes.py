@@ -141,6 +141,20 @@ class Outcome(Record):
         return self.id, self.seed, self.guidance, self.temperature
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweredQuestion:
+    """Whether a yes/no question about an image was answered rightly, before and after erasing."""
+
+    id: str
+    image_id: str
+    group: Literal["concept", "others"]
+    """Whether it asks for the erased concept."""
+    kind: str
+    """Such as "present", "absent_random", "absent_frequent"."""
+    before: bool
+    after: bool
+
+
 def write_outcomes(
     outcomes: Iterable[Outcome], file: Path, facts: Mapping[str, Any] | None = None, *, images: bool = True
 ) -> Path:

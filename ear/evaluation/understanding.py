@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import torch
 
+from ear.evaluation.outcomes import AnsweredQuestion
 from ear.evaluation.questions import YesNoQuestion
 from ear.method.adapter import Adapter
 from ecgvf.core.concepts import Concept
@@ -41,9 +42,6 @@ SCHEMA = pa.schema(
     ]
 )
 
-Group = Literal["concept", "others"]
-GROUPS: tuple[Group, ...] = ("concept", "others")
-
 T = TypeVar("T")
 
 
@@ -57,25 +55,6 @@ class Answer:
     """Whether it is yes; None if the model's logits are not finite, which is never right."""
     probability: float | None
     """P(yes) / (P(yes) + P(no)), in [0, 1]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Understanding:
-    """The questions of one kind about the concept, or about other things, and which answers are right."""
-
-    group: Group
-    kind: str
-    questions: tuple[YesNoQuestion, ...]
-    """None, if the questions have none of this kind about the group."""
-    before: tuple[bool, ...]
-    """Whether the model's answer is right, per question."""
-    after: tuple[bool, ...]
-    """The same with the adapter."""
-
-    @property
-    def n(self) -> int:
-        """The number of questions."""
-        return len(self.questions)
 
 
 def kept_answers(
@@ -153,27 +132,19 @@ def answer_questions(
 
 def compare_answers(
     concept: Concept, questions: Sequence[YesNoQuestion], before: Sequence[Answer], after: Sequence[Answer]
-) -> list[Understanding]:
-    """Right or wrong before and after: about ``concept`` and about other things, each by kind, in the questions' order.
-
-    ``before`` and ``after`` are the answers to ``questions`` without and with the adapter.
-    """
-    rows = list(zip(questions, before, after, strict=True))
-    compared = []
-    for group in GROUPS:
-        of_group = [row for row in rows if row[0].is_about(concept) == (group == "concept")]
-        for kind in dict.fromkeys(question.kind for question in questions):
-            of_kind = [row for row in of_group if row[0].kind == kind]
-            compared.append(
-                Understanding(
-                    group=group,
-                    kind=kind,
-                    questions=tuple(question for question, _, _ in of_kind),
-                    before=tuple(answer.yes == question.answer for question, answer, _ in of_kind),
-                    after=tuple(answer.yes == question.answer for question, _, answer in of_kind),
-                )
-            )
-    return compared
+) -> list[AnsweredQuestion]:
+    """Right or wrong without and with the adapter, in the order of ``questions``."""
+    return [
+        AnsweredQuestion(
+            id=question.id,
+            image_id=question.image_id,
+            group="concept" if question.is_about(concept) else "others",
+            kind=question.kind,
+            before=first.yes == question.answer,
+            after=second.yes == question.answer,
+        )
+        for question, first, second in zip(questions, before, after, strict=True)
+    ]
 
 
 def _sequences(questions: Sequence[YesNoQuestion]) -> Iterator[list[YesNoQuestion]]:
