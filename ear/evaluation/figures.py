@@ -105,13 +105,17 @@ def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Share of prompts that show the concept with at least one of ``SEEDS`` seeds; nothing if no prompt has as many."""
-    seeds: dict[tuple[str, str], list[Outcome]] = {}
+    seeds: dict[tuple[str, str | None, str], list[Outcome]] = {}
     for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
-        seeds.setdefault((outcome.condition, outcome.id), []).append(outcome)
+        seeds.setdefault((outcome.condition, outcome.adapter, outcome.id), []).append(outcome)
     first = {key: images[0] for key, images in seeds.items() if len(images) >= SEEDS}
     present = {key: max(map(_present, seeds[key][:SEEDS])) for key in first}
     images = list(first.values())
-    return [_row("concept_present_any", lambda each: present[each.condition, each.id], images)] if images else []
+    return (
+        [_row("concept_present_any", lambda each: present[each.condition, each.adapter, each.id], images)]
+        if images
+        else []
+    )
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
