@@ -39,8 +39,8 @@ class OverSeeds:
 def mean(values: Sequence[float], prompts: Sequence[str]) -> Figure:
     """The mean of ``values``, booleans or numbers of any range.
 
-    With one 0/1 value per prompt it is a share, and its interval Wilson's, or Clopper and Pearson's if fewer than ten
-    are 0, or 1: there Wilson's covers less than 93% (0.924 for a share of 0.95 of 20 prompts).
+    With one 0/1 value per prompt it is a share, and its interval Wilson's; or Clopper and Pearson's if fewer than ten
+    values are 0 or fewer than ten are 1, since there Wilson's covers less (0.9245 at a share of 0.95 of 20 prompts).
 
     Raises ``ValueError`` for lists of different lengths and for NaN.
     """

@@ -33,6 +33,19 @@ def test_a_share_in_which_few_prompts_differ_is_exact() -> None:
     assert mean(zeros_and_ones(61), PROMPTS) == exact_proportion(61, 64)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.95])
+def test_a_share_of_20_prompts_is_covered_where_wilsons_interval_alone_is_not(share: float) -> None:
+    """Exactly, by the binomial probability of each number of ones."""
+    probability = [math.comb(20, ones) * share**ones * (1 - share) ** (20 - ones) for ones in range(21)]
+
+    def coverage(figures: list[Figure]) -> float:
+        return sum(p for p, figure in zip(probability, figures, strict=True) if figure.low <= share <= figure.high)
+
+    assert coverage([mean(zeros_and_ones(ones, 20), PROMPTS[:20]) for ones in range(21)]) >= 0.95
+    if share == 0.95:
+        assert coverage([proportion(ones, 20) for ones in range(21)]) == pytest.approx(0.9245, abs=1e-4)
+
+
 def test_four_equal_images_of_a_prompt_are_worth_one() -> None:
     once, four_times = mean(zeros_and_ones(20), PROMPTS), mean(zeros_and_ones(20) * 4, PROMPTS * 4)
     assert (four_times.value, four_times.n) == (once.value, 64)
