@@ -134,7 +134,7 @@ class Benchmark:
         return erase(store, dataset, self.model, resolved, [cell.training_seed])[0].adapter
 
     def _dataset(self, concept: str, run_seed: int) -> Dataset:
-        """The dataset of a run seed. Only that of seed 0 has test prompts, and no pair of another is like one of them."""
+        """The dataset of a run seed. Seed 0 alone has test prompts, and no pair of another seed is like one of them."""
         run = Run(concept, self.store / f"run-{run_seed}")
         run.generate(pairs=PAIRS, validation=0, tests=0 if run_seed else TESTS, seed=run_seed)
         run.render(model=MODEL, seed=run_seed)

@@ -40,7 +40,7 @@ class EvaluationSettings:
     weights: str | None = None
     """Weights of a judge given by name (None: its own)."""
     questions: Path | None = None
-    """Parquet file of yes/no questions for the full figures (None: in nano's world the shipped ones, elsewhere none)."""
+    """Parquet file of yes/no questions for the full figures (None: nano's own for nano, else none)."""
     batch_size: int | None = None
     """Images rendered at once (None: by the model's size, or the GPU's memory)."""
 
