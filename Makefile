@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint faults render-checks erasure nano-check clean
+.PHONY: help dataset quickstart test lint faults render-checks benchmark nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -11,7 +11,7 @@ help:
 	@echo "make lint         ruff, mypy and the import contracts"
 	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
-	@echo "make erasure      what erasing church costs, with 3 training seeds (resumable, at most an hour)"
+	@echo "make benchmark    four concepts, two recipes, five seeds each, all figures (resumable, some hours)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
@@ -50,7 +50,7 @@ render-checks: .venv/installed
 	$(BIN)/python -m benchmarks.equal_images --images 2000 --out docs/equal-images.json
 	$(BIN)/python -m benchmarks.render_memory --out docs/render-memory.json
 
-erasure: .venv/installed
+benchmark: .venv/installed
 	$(BIN)/python -m benchmarks.erasure
 
 nano-check: .venv/installed

@@ -1,149 +1,301 @@
-"""What erasing must achieve on Janus-nano (`make erasure`): the concept is gone, every other building stays.
+"""What the recipes achieve on Janus-nano, and what they cost (`make benchmark`, docs/benchmark.json).
 
-Resumable: pairs, images, adapters and evaluation images stay in a store of its own. Exit code 1 if a bound is missed.
+Four concepts, two recipes; pairs and noise of three run seeds at training seed 0, two more training seeds at run seed
+0. All are measured on the test prompts of run seed 0. The first cell of a concept and recipe has the full figures.
+
+Resumable: pairs, images and adapters stay in a store of its own, and the outcomes of finished cells, without images, in
+docs/benchmark, from which a fresh clone resumes, too.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from ear.evaluation import Evaluation, EvaluationSettings, evaluate
+from ear.evaluation import EvaluationSettings, evaluate, figures
+from ear.evaluation.figures import FigureRow
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
 from ear.method.erase import erase, resolve
 from ear.method.recipe import find
 from ecgvf import Run
 from ecgvf.core import console
-from ecgvf.core.figures import Figure, proportion
-from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.figures import Figure
+from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
-from ecgvf.janus import load
+from ecgvf.janus import JanusModel, load
+from ecgvf.pairs.checks import PromptIndex
+from ecgvf.world import grammar
 
-LARGEST_LEFT = 0.11
-"""The paper's accuracy on church after erasing it from Janus-Pro (table 1)."""
-
-SMALLEST_RETAINED = 0.95
-"""Share of its accuracy before that every retained concept of the family must have after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """One thing that erasing must achieve, over all training seeds together."""
-
-    name: str
-    before: Figure
-    after: Figure
-    bound: float
-    met: bool
-
-    def json(self) -> dict[str, Any]:
-        figures = {"before": self.before.json(), "after": self.after.json()}
-        return {"concept": self.name, **figures, "bound": self.bound, "met": self.met}
+MODEL = "janus-nano"
+CONCEPTS = ("church", "castle", "cat", "van-gogh")
+RECIPES = ("windowed-kl", "paper")
+SEEDS = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2))
+"""(run seed, training seed) of each cell, the first with the full figures."""
+PAIRS, TESTS = 60, 240
+SETTINGS = EvaluationSettings(
+    prompts_per_concept=200, prompts_per_group=200, prompts_per_neighbour=100, split="test", batch_size=64
+)
+COMMAND = "python -m benchmarks.erasure"
 
 
-def bounds(evaluations: Sequence[Evaluation]) -> list[Bound]:
-    """The concept's bound and one per retained concept, with the images of all ``evaluations`` together."""
-    after = pooled([evaluation.erasure.after for evaluation in evaluations])
-    before = evaluations[0].erasure.before
-    found = [Bound(evaluations[0].concept, before, after, LARGEST_LEFT, after.value <= LARGEST_LEFT)]
-    for rows in zip(*(evaluation.retention for evaluation in evaluations), strict=True):
-        concept, first = rows[0]
-        after = pooled([change.after for _, change in rows])
-        bound = SMALLEST_RETAINED * first.before.value
-        found.append(Bound(concept.name, first.before, after, bound, after.value >= bound))
+@dataclass(frozen=True)
+class Cell:
+    """One adapter to train and measure."""
+
+    concept: str
+    recipe: str
+    run_seed: int
+    training_seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.concept}-{self.recipe}-r{self.run_seed}-t{self.training_seed}"
+
+    @property
+    def settings(self) -> EvaluationSettings:
+        first = (self.run_seed, self.training_seed) == SEEDS[0]
+        return replace(SETTINGS, figures="full" if first else "default")
+
+    def key(self, model: JanusModel) -> str:
+        """Changes with everything that decides the cell's outcomes, but for the code."""
+        settings = {"cell": asdict(self), "recipe": asdict(find(self.recipe)), "settings": asdict(self.settings)}
+        numbers = {"pairs": PAIRS, "tests": TESTS}
+        return fingerprint({**settings, **numbers, "model": model.fingerprint, "world": grammar.fingerprint()})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcomes of a finished cell, without images."""
+
+    cell: Cell
+    outcomes: list[Outcome]
+    """After erasing."""
+    original: list[Outcome]
+    """Before erasing, and the ceiling."""
+    answered: list[AnsweredQuestion]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The cells, where they are trained (``store``) and where their outcomes are kept (``folder``)."""
+
+    store: Path
+    folder: Path
+
+    @cached_property
+    def model(self) -> JanusModel:
+        return load(MODEL)
+
+    def measured(self, cell: Cell) -> Measured | None:
+        """A finished cell; None if it has yet to be measured, or was measured with other settings."""
+        file = self._file(cell.name)
+        if not file.is_file():
+            return None
+        outcomes, facts = read_outcomes(file)
+        if facts.get("key") != cell.key(self.model):
+            return None
+        answered = [AnsweredQuestion(**answer) for answer in facts["answered"]]
+        return Measured(cell, outcomes, read_outcomes(self._file(facts["original"]))[0], answered)
+
+    def measure(self, cell: Cell) -> Measured:
+        """Train and measure a cell, and keep its outcomes."""
+        started = time.monotonic()
+        adapter = self._train(cell)
+        found = evaluate(
+            Store(self.store / "run-0"), self.model, self._dataset(cell.concept, 0), [adapter], cell.settings
+        )
+        original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
+        # The frozen model's outcomes are those of all cells with these figures, whatever was trained.
+        name = f"{cell.concept}-original-{cell.settings.figures}"
+        write_outcomes(original, self._file(name), images=False)
+        facts: JSON = {
+            "key": cell.key(self.model),
+            "original": name,
+            "answered": [asdict(answer) for answer in found.answered],
+            "seconds": round(time.monotonic() - started),
+        }
+        write_outcomes(selected(found.outcomes, "after"), self._file(cell.name), facts, images=False)
+        found.save_contact_sheet(adapter.with_name("sheet.png"))
+        measured = self.measured(cell)
+        assert measured is not None
+        return measured
+
+    def _train(self, cell: Cell) -> Path:
+        dataset = self._dataset(cell.concept, cell.run_seed)
+        store = Store(self.store / f"run-{cell.run_seed}")
+        resolved = resolve(find(cell.recipe), dataset, self.model)
+        return erase(store, dataset, self.model, resolved, [cell.training_seed])[0].adapter
+
+    def _dataset(self, concept: str, run_seed: int) -> Dataset:
+        """The dataset of a run seed. Seed 0 alone has test prompts, and no pair of another seed is like one of them."""
+        run = Run(concept, self.store / f"run-{run_seed}")
+        run.generate(pairs=PAIRS, validation=0, tests=0 if run_seed else TESTS, seed=run_seed)
+        run.render(model=MODEL, seed=run_seed)
+        run.filter()
+        dataset = run.dataset()
+        if not run_seed:
+            return dataset
+        tests = PromptIndex([record.pair.target for record in self._dataset(concept, 0).test])
+        train = [record for record in dataset.train if tests.near_duplicate(record.pair.target) is None]
+        return replace(dataset, train=tuple(train))
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.parquet"
+
+
+def table_rows(concept: str, recipe: str, cells: Sequence[Measured]) -> list[JSON]:
+    """The rows of a concept and recipe: before erasing, after it and the ceiling, of all its cells together."""
+    after = [outcome for cell in cells for outcome in cell.outcomes]
+    groups = {outcome.concept: outcome.group for outcome in after}
+    original = {
+        (outcome.condition, outcome.sample, *outcome.task): outcome for cell in cells for outcome in cell.original
+    }
+    outcomes = [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *after]
+    answered = [answer for cell in cells for answer in cell.answered]
+    facts = {
+        "concept": concept,
+        "model": MODEL,
+        "split": SETTINGS.split,
+        "run_seeds": sorted({cell.cell.run_seed for cell in cells}),
+        "training_seeds": sorted({cell.cell.training_seed for cell in cells}),
+    }
+    main = outcomes[0]
+    rows = [
+        *figures.replacement(outcomes),
+        *figures.scene(outcomes),
+        *figures.retention(outcomes),
+        *figures.understanding(answered, main.guidance, main.temperature),
+        *figures.retention_by_concept(outcomes),
+        *figures.replacement_by_wording(outcomes),
+        *figures.replacement_by_sampling(outcomes),
+        *figures.concept_in_any_seed(outcomes),
+    ]
+    found = [json for row in rows for json in _rows(row, recipe, facts)]
+    for group in ("pooled", *dict.fromkeys(group for group in groups.values() if group != "concept")):
+        ratio = figures.retention_ratio(outcomes, group)
+        shape = {
+            "figure": "retention_ratio",
+            "group": group,
+            "guidance": main.guidance,
+            "temperature": main.temperature,
+        }
+        found.append(_row({**facts, **shape, "judge": None}, recipe, "pooled", ratio))
     return found
 
 
-def pooled(figures: Sequence[Figure]) -> Figure:
-    """The share over the images of all ``figures`` together."""
-    return proportion(sum(round(figure.value * figure.n) for figure in figures), sum(figure.n for figure in figures))
+def _rows(row: FigureRow, recipe: str, facts: JSON) -> Iterator[JSON]:
+    shape = {key: getattr(row, key) for key in ("figure", "group", "guidance", "temperature", "judge")}
+    for name, figure in (("original", row.before), (recipe, row.after), ("ceiling", row.ceiling)):
+        if figure is not None and figure.n:
+            yield _row({**facts, **shape}, name, row.wording, figure)
+    yield _row({**facts, **shape, "figure": f"{row.figure}_change"}, recipe, row.wording, row.change)
 
 
-def measure(
-    store: Store,
-    *,
-    concept: str = "church",
-    recipe: str = "default",
-    options: dict[str, str] | None = None,
-    model: str = "janus-nano",
-    judge: str | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    validation: int = 240,
-    settings: EvaluationSettings = EvaluationSettings(
-        prompts_per_concept=200, prompts_per_other=100, family="building", batch_size=64
-    ),
-) -> list[Evaluation]:
-    """The whole job on ``model``: pairs, images, verdicts by ``judge`` (None: the model's own), and per seed an adapter
-    and its evaluation."""
-    run = Run(concept, store)
-    run.generate(pairs=60, validation=validation, tests=0)
-    run.render(model=model)
-    run.filter(judge=judge)
-    dataset = run.dataset()
-    janus = load(dataset.model)
-    resolved = resolve(find(recipe).with_options(options or {}), dataset, janus)
-    evaluations = []
-    for trained in erase(store, dataset, janus, resolved, seeds):
-        console.print(f"Adapter of seed {trained.facts['seed']}: {console.escape(str(trained.adapter))}")
-        evaluations.append(evaluate(store, janus, dataset, [trained.adapter], settings))
-    return evaluations
+def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:
+    """One row; without goals every measured figure has the status "none"."""
+    if recipe in ("original", "ceiling"):
+        facts = {**facts, "run_seeds": [0], "training_seeds": []}
+    status = "none" if figure.json()["value"] is not None else "not measured"
+    return {**facts, "recipe": recipe, "class": wording, **figure.json(), "status": status}
 
 
-def table(evaluations: Sequence[Evaluation], found: Sequence[Bound]) -> Table:
-    """Per bound: before, after each seed, after all seeds together, and whether it is met."""
-    seeds = [f"seed {index}" for index in range(len(evaluations))]
-    page = console.table("", "before", *seeds, "all seeds", "bound", "")
-    for index, bound in enumerate(found):
-        changes = [
-            evaluation.erasure if index == 0 else evaluation.retention[index - 1][1] for evaluation in evaluations
-        ]
-        page.add_row(
-            console.escape(bound.name),
-            str(bound.before),
-            *(f"{change.after.value:.3f}" for change in changes),
-            str(bound.after),
-            f"{'at most' if index == 0 else 'at least'} {bound.bound:.3f}",
-            "met" if bound.met else "[bold red]missed[/bold red]",
-        )
-    return page
+def missing_row(concept: str, recipe: str, cells: Sequence[Cell]) -> JSON:
+    """That some cells have yet to be measured."""
+    seeds = {"run_seeds": [cell.run_seed for cell in cells], "training_seeds": [cell.training_seed for cell in cells]}
+    shape = {"figure": "concept_present", "group": "concept", "guidance": None, "temperature": None, "judge": None}
+    facts = {"concept": concept, "model": MODEL, "split": SETTINGS.split, **seeds, **shape, "recipe": recipe}
+    return {**facts, "class": "pooled", "value": None, "n": 0, "low": None, "high": None, "status": "not measured"}
+
+
+def result(benchmark: Benchmark) -> JSON:
+    """docs/benchmark.json: the rows of all finished cells, pooled ones first. ``met`` is null without goals."""
+    rows: list[JSON] = []
+    for concept in CONCEPTS:
+        for recipe in RECIPES:
+            cells = [Cell(concept, recipe, *seeds) for seeds in SEEDS]
+            finished = [measured for cell in cells if (measured := benchmark.measured(cell)) is not None]
+            if finished:
+                rows += table_rows(concept, recipe, finished)
+            if missing := [cell for cell in cells if cell not in {measured.cell for measured in finished}]:
+                rows.append(missing_row(concept, recipe, missing))
+    keys = [tuple(str(row[key]) for key in row if key not in ("value", "n", "low", "high", "status")) for row in rows]
+    unique = list(dict(zip(reversed(keys), reversed(rows), strict=True)).values())[::-1]
+    ordered = sorted(unique, key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"))
+    return {"met": None, "command": COMMAND, "versions": versions(), "rows": ordered}
+
+
+README_FIGURES = {
+    "concept_present": "shows the concept",
+    "shows_surrogate": "shows its surrogate",
+    "shows_something": "shows something",
+    "scene_kept": "scene kept",
+    "nll_frozen": "nats per token",
+    "retention neighbours": "neighbours",
+    "retention surrogates": "surrogates",
+    "retention pooled": "all retained",
+}
+"""Figures of the README's table → its columns."""
+
+
+def readme_table(content: JSON) -> str:
+    """The README's table, in Markdown, from docs/benchmark.json."""
+    from tabulate import tabulate
+
+    rows = [row for row in content["rows"] if row["class"] == "pooled" and row["value"] is not None]
+    names = dict.fromkeys((row["concept"], row["recipe"]) for row in rows)
+    order = {name: index for index, name in enumerate(("original", "ceiling", *RECIPES))}
+    lines = []
+    for concept, recipe in sorted(names, key=lambda name: (CONCEPTS.index(name[0]), order[name[1]])):
+        mine = [row for row in rows if (row["concept"], row["recipe"]) == (concept, recipe)]
+        main = next(row for row in mine if row["figure"] == "concept_present")
+        mine = [row for row in mine if (row["guidance"], row["temperature"]) == (main["guidance"], main["temperature"])]
+        cells = {f"{row['figure']} {row['group']}": row for row in mine if row["figure"] in ("retention",)}
+        cells |= {row["figure"]: row for row in mine if row["group"] in ("concept", "pooled")}
+        lines.append([concept, recipe, *(_cell(cells.get(key)) for key in README_FIGURES)])
+    return tabulate(lines, ["concept", "model", *README_FIGURES.values()], tablefmt="github", disable_numparse=True)
+
+
+def _cell(row: JSON | None) -> str:
+    return "" if row is None else f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
 
 @app.command()
-def check(
-    store: Annotated[Path, typer.Option("--store", help="Folder of the store.")] = Path("build/erasure"),
-    concept: Annotated[str, typer.Option(help="A concept of nano's world.")] = "church",
-    recipe: Annotated[str, typer.Option(help="A named recipe.")] = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+def run(
+    store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
+        "build/benchmark"
+    ),
+    folder: Annotated[Path, typer.Option("--outcomes", help="Folder of the finished cells' outcomes.")] = Path(
+        "docs/benchmark"
+    ),
+    out: Annotated[Path, typer.Option("--out", help="JSON of all rows.")] = Path("docs/benchmark.json"),
+    concepts: Annotated[list[str] | None, typer.Option("--concept", help="Only these concepts.")] = None,
 ) -> None:
-    """Train with three seeds, evaluate, and compare with the bounds."""
-    console.json_mode(as_json)
-    evaluations = measure(Store(store), concept=concept, recipe=recipe)
-    found = bounds(evaluations)
-    met = all(bound.met for bound in found)
-    sheets = [
-        evaluation.save_contact_sheet(evaluation.adapters[-1].with_name("sheet.png")) for evaluation in evaluations
-    ]
-    result = {
-        "met": met,
-        "bounds": [bound.json() for bound in found],
-        "runs": [
-            {**evaluation.json(), "sheet": str(sheet)} for evaluation, sheet in zip(evaluations, sheets, strict=True)
-        ],
-    }
-    write_atomic(store / concept / "ear" / "erasure.json", pretty_json(result))
-    if as_json:
-        console.print_json(result)
-    else:
-        console.print(table(evaluations, found))
-        for sheet in sheets:
-            console.print(f"Contact sheet: {console.escape(str(sheet))}")
-    if not met:
-        raise typer.Exit(1)
+    """Train and measure every cell that is missing, and write the table after each."""
+    wanted = concepts or CONCEPTS
+    if unknown := sorted(set(wanted) - set(CONCEPTS)):
+        raise DatasetError(f"--concept {unknown[0]}: the benchmark has {', '.join(CONCEPTS)}")
+    benchmark = Benchmark(store, folder)
+    cells = [Cell(concept, recipe, *seeds) for seeds in SEEDS for concept in wanted for recipe in RECIPES]
+    for number, cell in enumerate(cells, 1):
+        if benchmark.measured(cell) is None:
+            started = time.monotonic()
+            benchmark.measure(cell)
+            console.note(f"{number} of {len(cells)}: {cell.name} in {time.monotonic() - started:.0f} s")
+            write_atomic(out, pretty_json(result(benchmark)))
+    content: dict[str, Any] = result(benchmark)
+    write_atomic(out, pretty_json(content))
+    typer.echo(readme_table(content))
+    console.print_json({"met": content["met"], "rows": len(content["rows"]), "out": str(out)})
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def evaluate(
     prompts_per_other: int | None = None,
     family: str | None = None,
     figures: Figures = "default",
+    questions: Path | str | None = None,
     split: EvaluationSplit = "validation",
     seed: int = 0,
     judge: str | Judge | None = None,
@@ -92,7 +93,7 @@ def evaluate(
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
     By default 100 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts; ``figures``
-    "full" adds wordings, guidance, temperature, more seeds and understanding. ``split``
+    "full" adds wordings, guidance, temperature, more seeds and understanding (``questions``: a Parquet file). ``split``
     "test" instead of "validation" is recorded in the store. ``seed`` is independent of filtering. ``judge`` is the
     concept's, a ``Judge`` or a name with ``weights`` (None: another than the filter's, if there is one).
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
@@ -102,6 +103,7 @@ def evaluate(
         prompts_per_other=prompts_per_other,
         family=family,
         figures=figures,
+        questions=None if questions is None else Path(questions),
         split=split,
         seed=seed,
         judge=judge,

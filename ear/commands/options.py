@@ -72,6 +72,14 @@ class EvaluationArguments:
             help="full adds each wording, guidance, temperature, more seeds and understanding; it resumes.",
         ),
     ] = "default"
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            "--questions",
+            help="Parquet file of yes/no questions for --figures full: image, question, answer, about, kind.",
+            show_default="nano's own for nano, else none",
+        ),
+    ] = None
     split: Annotated[
         Literal["validation", "test"],
         typer.Option("--split", help="Prompts to measure with; test is recorded."),
@@ -99,6 +107,7 @@ class EvaluationArguments:
             prompts_per_other=self.prompts_per_other,
             family=self.family,
             figures=self.figures,
+            questions=self.questions,
             split=self.split,
             seed=self.seed,
             judge=self.judge,

@@ -1,7 +1,7 @@
 """An evaluation: the erased concept and the retained ones, before and after, with one seed per prompt."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from ear.evaluation import figures, report
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, adapter_hash
-from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_wording, retained_prompts
+from ear.evaluation.questions import nano_questions, read_questions
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
+from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method import adapter as adapters
 from ear.method.adapter import Adapter
 from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
@@ -44,6 +46,8 @@ class Evaluation:
     """Retained concept → its family."""
     outcomes: tuple[Outcome, ...] = field(repr=False)
     """A row per image; every figure is computed from them."""
+    answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
+    """Yes/no questions, of the full figures."""
 
     @cached_property
     def replacement(self) -> list[FigureRow]:
@@ -64,6 +68,12 @@ class Evaluation:
     def groups(self) -> list[FigureRow]:
         """What the groups of retained concepts kept, and all of them pooled."""
         return figures.retention(self.outcomes)
+
+    @cached_property
+    def understanding(self) -> list[FigureRow]:
+        """Share of yes/no questions about images that are answered rightly; empty unless the figures are full."""
+        main = self.outcomes[0]
+        return figures.understanding(self.answered, main.guidance, main.temperature)
 
     @property
     def erasure(self) -> FigureRow:
@@ -107,6 +117,7 @@ class Evaluation:
             "retention_ratio": figures.retention_ratio(self.outcomes).json(),
             "replacement": [row.json() for row in self.replacement],
             "scene": [row.json() for row in self.scene],
+            "understanding": [row.json() for row in self.understanding],
             "by_wording": [row.json() for row in figures.replacement_by_wording(self.outcomes)],
             "by_sampling": [row.json() for row in figures.replacement_by_sampling(self.outcomes)],
             "in_any_seed": [row.json() for row in figures.concept_in_any_seed(self.outcomes)],
@@ -114,7 +125,8 @@ class Evaluation:
 
     def save(self, file: Path | str, *, images: bool = True) -> Path:
         """Write the outcomes as one Parquet file, from which ``load`` makes this evaluation again. Returns its path."""
-        facts = {name: getattr(self, name) for name in _FACTS} | {"adapters": [*map(str, self.adapters)]}
+        lists = {"adapters": [*map(str, self.adapters)], "answered": [asdict(answer) for answer in self.answered]}
+        facts = {name: getattr(self, name) for name in _FACTS} | lists
         return write_outcomes(self.outcomes, Path(file), facts, images=images)
 
     @classmethod
@@ -125,8 +137,9 @@ class Evaluation:
             raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
         if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
             raise DatasetError(f"{file} has no outcome of {facts['concept']} after erasing: write it again")
-        known = {name: facts[name] for name in _FACTS} | {"adapters": tuple(map(Path, facts["adapters"]))}
-        return cls(**known, outcomes=tuple(outcomes))
+        answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
+        lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+        return cls(**{name: facts[name] for name in _FACTS} | lists, outcomes=tuple(outcomes))
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
@@ -164,8 +177,10 @@ def evaluate(
     opened = _count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
     outcomes += measurement.outcomes(_retained_prompts(dataset, adapter, retained, settings))
+    answered: list[AnsweredQuestion] = []
     if settings.figures == "full":
         outcomes += _full_outcomes(measurement, asked, settings)
+        answered = _answered(measurement, settings)
     return Evaluation(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
@@ -177,6 +192,7 @@ def evaluate(
         test_openings=opened,
         families={concept.name: concept.family for concept in retained},
         outcomes=tuple(outcomes),
+        answered=tuple(answered),
     )
 
 
@@ -231,6 +247,23 @@ def _full_outcomes(
         if sampling != usual:
             outcomes += measurement.outcomes(main, "sampling", sampling)
     return outcomes
+
+
+def _answered(measurement: Measurement, settings: EvaluationSettings) -> list[AnsweredQuestion]:
+    """The yes/no questions of the settings, or those about nano's world; without either there are none."""
+    store, model, concept = measurement.store, measurement.model, measurement.dataset.concept
+    if settings.questions is not None:
+        questions = read_questions(settings.questions)
+    elif in_nano_world(measurement.dataset):
+        questions = nano_questions(concept)
+    else:
+        console.note("understanding is not measured: name a Parquet file of questions with --questions")
+        return []
+    before = kept_answers(store, model, concept, questions)
+    after = kept_answers(
+        store, model, concept, questions, adapter=measurement.adapter, adapter_hash=measurement.adapter_hash
+    )
+    return compare_answers(concept, questions, before, after)
 
 
 def _unknown(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationPrompt]) -> list[EvaluationPrompt]:

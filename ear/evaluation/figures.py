@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ear.evaluation import statistics
-from ear.evaluation.outcomes import Outcome, Sample, paired, selected
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
 
@@ -168,6 +168,31 @@ def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
     pairs = paired(selected(images, "before"), selected(images, "after"))
     before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
     return statistics.ratio(before, after, [second.id for _, second in pairs])
+
+
+def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:
+    """Figure 5: share of yes/no questions answered rightly, about the concept and about others, by kind.
+
+    The unit is the image: its questions are not independent. The kinds of a group are never pooled: a model that
+    always says no would do well.
+    """
+    rows = []
+    for group, kind in dict.fromkeys((answer.group, answer.kind) for answer in answered):
+        answers = [answer for answer in answered if (answer.group, answer.kind) == (group, kind)]
+        images = [answer.image_id for answer in answers]
+        before, after = [float(each.before) for each in answers], [float(each.after) for each in answers]
+        rows.append(
+            FigureRow(
+                figure="understanding",
+                group=f"{group}, {kind}",
+                guidance=guidance,
+                temperature=temperature,
+                before=statistics.mean(before, images),
+                after=statistics.mean(after, images),
+                change=statistics.difference(before, after, images),
+            )
+        )
+    return rows
 
 
 def thresholds(outcomes: Iterable[Outcome]) -> Thresholds:

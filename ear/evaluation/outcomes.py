@@ -5,7 +5,7 @@ STORE/<concept>/outcomes/<fingerprint>/shard-*.parquet      a row per image (``O
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -108,7 +108,7 @@ class Outcome(Record):
     """Of a retained concept after erasing: share of the frozen model's tokens that the tuned model samples, too."""
     vq_ids: Annotated[tuple[int, ...], pa.list_(pa.uint16())]
     image: bytes
-    """PNG; empty in a file that was written without images."""
+    """PNG; empty, as ``vq_ids``, in a file that was written without images."""
 
     def to_row(self) -> Row:
         judges = [
@@ -141,17 +141,29 @@ class Outcome(Record):
         return self.id, self.seed, self.guidance, self.temperature
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweredQuestion:
+    """Whether a yes/no question about an image was answered rightly, before and after erasing."""
+
+    id: str
+    image_id: str
+    group: Literal["concept", "others"]
+    """Whether it asks for the erased concept."""
+    kind: str
+    """Such as "present", "absent_random", "absent_frequent"."""
+    before: bool
+    after: bool
+
+
 def write_outcomes(
     outcomes: Iterable[Outcome], file: Path, facts: Mapping[str, Any] | None = None, *, images: bool = True
 ) -> Path:
-    """Write outcomes as one Parquet file, without their images if ``images`` is False. Returns ``file``.
+    """Write outcomes as one Parquet file, without their images and image tokens if ``images`` is False.
 
-    ``facts``, JSON, say what was measured (``read_facts``).
+    ``facts``, JSON, say what was measured; ``read_outcomes`` returns them. Returns ``file``.
     """
-    table = to_table(Outcome, outcomes)
-    if not images:
-        index = table.schema.get_field_index("image")
-        table = table.set_column(index, Outcome.SCHEMA.field("image"), pa.array([b""] * len(table), pa.binary()))
+    rows = outcomes if images else [replace(outcome, image=b"", vq_ids=()) for outcome in outcomes]
+    table = to_table(Outcome, rows)
     table = table.replace_schema_metadata({FACTS: canonical_json(dict(facts or {}))})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

@@ -57,6 +57,7 @@ def sections(evaluations: "Sequence[Evaluation]") -> list[Section]:
         (evaluations[0].concept, [_line(rows) for rows in _by_figure([each.replacement for each in evaluations])]),
         ("scene", [_line(rows) for rows in _by_figure([each.scene for each in evaluations])]),
         ("retained concepts", [_line(rows) for rows in _by_figure([each.groups for each in evaluations])]),
+        ("understanding", [_line(rows) for rows in _by_figure([each.understanding for each in evaluations])]),
         (
             "one by one, the worst first",
             [_line(rows, rows[0].group) for rows in _by_figure([each.retention for each in evaluations])],

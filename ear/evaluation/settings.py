@@ -1,6 +1,7 @@
 """What an evaluation measures."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from ecgvf.core.errors import SettingsError
@@ -38,6 +39,8 @@ class EvaluationSettings:
     """The erased concept's judge (None: ``judges.default_judge``)."""
     weights: str | None = None
     """Weights of a judge given by name (None: its own)."""
+    questions: Path | None = None
+    """Parquet file of yes/no questions for the full figures (None: nano's own for nano, else none)."""
     batch_size: int | None = None
     """Images rendered at once (None: by the model's size, or the GPU's memory)."""
 

@@ -213,8 +213,8 @@ PAPER = Recipe(
 )
 """Equations 6 to 8 with the settings of section 6.1, with context and without a retention term."""
 
-DEFAULT = Recipe(
-    name="default",
+WINDOWED_KL = Recipe(
+    name="windowed-kl",
     loss="kl",
     guidance=0.0,
     trajectory="both",
@@ -231,14 +231,19 @@ DEFAULT = Recipe(
     rehearsed=200,
     rehearsed_per_step=4,
 )
-"""The recommended recipe: it matches the surrogate's next-token distribution on the images of both prompts, and
+"""It matches the surrogate's next-token distribution on the images of both prompts, and
 rehearses other prompts with a large weight. docs/decisions/0004-erasing.md reports measurements of each choice."""
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (DEFAULT, PAPER)})
+DEFAULT = WINDOWED_KL
+"""The recommended recipe, which "default" names."""
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (WINDOWED_KL, PAPER)})
 
 
 def find(name: str) -> Recipe:
-    """The recipe called ``name``. Raises ``RecipeError``."""
+    """The recipe called ``name``, or the recommended one for "default". Raises ``RecipeError``."""
+    if name == "default":
+        return DEFAULT
     if name not in RECIPES:
-        raise RecipeError(f"unknown recipe {name!r}: use one of {', '.join(RECIPES)}")
+        raise RecipeError(f"unknown recipe {name!r}: use default, or one of {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -1,13 +1,11 @@
 """How far two judges, or one judge with two criteria, agree on the same images."""
 
-import math
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.figures import Figure, kappa, proportion
 from ecgvf.core.records import PromptPair, Role, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
@@ -48,21 +46,10 @@ class Comparison:
     disputes: tuple[Dispute, ...]
 
 
-def agreement(first: Sequence[Hashable], second: Sequence[Hashable]) -> Agreement:
-    """The share of equal answers (yes or no, or one of several labels), and Cohen's kappa with its 95% interval.
-
-    The interval follows the large-sample standard error of J. Cohen, "A coefficient of agreement for nominal scales"
-    (1960).
-    """
-    n, same = len(first), sum(a == b for a, b in zip(first, second, strict=True))
-    share = proportion(same, n)
-    counts = Counter(second)
-    by_chance = sum(number * counts[answer] for answer, number in Counter(first).items()) / n**2 if n else 1.0
-    if by_chance == 1:
-        return Agreement(same, share, Figure(math.nan, n, math.nan, math.nan))
-    kappa = (share.value - by_chance) / (1 - by_chance)
-    margin = 1.96 * math.sqrt(share.value * (1 - share.value) / n) / (1 - by_chance)
-    return Agreement(same, share, Figure(kappa, n, max(-1.0, kappa - margin), min(1.0, kappa + margin)))
+def agreement(first: Sequence[str | bool], second: Sequence[str | bool]) -> Agreement:
+    """The share of equal answers (yes or no, or one of several labels), and Cohen's kappa, with 95% intervals."""
+    same = sum(a == b for a, b in zip(first, second, strict=True))
+    return Agreement(same, proportion(same, len(first)), kappa(first, second))
 
 
 def compare_verdicts(run: ConceptRun, set_ids: tuple[str, str] | None = None) -> Comparison:

@@ -6,6 +6,8 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
                   decoder (fused layers) sampling
 
            (prompt, image tokens) ──hidden (layers)──▶ hidden states ──▶ logits
+
+      (image, question) ──understanding (vision tower, layers)──▶ the probability of yes
 """
 
 from ecgvf.janus.decoding import GenerationOptions, RenderedImages, render_images
@@ -16,6 +18,7 @@ from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import chat_prompt, generation_ids, unconditional_ids
 from ecgvf.janus.sampling import Sampling, uniform_noise
 from ecgvf.janus.threads import num_threads
+from ecgvf.janus.understanding import yes_probabilities
 
 __all__ = [
     "MODELS",
@@ -33,4 +36,5 @@ __all__ = [
     "render_images",
     "unconditional_ids",
     "uniform_noise",
+    "yes_probabilities",
 ]

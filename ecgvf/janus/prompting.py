@@ -45,39 +45,41 @@ def unconditional_ids(model: JanusModel, input_ids: Tensor) -> Tensor:
     return torch.where(kept, input_ids, tokenizer.pad_token_id)
 
 
-def _row(model: JanusModel, prompt: str, template: Sequence[str]) -> list[int]:
-    tokenizer = model.processor.tokenizer
-    if not prompt.strip():
-        raise ModelError("the prompt is empty: write what the image shows")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise ModelError(f"the prompt is not valid Unicode ({error.reason}): write it again") from error
-    ids: list[int] = []
-    for piece in _pieces(model, prompt, template):
-        ids += tokenizer(piece, add_special_tokens=not ids)["input_ids"]
-    if ids[0] != tokenizer.bos_token_id:
-        ids = [tokenizer.bos_token_id, *ids]
-    room = model.max_length - model.image_tokens
-    if len(ids) > room:
-        raise ModelError(f"the prompt has {len(ids)} tokens and {model.name} has room for {room}: shorten it")
-    return ids
+def literal_pieces(model: JanusModel, text: str, template: Sequence[str]) -> list[str]:
+    """``text`` cut inside the control tokens that its user spells, so that the tokenizer reads them as text.
 
-
-def _pieces(model: JanusModel, prompt: str, template: Sequence[str]) -> list[str]:
-    """The tokenizer's input, cut inside the control tokens that ``prompt`` spells, so that they are read as text.
-
-    ``template`` is what comes before and after a prompt.
+    ``template`` is what comes before and after the user's words; the control tokens there stay whole.
     """
-    text = chat_prompt(model, prompt)
-    if model.raw_control_tokens:
-        return [text]
     before, after = template
     control_token = re.compile("|".join(map(re.escape, model.processor.tokenizer.added_tokens_encoder)))
     cuts, end = [0], len(text) - len(after)
     while match := control_token.search(text, max(len(before), cuts[-1]), end):
         cuts.append(match.start() + 1)
     return [text[cut:following] for cut, following in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+
+
+def token_ids(model: JanusModel, pieces: Sequence[str]) -> list[int]:
+    """The ids of ``pieces`` of a text, one after another, with one BOS in front."""
+    tokenizer = model.processor.tokenizer
+    ids: list[int] = []
+    for piece in pieces:
+        ids += tokenizer(piece, add_special_tokens=not ids)["input_ids"]
+    return ids if ids[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *ids]
+
+
+def _row(model: JanusModel, prompt: str, template: Sequence[str]) -> list[int]:
+    if not prompt.strip():
+        raise ModelError("the prompt is empty: write what the image shows")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(f"the prompt is not valid Unicode ({error.reason}): write it again") from error
+    text = chat_prompt(model, prompt)
+    ids = token_ids(model, [text] if model.raw_control_tokens else literal_pieces(model, text, template))
+    room = model.max_length - model.image_tokens
+    if len(ids) > room:
+        raise ModelError(f"the prompt has {len(ids)} tokens and {model.name} has room for {room}: shorten it")
+    return ids
 
 
 def _begin_of_image(model: JanusModel) -> int:

@@ -8,6 +8,9 @@ from ecgvf.core.paths import data_dir
 
 Kind = Literal["yes_no", "object", "sky", "ground", "style", "companion"]
 
+YES_NO_FORMS = ("Is there {} in this picture?", "Does this picture show {}?", "Can you see {}?")
+"""The yes/no questions that nano was trained to answer, about a thing or companion with its article."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageQuestion:

@@ -34,7 +34,7 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert "8 of 16 image tokens" in trained
     run = newest(store, "church")
     assert run.path.parent == store.root / "church" / "ear"
-    assert run.path.name.startswith("default-") and run.path.name.endswith("-s0")
+    assert run.path.name.startswith("windowed-kl-") and run.path.name.endswith("-s0")
     assert not (run.path / "checkpoint.pt").exists()
     assert "trained before" in ear("train", "--dataset", "ecgvf/church", *FAST, store=store)
 

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from ecgvf.world.grammar import with_article
-from ecgvf.world.questions import Kind
+from ecgvf.world.questions import YES_NO_FORMS, Kind
 from tools.nano.world import COMPANIONS, Scene, things
 
 SKY_ANSWERS = {
@@ -37,7 +37,6 @@ OPEN_QUESTIONS: dict[Kind, str] = {
     "style": "What is the style of this picture?",
     "companion": "What is beside it?",
 }
-_YES_NO = ("Is there {} in this picture?", "Does this picture show {}?", "Can you see {}?")
 _OPEN_UP_TO: dict[Kind, float] = {"object": 0.68, "sky": 0.78, "ground": 0.86, "style": 0.94, "companion": 1.0}
 
 
@@ -58,7 +57,7 @@ def yes_no(scene: Scene, rng: random.Random, expected: bool) -> Question:
         name = rng.choice(shown) if rng.random() < 0.3 else scene.thing
     else:
         name = rng.choice([absent for absent in (*things(), *COMPANIONS) if absent not in shown])
-    return Question(rng.choice(_YES_NO).format(with_article(name)), "Yes." if expected else "No.", "yes_no", name)
+    return Question(rng.choice(YES_NO_FORMS).format(with_article(name)), "Yes." if expected else "No.", "yes_no", name)
 
 
 def open_question(scene: Scene, kind: Kind) -> Question:

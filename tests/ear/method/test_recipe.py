@@ -23,7 +23,7 @@ def test_window_and_depth_follow_the_model() -> None:
 
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
-    assert set(RECIPES) == {"default", "paper"}
+    assert set(RECIPES) == {"windowed-kl", "paper"}
     with pytest.raises(RecipeError, match="unknown recipe 'papper': use one of default, paper"):
         find("papper")
 
@@ -34,7 +34,7 @@ def test_settings_are_changed_by_text_or_by_value() -> None:
     )
     assert (changed.guidance, changed.window, changed.projections) == (0.8, None, ("q", "v"))
     assert (changed.loss, changed.passes) == ("mse", 2)
-    assert changed.name == "default"
+    assert changed.name == "windowed-kl"
     values = {"guidance": 0.8, "window": None, "projections": ("q", "v"), "loss": "mse", "passes": 2}
     assert DEFAULT.with_options(values) == changed
 

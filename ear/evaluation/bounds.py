@@ -1,0 +1,99 @@
+"""Whether a figure keeps within a bound: what its interval shows, not where its value lies.
+
+``status`` is about one figure; ``worst`` about many concepts at once, of which some fall below a bound by chance alone.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ear.evaluation.intervals import weighted_ratios
+from ear.evaluation.statistics import paired_sums, ratio
+from ecgvf.core.figures import LEVEL, Figure
+
+Status = Literal["met", "not shown", "missed", "not measured", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """What is shown about one of many concepts."""
+
+    __test__ = False  # for pytest, which collects classes of this name
+
+    ratio: Figure
+    p_value: float
+    """Holm-adjusted, in [0, 1]: of the hypothesis that the ratio is below the bound. NaN if the ratio is undefined."""
+    status: Status
+
+
+def status(figure: Figure, *, at_most: float | None = None, at_least: float | None = None) -> Status:
+    """``met`` if the whole interval keeps within the bounds (ends included), ``missed`` if it lies beyond one.
+
+    Otherwise ``not shown``, as is a figure without an interval. An undefined figure is ``not measured``, and without a
+    bound the status is ``none``.
+    """
+    if at_most is None and at_least is None:
+        return "none"
+    if math.isnan(figure.value):
+        return "not measured"
+    most, least = math.inf if at_most is None else at_most, -math.inf if at_least is None else at_least
+    if figure.low > most or figure.high < least:
+        return "missed"
+    return "met" if figure.low >= least and figure.high <= most else "not shown"
+
+
+def worst(
+    concepts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[str]]], *, at_least: float
+) -> dict[str, Test]:
+    """Test each concept's mean after over its mean before (``statistics.ratio``), and correct for their number.
+
+    ``concepts`` maps a name to (before, after, prompts), values in [0, 1]; for the bound of a share, ``before`` is 1
+    everywhere. The result is in the order of the ratios, lowest first, undefined ones last.
+
+    The tests are one-sided, those of the exact interval whatever the number of prompts that differ. A concept is
+    ``met`` if a ratio below ``at_least`` is rejected, ``missed`` if one above is, each at 2.5% (an end of a 95%
+    interval) over all concepts by Holm's correction. Raises ``ValueError`` for values outside [0, 1], and as ``ratio``.
+    """
+    figures = {name: ratio(*columns) for name, columns in concepts.items()}
+    measured = [name for name, figure in figures.items() if not math.isnan(figure.value)]
+    measured.sort(key=lambda name: figures[name].value)
+    tests = {name: _one_sided(*concepts[name], at_least) for name in measured}
+    below = holm({name: p for name, (p, _) in tests.items()})
+    above = holm({name: p for name, (_, p) in tests.items()})
+    alpha = (1 - LEVEL) / 2
+    found = {
+        name: Test(
+            figures[name],
+            below[name],
+            "met" if below[name] <= alpha else "missed" if above[name] <= alpha else "not shown",
+        )
+        for name in measured
+    }
+    undefined = {name: Test(figures[name], math.nan, "not measured") for name in figures if name not in found}
+    return found | undefined
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The p-values adjusted for their number, so that the chance of any false rejection stays below the level.
+
+    S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6 (1979).
+    """
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return adjusted
+
+
+def _one_sided(
+    before: Sequence[float], after: Sequence[float], prompts: Sequence[str], bound: float
+) -> tuple[float, float]:
+    """p-values of "the ratio is below ``bound``" and of "it is above"."""
+    sums = paired_sums(before, after, prompts)
+    if sums.lowest is None or sums.highest is None:
+        raise ValueError("a value is outside [0, 1]: only shares and probabilities are tested")
+    low, high = weighted_ratios(sums, sums.lowest), weighted_ratios(sums, sums.highest)
+    below, above = ((1 + int(beyond.sum())) / (1 + len(beyond)) for beyond in (low < bound, high > bound))
+    return below, above

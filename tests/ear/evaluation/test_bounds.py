@@ -1,0 +1,82 @@
+"""Bounds: what an interval shows about one figure, and about the worst of many."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ear.evaluation.bounds import Status, holm, status, worst
+from ecgvf.core.figures import Figure
+
+PROMPTS = [f"prompt {number}" for number in range(100)]
+Columns = tuple[list[float], list[float], list[str]]
+
+
+def kept(share: float) -> Columns:
+    """A concept that every image showed before, and ``share`` of them after."""
+    ones = round(100 * share)
+    return [1.0] * 100, [1.0] * ones + [0.0] * (100 - ones), PROMPTS
+
+
+@pytest.mark.parametrize(
+    ("at_most", "at_least", "expected"),
+    [
+        (0.3, None, "met"),
+        (0.25, None, "not shown"),
+        (0.05, None, "missed"),
+        (None, 0.1, "met"),
+        (None, 0.2, "not shown"),
+        (None, 0.4, "missed"),
+        (0.3, 0.1, "met"),
+        (0.3, 0.2, "not shown"),
+        (0.05, 0.0, "missed"),
+        (None, None, "none"),
+    ],
+)
+def test_the_end_of_the_interval_decides(at_most: float | None, at_least: float | None, expected: Status) -> None:
+    assert status(Figure(0.2, 64, 0.1, 0.3), at_most=at_most, at_least=at_least) == expected
+
+
+def test_what_is_undefined_is_not_measured_and_what_has_no_interval_is_not_shown() -> None:
+    assert status(Figure(math.nan, 0, math.nan, math.nan), at_most=0.1) == "not measured"
+    assert status(Figure(0.05, 3, math.nan, math.nan), at_most=0.1) == "not shown"
+
+
+def test_the_worst_concept_comes_first_and_each_has_its_decision() -> None:
+    found = worst(
+        {"dog": kept(0.99), "absent": ([0.0] * 100, [0.0] * 100, PROMPTS), "house": kept(0.4), "cat": kept(0.85)},
+        at_least=0.8,
+    )
+    assert list(found) == ["house", "cat", "dog", "absent"]
+    assert [test.status for test in found.values()] == ["missed", "not shown", "met", "not measured"]
+    assert found["dog"].p_value < 0.025 < found["cat"].p_value and math.isnan(found["absent"].p_value)
+    assert found["house"].ratio.value == pytest.approx(0.4)
+
+
+def test_one_concept_passes_where_the_same_among_many_does_not() -> None:
+    alone = worst({"0": kept(0.93)}, at_least=0.86)
+    among_many = worst({str(number): kept(0.93) for number in range(30)}, at_least=0.86)
+    assert alone["0"].status == "met"
+    assert {test.status for test in among_many.values()} == {"not shown"}
+
+
+def test_values_outside_0_to_1_are_not_tested() -> None:
+    with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
+        worst({"a": ([2.0] * 100, [2.0] * 100, PROMPTS)}, at_least=0.9)
+
+
+def test_holm_of_a_table_worked_by_hand() -> None:
+    # 3 x 0.01; 2 x 0.02; then 1 x 0.03 would fall below the one before it.
+    assert holm({"a": 0.03, "b": 0.01, "c": 0.02}) == pytest.approx({"b": 0.03, "c": 0.04, "a": 0.04})
+    assert holm({}) == {}
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_keeps_the_order_and_never_lowers_a_p_value(p_values: list[float]) -> None:
+    named = {str(number): p for number, p in enumerate(p_values)}
+    adjusted = holm(named)
+    assert all(named[name] <= adjusted[name] <= 1 for name in named)
+    assert min(adjusted.values()) == pytest.approx(min(1, len(p_values) * min(p_values)))
+    in_order = [adjusted[name] for name in sorted(named, key=lambda name: named[name])]
+    assert in_order == sorted(in_order)

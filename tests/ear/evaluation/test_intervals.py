@@ -1,0 +1,45 @@
+"""Intervals contain the truth as often as they say: a small form of ``python -m benchmarks.coverage``."""
+
+import numpy as np
+import pytest
+
+from benchmarks.coverage import Setting, change_settings, kappa_setting, measure, share_setting
+from ear.evaluation.intervals import Sums, interval
+from ecgvf.core.figures import exact_proportion
+
+SIMULATIONS = 100
+LOWEST = 0.89
+"""Of an interval that covers 95%, a hundred draws contain the truth less often once in a hundred times."""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        share_setting(0.02, 20, 4),
+        share_setting(0.95, 20, 1),
+        share_setting(0.5, 20, 4),
+        *change_settings(0.95, 0.05, 0, 64, 1),
+        *change_settings(0.6, 0.5, 0.05, 64, 4),
+        kappa_setting(0.98, 64),
+    ],
+    ids=lambda setting: f"{setting.figure.__name__} {setting.name}, {setting.prompts} x {setting.images}",
+)
+def test_the_interval_contains_the_truth(setting: Setting) -> None:
+    in_use, *_ = measure(setting, SIMULATIONS, seed=1)
+    assert in_use["coverage"]["n"] == SIMULATIONS and in_use["coverage"]["value"] >= LOWEST
+
+
+def test_rejected_intervals_do_not() -> None:
+    """The simulation can tell: what was rejected fails where the interval in use holds."""
+    rows = measure(change_settings(0.95, 0.05, 0, 64, 1)[0], SIMULATIONS, seed=1)
+    rows += measure(share_setting(0.5, 64, 4), SIMULATIONS, seed=1)
+    coverage = {row["interval"]: row["coverage"]["value"] for row in rows}
+    assert coverage["conditional"] < LOWEST and coverage["Wilson, of images"] < LOWEST
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 20), (3, 64), (9, 200)])
+def test_the_exact_interval_of_a_share_is_clopper_and_pearsons(successes: int, n: int) -> None:
+    values = np.repeat([1.0, 0.0], [successes, n - successes])
+    low, high = interval(Sums(values, np.ones(n), True, (0, 1), (1, 1)))
+    expected = exact_proportion(successes, n)
+    assert (low, high) == pytest.approx((expected.low, expected.high), rel=0.05, abs=0.001)

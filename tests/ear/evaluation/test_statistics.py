@@ -1,0 +1,151 @@
+"""Means, differences and ratios: the unit is the prompt."""
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ear.evaluation.statistics import difference, mean, over_seeds, ratio
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.figures import Figure, exact_proportion, proportion
+
+PROMPTS = [f"prompt {number}" for number in range(64)]
+
+
+def zeros_and_ones(ones: int, of: int = 64) -> list[float]:
+    return [1.0] * ones + [0.0] * (of - ones)
+
+
+def width(figure: Figure) -> float:
+    return figure.high - figure.low
+
+
+def test_a_share_of_single_images_has_wilsons_interval() -> None:
+    assert mean(zeros_and_ones(20), PROMPTS) == proportion(20, 64)
+    assert mean([True] * 20 + [False] * 44, PROMPTS) == proportion(20, 64)
+
+
+def test_a_share_in_which_few_prompts_differ_is_exact() -> None:
+    assert mean(zeros_and_ones(3), PROMPTS) == exact_proportion(3, 64)
+    assert mean(zeros_and_ones(61), PROMPTS) == exact_proportion(61, 64)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.95])
+def test_a_share_of_20_prompts_is_covered_where_wilsons_interval_alone_is_not(share: float) -> None:
+    """Exactly, by the binomial probability of each number of ones."""
+    probability = [math.comb(20, ones) * share**ones * (1 - share) ** (20 - ones) for ones in range(21)]
+
+    def coverage(figures: list[Figure]) -> float:
+        return sum(p for p, figure in zip(probability, figures, strict=True) if figure.low <= share <= figure.high)
+
+    assert coverage([mean(zeros_and_ones(ones, 20), PROMPTS[:20]) for ones in range(21)]) >= 0.95
+    if share == 0.95:
+        assert coverage([proportion(ones, 20) for ones in range(21)]) == pytest.approx(0.9245, abs=1e-4)
+
+
+def test_four_equal_images_of_a_prompt_are_worth_one() -> None:
+    once, four_times = mean(zeros_and_ones(20), PROMPTS), mean(zeros_and_ones(20) * 4, PROMPTS * 4)
+    assert (four_times.value, four_times.n) == (once.value, 64)
+    assert width(four_times) == pytest.approx(width(once), rel=0.1)
+
+
+def test_every_image_weighs_the_same() -> None:
+    assert mean([1, 1, 1, 0], ["a", "a", "a", "b"]).value == 0.75
+    assert difference([0, 0, 0, 0], [1, 1, 1, 0], ["a", "a", "a", "b"]).value == 0.75
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+def test_if_nothing_differs_the_interval_is_that_of_0_of_n(repeats: int) -> None:
+    same, prompts = zeros_and_ones(64) * repeats, PROMPTS * repeats
+    bound = exact_proportion(0, 64).high
+    for figure in (difference(same, same, prompts), ratio(same, same, prompts)):
+        assert figure.n == 64
+        assert figure.low == pytest.approx(figure.value - bound, abs=0.004)
+    assert difference(same, same, prompts).high == pytest.approx(bound, abs=0.004)
+    assert mean([0.0] * len(prompts), prompts).high == pytest.approx(bound, abs=0.004)
+
+
+def test_a_difference_of_a_few_in_one_direction_does_not_end_at_its_value() -> None:
+    figure = difference(zeros_and_ones(64), zeros_and_ones(60), PROMPTS)
+    assert figure.low < figure.value == -4 / 64 < figure.high < 0.02
+
+
+def test_paired_images_tell_more_than_independent_ones() -> None:
+    before, after = zeros_and_ones(32), zeros_and_ones(18)
+    unpaired = after[::-1]
+    assert width(difference(before, after, PROMPTS)) < width(difference(before, unpaired, PROMPTS))
+
+
+def test_a_ratio_over_nothing_is_undefined() -> None:
+    figure = ratio([0.0] * 64, zeros_and_ones(3), PROMPTS)
+    assert math.isnan(figure.value) and math.isnan(figure.low) and figure.n == 64
+
+
+def test_a_ratio_over_a_few_is_wide_and_finite() -> None:
+    figure = ratio(zeros_and_ones(3), zeros_and_ones(40)[::-1], PROMPTS)
+    assert 0 < figure.low < figure.value < figure.high < math.inf
+
+
+@pytest.mark.parametrize("figure", [mean([], []), difference([], [], []), ratio([], [], [])])
+def test_of_no_image_everything_is_undefined(figure: Figure) -> None:
+    assert figure.json() == {"value": None, "n": 0, "low": None, "high": None}
+
+
+def test_unbounded_values_have_an_interval_only_if_enough_prompts_differ() -> None:
+    nats = [2 + number / 64 for number in range(64)]
+    assert mean(nats, PROMPTS).low < mean(nats, PROMPTS).value < mean(nats, PROMPTS).high
+    few = mean(nats[:9], PROMPTS[:9])
+    assert few.value == pytest.approx(sum(nats[:9]) / 9) and math.isnan(few.low) and math.isnan(few.high)
+
+
+def test_lists_of_other_lengths_and_values_that_were_not_measured_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 values but 1 prompts"):
+        mean([0, 1], ["a"])
+    with pytest.raises(ValueError, match="was not measured"):
+        difference([0, 1], [math.nan, 1], ["a", "b"])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from("abcdefghijklmnopqrst"), st.floats(0, 1), st.floats(0, 1)), min_size=1))
+def test_the_interval_holds_the_value_whatever_the_order_of_rows(rows: list[tuple[str, float, float]]) -> None:
+    shuffled = random.Random(0).sample(rows, len(rows))
+    for measure in (mean, difference, ratio):
+        figures = []
+        for prompts, before, after in (zip(*rows, strict=True), zip(*shuffled, strict=True)):
+            columns = (before, prompts) if measure is mean else (before, after, prompts)
+            figures.append(measure(*columns))
+        one, other = figures
+        assert one.n == other.n == len({prompt for prompt, _, _ in rows})
+        if math.isnan(one.value):
+            continue
+        assert one.low - 1e-9 <= one.value <= one.high + 1e-9
+        assert [other.value, other.low, other.high] == pytest.approx([one.value, one.low, one.high], rel=1e-6)
+
+
+@pytest.mark.parametrize("measure", [difference, ratio])
+def test_seeds_are_levels_and_not_sample_size(measure: Callable[..., Figure]) -> None:
+    before = zeros_and_ones(60)
+    one_seed = measure(before, zeros_and_ones(20), PROMPTS)
+    runs = {f"adapter {seed}": (before, zeros_and_ones(20 + seed), PROMPTS) for seed in range(3)}
+    found = over_seeds(measure, runs)
+    assert (found.seeds, found.pooled.n) == (3, 64)
+    assert found.lowest == one_seed.value < found.pooled.value < found.highest
+    assert width(found.pooled) > 0.9 * width(one_seed)
+    assert found.json() == {**found.pooled.json(), "seeds": 3, "lowest": found.lowest, "highest": found.highest}
+
+
+def test_training_seeds_that_end_in_the_same_adapter_count_once() -> None:
+    hashes = ["0f3a", "0f3a", "0f3a"]
+    found = over_seeds(mean, {adapter: (zeros_and_ones(20), PROMPTS) for adapter in hashes})
+    assert (found.seeds, found.pooled) == (1, proportion(20, 64))
+    assert found.lowest == found.highest == 20 / 64
+
+
+def test_seeds_on_other_prompts_are_not_pooled() -> None:
+    with pytest.raises(SettingsError, match="different prompts"):
+        over_seeds(mean, {"a": ([0, 1], ["x", "y"]), "b": ([0], ["x"])})
+    with pytest.raises(SettingsError, match="no run"):
+        over_seeds(mean, {})

@@ -1,0 +1,148 @@
+"""Answers with and without an adapter: kept in the store, computed once, compared by group and kind."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ear.evaluation import understanding
+from ear.evaluation.questions import YesNoQuestion, nano_questions
+from ear.evaluation.understanding import Answer, answer_questions, compare_answers, kept_answers
+from ear.method.adapter import Adapter, new_adapter
+from ecgvf.core import concepts
+from ecgvf.core.png import encode
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, load
+
+CHURCH = concepts.find("church")
+RNG = np.random.default_rng(0)
+IMAGES = [encode(RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)) for _ in range(3)]
+
+
+def question(number: int, about: str = "dog", kind: str = "present") -> YesNoQuestion:
+    image = number % len(IMAGES)
+    text = f"Is there a {about} in picture {number}?"
+    return YesNoQuestion(f"{number:05d}", str(image), IMAGES[image], text, kind == "present", about, kind)
+
+
+QUESTIONS = [question(number) for number in range(20)]
+
+
+@pytest.fixture
+def adapter(tiny: JanusModel) -> Adapter:
+    """Of random weights."""
+    made = new_adapter(tiny, 3, "qkvo")
+    noise = torch.Generator().manual_seed(0)
+    for weight in made.weights:
+        weight.data.add_(0.2 * torch.randn(weight.shape, generator=noise))
+    return made
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The questions that reach the model, as they do."""
+    texts: list[str] = []
+    real = understanding.yes_probabilities
+
+    def listening(model: JanusModel, images: Any, questions: Sequence[Sequence[str]]) -> list[list[float]]:
+        texts.extend(text for part in questions for text in part)
+        return real(model, images, questions)
+
+    monkeypatch.setattr(understanding, "yes_probabilities", listening)
+    return texts
+
+
+def test_answers_are_in_the_order_of_the_questions_whatever_the_batches(tiny: JanusModel) -> None:
+    done: list[int] = []
+    answers = answer_questions(tiny, QUESTIONS, batch_size=2, advance=done.append)
+    assert [answer.id for answer in answers] == [row.id for row in QUESTIONS] and sum(done) == len(QUESTIONS)
+    for row, answer in zip(QUESTIONS, answers, strict=True):
+        (alone,) = answer_questions(tiny, [row])
+        assert answer.probability == pytest.approx(alone.probability, abs=1e-5)
+        assert answer.yes == (answer.probability is not None and answer.probability >= 0.5)
+
+
+def test_the_adapter_answers_only_while_it_is_active(tiny: JanusModel, adapter: Adapter) -> None:
+    frozen = answer_questions(tiny, QUESTIONS)
+    tuned = answer_questions(tiny, QUESTIONS, adapter=adapter)
+    assert all(before.probability != after.probability for before, after in zip(frozen, tuned, strict=True))
+    assert answer_questions(tiny, QUESTIONS) == frozen
+
+
+def test_no_question_is_answered_twice(
+    store: Store, tiny: JanusModel, adapter: Adapter, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(understanding, "SHARD", 1)
+    real = understanding.answer_questions
+
+    def interrupted(*arguments: Any, **options: Any) -> list[Answer]:
+        if asked:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(understanding, "answer_questions", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kept_answers(store, tiny, CHURCH, QUESTIONS)
+    assert 0 < len(asked) < len(QUESTIONS)
+    answers = kept_answers(store, tiny, CHURCH, QUESTIONS)
+    assert sorted(asked) == sorted(row.question for row in QUESTIONS)
+    assert [answer.id for answer in answers] == [row.id for row in QUESTIONS]
+    for row, fresh in zip(answers, answer_questions(tiny, QUESTIONS), strict=True):
+        assert row.yes == fresh.yes and row.probability == pytest.approx(fresh.probability, abs=1e-5)
+    asked.clear()
+    assert kept_answers(store, tiny, CHURCH, QUESTIONS) == answers and not asked
+    # Other weights and other questions are answered, the frozen model's answers stay.
+    tuned = kept_answers(store, tiny, CHURCH, QUESTIONS, adapter=adapter, adapter_hash="a")
+    assert tuned != answers and len(asked) == len(QUESTIONS)
+    kept_answers(store, tiny, CHURCH, QUESTIONS[1:])
+    assert len(asked) == 2 * len(QUESTIONS) - 1
+    assert kept_answers(store, tiny, CHURCH, QUESTIONS) == answers
+
+
+def test_equal_runs_write_equal_bytes(tiny: JanusModel, tmp_path: Path) -> None:
+    shards = []
+    for name in ("a", "b"):
+        kept_answers(Store(tmp_path / name), tiny, CHURCH, QUESTIONS)
+        shards.append([file.read_bytes() for file in sorted((tmp_path / name).rglob("shard-*.parquet"))])
+    assert shards[0] == shards[1] and shards[0]
+
+
+def test_right_and_wrong_are_told_apart_by_group_and_kind() -> None:
+    questions = [question(0, "dog"), question(1, "chapel"), question(2, "dog", "absent_random"), question(3, "cat")]
+    before = [Answer(row.id, row.answer, 0.5) for row in questions]
+    after = [Answer("00000", False, 0.1), before[1], Answer("00002", True, 0.9), Answer("00003", None, None)]
+    compared = compare_answers(CHURCH, questions, before, after)
+    assert [(row.group, row.kind, row.n, row.before, row.after) for row in compared] == [
+        ("concept", "present", 1, (True,), (True,)),
+        ("concept", "absent_random", 0, (), ()),
+        ("others", "present", 2, (True, True), (False, False)),
+        ("others", "absent_random", 1, (True,), (False,)),
+    ]
+    assert [row.id for row in compared[2].questions] == ["00000", "00003"]
+
+
+def test_logits_that_are_not_finite_are_no_answer(
+    store: Store, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(understanding, "yes_probabilities", lambda _, __, rows: [[math.nan] * len(row) for row in rows])
+    answers = kept_answers(store, tiny, CHURCH, QUESTIONS[:2])
+    assert answers == [Answer(row.id, None, None) for row in QUESTIONS[:2]]
+    rows = compare_answers(CHURCH, [question(0), question(1, kind="absent_random")], answers, answers)
+    assert not any(right for row in rows for right in (*row.before, *row.after))
+
+
+def test_nano_understands_until_its_weights_are_noise() -> None:
+    nano = load("janus-nano", device="cpu")
+    questions = [row for row in nano_questions(CHURCH) if row.about != "church"][:96]
+    noise, wrecked = torch.Generator().manual_seed(0), new_adapter(nano, nano.depth, "qkvo")
+    for weight in wrecked.weights:
+        weight.data.add_(0.3 * torch.randn(weight.shape, generator=noise))
+    before, after = answer_questions(nano, questions), answer_questions(nano, questions, adapter=wrecked)
+    rows = compare_answers(CHURCH, questions, before, after)
+    assert sum(sum(row.before) for row in rows) > 0.9 * len(questions)
+    assert sum(sum(row.after) for row in rows) < 0.8 * len(questions)
