@@ -7,7 +7,7 @@ from typing import Any
 from ear.evaluation import figures
 from ear.evaluation.evaluation import Evaluation
 from ear.evaluation.figures import FigureRow
-from ear.evaluation.outcomes import Outcome, selected
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.errors import DatasetError
 
 
@@ -64,7 +64,14 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
         *figures.scene(outcomes),
         *figures.retention(outcomes, limits),
         *figures.retention_by_concept(outcomes),
+        *figures.understanding(_answered(first, second), outcomes[0].guidance, outcomes[0].temperature),
     ]
+
+
+def _answered(first: Evaluation, second: Evaluation) -> list[AnsweredQuestion]:
+    """The questions that both answered, with the answer of ``first`` as the one before."""
+    before = {answer.id: answer.after for answer in first.answered}
+    return [replace(answer, before=before[answer.id]) for answer in second.answered if answer.id in before]
 
 
 def comparison_json(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, Any]:

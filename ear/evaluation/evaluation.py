@@ -136,9 +136,14 @@ class Evaluation:
         if missing := sorted(_FACTS - facts.keys()):
             raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
         if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
-            raise DatasetError(f"{file} has no outcome of {facts['concept']} after erasing: write it again")
-        answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
-        lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+            raise DatasetError(
+                f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"
+            )
+        try:
+            answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
+            lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+        except TypeError as error:
+            raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
         return cls(**{name: facts[name] for name in _FACTS} | lists, outcomes=tuple(outcomes))
 
     def save_contact_sheet(self, file: Path | str) -> Path:

@@ -105,20 +105,21 @@ def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Share of prompts that show the concept with at least one of ``SEEDS`` seeds; nothing if no prompt has as many."""
-    by_prompt: dict[tuple[str, str | None, str], list[Outcome]] = {}
+    by_prompt: dict[tuple[str, str | None, str], dict[int, Outcome]] = {}
     for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
-        by_prompt.setdefault(_prompt_of(outcome), []).append(outcome)
-    seeds = {
-        prompt: sorted(images, key=lambda each: each.seed)[:SEEDS]
-        for prompt, images in by_prompt.items()
-        if len(images) >= SEEDS
+        by_prompt.setdefault(_prompt_of(outcome), {})[outcome.seed] = outcome
+    # The same seeds before and after, in whatever order the rows come.
+    chosen = {
+        prompt: [of_seed[seed] for seed in sorted(of_seed)[:SEEDS]]
+        for prompt, of_seed in by_prompt.items()
+        if len(of_seed) >= SEEDS
     }
-    present = {prompt: max(map(_present, images)) for prompt, images in seeds.items()}
-    # One image stands for its prompt.
-    first = [images[0] for images in seeds.values()]
-    return (
+    present = {prompt: max(map(_present, images)) for prompt, images in chosen.items()}
+    first = [images[0] for images in chosen.values()]
+    rows = (
         [_row("concept_present_any", lambda each: present[_prompt_of(each)], first, group="concept")] if first else []
     )
+    return [row for row in rows if row.after.n]
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:

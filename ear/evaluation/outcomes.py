@@ -187,7 +187,7 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
     try:
         facts = dict(json.loads((table.schema.metadata or {}).get(FACTS, b"{}")))
         return from_table(Outcome, table.select(Outcome.SCHEMA.names).cast(Outcome.SCHEMA)), facts
-    except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{file}: its columns are not those that `ear eval --outcomes` writes") from error
 
 

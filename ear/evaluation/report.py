@@ -16,6 +16,7 @@ from rich.table import Table
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.outcomes import Outcome
 from ecgvf.core import console, contact_sheet
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import write_atomic
 from ecgvf.core.png import decode
@@ -108,8 +109,11 @@ def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str
     """Write a PNG with the columns "original", one per evaluation, called as ``names`` says, and "ceiling".
 
     The evaluations are of one dataset, with equal settings. Images of an unsafe concept are blurred. Returns ``file``.
+    Raises ``DatasetError`` if the outcomes are without images.
     """
     first = evaluations[0]
+    if not all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
+        raise DatasetError(f"these outcomes of {first.concept} are without images: write the file again with images")
     examples = _examples(first.outcomes)
     columns = [("original", _images(first.outcomes, "before", examples))]
     for name, evaluation in zip(names, evaluations, strict=True):
