@@ -46,6 +46,8 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
         ear("eval", "--dataset", "ecgvf/church", "--prompts-per-concept", "1", "--json", store=store)
     )
     assert set(evaluation) >= {"concept", "model", "adapter", "erasure", "retention", "sheet"}
+    for figures in ("replacement", "scene", "groups"):
+        assert all(set(row) >= {"figure", "group", "before", "after", "ceiling"} for row in evaluation[figures])
     assert evaluation["adapter"] == str(run.adapter)
     assert Path(evaluation["sheet"]).is_file()
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
@@ -94,9 +96,24 @@ def test_adapters_are_compared_by_run_folder_or_file(store: Store, monkeypatch: 
     assert Path(compared["sheet"]).is_file()
     monkeypatch.setattr("ecgvf.render.batches.render_images", lambda *_, **__: pytest.fail("rendered again"))
     shown = ear("compare", str(first), str(second), *words, store=store)
-    assert "shows the concept" in shown and "paired" not in shown
-    document = ear("compare", str(first), str(second), *words, "--format", "csv", store=store)
-    assert document.startswith(f",before,{first.parent.name},{second.parent.name},ceiling,change, ") is False
+    assert "shows the concept" in shown and "Contact sheet" in shown
+    names = [first.parent.name, second.parent.name]
+    header = ear("compare", str(first), str(second), *words, "--format", "csv", store=store).splitlines()[0]
+    assert header.split(",")[1:5] == ["before", *names, "ceiling"]
+
+
+def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path: Path) -> None:
+    ear("train", *FAST, store=store)
+    file = tmp_path / "outcomes.parquet"
+    words = ["--prompts-per-concept", "2", "--family", "building"]
+    measured = json.loads(ear("eval", *words, "--outcomes", str(file), "--json", store=store))
+    assert measured["outcomes"] == str(file)
+    assert f"Outcomes: {file}" in ear("eval", *words, "--outcomes", str(file), store=store).replace("\n", "")
+    [compared] = json.loads(ear("compare", str(file), "--json", store=store))["evaluations"]
+    assert compared["name"] == "outcomes"
+    assert {key: compared[key] for key in measured if key in compared and key != "sheet"} == {
+        key: measured[key] for key in compared if key != "name"
+    }
 
 
 @pytest.mark.parametrize(

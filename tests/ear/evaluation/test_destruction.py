@@ -126,7 +126,8 @@ def test_wreckage_shows_neither_the_surrogate_nor_anything(wrecked: Evaluation) 
 
 def test_wreckage_keeps_no_scene_and_is_incoherent(wrecked: Evaluation) -> None:
     scene = row(wrecked.scene, "scene_kept", "pooled")
-    assert scene.ceiling is not None and scene.after.high < min(scene.before.low, scene.ceiling.low)
+    assert scene.ceiling is not None and scene.after.high < scene.ceiling.low
+    assert scene.after.value < 0.5 and scene.change.high < 0
     nats = row(wrecked.scene, "nll_frozen", "pooled")
     assert nats.ceiling is not None and nats.after.low > 3 * max(nats.before.high, nats.ceiling.high)
 
