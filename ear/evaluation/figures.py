@@ -119,12 +119,18 @@ def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """Figure 3: the attributes that the prompt asks for, and coherence (``nll_frozen``, nats per token)."""
+    """Figure 3: the attributes that the prompt asks for, CLIP's similarity, and coherence (``nll_frozen``, nats)."""
     main = _of(outcomes, "concept", "main")
     names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
     rows = [_row("scene_kept", lambda each: _kept(each, names), main)] if names else []
     rows += [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
-    return [row for row in (*rows, _row("nll_frozen", lambda each: each.nll_frozen, main)) if row.after.n]
+    others: dict[str, Value] = {
+        "clip_surrogate": lambda each: each.clip_surrogate,
+        "clip_margin": _clip_margin,
+        "nll_frozen": lambda each: each.nll_frozen,
+    }
+    rows += [_row(name, value, main) for name, value in others.items()]
+    return [row for row in rows if row.after.n]
 
 
 def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
@@ -282,6 +288,13 @@ def _present(outcome: Outcome) -> float:
 def _surrogate(outcome: Outcome) -> float | None:
     label, wanted = outcome.judges[0].label, outcome.surrogate
     return None if wanted is None else float(label is not None and label.casefold() == wanted.casefold())
+
+
+def _clip_margin(outcome: Outcome) -> float | None:
+    """How much nearer the image is to the surrogate prompt than to the target prompt, in cosines."""
+    if outcome.clip_surrogate is None or outcome.clip_target is None:
+        return None
+    return outcome.clip_surrogate - outcome.clip_target
 
 
 def _agree(outcome: Outcome) -> bool:

@@ -32,6 +32,8 @@ _NAMES = {
     "shows_surrogate": "shows its surrogate",
     "shows_something": "shows something",
     "scene_kept": "scene kept",
+    "clip_surrogate": "CLIP, surrogate prompt",
+    "clip_margin": "CLIP, surrogate − target prompt",
     "nll_frozen": "nats per token, frozen model",
     "retention": "shows its concept",
     "token_agreement": "tokens as the frozen model's",
