@@ -112,8 +112,8 @@ class Benchmark:
             Store(self.store / "run-0"), self.model, self._dataset(cell.concept, 0), [adapter], cell.settings
         )
         original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
-        # The frozen model's outcomes are those of all cells with these figures, whatever was trained.
-        name = f"{cell.concept}-original-{cell.settings.figures}"
+        # The frozen model's outcomes are the same for all seeds of a recipe.
+        name = f"{cell.concept}-original-{cell.recipe}-{cell.settings.figures}"
         write_outcomes(original, self._file(name), images=False)
         facts: JSON = {
             "key": cell.key(self.model),
