@@ -11,6 +11,7 @@ from ear.commands.options import DatasetArguments, EvaluationArguments, SheetOpt
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from ear.evaluation import Evaluation
@@ -41,18 +42,19 @@ def compare(
 ) -> None:
     """Show several adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
     from ear.evaluation import report
-    from ear.evaluation.comparison import comparison_json, same_tasks
+    from ear.evaluation.comparison import comparison_json, same_groups, same_tasks
     from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
 
     console.json_mode(as_json or form is not None)
-    if all(name.endswith(".parquet") for name in evaluated):
+    if any(name.endswith(".parquet") for name in evaluated):
         names, evaluations = _read(evaluated)
         folder = Path(evaluated[0]).parent
     else:
         names, evaluations = _measure(Store(source.store), source, measuring, evaluated)
         folder = evaluations[0].adapters[0].parent.parent
     same_tasks(evaluations, names)
+    evaluations = same_groups(evaluations)
     result = comparison_json(evaluations, names)
     page = sheet if sheet is not None else folder / f"compare-{fingerprint({'sheet': result})[:8]}.png"
     if all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
@@ -69,7 +71,11 @@ def compare(
 def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
     from ear.evaluation import Evaluation
 
-    return [Path(file).stem for file in files], [Evaluation.load(file) for file in files]
+    if others := [name for name in files if not name.endswith(".parquet")]:
+        raise SettingsError(f"{others[0]} is no file of outcomes: compare either such files or adapters")
+    stems = [Path(file).stem for file in files]
+    names = stems if len(set(stems)) == len(stems) else [*files]
+    return names, [Evaluation.load(file) for file in files]
 
 
 def _measure(

@@ -7,20 +7,23 @@ from typing import Any
 from ear.evaluation import figures
 from ear.evaluation.evaluation import Evaluation
 from ear.evaluation.figures import FigureRow
-from ear.evaluation.outcomes import Outcome, selected
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.errors import DatasetError
 
 
 def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
-    """Raise ``DatasetError`` unless all evaluations measure one concept with the same prompts, seeds and sampling."""
+    """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, with the same prompts,
+    seeds and sampling."""
     first = evaluations[0]
     known = {outcome.task for outcome in selected(first.outcomes, "after")}
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
-        if (evaluation.concept, evaluation.split) != (first.concept, first.split):
-            raise DatasetError(
-                f"{name} measures {evaluation.concept} on {evaluation.split}, {names[0]} measures {first.concept} on "
-                f"{first.split}: compare evaluations of one concept and split"
-            )
+        for what in ("concept", "split", "model", "judge"):
+            expected, found = getattr(first, what), getattr(evaluation, what)
+            if found != expected:
+                raise DatasetError(
+                    f"{name} has another {what} than {names[0]}, {found} instead of {expected}: compare evaluations of "
+                    "one concept, split, model and judge"
+                )
         other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}
         if difference := sorted(known ^ other):
             identity, seed, guidance, temperature = difference[0]
@@ -31,22 +34,44 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
             )
 
 
+def same_groups(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The evaluations with every retained concept in its group of the first, so that a group means the same concepts.
+
+    Which concepts are rehearsed depends on the recipe. All must have the same tasks.
+    """
+    groups = {outcome.concept: outcome.group for outcome in evaluations[0].outcomes}
+    return [
+        replace(
+            evaluation,
+            outcomes=tuple(replace(outcome, group=groups[outcome.concept]) for outcome in evaluation.outcomes),
+        )
+        for evaluation in evaluations
+    ]
+
+
 def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
-    """Every figure with ``first`` as before and ``second`` as after: ``change`` is their paired difference."""
+    """Every figure with ``first`` as before and ``second`` as after: ``change`` is their paired difference.
+
+    Both have the same tasks and groups.
+    """
     limits = figures.thresholds(first.outcomes)
     outcomes: list[Outcome] = [
         *(replace(outcome, condition="before") for outcome in selected(first.outcomes, "after")),
         *selected(second.outcomes, "after"),
     ]
-    # The groups of a retained concept depend on what a recipe rehearsed; a concept is compared with itself.
-    groups = {outcome.concept: outcome.group for outcome in first.outcomes}
-    outcomes = [replace(outcome, group=groups[outcome.concept]) for outcome in outcomes]
     return [
         *figures.replacement(outcomes, limits),
         *figures.scene(outcomes),
         *figures.retention(outcomes, limits),
         *figures.retention_by_concept(outcomes),
+        *figures.understanding(_answered(first, second), outcomes[0].guidance, outcomes[0].temperature),
     ]
+
+
+def _answered(first: Evaluation, second: Evaluation) -> list[AnsweredQuestion]:
+    """The questions that both answered, with the answer of ``first`` as the one before."""
+    before = {answer.id: answer.after for answer in first.answered}
+    return [replace(answer, before=before[answer.id]) for answer in second.answered if answer.id in before]
 
 
 def comparison_json(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, Any]:

@@ -135,8 +135,15 @@ class Evaluation:
         outcomes, facts = read_outcomes(Path(file))
         if missing := sorted(_FACTS - facts.keys()):
             raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
-        answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
-        lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+        if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
+            raise DatasetError(
+                f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"
+            )
+        try:
+            answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
+            lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+        except TypeError as error:
+            raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
         return cls(**{name: facts[name] for name in _FACTS} | lists, outcomes=tuple(outcomes))
 
     def save_contact_sheet(self, file: Path | str) -> Path:

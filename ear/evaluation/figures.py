@@ -105,17 +105,21 @@ def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Share of prompts that show the concept with at least one of ``SEEDS`` seeds; nothing if no prompt has as many."""
-    seeds: dict[tuple[str, str | None, str], list[Outcome]] = {}
+    by_prompt: dict[tuple[str, str | None, str], dict[int, Outcome]] = {}
     for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
-        seeds.setdefault((outcome.condition, outcome.adapter, outcome.id), []).append(outcome)
-    first = {key: images[0] for key, images in seeds.items() if len(images) >= SEEDS}
-    present = {key: max(map(_present, seeds[key][:SEEDS])) for key in first}
-    images = list(first.values())
-    return (
-        [_row("concept_present_any", lambda each: present[each.condition, each.adapter, each.id], images)]
-        if images
-        else []
+        by_prompt.setdefault(_prompt_of(outcome), {})[outcome.seed] = outcome
+    # The same seeds before and after, in whatever order the rows come.
+    chosen = {
+        prompt: [of_seed[seed] for seed in sorted(of_seed)[:SEEDS]]
+        for prompt, of_seed in by_prompt.items()
+        if len(of_seed) >= SEEDS
+    }
+    present = {prompt: max(map(_present, images)) for prompt, images in chosen.items()}
+    first = [images[0] for images in chosen.values()]
+    rows = (
+        [_row("concept_present_any", lambda each: present[_prompt_of(each)], first, group="concept")] if first else []
     )
+    return [row for row in rows if row.after.n]
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
@@ -136,14 +140,16 @@ def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """Figure 4, by group and pooled: share of images that show their concept, and whether they show anything."""
     limits = thresholds(outcomes) if limits is None else limits
-    rows = []
-    for group in (*GROUPS, POOLED):
-        images = _retained(outcomes, group)
-        if images:
-            rows.append(_row("retention", _present, images, group=group))
-            rows.append(_row("shows_something", lambda each: _something(each, limits), images, group=group))
-            rows.append(_row("token_agreement", lambda each: each.token_agreement, images, group=group))
-    return rows
+    values: dict[str, Value] = {
+        "retention": _present,
+        "shows_something": lambda each: _something(each, limits),
+        "token_agreement": lambda each: each.token_agreement,
+    }
+    by_group = {group: images for group in (*GROUPS, POOLED) if (images := _retained(outcomes, group))}
+    rows = [
+        _row(name, value, images, group=group) for group, images in by_group.items() for name, value in values.items()
+    ]
+    return [row for row in rows if row.after.n]
 
 
 def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
@@ -279,6 +285,11 @@ def _retained(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
     """The retained concepts' images of a group, or of all."""
     wanted = GROUPS if group == POOLED else (group,)
     return [outcome for outcome in outcomes if outcome.group in wanted and outcome.sample == "main"]
+
+
+def _prompt_of(outcome: Outcome) -> tuple[str, str | None, str]:
+    """What the images of one prompt by one model have in common."""
+    return outcome.condition, outcome.adapter, outcome.id
 
 
 def _present(outcome: Outcome) -> float:

@@ -5,6 +5,7 @@ prompts ──images──▶ images of one condition ──judges, teacher forc
 Images and outcomes are sets of their own: another judge looks at the same images.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -177,8 +178,6 @@ def _facts(prompt: EvaluationPrompt) -> list[Any]:
 
 def adapter_hash(files: Sequence[Path]) -> str:
     """16 hex digits: a hash of the stacked adapters' files."""
-    import hashlib
-
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())

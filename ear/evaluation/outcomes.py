@@ -190,9 +190,9 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
     if missing := [name for name in Outcome.SCHEMA.names if name not in table.column_names]:
         raise DatasetError(f"{file} has no column {missing[0]!r}: it is no file that `ear eval --outcomes` wrote")
     try:
-        facts = json.loads((table.schema.metadata or {}).get(FACTS, b"{}"))
+        facts = dict(json.loads((table.schema.metadata or {}).get(FACTS, b"{}")))
         return from_table(Outcome, table.select(Outcome.SCHEMA.names).cast(Outcome.SCHEMA)), facts
-    except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{file}: its columns are not those that `ear eval --outcomes` writes") from error
 
 

@@ -1,8 +1,10 @@
 """Evaluations for people: a table, in the terminal or in a document, and a contact sheet."""
 
 import csv
+import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +16,7 @@ from rich.table import Table
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.outcomes import Outcome
 from ecgvf.core import console, contact_sheet
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import write_atomic
 from ecgvf.core.png import decode
@@ -98,19 +101,21 @@ def document(evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Fo
         output = io.StringIO()
         csv.writer(output, lineterminator="\n").writerows([header(names), *rows])
         return output.getvalue()
-    if form == "markdown":
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return tabulate(
-        rows, header(names), tablefmt="github" if form == "markdown" else "latex_booktabs", disable_numparse=True
-    )
+    if form == "latex":
+        return tabulate(rows, header(names), tablefmt="latex_booktabs", disable_numparse=True)
+    rows = [[_markdown(row[0]), *row[1:]] for row in rows]
+    return tabulate(rows, [*map(_markdown, header(names))], tablefmt="github", disable_numparse=True)
 
 
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
     """Write a PNG with the columns "original", one per evaluation, called as ``names`` says, and "ceiling".
 
     The evaluations are of one dataset, with equal settings. Images of an unsafe concept are blurred. Returns ``file``.
+    Raises ``DatasetError`` if the outcomes are without images.
     """
     first = evaluations[0]
+    if not all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
+        raise DatasetError(f"these outcomes of {first.concept} are without images: write the file again with images")
     examples = _examples(first.outcomes)
     columns = [("original", _images(first.outcomes, "before", examples))]
     for name, evaluation in zip(names, evaluations, strict=True):
@@ -156,7 +161,15 @@ def _text(figure: Figure | None) -> str:
 def _change(figure: Figure) -> str:
     if math.isnan(figure.value):
         return ""
+    if math.isnan(figure.low):
+        return f"{figure.value:+.3f}"
     return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+
+
+def _markdown(text: str) -> str:
+    """Untrusted text in a cell: no markup, no HTML, one line."""
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", one_line)
 
 
 def _caption(evaluations: "Sequence[Evaluation]") -> str:
