@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ear.evaluation import statistics
+from ear.evaluation import bounds, statistics
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
@@ -161,6 +161,18 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
         for concept in concepts
     ]
     return sorted(rows, key=lambda row: row.change.value)
+
+
+def lost(outcomes: Sequence[Outcome]) -> set[str]:
+    """The retained concepts that fewer images show than before, as shown over all of them (``bounds.worst``)."""
+    columns: dict[str, tuple[list[float], list[float], list[str]]] = {}
+    images = _retained(outcomes, POOLED)
+    for first, second in paired(selected(images, "before"), selected(images, "after")):
+        before, after, prompts = columns.setdefault(second.concept, ([], [], []))
+        before.append(_present(first))
+        after.append(_present(second))
+        prompts.append(second.id)
+    return {concept for concept, test in bounds.worst(columns, at_least=1.0).items() if test.status == "missed"}
 
 
 def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:
