@@ -27,9 +27,11 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.paths import data_dir
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
+from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.world import grammar
 
@@ -42,6 +44,7 @@ PAIRS, TESTS = 60, 240
 SETTINGS = EvaluationSettings(
     prompts_per_concept=200, prompts_per_group=200, prompts_per_neighbour=100, split="test", batch_size=64
 )
+JUDGES = data_dir() / "nano" / "judges"
 COMMAND = "python -m benchmarks.erasure"
 
 
@@ -67,7 +70,9 @@ class Cell:
         """Changes with everything that decides the cell's outcomes, but for the code."""
         settings = {"cell": asdict(self), "recipe": asdict(find(self.recipe)), "settings": asdict(self.settings)}
         numbers = {"pairs": PAIRS, "tests": TESTS}
-        return fingerprint({**settings, **numbers, "model": model.fingerprint, "world": grammar.fingerprint()})
+        weights = {file.parent.name: file_hash(file) for file in sorted(JUDGES.glob("*/model.safetensors"))}
+        facts = {"model": model.fingerprint, "world": grammar.fingerprint(), "judges": weights}
+        return fingerprint({**settings, **numbers, **facts})
 
 
 @dataclass(frozen=True)
