@@ -268,7 +268,9 @@ def readme_table(content: JSON) -> str:
 
 
 def _cell(row: JSON | None) -> str:
-    return "" if row is None else f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    if row is None:
+        return ""
+    return f"{row['value']:.2f}" + ("" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})")
 
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
