@@ -157,7 +157,8 @@ class Benchmark:
 
 def table_rows(concept: str, recipe: str, cells: Sequence[Measured]) -> list[JSON]:
     """The rows of a concept and recipe: before erasing, after it and the ceiling, of all its cells together."""
-    after = [outcome for cell in cells for outcome in cell.outcomes]
+    # A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
+    after = list({(each.adapter, each.sample, *each.task): each for cell in cells for each in cell.outcomes}.values())
     groups = {outcome.concept: outcome.group for outcome in after}
     original = {
         (outcome.condition, outcome.sample, *outcome.task): outcome for cell in cells for outcome in cell.original

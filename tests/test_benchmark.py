@@ -44,6 +44,14 @@ def test_rows_pool_seeds_without_counting_them_as_prompts() -> None:
     assert all(row["status"] == "not measured" for row in rows if row["value"] is None)
 
 
+def test_seeds_that_end_in_the_same_adapter_count_once() -> None:
+    first, second = measured(0, 0, 3), measured(0, 1, 3)
+    same = replace(second, outcomes=[replace(outcome, adapter="0-0") for outcome in second.outcomes])
+    once, twice = table_rows("church", "paper", [first]), table_rows("church", "paper", [first, same])
+    figures = [(row["figure"], row["value"], row["low"]) for row in once]
+    assert figures == [(row["figure"], row["value"], row["low"]) for row in twice]
+
+
 def test_the_groups_are_those_of_the_recipe() -> None:
     cell = measured(0, 0, 0)
     regrouped: list[Outcome] = [
