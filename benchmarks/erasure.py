@@ -158,13 +158,14 @@ class Benchmark:
 def table_rows(concept: str, recipe: str, cells: Sequence[Measured]) -> list[JSON]:
     """The rows of a concept and recipe: before erasing, after it and the ceiling, of all its cells together."""
     # A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
-    after = list({(each.adapter, each.sample, *each.task): each for cell in cells for each in cell.outcomes}.values())
+    distinct = list({cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values())[::-1]
+    after = [outcome for cell in distinct for outcome in cell.outcomes]
     groups = {outcome.concept: outcome.group for outcome in after}
     original = {
         (outcome.condition, outcome.sample, *outcome.task): outcome for cell in cells for outcome in cell.original
     }
     outcomes = [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *after]
-    answered = [answer for cell in cells for answer in cell.answered]
+    answered = [answer for cell in distinct for answer in cell.answered]
     facts = {
         "concept": concept,
         "model": MODEL,
