@@ -94,7 +94,9 @@ def test_adapters_are_compared_by_run_folder_or_file(store: Store, monkeypatch: 
     assert Path(compared["sheet"]).is_file()
     monkeypatch.setattr("ecgvf.render.batches.render_images", lambda *_, **__: pytest.fail("rendered again"))
     shown = ear("compare", str(first), str(second), *words, store=store)
-    assert first.parent.name in shown and second.parent.name in shown and "erasure rate" in shown
+    assert "shows the concept" in shown and "paired" not in shown
+    document = ear("compare", str(first), str(second), *words, "--format", "csv", store=store)
+    assert document.startswith(f",before,{first.parent.name},{second.parent.name},ceiling,change, ") is False
 
 
 @pytest.mark.parametrize(

@@ -170,5 +170,5 @@ def test_an_outcome_after_belongs_to_that_before_with_its_prompt_seed_and_sampli
     assert [first for first, _ in paired(before, after)] == before[::-1]
     two = [*after, *(replace(each, adapter="b" * 16) for each in after)]
     assert [second for _, second in paired(before, two)] == two
-    with pytest.raises(DatasetError, match="no outcome of 'record-1' with seed 6 before erasing: .* other prompts or"):
+    with pytest.raises(DatasetError, match=r"no outcome of 'record-1' with seed 6 before erasing: .* other prompts or"):
         paired(before, [outcome(1, "after", seed=6)])

@@ -1,0 +1,229 @@
+"""Evaluations side by side: paired differences, and what cannot be compared."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ear.cli import app
+from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
+from ear.evaluation.evaluation import Evaluation
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome
+from ear.evaluation.report import document, sections
+from ecgvf.core.errors import DatasetError
+from tests.ear.evaluation.small_outcomes import erased, evaluation, kept
+
+HOSTILE = "a|b & <c>_*`%$#\\"
+
+
+def of(left: int, lost: int = 0) -> Evaluation:
+    """16 prompts of church of which ``left`` still show it, and 8 of castle of which ``lost`` no longer do."""
+    return evaluation([*erased(16, left), *kept("castle", "neighbours", 8, lost)])
+
+
+def test_differences_are_paired_by_prompt_and_seed() -> None:
+    first, second = of(left=12, lost=1), of(left=2, lost=3)
+    rows = {(row.figure, row.group): row for row in differences(first, second)}
+    gone = rows["concept_present", "concept"]
+    assert (gone.before.value, gone.after.value) == (12 / 16, 2 / 16)
+    assert (gone.change.value, gone.change.n) == (-10 / 16, 16)
+    assert gone.change.high < 0
+    assert rows["shows_surrogate", "concept"].change.value == 10 / 16
+    assert rows["retention", "castle"].change.value == rows["retention", "neighbours"].change.value == -2 / 8
+    assert rows["nll_frozen", "pooled"].change.value == 0
+    same = {row.change.value for row in differences(first, first) if row.change.n}
+    assert same == {0.0}
+    # Whichever comes first, the other way round.
+    back = {(row.figure, row.group): row for row in differences(second, first)}
+    assert back["concept_present", "concept"].change.value == 10 / 16
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    first, second = of(left=12), of(left=2, lost=3)
+    turned = replace(second, outcomes=second.outcomes[::-1])
+    same_tasks([first, turned], ["a", "b"])
+    expected = {(row.figure, row.group, row.change) for row in differences(first, second) if row.change.n}
+    assert {(row.figure, row.group, row.change) for row in differences(first, turned) if row.change.n} == expected
+
+
+def test_answers_to_the_same_questions_are_compared() -> None:
+    def answered(*after: bool) -> tuple[AnsweredQuestion, ...]:
+        return tuple(
+            AnsweredQuestion(str(number), str(number), "others", "present", True, yes)
+            for number, yes in enumerate(after)
+        )
+
+    first = replace(of(1), answered=answered(True, True, False))
+    second = replace(of(2), answered=answered(False, True, True, True))
+    [row] = [row for row in differences(first, second) if row.figure == "understanding"]
+    assert (row.before.value, row.after.value, row.change.n) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
+
+
+def test_a_group_is_the_same_concepts_in_all() -> None:
+    """Which concepts are rehearsed depends on the recipe."""
+    first = evaluation([*erased(2), *kept("cat", "rehearsed"), *kept("dog", "unrehearsed")])
+    second = evaluation([*erased(2), *kept("cat", "unrehearsed", lost=4), *kept("dog", "unrehearsed")])
+    one, other = same_groups([first, second])
+    assert one == first
+    found = {(row.figure, row.group): row for row in other.groups}
+    assert (found["retention", "rehearsed"].after.value, found["retention", "unrehearsed"].after.value) == (0.0, 1.0)
+    [retained] = [rows for title, rows in sections([one, other]) if title == "retained concepts"]
+    assert [row[0] for row in retained if "shows its concept" in row[0]] == [
+        "rehearsed: shows its concept",
+        "unrehearsed: shows its concept",
+        "pooled: shows its concept",
+    ]
+
+
+def changed(first: Evaluation, **values: object) -> Evaluation:
+    """The last prompt of church with other values."""
+    last = first.outcomes[45].id
+
+    def of_row(row: Outcome) -> Outcome:
+        return replace(row, **values) if row.id == last else row  # type: ignore[arg-type]
+
+    return replace(first, outcomes=tuple(map(of_row, first.outcomes)))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (changed(of(1), id="other"), "b has outcomes of other prompts or seeds than a: it has also 'other' with seed"),
+        (changed(of(1), seed=3), "b has outcomes of other prompts or seeds than a: it .* 'record-15' with seed"),
+        (changed(of(1), guidance=2.0), "b has outcomes of other prompts or seeds than a: .*guidance 1.25"),
+        (replace(of(1), outcomes=of(1).outcomes[:-2]), "b .*: it lacks 'castle/7' with seed .* with equal options"),
+        (replace(of(1), concept="castle"), "b has another concept than a, castle instead of church: compare"),
+        (replace(of(1), split="test"), "b has another split than a, test instead of validation: compare"),
+        (replace(of(1), model="janus-pro-1b"), "b has another model than a, janus-pro-1b instead of janus-nano"),
+        (replace(of(1), judge="clip"), "b has another judge than a, clip instead of nano-object-b"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_one_line(second: Evaluation, message: str) -> None:
+    same_tasks([of(1), of(2)], ["a", "b"])
+    with pytest.raises(DatasetError, match=message) as raised:
+        same_tasks([of(1), of(3), second], ["a", "c", "b"])
+    assert "\n" not in str(raised.value)
+
+
+def test_json_has_every_evaluation_and_the_differences_to_the_first() -> None:
+    found = json.loads(json.dumps(comparison_json([of(3), of(1), of(2)], ["a", "b", "c"]), allow_nan=False))
+    assert [each["name"] for each in found["evaluations"]] == ["a", "b", "c"]
+    assert [(each["first"], each["second"]) for each in found["differences"]] == [("a", "b"), ("a", "c")]
+    present = [each["figures"][0] for each in found["differences"]]
+    assert [each["figure"] for each in present] == ["concept_present"] * 2
+    assert [each["difference"]["value"] for each in present] == [-2 / 16, -1 / 16]
+
+
+def table(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_a_csv_document_has_a_row_per_figure_and_a_column_per_evaluation() -> None:
+    header, *rows = table(document([of(4), of(1)], ["a", HOSTILE], "csv"))
+    assert header == ["", "before", "a", HOSTILE, "ceiling", "change, a", f"change, {HOSTILE}"]
+    assert rows[0][0] == "church: shows the concept"
+    assert [cell.split()[0] for cell in rows[0][1:]] == ["1.000", "0.250", "0.062", "0.000", "-0.750", "-0.938"]
+    assert {len(row) for row in rows} == {7}
+
+
+def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
+    hostile = [replace(each, concept="x|y <b>") for each in kept("castle", "neighbours", 2)]
+    lines = document([evaluation([*erased(2), *hostile])] * 2, [HOSTILE, "new\nline"], "markdown").splitlines()
+    cells = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}
+    assert cells == {8}
+    assert "a\\|b &amp; &lt;c&gt;\\_\\*\\`%$\\#\\\\" in lines[0] and "new line" in lines[0]
+    assert any("x\\|y &lt;b&gt;" in line for line in lines) and not any("<" in line for line in lines)
+
+
+def test_a_latex_table_escapes_names() -> None:
+    text = document([of(4), of(1)], ["a & b_c %", "{d} < #1"], "latex")
+    assert "\\toprule" in text and "\\bottomrule" in text
+    assert "a \\& b\\_c \\%" in text and "\\{d\\} \\ensuremath{<} \\#1" in text
+    first = next(line for line in text.splitlines() if "shows the concept" in line)
+    assert first.count("&") == 6 and first.endswith("\\\\")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: two files of outcomes, and neither a store nor a model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ECGVF_STORE")
+    monkeypatch.setattr("ecgvf.janus.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    of(4).save("first.parquet")
+    of(1, lost=2).save("second & third.parquet")
+    return tmp_path
+
+
+def compare(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["compare", *words])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+FILES = ("first.parquet", "second & third.parquet")
+
+
+def test_files_of_outcomes_are_compared_without_a_model(folder: Path) -> None:
+    shown = compare(*FILES)
+    assert "church erased from janus-nano" in shown and "second & third" in shown
+    [sheet] = folder.glob("compare-*.png")
+    assert f"Contact sheet: {sheet.name}" in " ".join(shown.split())
+    found = json.loads(compare(*FILES, "--json"))
+    assert [each["name"] for each in found["evaluations"]] == ["first", "second & third"]
+    assert found["differences"][0]["figures"][0]["difference"]["value"] == -3 / 16
+    assert found["sheet"] == sheet.name
+    assert sorted(file.name for file in folder.iterdir()) == [sheet.name, *FILES]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [("markdown", "second &amp; third"), ("latex", "second \\& third"), ("csv", "second & third")],
+)
+def test_a_document_is_all_of_standard_output(folder: Path, form: str, expected: str) -> None:
+    evaluations = [Evaluation.load(file) for file in FILES]
+    shown = compare(*FILES, "--format", form)
+    assert shown == document(evaluations, ["first", "second & third"], form) + "\n"  # type: ignore[arg-type]
+    assert expected in shown
+
+
+def test_without_images_there_is_no_contact_sheet(folder: Path) -> None:
+    for name, left in (("a", 4), ("b", 1)):
+        of(left).save(f"{name}.parquet", images=False)
+    assert "Contact sheet: none" in compare("a.parquet", "b.parquet")
+    assert "sheet" not in json.loads(compare("a.parquet", "b.parquet", "--json"))
+    assert not list(folder.glob("*.png"))
+
+
+def test_files_of_one_name_are_called_by_their_paths(folder: Path) -> None:
+    of(1).save("elsewhere/first.parquet")
+    found = json.loads(compare("first.parquet", "elsewhere/first.parquet", "--json"))
+    assert [each["name"] for each in found["evaluations"]] == ["first.parquet", "elsewhere/first.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["first.parquet", "nothing.parquet"], "there is no file nothing.parquet"),
+        (
+            ["first.parquet", "windowed-kl-0-s0"],
+            "windowed-kl-0-s0 is no file of outcomes: compare either such files or",
+        ),
+        (["first.parquet", "seeds.parquet"], "seeds has outcomes of other prompts or seeds than first"),
+        (["first.parquet", "test.parquet"], "test has another split than first, test instead of validation"),
+        (["text.parquet"], "text.parquet is not a readable Parquet file"),
+        (["first.parquet", "--format", "word"], "'word' is not one of"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(folder: Path, words: Sequence[str], message: str) -> None:
+    changed(of(1), seed=3).save("seeds.parquet")
+    replace(of(1), split="test").save("test.parquet")
+    Path("text.parquet").write_text("id\n")
+    before = sorted(file.name for file in folder.iterdir())
+    output = compare(*words, code=2)
+    assert message in " ".join(output.split()) and "Traceback" not in output
+    assert sorted(file.name for file in folder.iterdir()) == before
