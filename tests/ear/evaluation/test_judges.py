@@ -1,4 +1,4 @@
-"""What the judges of an evaluation add to an image beside their labels: CLIP's similarity, and the surrogate's label."""
+"""What an evaluation sees in an image beside its labels: CLIP's similarity, and the surrogate's label."""
 
 from dataclasses import replace
 from pathlib import Path
