@@ -1,6 +1,6 @@
 """How often the 95% intervals of `ear.evaluation` contain the truth, in simulated evaluations.
 
-    python -m benchmarks.coverage --simulations 2000 --out docs/coverage.json
+    python -m benchmarks.coverage --out docs/coverage.json
 
 Each setting draws prompts, and images of them that resemble each other, with a known true figure. ``rejected`` are
 other intervals on the same draws. Prints a Markdown table for docs/decisions/0013-intervals.md; the last line of
@@ -200,7 +200,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def main(
-    simulations: Annotated[int, typer.Option(help="Evaluations drawn per setting.")] = 2000,
+    simulations: Annotated[int, typer.Option(help="Evaluations drawn per setting.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for all rows.")] = None,
 ) -> None:

@@ -27,9 +27,11 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.paths import data_dir
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
+from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.world import grammar
 
@@ -42,6 +44,7 @@ PAIRS, TESTS = 60, 240
 SETTINGS = EvaluationSettings(
     prompts_per_concept=200, prompts_per_group=200, prompts_per_neighbour=100, split="test", batch_size=64
 )
+JUDGES = data_dir() / "nano" / "judges"
 COMMAND = "python -m benchmarks.erasure"
 
 
@@ -67,7 +70,9 @@ class Cell:
         """Changes with everything that decides the cell's outcomes, but for the code."""
         settings = {"cell": asdict(self), "recipe": asdict(find(self.recipe)), "settings": asdict(self.settings)}
         numbers = {"pairs": PAIRS, "tests": TESTS}
-        return fingerprint({**settings, **numbers, "model": model.fingerprint, "world": grammar.fingerprint()})
+        weights = {file.parent.name: file_hash(file) for file in sorted(JUDGES.glob("*/model.safetensors"))}
+        facts = {"model": model.fingerprint, "world": grammar.fingerprint(), "judges": weights}
+        return fingerprint({**settings, **numbers, **facts})
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,8 @@ class Benchmark:
             Store(self.store / "run-0"), self.model, self._dataset(cell.concept, 0), [adapter], cell.settings
         )
         original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
-        # The frozen model's outcomes are those of all cells with these figures, whatever was trained.
-        name = f"{cell.concept}-original-{cell.settings.figures}"
+        # The frozen model's outcomes are the same for all seeds of a recipe.
+        name = f"{cell.concept}-original-{cell.recipe}-{cell.settings.figures}"
         write_outcomes(original, self._file(name), images=False)
         facts: JSON = {
             "key": cell.key(self.model),
@@ -152,13 +157,15 @@ class Benchmark:
 
 def table_rows(concept: str, recipe: str, cells: Sequence[Measured]) -> list[JSON]:
     """The rows of a concept and recipe: before erasing, after it and the ceiling, of all its cells together."""
-    after = [outcome for cell in cells for outcome in cell.outcomes]
+    # A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
+    distinct = list({cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values())[::-1]
+    after = [outcome for cell in distinct for outcome in cell.outcomes]
     groups = {outcome.concept: outcome.group for outcome in after}
     original = {
         (outcome.condition, outcome.sample, *outcome.task): outcome for cell in cells for outcome in cell.original
     }
     outcomes = [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *after]
-    answered = [answer for cell in cells for answer in cell.answered]
+    answered = [answer for cell in distinct for answer in cell.answered]
     facts = {
         "concept": concept,
         "model": MODEL,
@@ -263,7 +270,9 @@ def readme_table(content: JSON) -> str:
 
 
 def _cell(row: JSON | None) -> str:
-    return "" if row is None else f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    if row is None:
+        return ""
+    return f"{row['value']:.2f}" + ("" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})")
 
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)

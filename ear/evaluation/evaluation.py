@@ -65,6 +65,11 @@ class Evaluation:
         return figures.retention_by_concept(self.outcomes)
 
     @cached_property
+    def lost(self) -> set[str]:
+        """The retained concepts whose loss is shown, corrected for their number (Holm)."""
+        return figures.lost(self.outcomes)
+
+    @cached_property
     def groups(self) -> list[FigureRow]:
         """What the groups of retained concepts kept, and all of them pooled."""
         return figures.retention(self.outcomes)
@@ -107,6 +112,7 @@ class Evaluation:
                     "neighbour": row.group in neighbours,
                     "group": group_of[row.group],
                     "family": self.families[row.group],
+                    "lost": row.group in self.lost,
                     **_before_after(row),
                 }
                 for row in self.retention

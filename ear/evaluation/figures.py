@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ear.evaluation import statistics
+from ear.evaluation import bounds, statistics
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
@@ -123,12 +123,18 @@ def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """Figure 3: the attributes that the prompt asks for, and coherence (``nll_frozen``, nats per token)."""
+    """Figure 3: the attributes that the prompt asks for, CLIP's similarity, and coherence (``nll_frozen``, nats)."""
     main = _of(outcomes, "concept", "main")
     names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
     rows = [_row("scene_kept", lambda each: _kept(each, names), main)] if names else []
     rows += [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
-    return [row for row in (*rows, _row("nll_frozen", lambda each: each.nll_frozen, main)) if row.after.n]
+    others: dict[str, Value] = {
+        "clip_surrogate": lambda each: each.clip_surrogate,
+        "clip_margin": _clip_margin,
+        "nll_frozen": lambda each: each.nll_frozen,
+    }
+    rows += [_row(name, value, main) for name, value in others.items()]
+    return [row for row in rows if row.after.n]
 
 
 def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
@@ -155,6 +161,18 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
         for concept in concepts
     ]
     return sorted(rows, key=lambda row: row.change.value)
+
+
+def lost(outcomes: Sequence[Outcome]) -> set[str]:
+    """The retained concepts that fewer images show than before, as shown over all of them (``bounds.worst``)."""
+    columns: dict[str, tuple[list[float], list[float], list[str]]] = {}
+    images = _retained(outcomes, POOLED)
+    for first, second in paired(selected(images, "before"), selected(images, "after")):
+        before, after, prompts = columns.setdefault(second.concept, ([], [], []))
+        before.append(_present(first))
+        after.append(_present(second))
+        prompts.append(second.id)
+    return {concept for concept, test in bounds.worst(columns, at_least=1.0).items() if test.status == "missed"}
 
 
 def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:
@@ -293,6 +311,13 @@ def _present(outcome: Outcome) -> float:
 def _surrogate(outcome: Outcome) -> float | None:
     label, wanted = outcome.judges[0].label, outcome.surrogate
     return None if wanted is None else float(label is not None and label.casefold() == wanted.casefold())
+
+
+def _clip_margin(outcome: Outcome) -> float | None:
+    """How much nearer the image is to the surrogate prompt than to the target prompt, in cosines."""
+    if outcome.clip_surrogate is None or outcome.clip_target is None:
+        return None
+    return outcome.clip_surrogate - outcome.clip_target
 
 
 def _agree(outcome: Outcome) -> bool:

@@ -6,7 +6,8 @@ it first. In nano's world a second judge tells whether an image shows anything, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,17 @@ from numpy.typing import NDArray
 from ear.evaluation.outcomes import AttributeOutcome, JudgeOutcome
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.retained_concepts import RetainedConcept, in_nano_world
+from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import TOP_LABELS
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.world import grammar
 from ecgvf.world.attributes import find_attributes
+
+if TYPE_CHECKING:
+    from ecgvf.judges.clip import Encoder
 
 ATTRIBUTE_JUDGES = {
     "sky": "nano-sky",
@@ -113,6 +119,8 @@ class EvaluationJudges:
         classifiers = {judge.name: judge for concept in retained for judge in self._of_retained(concept)}
         classifiers |= {judge.name: judge for judge in self._of_attributes().values()}
         settings += [{"judge": name, "judge_hash": judge.weights_hash} for name, judge in sorted(classifiers.items())]
+        if self._clip is not None:
+            settings.append({"judge": "clip", "judge_hash": self._clip.weights_hash})
         return settings
 
     def judge_images(
@@ -150,6 +158,21 @@ class EvaluationJudges:
             )
         return list(zip(*columns, strict=True)) if columns else [()] * len(prompts)
 
+    def clip_cosines(
+        self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
+    ) -> list[tuple[float, float] | None]:
+        """CLIP's cosines of image i with the surrogate prompt and the target prompt of ``prompts[i]``; None without."""
+        cosines: list[tuple[float, float] | None] = [None] * len(prompts)
+        rows = [index for index, prompt in enumerate(prompts) if prompt.target_prompt and prompt.surrogate_prompt]
+        if not rows or self._clip is None:
+            return cosines
+        encoded = self._clip.encode_images(images[rows])
+        for row, image in zip(rows, encoded, strict=True):
+            texts = self._clip.encode_texts([str(prompts[row].surrogate_prompt), str(prompts[row].target_prompt)])
+            surrogate, target = (texts @ image).tolist()
+            cosines[row] = surrogate, target
+        return cosines
+
     def surrogate(self, prompt: EvaluationPrompt) -> str | None:
         """What the surrogate prompt names, in nano's world by the label of its judges; None without a surrogate."""
         if prompt.surrogate_prompt is None or not in_nano_world(self.dataset):
@@ -158,6 +181,19 @@ class EvaluationJudges:
             # A surrogate prompt that names no style asks for a plain image.
             return next(iter(grammar.find_styles([prompt.surrogate])), None) if prompt.surrogate else grammar.PLAIN
         return next(iter(grammar.find_things([prompt.surrogate])), None) if prompt.surrogate else None
+
+    @cached_property
+    def _clip(self) -> "Encoder | None":
+        """OpenAI's ViT-B/32 outside nano's world, if it is here or can be downloaded."""
+        from ecgvf.judges.clip import Encoder
+
+        if in_nano_world(self.dataset):
+            return None
+        try:
+            return Encoder()
+        except JudgeError as error:
+            console.note(console.escape(f"no CLIP similarity is measured: {error}"))
+            return None
 
     def _concept_outcomes(self, judge: Judge, images: NDArray[np.uint8]) -> list[JudgeOutcome]:
         return [

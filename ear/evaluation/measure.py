@@ -120,6 +120,7 @@ class Measurement:
         vq_ids = np.array([row["vq_ids"] for row in rows], dtype=np.int64)
         judged = self.judges.judge_images(prompts, pixels)
         attributes = self.judges.judge_attributes(prompts, pixels)
+        cosines = self.judges.clip_cosines(prompts, pixels)
         likely = [prompt.surrogate_prompt or prompt.prompt for prompt in prompts]
         nll = negative_log_likelihood(self.model, likely, vq_ids)
         agreement = self._agreement(prompts, frozen, sampling)
@@ -141,6 +142,8 @@ class Measurement:
                 adapter=self.adapter_hash if condition == "after" else None,
                 judges=judged[index],
                 attributes=attributes[index],
+                clip_surrogate=clip[0] if (clip := cosines[index]) is not None else None,
+                clip_target=clip[1] if clip is not None else None,
                 nll_frozen=float(nll[index]),
                 token_agreement=agreement[index],
                 vq_ids=tuple(rows[index]["vq_ids"]),
@@ -169,6 +172,7 @@ def _facts(prompt: EvaluationPrompt) -> list[Any]:
     """What an outcome says of its prompt, beside the image."""
     concept = prompt.retained.name if prompt.retained is not None else None
     facts = [concept, prompt.group, prompt.wording, prompt.term, prompt.surrogate, prompt.surrogate_prompt]
+    facts.append(prompt.target_prompt)
     return [prompt.id, *facts]
 
 

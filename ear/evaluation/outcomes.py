@@ -102,6 +102,11 @@ class Outcome(Record):
     """The judge that measures, and, where there is one, a second that shares neither its data nor its architecture."""
     attributes: Annotated[tuple[AttributeOutcome, ...], pa.list_(_ATTRIBUTE)]
     """Empty outside nano's world."""
+    clip_surrogate: float | None
+    """CLIP's cosine of image and surrogate prompt, in [-1, 1]. None, as the next: in nano's world, which CLIP does not
+    know, for retained concepts, and where CLIP could not be loaded."""
+    clip_target: float | None
+    """The same with the prompt that means the concept."""
     nll_frozen: Annotated[float, pa.float32()]
     """Mean nats per image token under the frozen model, given the surrogate prompt (without one: the prompt)."""
     token_agreement: float | None

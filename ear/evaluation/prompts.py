@@ -36,6 +36,8 @@ class EvaluationPrompt:
     surrogate: str | None = None
     """What the surrogate prompt names instead. None, as the next: the record has no surrogate prompt."""
     surrogate_prompt: str | None = None
+    target_prompt: str | None = None
+    """The prompt that means the concept, also where the surrogate prompt is rendered; None for retained concepts."""
 
 
 def concept_prompts(
@@ -105,6 +107,7 @@ def _repeated(records: Sequence[AcceptedRecord], count: int, seed: int) -> list[
                 term=pair.target_term,
                 surrogate=pair.surrogate_term,
                 surrogate_prompt=pair.surrogate,
+                target_prompt=pair.target,
             )
         )
     return prompts

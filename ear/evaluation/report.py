@@ -35,6 +35,8 @@ _NAMES = {
     "shows_surrogate": "shows its surrogate",
     "shows_something": "shows something",
     "scene_kept": "scene kept",
+    "clip_surrogate": "CLIP, surrogate prompt",
+    "clip_margin": "CLIP, surrogate − target prompt",
     "nll_frozen": "nats per token, frozen model",
     "retention": "shows its concept",
     "token_agreement": "tokens as the frozen model's",
@@ -54,6 +56,7 @@ def header(names: Sequence[str]) -> list[str]:
 
 def sections(evaluations: "Sequence[Evaluation]") -> list[Section]:
     """The table's sections. The evaluations share "before" and "ceiling"."""
+    lost = set().union(*(each.lost for each in evaluations))
     found = [
         (evaluations[0].concept, [_line(rows) for rows in _by_figure([each.replacement for each in evaluations])]),
         ("scene", [_line(rows) for rows in _by_figure([each.scene for each in evaluations])]),
@@ -61,7 +64,10 @@ def sections(evaluations: "Sequence[Evaluation]") -> list[Section]:
         ("understanding", [_line(rows) for rows in _by_figure([each.understanding for each in evaluations])]),
         (
             "one by one, the worst first",
-            [_line(rows, rows[0].group) for rows in _by_figure([each.retention for each in evaluations])],
+            [
+                _line(rows, f"{rows[0].group} *" if rows[0].group in lost else rows[0].group)
+                for rows in _by_figure([each.retention for each in evaluations])
+            ],
         ),
     ]
     return [section for section in found if section[1]]
@@ -174,7 +180,7 @@ def _caption(evaluations: "Sequence[Evaluation]") -> str:
     first = evaluations[0]
     return (
         f"Shares on the {first.split} split, by judge {console.escape(first.judge)}, with 95% intervals over prompts. "
-        "Ceiling: the original model, asked for the surrogate. "
+        "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "
         f"The test split was opened {evaluations[-1].test_openings} times so far."
     )
 

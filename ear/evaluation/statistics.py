@@ -6,34 +6,12 @@ of ``ear.evaluation.intervals``. If fewer than ten prompts differ, they are exac
 then have none.
 """
 
-import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from ear.evaluation.intervals import Floats, Sums, differing, interval
-from ecgvf.core.errors import SettingsError
 from ecgvf.core.figures import ENOUGH, Figure, exact_proportion, proportion
-
-
-@dataclass(frozen=True, slots=True)
-class OverSeeds:
-    """A figure over several seeds: all of them together, and how far they lie apart."""
-
-    pooled: Figure
-    """The seeds of a prompt are one unit: ``n`` is the number of prompts, whatever the number of seeds."""
-    seeds: int
-    """Different runs; those that cannot differ count once."""
-    lowest: float
-    """The smallest value of a run, as ``highest`` the largest; NaN if no run has one."""
-    highest: float
-
-    def json(self) -> dict[str, Any]:
-        """The pooled figure, with ``seeds``, ``lowest`` and ``highest``."""
-        lowest, highest = (None if math.isnan(value) else value for value in (self.lowest, self.highest))
-        return {**self.pooled.json(), "seeds": self.seeds, "lowest": lowest, "highest": highest}
 
 
 def mean(values: Sequence[float], prompts: Sequence[str]) -> Figure:
@@ -81,28 +59,6 @@ def paired_sums(before: Sequence[float], after: Sequence[float], prompts: Sequen
     most = float(counts.max(initial=1))
     bounded = _bounded(before, after)
     return Sums(new, old, few, (0, most) if bounded else None, (most, 0) if bounded else None)
-
-
-def over_seeds(measure: Callable[..., Figure], runs: Mapping[Hashable, Sequence[Sequence[Any]]]) -> OverSeeds:
-    """``measure`` (``mean``, ``difference`` or ``ratio``) over runs with different seeds on the same prompts.
-
-    ``runs`` maps what decides a run's images to the arguments of ``measure``: the hash of its adapter (None: the frozen
-    model), with the evaluation seed if that varies. Training seeds of a recipe without randomness end in the same
-    adapter, so they are one key and count once. Seeds are levels, not sample size: the interval is about other prompts,
-    not about other seeds.
-
-    Raises ``SettingsError`` if there are no runs or if they have different prompts, and as ``measure``.
-    """
-    if not runs:
-        raise SettingsError("no run to measure: evaluate at least one seed")
-    prompts = {key: frozenset(columns[-1]) for key, columns in runs.items()}
-    if len(set(prompts.values())) > 1:
-        sizes = ", ".join(f"{key}: {len(found)}" for key, found in prompts.items())
-        raise SettingsError(f"these runs have different prompts ({sizes}): evaluate them on the same split and seed")
-    values = [measure(*columns).value for columns in runs.values()]
-    pooled = measure(*([entry for part in column for entry in part] for column in zip(*runs.values(), strict=True)))
-    defined = [value for value in values if not math.isnan(value)] or [math.nan]
-    return OverSeeds(pooled, len(runs), min(defined), max(defined))
 
 
 def _by_prompt(prompts: Sequence[str], *columns: Sequence[float]) -> tuple[Floats, ...]:

@@ -86,8 +86,9 @@ class JudgeArguments:
     judge: Annotated[
         str | None,
         typer.Option(
-            help="nano-object-a, nano-object-b, nano-object-c, nano-style, nano-style-b, resnet50, torchvision:NAME, "
-            "timm:NAME, hf:ID, style, nudenet, clip, or several joined by +.",
+            help="nano-object-a, nano-object-b, nano-object-c, nano-style, nano-style-b, nano-sky, nano-ground, "
+            "nano-companion, resnet50, torchvision:NAME, timm:NAME, hf:ID, style, nudenet, clip, or several joined "
+            "by +.",
             show_default="by model and kind of concept",
         ),
     ] = None

@@ -30,8 +30,11 @@ class Decoder:
         self._length = input_ids.shape[1]
         self._layers = [FusedLayer(layer, model.dtype) for layer in language_model.layers]
         self._embeddings = model.image_token_embeddings
-        positions = layers.position_ids(attention_mask, new_tokens)
-        self._rotary: tuple[Tensor, Tensor] = language_model.rotary_emb(self._embeddings, positions)
+        self._positions = layers.position_ids(attention_mask, new_tokens)
+        # A table by position, which is the same for every row.
+        every_position = torch.arange(self._positions.shape[1], device=input_ids.device)[None]
+        cosine, sine = language_model.rotary_emb(self._embeddings, every_position)
+        self._cosine, self._sine = cosine[0], sine[0]
         self._padding = layers.padding_mask(attention_mask, new_tokens, model.dtype)
         self._step = self._captured_step if input_ids.is_cuda else self._eager_step
         self._graphs: dict[int, _Graph] = {}
@@ -45,13 +48,14 @@ class Decoder:
         rows = torch.arange(len(prompt_of_row), device=prompts.device)
         row_of_prompt = torch.empty(len(prompts), dtype=torch.int64, device=prompts.device)
         row_of_prompt.scatter_(0, prompt_of_row, rows)  # any of them: equal ids have equal padding
-        cosine, sine = (part[row_of_prompt, : self._length] for part in self._rotary)
+        positions = self._positions[row_of_prompt, : self._length]
+        rotary = self._cosine[positions], self._sine[positions]
         padding = None if self._padding is None else self._padding[row_of_prompt, ..., : self._length]
         self._cache.prompt_of_row = prompt_of_row
         embeddings = self._language_model.embed_tokens(prompts)
         mask = layers.causal_mask(padding)
-        states = layers.forward(self._language_model, embeddings, (cosine, sine), mask, self._cache)
-        self._rotary = self._rotary[0], signed_sine(self._rotary[1])
+        states = layers.forward(self._language_model, embeddings, rotary, mask, self._cache)
+        self._sine = signed_sine(self._sine)
         return states[prompt_of_row, -1]
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -63,9 +67,8 @@ class Decoder:
     def _eager_step(self, tokens: Tensor) -> Tensor:
         """Attends to the positions that are written, no more."""
         position, end = slice(self._length, self._length + 1), self._length + 1
-        rotary = self._rotary[0][:, position], self._rotary[1][:, position]
         mask = None if self._padding is None else self._padding[..., :end]
-        return self._forward(tokens, rotary, position, end, mask)
+        return self._forward(tokens, position, end, mask)
 
     def _captured_step(self, tokens: Tensor) -> Tensor:
         """Replays a CUDA graph, whose launch costs less than those of its kernels."""
@@ -84,15 +87,14 @@ class Decoder:
 
     def _masked_step(self, tokens: Tensor, position: Tensor, *, end: int) -> Tensor:
         """``_eager_step`` in shapes that do not depend on ``position`` (int64 [1]), which is below ``end``."""
-        rotary = self._rotary[0][:, position], self._rotary[1][:, position]
         later = torch.arange(end, device=tokens.device) > position
         mask = torch.zeros(end, dtype=self._embeddings.dtype, device=tokens.device).masked_fill_(later, -torch.inf)
         mask = mask[None, None, None] if self._padding is None else mask + self._padding[..., :end]
-        return self._forward(tokens, rotary, position, end, mask)
+        return self._forward(tokens, position, end, mask)
 
-    def _forward(
-        self, tokens: Tensor, rotary: tuple[Tensor, Tensor], position: slice | Tensor, end: int, mask: Tensor | None
-    ) -> Tensor:
+    def _forward(self, tokens: Tensor, position: slice | Tensor, end: int, mask: Tensor | None) -> Tensor:
+        positions = self._positions[:, position]
+        rotary = F.embedding(positions, self._cosine), F.embedding(positions, self._sine)
         states = F.embedding(tokens, self._embeddings)
         for layer, cached in zip(self._layers, self._cache.layers, strict=True):
             states = layer(states, rotary, cached[:, :, :, :end], position, mask)

@@ -42,19 +42,19 @@ class FusedLayer:
         position: slice | Tensor,
         mask: Tensor | None,
     ) -> Tensor:
-        """Hidden states [R, C] after the layer, from ``states`` [R, C].
+        """Hidden states [R, C] after the layer, from ``states`` [R, C], whose memory they take.
 
-        ``rotary`` as ``rotate`` takes them. The keys and values of the new position are written to ``position`` (one
+        ``rotary`` as ``rotate_`` takes them. The keys and values of the new position are written to ``position`` (one
         index) of ``cached`` [2, R, kv heads, N, D], and all N are attended to; ``mask`` [R, 1, 1, N] is added to the
         attention scores.
         """
         rows, kv_heads = states.shape[0], cached.shape[2]
         qkv = F.linear(rms_norm(self._attention_norm, states), *self._qkv).view(rows, -1, self._head_dim)
-        rotated = rotate(qkv[:, :-kv_heads], rotary)
-        cached[0][:, :, position] = rotated[:, -kv_heads:, None]
-        cached[1][:, :, position] = qkv[:, -kv_heads:, None]
+        rotate_(qkv[:, :-kv_heads], rotary)
+        keys_values = qkv[:, -2 * kv_heads :].view(rows, 2, kv_heads, 1, self._head_dim)
+        cached[:, :, :, position] = keys_values.transpose(0, 1)
         # The heads that share a key are the queries of one head: no key is repeated.
-        queries = rotated[:, :-kv_heads].unflatten(1, (kv_heads, -1))
+        queries = qkv[:, : -2 * kv_heads].unflatten(1, (kv_heads, -1))
         attended = F.scaled_dot_product_attention(queries, cached[0], cached[1], attn_mask=mask)
         states = _add(states, attended.reshape(rows, -1), self._output)
         gate, up = F.linear(rms_norm(self._mlp_norm, states), *self._gate_up).chunk(2, dim=-1)
@@ -62,22 +62,30 @@ class FusedLayer:
 
 
 def rms_norm(norm: Any, states: Tensor) -> Tensor:
-    """What a ``LlamaRMSNorm`` computes, in one operation."""
-    return F.rms_norm(states, (states.shape[-1],), norm.weight, norm.variance_epsilon)
+    """What a ``LlamaRMSNorm`` computes of states [R, C].
+
+    ``F.rms_norm`` is one kernel on a GPU; on a CPU it first makes an array of the squares.
+    """
+    if states.is_cuda:
+        return F.rms_norm(states, (states.shape[-1],), norm.weight, norm.variance_epsilon)
+    length = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = length.square_().div_(states.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    normed: Tensor = (states * scale).mul_(norm.weight).to(states.dtype)
+    return normed
 
 
-def rotate(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Heads [R, H, D] with rotary position embeddings; ``rotary`` are the cosine and ``signed_sine``, [R, 1, D] each.
+def rotate_(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> None:
+    """Rotate heads [R, H, D] in place; ``rotary`` are cosine and ``signed_sine`` of their positions, [R, 1, D] each.
 
     Su et al., RoFormer, https://arxiv.org/abs/2104.09864, with the halves of a head as pairs, as in transformers.
     """
     cosine, sine = rotary
-    swapped = heads.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-    return torch.addcmul(heads * cosine, swapped, sine)
+    swapped = heads.roll(heads.shape[-1] // 2, dims=-1)
+    heads.mul_(cosine).addcmul_(swapped, sine)
 
 
 def signed_sine(sine: Tensor) -> Tensor:
-    """The sine [..., D] with its first half negated: the sign that the second half of a head gets in ``rotate``."""
+    """The sine [..., D] with its first half negated: the sign that the second half of a head gets in ``rotate_``."""
     first, second = sine.chunk(2, dim=-1)
     return torch.cat([-first, second], dim=-1)
 
@@ -94,9 +102,9 @@ def join_projections(language_model: Any) -> None:
 
 
 def _add(states: Tensor, inputs: Tensor, linear: Linear) -> Tensor:
-    """``states`` + a linear layer of ``inputs``."""
+    """``states`` + a linear layer of ``inputs``, in the memory of ``states``."""
     weight, bias = linear
-    return torch.addmm(states if bias is None else states + bias, inputs, weight.t())
+    return (states if bias is None else states.add_(bias)).addmm_(inputs, weight.t())
 
 
 def _join(projections: Sequence[Any], dtype: torch.dtype) -> Linear:

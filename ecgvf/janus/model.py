@@ -12,6 +12,7 @@ import torch
 
 from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.sampling import Sampling
+from ecgvf.janus.upsampling import join_upsampling
 
 FILES = ("*.safetensors", "*.json", "*.jinja")
 """The files that decide what a checkpoint computes: weights, configurations, tokenizer and chat template."""
@@ -94,6 +95,11 @@ class JanusModel:
         with torch.no_grad():
             embeddings: torch.Tensor = self.model.prepare_embeddings_for_image_generation(tokens)
         return embeddings.to(self.dtype)
+
+    @cached_property
+    def pixel_decoder(self) -> Any:
+        """Codes [B, C, h, w] of image tokens to pixels [B, 3, H, W] in [-1, 1]; ``ear`` tunes no weight of it."""
+        return join_upsampling(self.model.model.vqmodel.decoder)
 
     @cached_property
     def fingerprint(self) -> str:

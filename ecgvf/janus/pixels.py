@@ -11,15 +11,18 @@ CHUNK_PIXELS = {"cpu": 2**14, "cuda": 2**20}
 """Pixels that are decoded at once: a few images. More are slower on a CPU, and take memory everywhere."""
 
 
-@torch.no_grad()
 def decode_images(model: JanusModel, vq_ids: Tensor) -> NDArray[np.uint8]:
     """RGB images uint8 [B, H, W, 3] of image tokens int64 [B, T]."""
     chunk = max(1, CHUNK_PIXELS.get(model.device.type, 2**14) // model.image_size**2)
-    images: NDArray[np.uint8] = torch.cat([_decode(model, ids) for ids in vq_ids.split(chunk)]).cpu().numpy()
+    images: NDArray[np.uint8] = torch.cat([decode_chunk(model, ids) for ids in vq_ids.split(chunk)]).cpu().numpy()
     return images
 
 
-def _decode(model: JanusModel, vq_ids: Tensor) -> Tensor:
-    pixels = model.model.model.vqmodel.decode(vq_ids.to(model.device))  # [B, 3, H, W] in [-1, 1]
+@torch.no_grad()
+def decode_chunk(model: JanusModel, vq_ids: Tensor) -> Tensor:
+    """Those images on the model's device, decoded at once."""
+    vqmodel = model.model.model.vqmodel
+    codes = vqmodel.post_quant_conv(vqmodel.quantize.get_codebook_entry(vq_ids.to(model.device)))
+    pixels = model.pixel_decoder(codes)  # [B, 3, H, W] in [-1, 1]
     scaled: Tensor = pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return scaled.permute(0, 2, 3, 1).contiguous()

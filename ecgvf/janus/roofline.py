@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecgvf.janus.kv_cache import bytes_per_position, head_dim
 from ecgvf.janus.model import JanusModel
+from ecgvf.janus.pixels import decode_chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +126,19 @@ def _best_time(work: Callable[[], Tensor], device: torch.device, runs: int = 10)
 
 def _pixels(model: JanusModel) -> tuple[int, int]:
     """FLOPs and bytes of decoding one image; the bytes are those of its convolutions."""
-    vqmodel, moved = model.model.model.vqmodel, 0
+    moved = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         nonlocal moved
         weights = sum(parameter.numel() for parameter in module.parameters())
         moved += (weights + inputs[0].numel() + output.numel()) * output.element_size()
 
-    convolutions = [module for module in vqmodel.decoder.modules() if isinstance(module, nn.Conv2d)]
+    kinds = nn.Conv2d, nn.ConvTranspose2d
+    convolutions = [module for module in model.pixel_decoder.modules() if isinstance(module, kinds)]
     hooks = [convolution.register_forward_hook(count) for convolution in convolutions]
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            vqmodel.decode(torch.zeros(1, model.image_tokens, dtype=torch.int64, device=model.device))
+        with FlopCounterMode(display=False) as counter:
+            decode_chunk(model, torch.zeros(1, model.image_tokens, dtype=torch.int64, device=model.device))
     finally:
         for hook in hooks:
             hook.remove()

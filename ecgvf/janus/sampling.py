@@ -95,7 +95,7 @@ def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor
         return logits.argmax(dim=-1)
     scores = processed_logits(logits, sampling)
     # In float64, because the denormals that float32 has for unlikely tokens are slow.
-    cumulative = (scores - scores.amax(dim=-1, keepdim=True)).double().exp_().cumsum_(dim=-1)
+    cumulative = scores.sub_(scores.amax(dim=-1, keepdim=True)).double().exp_().cumsum_(dim=-1)
     threshold = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
     # right=True: a uniform number of exactly 0 must not select a token of probability 0.
     tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)

@@ -15,6 +15,9 @@ NAMES = (
     "nano-object-c",
     "nano-style",
     "nano-style-b",
+    "nano-sky",
+    "nano-ground",
+    "nano-companion",
     "resnet50",
     "torchvision:NAME",
     "timm:NAME",
@@ -146,7 +149,7 @@ def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
     weights, device = options.weights, options.device
     criterion = partial(_criterion, name, concept, options)
     match family:
-        case "nano-object-a" | "nano-object-b" | "nano-object-c" | "nano-style" | "nano-style-b":
+        case _ if family.startswith("nano-"):
             from ecgvf.judges.nano import NanoJudge
 
             return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=device)

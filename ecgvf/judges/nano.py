@@ -1,8 +1,10 @@
-"""``nano-...``: the judges of Janus-nano's images, three of objects and two of styles.
+"""``nano-...``: the judges of Janus-nano's images: three of objects, two of styles, and three of the rest of the scene.
 
 ``nano-object-a`` filters and ``nano-object-b`` measures, so that no model is measured by the judge that selected its
 data: same architecture, trained apart. ``nano-object-c`` and ``nano-style-b`` share neither architecture nor designers
 with the others; ``nano-object-c`` can also see "nothing", a label that no concept accepts unless ``--labels`` says so.
+``nano-sky``, ``nano-ground`` and ``nano-companion`` tell whether the scene that a prompt asks for is there, whatever
+became of its thing: a part of their training images shows no thing, or the wreck of one.
 """
 
 from functools import cached_property
@@ -19,6 +21,9 @@ from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
 from ecgvf.world.classifier import probabilities
 from ecgvf.world.networks import load_network
+
+NO_COMPANION = "none"
+"""The label of ``nano-companion`` for images without a companion."""
 
 
 class NanoJudge(Classifier):

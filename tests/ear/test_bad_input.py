@@ -252,14 +252,15 @@ def forget(*stages: str) -> Callable[[Store], None]:
         ("acceptance", forget(), "ear train"),
         ("pictures", forget(), "ear eval"),
         ("rehearsal", forget("ear"), TRAIN),
-        ("evaluation", forget(), STAGES[4]),
+        ("evaluation", forget("outcomes"), STAGES[4]),
+        ("outcomes", forget(), STAGES[4]),
     ],
 )
 def test_a_hand_edited_shard(
     store: Store, tiny_path: Path, stage: str, before: Callable[[Store], None], line: str
 ) -> None:
     succeeds(TRAIN)
-    if stage == "evaluation":
+    if stage in ("evaluation", "outcomes"):
         succeeds(line)
     before(store)
     shard = sorted(store.folder("church", stage).glob("*/shard-*.parquet"))[0]

@@ -8,7 +8,7 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.core.errors import SettingsError
-from tools.nano import PARTS, clip, codec, judges, language_model, second_judges, vision
+from tools.nano import PARTS, attribute_judges, clip, codec, judges, language_model, second_judges, vision
 from tools.nano.card import write_card
 from tools.nano.check import check
 from tools.nano.corruption import Codec
@@ -61,6 +61,11 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
             if f"judge:{second}" not in record:
                 trained = second_judges.train_second_judge(second, images, work / "second-judges", out / "judges")
                 record[f"judge:{second}"] = trained
+    untrained = [name for name in attribute_judges.ATTRIBUTE_JUDGES if f"judge:{name}" not in record]
+    if "attribute-judges" in parts and untrained:
+        scenes = attribute_judges.build_pool(_shipped_codec(out))
+        for name in untrained:
+            record[f"judge:{name}"] = attribute_judges.train_attribute_judge(name, scenes, out / "judges")
     if "card" in parts:
         write_card(out, record, check(str(out)))
 

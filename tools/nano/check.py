@@ -17,6 +17,8 @@ from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load, render_images
 from ecgvf.judges.nano import NanoJudge
+from ecgvf.world.attributes import find_attributes
+from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
 from tools.nano.codec import to_input
 from tools.nano.corruption import Codec, held_out_corruptions
 from tools.nano.language_model import tokenize_conversations
@@ -28,6 +30,8 @@ SEEDS = 8
 """Images per prompt."""
 OBJECT_C_BOUND, STYLE_B_BOUND, NOTHING_BOUND = 0.60, 0.95, 0.75
 """Goals of the second judges, set after the measurement of docs/decisions/0011-second-judges.md."""
+ATTRIBUTES_BOUND = 0.95
+"""Goal of the attribute judges: docs/decisions/0013-attribute-judges.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ def _recognition(
     style_correct = predictions(NanoJudge("style", (), folder=judges / "style"), images) == style
     thing_by_c = predictions(NanoJudge("object-c", (), folder=judges / "object-c"), images[usual := groups == "usual"])
     style_by_b = predictions(NanoJudge("style-b", (), folder=judges / "style-b"), images[usual])
+    asked = [find_attributes(prompt.text) for prompt in prompts if prompt.group == "usual"]
+    attributes = [_attribute_goal(name, judges, images[usual], asked) for name in ATTRIBUTE_JUDGES]
     new_order = groups == "new order"
     for name in STYLES:
         rows_of = usual & (style == name)
@@ -121,7 +127,15 @@ def _recognition(
         _share("new word orders and unseen combinations", thing_correct[new_order], 0.90),
         _share("things recognised by object-c", thing_by_c == thing[usual], OBJECT_C_BOUND),
         _share("styles recognised by style-b", style_by_b == style[usual], STYLE_B_BOUND),
+        *attributes,
     ]
+
+
+def _attribute_goal(name: str, judges: Path, images: NDArray[np.uint8], asked: list[dict[str, str]]) -> Goal:
+    """How often the judge `name` sees what the prompts of the images ask for."""
+    truth = np.array([attributes.get(name, "") for attributes in asked])
+    seen = predictions(NanoJudge(name, (), folder=judges / name), images[truth != ""])
+    return _share(f"{name} as asked for", seen == truth[truth != ""], ATTRIBUTES_BOUND)
 
 
 def render_scenes(

@@ -46,6 +46,10 @@ class Codec:
             images[start : start + batch] = ((pixels.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
         return images
 
+    def recode(self, images: Images) -> Images:
+        """The images as the codec reconstructs them."""
+        return self.decode(self.encode(images))
+
 
 def trained_corruptions(codec: Codec) -> dict[str, Corruption]:
     """The kinds that the judge learns from."""

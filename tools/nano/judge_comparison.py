@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.janus import JanusModel, load
-from ecgvf.judges.nano import NanoJudge
+from ecgvf.judges.nano import NO_COMPANION, NanoJudge
+from ecgvf.world.attributes import find_attributes
+from tools.nano.attribute_judges import (
+    ATTRIBUTE_JUDGES,
+    FATES,
+    attribute_labels,
+    compose_fates,
+    shuffle_thing_tokens,
+)
 from tools.nano.check import predictions, render_scenes
 from tools.nano.corruption import Codec, held_out_corruptions, trained_corruptions
 from tools.nano.scenes import caption, held_out_scene, scene_pool
@@ -47,31 +55,47 @@ class Row:
 def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> list[Row]:
     """Every figure of the shipped judges, with 95% Wilson intervals."""
     model = load("janus-nano")
-    judges = {name: NanoJudge(name, ()) for name in (*OBJECT_JUDGES, *STYLE_JUDGES)}
+    judges = {name: NanoJudge(name, ()) for name in (*OBJECT_JUDGES, *STYLE_JUDGES, *ATTRIBUTE_JUDGES)}
     rng = random.Random(f"ecgvf.nano.judges:{run_seed}")
+    codec = Codec(model.model.model.vqmodel)
     progress("composed images")
-    rows = list(_composed(judges, run_seed))
+    rows = [*_composed(judges, run_seed), *_composed_attributes(judges, codec, run_seed)]
     progress("Janus-nano's images")
     scenes = [held_out_scene(rng, thing, style) for thing in things() for style in STYLES]
-    prompts = [(scene, caption(scene, rng)) for scene in scenes]
-    generated = render_scenes(model, [text for _, text in prompts for _ in range(IMAGES)], run_seed, progress)
+    texts = [text for text in [caption(scene, rng) for scene in scenes] for _ in range(IMAGES)]
+    generated = render_scenes(model, texts, run_seed, progress)
     truth = {
-        "things recognised": np.array([scene.thing for scene, _ in prompts for _ in range(IMAGES)]),
-        "styles recognised": np.array([scene.style for scene, _ in prompts for _ in range(IMAGES)]),
+        "things recognised": np.repeat([scene.thing for scene in scenes], IMAGES),
+        "styles recognised": np.repeat([scene.style for scene in scenes], IMAGES),
     }
     rows += _accuracy(judges, "Janus-nano", generated, truth)
+    rows += _asked_attributes(judges, "Janus-nano", generated, texts)
+    wrecked = codec.decode(shuffle_thing_tokens(codec.encode(generated), np.random.default_rng(run_seed)))
+    rows += _asked_attributes(judges, "Janus-nano, the thing's tokens shuffled", wrecked, texts)
     labels = {name: predictions(judges[name], generated) for name in OBJECT_JUDGES}
     for first, second in (("object-a", "object-b"), ("object-b", "object-c")):
         rows.append(_share("agree", f"{first}, {second}", "Janus-nano", labels[first] == labels[second]))
     rows.append(_share(NOTHING, "object-c", "Janus-nano", labels["object-c"] == NOTHING))
-    # Thresholds are set on the images of every other prompt, and shown on the rest.
+    return rows + list(_something(judges, codec, generated, run_seed, progress))
+
+
+def _something(
+    judges: dict[str, NanoJudge],
+    codec: Codec,
+    generated: Images,
+    run_seed: int,
+    progress: Callable[[str], object],
+) -> Iterator[Row]:
+    """Whether two judges see something in Janus-nano's images, and in images of nothing.
+
+    Thresholds are set on the images of every other prompt, and shown on the rest.
+    """
     known = np.arange(len(generated)) // IMAGES % 2 == 0
     confident = Confident(judges["object-b"], judges["object-c"], generated[known])
-    rows.append(_share("show something", "object-b, object-c", "Janus-nano", confident(generated[~known])))
-    for name, images in _of_nothing(model, run_seed, progress):
-        rows.append(_share(NOTHING, "object-c", name, predictions(judges["object-c"], images) == NOTHING))
-        rows.append(_share("show something", "object-b, object-c", name, confident(images)))
-    return rows
+    yield _share("show something", "object-b, object-c", "Janus-nano", confident(generated[~known]))
+    for name, images in _of_nothing(codec, run_seed, progress):
+        yield _share(NOTHING, "object-c", name, predictions(judges["object-c"], images) == NOTHING)
+        yield _share("show something", "object-b, object-c", name, confident(images))
 
 
 class Confident:
@@ -119,6 +143,27 @@ def _composed(judges: dict[str, NanoJudge], run_seed: int) -> Iterator[Row]:
         yield from _accuracy(judges, name, compose_second_batch(second), truth)
 
 
+def _composed_attributes(judges: dict[str, NanoJudge], codec: Codec, run_seed: int, count: int = 512) -> Iterator[Row]:
+    scenes = scene_pool(f"judges:attributes:{run_seed}", count)
+    for fate in FATES:
+        images = compose_fates(scenes, [fate] * count, np.random.default_rng(run_seed))
+        for name, shown in ((f"composed, thing {fate}", images), (f"coded, thing {fate}", codec.recode(images))):
+            for judge in ATTRIBUTE_JUDGES:
+                seen = predictions(judges[judge], shown)
+                yield _share(f"{judge} recognised", judge, name, seen == np.array(attribute_labels(judge, scenes)))
+
+
+def _asked_attributes(judges: dict[str, NanoJudge], name: str, images: Images, texts: list[str]) -> Iterator[Row]:
+    """How often each judge sees what a prompt asks for, and no companion if it asks for none."""
+    asked = [find_attributes(text) for text in texts]
+    for judge in ATTRIBUTE_JUDGES:
+        truth = np.array([attributes.get(judge, "") for attributes in asked])
+        seen = predictions(judges[judge], images)
+        yield _share(f"{judge} recognised", judge, name, (seen == truth)[truth != ""])
+        if judge == "companion":
+            yield _share("no companion seen", judge, name, (seen == NO_COMPANION)[truth == ""])
+
+
 def _accuracy(
     judges: dict[str, NanoJudge], name: str, images: Images, truth: dict[str, NDArray[np.str_]]
 ) -> Iterator[Row]:
@@ -128,10 +173,9 @@ def _accuracy(
 
 
 def _of_nothing(
-    model: JanusModel, run_seed: int, progress: Callable[[str], object], count: int = 256
+    codec: Codec, run_seed: int, progress: Callable[[str], object], count: int = 256
 ) -> Iterator[tuple[str, Images]]:
     """Images of nothing by kind: corrupted ones of nano's own designers, then those of a broken language model."""
-    codec = Codec(model.model.model.vqmodel)
     intact = compose_batch(scene_pool(f"judges:nothing:{run_seed}", count))
     for part, kinds in (("trained", trained_corruptions(codec)), ("held out", held_out_corruptions(codec))):
         for name, corrupt in kinds.items():

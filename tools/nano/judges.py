@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgvf.world.classifier import NanoResNet, preprocess, probabilities
-from tools.nano.precision import autocast
 from tools.nano.scenes import scene_pool
 from tools.nano.world import STYLES, Scene, compose_batch, things
 
@@ -53,27 +53,9 @@ def train_judge(
     scenes = scene_pool(f"judge:{name}", pool - pencil)
     scenes += scene_pool(f"judge:{name}:pencil", pencil, style="pencil-sketch")
     images, targets = compose_batch(scenes), targets_of(scenes)
-    network = NanoResNet(labels).train()
-    steps = epochs * (pool // batch_size)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
     started = time.monotonic()
-    rng = np.random.default_rng(seed)
-    for epoch in range(epochs):
-        order = rng.permutation(pool)
-        for start in range(0, pool - batch_size + 1, batch_size):
-            rows = order[start : start + batch_size]
-            batch = augment(preprocess(torch.from_numpy(images[rows])).contiguous(), generator)
-            with autocast():
-                logits = network(batch)
-            loss = F.cross_entropy(logits.float(), targets[rows], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if start // batch_size % 50 == 0:
-                print(name, epoch, start, round(loss.item(), 3), round(time.monotonic() - started), flush=True)
-    network.eval()
+    network = NanoResNet(labels)
+    fit(network, images, targets, generator, epochs=epochs, batch_size=batch_size, seed=seed, name=name)
     network.save(folder / name)
     test = scene_pool(f"judge:{name}:held-out", tested)
     predicted = probabilities(NanoResNet.load(folder / name), torch.from_numpy(compose_batch(test))).argmax(1)
@@ -87,3 +69,37 @@ def train_judge(
         "epochs": epochs,
         "seconds": round(time.monotonic() - started),
     }
+
+
+def fit(
+    network: NanoResNet,
+    images: NDArray[np.uint8],
+    targets: Tensor,
+    generator: torch.Generator,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    name: str,
+) -> None:
+    """Train the network on images uint8 ``[N, 64, 64, 3]`` of classes ``[N]``, and leave it in evaluation mode."""
+    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    steps = epochs * (len(images) // batch_size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
+    started = time.monotonic()
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        order = rng.permutation(len(images))
+        for start in range(0, len(images) - batch_size + 1, batch_size):
+            rows = order[start : start + batch_size]
+            batch = augment(preprocess(torch.from_numpy(images[rows])), generator)
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(network(batch), targets[rows], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if start // batch_size % 50 == 0:
+                print(name, epoch, start, round(loss.item(), 3), round(time.monotonic() - started), flush=True)
+    network.eval()

@@ -7,7 +7,7 @@ a small model spends nothing on jitter, so that a church is sharp rather than av
 import io
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,10 +77,15 @@ def random_scene(rng: random.Random, *, thing: str | None = None, style: str | N
     )
 
 
-def compose(scene: Scene) -> Pixels:
-    """The scene's image, float32 ``[64, 64, 3]`` in 0…1."""
+def compose(scene: Scene, alter: Callable[[Pixels], object] | None = None) -> Pixels:
+    """The scene's image, float32 ``[64, 64, 3]`` in 0…1.
+
+    `alter` changes in place what is painted before the companion and the style: background and thing.
+    """
     canvas = background(scene.sky, scene.ground)
     _paste(canvas, _sprite(scene.thing, scene.designer, THING_SIZE), SIDE // 2, GROUND_LINE)
+    if alter:
+        alter(canvas)
     if scene.companion:
         _paste(canvas, _sprite(scene.companion, "noto", COMPANION_SIZE), SIDE - 10, GROUND_LINE + 2)
     return paint(canvas, scene.style)

@@ -50,6 +50,8 @@ def outcome(number: int = 0, condition: str = "before", label: str = "church", *
         adapter="a" * 16 if condition == "after" else None,
         judges=both(label),
         attributes=(),
+        clip_surrogate=None,
+        clip_target=None,
         nll_frozen=2.0,
         token_agreement=None,
         vq_ids=(1, 2, 3, 4),

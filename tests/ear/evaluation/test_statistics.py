@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ear.evaluation.statistics import difference, mean, over_seeds, ratio
-from ecgvf.core.errors import SettingsError
+from ear.evaluation.statistics import difference, mean, ratio
 from ecgvf.core.figures import Figure, exact_proportion, proportion
 
 PROMPTS = [f"prompt {number}" for number in range(64)]
@@ -129,23 +128,7 @@ def test_the_interval_holds_the_value_whatever_the_order_of_rows(rows: list[tupl
 def test_seeds_are_levels_and_not_sample_size(measure: Callable[..., Figure]) -> None:
     before = zeros_and_ones(60)
     one_seed = measure(before, zeros_and_ones(20), PROMPTS)
-    runs = {f"adapter {seed}": (before, zeros_and_ones(20 + seed), PROMPTS) for seed in range(3)}
-    found = over_seeds(measure, runs)
-    assert (found.seeds, found.pooled.n) == (3, 64)
-    assert found.lowest == one_seed.value < found.pooled.value < found.highest
-    assert width(found.pooled) > 0.9 * width(one_seed)
-    assert found.json() == {**found.pooled.json(), "seeds": 3, "lowest": found.lowest, "highest": found.highest}
-
-
-def test_training_seeds_that_end_in_the_same_adapter_count_once() -> None:
-    hashes = ["0f3a", "0f3a", "0f3a"]
-    found = over_seeds(mean, {adapter: (zeros_and_ones(20), PROMPTS) for adapter in hashes})
-    assert (found.seeds, found.pooled) == (1, proportion(20, 64))
-    assert found.lowest == found.highest == 20 / 64
-
-
-def test_seeds_on_other_prompts_are_not_pooled() -> None:
-    with pytest.raises(SettingsError, match="different prompts"):
-        over_seeds(mean, {"a": ([0, 1], ["x", "y"]), "b": ([0], ["x"])})
-    with pytest.raises(SettingsError, match="no run"):
-        over_seeds(mean, {})
+    after = [value for seed in range(3) for value in zeros_and_ones(20 + seed)]
+    pooled = measure(before * 3, after, PROMPTS * 3)
+    assert pooled.n == 64
+    assert width(pooled) > 0.9 * width(one_seed)

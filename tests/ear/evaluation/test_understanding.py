@@ -117,13 +117,12 @@ def test_right_and_wrong_are_told_apart_by_group_and_kind() -> None:
     before = [Answer(row.id, row.answer, 0.5) for row in questions]
     after = [Answer("00000", False, 0.1), before[1], Answer("00002", True, 0.9), Answer("00003", None, None)]
     compared = compare_answers(CHURCH, questions, before, after)
-    assert [(row.group, row.kind, row.n, row.before, row.after) for row in compared] == [
-        ("concept", "present", 1, (True,), (True,)),
-        ("concept", "absent_random", 0, (), ()),
-        ("others", "present", 2, (True, True), (False, False)),
-        ("others", "absent_random", 1, (True,), (False,)),
+    assert [(row.id, row.group, row.kind, row.before, row.after) for row in compared] == [
+        ("00000", "others", "present", True, False),
+        ("00001", "concept", "present", True, True),
+        ("00002", "others", "absent_random", True, False),
+        ("00003", "others", "present", True, False),
     ]
-    assert [row.id for row in compared[2].questions] == ["00000", "00003"]
 
 
 def test_logits_that_are_not_finite_are_no_answer(
@@ -133,7 +132,7 @@ def test_logits_that_are_not_finite_are_no_answer(
     answers = kept_answers(store, tiny, CHURCH, QUESTIONS[:2])
     assert answers == [Answer(row.id, None, None) for row in QUESTIONS[:2]]
     rows = compare_answers(CHURCH, [question(0), question(1, kind="absent_random")], answers, answers)
-    assert not any(right for row in rows for right in (*row.before, *row.after))
+    assert not any(row.before or row.after for row in rows)
 
 
 def test_nano_understands_until_its_weights_are_noise() -> None:
@@ -144,5 +143,5 @@ def test_nano_understands_until_its_weights_are_noise() -> None:
         weight.data.add_(0.3 * torch.randn(weight.shape, generator=noise))
     before, after = answer_questions(nano, questions), answer_questions(nano, questions, adapter=wrecked)
     rows = compare_answers(CHURCH, questions, before, after)
-    assert sum(sum(row.before) for row in rows) > 0.9 * len(questions)
-    assert sum(sum(row.after) for row in rows) < 0.8 * len(questions)
+    assert sum(row.before for row in rows) > 0.9 * len(questions)
+    assert sum(row.after for row in rows) < 0.8 * len(questions)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from ecgvf.core.errors import ModelError, SettingsError
 from ecgvf.janus import (
@@ -26,7 +27,7 @@ from ecgvf.janus import (
 )
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.decoding import RenderedImages, generate_image_tokens
-from ecgvf.janus.fused import FusedLayer
+from ecgvf.janus.fused import FusedLayer, rms_norm, rotate_, signed_sine
 from ecgvf.janus.hidden import guided_logits
 from ecgvf.janus.sampling import processed_logits, sample_tokens, uniform_noise
 
@@ -231,6 +232,24 @@ def test_an_image_with_logits_that_are_not_finite_is_marked(
 
 
 # Fused layers
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_the_norm_is_that_of_transformers(dtype: torch.dtype, tolerance: float, scale: float) -> None:
+    norm = LlamaRMSNorm(64).to(dtype)
+    norm.weight.data = torch.randn(64, dtype=dtype)
+    states = (torch.randn(5, 64) * scale).to(dtype)
+    normed = rms_norm(norm, states)
+    assert normed.dtype == dtype
+    torch.testing.assert_close(normed, norm(states), rtol=tolerance, atol=tolerance)
+
+
+def test_heads_are_rotated_as_by_transformers() -> None:
+    heads, cosine, sine = torch.randn(5, 6, 8), torch.randn(5, 1, 8), torch.randn(5, 1, 8)
+    expected, _ = apply_rotary_pos_emb(heads, heads, cosine[:, 0], sine[:, 0])
+    rotate_(heads, (cosine, signed_sine(sine)))
+    torch.testing.assert_close(heads, expected)
 
 
 class UncapturedGraph:

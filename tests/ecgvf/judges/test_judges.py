@@ -1,10 +1,12 @@
 """The top-k rule, the judges of nano, and which judge a name or a concept creates."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError
@@ -13,9 +15,10 @@ from ecgvf.judges.classifier import class_indices, top_k_prediction
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.nano import NanoJudge
+from ecgvf.judges.nano import NO_COMPANION, NanoJudge
 from ecgvf.world.classifier import NanoResNet
 from ecgvf.world.convnext import NanoConvNeXt
+from ecgvf.world.questions import load_questions
 from tests.ecgvf.small_run import Oracle
 
 CHURCH = concepts.find("church")
@@ -190,6 +193,23 @@ def test_the_shipped_second_judge_sees_nothing_where_nothing_is() -> None:
     grey, noise = np.full_like(IMAGES, 128), IMAGES
     for prediction in judge.predict(np.concatenate((grey, noise))):
         assert prediction.top_labels[0][0] == "nothing" and not prediction.present
+
+
+@pytest.mark.parametrize("attribute", ["sky", "ground", "companion"])
+def test_the_shipped_attribute_judges_see_the_scenes_of_the_shipped_questions(attribute: str) -> None:
+    judge = create_judge(None, None, f"nano-{attribute}")
+    scenes = list({row.image_id: row for row in load_questions()}.values())
+    images = np.stack([np.asarray(Image.open(io.BytesIO(scene.image)).convert("RGB")) for scene in scenes])
+    seen = [prediction.top_labels[0][0] for prediction in judge.predict(images)]
+    correct = [label == (getattr(scene, attribute) or NO_COMPANION) for label, scene in zip(seen, scenes, strict=True)]
+    assert len(scenes) == 256 and np.mean(correct) > 0.97
+
+
+def test_an_attribute_judge_accepts_only_labels_that_the_user_names() -> None:
+    options = JudgeOptions(labels=("night",))
+    assert create_judge(None, None, "nano-sky", options).criterion.accepted == ("night",)
+    with pytest.raises(JudgeError, match="nano-sky has no label 'church'"):
+        create_judge(CHURCH, "janus-nano", "nano-sky")
 
 
 def test_the_shipped_style_judges_have_the_same_labels() -> None:

@@ -1,0 +1,93 @@
+"""What an evaluation sees in an image beside its labels: CLIP's similarity, and the surrogate's label."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ear.evaluation import judges as evaluation_judges
+from ear.evaluation.figures import scene
+from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.prompts import EvaluationPrompt
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
+from ecgvf.judges import clip
+from tests import random_clip
+from tests.ear.conftest import brightness_judge
+from tests.ear.evaluation.small_outcomes import outcome
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+PAIR = EvaluationPrompt(
+    id="1",
+    prompt="a church by the clean wall",
+    seed=0,
+    surrogate="hotel",
+    surrogate_prompt="a hotel by the clean wall",
+    target_prompt="a church by the clean wall",
+)
+ALONE = replace(PAIR, surrogate=None, surrogate_prompt=None)
+
+
+@pytest.fixture
+def photographs(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """The same dataset, as if a judge of photographs had filtered it."""
+    monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
+    return replace(dataset, judge="resnet50")
+
+
+def test_clip_compares_an_image_with_both_prompts(
+    photographs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip, "DEFAULT", str(random_clip.build(tmp_path / "clip")))
+    judges = EvaluationJudges(photographs)
+    with_pair, alone = judges.clip_cosines([PAIR, ALONE], IMAGES)
+    assert alone is None and with_pair is not None
+    encoder = clip.Encoder()
+    expected = encoder.encode_texts([str(PAIR.surrogate_prompt), PAIR.prompt]) @ encoder.encode_images(IMAGES[:1])[0]
+    assert list(with_pair) == pytest.approx(expected.tolist(), abs=1e-6)
+    assert judges.clip_cosines([PAIR], IMAGES[:1]) == judges.clip_cosines([replace(PAIR, prompt="a hotel")], IMAGES[:1])
+    assert judges.settings([PAIR])[-1] == {"judge": "clip", "judge_hash": encoder.weights_hash}
+
+
+def test_without_clip_nothing_is_measured_and_a_note_says_so(
+    photographs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clip, "DEFAULT", str(tmp_path / "nowhere"))
+    assert EvaluationJudges(photographs).clip_cosines([PAIR], IMAGES[:1]) == [None]
+    assert "no CLIP similarity is measured" in " ".join(capsys.readouterr().err.split())
+
+
+def test_clip_does_not_know_nanos_world(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "DEFAULT", "nobody/nothing")
+    assert EvaluationJudges(dataset).clip_cosines([PAIR], IMAGES[:1]) == [None]
+
+
+def test_the_figures_of_clip() -> None:
+    rows = [
+        outcome(0, "before", clip_surrogate=0.2, clip_target=0.3),
+        outcome(0, "after", clip_surrogate=0.3, clip_target=0.2),
+    ]
+    found = {row.figure: row for row in scene(rows)}
+    assert found["clip_surrogate"].after.value == pytest.approx(0.3)
+    assert found["clip_margin"].change.value == pytest.approx(0.2)
+    assert "clip_margin" not in {row.figure for row in scene([outcome(0, "before"), outcome(0, "after")])}
+
+
+@pytest.mark.parametrize(
+    ("concept", "named", "label"),
+    [
+        ("church", "hotel", "hotel"),
+        ("church", "tienda de campaña", "tent"),
+        ("church", "an inn", "hotel"),
+        ("church", "nothing of this world", None),
+        ("van-gogh", "in the style of a watercolour", "watercolour"),
+        ("van-gogh", None, "plain"),
+    ],
+)
+def test_a_surrogate_is_named_as_its_judges_do(
+    dataset: Dataset, concept: str, named: str | None, label: str | None
+) -> None:
+    judges = EvaluationJudges(replace(dataset, concept=concepts.find(concept)))
+    assert judges.surrogate(replace(PAIR, surrogate=named)) == label
+    assert judges.surrogate(ALONE) is None

@@ -1,0 +1,99 @@
+"""The attribute judges' training images: scenes that stay whole while their things go missing or to pieces."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+from ecgvf.judges.nano import NO_COMPANION
+from tools.nano import codec
+from tools.nano.attribute_judges import (
+    ATTRIBUTE_JUDGES,
+    CODED_SHARE,
+    FATES,
+    Pool,
+    attribute_labels,
+    build_pool,
+    compose_fates,
+    random_fates,
+    shuffle_thing_tokens,
+    train_attribute_judge,
+)
+from tools.nano.corruption import Codec
+from tools.nano.scenes import scene_pool
+from tools.nano.world import SKIES, compose_batch, things
+
+SCENES = scene_pool("test", 24, style="plain")
+
+
+@pytest.fixture(scope="module")
+def small_codec() -> Codec:
+    torch.manual_seed(0)
+    network = JanusVQVAE(codec.codec_config())
+    codec.anchor(network)
+    return Codec(network)
+
+
+def composed(fate: str) -> np.ndarray:
+    return compose_fates(SCENES, [fate] * len(SCENES), np.random.default_rng(0))
+
+
+def test_an_intact_thing_is_drawn_and_a_missing_one_leaves_no_trace() -> None:
+    assert np.array_equal(composed("intact"), compose_batch(SCENES))
+    others = [replace(scene, thing=next(name for name in things() if name != scene.thing)) for scene in SCENES]
+    without = compose_fates(others, ["missing"] * len(others), np.random.default_rng(0))
+    assert np.array_equal(composed("missing"), without)
+    assert (composed("missing") != composed("intact")).any((1, 2, 3)).all()
+
+
+def test_a_shuffled_thing_stays_in_its_place_and_the_companion_whole() -> None:
+    intact, shuffled = composed("intact"), composed("shuffled")
+    changed = (intact != shuffled).any(-1)
+    assert changed.any((1, 2)).all()
+    assert not changed[:, :20].any() and not changed[:, 60:].any()
+    assert not changed[:, :, :12].any() and not changed[:, :, 52:].any()
+    alone = np.array([scene.companion is None for scene in SCENES])
+    pixels = [images[alone, 20:60, 12:52].reshape(alone.sum(), -1) for images in (intact, shuffled)]
+    assert np.array_equal(*(np.sort(values, axis=1) for values in pixels))
+
+
+def test_shuffled_tokens_are_the_things_own() -> None:
+    tokens = np.arange(3 * 256).reshape(3, 256)
+    shuffled = shuffle_thing_tokens(tokens, np.random.default_rng(0))
+    assert np.array_equal(np.sort(shuffled), tokens)
+    rows, columns = np.divmod(np.flatnonzero((shuffled != tokens).any(0)), 16)
+    assert {rows.min(), rows.max()} == {4, 14} and {columns.min(), columns.max()} == {3, 10}
+
+
+def test_only_the_last_training_images_passed_through_the_codec(small_codec: Codec) -> None:
+    pool = build_pool(small_codec, 40)
+    first = round((1 - CODED_SHARE) * 40)
+    fates = random_fates("judge:attributes", 40)
+    assert [*pool.scenes] == scene_pool("judge:attributes", 40)
+    assert np.array_equal(
+        pool.images[:first], compose_fates(pool.scenes[:first], fates[:first], np.random.default_rng(0))
+    )
+    without = compose_fates(pool.scenes[first:], ["missing"] * (40 - first), np.random.default_rng(0))
+    missing = np.array([fate == "missing" for fate in fates[first:]])
+    assert missing.any() and np.array_equal(pool.images[first:][missing], small_codec.recode(without)[missing])
+    assert (pool.images[first:][~missing] != small_codec.recode(without)[~missing]).any((1, 2, 3)).all()
+
+
+def test_fates_have_their_shares_and_companions_a_label_for_none() -> None:
+    fates = random_fates("test", 2_000)
+    assert fates[:100] == random_fates("test", 100)
+    assert all(abs(fates.count(fate) / 2_000 - share) < 0.04 for fate, share in FATES.items())
+    seen = attribute_labels("companion", SCENES)
+    assert {NO_COMPANION} < set(seen) <= set(ATTRIBUTE_JUDGES["companion"])
+
+
+def test_an_attribute_judge_learns(tmp_path: Path) -> None:
+    pool = Pool(SCENES * 4, np.concatenate([composed(fate) for fate in ("intact", "missing", "shuffled", "missing")]))
+    record = train_attribute_judge("sky", pool, tmp_path, epochs=6, batch_size=16, tested=60)
+    assert record["held_out_accuracy"] > 0.35  # of six skies, after 36 steps; chance gives 0.17
+    assert json.loads((tmp_path / "sky" / "config.json").read_text())["labels"] == list(SKIES)
+    assert (tmp_path / "sky" / "model.safetensors").stat().st_size < 500_000

@@ -1,0 +1,132 @@
+"""Nano's attribute judges: which sky, ground and companion an image shows, whatever became of its thing.
+
+They measure whether an erased model still draws the scene that a prompt asks for. So a part of their training images
+shows no thing, or the wreck of one. No image by nano's language model is among them.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecgvf.judges.nano import NO_COMPANION
+from ecgvf.world.classifier import NanoResNet, probabilities
+from tools.nano.codec import GRID
+from tools.nano.corruption import Codec
+from tools.nano.judges import fit
+from tools.nano.scenes import scene_pool
+from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Pixels, Scene, background, compose
+
+ATTRIBUTE_JUDGES: Mapping[str, tuple[str, ...]] = {
+    "sky": SKIES,
+    "ground": GROUNDS,
+    "companion": (*COMPANIONS, NO_COMPANION),
+}
+"""Judge → labels."""
+WIDTHS = (12, 24, 48, 64)
+CODED_SHARE = 0.2
+"""Share of the images that pass through nano's codec."""
+FATES = {"intact": 0.4, "missing": 0.2, "shuffled": 0.4}
+"""What may happen to a thing, and how often: it is drawn, left out, or its place is cut into patches and shuffled."""
+
+Images = NDArray[np.uint8]
+Tokens = NDArray[np.int64]
+
+
+def random_fates(name: str, count: int) -> list[str]:
+    """`count` fates, the same for the same `name`."""
+    return random.Random(f"ecgvf.nano.fates:{name}").choices(list(FATES), list(FATES.values()), k=count)
+
+
+def compose_fates(scenes: Sequence[Scene], fates: Sequence[str], rng: np.random.Generator) -> Images:
+    """The images of scenes whose things met their fates, uint8 ``[N, 64, 64, 3]``."""
+    altered = (compose(scene, _alteration(scene, fate, rng)) for scene, fate in zip(scenes, fates, strict=True))
+    return np.stack([np.round(image * 255).astype(np.uint8) for image in altered])
+
+
+def _alteration(scene: Scene, fate: str, rng: np.random.Generator) -> Callable[[Pixels], object] | None:
+    match fate:
+        case "missing":
+            return lambda canvas: np.copyto(canvas, background(scene.sky, scene.ground))
+        case "shuffled":
+            return partial(_shuffle_thing, side=int(rng.choice((4, 8))), rng=rng)
+        case _:
+            return None
+
+
+def _shuffle_thing(canvas: Pixels, side: int, rng: np.random.Generator) -> None:
+    """Shuffle the patches of the thing's place: 40 x 40 pixels, of which the last row is 59."""
+    place, across = canvas[20:60, 12:52], 40 // side
+    patches = place.reshape(across, side, across, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    place[:] = rng.permutation(patches).reshape(across, across, side, side, 3).swapaxes(1, 2).reshape(place.shape)
+
+
+def shuffle_thing_tokens(tokens: Tokens, rng: np.random.Generator) -> Tokens:
+    """Shuffle the codec's tokens where the thing is and no companion: columns 3 to 10, rows 4 to 14."""
+    grid = tokens.reshape(-1, GRID, GRID).copy()
+    place = grid[:, 4:15, 3:11]
+    place[:] = rng.permuted(place.reshape(len(grid), -1), axis=1).reshape(place.shape)
+    return grid.reshape(tokens.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Training scenes and their images, uint8 ``[N, 64, 64, 3]``."""
+
+    scenes: Sequence[Scene]
+    images: Images
+
+
+def build_pool(codec: Codec, count: int = 12_000) -> Pool:
+    """Compose `count` images of random fates.
+
+    The last `CODED_SHARE` of them passed through the codec, where shuffled things were shuffled as tokens.
+    """
+    scenes, fates = scene_pool("judge:attributes", count), random_fates("judge:attributes", count)
+    rng = np.random.default_rng(0)
+    first = round((1 - CODED_SHARE) * count)
+    coded = ["intact" if fate == "shuffled" else fate for fate in fates[first:]]
+    images = compose_fates(scenes, [*fates[:first], *coded], rng)
+    tokens = codec.encode(images[first:])
+    wrecked = np.array([fate == "shuffled" for fate in fates[first:]])
+    images[first:] = codec.decode(np.where(wrecked[:, None], shuffle_thing_tokens(tokens, rng), tokens))
+    return Pool(scenes, images)
+
+
+def attribute_labels(name: str, scenes: Sequence[Scene]) -> list[str]:
+    """What the judge `name` should see in each scene."""
+    return [getattr(scene, name) or NO_COMPANION for scene in scenes]
+
+
+def train_attribute_judge(
+    name: str, pool: Pool, folder: Path, *, epochs: int = 3, batch_size: int = 64, tested: int = 2_000
+) -> dict[str, float]:
+    """Train the judge `name` into `folder`; returns its accuracy on `tested` other images, and its settings."""
+    started = time.process_time()
+    labels = ATTRIBUTE_JUDGES[name]
+    seed = list(ATTRIBUTE_JUDGES).index(name)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = NanoResNet(list(labels), WIDTHS)
+    targets = torch.tensor([labels.index(label) for label in attribute_labels(name, pool.scenes)])
+    fit(network, pool.images, targets, generator, epochs=epochs, batch_size=batch_size, seed=seed, name=name)
+    network.save(folder / name)
+    scenes, fates = scene_pool("judge:attributes:held-out", tested), random_fates("held-out", tested)
+    images = torch.from_numpy(compose_fates(scenes, fates, np.random.default_rng(1)))
+    predicted = probabilities(NanoResNet.load(folder / name), images).argmax(1).tolist()
+    correct = np.array([labels[index] for index in predicted]) == np.array(attribute_labels(name, scenes))
+    return {
+        "held_out_accuracy": round(float(correct.mean()), 4),
+        **{fate: round(float(correct[np.array(fates) == fate].mean()), 4) for fate in FATES},
+        "n": tested,
+        "seed": seed,
+        "pictures": len(pool.images),
+        "epochs": epochs,
+        "seconds": round(time.process_time() - started),
+    }
