@@ -42,7 +42,7 @@ def compare(
 ) -> None:
     """Show several adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
     from ear.evaluation import report
-    from ear.evaluation.comparison import comparison_json, same_groups, same_tasks
+    from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
     from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
 
@@ -61,10 +61,12 @@ def compare(
         result["sheet"] = str(report.write_contact_sheet(evaluations, names, page))
     if as_json:
         console.print_json(result)
-    elif form is not None:
-        typer.echo(report.document(evaluations, names, form))
+        return
+    changes = [differences(evaluations[0], evaluation) for evaluation in evaluations[1:]]
+    if form is not None:
+        typer.echo(report.document(evaluations, names, form, changes))
     else:
-        console.print(report.table(evaluations, names))
+        console.print(report.table(evaluations, names, changes))
         console.print(f"Contact sheet: {console.escape(result.get('sheet', 'none, the outcomes are without images'))}")
 
 

@@ -5,7 +5,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -45,27 +45,37 @@ _NAMES = {
 }
 """Figure → its name in a table."""
 
+Differences = Sequence[Sequence[FigureRow]]
+
 Section = tuple[str, list[list[str]]]
-"""A title and rows: name, before, after per evaluation, ceiling, change per evaluation."""
+"""A title and rows: name, before, after per evaluation, ceiling, change or differences."""
 
 
 def header(names: Sequence[str]) -> list[str]:
-    """The columns of every section."""
-    return ["", "before", *names, "ceiling", *(f"change, {name}" if len(names) > 1 else "change" for name in names)]
+    """The columns of every section: with several evaluations the changes are their differences to the first."""
+    changes = [f"{name} − {names[0]}" for name in names[1:]] or ["change"]
+    return ["", "before", *names, "ceiling", *changes]
 
 
-def sections(evaluations: "Sequence[Evaluation]") -> list[Section]:
+def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ()) -> list[Section]:
     """The table's sections. The evaluations share "before" and "ceiling"."""
+    first = evaluations[0]
     lost = set().union(*(each.lost for each in evaluations))
+    changed = differences or [[*first.replacement, *first.scene, *first.groups, *first.understanding, *first.retention]]
+    changes = [{(row.figure, row.group): row.change for row in rows} for rows in changed]
+
+    def lines(rows: Sequence[Sequence[FigureRow]]) -> list[list[str]]:
+        return [_line(each, changes) for each in _by_figure(rows)]
+
     found = [
-        (evaluations[0].concept, [_line(rows) for rows in _by_figure([each.replacement for each in evaluations])]),
-        ("scene", [_line(rows) for rows in _by_figure([each.scene for each in evaluations])]),
-        ("retained concepts", [_line(rows) for rows in _by_figure([each.groups for each in evaluations])]),
-        ("understanding", [_line(rows) for rows in _by_figure([each.understanding for each in evaluations])]),
+        (first.concept, lines([each.replacement for each in evaluations])),
+        ("scene", lines([each.scene for each in evaluations])),
+        ("retained concepts", lines([each.groups for each in evaluations])),
+        ("understanding", lines([each.understanding for each in evaluations])),
         (
             "one by one, the worst first",
             [
-                _line(rows, f"{rows[0].group} *" if rows[0].group in lost else rows[0].group)
+                _line(rows, changes, f"{rows[0].group} *" if rows[0].group in lost else rows[0].group)
                 for rows in _by_figure([each.retention for each in evaluations])
             ],
         ),
@@ -73,12 +83,16 @@ def sections(evaluations: "Sequence[Evaluation]") -> list[Section]:
     return [section for section in found if section[1]]
 
 
-def table(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> Table:
-    """The table of the terminal, with one column "after" per evaluation, called as ``names`` says."""
+def table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:
+    """The table of the terminal, with one column "after" per evaluation, called as ``names`` says.
+
+    ``differences``, here and below: of several evaluations, the rows of ``comparison.differences`` of the first and
+    each other one.
+    """
     first = evaluations[0]
     title = console.escape(f"{first.concept} erased from {first.model}")
     page = console.table(*map(console.escape, header(names)), title=title)
-    for title, rows in sections(evaluations):
+    for title, rows in sections(evaluations, differences):
         page.add_section()
         page.add_row(f"[bold]{console.escape(title)}[/bold]")
         for row in rows:
@@ -96,11 +110,13 @@ def text(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> str:
     return capture.get().rstrip("\n")
 
 
-def document(evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format) -> str:
+def document(
+    evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format, differences: Differences = ()
+) -> str:
     """The same rows for a document. Text is escaped as the format requires."""
     from tabulate import tabulate
 
-    rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations) for row in rows]
+    rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
     if form == "csv":
         output = io.StringIO()
         csv.writer(output, lineterminator="\n").writerows([header(names), *rows])
@@ -142,7 +158,9 @@ def _by_figure(rows: Sequence[Sequence[FigureRow]]) -> list[list[FigureRow]]:
     return [[each[key] for each in keyed] for key in keyed[0] if all(key in each for each in keyed)]
 
 
-def _line(rows: Sequence[FigureRow], name: str | None = None) -> list[str]:
+def _line(
+    rows: Sequence[FigureRow], changes: Sequence[Mapping[tuple[str, str], Figure]], name: str | None = None
+) -> list[str]:
     """One row of the table; ``name`` None is that of the figure, after its group."""
     first = rows[0]
     if name is None:
@@ -152,7 +170,7 @@ def _line(rows: Sequence[FigureRow], name: str | None = None) -> list[str]:
         _text(first.before),
         *(_text(row.after) for row in rows),
         _text(first.ceiling),
-        *(_change(row.change) for row in rows),
+        *(_change(change.get((first.figure, first.group))) for change in changes),
     ]
 
 
@@ -162,8 +180,8 @@ def _text(figure: Figure | None) -> str:
     return str(figure) if figure.n else "not measured"
 
 
-def _change(figure: Figure) -> str:
-    if math.isnan(figure.value):
+def _change(figure: Figure | None) -> str:
+    if figure is None or math.isnan(figure.value):
         return ""
     if math.isnan(figure.low):
         return f"{figure.value:+.3f}"

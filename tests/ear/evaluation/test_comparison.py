@@ -124,28 +124,32 @@ def table(text: str) -> list[list[str]]:
 
 
 def test_a_csv_document_has_a_row_per_figure_and_a_column_per_evaluation() -> None:
-    header, *rows = table(document([of(4), of(1)], ["a", HOSTILE], "csv"))
-    assert header == ["", "before", "a", HOSTILE, "ceiling", "change, a", f"change, {HOSTILE}"]
+    first, second = of(4), of(1)
+    header, *rows = table(document([first, second], ["a", HOSTILE], "csv", [differences(first, second)]))
+    assert header == ["", "before", "a", HOSTILE, "ceiling", f"{HOSTILE} − a"]
     assert rows[0][0] == "church: shows the concept"
-    assert [cell.split()[0] for cell in rows[0][1:]] == ["1.000", "0.250", "0.062", "0.000", "-0.750", "-0.938"]
-    assert {len(row) for row in rows} == {7}
+    assert [cell.split()[0] for cell in rows[0][1:]] == ["1.000", "0.250", "0.062", "0.000", "-0.188"]
+    assert {len(row) for row in rows} == {6}
 
 
 def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
     hostile = [replace(each, concept="x|y <b>") for each in kept("castle", "neighbours", 2)]
-    lines = document([evaluation([*erased(2), *hostile])] * 2, [HOSTILE, "new\nline"], "markdown").splitlines()
+    same = evaluation([*erased(2), *hostile])
+    changes = [differences(same, same)]
+    lines = document([same] * 2, [HOSTILE, "new\nline"], "markdown", changes).splitlines()
     cells = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}
-    assert cells == {8}
+    assert cells == {7}
     assert "a\\|b &amp; &lt;c&gt;\\_\\*\\`%$\\#\\\\" in lines[0] and "new line" in lines[0]
     assert any("x\\|y &lt;b&gt;" in line for line in lines) and not any("<" in line for line in lines)
 
 
 def test_a_latex_table_escapes_names() -> None:
-    text = document([of(4), of(1)], ["a & b_c %", "{d} < #1"], "latex")
+    first, second = of(4), of(1)
+    text = document([first, second], ["a & b_c %", "{d} < #1"], "latex", [differences(first, second)])
     assert "\\toprule" in text and "\\bottomrule" in text
     assert "a \\& b\\_c \\%" in text and "\\{d\\} \\ensuremath{<} \\#1" in text
-    first = next(line for line in text.splitlines() if "shows the concept" in line)
-    assert first.count("&") == 6 and first.endswith("\\\\")
+    row = next(line for line in text.splitlines() if "shows the concept" in line)
+    assert row.count("&") == 5 and row.endswith("\\\\")
 
 
 @pytest.fixture
@@ -187,7 +191,8 @@ def test_files_of_outcomes_are_compared_without_a_model(folder: Path) -> None:
 def test_a_document_is_all_of_standard_output(folder: Path, form: str, expected: str) -> None:
     evaluations = [Evaluation.load(file) for file in FILES]
     shown = compare(*FILES, "--format", form)
-    assert shown == document(evaluations, ["first", "second & third"], form) + "\n"  # type: ignore[arg-type]
+    changes = [differences(*evaluations)]
+    assert shown == document(evaluations, ["first", "second & third"], form, changes) + "\n"  # type: ignore[arg-type]
     assert expected in shown
 
 
