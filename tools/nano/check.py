@@ -28,10 +28,10 @@ from tools.nano.world import STYLES, Scene, compose_batch, random_scene, things
 
 SEEDS = 8
 """Images per prompt."""
-OBJECT_C_BOUND, STYLE_B_BOUND, NOTHING_BOUND = 0.60, 0.95, 0.75
+OBJECT_C_BOUND, STYLE_B_BOUND, NOTHING_BOUND = 0.65, 0.95, 0.75
 """Goals of the second judges, set after the measurement of docs/decisions/0011-second-judges.md."""
 ATTRIBUTES_BOUND = 0.95
-"""Goal of the attribute judges: docs/decisions/0013-attribute-judges.md."""
+"""Goal of the attribute judges: docs/decisions/0015-attribute-judges.md."""
 
 
 @dataclass(frozen=True, slots=True)

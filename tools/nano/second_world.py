@@ -37,6 +37,8 @@ from tools.nano.world import (
 COLOURED = ("fxemoji", "streamline-emojis")
 """Sets in the colours of the things. The others are icons in one or two colours, which are chosen anew each time."""
 COLOURED_SHARE = 0.6
+OWN_COLOURS_SHARE = 0.5
+"""Share of the icons in two colours of one of the thing's coloured drawings."""
 RASTER = 56
 """Longer side of a drawing before it is warped, in pixels."""
 
@@ -100,7 +102,7 @@ def compose_second(scene: SecondScene) -> Pixels:
     varied = scene.seed is not None
     canvas = background(scene.sky, scene.ground)
     if scene.thing is not None and scene.drawing is not None:
-        sprite = _colour(_raster(scene.thing, scene.drawing, RASTER), scene.drawing, rng, varied)
+        sprite = _colour(scene.thing, scene.drawing, rng, varied)
         _blend(canvas, _place(sprite, SIDE / 2, GROUND_LINE, THING_SIZE, rng, varied))
     if scene.companion is not None:
         names = sorted(second_drawings()[scene.companion])
@@ -122,8 +124,9 @@ def _raster(name: str, drawing: str, size: int) -> Pixels:
     return rasterise(second_drawings()[name][drawing], size)
 
 
-def _colour(sprite: Pixels, drawing: str, rng: np.random.Generator, varied: bool) -> Pixels:
+def _colour(thing: str, drawing: str, rng: np.random.Generator, varied: bool) -> Pixels:
     """The sprite in other colours. An icon in one colour gets a body, its filled silhouette, in a second one."""
+    sprite = _raster(thing, drawing, RASTER)
     alpha = sprite[..., 3:]
     if _is_coloured(drawing):
         if not varied:
@@ -132,7 +135,7 @@ def _colour(sprite: Pixels, drawing: str, rng: np.random.Generator, varied: bool
         matrix = _hue_rotation(turn, saturation=rng.uniform(0.5, 1.3))
         rgb = np.clip((sprite[..., :3] @ matrix) * rng.uniform(0.75, 1.15), 0, alpha)
         return np.concatenate((rgb, alpha), -1).astype(np.float32)
-    light, dark = _random_colour(rng, bright=True), _random_colour(rng, bright=False)
+    light, dark = _two_colours(thing, rng)
     if rng.random() < 0.25:
         light, dark = dark, light
     strokes = sprite[..., 3:] * (1 - 0.75 * sprite[..., :3].max(-1, keepdims=True))
@@ -148,6 +151,24 @@ def _hue_rotation(turn: float, saturation: float) -> Pixels:
     rotation = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
     matrix: Pixels = (to_yiq @ rotation @ np.linalg.inv(to_yiq)).astype(np.float32)
     return matrix
+
+
+def _two_colours(thing: str, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """A light and a dark colour, float32 ``[3]`` each: of two places of a coloured drawing, or any."""
+    palettes = _palettes(thing)
+    if not palettes or rng.random() >= OWN_COLOURS_SHARE:
+        return _random_colour(rng, bright=True), _random_colour(rng, bright=False)
+    palette = palettes[rng.integers(len(palettes))]
+    pair = palette[rng.integers(len(palette), size=2)]
+    first, second = pair if pair[0].sum() >= pair[1].sum() else pair[::-1]
+    return first, second
+
+
+@cache
+def _palettes(thing: str) -> list[Pixels]:
+    """The colours of the opaque pixels of each coloured drawing, float32 ``[N, 3]``."""
+    sprites = [_raster(thing, name, RASTER) for name in sorted(second_drawings()[thing]) if _is_coloured(name)]
+    return [sprite[sprite[..., 3] > 0.95][:, :3] for sprite in sprites]
 
 
 def _random_colour(rng: np.random.Generator, bright: bool) -> Pixels:
