@@ -76,7 +76,7 @@ class Evaluation:
 
     @cached_property
     def understanding(self) -> list[FigureRow]:
-        """Share of yes/no questions about images that are answered rightly; empty unless the figures are full."""
+        """Share of yes/no questions about images that are answered correctly; empty unless the figures are full."""
         main = self.outcomes[0]
         return figures.understanding(self.answered, main.guidance, main.temperature)
 

@@ -190,7 +190,7 @@ def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:
-    """Figure 5: share of yes/no questions answered rightly, about the concept and about others, by kind.
+    """Figure 5: share of yes/no questions answered correctly, about the concept and about others, by kind.
 
     The unit is the image: its questions are not independent. The kinds of a group are never pooled: a model that
     always says no would do well.

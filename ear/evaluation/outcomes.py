@@ -148,7 +148,7 @@ class Outcome(Record):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """Whether a yes/no question about an image was answered rightly, before and after erasing."""
+    """Whether a yes/no question about an image was answered correctly, before and after erasing."""
 
     id: str
     image_id: str

@@ -39,9 +39,9 @@ _NAMES = {
     "clip_margin": "CLIP, surrogate − target prompt",
     "nll_frozen": "nats per token, frozen model",
     "retention": "shows its concept",
-    "token_agreement": "tokens as the frozen model's",
+    "token_agreement": "token agreement",
     "concept_present_any": "shows the concept in any seed",
-    "understanding": "questions answered rightly",
+    "understanding": "questions answered correctly",
 }
 """Figure → its name in a table."""
 
