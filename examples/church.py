@@ -1,4 +1,4 @@
-"""The whole job on Janus-nano: from a concept to an erased model and its figures. About five minutes on two cores.
+"""The whole job on Janus-nano: from a concept to an erased model and its figures. Some minutes on two cores.
 
 Run it from the repository, in the environment of `make quickstart`:
 
