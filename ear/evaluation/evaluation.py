@@ -12,7 +12,7 @@ from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, adapter_hash
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_wording, retained_prompts
-from ear.evaluation.questions import nano_questions, read_questions
+from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method import adapter as adapters
@@ -179,6 +179,7 @@ def evaluate(
     """
     adapter = adapters.stack(model, files)
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
     # Without prompts no judge of the retained concepts is needed, and none is downloaded.
     measured = settings.counts[1] or settings.family is not None
     retained = _retained(judges, settings.family, {*adapter.concepts, *also_erased}) if measured else []
@@ -188,10 +189,9 @@ def evaluate(
     opened = _count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
     outcomes += measurement.outcomes(_retained_prompts(dataset, adapter, retained, settings))
-    answered: list[AnsweredQuestion] = []
     if settings.figures == "full":
         outcomes += _full_outcomes(measurement, asked, settings)
-        answered = _answered(measurement, settings)
+    answered = _answered(measurement, questions)
     return Evaluation(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
@@ -260,16 +260,23 @@ def _full_outcomes(
     return outcomes
 
 
-def _answered(measurement: Measurement, settings: EvaluationSettings) -> list[AnsweredQuestion]:
-    """The yes/no questions of the settings, or those about nano's world; without either there are none."""
-    store, model, concept = measurement.store, measurement.model, measurement.dataset.concept
-    if settings.questions is not None:
-        questions = read_questions(settings.questions)
-    elif in_nano_world(measurement.dataset):
-        questions = nano_questions(concept)
-    else:
-        console.note("understanding is not measured: name a Parquet file of questions with --questions")
+def _questions(dataset: Dataset, settings: EvaluationSettings) -> list[YesNoQuestion]:
+    """The questions of the full figures: the file's, else those about nano's world; without either there are none."""
+    if settings.figures != "full":
         return []
+    if settings.questions is not None:
+        return read_questions(settings.questions)
+    if in_nano_world(dataset):
+        return nano_questions(dataset.concept)
+    console.note("understanding is not measured: name a Parquet file of questions with --questions")
+    return []
+
+
+def _answered(measurement: Measurement, questions: Sequence[YesNoQuestion]) -> list[AnsweredQuestion]:
+    """The answers of the frozen and of the tuned model."""
+    if not questions:
+        return []
+    store, model, concept = measurement.store, measurement.model, measurement.dataset.concept
     before = kept_answers(store, model, concept, questions)
     after = kept_answers(
         store, model, concept, questions, adapter=measurement.adapter, adapter_hash=measurement.adapter_hash

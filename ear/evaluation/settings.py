@@ -50,6 +50,8 @@ class EvaluationSettings:
             raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
         if self.figures not in get_args(Figures):
             raise SettingsError(f"--figures {self.figures}: measure the {' or '.join(get_args(Figures))} figures")
+        if self.questions is not None and self.figures != "full":
+            raise SettingsError(f"--questions {self.questions}: questions are answered with --figures full")
         if concept < 1 or retained < 0:
             raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
 

@@ -30,7 +30,7 @@ from ecgvf.janus import JanusModel, num_threads, yes_probabilities
 
 STAGE = Stage("understanding", "ear eval --figures full")
 TOGETHER = 8
-"""At most so many questions about one image are answered in one sequence, whose attention is quadratic."""
+"""Most questions about an image that a sequence holds; its attention is quadratic."""
 BATCH = 8
 """Sequences at once: more are no faster on a CPU."""
 SHARD = 4 * BATCH

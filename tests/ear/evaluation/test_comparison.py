@@ -68,11 +68,11 @@ def test_a_group_is_the_same_concepts_in_all() -> None:
     """Which concepts are rehearsed depends on the recipe."""
     first = evaluation([*erased(2), *kept("cat", "rehearsed"), *kept("dog", "unrehearsed")])
     second = evaluation([*erased(2), *kept("cat", "unrehearsed", lost=4), *kept("dog", "unrehearsed")])
-    one, other = same_groups([first, second])
-    assert one == first
+    unchanged, other = same_groups([first, second])
+    assert unchanged == first
     found = {(row.figure, row.group): row for row in other.groups}
     assert (found["retention", "rehearsed"].after.value, found["retention", "unrehearsed"].after.value) == (0.0, 1.0)
-    [retained] = [rows for title, rows in sections([one, other]) if title == "retained concepts"]
+    [retained] = [rows for title, rows in sections([unchanged, other]) if title == "retained concepts"]
     assert [row[0] for row in retained if "shows its concept" in row[0]] == [
         "rehearsed: shows its concept",
         "unrehearsed: shows its concept",

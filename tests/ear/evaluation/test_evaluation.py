@@ -457,3 +457,14 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
 def test_the_number_of_prompts(per_concept: int | None, per_other: int | None, expected: tuple[int, int]) -> None:
     settings = EvaluationSettings(prompts_per_concept=per_concept, prompts_per_other=per_other)
     assert settings.counts == expected
+
+
+def test_a_wrong_file_of_questions_is_refused_before_anything_is_rendered(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    settings = replace(SMALL, figures="full", questions=tmp_path / "nowhere.parquet")
+    with pytest.raises(DatasetError, match="cannot read questions from"):
+        evaluate(store, tiny, dataset, [adapter], settings)
+    with pytest.raises(SettingsError, match="are answered with --figures full"):
+        EvaluationSettings(questions=tmp_path / "questions.parquet")

@@ -22,7 +22,7 @@ def given(images: ImageRows, answers: dict[tuple[str, str], Answer]) -> dict[Ima
 
 
 def by_judge(found: list[JudgeAgreement], condition: str) -> dict[str, JudgeAgreement]:
-    return {one.judge: one for one in found if one.condition == condition}
+    return {row.judge: row for row in found if row.condition == condition}
 
 
 def test_a_judge_is_compared_by_condition_and_pooled(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_judge_is_compared_by_condition_and_pooled(tmp_path: Path) -> None:
         ("record-1", "after"): "nothing",
     }
     found = judge_agreement(images, {"ada": given(images, answers)})
-    assert [(one.condition, one.agreement.same, one.agreement.kappa.n) for one in found] == [
+    assert [(row.condition, row.agreement.same, row.agreement.kappa.n) for row in found] == [
         ("before", 2, 2),
         ("after", 1, 2),
         ("pooled", 3, 4),
@@ -64,7 +64,7 @@ def test_judge_and_reviewer_agree_on_concept_surrogate_or_neither(
 ) -> None:
     images = rows(tmp_path, [outcome(0, "after", judges=[verdict("one", label)])])
     found = judge_agreement(images, {"ada": given(images, {("record-0", "after"): answer})})
-    assert {one.condition: one.agreement.same for one in found} == {"after": agrees, "pooled": agrees}
+    assert {row.condition: row.agreement.same for row in found} == {"after": agrees, "pooled": agrees}
 
 
 def test_a_label_of_several_words_names_its_surrogate(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_each_judge_is_compared_on_the_images_that_it_judged(tmp_path: Path) -> 
     images = rows(tmp_path, content)
     labels: Labels = {"ada": given(images, {(f"record-{number}", "after"): "concept" for number in range(3)})}
     pooled = by_judge(judge_agreement(images, labels), "pooled")
-    assert {judge: (one.agreement.same, one.agreement.kappa.n) for judge, one in pooled.items()} == {
+    assert {judge: (row.agreement.same, row.agreement.kappa.n) for judge, one in pooled.items()} == {
         "one": (1, 2),
         "two": (0, 1),
     }
@@ -96,7 +96,7 @@ def test_labels_of_other_images_do_not_count(tmp_path: Path) -> None:
 def test_shares_of_labels_have_their_sample_size(tmp_path: Path) -> None:
     images = rows(tmp_path, outcomes(2))
     labels: Labels = {"ada": given(images, {("record-0", "before"): "concept", ("record-1", "after"): "nothing"})}
-    shares = {(one.condition, one.label): (one.share.value, one.share.n) for one in label_shares(images, labels)}
+    shares = {(row.condition, one.label): (one.share.value, one.share.n) for one in label_shares(images, labels)}
     assert shares["before", "concept"] == (1, 1) and shares["after", "concept"] == (0, 1)
     assert shares["after", "nothing"] == (1, 1) and len(shares) == 8
 
