@@ -80,7 +80,7 @@ def test_each_judge_is_compared_on_the_images_that_it_judged(tmp_path: Path) -> 
     images = rows(tmp_path, content)
     labels: Labels = {"ada": given(images, {(f"record-{number}", "after"): "concept" for number in range(3)})}
     pooled = by_judge(judge_agreement(images, labels), "pooled")
-    assert {judge: (row.agreement.same, row.agreement.kappa.n) for judge, one in pooled.items()} == {
+    assert {judge: (row.agreement.same, row.agreement.kappa.n) for judge, row in pooled.items()} == {
         "one": (1, 2),
         "two": (0, 1),
     }
@@ -96,7 +96,7 @@ def test_labels_of_other_images_do_not_count(tmp_path: Path) -> None:
 def test_shares_of_labels_have_their_sample_size(tmp_path: Path) -> None:
     images = rows(tmp_path, outcomes(2))
     labels: Labels = {"ada": given(images, {("record-0", "before"): "concept", ("record-1", "after"): "nothing"})}
-    shares = {(row.condition, one.label): (one.share.value, one.share.n) for one in label_shares(images, labels)}
+    shares = {(row.condition, row.label): (row.share.value, row.share.n) for row in label_shares(images, labels)}
     assert shares["before", "concept"] == (1, 1) and shares["after", "concept"] == (0, 1)
     assert shares["after", "nothing"] == (1, 1) and len(shares) == 8
 
