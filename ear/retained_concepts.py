@@ -1,7 +1,8 @@
 """Retained concepts: what else the model can render. They are rehearsed in training and measured afterwards.
 
-For Janus-nano these are all other things of its world and, if a style is erased, all other styles. For other models
-they are what the concept's file names: its surrogates and its neighbours. Neighbours are never rehearsed.
+Of Janus-nano's world they are all other things and, if a style is erased, all other styles; the grammar writes prompts
+of them. Outside it they are those of the dataset's retain split, else those that ship (``ecgvf.pairs.captions``).
+Neighbours are never rehearsed.
 """
 
 import random
@@ -11,22 +12,24 @@ from typing import Literal
 
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
+from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.world import grammar
 
 Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed"]
 """What a measured concept is to the erased one; "concept" is the erased one itself. The others are disjoint: a concept
 that could be in several is in the first of them."""
 
-_TEMPLATES = (
-    "a photo of {}",
-    "a photograph of {} in the morning light",
-    "{} on a cloudy day",
-    "a detailed picture of {}",
-    "{}, seen from a distance",
-    "a painting of {}",
-    "a picture of {} in winter",
-    "{} at night",
-)
+Rehearsed = Literal["all", "half"]
+"""Which retained concepts are rehearsed that are no neighbours: all, or every second one in alphabetical order."""
+
+Use = Literal["rehearse", "validation", "test"]
+"""What prompts of a retained concept are for: each use has prompts of its own."""
+
+_USES: tuple[Use, ...] = ("rehearse", "validation", "test", "rehearse", "rehearse")
+"""The uses that a concept's captions are shared among, by turns."""
+
+PURPOSES: dict[Use, str] = {"rehearse": "rehearse", "validation": "evaluate", "test": "evaluate on test"}
+"""Use → the purpose of its seeds: never that of the images that were filtered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class RetainedConcept:
     """Whether surrogate prompts name it."""
     excluded_styles: tuple[str, ...] = ()
     """Styles of nano's world that its prompts do not use."""
+    captions: tuple[str, ...] | None = None
+    """Outside nano's world, its prompts."""
 
     def group(self, rehearsed: Collection[str]) -> Group:
         """Its group if training rehearsed the concepts of these names."""
@@ -51,14 +56,20 @@ class RetainedConcept:
             return "surrogates"
         return "rehearsed" if self.name in rehearsed else "unrehearsed"
 
-    def prompts(self, count: int, seed: int, purpose: str) -> list[str]:
-        """``count`` prompts about it. Prompt i depends on ``seed``, ``purpose`` and i alone."""
-        return [self._prompt(seeds.derive(seed, f"{self.name}/{index}", purpose)) for index in range(count)]
+    def prompts(self, count: int, seed: int, use: Use) -> list[str]:
+        """``count`` prompts about it. In nano's world prompt i depends on ``seed``, ``use`` and i alone.
 
-    def _prompt(self, seed: int) -> str:
+        Outside, the captions of this use come again and again; a concept with few has the same for every use, and one
+        without any has no prompts.
+        """
+        if self.captions is None:
+            return [self._sentence(seeds.derive(seed, f"{self.name}/{i}", PURPOSES[use])) for i in range(count)]
+        captions = [text for index, text in enumerate(self.captions) if _USES[index % len(_USES)] == use]
+        captions = captions or list(self.captions)
+        return [captions[index % len(captions)] for index in range(count if captions else 0)]
+
+    def _sentence(self, seed: int) -> str:
         rng = random.Random(seed)
-        if self.family == "thing":
-            return rng.choice(_TEMPLATES).format(grammar.with_article(self.name))
         world = grammar.load_world()
         styles = [style for style in world.styles if style != grammar.PLAIN and style not in self.excluded_styles]
         is_style = self.family == "style"
@@ -76,13 +87,11 @@ class RetainedConcept:
 
 def retained_concepts(dataset: Dataset) -> list[RetainedConcept]:
     """Everything but the erased concept, in a fixed order."""
+    return _of_nano(dataset) if in_nano_world(dataset) else _with_captions(dataset)
+
+
+def _of_nano(dataset: Dataset) -> list[RetainedConcept]:
     concept = dataset.concept
-    if not in_nano_world(dataset):
-        names = dict.fromkeys([*concept.neighbours, *concept.surrogates])
-        return [
-            RetainedConcept(name, "thing", neighbour=name in concept.neighbours, surrogate=name in concept.surrogates)
-            for name in names
-        ]
     world = grammar.load_world()
     erased = {*concept.labels("nano"), concept.name}
     is_style = concept.kind == "style"
@@ -100,18 +109,40 @@ def retained_concepts(dataset: Dataset) -> list[RetainedConcept]:
     return [*(retained(style, "style") for style in world.styles if style not in {*erased, grammar.PLAIN}), *things]
 
 
-def rehearsal_prompts(dataset: Dataset, count: int) -> list[tuple[RetainedConcept, str]]:
-    """``count`` prompts of the retained concepts that are no neighbours, one of each concept before a second of any."""
-    concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour]
+def _with_captions(dataset: Dataset) -> list[RetainedConcept]:
+    """Outside nano's world: with the accepted prompts of the retain split, or else with the captions that ship."""
+    known = {each.name: each for each in captioned_concepts(dataset.concept)}
+    captions = {name: list(each.captions) for name, each in known.items()}
+    if dataset.retain:
+        captions = {name: [] for name in known}
+        for record in dataset.retain:
+            captions.setdefault(str(record.pair.retained_concept), []).append(record.pair.target)
+    concepts = []
+    for name, texts in captions.items():
+        shipped = known.get(name)
+        family = shipped.kind if shipped else "thing"
+        neighbour, surrogate = (shipped.neighbour, shipped.surrogate) if shipped else (False, False)
+        concepts.append(RetainedConcept(name, family, neighbour, surrogate, captions=tuple(texts)))
+    return concepts
+
+
+def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
+    """``count`` prompts of retained concepts that are no neighbours, one of each concept before a second of any.
+
+    ``choice`` "half": of every second of these concepts, in alphabetical order.
+    """
+    concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
+    if choice == "half":
+        concepts = sorted(concepts, key=lambda concept: concept.name)[::2]
     per_concept = -(-count // len(concepts)) if concepts else 0
     prompts = [concept.prompts(per_concept, dataset.run_seed, "rehearse") for concept in concepts]
     by_turns = [pair for turn in zip(*prompts, strict=True) for pair in zip(concepts, turn, strict=True)]
     return by_turns[:count]
 
 
-def rehearsed_concepts(dataset: Dataset, count: int) -> set[str]:
-    """Names of the concepts among ``count`` rehearsal prompts."""
-    return {concept.name for concept, _ in rehearsal_prompts(dataset, count)}
+def rehearsed_concepts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[str]:
+    """Names of the concepts among ``count`` rehearsal prompts, sorted."""
+    return sorted({concept.name for concept, _ in rehearsal_prompts(dataset, count, choice)})
 
 
 def in_nano_world(dataset: Dataset) -> bool:

@@ -226,8 +226,7 @@ def _retained_prompts(
     dataset: Dataset, adapter: Adapter, concepts: Sequence[RetainedConcept], settings: EvaluationSettings
 ) -> list[EvaluationPrompt]:
     """Prompts of the retained concepts, grouped by what the adapter's training rehearsed."""
-    recipe = adapter.facts["recipe"]
-    rehearsed = rehearsed_concepts(dataset, recipe["rehearsed"]) if recipe.get("retention") else set()
+    rehearsed = _rehearsed(dataset, adapter)
     prompts = []
     for group in figures.GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]
@@ -236,8 +235,17 @@ def _retained_prompts(
             count = -(-settings.prompts_per_group // len(members))
         if settings.prompts_per_neighbour is not None and group == "neighbours":
             count = settings.prompts_per_neighbour
-        prompts += retained_prompts(members, count, settings.seed, rehearsed)
+        prompts += retained_prompts(members, count, settings.seed, rehearsed, settings.split)
     return prompts
+
+
+def _rehearsed(dataset: Dataset, adapter: Adapter) -> list[str]:
+    """The concepts that the adapter's training rehearsed; older adapters do not name them."""
+    recipe = adapter.facts["recipe"]
+    if not recipe.get("retention"):
+        return []
+    recorded: list[str] | None = adapter.facts.get("rehearsed_concepts")
+    return recorded if recorded is not None else rehearsed_concepts(dataset, recipe["rehearsed"])
 
 
 def _full_outcomes(

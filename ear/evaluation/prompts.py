@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ear.retained_concepts import Group, RetainedConcept
+from ear.retained_concepts import PURPOSES, Group, RetainedConcept
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -61,20 +61,24 @@ def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "va
 
 
 def retained_prompts(
-    concepts: Sequence[RetainedConcept], count: int, seed: int, rehearsed: Collection[str] = ()
+    concepts: Sequence[RetainedConcept],
+    count: int,
+    seed: int,
+    rehearsed: Collection[str] = (),
+    split: EvaluationSplit = "validation",
 ) -> list[EvaluationPrompt]:
-    """``count`` prompts of each retained concept; ``rehearsed`` names those that training rehearsed."""
+    """``count`` prompts of each retained concept, others in each split; ``rehearsed`` names the rehearsed concepts."""
     return [
         EvaluationPrompt(
             id=f"{concept.name}/{index}",
             prompt=prompt,
-            seed=seeds.derive(seed, f"{concept.name}/{index}", PURPOSE),
+            seed=seeds.derive(seed, f"{concept.name}/{index}", PURPOSES[split]),
             retained=concept,
             group=concept.group(rehearsed),
             term=concept.name,
         )
         for concept in concepts
-        for index, prompt in enumerate(concept.prompts(count, seed, PURPOSE))
+        for index, prompt in enumerate(concept.prompts(count, seed, split))
     ]
 
 

@@ -14,6 +14,7 @@ from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.runs import TrainingRun, open_run
 from ear.method.train import TrainingLog, count_windows, train
+from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
@@ -62,13 +63,15 @@ def erase(
             "fingerprint": model.fingerprint,
             "seed": seed,
         }
+        if recipe.retention:
+            facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
         description = f"erasing {concept.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
         threads = run.threads or torch.get_num_threads()
         circumstances = {"threads": threads, "device": model.device.type}
         # Even if this is the present number: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
             if recipe.retention and threads not in rehearsals:
-                rehearsals[threads] = rehearsal_set(store, model, dataset, recipe.rehearsed)
+                rehearsals[threads] = rehearsal_set(store, model, dataset, recipe.rehearsed, recipe.rehearsed_concepts)
             rehearsal = rehearsals.get(threads)
             started = time.monotonic()
             with console.progress(description, count_windows(pairs, resolved)) as bar:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
+from ear.retained_concepts import Rehearsed
 from ecgvf.core.errors import RecipeError
 
 PAPER_TOKENS, PAPER_DEPTH = 576, 30
@@ -83,6 +84,9 @@ class Recipe:
     """Size of the rehearsal set, in images."""
     rehearsed_per_step: int = _non_negative()
     """Images rehearsed in each step."""
+    rehearsed_concepts: Rehearsed = "all"
+    """Of the retained concepts that are no neighbours: all, or every second one in alphabetical order, so that the
+    others show what becomes of a concept that was not rehearsed."""
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(type(self))
@@ -97,6 +101,12 @@ class Recipe:
             raise RecipeError(
                 f"recipe {self.name}: retention {self.retention} needs rehearsed and rehearsed_per_step above 0"
             )
+
+    def settings(self) -> dict[str, Any]:
+        """Every choice, as JSON. One that older recipes lack is left out where it says what they did, so that their
+        adapters and figures stay theirs."""
+        settings = {**dataclasses.asdict(self), "projections": list(self.projections)}
+        return {name: value for name, value in settings.items() if _ADDED.get(name, ...) != value}
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The recipe with some settings replaced, given as values or as text ("none" is None, "q,v" is a tuple).
@@ -146,8 +156,7 @@ class ResolvedRecipe:
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the training, as JSON."""
-        recipe = {**dataclasses.asdict(self.recipe), "projections": list(self.recipe.projections)}
-        return {"recipe": recipe, "window": self.window, "layers": self.layers}
+        return {"recipe": self.recipe.settings(), "window": self.window, "layers": self.layers}
 
     def summary(self) -> list[tuple[str, str]]:
         """The choices to show to the user, as (label, text)."""
@@ -160,9 +169,13 @@ class ResolvedRecipe:
             ("steps", f"Adam, learning rate {r.learning_rate:g}, {r.passes} pass(es) over at most {r.pairs} pairs"),
         ]
         if r.retention:
-            rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step"
+            rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {r.rehearsed_concepts} the others"
             summary.append(("retention", f"weight {r.retention:g}, {rehearsal}"))
         return summary
+
+
+_ADDED: Mapping[str, Any] = {"rehearsed_concepts": "all"}
+"""Setting added since adapters were published → its value in the recipes before."""
 
 
 def _passes(valid: Callable[[Any], bool], value: Any) -> bool:
@@ -234,10 +247,15 @@ WINDOWED_KL = Recipe(
 """It matches the surrogate's next-token distribution on the images of both prompts, and
 rehearses other prompts with a large weight. docs/decisions/0004-erasing.md reports measurements of each choice."""
 
+WINDOWED_KL_HALF = dataclasses.replace(WINDOWED_KL, name="windowed-kl-half", rehearsed_concepts="half")
+"""The same, but it rehearses every second retained concept, so that evaluation tells what becomes of the others."""
+
 DEFAULT = WINDOWED_KL
 """The recommended recipe, which "default" names."""
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (WINDOWED_KL, PAPER)})
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {recipe.name: recipe for recipe in (WINDOWED_KL, WINDOWED_KL_HALF, PAPER)}
+)
 
 
 def find(name: str) -> Recipe:

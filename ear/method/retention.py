@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ear.method.objective import kl_divergence
-from ear.retained_concepts import in_nano_world, rehearsal_prompts
+from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
@@ -63,23 +63,24 @@ class RehearsalSet:
 
 
 def rehearsal_set(
-    store: Store, model: JanusModel, dataset: Dataset, size: int, *, batch_size: int | None = None
+    store: Store,
+    model: JanusModel,
+    dataset: Dataset,
+    size: int,
+    choice: Rehearsed = "all",
+    *,
+    batch_size: int | None = None,
 ) -> RehearsalSet:
-    """At most ``size`` images to rehearse; those that the store lacks are rendered now, by the frozen ``model``.
+    """At most ``size`` images to rehearse of the retained concepts that ``choice`` names (``rehearsal_prompts``).
 
-    Outside nano's world no writer makes prompts of retained concepts yet: the dataset's surrogate images are rehearsed.
-    Raises ``DatasetError`` if there is nothing to rehearse.
+    They are the accepted images of the dataset's retain split; without one, those that the store lacks are rendered
+    now, by the frozen ``model``. Raises ``DatasetError`` if there is nothing to rehearse.
     """
-    if in_nano_world(dataset):
-        prompts, vq_ids = _rendered(store, model, dataset, size, batch_size)
+    chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
+    if dataset.retain and not in_nano_world(dataset):
+        prompts, vq_ids = _accepted(dataset, chosen)
     else:
-        surrogates = [
-            (record.pair.surrogate, record.surrogate.vq_ids)
-            for record in dataset.train
-            if record.pair.surrogate is not None and record.surrogate is not None
-        ][:size]
-        prompts = [prompt for prompt, _ in surrogates]
-        vq_ids = torch.tensor([ids for _, ids in surrogates], dtype=torch.int64)
+        prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
     batches = [slice(start, start + FORWARD_BATCH) for start in range(0, len(prompts), FORWARD_BATCH)]
@@ -88,11 +89,17 @@ def rehearsal_set(
     return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states))
 
 
+def _accepted(dataset: Dataset, chosen: Sequence[tuple[str, str]]) -> tuple[list[str], Tensor]:
+    """The chosen (concept, prompt), each once, with the image tokens of their records, int64 [N, T]."""
+    ids = {(record.pair.retained_concept, record.pair.target): record.target.vq_ids for record in dataset.retain}
+    distinct = list(dict.fromkeys(chosen))
+    return [prompt for _, prompt in distinct], torch.tensor([ids[each] for each in distinct], dtype=torch.int64)
+
+
 def _rendered(
-    store: Store, model: JanusModel, dataset: Dataset, size: int, batch_size: int | None
+    store: Store, model: JanusModel, dataset: Dataset, prompts: Sequence[tuple[str, str]], batch_size: int | None
 ) -> tuple[list[str], Tensor]:
     """Prompts and their image tokens, int64 [N, T], from the store's rehearsal set, which is filled first."""
-    prompts = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size)]
     settings = {
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),

@@ -12,8 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 import pyarrow as pa
 
 Role = Literal["target", "surrogate"]
-Split = Literal["train", "validation", "test"]
-"""Recipes, thresholds and defaults are chosen on train and validation; opening test is recorded (``core.openings``)."""
+Split = Literal["train", "validation", "test", "retain"]
+"""Recipes, thresholds and defaults are chosen on train and validation; opening test is recorded (``core.openings``).
+The prompts of ``retain`` are about other concepts, which must stay."""
 
 EvaluationSplit = Literal["validation", "test"]
 
@@ -135,7 +136,9 @@ class PromptPair(Record):
     seed: int | None = None
     """The seed that an imported record states; its images are rendered with it."""
     wording: Wording | None = None
-    """None: a rejected record, or one of a store from before there were classes."""
+    """None: a rejected record, one of the retain split, or one of a store from before there were classes."""
+    retained_concept: str | None = None
+    """What a record of the retain split measures; None in the other splits."""
 
     def prompts(self) -> list[tuple[Role, str]]:
         """(role, prompt) of what is rendered: the target, and the surrogate if there is one."""

@@ -1,6 +1,6 @@
 """Stage 3: a judge classifies every image, and every record is accepted or rejected."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,18 @@ import pyarrow as pa
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.png import decode
-from ecgvf.core.records import Rendering, Verdict, from_table, to_table
+from ecgvf.core.records import PromptPair, Rendering, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import VERDICTS, StageSet
+from ecgvf.core.stage_set import PAIRS, VERDICTS, StageSet
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.judges import judge as judges
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import JudgeOptions, create_judge
+from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge, Prediction
+from ecgvf.judges.retained import RetainedJudges, predict
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
@@ -53,7 +54,9 @@ def filter_images(
     images = render_missing(run, device=device, set_id=set_id).images
     if (warning := domain_warning(judge, model)) is not None:
         console.note(console.escape(warning))
-    verdicts = judge_images(images, judge, options)
+    weights = weights_by_judge(options.weights).get(OF_RETAINED)
+    retained = RetainedJudges(judge, photographs=model != "janus-nano", weights=weights, device=device)
+    verdicts = judge_images(images, judge, options, retained=retained)
     measured = measure_bounds(images, verdicts, judge, bounds, encoder, device)
     images.finish({})  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured)
@@ -80,14 +83,24 @@ def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
 
 
 def judge_images(
-    images: StageSet, judge: Judge, options: JudgeOptions | None = None, *, current: bool = True
+    images: StageSet,
+    judge: Judge,
+    options: JudgeOptions | None = None,
+    *,
+    retained: RetainedJudges | None = None,
+    current: bool = True,
 ) -> StageSet:
     """The finished verdicts of a judge on a set of images; those of an ensemble's members are sets of their own.
 
     ``options`` are those that created the judge; they are recorded with the verdicts, so that the same judge can be
-    created again. ``current`` as in ``render``.
+    created again. ``retained`` judges the images of the retain split (None: as the judge and ResNet-50 can).
+    ``current`` as in ``render``.
     """
     settings: dict[str, Any] = {"pictures": images.fingerprint, **judges.settings(judge)}
+    subjects = _retained_concepts(images)
+    retained = retained or RetainedJudges(judge)
+    if subjects:
+        settings["retained"] = retained.settings(sorted(set(subjects.values())))
     members: list[StageSet] = []
     if isinstance(judge, Ensemble):
         members = [judge_images(images, member, current=False) for member in judge.judges]
@@ -97,10 +110,12 @@ def judge_images(
     def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
         rows: list[Verdict] = []
         for index in shard:
+            renderings = from_table(Rendering, images.read_shard(index))
             if isinstance(judge, Ensemble):
                 rows += _combine(judge, [from_table(Verdict, member.read_shard(index)) for member in members])
             else:
-                rows += judge_renderings(judge, from_table(Rendering, images.read_shard(index)))
+                rows += judge_renderings(judge, [each for each in renderings if each.record_id not in subjects])
+            rows += judge_retained(retained, renderings, subjects)
             advance(1)
         return to_table(Verdict, rows)
 
@@ -127,6 +142,39 @@ def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verd
             return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
         return [_verdict(judge, rendered[0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
     return [_verdict(judge, *both) for both in zip(rendered, predictions, strict=True)]
+
+
+def judge_retained(
+    judges: RetainedJudges, renderings: Sequence[Rendering], subjects: Mapping[str, str]
+) -> list[Verdict]:
+    """One verdict per rendering of the retain split with an image: whether it shows its own concept.
+
+    ``subjects``: record id → retained concept. Without a judge that can name it the verdict has a ``failure``.
+    """
+    verdicts = []
+    for rendering in renderings:
+        name = subjects.get(rendering.record_id)
+        if name is None or rendering.failure is not None:
+            continue
+        judge = judges.of(name)
+        if judge is None:
+            verdicts.append(_verdict(judges.judge, rendering, _FAILED, f"no judge has a label for {name!r}"))
+            continue
+        try:
+            prediction, failure = predict(judge, decode(rendering.image)[None], [name])[0], None
+        except (OSError, ValueError, RuntimeError) as error:
+            prediction, failure = _FAILED, (str(error) or type(error).__name__).splitlines()[0]
+        verdicts.append(_verdict(judge, rendering, prediction, failure))
+    return verdicts
+
+
+def _retained_concepts(images: StageSet) -> dict[str, str]:
+    """Record id → the retained concept of its prompt, of the records of the retain split."""
+    return {
+        record.record_id: record.retained_concept
+        for record in images.source(PAIRS).records(PromptPair)
+        if record.split == "retain" and record.retained_concept is not None
+    }
 
 
 def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:

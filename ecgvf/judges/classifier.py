@@ -45,6 +45,7 @@ class Classifier(ABC):
             criterion = Criterion(label_set="given", accepted=criterion, top_k=1)
         self.device = resolve_device(device)
         self._accepted = class_indices(name, classes, criterion.accepted)
+        self._indices = {each.casefold(): index for index, names in reversed([*enumerate(classes)]) for each in names}
         # Near labels are compared with reported ones, so they are kept under their reported names. A concept's file
         # lists them for several judges; this one ignores those that it does not have.
         known = {name.casefold() for names in classes for name in names}
@@ -56,6 +57,10 @@ class Classifier(ABC):
     def weights_hash(self) -> str:
         """Hash of the network's tensors, wherever they came from."""
         return state_hash(self._network.state_dict())
+
+    def class_index(self, label: str) -> int | None:
+        """The class that ``label`` names, the first if several share it; None if there is none."""
+        return self._indices.get(label.casefold())
 
     @abstractmethod
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:

@@ -28,6 +28,9 @@ NAMES = (
 )
 """The judges of this package, as ``--judge`` names them."""
 
+OF_RETAINED = "resnet50"
+"""Judges the retained concepts that the concept's own judge has no label for: a detector of nudity knows no castle."""
+
 _TAKES_MODEL = {family: bool(model) for family, _, model in (name.partition(":") for name in NAMES)}
 
 _DEFAULT: dict[Kind, str] = {"object": "resnet50", "style": "style", "nudity": "nudenet"}
@@ -124,15 +127,24 @@ def _validate(names: list[str], options: JudgeOptions) -> None:
         raise JudgeError(f"--top-k is for judges that rank labels, and {together} does not: use --threshold")
 
 
+def weights_by_judge(text: str | None) -> dict[str, str]:
+    """Judge → its weights, of NAME=WEIGHTS,NAME=WEIGHTS."""
+    parts = [part.partition("=") for part in (text or "").split(",")]
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
 def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
-    """Judge → its weights: those of the only judge, or NAME=WEIGHTS,NAME=WEIGHTS for several."""
+    """Judge → its weights: those of the only judge, or NAME=WEIGHTS,NAME=WEIGHTS for several.
+
+    The judge of retained concepts may be among these, whatever the judges are.
+    """
     if options.weights is None:
         return {}
-    weights = {names[0]: options.weights}
-    if len(names) > 1:
-        parts = [part.partition("=") for part in options.weights.split(",")]
-        weights = {name.strip(): value.strip() for name, _, value in parts}
-        if not set(weights) <= set(names) or not all(weights.values()):
+    weights, known = weights_by_judge(options.weights), {*names, OF_RETAINED}
+    if len(names) == 1 and not set(weights) <= known:
+        weights = {names[0]: options.weights}  # a path
+    else:
+        if not set(weights) <= known or not all(weights.values()):
             raise JudgeError(
                 f"--weights of several judges: write NAME=WEIGHTS, separated by commas; NAME is one of "
                 f"{', '.join(names)}"

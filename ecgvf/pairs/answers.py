@@ -24,7 +24,7 @@ def read_answer(
             draft = unparsed("copied from the example", draft.raw)
         elif draft.parsed:
             draft = replace(draft, fault=find_fault(concept, draft, language, split=split))
-            if draft.surrogate is None and any(example.surrogate for example in examples):
+            if split != "retain" and draft.surrogate is None and any(example.surrogate for example in examples):
                 draft = replace(draft, fault=draft.fault or "the surrogate is missing")
         drafts.append(draft)
     return drafts

@@ -14,6 +14,7 @@ from typing import Any
 from ecgvf.core.concepts import Concept, Kind, folded, inflected
 from ecgvf.core.records import Split
 from ecgvf.pairs import parsing
+from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.parsing import Draft
 
 MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
@@ -72,11 +73,22 @@ def find_fault(concept: Concept, draft: Draft, language: str | None = None, *, s
             return f"the {role} has {count_sentences(prompt)} sentences, at most {MAX_SENTENCES} may be"
         if prompt is not None and language and (detected := foreign_language(prompt, language)):
             return f"the {role} is in another language ({detected}), asked for was {language!r}"
+    if split == "retain":
+        return _retained_fault(concept, draft)
     if not (concept.term_in(draft.target) or contains(draft.target, draft.target_term)):
         return f"the target does not contain {draft.target_term!r}, said to mean the concept"
     if split == "train" and (unseen := concept.unseen_in(draft.target)):
         return f"the target contains {unseen!r}, which is kept for evaluation"
     return None if draft.surrogate is None else _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or "")
+
+
+def _retained_fault(concept: Concept, draft: Draft) -> str | None:
+    if named := concept.term_in(draft.target) or concept.unseen_in(draft.target):
+        return f"the prompt names the concept that is erased ({named!r})"
+    known = [each.name for each in captioned_concepts(concept)]
+    if draft.retained_concept not in known:
+        return f"the prompt is about {draft.retained_concept!r}, which was not asked for"
+    return None
 
 
 def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: str) -> str | None:

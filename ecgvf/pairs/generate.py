@@ -17,7 +17,9 @@ from ecgvf.core.errors import SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Reason, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.pairs import captions
 from ecgvf.pairs.answers import read_answer
+from ecgvf.pairs.captions import CAPTIONS
 from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import Draft
@@ -34,10 +36,15 @@ MAX_FRUITLESS_CALLS = 20
 MAX_DETAIL_CHARACTERS = 10_000
 """How much of an answer a reject keeps; the ledger keeps an LLM's whole answer."""
 
-SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
 """Split → its shard. Sets from before there was validation have test in shard 1: ``split_records`` reads both."""
 
-SPLIT_NAMES: dict[Split, str] = {"train": "pairs", "validation": "validation prompts", "test": "test prompts"}
+SPLIT_NAMES: dict[Split, str] = {
+    "train": "pairs",
+    "validation": "validation prompts",
+    "test": "test prompts",
+    "retain": "prompts of retained concepts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ def generate_pairs(
     pairs: int = 60,
     validation: int = 100,
     tests: int = 100,
+    retained: int = CAPTIONS,
     seed: int = 0,
     writer: Writer | None = None,
     split: Split | None = None,
@@ -68,7 +76,8 @@ def generate_pairs(
     current.
 
     The default writer is offline. With ``split``, only that split is written, and the others kept as the current set
-    has them. ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again.
+    has them; ``retain`` is written in no other way: ``retained`` of the captions that ship, of each retained concept.
+    ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again.
     A writer that runs out of new prompts writes fewer, and a note says so. An interrupted set is resumed, a finished
     one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
@@ -76,6 +85,8 @@ def generate_pairs(
         raise SettingsError(
             f"--pairs {pairs} --validation {validation} --tests {tests}: at least 1 pair, and 0 or more of the rest"
         )
+    if split == "retain":
+        return _write_captions(run, retained)
     writer = writer or OfflineWriter()
     writer.check(run.concept)
     counts: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
@@ -90,6 +101,7 @@ def generate_pairs(
             concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round
         )
         splits[name] = SplitGenerator(settings, partial(_write, writer, request))
+    splits["retain"] = keep_split(run, "retain")
     stage_set = write_set(run, splits, writer.name, build_round=build_round, earlier=earlier)
     for name, number in counts.items():
         accepted = stage_set.summary[name]["accepted"]
@@ -117,10 +129,12 @@ def write_set(
     run.store.remember(run.concept)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
-        **{split: generator.settings for split, generator in splits.items()},
+        **{split: generator.settings for split, generator in splits.items() if generator.settings or split != "retain"},
     }
     if build_round or earlier:
         settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
+    if source := next((kept["source"] for each in splits.values() if "source" in (kept := each.settings or {})), None):
+        settings["source"] = source  # of imported pairs, for the card
     stage_set = run.stage_set(PAIRS, settings)
     for line in stage_set.changed_settings:
         console.note(console.escape(f"new set {stage_set.fingerprint}: {line}"))
@@ -128,6 +142,8 @@ def write_set(
     summary: dict[str, Any] = {"writer": writer}
     records: list[PromptPair] = []
     for split, generator in splits.items():
+        if split == "retain" and generator.settings is None:
+            continue  # sets without it are those of before there was one
         shard = SHARDS[split]
         if not stage_set.done(shard):
             stage_set.write_shard(shard, to_table(PromptPair, generator.records(PromptIndex(accepted))))
@@ -142,14 +158,30 @@ def write_set(
     return stage_set
 
 
+def _write_captions(run: ConceptRun, per_concept: int) -> StageSet:
+    """The current set with the captions that ship as its retain split, ``per_concept`` of each retained concept."""
+    if per_concept < 1:
+        raise SettingsError(f"--count {per_concept}: at least 1 prompt of each retained concept")
+    settings = {**captions.settings(), "retained": per_concept, **reader_settings(run.concept.kind)}
+
+    def records(accepted: PromptIndex) -> list[PromptPair]:
+        answer = captions.write(run.concept, per_concept)
+        drafts = read_answer(run.concept, answer.text, "retain")
+        return to_records(run.concept, answer.provenance, drafts, accepted, len(drafts))
+
+    splits = {split: keep_split(run, split) for split in SPLIT_NAMES}
+    return write_set(run, splits | {"retain": SplitGenerator(settings, records)}, captions.NAME)
+
+
 def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     """The split as the current set has it; empty if there is none, or if the concept has changed since."""
     try:
         current = run.current(PAIRS)
     except StageMissing:
         return SplitGenerator()
-    imported = {"set": current.fingerprint} if "source" in current.settings else None  # it has no settings per split
-    settings = current.settings.get(split, imported)
+    source = current.settings.get("source")
+    imported = {"set": current.fingerprint, "source": source} if source else None  # it has no settings per split
+    settings = current.settings.get(split, imported if split != "retain" else None)
     if settings is None:
         return SplitGenerator()
     recorded = current.settings.get("concept")
@@ -194,6 +226,7 @@ def _to_record(
     concept: Concept, provenance: Provenance, position: int, draft: Draft, accepted: PromptIndex
 ) -> PromptPair:
     """The record of the draft at ``position`` in its answer, from 0."""
+    retained = provenance.split == "retain"
     own_term = concept.term_in(draft.target)
     reason: Reason | None = None
     detail = draft.fault
@@ -217,10 +250,11 @@ def _to_record(
         target_term=own_term or draft.target_term,
         surrogate_term=draft.surrogate_term or None,
         **asdict(provenance),
-        implicit=reason is None and own_term is None,
+        implicit=reason is None and own_term is None and not retained,
         reason=reason,
         detail=f"{detail}: {raw}" if detail else None,
-        wording=wording_of(concept, draft.target, draft.wording) if reason is None else None,
+        wording=wording_of(concept, draft.target, draft.wording) if reason is None and not retained else None,
+        retained_concept=draft.retained_concept,
     )
 
 

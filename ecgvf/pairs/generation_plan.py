@@ -6,6 +6,7 @@ written is not listed, so that no writer waits for another.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ecgvf.llm.dispatch import Conversation, next_call
 from ecgvf.llm.ledger import Attempt, Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answers import read_answer
+from ecgvf.pairs.captions import CAPTIONS, captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import PROMPTS_PER_CALL
 from ecgvf.pairs.parsing import Draft, answer_schema, unparsed
@@ -85,6 +87,8 @@ class GenerationPlan:
     """How many calls the writer had in the earlier rounds of a build."""
     kept: tuple[str, ...] = ()
     """The target prompts that it wrote in those, and that were kept."""
+    retained: tuple[tuple[str, ...], ...] = ()
+    """In the retain split, the concepts of each call's prompts."""
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
@@ -106,7 +110,8 @@ class GenerationPlan:
             text if len(text) <= LISTED_CHARACTERS else text[:LISTED_CHARACTERS] + "…"
             for text in kept[-LISTED_PROMPTS:]
         ]
-        prompt = self.template.render(self.concept, count=count, iteration=number, kept=listed)
+        retained = self.retained[iteration] if self.retained else ()
+        prompt = self.template.render(self.concept, count=count, iteration=number, kept=listed, retained=retained)
         return Call(
             writer=self.writer.name,
             sdk=config.sdk,
@@ -173,32 +178,45 @@ def plan_generation(
     iterations: int = ITERATIONS,
     validation: int = 100,
     tests: int = 100,
+    retained: int = CAPTIONS,
     templates: Path | None = None,
     batch: bool = False,
 ) -> list[GenerationPlan]:
     """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or, for another split, ``validation`` or
-    ``tests`` prompts, shared evenly.
+    ``tests`` prompts, or ``retained`` prompts of each retained concept, shared evenly.
 
     One plan per writer, all with one template. Raises ``SettingsError``, ``TemplateError``.
     """
-    if min(pairs, iterations, validation, tests) < 1:
+    if min(pairs, iterations, validation, tests, retained) < 1:
         raise SettingsError(
-            f"--pairs {pairs} --iterations {iterations} --validation {validation} --tests {tests}: "
-            "each must be at least 1"
+            f"--pairs {pairs} --iterations {iterations} --validation {validation} --tests {tests} "
+            f"--count {retained}: each must be at least 1"
         )
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
+    subjects: list[str] = []
     if split == "train":
         requested = [(pairs,) * iterations] * len(writers)
+    elif split == "retain":
+        subjects = [each.name for each in captioned_concepts(concept)] * retained
+        requested = [split_into_calls(count) for count in split_evenly(len(subjects), len(writers))]
     else:
         evaluated = validation if split == "validation" else tests
         requested = [split_into_calls(count) for count in split_evenly(evaluated, len(writers))]
     template = load(concept.kind, split, templates)
     reader = AnswerReader(concept, template.language)
+    names = iter(subjects)
     return [
         GenerationPlan(
-            concept=concept, split=split, template=template, reader=reader, writer=writer, counts=counts, batch=batch
+            concept=concept,
+            split=split,
+            template=template,
+            reader=reader,
+            writer=writer,
+            counts=counts,
+            batch=batch,
+            retained=tuple(tuple(islice(names, count)) for count in counts) if split == "retain" else (),
         )
         for writer, counts in zip(writers, requested, strict=True)
         if counts

@@ -44,6 +44,8 @@ class Draft:
     """Why it is malformed; None if it is not, or was not checked yet (``read_answer``)."""
     wording: Wording | None = None
     """The class of the target as the writer states it."""
+    retained_concept: str | None = None
+    """What a prompt of the retain split is about."""
 
     @property
     def parsed(self) -> bool:
@@ -92,8 +94,23 @@ class Pairs(BaseModel):
     pairs: list[Pair]
 
 
-def answer_schema(split: Split) -> type[Pairs] | type[Prompts]:
+class RetainedPrompt(BaseModel):
+    """One prompt of a concept that must stay."""
+
+    target: str
+    retained_concept: str
+
+
+class RetainedPrompts(BaseModel):
+    """The answer to a request for prompts of concepts that must stay."""
+
+    prompts: list[RetainedPrompt]
+
+
+def answer_schema(split: Split) -> type[Pairs] | type[Prompts] | type[RetainedPrompts]:
     """The pydantic model of an answer, for an SDK's structured output."""
+    if split == "retain":
+        return RetainedPrompts
     return Pairs if split == "train" else Prompts
 
 
@@ -145,6 +162,13 @@ class _Prompt(_Pair):
     surrogate_term: _OptionalText | None = None  # type: ignore[assignment]
 
 
+class _Retained(BaseModel):
+    model_config = _Pair.model_config
+
+    target: _Text
+    retained_concept: _Text
+
+
 def _draft(item: object, split: Split) -> Draft:
     try:
         raw = encodable(json.dumps(item, ensure_ascii=False))
@@ -153,6 +177,10 @@ def _draft(item: object, split: Split) -> Draft:
         return unparsed("nested too deeply", "")  # it cannot be written again; the ledger has the answer
     schema = _Pair if split == "train" else _Prompt
     try:
+        if split == "retain":
+            retained = _Retained.model_validate(item)
+            name = retained.retained_concept
+            return Draft(retained.target, name, raw=raw, retained_concept=name)
         fields = schema.model_validate(item).model_dump()
         if fields["surrogate_term"] is None:
             fields["surrogate"] = None

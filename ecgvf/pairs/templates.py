@@ -23,7 +23,12 @@ from ecgvf.core.errors import TemplateError
 from ecgvf.core.paths import templates_dir
 from ecgvf.core.records import Split
 
-FILES: dict[Split, str] = {"train": "pairs.md.j2", "validation": "evaluation.md.j2", "test": "evaluation.md.j2"}
+FILES: dict[Split, str] = {
+    "train": "pairs.md.j2",
+    "validation": "evaluation.md.j2",
+    "test": "evaluation.md.j2",
+    "retain": "retain.md.j2",
+}
 
 _EARLIER = {"evaluation.md.j2": "test.md.j2"}
 """File → its name in folders of users' templates from before there was validation."""
@@ -46,10 +51,19 @@ class Template:
     """The language it asks for, ISO 639-1; None: any."""
     split: Split
 
-    def render(self, concept: Concept, *, count: int, iteration: int, kept: Sequence[str] = ()) -> str:
+    def render(
+        self,
+        concept: Concept,
+        *,
+        count: int,
+        iteration: int,
+        kept: Sequence[str] = (),
+        retained: Sequence[str] = (),
+    ) -> str:
         """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
 
-        ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them.
+        ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them. ``retained`` are
+        the concepts that prompts of the retain split are about, one each.
         """
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
@@ -58,7 +72,12 @@ class Template:
             template = environment.from_string(self.body)
             about = concept.model_dump(mode="json") | {"training_terms": list(concept.training_terms)}
             text = template.render(
-                concept=about, split=self.split, count=count, iteration=iteration, kept=list(kept)
+                concept=about,
+                split=self.split,
+                count=count,
+                iteration=iteration,
+                kept=list(kept),
+                retained=list(retained),
             ).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error

@@ -1,0 +1,67 @@
+"""Judges of retained concepts: classifiers that have a label for one, and see it if that label comes first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgvf.core.errors import JudgeError
+from ecgvf.judges.classifier import TOP_LABELS, Classifier
+from ecgvf.judges.ensemble import Ensemble
+from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge
+from ecgvf.judges.judge import Judge, Prediction
+
+
+@dataclass(frozen=True)
+class RetainedJudges:
+    """The classifiers among the judges of a concept, and ResNet-50, each for the retained concepts that it can name."""
+
+    judge: Judge
+    """The concept's."""
+    photographs: bool = True
+    """Whether ResNet-50 can judge the images; it cannot judge those of nano's world."""
+    weights: str | None = None
+    """Weights of ResNet-50, a file or a published name (None: torchvision's default)."""
+    device: str = "auto"
+
+    def of(self, name: str) -> Classifier | None:
+        """The classifier that judges the retained concept ``name``; None if none has a label for it.
+
+        Raises ``JudgeError`` for weights that are not there.
+        """
+        return next((judge for judge in self._judges if judge.class_index(name) is not None), None)
+
+    def settings(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """What decides the verdicts on ``names``, as JSON."""
+        found = {judge.name: judge for name in names if (judge := self.of(name)) is not None}
+        return [{"judge": name, "judge_hash": judge.weights_hash} for name, judge in sorted(found.items())]
+
+    @cached_property
+    def _judges(self) -> list[Classifier]:
+        own = self.judge.judges if isinstance(self.judge, Ensemble) else [self.judge]
+        judges = [judge for judge in own if isinstance(judge, Classifier)]
+        if self.photographs and all(judge.name != OF_RETAINED for judge in judges):
+            options = JudgeOptions(weights=self.weights, device=self.device)
+            judges.append(cast(Classifier, create_judge(None, None, OF_RETAINED, options)))
+        return judges
+
+
+def predict(judge: Classifier, images: NDArray[np.uint8], names: Sequence[str]) -> list[Prediction]:
+    """Whether image i of RGB uint8 [N, H, W, 3] shows the retained concept ``names[i]``: whether its label comes first.
+
+    Raises ``JudgeError`` for a name that the judge has no label for.
+    """
+    predictions = []
+    for probabilities, name in zip(judge.probabilities(images), names, strict=True):
+        index = judge.class_index(name)
+        if index is None:
+            raise JudgeError(f"judge {judge.name} has no label for {name!r}")
+        best = np.argsort(-probabilities, kind="stable")[:TOP_LABELS]
+        top = tuple((judge.labels[each], float(probabilities[each])) for each in best)
+        predictions.append(
+            Prediction(present=bool(best[0] == index), score=float(probabilities[index]), top_labels=top)
+        )
+    return predictions
