@@ -25,6 +25,7 @@ def list_concepts(as_json: JsonOption = False) -> None:
 
     shipped = [find(name) for name in names()]
     table = console.table("concept", "kind", "terms", "judged by labels of", "window", "unsafe")
+    table.columns[0].no_wrap = True  # names are copied from here
     for concept in shipped:
         row = (concept.name, concept.kind, ", ".join(concept.terms), ", ".join(concept.judge_labels))
         table.add_row(*map(console.escape, row), str(concept.window), "yes" if concept.unsafe else "")

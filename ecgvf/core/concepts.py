@@ -124,7 +124,7 @@ def find(name_or_path: str) -> Concept:
     file = data_dir() / "concepts" / f"{name_or_path}.yaml"
     if not NAME.fullmatch(name_or_path) or not file.is_file():
         raise ConceptError(
-            f"unknown concept {name_or_path!r}: known are {', '.join(names())}; "
+            f"unknown concept {name_or_path!r}: `ecgvf concepts list` shows the shipped ones; "
             f"for your own run `ecgvf concepts new NAME --kind object` and pass the file's path"
         )
     return read(file)
