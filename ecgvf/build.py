@@ -233,10 +233,11 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
         PAIRS, {**sets[0].settings, "gathered": [stage_set.fingerprint for stage_set in sets]}
     )
     if not merged.finished:
-        for shard in SHARDS.values():
+        shards = {split: shard for split, shard in SHARDS.items() if sets[0].done(shard)}
+        for shard in shards.values():
             if not merged.done(shard):
                 merged.write_shard(shard, pa.concat_tables([stage_set.read_shard(shard) for stage_set in sets]))
-        parts = {split: from_table(PromptPair, merged.read_shard(shard)) for split, shard in SHARDS.items()}
+        parts = {split: from_table(PromptPair, merged.read_shard(shard)) for split, shard in shards.items()}
         known = [stage_set.summary.get("paid", {}) for stage_set in sets]
         paid = {
             split: total_spending([each[split] for each in known if split in each])

@@ -74,17 +74,21 @@ class Run(ConceptRun):
         pairs: int = 60,
         validation: int = 100,
         tests: int = 100,
+        retained: int = 5,
         split: Split | None = None,
         seed: int = 0,
     ) -> StageSet:
         """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
 
-        ``split`` writes only that part and keeps the others of the current set. Returns the set of
-        ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
+        ``split`` writes only that part and keeps the others of the current set; ``"retain"``, written in no other way,
+        is ``retained`` of the captions that ship, of each retained concept, and is not for Janus-nano. Returns the set
+        of ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
         """
         from ecgvf.pairs.generate import generate_pairs
 
-        return generate_pairs(self, pairs=pairs, validation=validation, tests=tests, split=split, seed=seed)
+        return generate_pairs(
+            self, pairs=pairs, validation=validation, tests=tests, retained=retained, split=split, seed=seed
+        )
 
     def generate_with_llms(
         self,
@@ -95,6 +99,7 @@ class Run(ConceptRun):
         iterations: int = 3,
         validation: int = 100,
         tests: int = 100,
+        retained: int = 5,
         templates: Path | None = None,
         batch: bool = False,
         fresh: bool = False,
@@ -122,6 +127,7 @@ class Run(ConceptRun):
             iterations=iterations,
             validation=validation,
             tests=tests,
+            retained=retained,
             templates=templates,
             batch=batch,
         )

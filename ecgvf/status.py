@@ -56,13 +56,16 @@ def _counts(stage_set: StageSet) -> tuple[JSON, JSON]:
         rejected = Counter(pair.reason for pair in pairs if pair.reason is not None)
         splits = Counter(pair.split for pair in pairs if pair.reason is None)
         counts = {"pairs": splits["train"], "validation": splits["validation"], "tests": splits["test"]}
+        if splits["retain"]:
+            counts["retained"] = splits["retain"]
         return counts, dict(rejected.most_common())
     if not stage_set.finished:
         return {"shards": len(stage_set.shards())}, {}
     summary = stage_set.summary
     if stage_set.stage == ACCEPTANCE:
         keys = ("accepted_pairs", "pairs", "accepted_validation", "validation", "accepted_tests", "tests")
-        return {key: summary.get(key, 0) for key in keys}, summary["reasons"]
+        optional = [key for key in ("accepted_retained", "retained") if key in summary]
+        return {key: summary.get(key, 0) for key in (*keys, *optional)}, summary["reasons"]
     if stage_set.stage == VERDICTS:
         counts, reason = {"pictures": summary["pictures"], "present": summary["present"]}, "judge_failed"
     elif stage_set.stage == IMAGES:

@@ -10,6 +10,7 @@ from ear.evaluation import figures, report
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.not_measured import NotMeasured, left_out
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_wording, retained_prompts
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
@@ -48,6 +49,8 @@ class Evaluation:
     """A row per image; every figure is computed from them."""
     answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
     """Yes/no questions, of the full figures."""
+    not_measured: tuple[NotMeasured, ...] = field(repr=False, default=())
+    """Retained concepts that are left out, and why."""
 
     @cached_property
     def replacement(self) -> list[FigureRow]:
@@ -120,6 +123,7 @@ class Evaluation:
             "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
             "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),
             "groups": [row.json() for row in self.groups],
+            "not_measured": [asdict(each) for each in self.not_measured],
             "retention_ratio": figures.retention_ratio(self.outcomes).json(),
             "replacement": [row.json() for row in self.replacement],
             "scene": [row.json() for row in self.scene],
@@ -131,7 +135,11 @@ class Evaluation:
 
     def save(self, file: Path | str, *, images: bool = True) -> Path:
         """Write the outcomes as one Parquet file, from which ``load`` makes this evaluation again. Returns its path."""
-        lists = {"adapters": [*map(str, self.adapters)], "answered": [asdict(answer) for answer in self.answered]}
+        lists = {
+            "adapters": [*map(str, self.adapters)],
+            "answered": [asdict(answer) for answer in self.answered],
+            "not_measured": [asdict(each) for each in self.not_measured],
+        }
         facts = {name: getattr(self, name) for name in _FACTS} | lists
         return write_outcomes(self.outcomes, Path(file), facts, images=images)
 
@@ -147,10 +155,12 @@ class Evaluation:
             )
         try:
             answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
+            missing_groups = tuple(NotMeasured(**each) for each in facts.get("not_measured", ()))
             lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
         except TypeError as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
-        return cls(**{name: facts[name] for name in _FACTS} | lists, outcomes=tuple(outcomes))
+        known = {name: facts[name] for name in _FACTS} | lists
+        return cls(**known, not_measured=missing_groups, outcomes=tuple(outcomes))
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
@@ -160,7 +170,7 @@ class Evaluation:
         return report.text([self], ["after"])
 
 
-_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes"}
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured"}
 
 
 def evaluate(
@@ -180,15 +190,14 @@ def evaluate(
     adapter = adapters.stack(model, files)
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
-    # Without prompts no judge of the retained concepts is needed, and none is downloaded.
-    measured = settings.counts[1] or settings.family is not None
-    retained = _retained(judges, settings.family, {*adapter.concepts, *also_erased}) if measured else []
+    rehearsed = _rehearsed(dataset, adapter)
+    retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     measurement = Measurement(store, model, dataset, judges, adapter, adapter_hash(files), settings.batch_size)
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
     recipe = str(adapter.facts["recipe"]["name"])
     opened = _count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
-    outcomes += measurement.outcomes(_retained_prompts(dataset, adapter, retained, settings))
+    outcomes += measurement.outcomes(_retained_prompts(retained, rehearsed, settings))
     if settings.figures == "full":
         outcomes += _full_outcomes(measurement, asked, settings)
     answered = _answered(measurement, questions)
@@ -204,6 +213,7 @@ def evaluate(
         families={concept.name: concept.family for concept in retained},
         outcomes=tuple(outcomes),
         answered=tuple(answered),
+        not_measured=tuple(not_measured),
     )
 
 
@@ -223,10 +233,9 @@ def compare(
 
 
 def _retained_prompts(
-    dataset: Dataset, adapter: Adapter, concepts: Sequence[RetainedConcept], settings: EvaluationSettings
+    concepts: Sequence[RetainedConcept], rehearsed: Collection[str], settings: EvaluationSettings
 ) -> list[EvaluationPrompt]:
-    """Prompts of the retained concepts, grouped by what the adapter's training rehearsed."""
-    rehearsed = _rehearsed(dataset, adapter)
+    """Prompts of the retained concepts, grouped by what training rehearsed."""
     prompts = []
     for group in figures.GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]
@@ -309,14 +318,28 @@ def _count_openings(store: Store, dataset: Dataset, split: EvaluationSplit, adap
     return opened
 
 
-def _retained(judges: EvaluationJudges, family: str | None, erased: Collection[str]) -> list[RetainedConcept]:
-    concepts = judges.measurable(retained_concepts(judges.dataset))
-    concepts = [concept for concept in concepts if concept.name not in erased]
-    of_family = [concept for concept in concepts if family in (None, concept.family)]
-    if family is not None and not of_family:
-        families = ", ".join(sorted({concept.family for concept in concepts})) or "none"
-        raise SettingsError(f"no retained concept of family {family!r}: the families are {families}")
-    return of_family
+def _retained(
+    judges: EvaluationJudges, settings: EvaluationSettings, erased: Collection[str], rehearsed: Collection[str]
+) -> tuple[list[RetainedConcept], list[NotMeasured]]:
+    """The retained concepts to measure, and those that are left out."""
+    family = settings.family
+    concepts = [concept for concept in retained_concepts(judges.dataset) if concept.name not in erased]
+    families = sorted({concept.family for concept in concepts})
+    if family is not None and family not in families:
+        raise SettingsError(f"no retained concept of family {family!r}: the families are {', '.join(families)}")
+
+    def why_not(concept: RetainedConcept) -> str | None:
+        if family not in (None, concept.family):
+            return f"not of family {family}"
+        if concept.captions == ():
+            return "no prompt about it was accepted"
+        # Without prompts no judge of the retained concepts is needed, and none is downloaded.
+        if not settings.counts[1] and family is None:
+            return "no prompts were asked for"
+        return None if judges.can_judge(concept) else "no judge has a label for it"
+
+    measured = [concept for concept in concepts if why_not(concept) is None]
+    return measured, left_out(concepts, rehearsed, why_not)
 
 
 def _before_after(row: FigureRow | None) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The judges of an evaluation: not the judge that filtered, if there is another.
 
 The erased concept's judge uses the labels and bounds of the filter. A retained concept is present if a classifier ranks
-it first. In nano's world a second judge tells whether an image shows anything, and attribute judges look at the scene.
+it first: outside nano's world the concept's own judge, or ResNet-50 (``RetainedJudges``). In nano's world a second
+judge tells whether an image shows anything, and attribute judges look at the scene.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Judge, JudgeOptions, create_judge
-from ecgvf.judges.classifier import TOP_LABELS
+from ecgvf.judges.classifier import TOP_LABELS, Classifier
+from ecgvf.judges.factory import OF_RETAINED, weights_by_judge
 from ecgvf.judges.judge import settings as judge_settings
+from ecgvf.judges.retained import RetainedJudges, predict
 from ecgvf.world import grammar
 from ecgvf.world.attributes import find_attributes
 
@@ -35,7 +38,6 @@ ATTRIBUTE_JUDGES = {
 }
 """Attribute of nano's world → its judge."""
 
-_CLASSIFIERS = ("resnet50", "torchvision", "timm", "hf")
 _FAMILIES = {
     "nano-object-b": "nano-object-a",
     "nano-object-c": "nano-object-a",
@@ -44,28 +46,14 @@ _FAMILIES = {
 """Judge of nano → the one whose labels it shares."""
 
 
-class Classifier(Protocol):
-    """A judge that scores all its labels."""
-
-    name: str
-    labels: tuple[str, ...]
-
-    @property
-    def weights_hash(self) -> str: ...
-
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[N, len(labels)] for RGB uint8 [N, H, W, 3]."""
-
-
 def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
-    """Name of the judge of the erased concept (None) or of a retained one, unless the user names another."""
-    if in_nano_world(dataset):
-        if _is_style(dataset, retained):
-            return "nano-style"
-        return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
-    # A detector or CLIP recognises the concept only.
-    is_classifier = dataset.judge.partition(":")[0] in _CLASSIFIERS
-    return dataset.judge if retained is None or is_classifier else "resnet50"
+    """Name of the judge of the erased concept (None) or, in nano's world, of a retained one, unless the user names
+    another."""
+    if not in_nano_world(dataset):
+        return dataset.judge
+    if _is_style(dataset, retained):
+        return "nano-style"
+    return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
 
 
 def second_judge(dataset: Dataset, retained: RetainedConcept | None) -> str | None:
@@ -106,9 +94,10 @@ class EvaluationJudges:
             return default_judge(self.dataset, None)
         return self.judge if isinstance(self.judge, str) else self.judge.name
 
-    def measurable(self, concepts: Sequence[RetainedConcept]) -> list[RetainedConcept]:
-        """The retained concepts for which their classifier has a label."""
-        return [concept for concept in concepts if concept.name in self._of_retained(concept)[0].labels]
+    def can_judge(self, concept: RetainedConcept) -> bool:
+        """Whether a classifier has a label for the retained concept."""
+        judges = self._of_retained(concept)
+        return bool(judges) and judges[0].class_index(concept.name) is not None
 
     def settings(self, prompts: Sequence[EvaluationPrompt]) -> list[dict[str, Any]]:
         """Everything about the judges of ``prompts`` that decides an outcome, as JSON."""
@@ -209,7 +198,14 @@ class EvaluationJudges:
             options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
         return create_judge(self.dataset.concept, self.dataset.model, name, replace(options, weights=weights))
 
+    @cached_property
+    def _photograph_judges(self) -> RetainedJudges:
+        return RetainedJudges(self._concept_judges[0], weights=weights_by_judge(self.weights).get(OF_RETAINED))
+
     def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
+        if not in_nano_world(self.dataset):
+            judge = self._photograph_judges.of(concept.name)
+            return [] if judge is None else [judge]
         names = default_judge(self.dataset, concept), second_judge(self.dataset, concept)
         return [self._classifier(name) for name in names if name is not None]
 
@@ -236,11 +232,7 @@ def _is_style(dataset: Dataset, retained: RetainedConcept | None) -> bool:
 
 def _outcomes(judge: Classifier, images: NDArray[np.uint8], concept: str) -> list[JudgeOutcome]:
     """What a classifier sees; the concept is present if its label comes first."""
-    outcomes = []
-    for probabilities in judge.probabilities(images):
-        best = np.argsort(-probabilities, kind="stable")[:TOP_LABELS]
-        top = tuple((judge.labels[index], float(probabilities[index])) for index in best)
-        outcomes.append(
-            JudgeOutcome(judge.name, top[0][0] == concept, float(probabilities[judge.labels.index(concept)]), top)
-        )
-    return outcomes
+    return [
+        JudgeOutcome(judge.name, seen.present, seen.score, seen.top_labels)
+        for seen in predict(judge, images, [concept] * len(images))
+    ]

@@ -196,10 +196,12 @@ def _markdown(text: str) -> str:
 
 def _caption(evaluations: "Sequence[Evaluation]") -> str:
     first = evaluations[0]
+    missing = dict.fromkeys(str(each) for evaluation in evaluations for each in evaluation.not_measured)
     return (
         f"Shares on the {first.split} split, by judge {console.escape(first.judge)}, with 95% intervals over prompts. "
         "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "
         f"The test split was opened {evaluations[-1].test_openings} times so far."
+        + (f"\nNot measured: {console.escape('; '.join(missing))}." if missing else "")
     )
 
 

@@ -73,11 +73,19 @@ class GenerateArguments:
     ] = None
     tests: Annotated[int | None, typer.Option(help="Test prompts, by all writers together.", show_default="100")] = None
     count: Annotated[
-        int | None, typer.Option(help="The same for the split that --split names; without it, test prompts.")
+        int | None,
+        typer.Option(
+            help="The same for the split that --split names; without it, test prompts. For retain, prompts of each "
+            "retained concept (default 5)."
+        ),
     ] = None
     split: Annotated[
-        Literal["train", "validation", "test"] | None,
-        typer.Option(help="Write this part and keep the others.", show_default="train; offline all"),
+        Literal["train", "validation", "test", "retain"] | None,
+        typer.Option(
+            help="Write this part and keep the others. retain: prompts of other concepts, which must stay; Janus-nano "
+            "needs none, its grammar writes them when they are needed.",
+            show_default="train; offline all but retain",
+        ),
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print prompts, calls and cost; send nothing.")] = False
     fresh: Annotated[bool, typer.Option("--fresh", help="Send and pay for every call again.")] = False
@@ -95,8 +103,12 @@ class GenerateArguments:
             "tests": self.tests,
         }
         if self.count is not None:
-            counts["validation" if self.split == "validation" else "tests"] = self.count
+            counts[_COUNTED.get(self.split or "test", "tests")] = self.count
         return {name: count for name, count in counts.items() if count is not None}
+
+
+_COUNTED = {"validation": "validation", "retain": "retained"}
+"""Split → what --count sets."""
 
 
 @grouped
@@ -163,7 +175,8 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
     counts = amount.counts
     pairs = counts.get("pairs", 60) * counts.get("iterations", 1)
     evaluated = {name: counts.get(name, 100) for name in ("validation", "tests")}
-    return run.generate(pairs=pairs, **evaluated, split=amount.split, seed=seed)
+    retained = {"retained": counts["retained"]} if "retained" in counts else {}
+    return run.generate(pairs=pairs, **evaluated, **retained, split=amount.split, seed=seed)
 
 
 def _generate_with_llms(
@@ -205,10 +218,11 @@ def _check_counts(amount: GenerateArguments) -> None:
                 f"LLMs write pairs, validation and test prompts apart: --split {split} --count {counts[name]} for "
                 f"{split} prompts"
             )
-        if amount.split == split and (amount.pairs is not None or amount.iterations is not None):
-            raise SettingsError(
-                f"--pairs and --iterations are for pairs: --split {split} --count N requests N {split} prompts"
-            )
+    if amount.split not in (None, "train") and (amount.pairs is not None or amount.iterations is not None):
+        requested = "N prompts of each retained concept" if amount.split == "retain" else f"N {amount.split} prompts"
+        raise SettingsError(
+            f"--pairs and --iterations are for pairs: --split {amount.split} --count N requests {requested}"
+        )
 
 
 @templates_app.command("show")
@@ -221,14 +235,18 @@ def show_templates(
 ) -> None:
     """Print the exact requests that LLM writers get for a concept."""
     from ecgvf.core.concepts import find
+    from ecgvf.pairs.captions import captioned_concepts
     from ecgvf.pairs.templates import load
 
     about = find(concept)
     requests: list[dict[str, str]] = []
     lines: list[str] = []
-    for split in ("train", "test"):  # validation is requested as test is
+    retained = [each.name for each in captioned_concepts(about)]
+    for split in ("train", "test", "retain"):  # validation is requested as test is
         template = load(about.kind, split, folder)
-        text, file = template.render(about, count=count, iteration=iteration), str(template.file)
+        subjects = retained[:count] if split == "retain" else []
+        text = template.render(about, count=count, iteration=iteration, retained=subjects)
+        file = str(template.file)
         requests.append({"template": template.name, "hash": template.hash, "file": file, "text": text})
         lines.append(f"[bold]{console.escape(template.name)}[/bold]  {template.hash[:12]}  {console.escape(file)}\n")
         lines.append(console.escape(text))

@@ -174,13 +174,15 @@ def print_set(stage_set: StageSet) -> None:
 
 def accepted_counts(summary: Mapping[str, Any]) -> str:
     """What a finished set of pairs has of each split, in words."""
-    train, validation, test = (summary[split]["accepted"] for split in SPLITS)
-    return f"{train} pairs, {validation} validation and {test} test prompts"
+    train, validation, test = (summary[split]["accepted"] for split in ("train", "validation", "test"))
+    retained = f", {summary['retain']['accepted']} prompts of retained concepts" if "retain" in summary else ""
+    return f"{train} pairs, {validation} validation and {test} test prompts{retained}"
 
 
 def rejected_counts(summary: Mapping[str, Any]) -> str:
     """What stage 1 rejected, in words."""
-    malformed, duplicate = (sum(summary[split][why] for split in SPLITS) for why in ("malformed", "duplicate"))
+    tallies = [summary[split] for split in SPLITS if split in summary]
+    malformed, duplicate = (sum(each[why] for each in tallies) for why in ("malformed", "duplicate"))
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 

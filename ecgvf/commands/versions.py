@@ -15,6 +15,7 @@ from ecgvf.core.errors import SettingsError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ecgvf.publish.catalogue import CountedSplit
     from ecgvf.publish.dataset_folder import DatasetFolder
     from ecgvf.publish.versions import ConceptDiff, TaggedVersion
 
@@ -71,7 +72,11 @@ def _version_facts(version: "TaggedVersion") -> dict[str, Any]:
 
 
 def _versions_table(repo: str, found: "Sequence[TaggedVersion]") -> "Table":
-    columns = ("version", "date", "concept", "train", "validation", "test", "rejected", "fingerprint")
+    splits: "list[CountedSplit]" = ["train", "validation", "test", "rejected"]
+    entries = [version.entry for version in found if version.entry is not None]
+    if any("retain" in concept.counts for entry in entries for concept in entry.concepts.values()):
+        splits.insert(3, "retain")
+    columns = ("version", "date", "concept", *splits, "fingerprint")
     table = console.table(*columns, title=console.escape(repo))
     for version in found:
         if version.entry is None:
@@ -79,7 +84,7 @@ def _versions_table(repo: str, found: "Sequence[TaggedVersion]") -> "Table":
             continue
         number, date = f"v{version.version}", version.entry.date
         for name, concept in version.entry.concepts.items():
-            counts = [str(concept.counts.get(split, "")) for split in ("train", "validation", "test", "rejected")]
+            counts = [str(concept.counts.get(split, "")) for split in splits]
             table.add_row(number, date, name, *counts, concept.fingerprint)
             number = date = ""
     return table

@@ -42,13 +42,17 @@ class FilterResult:
     validation: int = 0
     """0 in a set from before there was validation."""
     accepted_validation: int = 0
+    retained: int = 0
+    """Records of the retain split."""
+    accepted_retained: int = 0
 
     @property
     def evaluation(self) -> str:
-        """The accepted evaluation prompts in words."""
+        """The accepted prompts of the other splits in words."""
+        retained = f", {self.accepted_retained} of {self.retained} of retained concepts" if self.retained else ""
         return (
             f"{self.accepted_validation} of {self.validation} validation prompts, "
-            f"{self.accepted_tests} of {self.tests} test prompts"
+            f"{self.accepted_tests} of {self.tests} test prompts{retained}"
         )
 
     def __str__(self) -> str:
@@ -193,7 +197,11 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
     splits = Counter(pair.split for pair in pairs)
     accepted = Counter(pair.split for pair, row in zip(pairs, rows, strict=True) if row.accepted)
     criterion = criterion_of(acceptance.source(VERDICTS))
-    absent = [verdicts[row.record_id]["target"] for row in rows if row.reason == "target_absent"]
+    absent = [
+        verdicts[row.record_id]["target"]
+        for pair, row in zip(pairs, rows, strict=True)
+        if row.reason == "target_absent" and pair.split != "retain"
+    ]
     near_misses = [criterion.near_miss(verdict.top_labels) for verdict in absent]
     return {
         "pairs": splits["train"],
@@ -202,6 +210,7 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
         "accepted_validation": accepted["validation"],
         "tests": splits["test"],
         "accepted_tests": accepted["test"],
+        **({"retained": splits["retain"], "accepted_retained": accepted["retain"]} if splits["retain"] else {}),
         "reasons": _ranked(Counter(row.reason for row in rows if row.reason is not None)),
         "near_misses": _ranked(Counter(label for label in near_misses if label is not None)),
     }

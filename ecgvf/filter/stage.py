@@ -17,6 +17,7 @@ from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.judges import judge as judges
+from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weights_by_judge
@@ -57,7 +58,7 @@ def filter_images(
     weights = weights_by_judge(options.weights).get(OF_RETAINED)
     retained = RetainedJudges(judge, photographs=model != "janus-nano", weights=weights, device=device)
     verdicts = judge_images(images, judge, options, retained=retained)
-    measured = measure_bounds(images, verdicts, judge, bounds, encoder, device)
+    measured = measure_bounds(images, verdicts, judge, bounds, encoder, device, retained)
     images.finish({})  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured)
 
@@ -93,13 +94,12 @@ def judge_images(
     """The finished verdicts of a judge on a set of images; those of an ensemble's members are sets of their own.
 
     ``options`` are those that created the judge; they are recorded with the verdicts, so that the same judge can be
-    created again. ``retained`` judges the images of the retain split (None: as the judge and ResNet-50 can).
-    ``current`` as in ``render``.
+    created again. ``retained`` judges the images of the retain split; None leaves them out. ``current`` as in
+    ``render``.
     """
     settings: dict[str, Any] = {"pictures": images.fingerprint, **judges.settings(judge)}
     subjects = _retained_concepts(images)
-    retained = retained or RetainedJudges(judge)
-    if subjects:
+    if retained is not None and subjects:
         settings["retained"] = retained.settings(sorted(set(subjects.values())))
     members: list[StageSet] = []
     if isinstance(judge, Ensemble):
@@ -115,7 +115,8 @@ def judge_images(
                 rows += _combine(judge, [from_table(Verdict, member.read_shard(index)) for member in members])
             else:
                 rows += judge_renderings(judge, [each for each in renderings if each.record_id not in subjects])
-            rows += judge_retained(retained, renderings, subjects)
+            if retained is not None:
+                rows += judge_retained(retained, renderings, subjects)
             advance(1)
         return to_table(Verdict, rows)
 
@@ -147,25 +148,30 @@ def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verd
 def judge_retained(
     judges: RetainedJudges, renderings: Sequence[Rendering], subjects: Mapping[str, str]
 ) -> list[Verdict]:
-    """One verdict per rendering of the retain split with an image: whether it shows its own concept.
+    """One verdict per rendering of the retain split with an image, in their order: whether it shows its own concept.
 
-    ``subjects``: record id → retained concept. Without a judge that can name it the verdict has a ``failure``.
+    ``subjects``: record id → retained concept. If no judge can name it, or its judge fails, with a ``failure``.
     """
-    verdicts = []
-    for rendering in renderings:
-        name = subjects.get(rendering.record_id)
-        if name is None or rendering.failure is not None:
-            continue
-        judge = judges.of(name)
-        if judge is None:
-            verdicts.append(_verdict(judges.judge, rendering, _FAILED, f"no judge has a label for {name!r}"))
-            continue
-        try:
-            prediction, failure = predict(judge, decode(rendering.image)[None], [name])[0], None
-        except (OSError, ValueError, RuntimeError) as error:
-            prediction, failure = _FAILED, (str(error) or type(error).__name__).splitlines()[0]
-        verdicts.append(_verdict(judge, rendering, prediction, failure))
-    return verdicts
+    asked = [(each, subjects[each.record_id]) for each in renderings if each.record_id in subjects and not each.failure]
+    verdicts: dict[str, Verdict] = {}
+    for judge in {judges.of(name) for _, name in asked}:
+        own = [(rendering, name) for rendering, name in asked if judges.of(name) is judge]
+        for rendering, verdict in zip((each for each, _ in own), _judged(judges, judge, own), strict=True):
+            verdicts[rendering.record_id] = verdict
+    return [verdicts[rendering.record_id] for rendering, _ in asked]
+
+
+def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
+    """The verdicts of one judge of retained concepts; None: no judge has a label for them."""
+    if judge is None:
+        return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]
+    try:
+        predictions = predict(judge, np.stack([decode(each.image) for each, _ in asked]), [name for _, name in asked])
+    except (OSError, ValueError, RuntimeError) as error:
+        if len(asked) > 1:
+            return [verdict for each in asked for verdict in _judged(judges, judge, [each])]
+        return [_verdict(judge, asked[0][0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
+    return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
 
 
 def _retained_concepts(images: StageSet) -> dict[str, str]:
@@ -207,7 +213,13 @@ def _verdict(judge: Judge, record: Rendering | Verdict, prediction: Prediction, 
 
 
 def measure_bounds(
-    images: StageSet, verdicts: StageSet, judge: Judge, bounds: Bounds, encoder: "Encoder | None", device: str
+    images: StageSet,
+    verdicts: StageSet,
+    judge: Judge,
+    bounds: Bounds,
+    encoder: "Encoder | None",
+    device: str,
+    retained: RetainedJudges | None = None,
 ) -> dict[str, Any]:
     """The bounds as settings of an acceptance set, after rendering, judging and measuring what they need."""
     from ecgvf.render import render, render_options
@@ -224,7 +236,7 @@ def measure_bounds(
                 set_id=images.settings["pairs"],
                 current=False,
             )
-            by_seed.append(judge_images(rendered.images, judge, current=False))
+            by_seed.append(judge_images(rendered.images, judge, retained=retained, current=False))
         settings |= {"share": bounds.share, "verdicts": [seed.fingerprint for seed in by_seed]}
     if encoder is not None:
         settings |= {"clip_floor": bounds.clip_floor, "likeness": measure_clip_scores(images, encoder).fingerprint}

@@ -69,7 +69,7 @@ def generate_pairs(
     seed: int = 0,
     writer: Writer | None = None,
     split: Split | None = None,
-    build_round: int = 0,
+    build_round: int | None = None,
     earlier: Sequence[StageSet] = (),
 ) -> StageSet:
     """Write training pairs, ``validation`` and ``tests`` evaluation prompts: the finished set of ``PromptPair``, made
@@ -77,7 +77,8 @@ def generate_pairs(
 
     The default writer is offline. With ``split``, only that split is written, and the others kept as the current set
     has them; ``retain`` is written in no other way: ``retained`` of the captions that ship, of each retained concept.
-    ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again.
+    ``ecgvf build`` passes its round, and the sets of ``earlier`` rounds, whose prompts are not written again; it has no
+    retain split.
     A writer that runs out of new prompts writes fewer, and a note says so. An interrupted set is resumed, a finished
     one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
@@ -98,11 +99,12 @@ def generate_pairs(
         settings = {"writer": writer.settings(), _COUNTS[name]: number, "seed": seed}
         settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(run.concept.kind)}
         request = Request(
-            concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round
+            concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round or 0
         )
         splits[name] = SplitGenerator(settings, partial(_write, writer, request))
-    splits["retain"] = keep_split(run, "retain")
-    stage_set = write_set(run, splits, writer.name, build_round=build_round, earlier=earlier)
+    if build_round is None:
+        splits["retain"] = keep_split(run, "retain")
+    stage_set = write_set(run, splits, writer.name, build_round=build_round or 0, earlier=earlier)
     for name, number in counts.items():
         accepted = stage_set.summary[name]["accepted"]
         if split in (None, name) and accepted < number:
@@ -184,6 +186,8 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     settings = current.settings.get(split, imported if split != "retain" else None)
     if settings is None:
         return SplitGenerator()
+    if "gathered" in current.settings:  # a build's: its settings are those of the first round alone
+        settings = {**settings, "set": current.fingerprint}
     recorded = current.settings.get("concept")
     if recorded is None or parse(recorded, f"{current.path / 'settings.json'}") != run.concept:
         console.note(

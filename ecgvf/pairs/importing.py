@@ -67,6 +67,8 @@ def import_pairs(
     summary: dict[str, Any] = {"writer": WRITER}
     for split, shard in SHARDS.items():
         written = [record for record in records if record.split == split]
+        if split == "retain" and not written:
+            continue
         if not stage_set.done(shard):
             stage_set.write_shard(shard, to_table(PromptPair, written))
         summary[split] = tally(written)
@@ -144,7 +146,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 split=split,
                 target=row.target,
                 surrogate=row.surrogate,
-                target_term=concept.term_in(row.target) or "",
+                target_term=(row.retained_concept if split == "retain" else concept.term_in(row.target)) or "",
                 surrogate_term=surrogate_term,
                 writer=WRITER,
                 model_asked=table.name,
@@ -157,7 +159,8 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 detail=detail,
                 source_id=row.id,
                 seed=row.seed,
-                wording=wording_of(concept, row.target) if reason is None else None,
+                wording=wording_of(concept, row.target) if reason is None and split != "retain" else None,
+                retained_concept=row.retained_concept if split == "retain" else None,
             )
         )
     return records
@@ -166,6 +169,8 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
 def _fault(row: PromptRow) -> str | None:
     if not row.target:
         return f"row {row.number} has no prompt"
+    if row.split == "retain" and row.retained_concept is None:
+        return f"row {row.number} is of the retain split and names no retained_concept"
     if row.split == "train" and row.surrogate is None:
         return f"row {row.number} is for training and has no surrogate"
     if max(len(row.target), len(row.surrogate or "")) > MAX_PROMPT_CHARACTERS:
@@ -180,6 +185,8 @@ def _warnings(concept: Concept, record: PromptPair, training: PromptIndex) -> li
         faults.append(f"the {record.split} prompt is like a training prompt")
     if max(checks.count_sentences(prompt) for _, prompt in record.prompts()) > checks.MAX_SENTENCES:
         faults.append(f"more than {checks.MAX_SENTENCES} sentences")
+    if record.split == "retain" and concept.term_in(record.target):
+        faults.append("the prompt of a retained concept names the concept")
     if not record.target_term:
         faults.append("the target does not name the concept")
     if record.surrogate is not None:

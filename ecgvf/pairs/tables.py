@@ -40,6 +40,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "seed": ("seed", "evaluation_seed", "sd_seed"),
     "concept": ("concept", "replaced", "category", "categories"),
     "split": ("split",),
+    "retained_concept": ("retained_concept",),
 }
 """Field → names of its column."""
 
@@ -47,6 +48,7 @@ _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
+    "retain": "retain",
 }
 """Names of the splits in files."""
 
@@ -99,6 +101,8 @@ class PromptRow:
     concepts: tuple[str, ...]
     """All concepts and categories that the row names."""
     split: Split | None = None
+    retained_concept: str | None = None
+    """What a row of the retain split is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +364,7 @@ def _row(name: str, number: int, values: Mapping[str, Sequence[Any]]) -> PromptR
         seed=_seed(name, number, seed),
         concepts=tuple(_concepts(values.get("concept", ()))),
         split=_split(name, number, next(iter(values.get("split", ())), None)),
+        retained_concept=one_line(next(iter(values.get("retained_concept", ())), None) or "") or None,
     )
 
 
@@ -368,7 +373,7 @@ def _split(name: str, number: int, value: object) -> Split | None:
         return None
     split = _SPLITS.get(one_line(value).casefold())
     if split is None:
-        raise DatasetError(f"{name}, row {number}: {value!r} is not a split: write train, validation or test")
+        raise DatasetError(f"{name}, row {number}: {value!r} is not a split: write train, validation, test or retain")
     return split
 
 

@@ -71,6 +71,7 @@ def _body(catalogue: Catalogue, repo: str | None) -> str:
         repo=repo,
         concepts=catalogue.concepts,
         versions=catalogue.versions,
+        retained=any("retain" in facts.counts for facts in concepts),
         reviewed=any(facts.reviewed for facts in concepts),
         imported="found" in front_matter.language_creators(concepts),
         nano=any(is_nano(facts) for facts in concepts),

@@ -98,11 +98,15 @@ class ConceptFacts(_Model):
         return sum(split.rows for config in self.configs for split in config.splits)
 
 
+CountedSplit = Literal["train", "validation", "test", "retain", "rejected"]
+"""What a version counts of a concept."""
+
+
 class ConceptVersion(_Model):
     """One concept as a version has it."""
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]+$")
-    counts: dict[Literal["train", "validation", "test", "rejected"], int]
+    counts: dict[CountedSplit, int]
 
 
 class Version(_Model):

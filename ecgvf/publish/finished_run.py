@@ -36,6 +36,11 @@ class FinishedRun:
         """Name of the model that rendered the images; of a local folder, its last part."""
         return str(redact(self.images.settings["model"]))
 
+    @property
+    def has_retained(self) -> bool:
+        """Whether it has a retain split."""
+        return any(record.split == "retain" for record in self.records)
+
     def facts(self) -> JSON:
         """How the run was made and what came of it: settings, dates, counts, writers. No local path, no machine."""
         stages = {"pairs": self.pairs, "pictures": self.images, "verdicts": self.verdicts}
@@ -59,6 +64,7 @@ class FinishedRun:
                 "train": accepted["train"],
                 "validation": accepted["validation"],
                 "test": accepted["test"],
+                **({"retain": accepted["retain"]} if self.has_retained else {}),
                 "rejected": len(self.records) - accepted.total(),
             },
             "reasons": self._reasons(self.records),

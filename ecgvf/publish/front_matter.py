@@ -136,7 +136,10 @@ def _configs(catalogue: Catalogue, before: Fields) -> Fields:
                 {
                     "config_name": config.name,
                     "features": features(
-                        images=facts.images, rejected=config.rejected, older="validation" not in facts.counts
+                        images=facts.images,
+                        rejected=config.rejected,
+                        older="validation" not in facts.counts,
+                        retained="retain" in facts.counts,
                     )._to_yaml_list(),
                     "splits": [
                         {"name": split.name, "num_bytes": split.bytes, "num_examples": split.rows}

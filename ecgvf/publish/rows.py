@@ -24,9 +24,10 @@ Row = dict[str, Any]
 
 
 @lru_cache
-def features(*, images: bool = True, rejected: bool = False, older: bool = False) -> Features:
+def features(*, images: bool = True, rejected: bool = False, older: bool = False, retained: bool = False) -> Features:
     """The columns in order; images are optional, and rejected records have a reason. Files from before there was
-    validation (``older``) state neither split nor class."""
+    validation (``older``) state neither split nor class. With a retain split (``retained``) they name the concept that
+    a record of it measures."""
     labels = List({"label": Value("string"), "score": Value("float32")})
     columns: dict[str, Any] = {
         "record_id": Value("string"),
@@ -42,6 +43,7 @@ def features(*, images: bool = True, rejected: bool = False, older: bool = False
         "target_term": Value("string"),
         "surrogate_term": Value("string"),
         "wording": Value("string"),
+        **({"retained_concept": Value("string")} if retained else {}),
         "seed": Value("int64"),
         "model": Value("string"),
         "renderer": Value("string"),
@@ -73,7 +75,7 @@ def features(*, images: bool = True, rejected: bool = False, older: bool = False
 
 def schema(run: FinishedRun, *, images: bool, rejected: bool) -> pa.Schema:
     """The Arrow schema of a file, with the features for ``datasets`` and ``metadata`` for ``ear``."""
-    columns = features(images=images, rejected=rejected).arrow_schema
+    columns = features(images=images, rejected=rejected, retained=run.has_retained).arrow_schema
     return columns.with_metadata({**columns.metadata, KEY: json.dumps(metadata(run), sort_keys=True).encode()})
 
 

@@ -24,7 +24,8 @@ def test_window_and_depth_follow_the_model() -> None:
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
     assert set(RECIPES) == {"windowed-kl", "windowed-kl-half", "paper"}
-    with pytest.raises(RecipeError, match="unknown recipe 'papper': use default, or one of windowed-kl, windowed-kl-half, paper"):
+    known = "use default, or one of windowed-kl, windowed-kl-half, paper"
+    with pytest.raises(RecipeError, match=f"unknown recipe 'papper': {known}"):
         find("papper")
 
 

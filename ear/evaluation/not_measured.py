@@ -1,0 +1,49 @@
+"""What an evaluation leaves out of the retained concepts, and why.
+
+A group without images is "not measured", never 0 of 0.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from ear.evaluation.figures import GROUPS
+from ear.retained_concepts import Group, RetainedConcept
+
+_EMPTY: dict[Group, str] = {
+    "neighbours": "the concept's file names none",
+    "surrogates": "the concept's file names none",
+    "rehearsed": "training rehearsed nothing",
+    "unrehearsed": "training rehearsed every other concept",
+}
+"""Why no concept is in a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotMeasured:
+    """Concepts of a group that were left out; without any, the whole group is empty."""
+
+    group: Group
+    reason: str
+    concepts: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.group}: {', '.join(self.concepts)} ({self.reason})"
+            if self.concepts
+            else f"{self.group} ({self.reason})"
+        )
+
+
+def left_out(
+    concepts: Sequence[RetainedConcept], rehearsed: Collection[str], why_not: Callable[[RetainedConcept], str | None]
+) -> list[NotMeasured]:
+    """The groups without a concept, and the concepts that ``why_not`` gives a reason for, by group and reason."""
+    found = []
+    for group in GROUPS:
+        members = [concept for concept in concepts if concept.group(rehearsed) == group]
+        if not members:
+            found.append(NotMeasured(group, _EMPTY[group]))
+        reasons = {concept.name: reason for concept in members if (reason := why_not(concept)) is not None}
+        for reason in dict.fromkeys(reasons.values()):
+            found.append(NotMeasured(group, reason, tuple(name for name, each in reasons.items() if each == reason)))
+    return found
