@@ -123,7 +123,7 @@ class Evaluation:
             "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
             "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),
             "groups": [row.json() for row in self.groups],
-            "not_measured": [asdict(each) for each in self.not_measured],
+            "not_measured": [each.json() for each in self.not_measured],
             "retention_ratio": figures.retention_ratio(self.outcomes).json(),
             "replacement": [row.json() for row in self.replacement],
             "scene": [row.json() for row in self.scene],
@@ -138,7 +138,7 @@ class Evaluation:
         lists = {
             "adapters": [*map(str, self.adapters)],
             "answered": [asdict(answer) for answer in self.answered],
-            "not_measured": [asdict(each) for each in self.not_measured],
+            "not_measured": [each.json() for each in self.not_measured],
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists
         return write_outcomes(self.outcomes, Path(file), facts, images=images)
@@ -155,9 +155,9 @@ class Evaluation:
             )
         try:
             answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
-            missing_groups = tuple(NotMeasured(**each) for each in facts.get("not_measured", ()))
+            missing_groups = tuple(NotMeasured.from_json(each) for each in facts.get("not_measured", ()))
             lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
-        except TypeError as error:
+        except (TypeError, KeyError) as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
         known = {name: facts[name] for name in _FACTS} | lists
         return cls(**known, not_measured=missing_groups, outcomes=tuple(outcomes))

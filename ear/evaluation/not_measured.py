@@ -5,6 +5,7 @@ A group without images is "not measured", never 0 of 0.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ear.evaluation.figures import GROUPS
 from ear.retained_concepts import Group, RetainedConcept
@@ -27,11 +28,17 @@ class NotMeasured:
     concepts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return (
-            f"{self.group}: {', '.join(self.concepts)} ({self.reason})"
-            if self.concepts
-            else f"{self.group} ({self.reason})"
-        )
+        names = f": {', '.join(self.concepts)}" if self.concepts else ""
+        return f"{self.group}{names} ({self.reason})"
+
+    def json(self) -> dict[str, Any]:
+        """As ``ear eval --json`` prints it."""
+        return {"group": self.group, "reason": self.reason, "concepts": list(self.concepts)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """What ``json`` returned."""
+        return cls(content["group"], content["reason"], tuple(content["concepts"]))
 
 
 def left_out(

@@ -72,7 +72,7 @@ def _version_facts(version: "TaggedVersion") -> dict[str, Any]:
 
 
 def _versions_table(repo: str, found: "Sequence[TaggedVersion]") -> "Table":
-    splits: "list[CountedSplit]" = ["train", "validation", "test", "rejected"]
+    splits: list[CountedSplit] = ["train", "validation", "test", "rejected"]
     entries = [version.entry for version in found if version.entry is not None]
     if any("retain" in concept.counts for entry in entries for concept in entry.concepts.values()):
         splits.insert(3, "retain")

@@ -52,6 +52,9 @@ class BrightnessJudge:
     weights_hash = "0"
     criterion = Criterion(label_set="nano", accepted=("church",), top_k=1)
 
+    def class_index(self, label: str) -> int | None:
+        return self.labels.index(label) if label in self.labels else None
+
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         indices = images.reshape(len(images), -1).astype(int).sum(axis=1) % len(self.labels)
         return np.eye(len(self.labels), dtype=np.float32)[indices]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core.records import (
+    SPLITS,
     WORDINGS,
     Acceptance,
     PromptPair,
@@ -27,7 +28,7 @@ pairs = st.builds(
     record_id=words,
     concept=words,
     kind=words,
-    split=st.sampled_from(["train", "validation", "test"]),
+    split=st.sampled_from(SPLITS),
     target=words,
     surrogate=st.none() | words,
     target_term=words,
@@ -42,6 +43,7 @@ pairs = st.builds(
     reason=st.sampled_from([None, "malformed", "duplicate"]),
     detail=st.none() | words,
     wording=st.none() | st.sampled_from(WORDINGS),
+    retained_concept=st.none() | words,
 )
 renderings = st.builds(
     Rendering,
@@ -125,6 +127,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             pa.field("source_id", pa.string()),
             pa.field("seed", pa.int64()),
             pa.field("wording", pa.string()),
+            pa.field("retained_concept", pa.string()),
         ]
     ),
     Rendering: pa.schema(

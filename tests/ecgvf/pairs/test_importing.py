@@ -338,7 +338,9 @@ def test_training_row_without_a_surrogate_is_a_reject(tmp_path: Path) -> None:
 
 
 def test_unknown_split_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"row 1: 'vaildation' is not a split: write train, validation or test"):
+    with pytest.raises(
+        DatasetError, match=r"row 1: 'vaildation' is not a split: write train, validation, test or retain"
+    ):
         read_table(write(tmp_path, "pairs.csv", "split,target\nvaildation,a church\n"))
 
 

@@ -21,7 +21,12 @@ CONCEPTS = {"object": "church", "style": "van-gogh", "nudity": "nudity"}
 def test_shipped_templates_render(kind, split):
     concept = find(CONCEPTS[kind])
     template = load(kind, split)
-    text = template.render(concept, count=7, iteration=2)
+    text = template.render(concept, count=7, iteration=2, retained=["castle", "golden retriever"])
+    if split == "retain":
+        assert template.name == f"{kind}/retain@1"
+        assert "- castle\n- golden retriever\n\nRules" in text
+        assert all(term in text for term in concept.terms) and "{{" not in text and "{%" not in text
+        return
     assert template.name == f"{kind}/{'pairs' if split == 'train' else 'evaluation'}@4"
     assert template.language == "en"
     assert "7" in text and "request 3" in text
@@ -62,6 +67,9 @@ def example(kind: Kind, split: Split, concept: str) -> Draft:
 @pytest.mark.parametrize("split", FILES)
 def test_example_is_a_good_answer_for_its_own_concept(kind, split):
     draft = example(kind, split, CONCEPTS[kind])
+    if split == "retain":
+        assert (draft.retained_concept, draft.surrogate, draft.wording) == ("violin", None, None)
+        return
     own = Concept(name="own", kind=kind, terms=(draft.target_term,), surrogates=(draft.surrogate_term or "another",))
     assert own.term_in(draft.target) == draft.target_term
     assert checks.find_fault(own, draft, load(kind, split).language, split=split) is None

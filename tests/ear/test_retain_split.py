@@ -1,0 +1,144 @@
+"""Outside nano's world every shipped concept has a retain split without a key: rendered, judged, rehearsed and measured.
+
+Janus is tiny and random, and so are the judges; a strong bias lets each classifier see one class, so that some prompts
+are accepted and most are not.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ear.evaluation import EvaluationSettings, evaluate
+from ear.method.erase import erase, resolve
+from ear.method.recipe import WINDOWED_KL_HALF
+from ear.retained_concepts import rehearsal_prompts, retained_concepts
+from ecgvf import Run
+from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept
+from ecgvf.core.records import Acceptance, PromptPair
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS
+from ecgvf.filter import decisions
+from ecgvf.janus import JanusModel
+from ecgvf.judges import JudgeOptions, retained
+from ecgvf.judges.factory import create_judge
+from ecgvf.judges.judge import Judge
+from ecgvf.pairs.captions import captioned_concepts
+
+SEEN = "beacon"
+"""The class that every classifier sees, near no shipped concept."""
+
+RECIPE = replace(WINDOWED_KL_HALF, window=288, passes=1, rehearsed=4, rehearsed_per_step=2)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny ViT with ImageNet's classes and WikiArt's painters, saved as judges of transformers are."""
+    from torchvision.models import ResNet50_Weights
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    painters = [label for name in concepts.names() for label in concepts.find(name).labels("wikiart")]
+    labels = dict(enumerate([*dict.fromkeys(ResNet50_Weights.DEFAULT.meta["categories"]), *painters]))
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        id2label=labels,
+        label2id={label: index for index, label in labels.items()},
+    )
+    model = ViTForImageClassification(config)
+    with torch.no_grad():
+        model.classifier.bias[config.label2id[SEEN]] = 10.0
+    folder = tmp_path_factory.mktemp("classifier")
+    model.save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _small_resnet(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny classifier in the place of ResNet-50, whose real shape the judges' own tests cover."""
+
+    def create(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> Judge:
+        return create_judge(concept, model, f"hf:{classifier}", JudgeOptions(device="cpu"))
+
+    monkeypatch.setattr(retained, "create_judge", create)
+
+
+def filtered_run(name: str, tmp_path: Path, tiny_path: Path, classifier: str, captions: int = 2) -> Run:
+    """Imported pairs and the captions that ship, rendered and filtered; a reviewer accepts the pairs."""
+    run = Run(name)
+    concept = run.concept
+    term, surrogate = concept.training_terms[0], concept.surrogates[0]
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "target", "surrogate"])
+        for split, place in (("train", "by a lake"), ("train", "in a city"), ("validation", "at night")):
+            writer.writerow([split, f"a picture of {term} {place}", f"a picture of {surrogate} {place}"])
+    run.import_pairs(tmp_path / "pairs.csv", licence="CC0-1.0")
+    pairs = run.generate(split="retain", retained=captions)
+    assert pairs.settings["source"]["licence"] == "CC0-1.0"
+    run.render(model=str(tiny_path), device="cpu")
+    judge = {"object": f"hf:{classifier}", "style": "style", "nudity": "nudenet"}[concept.kind]
+    weights = classifier if concept.kind == "style" else None
+    result = run.filter(judge=judge, options=JudgeOptions(weights=weights), device="cpu")
+    pictures = result.acceptance.source(IMAGES).fingerprint
+    for record in pairs.records(PromptPair):
+        if record.split != "retain":
+            decisions.append(run, reviewer="r", pictures=pictures, record_id=record.record_id, accepted=True)
+    return run
+
+
+@pytest.mark.parametrize("name", concepts.names())
+def test_every_shipped_concept_has_something_to_keep(
+    name: str, tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
+) -> None:
+    if concepts.find(name).kind == "nudity":
+        pytest.importorskip("nudenet")
+    run = filtered_run(name, tmp_path, tiny_path, classifier)
+    dataset = run.dataset()
+    assert {record.pair.retained_concept for record in dataset.retain} == {SEEN}
+    acceptance = {row.record_id: row for row in run.current(ACCEPTANCE).records(Acceptance)}
+    records = [record for record in run.current(PAIRS).records(PromptPair) if record.split == "retain"]
+    reasons = {acceptance[record.record_id].reason for record in records if record.retained_concept != SEEN}
+    assert reasons <= {"target_absent", "judge_failed", "duplicate"} and "target_absent" in reasons
+
+    [trained] = erase(run.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    assert trained.facts["rehearsed_concepts"] == [SEEN]
+    settings = EvaluationSettings(
+        prompts_per_concept=1, prompts_per_other=1, weights=classifier if dataset.concept.kind == "style" else None
+    )
+    found = evaluate(run.store, tiny, dataset, [trained.adapter], settings)
+    assert {row.group for row in found.groups} == {"rehearsed", "pooled"}
+    assert ("neighbours", "no prompt about it was accepted") in {
+        (each.group, each.reason) for each in found.not_measured
+    }
+    assert {row["group"] for row in found.json()["not_measured"]} == {"neighbours", "surrogates", "unrehearsed"}
+    assert "Not measured: neighbours" in " ".join(str(found).split())
+
+
+def test_without_a_retain_split_the_captions_that_ship_are_rehearsed_and_measured(
+    tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
+) -> None:
+    run = filtered_run("tench", tmp_path, tiny_path, classifier)
+    dataset = replace(run.dataset(), retain=())
+    [trained] = erase(run.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    others = sorted(each.name for each in captioned_concepts(dataset.concept) if not each.neighbour)
+    assert trained.facts["rehearsed_concepts"] == others[::2][:4]
+    settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1)
+    found = evaluate(run.store, tiny, dataset, [trained.adapter], settings)
+    assert {row.group for row in found.groups} >= {"neighbours", "rehearsed", "unrehearsed", "pooled"}
+
+
+def test_rehearsed_and_measured_captions_differ(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
+    dataset = replace(filtered_run("tench", tmp_path, tiny_path, classifier).dataset(), retain=())
+    for concept in retained_concepts(dataset):
+        uses = [set(concept.prompts(10, 0, use)) for use in ("rehearse", "validation", "test")]
+        assert [len(each) for each in uses] == [3, 1, 1] and len(set.union(*uses)) == 5
+    assert not {concept.name for concept, _ in rehearsal_prompts(dataset, 500)} & {*dataset.concept.neighbours, "tench"}

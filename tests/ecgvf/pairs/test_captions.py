@@ -1,0 +1,75 @@
+"""The retain split that ships: what it is about, and how it joins the other splits of a set."""
+
+import json
+
+import pytest
+
+from ecgvf import Run
+from ecgvf.core import concepts
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.records import PromptPair
+from ecgvf.pairs import captions
+from ecgvf.pairs.captions import captioned_concepts
+from ecgvf.pairs.generate import split_records
+
+
+def test_neighbours_and_near_labels_come_first_and_are_marked() -> None:
+    found = {each.name: each for each in captioned_concepts(concepts.find("church"))}
+    assert list(found)[:4] == ["castle", "mosque", "house", "school"]
+    assert {name for name, each in found.items() if each.neighbour} >= {"castle", "mosque", "monastery", "palace"}
+    assert {name for name, each in found.items() if each.surrogate} == set(concepts.find("church").surrogates)
+    assert not found["golden retriever"].neighbour and "church" not in found and "claude-monet" not in found
+
+
+def test_painters_must_stay_only_if_a_style_is_erased() -> None:
+    found = {each.name: each for each in captioned_concepts(concepts.find("van-gogh"))}
+    assert found["claude-monet"].kind == "style" and found["paul-gauguin"].neighbour
+    assert "vincent-van-gogh" not in found and found["castle"].kind == "thing"
+    assert all(len(each.captions) == captions.CAPTIONS for each in found.values())
+
+
+@pytest.mark.parametrize("name", concepts.names())
+def test_no_caption_names_the_concept(name: str) -> None:
+    concept = concepts.find(name)
+    texts = [text for each in captioned_concepts(concept) for text in each.captions]
+    assert texts and not [text for text in texts if concept.term_in(text) or concept.unseen_in(text)]
+
+
+def test_what_the_file_does_not_caption_has_captions_all_the_same() -> None:
+    concept = concepts.find("church").model_copy(update={"neighbours": ("opera house",)})
+    [found] = [each for each in captioned_concepts(concept) if each.name == "opera house"]
+    assert found.neighbour and all("an opera house" in text for text in found.captions)
+
+
+def test_one_caption_of_each_comes_before_a_second_of_any() -> None:
+    prompts = json.loads(captions.write(concepts.find("tench"), 2).text)["prompts"]
+    names = [prompt["retained_concept"] for prompt in prompts]
+    assert len(names) == 2 * len(set(names)) and len(set(names[: len(names) // 2])) == len(names) // 2
+
+
+def test_the_retain_split_joins_a_set_and_the_others_are_kept() -> None:
+    run = Run("church")
+    without = run.generate(pairs=3, validation=2, tests=2)
+    with_retained = run.generate(split="retain", retained=1)
+    records = split_records(with_retained, "retain")
+    assert with_retained.fingerprint != without.fingerprint and with_retained.summary["retain"]["malformed"] == 0
+    for split in ("train", "validation", "test"):
+        assert split_records(with_retained, split) == split_records(without, split)
+    assert {(record.concept, record.surrogate, record.writer) for record in records} == {("church", None, "captions")}
+    assert {record.retained_concept for record in records} >= {"castle", "golden retriever"}
+    assert not [record for record in records if record.implicit or record.wording is not None]
+    # Other splits are written anew, and the retain split stays.
+    again = run.generate(pairs=2, validation=2, tests=2)
+    assert split_records(again, "retain") == records
+    assert run.generate(split="retain", retained=1).fingerprint != with_retained.fingerprint  # of other pairs
+
+
+def test_a_set_without_it_is_the_set_of_before() -> None:
+    stage_set = Run("church").generate(pairs=2, validation=1, tests=1)
+    assert "retain" not in stage_set.settings and "retain" not in stage_set.summary
+    assert {record.split for record in stage_set.records(PromptPair)} == {"train", "validation", "test"}
+
+
+def test_at_least_one_prompt_of_each() -> None:
+    with pytest.raises(SettingsError, match="--count 0: at least 1 prompt of each retained concept"):
+        Run("church").generate(split="retain", retained=0)
