@@ -1,4 +1,4 @@
-"""Outside nano's world every shipped concept has a retain split without a key: rendered, judged, rehearsed and measured.
+"""Outside nano's world every shipped concept has a retain split without a key: rendered, judged, rehearsed, measured.
 
 Janus is tiny and random, and so are the judges; a strong bias lets each classifier see one class, so that some prompts
 are accepted and most are not.
