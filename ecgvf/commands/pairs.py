@@ -138,7 +138,8 @@ def generate(
     if stage_set is None:
         return
     if not (writers or named):
-        console.note("no key of an LLM writer is set (see `ecgvf writers`): the offline writer wrote")
+        wrote = "these captions ship" if amount.split == "retain" else "the offline writer wrote"
+        console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
     output.print_set(stage_set)
 
 

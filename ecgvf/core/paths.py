@@ -10,7 +10,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def data_dir() -> Path:
-    """The folder with ``concepts/``, ``nano/``, ``datasets/``, ``writers.yaml`` and ``new_concept.yaml``."""
+    """The folder with ``concepts/``, ``nano/``, ``datasets/``, ``retained_concepts.yaml``, ``writers.yaml`` and
+    ``new_concept.yaml``."""
     return _shipped("data")
 
 

@@ -49,7 +49,9 @@ class FilterResult:
     @property
     def evaluation(self) -> str:
         """The accepted prompts of the other splits in words."""
-        retained = f", {self.accepted_retained} of {self.retained} of retained concepts" if self.retained else ""
+        retained = (
+            f", {self.accepted_retained} of {self.retained} prompts of retained concepts" if self.retained else ""
+        )
         return (
             f"{self.accepted_validation} of {self.validation} validation prompts, "
             f"{self.accepted_tests} of {self.tests} test prompts{retained}"

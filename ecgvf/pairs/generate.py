@@ -57,6 +57,8 @@ class SplitGenerator:
     """Makes the records, and adds the accepted ones to the index of what was accepted before."""
     spending: Spending | None = None
     """What the LLMs that wrote it have cost."""
+    source: dict[str, Any] | None = None
+    """The file that it was imported from."""
 
 
 def generate_pairs(
@@ -135,8 +137,8 @@ def write_set(
     }
     if build_round or earlier:
         settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
-    if source := next((kept["source"] for each in splits.values() if "source" in (kept := each.settings or {})), None):
-        settings["source"] = source  # of imported pairs, for the card
+    if source := next((generator.source for generator in splits.values() if generator.source), None):
+        settings["source"] = source
     stage_set = run.stage_set(PAIRS, settings)
     for line in stage_set.changed_settings:
         console.note(console.escape(f"new set {stage_set.fingerprint}: {line}"))
@@ -182,7 +184,7 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     except StageMissing:
         return SplitGenerator()
     source = current.settings.get("source")
-    imported = {"set": current.fingerprint, "source": source} if source else None  # it has no settings per split
+    imported = {"set": current.fingerprint} if source else None  # it has no settings per split
     settings = current.settings.get(split, imported if split != "retain" else None)
     if settings is None:
         return SplitGenerator()
@@ -199,7 +201,7 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     def records(accepted: PromptIndex) -> list[PromptPair]:
         return [_recheck(record, accepted) for record in split_records(current, split)]
 
-    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
+    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), source)
 
 
 def split_records(stage_set: StageSet, split: Split) -> list[PromptPair]:

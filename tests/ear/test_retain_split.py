@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method.erase import erase, resolve
 from ear.method.recipe import WINDOWED_KL_HALF
@@ -142,3 +143,32 @@ def test_rehearsed_and_measured_captions_differ(tmp_path: Path, tiny_path: Path,
         uses = [set(concept.prompts(10, 0, use)) for use in ("rehearse", "validation", "test")]
         assert [len(each) for each in uses] == [3, 1, 1] and len(set.union(*uses)) == 5
     assert not {concept.name for concept, _ in rehearsal_prompts(dataset, 500)} & {*dataset.concept.neighbours, "tench"}
+
+
+def test_a_published_retain_split_is_read_back(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
+    from datasets import load_dataset
+
+    run = filtered_run("tench", tmp_path, tiny_path, classifier)
+    dataset = run.dataset()
+    run.export(tmp_path / "out")
+    published = find_dataset(run.store, str(tmp_path / "out"))[0]
+    assert [(each.pair, each.target.vq_ids) for each in published.retain] == [
+        (replace(each.pair, seed=None), each.target.vq_ids)
+        for each in sorted(dataset.retain, key=lambda record: record.pair.record_id)
+    ]
+    rows = load_dataset(str(tmp_path / "out"), "tench", split="retain", cache_dir=str(tmp_path / "cache"))
+    assert set(rows["retained_concept"]) == {SEEN} and set(rows["concept"]) == {"tench"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| tench | object | 2 | 1 | 0 | 2 |" in card and "`retain` has prompts of other concepts" in card
+    assert sum(stage["counts"].get("retained", 0) for stage in run.status() if stage["stage"] == "acceptance") > 100
+
+
+def test_a_published_retain_split_is_imported_again(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
+    run = filtered_run("tench", tmp_path, tiny_path, classifier)
+    run.export(tmp_path / "out")
+    [file] = (tmp_path / "out" / "tench").glob("retain-*.parquet")
+    imported = Run("tench", tmp_path / "other").import_pairs(file).stage.records(PromptPair)
+    assert {(each.split, each.retained_concept, each.surrogate) for each in imported} == {("retain", SEEN, None)}
+    (tmp_path / "nameless.csv").write_text("split,target\nretain,a lighthouse at dusk\n")
+    [nameless] = Run("tench", tmp_path / "third").import_pairs(tmp_path / "nameless.csv").stage.records(PromptPair)
+    assert nameless.reason == "malformed" and "names no retained_concept" in str(nameless.detail)
