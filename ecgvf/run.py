@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import ecgvf.build
 from ecgvf.core import concepts
-from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
@@ -76,18 +76,28 @@ class Run(ConceptRun):
         tests: int = 100,
         retained: int = 5,
         split: Split | None = None,
+        surrogates: Surrogates = "single",
         seed: int = 0,
     ) -> StageSet:
         """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
 
         ``split`` writes only that part and keeps the others of the current set; ``"retain"``, written in no other way,
-        is ``retained`` of the captions that ship, of each retained concept, and is not for Janus-nano. Returns the set
-        of ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
+        is ``retained`` of the captions that ship, of each retained concept, and is not for Janus-nano. ``surrogates``:
+        what stands for the concept, its first surrogate ("single"), one for each term, or any. Returns the set of
+        ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
         """
         from ecgvf.pairs.generate import generate_pairs
+        from ecgvf.pairs.offline import OfflineWriter
 
         return generate_pairs(
-            self, pairs=pairs, validation=validation, tests=tests, retained=retained, split=split, seed=seed
+            self,
+            pairs=pairs,
+            validation=validation,
+            tests=tests,
+            retained=retained,
+            split=split,
+            seed=seed,
+            writer=OfflineWriter(surrogates),
         )
 
     def generate_with_llms(
@@ -100,6 +110,7 @@ class Run(ConceptRun):
         validation: int = 100,
         tests: int = 100,
         retained: int = 5,
+        surrogates: Surrogates = "single",
         templates: Path | None = None,
         batch: bool = False,
         fresh: bool = False,
@@ -128,6 +139,7 @@ class Run(ConceptRun):
             validation=validation,
             tests=tests,
             retained=retained,
+            surrogates=surrogates,
             templates=templates,
             batch=batch,
         )

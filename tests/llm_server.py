@@ -265,6 +265,8 @@ def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
     rng = random.Random(hashlib.sha256(f"{request.model}/{request.prompt}".encode()).hexdigest())
     if behaviour == "thirty":
         count = 30
+    if "plain captions" in request.prompt:
+        return captions(request, rng)
     found = []
     concept = "mosque" if "masjid" in request.prompt else "church"  # examples/own_concept.py
     grounds, skies = load_world().grounds, load_world().skies
@@ -301,6 +303,19 @@ def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
                 pair["surrogate"] = pair["surrogate"].replace("hotel", f"hotel {hostile[behaviour]}")
     if behaviour == "huge":
         found[0]["target"] += "x" * 10_000_000
+    return found
+
+
+def captions(request: Request, rng: random.Random) -> list[JSON]:
+    """A caption of each retained concept that is listed; the first names church, the last is about something else."""
+    listed = request.prompt.partition("of this list")[2].partition("Rules")[0]
+    names = re.findall(r"^- (.+)$", listed, re.MULTILINE)
+    found = []
+    for name in names:
+        place, sky, when, view = map(rng.choice, (_PLACES, _SKIES, _TIMES, _VIEWS))
+        found.append({"target": f"{name} by a {place} under a {sky} sky at {when}, {view}.", "retained_concept": name})
+    found[0]["target"] += " A church is behind it."
+    found[-1]["retained_concept"] = "something else"
     return found
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ecgvf.core.errors import AdapterError
+from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import write_atomic
 from ecgvf.janus import JanusModel
 
@@ -87,10 +87,18 @@ def projection_names(layers: int, projections: Sequence[str]) -> list[str]:
 
 
 def new_adapter(model: JanusModel, layers: int, projections: Sequence[str]) -> Adapter:
-    """An adapter to train: float32 copies of the frozen weights, with gradients."""
+    """An adapter to train: float32 copies of the frozen weights, with gradients.
+
+    Raises ``RecipeError`` for a model whose layers have other names.
+    """
     tuned = {}
     for name in projection_names(layers, projections):
-        frozen = _frozen(model, name)
+        try:
+            frozen = _frozen(model, name)
+        except AdapterError as error:
+            raise RecipeError(
+                f"{model.name} has no layer {name}: recipes tune the projections q, k, v, o of Janus's self-attention"
+            ) from error
         tuned[name] = Projection(frozen.weight.detach().float().clone(), frozen)
         tuned[name].weight.requires_grad_(True)
     return Adapter(tuned, {})

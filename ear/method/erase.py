@@ -20,7 +20,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, num_threads
+from ecgvf.janus import JanusModel, Sampling, num_threads
 
 
 def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedRecipe:
@@ -31,13 +31,17 @@ def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedReci
 def erase(
     store: Store, dataset: Dataset, model: JanusModel, resolved: ResolvedRecipe, seeds: Sequence[int]
 ) -> list[TrainingRun]:
-    """One finished run per seed, in order. An interrupted run resumes from its checkpoint, a finished one stays.
+    """One finished run per seed, in order; a single one if the recipe has no randomness.
 
-    On a CPU, equal runs with equally many threads write equal bytes; an interrupted run resumes with its own number.
+    An interrupted run resumes from its checkpoint, a finished one stays. On a CPU, equal runs with equally many threads
+    write equal bytes; an interrupted run resumes with its own number.
 
     Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
     """
     recipe, concept = resolved.recipe, dataset.concept
+    if len(seeds) > 1 and not recipe.random:
+        console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
+        seeds = seeds[:1]
     pairs = training_pairs(dataset, model, recipe.pairs)
     store.remember_first(concept.name)  # with a shipped or exported dataset, the store may have no last concept yet
     settings = {
@@ -75,7 +79,21 @@ def erase(
             rehearsal = rehearsals.get(threads)
             started = time.monotonic()
             with console.progress(description, count_windows(pairs, resolved)) as bar:
-                adapter, log = train(model, pairs, resolved, seed, rehearsal=rehearsal, run=run, advance=bar.advance)
+                adapter, log = train(
+                    model,
+                    pairs,
+                    resolved,
+                    seed,
+                    sampling=Sampling(**dataset.sampling),
+                    rehearsal=rehearsal,
+                    run=run,
+                    advance=bar.advance,
+                )
+        if not log.steps:
+            console.warn(
+                f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
+                "changes nothing"
+            )
         adapter.save(run.adapter, facts, model.dtype)
         summary = _summary(log, round(time.monotonic() - started, 1))
         pair_ids = [pair.record_id for pair in pairs]

@@ -6,7 +6,7 @@ target prompt p_e and under the surrogate prompt p_s, and through the tuned mode
 means the same patch, after the same patches, in all three.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,21 +17,23 @@ from ecgvf.janus import JanusModel, hidden_states, logits
 
 @torch.no_grad()
 def guided_target(
-    model: JanusModel, target: str, surrogate: str, vq_ids: Tensor, *, loss: Loss, guidance: float
+    model: JanusModel, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, *, loss: Loss, guidance: float
 ) -> Tensor:
-    """What the tuned model has to match under the prompt ``target``, by the frozen ``model`` (equation 6).
+    """What the tuned model has to match under the prompts ``targets``, by the frozen ``model`` (equation 6).
 
-    h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl), for ``vq_ids`` int64 [T].
-    Returns float32 [T, C] or [T, V].
+    h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl), for B pairs of prompts along
+    ``vq_ids`` int64 [B, T]. Returns float32 [B, T, C] or [B, T, V].
     """
-    states = hidden_states(model, [surrogate, target], vq_ids.expand(2, -1))
-    towards, away = _outputs(model, states, loss)
+    if not guidance:
+        return _outputs(model, hidden_states(model, surrogates, vq_ids), loss)
+    states = hidden_states(model, [*surrogates, *targets], vq_ids.repeat(2, 1))
+    towards, away = _outputs(model, states, loss).chunk(2)
     guided: Tensor = towards - guidance * (away - towards)
     return guided
 
 
 def position_losses(model: JanusModel, states: Tensor, guided: Tensor, loss: Loss) -> Tensor:
-    """ℓ_i (equation 6): float32 [n], of tuned ``states`` [n, C] against ``guided`` [n, C] (mse) or [n, V] (kl).
+    """ℓ_i (equation 6): float32 [..., n], of tuned ``states`` [..., n, C] against ``guided`` [..., n, C or V].
 
     mse: squared distance, mean over channels. kl: KL(guided || tuned) of next-token distributions, in nats.
     """

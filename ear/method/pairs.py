@@ -1,14 +1,18 @@
 """The training pairs of a dataset, with the image tokens of both images as trajectories."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ear.method.recipe import Trajectory
+from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.janus import JanusModel
+from ecgvf.core.records import Rendering
+from ecgvf.janus import JanusModel, Sampling, render_images
+from ecgvf.pairs.checks import contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class TrainingPair:
     """int64 [T]: the image tokens of the surrogate's image."""
 
     def trajectories(self, which: Trajectory) -> list[Tensor]:
-        """The image tokens, int64 [T] each, on which the prompts are teacher-forced."""
+        """The image tokens, int64 [T] each, of the dataset's images on which the prompts are teacher-forced."""
         return {
             "surrogate": [self.surrogate_ids],
             "target": [self.target_ids],
@@ -33,9 +37,10 @@ class TrainingPair:
 
 
 def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
-    """The first ``limit`` accepted pairs.
+    """The first ``limit`` accepted pairs. Images whose tokens the dataset leaves out are rendered again.
 
-    Raises ``DatasetError`` if there are none, or if their images are not those of ``model``.
+    Fewer pairs, and surrogates that the concept's file does not name, are reported. Raises ``DatasetError`` if there
+    are none, or if their images are not those of ``model``.
     """
     if model.fingerprint != dataset.renderer:
         raise DatasetError(
@@ -43,19 +48,54 @@ def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[Trai
             f"not by {model.name} ({model.fingerprint}), and EAR needs the model's own images: "
             f"run `ecgvf render --model {model.name}` and `ecgvf filter` first, or omit --model"
         )
-    pairs = []
-    for record in dataset.train[:limit]:
+    records = dataset.train[:limit]
+    if not records:
+        raise DatasetError(f"the dataset of {dataset.concept.name!r} has no accepted pair: generate more pairs")
+    renderings: list[Rendering] = []
+    for record in records:
         if record.pair.surrogate is None or record.surrogate is None:
             raise DatasetError(f"the accepted pair {record.pair.record_id} has no surrogate image: run `ecgvf filter`")
-        pairs.append(
-            TrainingPair(
-                record_id=record.pair.record_id,
-                target=record.pair.target,
-                surrogate=record.pair.surrogate,
-                target_ids=torch.tensor(record.target.vq_ids, dtype=torch.int64),
-                surrogate_ids=torch.tensor(record.surrogate.vq_ids, dtype=torch.int64),
+        renderings += [record.target, record.surrogate]
+    _report(dataset, len(records), limit)
+    vq_ids = iter(_image_tokens(dataset, model, renderings))
+    return [
+        TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
+        for record in records
+    ]
+
+
+def _image_tokens(dataset: Dataset, model: JanusModel, renderings: Sequence[Rendering]) -> list[Tensor]:
+    """The image tokens of each rendering, int64 [T]."""
+    prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in dataset.train}
+    missing = [rendering for rendering in renderings if not rendering.vq_ids]
+    rendered: dict[tuple[str, str], Tensor] = {}
+    if missing:
+        console.note(f"the dataset has no image tokens of {len(missing)} images: rendering them again")
+        images = render_images(
+            model,
+            [prompts[rendering.record_id][rendering.role] for rendering in missing],
+            [rendering.seed for rendering in missing],
+            Sampling(**dataset.sampling),
+        )
+        for rendering, vq_ids in zip(missing, images.vq_ids, strict=True):
+            rendered[rendering.record_id, rendering.role] = torch.from_numpy(vq_ids)
+    return [
+        torch.tensor(each.vq_ids, dtype=torch.int64) if each.vq_ids else rendered[each.record_id, each.role]
+        for each in renderings
+    ]
+
+
+def _report(dataset: Dataset, count: int, limit: int) -> None:
+    """What a user should know of the pairs before a long training."""
+    concept = dataset.concept
+    if count < limit:
+        console.note(f"training on {count} pairs, all that the dataset has; the recipe takes up to {limit}")
+    terms = {record.pair.surrogate_term for record in dataset.train[:limit] if record.pair.surrogate_term}
+    unknown = sorted(term for term in terms if not any(contains(term, known) for known in concept.surrogates))
+    if unknown and concept.kind != "style":
+        names = ", ".join(map(repr, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+        console.note(
+            console.escape(
+                f"surrogate prompts name what the concept's file does not list among its surrogates: {names}"
             )
         )
-    if not pairs:
-        raise DatasetError(f"the dataset of {dataset.concept.name!r} has no accepted pair: generate more pairs")
-    return pairs

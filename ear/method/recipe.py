@@ -18,22 +18,23 @@ PAPER_TOKENS, PAPER_DEPTH = 576, 30
 """Image tokens per image and layers of the language model of Janus-Pro-7B, for which recipes are stated."""
 
 Loss = Literal["mse", "kl"]
-Trajectory = Literal["surrogate", "target", "both"]
+Trajectory = Literal["surrogate", "target", "both", "rollout"]
 Tail = Literal["step", "drop"]
 Order = Literal["shuffled", "dataset"]
+Schedule = Literal["constant", "linear"]
 
 
-def _setting(requirement: str, valid: Callable[[Any], bool]) -> Any:
+def _setting(requirement: str, valid: Callable[[Any], bool], default: Any = dataclasses.MISSING) -> Any:
     """A field whose value must pass ``valid``; ``requirement`` completes "it must ..."."""
-    return dataclasses.field(metadata={"requirement": requirement, "valid": valid})
+    return dataclasses.field(metadata={"requirement": requirement, "valid": valid}, default=default)
 
 
-def _count() -> Any:
-    return _setting("be at least 1", lambda value: value >= 1)
+def _count(default: Any = dataclasses.MISSING) -> Any:
+    return _setting("be at least 1", lambda value: value >= 1, default)
 
 
-def _non_negative() -> Any:
-    return _setting("be 0 or more", lambda value: 0 <= value < math.inf)
+def _non_negative(default: Any = dataclasses.MISSING) -> Any:
+    return _setting("be 0 or more", lambda value: 0 <= value < math.inf, default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,9 @@ class Recipe:
     """η: how far the guided target lies beyond the surrogate, away from the target. 0 is the surrogate itself."""
     trajectory: Trajectory
     """The image on which all prompts are teacher-forced: the pair's surrogate image, its target image, or both in
-    turn."""
+    turn; or an image of the target prompt by the tuned model itself (on-policy)."""
+    rollouts: int = _non_negative(0)
+    """Images that the tuned model renders in each round, for the trajectory "rollout"."""
 
     # When a step is taken (equations 7 and 8)
     window: int | None = _setting("be at least 1", lambda value: value is None or value >= 1)
@@ -70,6 +73,10 @@ class Recipe:
     """Tuned projections of each layer's self-attention."""
     learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
     """Learning rate of Adam, with PyTorch's defaults otherwise, on float32 weights."""
+    schedule: Schedule = "constant"
+    """Of the learning rate: constant, or falling linearly to 0."""
+    images_per_step: int = _count(1)
+    """Trajectories whose window a step takes together."""
     pairs: int = _count()
     """Most accepted pairs to train on, the first of the dataset."""
     passes: int = _count()
@@ -97,10 +104,20 @@ class Recipe:
             if field.metadata and not _passes(field.metadata["valid"], value):
                 requirement = field.metadata["requirement"]
                 raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
+        if (self.trajectory == "rollout") != bool(self.rollouts):
+            raise RecipeError(
+                f"recipe {self.name}: rollouts is {self.rollouts}, it must be above 0 for the trajectory rollout and 0 "
+                "for another"
+            )
         if self.retention and not (self.rehearsed and self.rehearsed_per_step):
             raise RecipeError(
                 f"recipe {self.name}: retention {self.retention} needs rehearsed and rehearsed_per_step above 0"
             )
+
+    @property
+    def random(self) -> bool:
+        """Whether another seed ends in other weights."""
+        return self.order == "shuffled" or self.trajectory == "rollout" or self.retention > 0
 
     def settings(self) -> dict[str, Any]:
         """Every choice, as JSON. One that older recipes lack is left out where it says what they did, so that their
@@ -161,12 +178,16 @@ class ResolvedRecipe:
     def summary(self) -> list[tuple[str, str]]:
         """The choices to show to the user, as (label, text)."""
         r = self.recipe
+        images = f"the images of: {r.trajectory}"
+        if r.trajectory == "rollout":
+            images = f"the tuned model's own images, {r.rollouts} a round, {r.images_per_step} a step"
+        rate = f"{r.learning_rate:g}" + (" falling to 0" if r.schedule == "linear" else "")
         summary = [
             ("recipe", r.name),
-            ("objective", f"{r.loss}, guidance η {r.guidance:g}, on the images of: {r.trajectory}"),
+            ("objective", f"{r.loss}, guidance η {r.guidance:g}, on {images}"),
             ("window", f"{self.window} of {self.tokens} image tokens, threshold τ {r.threshold:g}, tail: {r.tail}"),
             ("tuned", f"{', '.join(r.projections)} of the first {self.layers} of {self.depth} layers"),
-            ("steps", f"Adam, learning rate {r.learning_rate:g}, {r.passes} pass(es) over at most {r.pairs} pairs"),
+            ("steps", f"Adam, learning rate {rate}, {r.passes} pass(es) over at most {r.pairs} pairs"),
         ]
         if r.retention:
             rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {r.rehearsed_concepts} the others"
@@ -174,7 +195,7 @@ class ResolvedRecipe:
         return summary
 
 
-_ADDED: Mapping[str, Any] = {"rehearsed_concepts": "all"}
+_ADDED: Mapping[str, Any] = {"rollouts": 0, "schedule": "constant", "images_per_step": 1, "rehearsed_concepts": "all"}
 """Setting added since adapters were published → its value in the recipes before."""
 
 

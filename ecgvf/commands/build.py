@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ecgvf import Run
     from ecgvf.build import BuildResult
-    from ecgvf.pairs.rounds import LLMRounds
+    from ecgvf.pairs.rounds import RoundWriter
 
 
 @grouped
@@ -66,15 +66,18 @@ def build(
 
 def _confirm_writers(
     run: "Run", writing: WriterArguments, accepted: int, validation: int, tests: int
-) -> "Sequence[LLMRounds] | None":
-    """The LLM writers, after printing what the first round costs and asking the user; None for the offline writer."""
+) -> "Sequence[RoundWriter]":
+    """The LLM writers, after printing what the first round costs and asking the user, or the offline writer."""
     from ecgvf.commands import pairs_output as output
-    from ecgvf.pairs.rounds import LLMRounds, first_round
+    from ecgvf.pairs.offline import OfflineWriter
+    from ecgvf.pairs.rounds import LLMRounds, OfflineRounds, first_round
 
     selected, named = output.select_writers(writing, keys=True)
     if not selected:
-        return None
-    writers = [LLMRounds(writer, selected, writing.budget, writing.templates) for writer in selected]
+        return [OfflineRounds(OfflineWriter(writing.surrogates))]
+    writers = [
+        LLMRounds(writer, selected, writing.budget, writing.templates, writing.surrogates) for writer in selected
+    ]
     plans, calls = first_round(run, writers, accepted=accepted, validation=validation, tests=tests)
     console.print(
         *output.estimate_lines(plans, calls, writing.budget),

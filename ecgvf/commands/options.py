@@ -6,7 +6,7 @@ A dataclass groups the options that belong together; ``grouping.grouped`` shows 
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -168,6 +168,13 @@ class WriterArguments:
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False
     templates: TemplatesOption = None
     registry: RegistryOption = None
+    surrogates: Annotated[
+        Literal["single", "per-term", "free"],
+        typer.Option(
+            help="What stands for the concept in surrogate prompts: its first surrogate, one for each of its terms, or "
+            "any. One for all teaches the model what to draw in its place; many teach it an average."
+        ),
+    ] = "single"
 
     @property
     def budget(self) -> Decimal:

@@ -177,7 +177,9 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
     pairs = counts.get("pairs", 60) * counts.get("iterations", 1)
     evaluated = {name: counts.get(name, 100) for name in ("validation", "tests")}
     retained = {"retained": counts["retained"]} if "retained" in counts else {}
-    return run.generate(pairs=pairs, **evaluated, **retained, split=amount.split, seed=seed)
+    return run.generate(
+        pairs=pairs, **evaluated, **retained, split=amount.split, surrogates=writing.surrogates, seed=seed
+    )
 
 
 def _generate_with_llms(
@@ -196,7 +198,13 @@ def _generate_with_llms(
     _check_counts(amount)
     split = amount.split or "train"
     plans = plan_generation(
-        run.concept, writers, split=split, templates=writing.templates, batch=amount.batch, **amount.counts
+        run.concept,
+        writers,
+        split=split,
+        surrogates=writing.surrogates,
+        templates=writing.templates,
+        batch=amount.batch,
+        **amount.counts,
     )
     estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:

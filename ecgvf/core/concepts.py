@@ -20,6 +20,10 @@ from ecgvf.core.paths import data_dir
 
 Kind = Literal["object", "style", "nudity"]
 
+Surrogates = Literal["single", "per-term", "free"]
+"""What stands for the concept in surrogate prompts: always its first surrogate, one for each term, or what the writer
+chooses."""
+
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
@@ -78,6 +82,17 @@ class Concept(BaseModel):
     def unseen_in(self, text: str) -> str | None:
         """The longest unseen term that ``text`` contains, in the same way, or None."""
         return _longest(self.unseen_terms, text)
+
+    def surrogate_of(self, target: str, which: Surrogates) -> str | None:
+        """What the surrogate prompt of ``target`` names in place of the concept; None if the writer chooses.
+
+        With "per-term" the first term goes with the first surrogate, and so on, over and over; a target without a term
+        counts as one of the first.
+        """
+        if which == "free":
+            return None
+        term = self.term_in(target) if which == "per-term" else None
+        return self.surrogates[(self.terms.index(term) if term else 0) % len(self.surrogates)]
 
     def labels(self, label_set: str) -> tuple[str, ...]:
         """The labels of ``label_set`` that mean this concept; empty if it has none."""

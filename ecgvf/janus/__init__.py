@@ -10,7 +10,7 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
       (image, question) ──understanding (vision tower, layers)──▶ the probability of yes
 """
 
-from ecgvf.janus.decoding import GenerationOptions, RenderedImages, render_images
+from ecgvf.janus.decoding import GenerationOptions, RenderedImages, generate_image_tokens, render_images
 from ecgvf.janus.hidden import hidden_states, logits
 from ecgvf.janus.loading import MODELS, load
 from ecgvf.janus.model import JanusModel
@@ -28,6 +28,7 @@ __all__ = [
     "Sampling",
     "chat_prompt",
     "decode_images",
+    "generate_image_tokens",
     "generation_ids",
     "hidden_states",
     "load",

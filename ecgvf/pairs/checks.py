@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
-from ecgvf.core.concepts import Concept, Kind, folded, inflected
+from ecgvf.core.concepts import Concept, Kind, Surrogates, folded, inflected
 from ecgvf.core.records import Split
 from ecgvf.pairs import parsing
 from ecgvf.pairs.captions import captioned_concepts
@@ -59,12 +59,19 @@ def reader_settings(kind: Kind) -> dict[str, Any]:
     return {"parser": parsing.VERSION, "checks": bounds}
 
 
-def find_fault(concept: Concept, draft: Draft, language: str | None = None, *, split: Split = "train") -> str | None:
+def find_fault(
+    concept: Concept,
+    draft: Draft,
+    language: str | None = None,
+    *,
+    split: Split = "train",
+    surrogates: Surrogates = "free",
+) -> str | None:
     """Why a parsed draft of ``split`` is malformed, in words, or None.
 
     ``language`` (ISO 639-1) is the requested one; None: any. A prompt that was asked for in another language may be in
-    any. Records store the words, and ``fault_category`` counts
-    them: to change them is to change ``parsing.VERSION``.
+    any, and its surrogate, too. ``surrogates`` is what was to stand for the concept. Records store the words, and
+    ``fault_category`` counts them: to change them is to change ``parsing.VERSION``.
     """
     if draft.wording == "other_language":
         language = None
@@ -79,7 +86,15 @@ def find_fault(concept: Concept, draft: Draft, language: str | None = None, *, s
         return f"the target does not contain {draft.target_term!r}, said to mean the concept"
     if split == "train" and (unseen := concept.unseen_in(draft.target)):
         return f"the target contains {unseen!r}, which is kept for evaluation"
-    return None if draft.surrogate is None else _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or "")
+    if draft.surrogate is None:
+        return None
+    if fault := _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or ""):
+        return fault
+    expected = concept.surrogate_of(draft.target, surrogates)
+    replaced = draft.surrogate_term if draft.wording != "other_language" else None
+    if expected and replaced and not contains(draft.surrogate, expected):
+        return f"the surrogate names {replaced!r}, asked for was {expected!r}"
+    return None
 
 
 def _retained_fault(concept: Concept, draft: Draft) -> str | None:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
@@ -41,8 +41,8 @@ _FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "emp
 class AnswerReader:
     """Parses and checks each answer once, and remembers its drafts."""
 
-    def __init__(self, concept: Concept, language: str | None) -> None:
-        self._concept, self._language = concept, language
+    def __init__(self, concept: Concept, language: str | None, surrogates: Surrogates = "free") -> None:
+        self._concept, self._language, self.surrogates = concept, language, surrogates
         self._drafts: dict[str, list[Draft]] = {}
 
     def drafts(self, answered: Attempt) -> list[Draft]:
@@ -58,7 +58,12 @@ class AnswerReader:
             fault += f" ({reply.why})" if reply.why else ""
             return [unparsed(fault, reply.text or answered.raw)]
         drafts = read_answer(
-            self._concept, reply.text, intent["split"], self._language, prompt=intent["request"]["prompt"]
+            self._concept,
+            reply.text,
+            intent["split"],
+            self._language,
+            prompt=intent["request"]["prompt"],
+            surrogates=self.surrogates,
         )
         if reply.outcome == "length":  # the drafts before the cut are good
             drafts = [
@@ -111,7 +116,14 @@ class GenerationPlan:
             for text in kept[-LISTED_PROMPTS:]
         ]
         retained = self.retained[iteration] if self.retained else ()
-        prompt = self.template.render(self.concept, count=count, iteration=number, kept=listed, retained=retained)
+        prompt = self.template.render(
+            self.concept,
+            count=count,
+            iteration=number,
+            kept=listed,
+            retained=retained,
+            surrogates=self.reader.surrogates,
+        )
         return Call(
             writer=self.writer.name,
             sdk=config.sdk,
@@ -179,11 +191,13 @@ def plan_generation(
     validation: int = 100,
     tests: int = 100,
     retained: int = CAPTIONS,
+    surrogates: Surrogates = "single",
     templates: Path | None = None,
     batch: bool = False,
 ) -> list[GenerationPlan]:
     """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or, for another split, ``validation`` or
-    ``tests`` prompts, or ``retained`` prompts of each retained concept, shared evenly.
+    ``tests`` prompts, or ``retained`` prompts of each retained concept, shared evenly. ``surrogates``: what stands for
+    the concept.
 
     One plan per writer, all with one template. Raises ``SettingsError``, ``TemplateError``.
     """
@@ -205,7 +219,7 @@ def plan_generation(
         evaluated = validation if split == "validation" else tests
         requested = [split_into_calls(count) for count in split_evenly(evaluated, len(writers))]
     template = load(concept.kind, split, templates)
-    reader = AnswerReader(concept, template.language)
+    reader = AnswerReader(concept, template.language, surrogates)
     names = iter(subjects)
     return [
         GenerationPlan(

@@ -64,7 +64,9 @@ def complete(
                     raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
         _warn(result)
-        asked = {"template": template.name, "hash": template.hash, "language": template.language}
+        asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
+        if reader.surrogates != "free":  # sets from before there was a choice are free
+            asked["surrogates"] = reader.surrogates
         written = _split_generator(run, asked, result.answered, reader)
         return replace(written, spending=_spending(plans, ledger, result))
 
@@ -105,7 +107,7 @@ def reparse(run: ConceptRun) -> StageSet:
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        reparsed = _split_generator(run, settings, answers, AnswerReader(run.concept, settings["language"]))
+        reparsed = _split_generator(run, settings, answers, _reader(run, settings))
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
@@ -128,6 +130,10 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
         )
 
 
+def _reader(run: ConceptRun, settings: Mapping[str, Any]) -> AnswerReader:
+    return AnswerReader(run.concept, settings["language"], settings.get("surrogates", "free"))
+
+
 def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
     answered = ledger.answered(call)
     if answered is None:
@@ -146,7 +152,7 @@ def _split_generator(
     Its settings name the answered calls: equal settings mean equal records.
     """
     settings = {
-        **{key: template[key] for key in ("template", "hash", "language")},
+        **{key: template[key] for key in ("template", "hash", "language", "surrogates") if key in template},
         **reader_settings(run.concept.kind),
         "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }

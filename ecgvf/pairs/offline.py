@@ -8,11 +8,11 @@ every image of nano's world shows a thing. Training and evaluation differ in the
 
 import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ecgvf.core import seeds
-from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import WriterError
 from ecgvf.core.records import Split, Wording
 from ecgvf.pairs.held_out import Phrases, style_phrases, thing_phrases
@@ -37,20 +37,25 @@ class Candidates:
     surrogates: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class OfflineWriter:
     """Writes about the things and styles of nano's world. Its prompts depend on concept, seed and iteration only."""
 
-    name = NAME
+    surrogates: Surrogates = "single"
+    """What stands for the concept: the first surrogate that nano renders, one for each term, or any of them."""
+    name: str = field(default=NAME, init=False)
 
     def settings(self) -> dict[str, Any]:
-        return {"writer": NAME, "version": VERSION, "grammar": grammar.fingerprint()}
+        settings = {"writer": NAME, "version": VERSION, "grammar": grammar.fingerprint()}
+        # Sets from before there was a choice are free.
+        return settings if self.surrogates == "free" else {**settings, "surrogates": self.surrogates}
 
     def check(self, concept: Concept) -> None:
         find_candidates(concept)
 
     def write(self, request: Request) -> Answer:
         candidates = find_candidates(request.concept)
-        prompts = [_write(request, candidates, position) for position in range(request.count)]
+        prompts = [_write(request, candidates, position, self.surrogates) for position in range(request.count)]
         provenance = Provenance(
             writer=self.name,
             split=request.split,
@@ -69,7 +74,7 @@ def phrases_of(concept: Concept, target: str, split: Split) -> dict[Wording, Phr
     return (style_phrases if concept.kind == "style" else thing_phrases)(concept, target, split)
 
 
-def _write(request: Request, candidates: Candidates, position: int) -> dict[str, str]:
+def _write(request: Request, candidates: Candidates, position: int, surrogates: Surrogates) -> dict[str, str]:
     """One pair, as the JSON object of an answer."""
     concept = request.concept
     purpose = f"{concept.name}/{request.split}/{request.iteration}/{position}"
@@ -100,6 +105,9 @@ def _write(request: Request, candidates: Candidates, position: int) -> dict[str,
         style=chosen.style,
         orders=chosen.orders,
     )
+    if surrogates != "free":
+        first = concept.model_copy(update={"surrogates": candidates.surrogates})
+        surrogate = first.surrogate_of(written.text, surrogates) or surrogate
     # However indirectly the target means the concept, the surrogate goes by its name.
     replaced = replace(description, style=surrogate) if is_style else replace(description, thing=surrogate)
     without = grammar.sentence(replaced, random.Random(state), forms=chosen.forms, wording=worded, orders=chosen.orders)

@@ -18,7 +18,7 @@ import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ecgvf.core.concepts import Concept, Kind
+from ecgvf.core.concepts import Concept, Kind, Surrogates
 from ecgvf.core.errors import TemplateError
 from ecgvf.core.paths import templates_dir
 from ecgvf.core.records import Split
@@ -59,17 +59,20 @@ class Template:
         iteration: int,
         kept: Sequence[str] = (),
         retained: Sequence[str] = (),
+        surrogates: Surrogates = "single",
     ) -> str:
         """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
 
         ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them. ``retained`` are
-        the concepts that prompts of the retain split are about, one each.
+        the concepts that prompts of the retain split are about, one each. ``surrogates``: what is to stand for the
+        concept.
         """
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
         )
         try:
             template = environment.from_string(self.body)
+            terms = concept.training_terms if self.split == "train" else concept.terms
             about = concept.model_dump(mode="json") | {"training_terms": list(concept.training_terms)}
             text = template.render(
                 concept=about,
@@ -78,6 +81,8 @@ class Template:
                 iteration=iteration,
                 kept=list(kept),
                 retained=list(retained),
+                surrogates=surrogates,
+                surrogate_of={term: concept.surrogate_of(term, surrogates) for term in terms},
             ).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error

@@ -51,7 +51,9 @@ class Answer:
 class Writer(Protocol):
     """Writes pairs for training and for evaluation."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As ``--writers`` names it."""
 
     def settings(self) -> dict[str, Any]:
         """What decides this writer's answers; part of the set's fingerprint."""

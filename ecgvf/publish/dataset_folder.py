@@ -117,7 +117,9 @@ def read_openings(folder: Path) -> list[openings.Opening]:
 def _accepted_record(row: JSON) -> AcceptedRecord:
     split = row.get("split") or ("test" if row["surrogate"] is None else "train")  # older rows do not state it
     pair = PromptPair.from_row({**row, "seed": None, "split": split})
-    surrogate = None if row["surrogate_vq_ids"] is None else _rendering(row, "surrogate")
+    # Without any image tokens, whoever reads the dataset has left them out.
+    rendered = row["surrogate_vq_ids"] is not None or (row["target_vq_ids"] is None and row["surrogate"] is not None)
+    surrogate = _rendering(row, "surrogate") if rendered else None
     return AcceptedRecord(pair, _rendering(row, "target"), surrogate)
 
 
@@ -129,7 +131,7 @@ def _rendering(row: JSON, role: Role) -> Rendering:
         renderer=row["renderer"],
         prompt_sent=row[role],
         image=b"",
-        vq_ids=tuple(row[f"{role}_vq_ids"]),
+        vq_ids=tuple(row[f"{role}_vq_ids"] or ()),
     )
 
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from ear.retained_concepts import rehearsal_prompts, retained_concepts
+from ear.retained_concepts import rehearsal_prompts, rehearsed_concepts, retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.world import grammar
@@ -22,10 +22,17 @@ def test_if_a_style_is_erased_the_other_styles_are_retained_too(dataset: Dataset
     assert not [prompt for _, prompt in rehearsal_prompts(style, 300) if style.concept.term_in(prompt)]
 
 
-def test_outside_nano_neighbours_and_surrogates_are_retained(dataset: Dataset) -> None:
+def test_outside_nano_the_captions_that_ship_are_about_what_must_stay(dataset: Dataset) -> None:
     retained = retained_concepts(replace(dataset, judge="resnet50"))
-    assert [concept.name for concept in retained][:5] == ["castle", "mosque", "house", "school", "hotel"]
-    assert "a hotel" in " ".join(retained[4].prompts(20, 0, "evaluate"))
+    assert [concept.name for concept in retained][:4] == ["castle", "mosque", "house", "school"]
+    hotel = next(concept for concept in retained if concept.name == "hotel")
+    assert hotel.surrogate and "a hotel" in " ".join(hotel.prompts(20, 0, "validation"))
+    assert sum(concept.family == "thing" and not concept.neighbour for concept in retained) > 50
+
+
+def test_every_second_concept_in_alphabetical_order_is_rehearsed(dataset: Dataset) -> None:
+    everything, half = (rehearsed_concepts(dataset, 200, choice) for choice in ("all", "half"))
+    assert half == everything[::2] and len(everything) == 27
 
 
 def test_neighbours_and_the_concept_are_never_rehearsed(dataset: Dataset) -> None:
@@ -40,6 +47,7 @@ def test_neighbours_and_the_concept_are_never_rehearsed(dataset: Dataset) -> Non
 
 def test_prompts_depend_on_seed_purpose_and_index_alone(dataset: Dataset) -> None:
     concept = retained_concepts(dataset)[0]
-    assert concept.prompts(5, 0, "evaluate") == concept.prompts(9, 0, "evaluate")[:5]
-    assert concept.prompts(5, 0, "evaluate") != concept.prompts(5, 0, "rehearse")
-    assert concept.prompts(5, 0, "evaluate") != concept.prompts(5, 1, "evaluate")
+    assert concept.prompts(5, 0, "validation") == concept.prompts(9, 0, "validation")[:5]
+    assert concept.prompts(5, 0, "validation") != concept.prompts(5, 1, "validation")
+    assert not set(concept.prompts(5, 0, "validation")) & set(concept.prompts(5, 0, "test"))
+    assert not set(concept.prompts(5, 0, "validation")) & set(concept.prompts(5, 0, "rehearse"))

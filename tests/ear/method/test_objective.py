@@ -46,7 +46,7 @@ def test_position_losses_are_equation_6(tiny: JanusModel, trajectory: Tensor, lo
     with torch.no_grad():
         for weight in adapter.weights:
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
-    guided = guided_target(tiny, TARGET, SURROGATE, trajectory, loss=loss, guidance=eta)
+    guided = guided_target(tiny, [TARGET], [SURROGATE], trajectory[None], loss=loss, guidance=eta)[0]
     with adapter.active(tiny), torch.no_grad():
         states = hidden_states(tiny, [TARGET], trajectory[None])[0]
         tuned = [state_before(tiny, TARGET, trajectory[:position]) for position in range(16)]
@@ -57,9 +57,20 @@ def test_position_losses_are_equation_6(tiny: JanusModel, trajectory: Tensor, lo
 
 
 def test_with_equal_prompts_the_frozen_model_has_no_loss(tiny: JanusModel, trajectory: Tensor) -> None:
-    guided = guided_target(tiny, TARGET, TARGET, trajectory, loss="mse", guidance=1.0)
+    guided = guided_target(tiny, [TARGET], [TARGET], trajectory[None], loss="mse", guidance=1.0)[0]
     states = hidden_states(tiny, [TARGET], trajectory[None])[0]
     assert position_losses(tiny, states, guided, "mse").max() < 1e-6
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_pairs_of_a_batch_do_not_mix(tiny: JanusModel, trajectory: Tensor, eta: float) -> None:
+    targets, surrogates = [TARGET, "a red church"], [SURROGATE, "a red tent in the snow"]
+    images = torch.stack([trajectory, trajectory.flip(0)])
+    together = guided_target(tiny, targets, surrogates, images, loss="kl", guidance=eta)
+    for row in range(2):
+        one = slice(row, row + 1)
+        alone = guided_target(tiny, targets[one], surrogates[one], images[one], loss="kl", guidance=eta)
+        torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_the_divergence_is_positive_and_zero_for_equals() -> None:

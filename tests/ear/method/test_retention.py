@@ -6,7 +6,7 @@ import torch
 from ear.method import retention
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.retained_concepts import rehearsal_prompts
-from ecgvf.core.dataset import Dataset
+from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, hidden_states, num_threads
@@ -57,11 +57,29 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
     assert circumstances == [(2, 1)]
 
 
-def test_outside_nano_the_surrogate_images_are_rehearsed(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
+def test_outside_nano_the_captions_that_ship_are_rehearsed(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
     outside = replace(dataset, judge="resnet50")
-    assert rehearsal_set(store, tiny, outside, 200).prompts == tuple(f"a hotel by lake {number}" for number in range(3))
+    chosen = rehearsal_prompts(outside, 6, "half")
+    assert rehearsal_set(store, tiny, outside, 6, "half").prompts == tuple(prompt for _, prompt in chosen)
+
+
+def test_of_a_retain_split_the_accepted_images_are_rehearsed(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
+
+    def about(name: str, number: int) -> AcceptedRecord:
+        record = dataset.train[number]
+        pair = replace(record.pair, split="retain", target=f"{name} {number}", retained_concept=name, surrogate=None)
+        return AcceptedRecord(pair, record.target, None)
+
+    retain = (about("beacon", 0), about("beacon", 1), about("castle", 2))
+    outside = replace(dataset, judge="resnet50", retain=retain)
+    found = rehearsal_set(store, tiny, outside, 200)
+    assert found.prompts == ("beacon 0",)  # the second is for validation, and castle is a neighbour
+    assert found.vq_ids.tolist() == [list(dataset.train[0].target.vq_ids)]
     with pytest.raises(DatasetError, match="nothing to rehearse"):
-        rehearsal_set(store, tiny, replace(outside, train=()), 200)
+        rehearsal_set(store, tiny, replace(outside, retain=retain[2:]), 200)
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from ear.method.retention import RehearsalSet
 from ear.method.runs import TrainingRun
 from ear.method.train import count_windows, schedule, train
 from ecgvf.core.errors import AdapterError, RecipeError
-from ecgvf.janus import JanusModel, hidden_states
+from ecgvf.janus import JanusModel, Sampling, hidden_states
+from ecgvf.janus.decoding import ImageTokens
 
 RECIPE = replace(PAPER, threshold=0.0, learning_rate=1e-3)
 
@@ -51,7 +53,8 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
     # By hand: a plain loop over two windows, the whole trajectory forward each time.
     by_hand = new_adapter(tiny, 2, RECIPE.projections)
     adam = torch.optim.Adam(by_hand.weights, lr=1e-3)
-    guided = guided_target(tiny, church.target, church.surrogate, church.surrogate_ids, loss="mse", guidance=1.0)
+    ids = church.surrogate_ids[None]
+    guided = guided_target(tiny, [church.target], [church.surrogate], ids, loss="mse", guidance=1.0)[0]
     losses = []
     for window in (slice(0, 8), slice(8, 16)):
         with by_hand.active(tiny):
@@ -104,7 +107,7 @@ def test_the_schedule_has_both_trajectories_of_every_pair_in_each_pass(tiny: Jan
     shuffled = resolved(replace(RECIPE, trajectory="both", passes=2, order="shuffled"))
 
     def order(seed: int) -> list[str]:
-        return [pair.record_id for pair, _ in schedule([pair(1), pair(2), pair(3)], shuffled, seed)]
+        return [each.pairs[0].record_id for each in schedule([pair(1), pair(2), pair(3)], shuffled, seed)]
 
     assert sorted(order(0)[:6]) == sorted(order(0)[6:]) == ["1", "1", "2", "2", "3", "3"]
     assert order(0) == order(0)
@@ -155,3 +158,78 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypat
     monkeypatch.setattr(loop, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):
         train(tiny, [pair(1)], resolved(RECIPE), 0)
+
+
+ON_POLICY = replace(
+    RECIPE, loss="kl", guidance=0.0, trajectory="rollout", rollouts=3, images_per_step=2, schedule="linear", passes=2
+)
+SAMPLING = Sampling(guidance=2.0)
+
+
+def test_rollouts_are_the_tuned_models_own_images(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first round's are the frozen model's, for nothing is tuned yet; later ones differ from them."""
+    generate, rounds = loop.generate_image_tokens, []
+
+    def recorded(model: JanusModel, prompts: list[str], noise: Tensor, sampling: Sampling) -> ImageTokens:
+        images = generate(model, prompts, noise, sampling)
+        rounds.append((prompts, noise, images.vq_ids.clone()))
+        return images
+
+    monkeypatch.setattr(loop, "generate_image_tokens", recorded)
+    pairs = [pair(number) for number in range(3)]
+    train(tiny, pairs, resolved(replace(ON_POLICY, learning_rate=0.05)), 0, sampling=SAMPLING)
+    frozen = [generate(tiny, prompts, noise, SAMPLING).vq_ids for prompts, noise, _ in rounds]
+    assert len(rounds) == 2 and all(sorted(prompts) == sorted(each.target for each in pairs) for prompts, *_ in rounds)
+    assert torch.equal(rounds[0][2], frozen[0]) and not torch.equal(rounds[1][2], frozen[1])
+    assert not torch.equal(rounds[0][1], rounds[1][1])  # new noise in each round
+
+
+def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusModel) -> None:
+    pairs = [pair(number) for number in range(3)]
+    recipe = resolved(ON_POLICY, window=16)
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    class Recorded(torch.optim.Adam):
+        def step(self, *args: Any, **settings: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return step(self, *args, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "Adam", Recorded)
+        _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
+    assert count_windows(pairs, recipe) == log.steps == 4
+    assert [each.count("+") for each in log.pair] == [1, 0, 1, 0]
+    assert rates == pytest.approx([recipe.recipe.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
+
+
+def test_on_policy_training_approaches_the_surrogate(tiny: JanusModel) -> None:
+    recipe = resolved(replace(ON_POLICY, passes=30, learning_rate=3e-3), window=16)
+    _, log = train(tiny, [pair(1), pair(2), pair(3)], recipe, 0, sampling=SAMPLING)
+    assert sum(log.loss[-6:]) < 0.75 * sum(log.loss[:6])
+
+
+def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
+    tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    pairs, recipe = [pair(number) for number in range(3)], resolved(replace(ON_POLICY, passes=4), window=16)
+    whole, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
+    run = TrainingRun(tmp_path)
+    windows = iter(range(5))
+
+    def interrupt(_: int) -> None:
+        if next(windows, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, advance=interrupt)
+    resumed, resumed_log = train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run)
+    assert same(whole, resumed) and log == resumed_log
+
+
+def test_a_rollout_that_is_not_finite_is_one_line(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ImageTokens(torch.zeros(3, 16, dtype=torch.int64), torch.tensor([True, False, True]), None)
+    monkeypatch.setattr(loop, "generate_image_tokens", lambda *_: broken)
+    with pytest.raises(RecipeError, match="a rollout is not finite after 0 steps"):
+        train(tiny, [pair(number) for number in range(3)], resolved(ON_POLICY), 0, sampling=SAMPLING)

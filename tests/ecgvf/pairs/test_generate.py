@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
-from ecgvf.core.records import SPLITS, WORDINGS, PromptPair, Split, to_table
+from ecgvf.core.records import WORDINGS, PromptPair, Split, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
@@ -23,6 +23,9 @@ from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 
 CHURCH = find("church")
+
+WRITTEN: tuple[Split, ...] = ("train", "validation", "test")
+"""The splits that are written unless one is named."""
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def pair(
 def test_defaults(tmp_path: Path, name: str) -> None:
     run = ConceptRun(Store(tmp_path / "store"), find(name))
     stage_set = generate_pairs(run)
-    assert [len(accepted(stage_set, split)) for split in SPLITS] == [60, 100, 100]
+    assert [len(accepted(stage_set, split)) for split in WRITTEN] == [60, 100, 100]
     written = [record for record in records(stage_set) if record.reason is None]
     assert all(record.surrogate and record.wording for record in written)
     assert {record.writer for record in records(stage_set)} == {"offline"}
@@ -89,7 +92,7 @@ def test_ids_are_unique_and_no_two_prompts_are_near_duplicates(run: ConceptRun) 
     stage_set = generate_pairs(run)
     ids = [record.record_id for record in records(stage_set)]
     assert len(set(ids)) == len(ids)
-    targets = [record.target for split in SPLITS for record in accepted(stage_set, split)]
+    targets = [record.target for split in WRITTEN for record in accepted(stage_set, split)]
     assert not [(late, early) for late, early in combinations(targets, 2) if are_near_duplicates(late, early)]
 
 
@@ -152,7 +155,7 @@ def test_count_is_of_the_split_that_is_named(run: ConceptRun) -> None:
     command("generate", "--concept", "church", "--pairs", "5", "--validation", "1", "--tests", "2")
     result = command("generate", "--split", "validation", "--count", "8", "--json")
     output = json.loads(result.stdout)
-    assert [output[split]["accepted"] for split in SPLITS] == [5, 8, 2]
+    assert [output[split]["accepted"] for split in WRITTEN] == [5, 8, 2]
 
 
 def test_set_from_before_there_was_validation_keeps_its_splits(run: ConceptRun) -> None:
@@ -167,7 +170,7 @@ def test_set_from_before_there_was_validation_keeps_its_splits(run: ConceptRun) 
         stage_set.write_shard(shard, to_table(PromptPair, rows).drop_columns(["wording"]))
     stage_set.finish({"writer": "offline"})
     written = generate_pairs(older, validation=6, split="validation")
-    assert [len(accepted(written, split)) for split in SPLITS] == [5, 6, 4]
+    assert [len(accepted(written, split)) for split in WRITTEN] == [5, 6, 4]
 
 
 def test_kept_test_prompt_near_a_new_pair_is_rejected(run: ConceptRun) -> None:
@@ -214,7 +217,7 @@ def test_equal_runs_write_equal_bytes_and_another_seed_another_set(tmp_path: Pat
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", WRITTEN)
 def test_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, split: Split) -> None:
     class Interrupted(OfflineWriter):
         def write(self, request: Request) -> Answer:
@@ -226,7 +229,7 @@ def test_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, split: Split)
     generate_pairs(whole)
     with pytest.raises(KeyboardInterrupt):
         generate_pairs(interrupted, writer=Interrupted())
-    assert len(shards(interrupted)) == SPLITS.index(split)
+    assert len(shards(interrupted)) == WRITTEN.index(split)
     assert not list(interrupted.store.root.rglob("manifest.json"))
     generate_pairs(interrupted)
     assert shards(interrupted) == shards(whole)
@@ -302,7 +305,11 @@ def test_template_error_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
 
 def test_templates_are_shown_verbatim() -> None:
     output = json.loads(command("templates", "show", "church", "--json").stdout)
-    assert [template["template"] for template in output["templates"]] == ["object/pairs@4", "object/evaluation@4"]
+    assert [template["template"] for template in output["templates"]] == [
+        "object/pairs@5",
+        "object/evaluation@5",
+        "object/retain@1",
+    ]
     result = command("templates", "show", "church")
     assert result.exit_code == 0
     assert output["templates"][0]["text"] in result.stdout

@@ -12,9 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
 from ecgvf.llm.registry import Rates
-from ecgvf.pairs import parsing
+from ecgvf.pairs import checks, parsing
+from ecgvf.pairs.captions import captioned_concepts
+from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, KEYS, ledger, pairs_set, rows, scripted, summary
 from tests.llm_server import SIX, LlmServer
 
@@ -28,7 +31,7 @@ def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, r
     assert {row.writer for row in kept} == set(SIX)
     assert len(kept) > 160
     assert all(row.surrogate and "hotel" in row.surrogate for row in kept)
-    assert {row.template for row in kept} == {"object/pairs@4"}
+    assert {row.template for row in kept} == {"object/pairs@5"}
     assert summary()["writers"]["gpt"]["asked"] == 30
     assert Decimal(summary()["spent"]["dollars"]) == server.charged == ledger().spent().cost
     assert server.charged > 0
@@ -66,6 +69,50 @@ def test_a_call_lists_what_its_writer_has_written_and_nothing_by_another(
         if row.iteration == 0 and row.reason is None:
             for model, prompt in second.items():
                 assert (row.target[:90] in prompt) is (model == row.model_asked)
+
+
+def test_prompts_of_retained_concepts_are_split_among_writers_and_the_pairs_stay(
+    server: LlmServer, run: Callable[..., Any]
+) -> None:
+    run("--writers", "gpt,claude", "--iterations", "1")
+    before = [row for row in rows() if row.split == "train"]
+    result = run("--writers", "gpt,claude", "--split", "retain", "--count", "1")
+    assert result.exit_code == 0, result.output
+    assert [row for row in rows() if row.split == "train"] == before
+    calls = [request for request in server.requests if "plain captions" in request.prompt]
+    known = [each.name for each in captioned_concepts(find("church"))]
+    listed = [
+        name for call in calls for name in re.findall(r"^- (.+)$", call.prompt.partition("Rules")[0], re.MULTILINE)
+    ]
+    assert sorted(listed) == sorted(known)  # each once, by one of the writers
+    written = [row for row in rows() if row.split == "retain"]
+    kept = [row for row in written if row.reason is None]
+    assert {row.writer for row in kept} == {"gpt", "claude"} and {row.template for row in kept} == {"object/retain@1"}
+    assert all(row.retained_concept in row.target and row.surrogate is None for row in kept if row.retained_concept)
+    faults = Counter(str(row.detail).split(":")[0] for row in written if row.reason == "malformed")
+    assert faults == {
+        "the prompt names the concept that is erased ('church')": len(calls),
+        "the prompt is about 'something else', which was not asked for": len(calls),
+    }
+    again = len(server.requests)
+    assert run("--writers", "gpt,claude", "--split", "retain", "--count", "1").exit_code == 0
+    assert len(server.requests) == again
+
+
+@pytest.mark.parametrize("which", ["per-term", "free"])
+def test_the_answers_surrogate_must_be_the_one_asked_for(
+    server: LlmServer, run: Callable[..., Any], which: str
+) -> None:
+    """The server's writers always say hotel, which stands for church; for cathedral the list says factory."""
+    run("--writers", "gpt", "--iterations", "1", "--surrogates", which)
+    [request] = server.requests
+    assert ("cathedral → factory" in request.prompt) is (which == "per-term")
+    assert not [row for row in rows() if row.reason == "malformed"]
+    church = find("church")
+    draft = Draft("a cathedral at dawn", "cathedral", "a hotel at dawn", "hotel")
+    expected = "the surrogate names 'hotel', asked for was 'factory'" if which == "per-term" else None
+    assert checks.find_fault(church, draft, surrogates=which) == expected  # type: ignore[arg-type]
+    assert checks.find_fault(church, draft, surrogates="single") is None
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

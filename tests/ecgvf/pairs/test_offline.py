@@ -12,7 +12,7 @@ from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.offline import OfflineWriter, find_candidates, phrases_of
 from ecgvf.pairs.parsing import Draft, parse
 from ecgvf.pairs.writer import Request, call_id
-from ecgvf.world.grammar import load_world
+from ecgvf.world.grammar import find_things, load_world
 
 WRITER = OfflineWriter()
 RENDERABLE = ["church", "castle", "cat", "van-gogh"]
@@ -130,8 +130,35 @@ def test_surrogates_are_things_of_the_concept_and_never_its_neighbours():
     assert {draft.surrogate_term.casefold() for draft in drafts(request("church", count=300))} <= allowed
 
 
+def surrogates(writer: OfflineWriter, name: str) -> dict[str, set[str]]:
+    """Term of the concept → what stands for it."""
+    found: dict[str, set[str]] = {}
+    for draft in parse(writer.write(request(name)).text, "train"):
+        term = find(name).term_in(draft.target) or ""
+        found.setdefault(term, set()).update(find_things([draft.surrogate_term or ""]) or {draft.surrogate_term or ""})
+    return found
+
+
+def test_one_surrogate_stands_for_the_concept_unless_another_choice_is_made():
+    single = surrogates(OfflineWriter(), "church")
+    assert len(single) > 2 and set.union(*single.values()) == {"hotel"}
+    per_term = surrogates(OfflineWriter("per-term"), "church")
+    assert per_term["church"] == per_term[""] == {"hotel"} and per_term["cathedral"] == {"factory"}
+    assert all(len(things) == 1 for things in per_term.values())
+    assert len(set.union(*surrogates(OfflineWriter("free"), "church").values())) == 6
+
+
+def test_surrogates_change_nothing_else_in_a_prompt():
+    texts = [json.loads(OfflineWriter(which).write(request("cat")).text) for which in ("single", "per-term", "free")]
+    assert len({json.dumps([pair["target"] for pair in pairs]) for pairs in texts}) == 1
+    settings = [OfflineWriter(which).settings() for which in ("single", "per-term", "free")]
+    assert [each.get("surrogates") for each in settings] == ["single", "per-term", None]
+
+
 def test_surrogate_of_a_style_removes_or_replaces_it():
-    terms = {draft.surrogate_term for draft in drafts(request("van-gogh"))}
+    plain = {"", *load_world().styles["plain"].before}
+    assert set.union(*surrogates(OfflineWriter(), "van-gogh").values()) <= plain
+    terms = set.union(*surrogates(OfflineWriter("free"), "van-gogh").values())
     assert "" in terms
     assert any("water" in term for term in terms)
 

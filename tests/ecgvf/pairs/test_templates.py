@@ -27,12 +27,15 @@ def test_shipped_templates_render(kind, split):
         assert "- castle\n- golden retriever\n\nRules" in text
         assert all(term in text for term in concept.terms) and "{{" not in text and "{%" not in text
         return
-    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'evaluation'}@4"
+    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'evaluation'}@5"
     assert template.language == "en"
     assert "7" in text and "request 3" in text
     for term in concept.terms:
         assert term in text
-    assert all(surrogate in text for surrogate in concept.surrogates)
+    assert f"always by the same ({concept.surrogates[0]}" in text
+    free = template.render(concept, count=7, iteration=2, surrogates="free")
+    assert all(surrogate in free for surrogate in concept.surrogates)
+    assert " → " in template.render(concept, count=7, iteration=2, surrogates="per-term")
     if split != "train":
         assert f"You write {split} data" in text and all(wording in text for wording in WORDINGS)
     assert "---" not in text and "{{" not in text and "{%" not in text
