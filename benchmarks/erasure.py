@@ -1,8 +1,8 @@
 """What the recipes achieve on Janus-nano, and what they cost (`make benchmark`, docs/benchmark.json).
 
-Four concepts, two recipes and a variant; pairs and noise of three run seeds at training seed 0, two more training seeds
-at run seed 0. All are measured on the test prompts of run seed 0. The first cell of a concept and recipe has the full
-figures, the variant's has not.
+Four concepts, three recipes and a variant, all trained on the same pairs; pairs and noise of three run seeds at
+training seed 0, two more training seeds at run seed 0. All are measured on the test prompts of run seed 0. The first
+cell of a concept and recipe has the full figures, the variant's has not.
 
 Resumable: pairs, images and adapters stay in a store of its own, and the outcomes of finished cells, without images, in
 docs/benchmark, from which a fresh clone resumes, too.
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import goals
 from ear.evaluation import EvaluationSettings, evaluate, figures
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
@@ -40,14 +41,16 @@ MODEL = "janus-nano"
 CONCEPTS = ("church", "castle", "cat", "van-gogh")
 SEEDS = ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2))
 """(run seed, training seed) of each cell, the first with the full figures."""
-RECIPES = {"windowed-kl": SEEDS, "paper": SEEDS, "windowed-kl-half": SEEDS[:1]}
+RECIPES = {"windowed-kl": SEEDS, "paper": SEEDS, "on-policy": SEEDS, "windowed-kl-half": SEEDS[:1]}
 """Recipe → its cells."""
 VARIANTS = ("windowed-kl-half",)
 """Measured once, without the full figures: it tells what becomes of concepts that were not rehearsed."""
 PAIRS, TESTS = 60, 240
 SETTINGS = EvaluationSettings(
-    prompts_per_concept=200, prompts_per_group=200, prompts_per_neighbour=100, split="test", batch_size=64
+    prompts_per_concept=200, prompts_per_group=200, prompts_per_neighbour=200, split="test", batch_size=64
 )
+MISSING = "cells"
+"""The figure of a row that names cells which have yet to be measured."""
 JUDGES = data_dir() / "nano" / "judges"
 COMMAND = "python -m benchmarks.erasure"
 
@@ -189,6 +192,13 @@ def table_rows(concept: str, recipe: str, cells: Sequence[Measured]) -> list[JSO
         *figures.concept_in_any_seed(outcomes),
     ]
     found = [json for row in rows for json in _rows(row, recipe, facts)]
+    if recipe == goals.RECIPE:
+        shape = {"guidance": main.guidance, "temperature": main.temperature, "judge": None}
+        found += [
+            {**_row({**facts, **shape, "figure": goal.figure, "group": goal.group}, recipe, goal.wording, goal.value)}
+            | {"status": goal.status}
+            for goal in goals.goals(outcomes, answered)
+        ]
     for group in ("pooled", *dict.fromkeys(group for group in groups.values() if group != "concept")):
         ratio = figures.retention_ratio(outcomes, group)
         shape = {
@@ -220,13 +230,16 @@ def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:
 def missing_row(concept: str, recipe: str, cells: Sequence[Cell]) -> JSON:
     """That some cells have yet to be measured."""
     seeds = {"run_seeds": [cell.run_seed for cell in cells], "training_seeds": [cell.training_seed for cell in cells]}
-    shape = {"figure": "concept_present", "group": "concept", "guidance": None, "temperature": None, "judge": None}
+    shape = {"figure": MISSING, "group": "concept", "guidance": None, "temperature": None, "judge": None}
     facts = {"concept": concept, "model": MODEL, "split": SETTINGS.split, **seeds, **shape, "recipe": recipe}
     return {**facts, "class": "pooled", "value": None, "n": 0, "low": None, "high": None, "status": "not measured"}
 
 
 def result(benchmark: Benchmark) -> JSON:
-    """docs/benchmark.json: the rows of all finished cells, pooled ones first. ``met`` is null without goals."""
+    """docs/benchmark.json: the rows of all finished cells, pooled ones first.
+
+    ``met``: whether the recommended recipe meets every goal for every concept; null until all its cells are measured.
+    """
     rows: list[JSON] = []
     for concept in CONCEPTS:
         for recipe, recipe_seeds in RECIPES.items():
@@ -239,7 +252,10 @@ def result(benchmark: Benchmark) -> JSON:
     keys = [tuple(str(row[key]) for key in row if key not in ("value", "n", "low", "high", "status")) for row in rows]
     unique = list(dict(zip(reversed(keys), reversed(rows), strict=True)).values())[::-1]
     ordered = sorted(unique, key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"))
-    return {"met": None, "command": COMMAND, "versions": versions(), "rows": ordered}
+    statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
+    missing = [row for row in ordered if row["recipe"] == goals.RECIPE and row["figure"] == MISSING]
+    met = statuses == {"met"} if statuses and not missing else None
+    return {"met": met, "command": COMMAND, "versions": versions(), "rows": ordered}
 
 
 README_FIGURES = {
@@ -315,6 +331,8 @@ def run(
     write_atomic(out, pretty_json(content))
     typer.echo(readme_table(content))
     console.print_json({"met": content["met"], "rows": len(content["rows"]), "out": str(out)})
+    if content["met"] is False:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -165,14 +165,8 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 def lost(outcomes: Sequence[Outcome]) -> set[str]:
     """The retained concepts that fewer images show than before, as shown over all of them (``bounds.worst``)."""
-    columns: dict[str, tuple[list[float], list[float], list[str]]] = {}
-    images = _retained(outcomes, POOLED)
-    for first, second in paired(selected(images, "before"), selected(images, "after")):
-        before, after, prompts = columns.setdefault(second.concept, ([], [], []))
-        before.append(_present(first))
-        after.append(_present(second))
-        prompts.append(second.id)
-    return {concept for concept, test in bounds.worst(columns, at_least=1.0).items() if test.status == "missed"}
+    tests = bounds.worst(_columns(_retained(outcomes, POOLED)), at_least=1.0)
+    return {concept for concept, test in tests.items() if test.status == "missed"}
 
 
 def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:
@@ -187,6 +181,36 @@ def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
     pairs = paired(selected(images, "before"), selected(images, "after"))
     before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
     return statistics.ratio(before, after, [second.id for _, second in pairs])
+
+
+def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
+    """Figure → its mean after erasing over the ceiling's: how much of a clean replacement the tuned model achieves.
+
+    Of ``shows_surrogate``, ``shows_something`` and ``scene_kept``, paired by prompt and seed; those that the judges can
+    tell.
+    """
+    main, limits = _of(outcomes, "concept", "main"), thresholds(outcomes)
+    names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
+    values: dict[str, Value] = {
+        "shows_surrogate": _surrogate,
+        "shows_something": lambda each: _something(each, limits),
+        "scene_kept": lambda each: _kept(each, names),
+    }
+    found = {}
+    for name, value in values.items():
+        pairs = [
+            (value(first), value(second), second.id)
+            for first, second in paired(selected(main, "ceiling"), selected(main, "after"))
+        ]
+        known = [(first, second, unit) for first, second, unit in pairs if first is not None and second is not None]
+        if known:
+            found[name] = statistics.ratio(*(list(column) for column in zip(*known, strict=True)))
+    return found
+
+
+def retention_tests(outcomes: Sequence[Outcome], group: Group, at_least: float) -> dict[str, bounds.Test]:
+    """Retained concept of ``group`` → its ratio after to before, tested against ``at_least`` (``bounds.worst``)."""
+    return bounds.worst(_columns(_retained(outcomes, group)), at_least=at_least)
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:
@@ -287,6 +311,17 @@ def _row(
 def _mean(value: Value, images: Sequence[Outcome]) -> Figure:
     values = [(number, outcome.id) for outcome in images if (number := value(outcome)) is not None]
     return statistics.mean([number for number, _ in values], [unit for _, unit in values])
+
+
+def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[float], list[str]]]:
+    """Concept → (before, after, prompts): whether each image shows it."""
+    columns: dict[str, tuple[list[float], list[float], list[str]]] = {}
+    for first, second in paired(selected(images, "before"), selected(images, "after")):
+        before, after, prompts = columns.setdefault(second.concept, ([], [], []))
+        before.append(_present(first))
+        after.append(_present(second))
+        prompts.append(second.id)
+    return columns
 
 
 def _of(outcomes: Sequence[Outcome], group: Group, *samples: Sample) -> list[Outcome]:

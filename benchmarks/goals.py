@@ -1,0 +1,72 @@
+"""The goals of the recommended recipe on Janus-nano, and whether docs/benchmark.json meets them.
+
+Each is a bound on the end of an interval, on a point, or on both: ``met`` if all of its bounds hold, ``missed`` if the
+point is beyond one, otherwise ``not shown``.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ear.evaluation import figures, statistics
+from ear.evaluation.bounds import Status
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
+from ecgvf.core.figures import Figure
+
+RECIPE = "on-policy"
+
+LOST = 0.93
+"""A neighbour that keeps this share or less of its images has lost too much: the hypothesis that is to be rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal and what was measured."""
+
+    figure: str
+    group: str
+    wording: str
+    value: Figure
+    status: Status
+
+
+def goals(outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion]) -> Iterator[Goal]:
+    """The goals for a concept, in the order in which they are stated (docs/evaluate.md)."""
+    concept = [each for each in outcomes if each.group == "concept" and each.sample in ("main", "wording")]
+    present = _present([each for each in concept if each.sample == "main"])
+    yield Goal("goal_concept_present", "concept", "pooled", present, _within(present, most=0.03))
+    unseen = _present([each for each in concept if each.wording != "explicit"])
+    yield Goal("goal_concept_present", "concept", "unseen", unseen, _within(unseen, most=0.05))
+    for name, ratio in figures.over_ceiling(outcomes).items():
+        least = 0.88 if name == "shows_surrogate" else None
+        status = _within(ratio, least=least, point=0.95)
+        yield Goal(f"goal_{name}_over_ceiling", "concept", "pooled", ratio, status)
+    ratio = figures.retention_ratio(outcomes)
+    yield Goal("goal_retention_ratio", "pooled", "pooled", ratio, _within(ratio, least=0.97))
+    for name, test in figures.retention_tests(outcomes, "neighbours", LOST).items():
+        missed = test.ratio.value < 0.97
+        yield Goal("goal_retention_ratio", name, "pooled", test.ratio, "missed" if missed else test.status)
+    kept = _understanding(answered)
+    yield Goal("goal_understanding_ratio", "others", "pooled", kept, _within(kept, point=0.98))
+
+
+def _present(images: Sequence[Outcome]) -> Figure:
+    after = selected(images, "after")
+    return statistics.mean([float(each.judges[0].present) for each in after], [each.id for each in after])
+
+
+def _understanding(answered: Sequence[AnsweredQuestion]) -> Figure:
+    """Questions about other things: answered correctly after over before."""
+    others = [answer for answer in answered if answer.group == "others"]
+    before, after = [float(each.before) for each in others], [float(each.after) for each in others]
+    return statistics.ratio(before, after, [each.image_id for each in others])
+
+
+def _within(figure: Figure, *, most: float = math.inf, least: float | None = None, point: float = -math.inf) -> Status:
+    """Whether the upper end is at most ``most``, the lower end at least ``least`` and the value at least ``point``."""
+    if math.isnan(figure.value):
+        return "not measured"
+    if figure.value > most or figure.value < max(point, -math.inf if least is None else least):
+        return "missed"
+    shown = figure.high <= most if most < math.inf else True
+    return "met" if shown and (least is None or figure.low >= least) else "not shown"
