@@ -19,12 +19,14 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 def train(
     *,
     source: DatasetArguments,
-    recipe: Annotated[str, typer.Option(help="Recipe: default or paper.")] = "default",
+    recipe: Annotated[
+        str, typer.Option(help="default (which is on-policy), windowed-kl, windowed-kl-half or paper.")
+    ] = "default",
     option: Annotated[
         list[str] | None,
         typer.Option("--option", help="Another value for a recipe's setting, such as guidance=0.8. Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the order of the pairs and of what is rehearsed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of rollouts, of the order of the pairs and of rehearsal.")] = 0,
     seeds: Annotated[str | None, typer.Option(help="Several seeds, one training each: 0,1,2.")] = None,
     as_json: JsonOption = False,
 ) -> None:

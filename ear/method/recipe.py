@@ -265,17 +265,43 @@ WINDOWED_KL = Recipe(
     rehearsed=200,
     rehearsed_per_step=4,
 )
-"""It matches the surrogate's next-token distribution on the images of both prompts, and
-rehearses other prompts with a large weight. docs/decisions/0004-erasing.md reports measurements of each choice."""
+"""It matches the surrogate's next-token distribution on the images of both prompts, and rehearses other prompts with a
+large weight. Of EAR's ideas the windows act, and τ never skips one. docs/decisions/0004-erasing.md reports measurements
+of each choice."""
 
 WINDOWED_KL_HALF = dataclasses.replace(WINDOWED_KL, name="windowed-kl-half", rehearsed_concepts="half")
 """The same, but it rehearses every second retained concept, so that evaluation tells what becomes of the others."""
 
-DEFAULT = WINDOWED_KL
+ON_POLICY = Recipe(
+    name="on-policy",
+    loss="kl",
+    guidance=0.0,
+    trajectory="rollout",
+    rollouts=48,
+    window=PAPER_TOKENS,
+    threshold=0.05,
+    tail="step",
+    layers=30,
+    projections=("q", "k", "v", "o"),
+    learning_rate=5e-4,
+    schedule="linear",
+    images_per_step=4,
+    pairs=50,
+    passes=40,
+    order="shuffled",
+    retention=30.0,
+    rehearsed=200,
+    rehearsed_per_step=4,
+    rehearsed_concepts="half",
+)
+"""It matches the surrogate's conditional next-token distribution on the tuned model's own images, whole images at a
+time: neither EAR's windows nor τ act. docs/decisions/0017-on-policy.md reports measurements of each choice."""
+
+DEFAULT = ON_POLICY
 """The recommended recipe, which "default" names."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {recipe.name: recipe for recipe in (WINDOWED_KL, WINDOWED_KL_HALF, PAPER)}
+    {recipe.name: recipe for recipe in (ON_POLICY, WINDOWED_KL, WINDOWED_KL_HALF, PAPER)}
 )
 
 

@@ -18,7 +18,7 @@ from ecgvf.publish.export import export
 
 FAST = [
     word
-    for setting in ("passes=1", "trajectory=surrogate", "rehearsed=4", "rehearsed_per_step=2", "window=288")
+    for setting in ("passes=1", "rollouts=2", "images_per_step=2", "rehearsed=4", "rehearsed_per_step=2", "window=288")
     for word in ("--option", setting)
 ]
 
@@ -34,7 +34,7 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert "8 of 16 image tokens" in trained
     run = newest(store, "church")
     assert run.path.parent == store.root / "church" / "ear"
-    assert run.path.name.startswith("windowed-kl-") and run.path.name.endswith("-s0")
+    assert run.path.name.startswith("on-policy-") and run.path.name.endswith("-s0")
     assert not (run.path / "checkpoint.pt").exists()
     assert "trained before" in ear("train", "--dataset", "ecgvf/church", *FAST, store=store)
 

@@ -1,13 +1,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from ear.dataset import find_dataset
 from ear.method.pairs import training_pairs
-from ecgvf.core.dataset import Dataset
+from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
+from ecgvf.publish.export import export
 from tools.tiny_janus import build
 
 
@@ -33,3 +39,55 @@ def test_images_of_another_model_are_refused(dataset: Dataset, tmp_path: Path) -
 def test_an_empty_dataset_is_refused(dataset: Dataset, tiny: JanusModel) -> None:
     with pytest.raises(DatasetError, match="no accepted pair"):
         training_pairs(replace(dataset, train=()), tiny, 50)
+
+
+def test_images_without_tokens_are_rendered_again(
+    dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(record: AcceptedRecord) -> AcceptedRecord:
+        assert record.surrogate is not None
+        return replace(record, target=replace(record.target, vq_ids=()), surrogate=replace(record.surrogate, vq_ids=()))
+
+    first, *others = dataset.train
+    found = training_pairs(replace(dataset, train=(without(first), *others)), tiny, 50)
+    assert "no image tokens of 2 images: rendering them again" in " ".join(capsys.readouterr().err.split())
+    for pair, expected in zip(found, training_pairs(dataset, tiny, 50), strict=True):
+        assert torch.equal(pair.target_ids, expected.target_ids)
+        assert torch.equal(pair.surrogate_ids, expected.surrogate_ids)
+
+
+def test_an_export_without_image_tokens_is_read(
+    store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path
+) -> None:
+    """Somebody dropped the columns' values, which is no export of ours."""
+    [file] = export(ConceptRun.load(store), tmp_path / "out").folder.glob("church/train-*.parquet")
+    table = pq.read_table(file)
+    for name in ("target_vq_ids", "surrogate_vq_ids"):
+        index = table.column_names.index(name)
+        empty = pa.nulls(len(table), table.schema.field(name).type)
+        table = table.set_column(index, table.schema.field(name), empty)
+    pq.write_table(table, file)
+    published = find_dataset(store, str(tmp_path / "out"))[0]
+    assert {pair.target for pair in training_pairs(published, tiny, 50)} == {
+        record.pair.target for record in dataset.train
+    }
+
+
+def test_fewer_pairs_than_the_recipe_takes_are_reported(
+    dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training_pairs(dataset, tiny, 50)
+    assert "training on 3 pairs, all that the dataset has; the recipe takes up to 50" in capsys.readouterr().err
+    training_pairs(dataset, tiny, 3)
+    assert capsys.readouterr().err == ""
+
+
+def test_surrogates_that_the_concepts_file_does_not_name_are_reported(
+    dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = dataset.train
+    igloo = replace(first, pair=replace(first.pair, surrogate="an igloo by a lake", surrogate_term="igloo"))
+    training_pairs(replace(dataset, train=(igloo, *others)), tiny, 3)
+    assert "what the concept's file does not list among its surrogates: 'igloo'" in " ".join(
+        capsys.readouterr().err.split()
+    )

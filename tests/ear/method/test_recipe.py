@@ -23,8 +23,8 @@ def test_window_and_depth_follow_the_model() -> None:
 
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
-    assert set(RECIPES) == {"windowed-kl", "windowed-kl-half", "paper"}
-    known = "use default, or one of windowed-kl, windowed-kl-half, paper"
+    assert set(RECIPES) == {"on-policy", "windowed-kl", "windowed-kl-half", "paper"}
+    known = "use default, or one of on-policy, windowed-kl, windowed-kl-half, paper"
     with pytest.raises(RecipeError, match=f"unknown recipe 'papper': {known}"):
         find("papper")
 
@@ -35,7 +35,7 @@ def test_settings_are_changed_by_text_or_by_value() -> None:
     )
     assert (changed.guidance, changed.window, changed.projections) == (0.8, None, ("q", "v"))
     assert (changed.loss, changed.passes) == ("mse", 2)
-    assert changed.name == "windowed-kl"
+    assert changed.name == "on-policy"
     values = {"guidance": 0.8, "window": None, "projections": ("q", "v"), "loss": "mse", "passes": 2}
     assert DEFAULT.with_options(values) == changed
 
@@ -79,7 +79,8 @@ def test_a_recipe_from_python_is_checked(option: str, value: object, message: st
 
 def test_the_summary_shows_the_resolved_recipe() -> None:
     summary = dict(DEFAULT.resolve(tokens=256, depth=6, concept_window=48).summary())
-    assert summary["window"].startswith("64 of 256 image tokens")
+    assert summary["window"].startswith("256 of 256 image tokens")
+    assert "own images" in summary["objective"] and "falling to 0" in summary["steps"]
     assert "first 6 of 6 layers" in summary["tuned"]
     assert "retention" in summary
     assert "retention" not in dict(PAPER.resolve(tokens=256, depth=6, concept_window=48).summary())

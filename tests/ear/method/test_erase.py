@@ -1,0 +1,50 @@
+"""From a dataset and a recipe to finished runs: what is trained, and what a user gets to know."""
+
+from dataclasses import replace
+
+import pytest
+
+from ear.method.erase import erase, resolve
+from ear.method.recipe import DEFAULT, PAPER
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import RecipeError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+SMALL = replace(DEFAULT, rollouts=2, images_per_step=2, passes=1, rehearsed=4, rehearsed_per_step=2)
+
+
+def test_the_default_recipe_trains_on_policy_and_records_what_it_rehearsed(
+    store: Store, dataset: Dataset, tiny: JanusModel
+) -> None:
+    [run] = erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0])
+    assert run.path.name.startswith("on-policy-")
+    assert run.facts["steps"] == 2 and "church" not in run.facts["rehearsed_concepts"]
+    assert run.facts["recipe"]["trajectory"] == "rollout"
+    assert erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0]) == [run]
+
+
+def test_a_recipe_without_randomness_is_trained_once(
+    store: Store, dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = erase(store, dataset, tiny, resolve(PAPER, dataset, tiny), [3, 1, 2])
+    assert [run.facts["seed"] for run in runs] == [3]
+    assert "recipe paper has no randomness: seed 3 is trained" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_training_without_a_step_says_so(
+    store: Store, dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [run] = erase(store, dataset, tiny, resolve(replace(SMALL, threshold=1e9), dataset, tiny), [0])
+    assert run.facts["steps"] == 0
+    assert "no step was taken, and the adapter changes nothing" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_model_with_other_layers_is_one_line(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.method.adapter.projection_names", lambda *_: ["layers.0.mixer.in_proj"])
+    with pytest.raises(
+        RecipeError, match="has no layer layers.0.mixer.in_proj: recipes tune the projections q, k, v, o"
+    ):
+        erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0])
