@@ -44,7 +44,5 @@ def test_a_model_with_other_layers_is_one_line(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ear.method.adapter.projection_names", lambda *_: ["layers.0.mixer.in_proj"])
-    with pytest.raises(
-        RecipeError, match="has no layer layers.0.mixer.in_proj: recipes tune the projections q, k, v, o"
-    ):
+    with pytest.raises(RecipeError, match=r"has no layer layers\.0\.mixer\.in_proj: recipes tune the projections"):
         erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0])
