@@ -5,14 +5,15 @@ of them. Outside it they are those of the dataset's retain split, else those tha
 Neighbours are never rehearsed.
 """
 
+import hashlib
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
-from ecgvf.pairs.captions import captioned_concepts
+from ecgvf.pairs.captions import captioned_concepts, shipped_captions
 from ecgvf.world import grammar
 
 Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed"]
@@ -26,7 +27,8 @@ Use = Literal["rehearse", "validation", "test"]
 """What prompts of a retained concept are for: each use has prompts of its own."""
 
 _USES: tuple[Use, ...] = ("rehearse", "validation", "test", "rehearse", "rehearse")
-"""The uses that a concept's captions are shared among, by turns."""
+"""The uses that a concept's captions are shared among, by turns: of those that ship in their order, of others in that
+of their hashes, so that it does not matter which are accepted, nor in which order a dataset has them."""
 
 PURPOSES: dict[Use, str] = {"rehearse": "rehearse", "validation": "evaluate", "test": "evaluate on test"}
 """Use → the purpose of its seeds: never that of the images that were filtered."""
@@ -56,17 +58,20 @@ class RetainedConcept:
             return "surrogates"
         return "rehearsed" if self.name in rehearsed else "unrehearsed"
 
-    def prompts(self, count: int, seed: int, use: Use) -> list[str]:
-        """``count`` prompts about it. In nano's world prompt i depends on ``seed``, ``use`` and i alone.
+    def prompts(self, count: int, seed: int, use: Use) -> list[tuple[str, str]]:
+        """``count`` prompts about it, each with its id: what is one prompt has one id ("castle/3").
 
-        Outside, the captions of this use come again and again; a concept with few has the same for every use, and one
-        without any has no prompts.
+        In nano's world prompt i depends on ``seed``, ``use`` and i alone. Outside, the captions of this use come again
+        and again; a concept that has none for it takes those of the other uses, and one without captions has no
+        prompts.
         """
         if self.captions is None:
-            return [self._sentence(seeds.derive(seed, f"{self.name}/{i}", PURPOSES[use])) for i in range(count)]
-        captions = [text for index, text in enumerate(self.captions) if _USES[index % len(_USES)] == use]
-        captions = captions or list(self.captions)
-        return [captions[index % len(captions)] for index in range(count if captions else 0)]
+            sentences = [self._sentence(seeds.derive(seed, f"{self.name}/{i}", PURPOSES[use])) for i in range(count)]
+            return [(f"{self.name}/{index}", text) for index, text in enumerate(sentences)]
+        numbered = [(f"{self.name}/{number}", text) for number, text in enumerate(self.captions)]
+        uses = _uses(self.name, self.captions)
+        chosen = [prompt for prompt in numbered if uses[prompt[1]] == use] or numbered
+        return [chosen[index % len(chosen)] for index in range(count if chosen else 0)]
 
     def _sentence(self, seed: int) -> str:
         rng = random.Random(seed)
@@ -112,18 +117,25 @@ def _of_nano(dataset: Dataset) -> list[RetainedConcept]:
 def _with_captions(dataset: Dataset) -> list[RetainedConcept]:
     """Outside nano's world: with the accepted prompts of the retain split, or else with the captions that ship."""
     known = {each.name: each for each in captioned_concepts(dataset.concept)}
-    captions = {name: list(each.captions) for name, each in known.items()}
-    if dataset.retain:
-        captions = {name: [] for name in known}
+    captions = {name: each.captions if each.shipped else () for name, each in known.items()}
+    if dataset.retain is not None:
+        captions = dict.fromkeys(known, ())
         for record in dataset.retain:
-            captions.setdefault(str(record.pair.retained_concept), []).append(record.pair.target)
+            name = str(record.pair.retained_concept)
+            captions[name] = (*captions.get(name, ()), record.pair.target)
     concepts = []
     for name, texts in captions.items():
-        shipped = known.get(name)
-        family = shipped.kind if shipped else "thing"
-        neighbour, surrogate = (shipped.neighbour, shipped.surrogate) if shipped else (False, False)
-        concepts.append(RetainedConcept(name, family, neighbour, surrogate, captions=tuple(texts)))
+        each = known.get(name)
+        family, neighbour, surrogate = (each.kind, each.neighbour, each.surrogate) if each else ("thing", False, False)
+        concepts.append(RetainedConcept(name, family, neighbour, surrogate, captions=texts))
     return concepts
+
+
+def _uses(name: str, captions: Sequence[str]) -> dict[str, Use]:
+    """Caption → its use."""
+    shipped = shipped_captions(name)
+    others = sorted(set(captions) - set(shipped), key=lambda text: hashlib.sha256(text.encode()).digest())
+    return {text: _USES[index % len(_USES)] for texts in (others, shipped) for index, text in enumerate(texts)}
 
 
 def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
@@ -133,10 +145,14 @@ def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -
     """
     concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
     if choice == "half":
-        concepts = sorted(concepts, key=lambda concept: concept.name)[::2]
+        concepts = sorted(concepts, key=lambda concept: (concept.name.casefold(), concept.name))[::2]
     per_concept = -(-count // len(concepts)) if concepts else 0
     prompts = [concept.prompts(per_concept, dataset.run_seed, "rehearse") for concept in concepts]
-    by_turns = [pair for turn in zip(*prompts, strict=True) for pair in zip(concepts, turn, strict=True)]
+    by_turns = [
+        (concept, text)
+        for turn in zip(*prompts, strict=True)
+        for concept, (_, text) in zip(concepts, turn, strict=True)
+    ]
     return by_turns[:count]
 
 

@@ -81,10 +81,11 @@ class Run(ConceptRun):
     ) -> StageSet:
         """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
 
-        ``split`` writes only that part and keeps the others of the current set; ``"retain"``, written in no other way,
-        is ``retained`` of the captions that ship, of each retained concept, and is not for Janus-nano. ``surrogates``:
-        what stands for the concept, its first surrogate ("single"), one for each term, or any. Returns the set of
-        ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``, ``StoreError``.
+        ``split`` writes only that part and keeps the others of the current set. ``"retain"`` is written only if it is
+        named: ``retained`` captions of each concept that must stay, of those that ship; Janus-nano needs none.
+        ``surrogates``: what stands for the concept, its first surrogate ("single"), one for each of its terms
+        ("per-term"), or any ("free"). Returns the set of ``PromptPair``. Raises ``WriterError`` for a concept outside
+        nano's world, ``SettingsError``, ``StoreError``.
         """
         from ecgvf.pairs.generate import generate_pairs
         from ecgvf.pairs.offline import OfflineWriter

@@ -63,7 +63,11 @@ class EvaluationArguments:
         int | None, typer.Option("--prompts-per-other", help="Prompts of each retained concept, if the number differs.")
     ] = None
     family: Annotated[
-        str | None, typer.Option("--family", help="Only retained concepts of this family: building, animal, …")
+        str | None,
+        typer.Option(
+            "--family",
+            help="Only retained concepts of this family: building, animal, …; outside nano's world thing or style.",
+        ),
     ] = None
     figures: Annotated[
         Literal["default", "full"],

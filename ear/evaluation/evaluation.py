@@ -194,10 +194,12 @@ def evaluate(
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     measurement = Measurement(store, model, dataset, judges, adapter, adapter_hash(files), settings.batch_size)
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
+    asked_of_retained = _retained_prompts(retained, rehearsed, settings)
+    judges.settings([*asked, *asked_of_retained])  # hashes the weights, so that a missing file costs no rendering
     recipe = str(adapter.facts["recipe"]["name"])
     opened = _count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
-    outcomes += measurement.outcomes(_retained_prompts(retained, rehearsed, settings))
+    outcomes += measurement.outcomes(asked_of_retained)
     if settings.figures == "full":
         outcomes += _full_outcomes(measurement, asked, settings)
     answered = _answered(measurement, questions)
@@ -254,7 +256,10 @@ def _rehearsed(dataset: Dataset, adapter: Adapter) -> list[str]:
     if not recipe.get("retention"):
         return []
     recorded: list[str] | None = adapter.facts.get("rehearsed_concepts")
-    return recorded if recorded is not None else rehearsed_concepts(dataset, recipe["rehearsed"])
+    if recorded is not None:
+        return recorded
+    # Outside nano's world they rehearsed the surrogate images of their own pairs.
+    return rehearsed_concepts(dataset, recipe["rehearsed"]) if in_nano_world(dataset) else []
 
 
 def _full_outcomes(
@@ -331,12 +336,13 @@ def _retained(
     def why_not(concept: RetainedConcept) -> str | None:
         if family not in (None, concept.family):
             return f"not of family {family}"
-        if concept.captions == ():
-            return "no prompt about it was accepted"
-        # Without prompts no judge of the retained concepts is needed, and none is downloaded.
-        if not settings.counts[1] and family is None:
+        if not settings.counts[1]:
             return "no prompts were asked for"
-        return None if judges.can_judge(concept) else "no judge has a label for it"
+        if not judges.can_judge(concept):
+            return "no judge has a label for it"
+        if concept.captions == ():
+            return "no caption of it ships" if judges.dataset.retain is None else "no prompt about it was accepted"
+        return None
 
     measured = [concept for concept in concepts if why_not(concept) is None]
     return measured, left_out(concepts, rehearsed, why_not)

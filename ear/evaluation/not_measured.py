@@ -11,12 +11,16 @@ from ear.evaluation.figures import GROUPS
 from ear.retained_concepts import Group, RetainedConcept
 
 _EMPTY: dict[Group, str] = {
-    "neighbours": "the concept's file names none",
-    "surrogates": "the concept's file names none",
+    "neighbours": "there is none, or it is erased as well",
+    "surrogates": "there is none, or it is erased as well",
     "rehearsed": "training rehearsed nothing",
     "unrehearsed": "training rehearsed every other concept",
 }
 """Why no concept is in a group."""
+
+
+NAMED = 6
+"""Concepts that a report names; the JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,11 @@ class NotMeasured:
     concepts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        names = f": {', '.join(self.concepts)}" if self.concepts else ""
-        return f"{self.group}{names} ({self.reason})"
+        if not self.concepts:
+            return f"{self.group} ({self.reason})"
+        more = len(self.concepts) - NAMED
+        names = ", ".join(self.concepts[:NAMED]) + (f" and {more} more" if more > 0 else "")
+        return f"{self.group}: {names} ({self.reason})"
 
     def json(self) -> dict[str, Any]:
         """As ``ear eval --json`` prints it."""

@@ -1,6 +1,6 @@
 """Evaluation prompts: those of the dataset's validation or test split, and prompts of every retained concept.
 
-Their seeds have the purpose "evaluate": never those of the filtered images, nor those of the rehearsal set.
+Their seeds are never those of the filtered images, nor those of the rehearsal set.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import EvaluationSplit, Wording
 
-PURPOSE = "evaluate"
+PURPOSE = PURPOSES["validation"]
 
 PROMPTS_PER_WORDING = 80
 """Images of each wording in the full figures."""
@@ -24,7 +24,7 @@ class EvaluationPrompt:
     """A prompt that is rendered with one seed by the frozen and by the tuned model."""
 
     id: str
-    """Its record, or its retained concept and a number: "5d41402abc4b2a76", "castle/3"."""
+    """Its record, or its retained concept and a number ("5d41402abc4b2a76", "castle/3"). Equal prompts have one id."""
     prompt: str
     seed: int
     retained: RetainedConcept | None = None
@@ -70,7 +70,7 @@ def retained_prompts(
     """``count`` prompts of each retained concept, others in each split; ``rehearsed`` names the rehearsed concepts."""
     return [
         EvaluationPrompt(
-            id=f"{concept.name}/{index}",
+            id=identity,
             prompt=prompt,
             seed=seeds.derive(seed, f"{concept.name}/{index}", PURPOSES[split]),
             retained=concept,
@@ -78,7 +78,7 @@ def retained_prompts(
             term=concept.name,
         )
         for concept in concepts
-        for index, prompt in enumerate(concept.prompts(count, seed, split))
+        for index, (identity, prompt) in enumerate(concept.prompts(count, seed, split))
     ]
 
 

@@ -124,7 +124,9 @@ def document(
     if form == "latex":
         return tabulate(rows, header(names), tablefmt="latex_booktabs", disable_numparse=True)
     rows = [[_markdown(row[0]), *row[1:]] for row in rows]
-    return tabulate(rows, [*map(_markdown, header(names))], tablefmt="github", disable_numparse=True)
+    page = tabulate(rows, [*map(_markdown, header(names))], tablefmt="github", disable_numparse=True)
+    missing = "; ".join(str(each) for each in evaluations[0].not_measured)
+    return f"{page}\n\nNot measured: {_markdown(missing)}." if missing else page
 
 
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
@@ -196,7 +198,7 @@ def _markdown(text: str) -> str:
 
 def _caption(evaluations: "Sequence[Evaluation]") -> str:
     first = evaluations[0]
-    missing = dict.fromkeys(str(each) for evaluation in evaluations for each in evaluation.not_measured)
+    missing = [str(each) for each in first.not_measured]  # in its groups, as all columns are
     return (
         f"Shares on the {first.split} split, by judge {console.escape(first.judge)}, with 95% intervals over prompts. "
         "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "

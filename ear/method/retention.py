@@ -14,7 +14,7 @@ from torch import Tensor
 from ear.method.objective import kl_divergence
 from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts
 from ecgvf.core import seeds
-from ecgvf.core.dataset import Dataset
+from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
@@ -77,8 +77,8 @@ def rehearsal_set(
     now, by the frozen ``model``. Raises ``DatasetError`` if there is nothing to rehearse.
     """
     chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
-    if dataset.retain and not in_nano_world(dataset):
-        prompts, vq_ids = _accepted(dataset, chosen)
+    if dataset.retain is not None and not in_nano_world(dataset):
+        prompts, vq_ids = _accepted(dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
     if not prompts:
@@ -89,9 +89,9 @@ def rehearsal_set(
     return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states))
 
 
-def _accepted(dataset: Dataset, chosen: Sequence[tuple[str, str]]) -> tuple[list[str], Tensor]:
+def _accepted(records: Sequence[AcceptedRecord], chosen: Sequence[tuple[str, str]]) -> tuple[list[str], Tensor]:
     """The chosen (concept, prompt), each once, with the image tokens of their records, int64 [N, T]."""
-    ids = {(record.pair.retained_concept, record.pair.target): record.target.vq_ids for record in dataset.retain}
+    ids = {(record.pair.retained_concept, record.pair.target): record.target.vq_ids for record in records}
     distinct = list(dict.fromkeys(chosen))
     return [prompt for _, prompt in distinct], torch.tensor([ids[each] for each in distinct], dtype=torch.int64)
 

@@ -24,10 +24,10 @@ def export(
     name = run.concept.name
     files = run.export(out or f"ecgvf-{name}", images=not no_images, set_id=set_id)
     folder, counts, fingerprint = str(files.folder), files.facts.counts, files.facts.fingerprint
+    retained = f" and {counts['retain']} of retained concepts" if "retain" in counts else ""
     console.print_result(
         {"concept": name, "path": folder, "files": files.paths, "fingerprint": fingerprint, "counts": counts},
         f"[bold]{name}[/bold]: {counts['train']} pairs, {counts['validation']} validation and {counts['test']} test "
-        f"prompts accepted, "
-        f"{counts['rejected']} records rejected, fingerprint {fingerprint}.",
+        f"prompts{retained} accepted, {counts['rejected']} records rejected, fingerprint {fingerprint}.",
         f"Wrote {console.escape(folder)}. Next: [bold]ecgvf push-to-hub[/bold]",
     )

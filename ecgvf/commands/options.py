@@ -107,7 +107,8 @@ class JudgeArguments:
     weights: Annotated[
         str | None,
         typer.Option(
-            help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas.",
+            help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas, "
+            "also for resnet50, which judges what the judge cannot name of the retain split.",
             show_default="the judge's own",
         ),
     ] = None

@@ -75,8 +75,8 @@ class GenerateArguments:
     count: Annotated[
         int | None,
         typer.Option(
-            help="The same for the split that --split names; without it, test prompts. For retain, prompts of each "
-            "retained concept (default 5)."
+            help="Prompts of the split that --split names, test prompts without it; for retain, of each retained "
+            "concept (default 5)."
         ),
     ] = None
     split: Annotated[
@@ -138,7 +138,7 @@ def generate(
     if stage_set is None:
         return
     if not (writers or named):
-        wrote = "these captions ship" if amount.split == "retain" else "the offline writer wrote"
+        wrote = "took the captions that ship" if amount.split == "retain" else "the offline writer wrote"
         console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
     output.print_set(stage_set)
 
@@ -173,6 +173,8 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
             "The offline writer writes: nothing is sent, nothing is paid.",
         )
         return None
+    if amount.split == "retain" and (others := sorted(set(amount.counts) - {"retained"})):
+        raise SettingsError(f"--split retain --count N takes N captions of each concept: leave --{others[0]} out")
     counts = amount.counts
     pairs = counts.get("pairs", 60) * counts.get("iterations", 1)
     evaluated = {name: counts.get(name, 100) for name in ("validation", "tests")}

@@ -156,7 +156,7 @@ def _prompts(template: str, estimates: Sequence["CostEstimate"]) -> Iterator[str
 def print_set(stage_set: StageSet) -> None:
     """Print what a finished set of pairs contains."""
     summary, concept = stage_set.summary, stage_set.run.concept.name
-    table = console.table("target prompt", "surrogate prompt", title=f"{concept}: some of the pairs")
+    table = console.table("target prompt", "surrogate prompt", title=f"{concept}: some of the prompts")
     for pair in examples(stage_set, 4):
         table.add_row(console.escape(pair.target), console.escape(pair.surrogate or ""))
     set_aside = summary.get("set_aside", {}).items()
@@ -168,7 +168,7 @@ def print_set(stage_set: StageSet) -> None:
         f"{rejected_counts(summary)}.",
         *(f"{console.escape(name)} was set aside: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
-        next_step(stage_set, _next_command(summary)),
+        next_step(stage_set, _next_command(concept, summary)),
     )
 
 
@@ -186,7 +186,9 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def _next_command(summary: Mapping[str, Any]) -> str:
+def _next_command(concept: str, summary: Mapping[str, Any]) -> str:
+    if not summary["train"]["accepted"]:
+        return f"ecgvf generate --concept {concept}"
     for split in ("validation", "test"):
         if not summary[split]["accepted"]:
             return f"ecgvf generate --split {split} --count 84"

@@ -7,6 +7,7 @@ Concepts are YAML files: shipped ones in ``data/concepts/``, or a user's own, na
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Annotated, Literal, Self
@@ -105,6 +106,16 @@ def _longest(words: tuple[str, ...], text: str) -> str | None:
         if re.search(inflected(folded(word)), text):
             return word
     return None
+
+
+def same_name(name: str) -> str:
+    """What equal names of things have in common: case, hyphens and spaces do not matter."""
+    return " ".join(folded(name).replace("-", " ").split())
+
+
+def names_any(words: Sequence[str], text: str) -> bool:
+    """Whether ``text`` contains one of ``words`` as ``Concept.term_in`` finds terms."""
+    return _longest(tuple(words), text) is not None
 
 
 def folded(text: str) -> str:

@@ -40,9 +40,9 @@ class Dataset:
     validation: tuple[AcceptedRecord, ...]
     """Empty in a dataset from before there was validation."""
     test: tuple[AcceptedRecord, ...]
-    retain: tuple[AcceptedRecord, ...] = ()
-    """Prompts of other concepts (``PromptPair.retained_concept``) with their images. Empty for Janus-nano, whose
-    grammar writes them when they are needed, and for a dataset that leaves them to the captions that ship."""
+    retain: tuple[AcceptedRecord, ...] | None = None
+    """Prompts of other concepts (``PromptPair.retained_concept``) with their images. None without a retain split: for
+    Janus-nano, whose grammar writes them when they are needed, and if they are left to the captions that ship."""
     openings: tuple[Opening, ...] = field(default=(), compare=False)
     """Who looked at ``test``, as far as the dataset tells."""
 

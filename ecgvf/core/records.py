@@ -107,7 +107,8 @@ def _short_hash(parts: list[str | int | None]) -> str:
 class PromptPair(Record):
     """A target prompt that names the concept, a surrogate prompt that does not, and their provenance.
 
-    Records of all splits have both prompts; an imported or older ``test`` record may have a target only. A pair that
+    Records have both prompts, but those of the retain split, whose target names another concept, and some imported or
+    older ``test`` records have a target only. A pair that
     stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a ``detail`` in words; if malformed, its
     ``target`` may be empty.
     """

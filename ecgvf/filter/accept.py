@@ -1,7 +1,7 @@
 """The accept rule: the judge sees the concept in the target image and not in the surrogate image.
 
 Of a validation or test record only the target's image counts: what the model makes of its surrogate is measured, and no
-condition.
+condition. Of a record of the retain split, the concept is its own.
 """
 
 from collections.abc import Mapping, Set

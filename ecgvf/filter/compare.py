@@ -70,6 +70,8 @@ def compare_verdicts(run: ConceptRun, set_ids: tuple[str, str] | None = None) ->
     both: list[tuple[Verdict, Verdict]] = []
     disputes: list[Dispute] = []
     for pair in first.source(IMAGES).source(PAIRS).records(PromptPair):
+        if pair.split == "retain":
+            continue  # judged for another concept, perhaps by one and the same classifier
         for role, prompt in pair.prompts():
             a, b = (verdicts.get(pair.record_id, {}).get(role) for verdicts in by_record)
             if a is None or b is None or a.failure is not None or b.failure is not None:

@@ -51,7 +51,9 @@ def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
         train=tuple(record for record in records if record.pair.split == "train"),
         validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
-        retain=tuple(record for record in records if record.pair.split == "retain"),
+        retain=tuple(record for record in records if record.pair.split == "retain")
+        if "retained" in acceptance.summary
+        else None,
         openings=tuple(openings(run)),
     )
 

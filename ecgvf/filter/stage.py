@@ -12,7 +12,7 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.png import decode
 from ecgvf.core.records import PromptPair, Rendering, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import PAIRS, VERDICTS, StageSet
+from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
@@ -52,11 +52,14 @@ def filter_images(
     # Before hours of rendering, so that a wrong name or a missing file costs none.
     judge = open_judge(run.concept, model, judge, options)
     encoder = open_encoder(bounds, device)
+    photographs = model != "janus-nano" and not judge.name.startswith("nano-")
+    weights = weights_by_judge(options.weights).get(OF_RETAINED)
+    retained = RetainedJudges(judge, photographs=photographs, weights=weights, device=device)
+    pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
+    retained.settings(sorted(set(_subjects(pairs).values())))
     images = render_missing(run, device=device, set_id=set_id).images
     if (warning := domain_warning(judge, model)) is not None:
         console.note(console.escape(warning))
-    weights = weights_by_judge(options.weights).get(OF_RETAINED)
-    retained = RetainedJudges(judge, photographs=model != "janus-nano", weights=weights, device=device)
     verdicts = judge_images(images, judge, options, retained=retained)
     measured = measure_bounds(images, verdicts, judge, bounds, encoder, device, retained)
     images.finish({})  # a set selected by ``set_id`` becomes current
@@ -98,7 +101,7 @@ def judge_images(
     ``render``.
     """
     settings: dict[str, Any] = {"pictures": images.fingerprint, **judges.settings(judge)}
-    subjects = _retained_concepts(images)
+    subjects = _subjects(images.source(PAIRS))
     if retained is not None and subjects:
         settings["retained"] = retained.settings(sorted(set(subjects.values())))
     members: list[StageSet] = []
@@ -174,11 +177,11 @@ def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tu
     return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
 
 
-def _retained_concepts(images: StageSet) -> dict[str, str]:
+def _subjects(pairs: StageSet) -> dict[str, str]:
     """Record id → the retained concept of its prompt, of the records of the retain split."""
     return {
         record.record_id: record.retained_concept
-        for record in images.source(PAIRS).records(PromptPair)
+        for record in pairs.records(PromptPair)
         if record.split == "retain" and record.retained_concept is not None
     }
 

@@ -141,13 +141,13 @@ def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
     if options.weights is None:
         return {}
     weights, known = weights_by_judge(options.weights), {*names, OF_RETAINED}
-    if len(names) == 1 and not set(weights) <= known:
+    if len(names) == 1 and not set(weights) & known:
         weights = {names[0]: options.weights}  # a path
     else:
         if not set(weights) <= known or not all(weights.values()):
             raise JudgeError(
                 f"--weights of several judges: write NAME=WEIGHTS, separated by commas; NAME is one of "
-                f"{', '.join(names)}"
+                f"{', '.join([*names, *({OF_RETAINED} - {*names})])}"
             )
     for name in weights:
         if name.startswith(("hf:", "nano-")):

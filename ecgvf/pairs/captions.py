@@ -6,15 +6,14 @@ whether they are still there. ``write`` makes a retain split of them, without an
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from ecgvf.core.concepts import Concept
+from ecgvf.core.concepts import Concept, names_any, same_name
 from ecgvf.core.files import canonical_json
 from ecgvf.core.paths import data_dir
 from ecgvf.pairs.writer import Answer, Provenance
@@ -26,6 +25,11 @@ CAPTIONS = 5
 """Captions of each retained concept."""
 
 Kind = Literal["thing", "style"]
+
+_FILE = "retained_concepts.yaml"
+
+_SECTIONS: Mapping[Kind, str] = {"thing": "things", "style": "styles"}
+"""Kind → its section of the file."""
 
 _TEMPLATES: Mapping[Kind, tuple[str, ...]] = {
     "thing": (
@@ -43,7 +47,7 @@ _TEMPLATES: Mapping[Kind, tuple[str, ...]] = {
         "A boat on a lake in the style of {}.",
     ),
 }
-"""Captions of what the file does not caption."""
+"""Captions of neighbours and surrogates that the file does not caption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +58,58 @@ class CaptionedConcept:
     """A judge's label for it, if a judge has one."""
     kind: Kind
     captions: tuple[str, ...]
+    shipped: bool
+    """Whether the captions are those of the file; otherwise they are made from templates."""
     neighbour: bool
-    """Whether the erased concept's file calls it a neighbour, or its label a near one."""
+    """Whether the erased concept's file calls it a neighbour, or its label a near one; or its captions name one."""
     surrogate: bool
 
 
 def captioned_concepts(concept: Concept) -> list[CaptionedConcept]:
     """What must stay while ``concept`` is erased: its neighbours, its surrogates, and the others that ship.
 
-    Painters are among them if the concept is a style. No caption names the concept.
+    Painters are among them if the concept is a style. What the concept's labels mean is left out, and so is a thing
+    whose captions name the concept, or a word that is no name of a thing (a surrogate of nudity or of a style).
     """
-    shipped = _shipped()
     own: Kind = "style" if concept.kind == "style" else "thing"
-    near = [label for labels in concept.near_labels.values() for label in labels]
-    neighbours = {name.casefold(): name for name in [*concept.neighbours, *near]}
-    surrogates = {name.casefold(): name for name in concept.surrogates}
     kinds: list[Kind] = ["style", "thing"] if own == "style" else ["thing"]
-    others = {name.casefold(): name for kind in kinds for name in shipped[kind]}
-    erased = {concept.name, *(label.casefold() for labels in concept.judge_labels.values() for label in labels)}
+    near = [label for labels in concept.near_labels.values() for label in labels]
+    neighbours = _by_key([*concept.neighbours, *near])
+    surrogates = _by_key(concept.surrogates if concept.kind == "object" else ())
+    erased = {same_name(concept.name), *_by_key(label for labels in concept.judge_labels.values() for label in labels)}
+    shipped = {same_name(name): (kind, name) for kind in kinds for name in _shipped()[kind]}
     found = []
-    for key, name in {**neighbours, **surrogates, **others}.items():
-        kind = next((kind for kind in kinds if name in shipped[kind]), own)
-        captions = shipped[kind].get(name) or _captions(name, kind)
-        captions = tuple(text for text in captions if not (concept.term_in(text) or concept.unseen_in(text)))
-        if key not in erased and captions:
-            found.append(CaptionedConcept(name, kind, captions, key in neighbours, key in surrogates))
+    for key in dict.fromkeys([*neighbours, *surrogates, *shipped]):
+        kind, name = shipped.get(key, (own, neighbours.get(key) or surrogates.get(key, "")))
+        captions = _shipped()[kind].get(name) or _captions(name, kind)
+        if key in erased or any(concept.term_in(text) or concept.unseen_in(text) for text in captions):
+            continue
+        named = sum(names_any(concept.neighbours, text) for text in captions) > len(captions) / 2
+        found.append(
+            CaptionedConcept(
+                name, kind, captions, key in shipped, key in neighbours or named, surrogate=key in surrogates
+            )
+        )
     return found
+
+
+def shipped_captions(name: str) -> tuple[str, ...]:
+    """The captions of ``name`` in the file; empty if it has none."""
+    return next((captions for kind in _SECTIONS if (captions := _shipped()[kind].get(name))), ())
+
+
+def retained_name(concept: Concept, name: str) -> str | None:
+    """``name`` as ``captioned_concepts`` writes it, or as it is if that does not know it; None if it is the erased
+    concept."""
+    labels = [label for labels in concept.judge_labels.values() for label in labels]
+    if concept.term_in(name) or same_name(name) in {same_name(each) for each in (concept.name, *labels)}:
+        return None
+    return _names(concept.model_dump_json()).get(same_name(name), name)
+
+
+def is_retained(concept: Concept, name: str) -> bool:
+    """Whether ``captioned_concepts`` has exactly this name."""
+    return name in _names(concept.model_dump_json()).values()
 
 
 def settings() -> dict[str, Any]:
@@ -104,33 +134,45 @@ def write(concept: Concept, per_concept: int) -> Answer:
         call_id=hashlib.sha256(canonical_json(content)).hexdigest()[:16],
         model_asked=NAME,
         model_answered=NAME,
-        template=_file().name,
+        template=_FILE,
         template_hash=_hash(),
     )
     return Answer(json.dumps({"prompts": prompts}, ensure_ascii=False), provenance)
 
 
-def _file() -> Path:
-    return data_dir() / "retained_concepts.yaml"
+def _by_key(names: Iterable[str]) -> dict[str, str]:
+    return {same_name(name): name for name in names}
+
+
+@cache
+def _names(concept: str) -> Mapping[str, str]:
+    """Key → name of the retained concepts of a concept, given as JSON."""
+    return _by_key(each.name for each in captioned_concepts(Concept.model_validate_json(concept)))
+
+
+def _content() -> bytes:
+    return (data_dir() / _FILE).read_bytes()
 
 
 @cache
 def _hash() -> str:
-    return hashlib.sha256(_file().read_bytes()).hexdigest()
+    """Of the captions, and of the templates of those that the file lacks."""
+    return hashlib.sha256(
+        _content() + canonical_json({kind: list(each) for kind, each in _TEMPLATES.items()})
+    ).hexdigest()
 
 
 @cache
 def _shipped() -> Mapping[Kind, Mapping[str, tuple[str, ...]]]:
-    content = yaml.safe_load(_file().read_text(encoding="utf-8"))
-    sections: Mapping[Kind, str] = {"thing": "things", "style": "styles"}
+    content = yaml.safe_load(_content())
     return {
         kind: {name: tuple(captions) for name, captions in content[section].items()}
-        for kind, section in sections.items()
+        for kind, section in _SECTIONS.items()
     }
 
 
 def _captions(name: str, kind: Kind) -> tuple[str, ...]:
     words = name.replace("-", " ")
-    if kind == "thing":
-        words = f"{'an' if words[0] in 'aeiouAEIOU' else 'a'} {words}"
+    if kind == "thing" and words[0].islower() and not words.startswith("the "):
+        words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
     return tuple(template.format(words) for template in _TEMPLATES[kind])

@@ -14,7 +14,7 @@ from typing import Any
 from ecgvf.core.concepts import Concept, Kind, Surrogates, folded, inflected
 from ecgvf.core.records import Split
 from ecgvf.pairs import parsing
-from ecgvf.pairs.captions import captioned_concepts
+from ecgvf.pairs.captions import is_retained
 from ecgvf.pairs.parsing import Draft
 
 MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
@@ -100,8 +100,7 @@ def find_fault(
 def _retained_fault(concept: Concept, draft: Draft) -> str | None:
     if named := concept.term_in(draft.target) or concept.unseen_in(draft.target):
         return f"the prompt names the concept that is erased ({named!r})"
-    known = [each.name for each in captioned_concepts(concept)]
-    if draft.retained_concept not in known:
+    if not is_retained(concept, str(draft.retained_concept)):
         return f"the prompt is about {draft.retained_concept!r}, which was not asked for"
     return None
 

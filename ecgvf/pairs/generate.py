@@ -129,7 +129,7 @@ def write_set(
     build_round: int = 0,
     earlier: Sequence[StageSet] = (),
 ) -> StageSet:
-    """Write the set of these splits, finish it and make it current. ``writer`` names all its writers."""
+    """Write the set of these splits, finish it and make it current. ``writer`` names those of a set without records."""
     run.store.remember(run.concept)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
@@ -155,6 +155,8 @@ def write_set(
         accepted += [record.target for record in written if record.reason is None]
         records += written
         summary[split] = tally(written)
+    # Those of kept splits, too.
+    summary["writer"] = ", ".join(dict.fromkeys(record.writer for record in records)) or writer
     spending = {split: generator.spending for split, generator in splits.items() if generator.spending}
     summary |= summarize_writers(records, spending)
     stage_set.finish(summary)
@@ -185,7 +187,7 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
         return SplitGenerator()
     source = current.settings.get("source")
     imported = {"set": current.fingerprint} if source else None  # it has no settings per split
-    settings = current.settings.get(split, imported if split != "retain" else None)
+    settings = current.settings.get(split, imported if split != "retain" or split in current.summary else None)
     if settings is None:
         return SplitGenerator()
     if "gathered" in current.settings:  # a build's: its settings are those of the first round alone

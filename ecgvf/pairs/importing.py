@@ -16,6 +16,7 @@ from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_i
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs import checks
+from ecgvf.pairs.captions import retained_name
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
@@ -137,7 +138,12 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
         surrogate_term = None
         if row.surrogate is not None:
             surrogate_term = next((word for word in concept.surrogates if checks.contains(row.surrogate, word)), None)
-        split: Split = row.split or ("test" if row.surrogate is None else "train")
+        split: Split = row.split or _inferred_split(row)
+        retained = None
+        if split == "retain" and row.retained_concept is not None:
+            retained = retained_name(concept, row.retained_concept)
+            if retained is None and reason is None:
+                reason, detail = "malformed", f"row {row.number} retains {row.retained_concept!r}, which is erased"
         records.append(
             PromptPair(
                 record_id=malformed_id(call_id, row.number) if reason else identity,
@@ -146,7 +152,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 split=split,
                 target=row.target,
                 surrogate=row.surrogate,
-                target_term=(row.retained_concept if split == "retain" else concept.term_in(row.target)) or "",
+                target_term=(retained if split == "retain" else concept.term_in(row.target)) or "",
                 surrogate_term=surrogate_term,
                 writer=WRITER,
                 model_asked=table.name,
@@ -160,10 +166,17 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 source_id=row.id,
                 seed=row.seed,
                 wording=wording_of(concept, row.target) if reason is None and split != "retain" else None,
-                retained_concept=row.retained_concept if split == "retain" else None,
+                retained_concept=retained,
             )
         )
     return records
+
+
+def _inferred_split(row: PromptRow) -> Split:
+    """The split of a row that states none."""
+    if row.retained_concept is not None:
+        return "retain"
+    return "test" if row.surrogate is None else "train"
 
 
 def _fault(row: PromptRow) -> str | None:
@@ -171,6 +184,8 @@ def _fault(row: PromptRow) -> str | None:
         return f"row {row.number} has no prompt"
     if row.split == "retain" and row.retained_concept is None:
         return f"row {row.number} is of the retain split and names no retained_concept"
+    if row.retained_concept is not None and row.split in (None, "retain") and row.surrogate is not None:
+        return f"row {row.number} is of the retain split and has a surrogate"
     if row.split == "train" and row.surrogate is None:
         return f"row {row.number} is for training and has no surrogate"
     if max(len(row.target), len(row.surrogate or "")) > MAX_PROMPT_CHARACTERS:

@@ -103,7 +103,7 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
         train=tuple(record for record in records if record.pair.split == "train"),
         validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
-        retain=tuple(record for record in records if record.pair.split == "retain"),
+        retain=tuple(record for record in records if record.pair.split == "retain") if "retained" in run else None,
         openings=tuple(openings.merge(*map(read_openings, {file.parent for file in files}))),
     )
 

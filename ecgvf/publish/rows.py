@@ -90,6 +90,7 @@ def metadata(run: FinishedRun) -> dict[str, Any]:
         "run_seed": run.images.settings["seed"],
         "judge": redact(run.verdicts.settings["judge"]),
         **({"judge_options": judge_options} if judge_options else {}),
+        **({"retained": True} if run.has_retained else {}),
         **({"source": redact(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
     }
 

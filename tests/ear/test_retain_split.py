@@ -13,12 +13,14 @@ import torch
 
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
+from ear.evaluation.prompts import retained_prompts
 from ear.method.erase import erase, resolve
 from ear.method.recipe import WINDOWED_KL_HALF
 from ear.retained_concepts import rehearsal_prompts, retained_concepts
 from ecgvf import Run
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS
 from ecgvf.filter import decisions
@@ -128,20 +130,22 @@ def test_without_a_retain_split_the_captions_that_ship_are_rehearsed_and_measure
     tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
 ) -> None:
     run = filtered_run("tench", tmp_path, tiny_path, classifier)
-    dataset = replace(run.dataset(), retain=())
+    dataset = replace(run.dataset(), retain=None)
     [trained] = erase(run.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
-    others = sorted(each.name for each in captioned_concepts(dataset.concept) if not each.neighbour)
-    assert trained.facts["rehearsed_concepts"] == others[::2][:4]
+    others = [each.name for each in captioned_concepts(dataset.concept) if each.shipped and not each.neighbour]
+    assert trained.facts["rehearsed_concepts"] == sorted(sorted(others, key=str.casefold)[::2][:4])
     settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1)
     found = evaluate(run.store, tiny, dataset, [trained.adapter], settings)
     assert {row.group for row in found.groups} >= {"neighbours", "rehearsed", "unrehearsed", "pooled"}
 
 
 def test_rehearsed_and_measured_captions_differ(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
-    dataset = replace(filtered_run("tench", tmp_path, tiny_path, classifier).dataset(), retain=())
+    dataset = replace(filtered_run("tench", tmp_path, tiny_path, classifier).dataset(), retain=None)
     for concept in retained_concepts(dataset):
-        uses = [set(concept.prompts(10, 0, use)) for use in ("rehearse", "validation", "test")]
-        assert [len(each) for each in uses] == [3, 1, 1] and len(set.union(*uses)) == 5
+        uses = [{text for _, text in concept.prompts(10, 0, use)} for use in ("rehearse", "validation", "test")]
+        # What has no captions of its own is not rehearsed unseen: template captions are for the retain split.
+        assert [len(each) for each in uses] == ([3, 1, 1] if concept.captions else [0, 0, 0])
+        assert len(set.union(*uses)) == len(concept.captions or ())
     assert not {concept.name for concept, _ in rehearsal_prompts(dataset, 500)} & {*dataset.concept.neighbours, "tench"}
 
 
@@ -172,3 +176,28 @@ def test_a_published_retain_split_is_imported_again(tmp_path: Path, tiny_path: P
     (tmp_path / "nameless.csv").write_text("split,target\nretain,a lighthouse at dusk\n")
     [nameless] = Run("tench", tmp_path / "third").import_pairs(tmp_path / "nameless.csv").stage.records(PromptPair)
     assert nameless.reason == "malformed" and "names no retained_concept" in str(nameless.detail)
+
+
+def test_a_retain_split_without_an_accepted_prompt_is_not_replaced_by_unjudged_captions(
+    tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
+) -> None:
+    dataset = replace(filtered_run("tench", tmp_path, tiny_path, classifier).dataset(), retain=())
+    with pytest.raises(DatasetError, match="nothing to rehearse"):
+        erase(Run("tench").store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    assert not [prompt for concept in retained_concepts(dataset) for prompt in concept.prompts(2, 0, "test")]
+
+
+def test_a_captions_use_depends_neither_on_order_nor_on_what_else_is_accepted(
+    tmp_path: Path, tiny_path: Path, classifier: str
+) -> None:
+    dataset = filtered_run("tench", tmp_path, tiny_path, classifier, captions=5).dataset()
+    assert dataset.retain is not None and len(dataset.retain) == 5
+    for records in (dataset.retain[::-1], dataset.retain[1:]):
+        for use in ("rehearse", "validation", "test"):
+            found, expected = (
+                {text for _, text in next(each for each in concepts if each.name == SEEN).prompts(9, 0, use)}
+                for concepts in (retained_concepts(replace(dataset, retain=some)) for some in (records, dataset.retain))
+            )
+            assert found <= expected and found
+    measured = retained_prompts([c for c in retained_concepts(dataset) if c.name == SEEN], 8, 0)
+    assert len({prompt.id for prompt in measured}) == 1 and len({prompt.seed for prompt in measured}) == 8

@@ -35,10 +35,25 @@ def test_no_caption_names_the_concept(name: str) -> None:
     assert texts and not [text for text in texts if concept.term_in(text) or concept.unseen_in(text)]
 
 
-def test_what_the_file_does_not_caption_has_captions_all_the_same() -> None:
-    concept = concepts.find("church").model_copy(update={"neighbours": ("opera house",)})
-    [found] = [each for each in captioned_concepts(concept) if each.name == "opera house"]
-    assert found.neighbour and all("an opera house" in text for text in found.captions)
+def test_what_the_file_does_not_caption_has_captions_from_templates() -> None:
+    concept = concepts.find("church").model_copy(update={"neighbours": ("opera house", "the Eiffel Tower")})
+    found = {each.name: each for each in captioned_concepts(concept)}
+    assert not found["opera house"].shipped and found["opera house"].neighbour
+    assert all("an opera house" in text for text in found["opera house"].captions)
+    assert found["the Eiffel Tower"].captions[0] == "A photo of the Eiffel Tower."
+    assert not [each.name for each in captioned_concepts(concepts.find("nudity")) if each.surrogate]  # no things
+
+
+def test_a_neighbour_is_known_by_other_words_for_it() -> None:
+    """Hyphens, and what ImageNet calls it: its captions name a saxophone and a lighthouse."""
+    concept = concepts.find("tench").model_copy(update={"neighbours": ("saxophone", "lighthouse", "Tow-truck")})
+    neighbours = {each.name for each in captioned_concepts(concept) if each.neighbour}
+    assert neighbours >= {"sax", "beacon", "tow truck"}
+
+
+def test_a_thing_whose_captions_name_the_concept_is_left_out() -> None:
+    concept = concepts.find("tench").model_copy(update={"name": "trumpet", "terms": ("trumpet",), "unseen_terms": ()})
+    assert "cornet" not in {each.name for each in captioned_concepts(concept)}
 
 
 def test_one_caption_of_each_comes_before_a_second_of_any() -> None:
