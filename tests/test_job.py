@@ -27,7 +27,8 @@ def erased(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("ECGVF_STORE", raising=False)
         run("ecgvf generate --concept church", folder)
         assert "No images yet" in run("ecgvf filter", folder)
-        run("ear train --dataset ecgvf/church --option passes=1", folder)  # half of the recipe's steps
+        # A fifth of the recipe's steps.
+        run("ear train --dataset ecgvf/church --option passes=8 --option rollouts=40 --option rehearsed=80", folder)
     return folder
 
 
@@ -51,8 +52,10 @@ def test_the_church_is_gone_and_the_retained_concepts_are_not(erased: Path) -> N
     before, after = figures["erasure"]["before"], figures["erasure"]["after"]
     assert set(before) >= {"value", "n", "low", "high"}
     assert before["value"] >= 0.9
-    # Half of the recipe's steps, measured on words that training never used; all of them leave less (README).
-    assert after["value"] <= 0.4
+    # A fifth of the recipe's steps, measured on words that training never used; all of them do better (README).
+    assert after["value"] <= 0.2
+    shown = {row["figure"]: row for row in figures["replacement"]}
+    assert shown["shows_surrogate"]["after"]["value"] >= 0.25
     rows = figures["retention"]
     assert sum(row["after"]["value"] for row in rows) >= 0.9 * sum(row["before"]["value"] for row in rows)
     assert {row["concept"] for row in rows if row["neighbour"]} >= {"castle", "mosque"}

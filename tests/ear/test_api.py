@@ -14,7 +14,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, EcgvfError, ModelError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 
-FAST = {"passes": 1, "trajectory": "surrogate", "rehearsed": 4, "rehearsed_per_step": 2, "window": 288}
+FAST = {"passes": 1, "rollouts": 2, "images_per_step": 2, "rehearsed": 4, "rehearsed_per_step": 2}
 
 
 def test_the_public_names() -> None:

@@ -75,7 +75,8 @@ class Named(OfflineWriter):
     """The offline writer under another name, with prompts of its own."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        super().__init__()
+        object.__setattr__(self, "name", name)
 
     def settings(self) -> dict[str, str]:
         return {**super().settings(), "name": self.name}

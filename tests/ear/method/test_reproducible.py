@@ -17,7 +17,7 @@ from ear.method.recipe import DEFAULT
 from ecgvf.core.store import Store
 from ecgvf.janus import load, num_threads
 
-RECIPE = replace(DEFAULT, window=288, passes=1, rehearsed=4, rehearsed_per_step=2)
+RECIPE = replace(DEFAULT, rollouts=2, images_per_step=2, passes=3, rehearsed=4, rehearsed_per_step=2)
 
 # Also prints attention's gradients, as the training's process computes them: so small that they are subnormal, where a
 # difference of rounding shows at once. In the weights of a real training it took 118 steps.
@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     dataset, model = find_dataset(store, "ecgvf/church")[0], load(str(tiny_path), device="cpu")
     resolved = resolve(RECIPE, dataset, model)
-    real, calls = training.position_losses, iter(range(5))
+    real, calls = training.position_losses, iter(range(2))
 
     def interrupt(*args: object) -> object:
         if next(calls, None) is None:
