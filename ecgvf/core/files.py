@@ -20,7 +20,8 @@ _NO_PERMISSION = {
     errno.EPERM,
     errno.ENOTDIR,
     errno.EEXIST,
-}  # the last two: a file in its path
+    errno.ENOENT,
+}  # the last three: a file in its path, or a folder such as /proc, in which none can be made
 
 
 def write_atomic(path: Path, data: bytes) -> None:

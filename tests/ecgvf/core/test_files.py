@@ -44,3 +44,14 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
 
 def test_flatten_joins_nested_keys_with_dots() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in /proc, where making a folder fails as if its parent were missing."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(StoreError, match="choose another folder"):
+        write_atomic(tmp_path / "none" / "file", b"")
