@@ -77,6 +77,8 @@ def erase(
             if recipe.retention and threads not in rehearsals:
                 rehearsals[threads] = rehearsal_set(store, model, dataset, recipe.rehearsed, recipe.rehearsed_concepts)
             rehearsal = rehearsals.get(threads)
+            if rehearsal is not None and len(rehearsal.prompts) < recipe.rehearsed:
+                console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes {recipe.rehearsed}")
             started = time.monotonic()
             with console.progress(description, count_windows(pairs, resolved)) as bar:
                 adapter, log = train(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
@@ -29,6 +30,8 @@ from ecgvf.judges import JudgeOptions, retained
 from ecgvf.judges.factory import create_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.pairs.captions import captioned_concepts
+from ecgvf.review.cases import Cases
+from ecgvf.review.server import app
 
 SEEN = "beacon"
 """The class that every classifier sees, near no shipped concept."""
@@ -100,7 +103,12 @@ def filtered_run(name: str, tmp_path: Path, tiny_path: Path, classifier: str, ca
 
 @pytest.mark.parametrize("name", concepts.names())
 def test_every_shipped_concept_has_something_to_keep(
-    name: str, tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
+    name: str,
+    tmp_path: Path,
+    tiny: JanusModel,
+    tiny_path: Path,
+    classifier: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if concepts.find(name).kind == "nudity":
         pytest.importorskip("nudenet")
@@ -114,6 +122,7 @@ def test_every_shipped_concept_has_something_to_keep(
 
     [trained] = erase(run.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
     assert trained.facts["rehearsed_concepts"] == [SEEN]
+    assert "1 images to rehearse; the recipe takes 4" in " ".join(capsys.readouterr().err.split())
     settings = EvaluationSettings(
         prompts_per_concept=1, prompts_per_other=1, weights=classifier if dataset.concept.kind == "style" else None
     )
@@ -201,3 +210,11 @@ def test_a_captions_use_depends_neither_on_order_nor_on_what_else_is_accepted(
             assert found <= expected and found
     measured = retained_prompts([c for c in retained_concepts(dataset) if c.name == SEEN], 8, 0)
     assert len({prompt.id for prompt in measured}) == 1 and len({prompt.seed for prompt in measured}) == 8
+
+
+def test_reviewers_see_what_must_stay(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
+    run = filtered_run("tench", tmp_path, tiny_path, classifier)
+    page = TestClient(app(Cases(run), "ada", "t0ken"), base_url="http://127.0.0.1")
+    record = next(each for each in Cases(run).by_id.values() if each.pair.retained_concept == SEEN)
+    shown = page.get(f"/t0ken/?at={record.pair.record_id}").text
+    assert f"must stay: <b>{SEEN}</b>" in shown and f"<dt>{SEEN}</dt>" in shown
