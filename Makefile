@@ -11,7 +11,7 @@ help:
 	@echo "make lint         ruff, mypy and the import contracts"
 	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
-	@echo "make benchmark    four concepts, two recipes, five seeds each, all figures (resumable, some hours)"
+	@echo "make benchmark    four concepts, three recipes, five seeds each (resumable, a day on two cores)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"

@@ -59,16 +59,7 @@ def erase(
         if run.finished:
             results.append(run)
             continue
-        # The adapter's own facts contain no time, so that equal runs write equal bytes.
-        facts = {
-            **settings,
-            "unsafe": concept.unsafe,
-            "model": model.name,
-            "fingerprint": model.fingerprint,
-            "seed": seed,
-        }
-        if recipe.retention:
-            facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
+        facts = {**_facts(dataset, model, recipe), **settings, "model": model.name, "seed": seed}
         description = f"erasing {concept.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
         threads = run.threads or torch.get_num_threads()
         circumstances = {"threads": threads, "device": model.device.type}
@@ -102,6 +93,14 @@ def erase(
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
         results.append(replace(run, new=True))
     return results
+
+
+def _facts(dataset: Dataset, model: JanusModel, recipe: Recipe) -> dict[str, Any]:
+    """What an adapter says beside its settings; no time, so that equal runs write equal bytes."""
+    facts: dict[str, Any] = {"unsafe": dataset.concept.unsafe, "fingerprint": model.fingerprint}
+    if recipe.retention:
+        facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
+    return facts
 
 
 def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def captioned_concepts(concept: Concept) -> list[CaptionedConcept]:
         captions = _shipped()[kind].get(name) or _captions(name, kind)
         if key in erased or any(concept.term_in(text) or concept.unseen_in(text) for text in captions):
             continue
-        named = sum(names_any(concept.neighbours, text) for text in captions) > len(captions) / 2
+        # A school bus is no school, though its captions name one.
+        others = [each for each in concept.neighbours if not names_any([each], name) or _ends_with(name, each)]
+        named = sum(names_any(others, text) for text in captions) > len(captions) / 2
         found.append(
             CaptionedConcept(
                 name, kind, captions, key in shipped, key in neighbours or named, surrogate=key in surrogates
@@ -138,6 +140,10 @@ def write(concept: Concept, per_concept: int) -> Answer:
         template_hash=_hash(),
     )
     return Answer(json.dumps({"prompts": prompts}, ensure_ascii=False), provenance)
+
+
+def _ends_with(name: str, word: str) -> bool:
+    return f" {same_name(name)}".endswith(f" {same_name(word)}")
 
 
 def _by_key(names: Iterable[str]) -> dict[str, str]:

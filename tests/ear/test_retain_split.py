@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from starlette.testclient import TestClient
 
 from ear.dataset import find_dataset
@@ -32,6 +31,7 @@ from ecgvf.judges.judge import Judge
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.review.cases import Cases
 from ecgvf.review.server import app
+from tests.random_vit import save_vit
 
 SEEN = "beacon"
 """The class that every classifier sees, near no shipped concept."""
@@ -43,28 +43,10 @@ RECIPE = replace(WINDOWED_KL_HALF, window=288, passes=1, rehearsed=4, rehearsed_
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny ViT with ImageNet's classes and WikiArt's painters, saved as judges of transformers are."""
     from torchvision.models import ResNet50_Weights
-    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
     painters = [label for name in concepts.names() for label in concepts.find(name).labels("wikiart")]
     labels = dict(enumerate([*dict.fromkeys(ResNet50_Weights.DEFAULT.meta["categories"]), *painters]))
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=32,
-        patch_size=16,
-        id2label=labels,
-        label2id={label: index for index, label in labels.items()},
-    )
-    model = ViTForImageClassification(config)
-    with torch.no_grad():
-        model.classifier.bias[config.label2id[SEEN]] = 10.0
-    folder = tmp_path_factory.mktemp("classifier")
-    model.save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return str(folder)
+    return save_vit(tmp_path_factory.mktemp("classifier"), labels, seen=SEEN)
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from ecgvf.judges import Criterion, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.torchvision_models import _BUILD_ARGUMENTS, Torchvision
 from tests.ecgvf.judges.photographs import photograph
+from tests.random_vit import save_vit
 
 NOISE = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
 CAT, CHURCH, VAN_GOGH = (concepts.find(name) for name in ("cat", "church", "van-gogh"))
@@ -238,23 +239,7 @@ ARTISTS = {0: "claude-monet", 1: "vincent-van-gogh", 2: "edvard-munch", 3: "beac
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny ViT with random weights, saved as the WikiArt classifier is."""
-    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
-
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=32,
-        patch_size=16,
-        id2label=ARTISTS,
-        label2id={label: index for index, label in ARTISTS.items()},
-    )
-    folder = tmp_path_factory.mktemp("vit")
-    ViTForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return str(folder)
+    return save_vit(tmp_path_factory.mktemp("vit"), ARTISTS)
 
 
 def test_probabilities_are_those_of_transformers(vit: str) -> None:

@@ -49,6 +49,10 @@ def test_a_neighbour_is_known_by_other_words_for_it() -> None:
     concept = concepts.find("tench").model_copy(update={"neighbours": ("saxophone", "lighthouse", "Tow-truck")})
     neighbours = {each.name for each in captioned_concepts(concept) if each.neighbour}
     assert neighbours >= {"sax", "beacon", "tow truck"}
+    church = {each.name: each for each in captioned_concepts(concepts.find("church"))}
+    assert church["school"].neighbour and not church["school bus"].neighbour
+    buses = concepts.find("church").model_copy(update={"neighbours": ("bus",)})
+    assert {each.name: each for each in captioned_concepts(buses)}["school bus"].neighbour
 
 
 def test_a_thing_whose_captions_name_the_concept_is_left_out() -> None:
