@@ -23,7 +23,7 @@ from ear.evaluation.figures import FigureRow
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
 from ear.evaluation.settings import Figures
 from ear.method.erase import erase, resolve
-from ear.method.recipe import find
+from ear.method.recipes import find
 from ecgvf import Run
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset

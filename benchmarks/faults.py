@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import ear.method.train
 from ear.method.erase import erase, resolve
-from ear.method.recipe import find
+from ear.method.recipes import find
 from ecgvf.core import concepts, console
 from ecgvf.core.files import write_atomic
 from ecgvf.core.records import Rendering

@@ -17,9 +17,11 @@ from ear.dataset import find_dataset
 from ear.evaluation import Evaluation, EvaluationSettings
 from ear.evaluation import evaluate as evaluate_adapters
 from ear.evaluation.settings import Figures
-from ear.method import recipe as recipes
+from ear.method import recipes
 from ear.method.erase import erase, resolve
+from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
+from ear.method.recipes import PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
@@ -47,7 +49,7 @@ def load_dataset(
 
 def train(
     dataset: Dataset | str,
-    recipe: Recipe | str = "default",
+    recipe: Recipe | PromptRecipe | str = "default",
     *,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -62,13 +64,16 @@ def train(
     and what is rehearsed. An interrupted training resumes; a finished one is returned as it is. Raises
     ``DatasetError``, ``ModelError``, ``RecipeError``.
     """
-    if not isinstance(recipe, Recipe | str):
+    if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
-    changed = (recipes.find(recipe) if isinstance(recipe, str) else recipe).with_options(options or {})
+    found = recipes.find(recipe) if isinstance(recipe, str) else recipe
+    changed = found.with_options(options or {})
     opened = _store(store)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, store=opened, model=model, device=device)
     janus = load(model or dataset.model, device=device, dtype=dtype)
+    if isinstance(changed, PromptRecipe):
+        return write_prompt_adapter(opened, dataset, janus, changed)
     return erase(opened, dataset, janus, resolve(changed, dataset, janus), [seed])[0]
 
 

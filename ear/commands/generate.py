@@ -77,10 +77,10 @@ class RendererArguments:
 
     def load(self, files: Sequence[Path]) -> "JanusModel":
         """The model, by default that of the first of the adapters' ``files``."""
-        from ear.method import adapter as adapters
+        from ear.method.open_adapter import adapter_facts
         from ecgvf.janus import load
 
-        name = self.model or (str(adapters.read(files[0])[0]["model"]) if files else "janus-nano")
+        name = self.model or (str(adapter_facts(files[0])["model"]) if files else "janus-nano")
         return load(name, device=self.device, dtype=self.dtype, raw_control_tokens=self.raw_control_tokens)
 
 
@@ -168,7 +168,7 @@ def _compare(
     renderer: RendererArguments,
 ) -> None:
     from ear.evaluation.preview import preview
-    from ear.method import adapter as adapters
+    from ear.method.open_adapter import open_adapter
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint
@@ -178,7 +178,7 @@ def _compare(
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     files = adapter_files(Store(renderer.store), comparison.dataset, renderer.adapter)
     janus = renderer.load(files)
-    stacked = adapters.stack(janus, files)
+    stacked = open_adapter(janus, files)
     blurred = bool(stacked.facts.get("unsafe")) and not comparison.clear
     name = f"before-after-{fingerprint({'prompts': prompts, 'seed': seed})[:8]}.png"
     sheet = out if out is not None else files[-1].with_name(name)

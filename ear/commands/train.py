@@ -20,7 +20,7 @@ def train(
     *,
     source: DatasetArguments,
     recipe: Annotated[
-        str, typer.Option(help="default (which is on-policy), windowed-kl, windowed-kl-half or paper.")
+        str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default="on-policy")
     ] = "default",
     option: Annotated[
         list[str] | None,
@@ -31,8 +31,9 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset from the model that rendered it."""
-    from ear.method import recipe as recipes
+    from ear.method import recipes
     from ear.method.erase import erase, resolve
+    from ear.method.prompt_recipes import write_prompt_adapter
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
@@ -40,15 +41,19 @@ def train(
     training_seeds = _seeds(seeds) if seeds is not None else [seed]
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
-    resolved = resolve(changed, dataset, model)
-    print_lines(resolved.summary())
-    runs = erase(store, dataset, model, resolved, training_seeds)
+    if isinstance(changed, recipes.PromptRecipe):
+        print_lines([("recipe", f"{changed.name}: {changed.description}")])
+        runs, settings = [write_prompt_adapter(store, dataset, model, changed)], {"recipe": {"name": changed.name}}
+    else:
+        resolved = resolve(changed, dataset, model)
+        print_lines(resolved.summary())
+        runs, settings = erase(store, dataset, model, resolved, training_seeds), resolved.settings()
     for run in runs:
         how = _describe(run.facts) if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")
     if as_json:
         facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
-        console.print_json({**facts, **resolved.settings(), "runs": [run.json() for run in runs]})
+        console.print_json({**facts, **settings, "runs": [run.json() for run in runs]})
     else:
         console.print("Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it")
 

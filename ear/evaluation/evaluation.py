@@ -16,8 +16,7 @@ from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
 from ear.evaluation.understanding import compare_answers, kept_answers
-from ear.method import adapter as adapters
-from ear.method.adapter import Adapter
+from ear.method.open_adapter import AnyAdapter, open_adapter
 from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
 from ecgvf.core import console, openings
 from ecgvf.core.dataset import Dataset
@@ -187,7 +186,7 @@ def evaluate(
     Concepts that these adapters erase, and those in ``also_erased``, do not count as retained.
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
-    adapter = adapters.stack(model, files)
+    adapter = open_adapter(model, files)
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
     rehearsed = _rehearsed(dataset, adapter)
@@ -230,7 +229,7 @@ def compare(
 
     What any of them erases does not count as retained for all, so that their figures are of the same concepts.
     """
-    erased = {concept for file in files for concept in adapters.load(model, file).concepts}
+    erased = {concept for file in files for concept in open_adapter(model, [file]).concepts}
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
 
 
@@ -250,7 +249,7 @@ def _retained_prompts(
     return prompts
 
 
-def _rehearsed(dataset: Dataset, adapter: Adapter) -> list[str]:
+def _rehearsed(dataset: Dataset, adapter: AnyAdapter) -> list[str]:
     """The concepts that the adapter's training rehearsed; older adapters do not name them."""
     recipe = adapter.facts["recipe"]
     if not recipe.get("retention"):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from ear.evaluation.prompts import EvaluationPrompt
-from ear.method.adapter import Adapter
+from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
@@ -40,7 +40,7 @@ def evaluation_images(
     prompts: Sequence[EvaluationPrompt],
     sampling: Sampling,
     *,
-    adapter: Adapter | None = None,
+    adapter: AnyAdapter | None = None,
     adapter_hash: str | None = None,
     batch_size: int | None = None,
 ) -> StageSet:
@@ -58,11 +58,11 @@ def evaluation_images(
         "columns": SCHEMA.names,
     }
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
-    with adapter.active(model) if adapter is not None else nullcontext():
+    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
         fill_with_images(
             stage_set,
             shards(prompts),
-            model,
+            tuned,
             sampling,
             _table,
             description="rendering without the adapter" if adapter is None else "rendering with the adapter",

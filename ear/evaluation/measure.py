@@ -20,7 +20,7 @@ from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import STAGE, Condition, Outcome, Sample
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
-from ear.method.adapter import Adapter
+from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.png import decode
 from ecgvf.core.records import to_table
@@ -39,7 +39,7 @@ class Measurement:
     model: JanusModel
     dataset: Dataset
     judges: EvaluationJudges
-    adapter: Adapter
+    adapter: AnyAdapter
     adapter_hash: str
     batch_size: int | None = None
 
@@ -73,11 +73,14 @@ class Measurement:
     ) -> tuple[list[Outcome], StageSet]:
         """The outcomes of one condition, and their images. ``reference``: the frozen model's images, for ``after``."""
         tuned = condition == "after"
+        asked = prompts
+        if tuned and self.adapter.rewrites:  # of a dataset's prompt the surrogate prompt, which its writer wrote
+            asked = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
         images = evaluation_images(
             self.store,
             self.model,
             self.dataset,
-            prompts,
+            asked,
             sampling,
             adapter=self.adapter if tuned else None,
             adapter_hash=self.adapter_hash if tuned else None,
@@ -161,8 +164,8 @@ class Measurement:
         if frozen is not None and retained:
             vq_ids: NDArray[np.int64] = np.array([frozen[index] for index in retained], dtype=np.int64)
             texts, seeds = [prompts[index].prompt for index in retained], [prompts[index].seed for index in retained]
-            with self.adapter.active(self.model):
-                shares = token_agreement(self.model, texts, seeds, sampling, vq_ids)
+            with self.adapter.active(self.model) as tuned:
+                shares = token_agreement(tuned, texts, seeds, sampling, vq_ids)
             for index, share in zip(retained, shares, strict=True):
                 agreement[index] = float(share)
         return agreement

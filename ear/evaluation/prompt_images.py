@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ear.method import adapter as adapter_files
+from ear.method.open_adapter import open_adapter
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, StoreCorrupt
 from ecgvf.core.files import JSON, changes, read_json, write_atomic
@@ -115,15 +115,15 @@ def render_to_folder(
     """
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
-    adapter = adapter_files.stack(model, adapters) if adapters else None
+    adapter = open_adapter(model, adapters) if adapters else None
     sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else model.sampling
     sampling = sampling.override(guidance, temperature)
     shard_set = _open(folder, _settings(model, prompts, sampling, adapters), model.name)
-    with adapter.active(model) if adapter is not None else nullcontext():
+    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
         new = fill_with_images(
             shard_set,
             [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
-            model,
+            tuned,
             sampling,
             partial(_write_images, folder),
             description="rendering without an adapter" if adapter is None else "rendering with the adapter",

@@ -18,7 +18,7 @@ import torch
 
 from ear.evaluation.outcomes import AnsweredQuestion
 from ear.evaluation.questions import YesNoQuestion
-from ear.method.adapter import Adapter
+from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.concepts import Concept
 from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
@@ -63,7 +63,7 @@ def kept_answers(
     concept: Concept,
     questions: Sequence[YesNoQuestion],
     *,
-    adapter: Adapter | None = None,
+    adapter: AnyAdapter | None = None,
     adapter_hash: str | None = None,
     batch_size: int | None = None,
 ) -> list[Answer]:
@@ -84,9 +84,9 @@ def kept_answers(
 
     def work(shard: Sequence[YesNoQuestion], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
         with num_threads(recorded["threads"]):
-            return _table(answer_questions(model, shard, batch_size=recorded["batch_size"], advance=advance))
+            return _table(answer_questions(tuned, shard, batch_size=recorded["batch_size"], advance=advance))
 
-    with adapter.active(model) if adapter is not None else nullcontext():
+    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
         stage_set.fill(
             shards,
             work,
@@ -106,7 +106,7 @@ def answer_questions(
     model: JanusModel,
     questions: Sequence[YesNoQuestion],
     *,
-    adapter: Adapter | None = None,
+    adapter: AnyAdapter | None = None,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> list[Answer]:
@@ -118,11 +118,11 @@ def answer_questions(
     """
     answers: dict[str, Answer] = {}
     sequences, size = list(_sequences(questions)), batch_size or BATCH
-    with adapter.active(model) if adapter is not None else nullcontext():
+    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
         for start in range(0, len(sequences), size):
             batch = sequences[start : start + size]
             images = [decode(sequence[0].image) for sequence in batch]
-            probabilities = yes_probabilities(model, images, [[row.question for row in rows] for rows in batch])
+            probabilities = yes_probabilities(tuned, images, [[row.question for row in rows] for rows in batch])
             answered = _flat(batch)
             for question, probability in zip(answered, _flat(probabilities), strict=True):
                 answers[question.id] = _answer(question.id, probability)

@@ -1,4 +1,4 @@
-"""Adapters: the tuned weights of some attention projections, applied to a model, saved, loaded and stacked.
+"""Adapters: the tuned weights of some modules, applied to a model, saved, loaded and stacked.
 
 An adapter holds full weights, named relative to the language model ("layers.0.self_attn.q_proj.weight"). Outside
 ``active`` the model is the frozen one, bit for bit.
@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from ear.method.recipe import Modules
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import write_atomic
 from ecgvf.janus import JanusModel
@@ -42,64 +44,100 @@ class Projection(nn.Linear):
         return F.linear(states, self.weight.to(states.dtype), self.bias)
 
 
+class Norm(LlamaRMSNorm):
+    """Replaces a frozen RMSNorm, with a weight of its own, which may be float32 in a bfloat16 model."""
+
+    weight: nn.Parameter
+
+    def __init__(self, weight: Tensor, frozen: LlamaRMSNorm) -> None:
+        super().__init__(len(weight), frozen.variance_epsilon)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        normed: Tensor = super().forward(states)
+        return normed.to(states.dtype)
+
+
+TunedModule = Projection | Norm
+
+
 @dataclass(frozen=True)
 class Adapter:
-    """Tuned projections by name."""
+    """Tuned modules by name."""
 
-    projections: Mapping[str, Projection]
+    modules: Mapping[str, TunedModule]
     facts: Mapping[str, Any]
     """Where they come from, as saved with them; empty during training."""
 
     @property
     def weights(self) -> list[nn.Parameter]:
         """The tuned weights, in the order of their names."""
-        return [projection.weight for projection in self.projections.values()]
+        return [module.weight for module in self.modules.values()]
 
     @property
     def concepts(self) -> list[str]:
         """Names of the concepts that it erases."""
         return str(self.facts["concept"]).split("+")
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether prompts are rewritten: never, the weights are tuned."""
+        return False
+
     @contextmanager
-    def active(self, model: JanusModel) -> Iterator[None]:
+    def active(self, model: JanusModel) -> Iterator[JanusModel]:
         """Context in which ``model`` is the tuned model; outside it is the frozen one."""
         with ExitStack() as restore:
-            for name, projection in self.projections.items():
+            for name, module in self.modules.items():
                 path, _, child = name.rpartition(".")
                 parent = model.language_model.get_submodule(path)
                 restore.callback(setattr, parent, child, getattr(parent, child))
-                setattr(parent, child, projection)
-            yield
+                setattr(parent, child, module)
+            yield model
 
     def save(self, file: Path, facts: Mapping[str, Any], dtype: torch.dtype) -> None:
         """Write the weights in ``dtype`` with ``facts`` (JSON), whole or not at all."""
         tensors = {
-            f"{name}.weight": projection.weight.detach().to(device="cpu", dtype=dtype).contiguous()
-            for name, projection in self.projections.items()
+            f"{name}.weight": module.weight.detach().to(device="cpu", dtype=dtype).contiguous()
+            for name, module in self.modules.items()
         }
         # A single entry: safetensors writes several in an order that differs between runs.
         write_atomic(file, save(tensors, {FORMAT: json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)}))
 
 
-def projection_names(layers: int, projections: Sequence[str]) -> list[str]:
-    """Names, relative to the language model, of ``projections`` (of q, k, v, o) in the first ``layers`` layers."""
-    return [f"layers.{layer}.self_attn.{kind}_proj" for layer in range(layers) for kind in projections]
+_MODULES: Mapping[Modules, Sequence[str]] = {
+    "attention": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "all": (
+        *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+        *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+        *("input_layernorm", "post_attention_layernorm"),
+    ),
+}
+"""Modules that a recipe tunes → their names in a layer."""
 
 
-def new_adapter(model: JanusModel, layers: int, projections: Sequence[str]) -> Adapter:
-    """An adapter to train: float32 copies of the frozen weights, with gradients.
+def module_names(layers: Sequence[int], modules: Modules) -> list[str]:
+    """Names, relative to the language model, of the ``modules`` of ``layers``."""
+    return [f"layers.{layer}.{name}" for layer in layers for name in _MODULES[modules]]
+
+
+def new_adapter(
+    model: JanusModel, layers: Sequence[int], modules: Modules, dtype: torch.dtype = torch.float32
+) -> Adapter:
+    """An adapter to train: copies of the frozen weights in ``dtype``, with gradients.
 
     Raises ``RecipeError`` for a model whose layers have other names.
     """
     tuned = {}
-    for name in projection_names(layers, projections):
+    for name in module_names(layers, modules):
         try:
             frozen = _frozen(model, name)
         except AdapterError as error:
             raise RecipeError(
-                f"{model.name} has no layer {name}: recipes tune the projections q, k, v, o of Janus's self-attention"
+                f"{model.name} has no layer {name}: recipes tune modules that Janus's language model has"
             ) from error
-        tuned[name] = Projection(frozen.weight.detach().float().clone(), frozen)
+        tuned[name] = _tuned(frozen.weight.detach().to(dtype, copy=True), frozen)
         tuned[name].weight.requires_grad_(True)
     return Adapter(tuned, {})
 
@@ -107,16 +145,21 @@ def new_adapter(model: JanusModel, layers: int, projections: Sequence[str]) -> A
 def load(model: JanusModel, file: Path) -> Adapter:
     """The adapter in ``file``, in the model's dtype. Raises ``AdapterError`` if it is none, or of another model."""
     facts, weights = read(file)
+    check_model(facts, model, file)
+    return Adapter(_modules(model, weights, file), facts)
+
+
+def check_model(facts: Mapping[str, Any], model: JanusModel, file: Path) -> None:
+    """Raise ``AdapterError`` unless the adapter in ``file``, with these facts, is of ``model``."""
     if facts.get("fingerprint") != model.fingerprint:
         raise AdapterError(
             f"{file} was trained on {facts.get('model')} ({facts.get('fingerprint')}), which is not {model.name} "
             f"({model.fingerprint}): pass that model as --model"
         )
-    return Adapter(_projections(model, weights, file), facts)
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The facts of a saved adapter, and its weights by projection. Raises ``AdapterError``."""
+    """The facts of a saved adapter, and its weights by module. Raises ``AdapterError``."""
     if not file.is_file():
         raise AdapterError(f"no adapter at {file}: `ear train` makes one and prints its path")
     try:
@@ -146,18 +189,18 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
         return adapters[0]
     summed: dict[str, Tensor] = {}
     for adapter in adapters:
-        for name, projection in adapter.projections.items():
+        for name, module in adapter.modules.items():
             frozen = _frozen(model, name).weight.detach().float()
-            summed[name] = summed.get(name, frozen) + (projection.weight.float() - frozen)
+            summed[name] = summed.get(name, frozen) + (module.weight.float() - frozen)
     facts = {
         **adapters[-1].facts,
         "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
         "unsafe": any(adapter.facts.get("unsafe", False) for adapter in adapters),
     }
-    return Adapter(_projections(model, summed, files[-1]), facts)
+    return Adapter(_modules(model, summed, files[-1]), facts)
 
 
-def _projections(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, Projection]:
+def _modules(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, TunedModule]:
     tuned = {}
     for name, weight in weights.items():
         frozen = _frozen(model, name)
@@ -166,15 +209,19 @@ def _projections(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -
                 f"{file}: {name} has shape {tuple(weight.shape)}, in {model.name} {tuple(frozen.weight.shape)}: "
                 "the adapter belongs to another model"
             )
-        tuned[name] = Projection(weight.to(device=model.device, dtype=model.dtype), frozen)
+        tuned[name] = _tuned(weight.to(device=model.device, dtype=model.dtype), frozen)
     return tuned
 
 
-def _frozen(model: JanusModel, name: str) -> nn.Linear:
+def _tuned(weight: Tensor, frozen: nn.Linear | LlamaRMSNorm) -> TunedModule:
+    return Projection(weight, frozen) if isinstance(frozen, nn.Linear) else Norm(weight, frozen)
+
+
+def _frozen(model: JanusModel, name: str) -> nn.Linear | LlamaRMSNorm:
     try:
         module = model.language_model.get_submodule(name)
     except AttributeError as error:
-        raise AdapterError(f"{model.name} has no projection {name}: the adapter belongs to another model") from error
-    if not isinstance(module, nn.Linear):
-        raise AdapterError(f"{name} of {model.name} is not a projection: the adapter belongs to another model")
+        raise AdapterError(f"{model.name} has no module {name}: the adapter belongs to another model") from error
+    if not isinstance(module, nn.Linear | LlamaRMSNorm):
+        raise AdapterError(f"{name} of {model.name} cannot be tuned: the adapter belongs to another model")
     return module

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from ear.method.log import TrainingLog
 from ear.method.pairs import training_pairs
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.runs import TrainingRun, open_run
-from ear.method.train import TrainingLog, count_windows, train
+from ear.method.schedule import count_windows
+from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset

@@ -1,4 +1,4 @@
-"""Every choice of the method, in one place.
+"""Every choice of the method, in one place; ear/method/recipes.py makes the named ones of them.
 
 The paper and its released loop leave or contradict many choices; here each has a name and a value. A recipe states
 window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model in use.
@@ -6,22 +6,31 @@ window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType, UnionType
+from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter
 
 from ear.retained_concepts import Rehearsed
 from ecgvf.core.errors import RecipeError
 
-PAPER_TOKENS, PAPER_DEPTH = 576, 30
-"""Image tokens per image and layers of the language model of Janus-Pro-7B, for which recipes are stated."""
+PAPER_TOKENS, PAPER_ROWS, PAPER_DEPTH = 576, 24, 30
+"""Image tokens, their rows, and layers of the language model of Janus-Pro-7B, for which recipes are stated."""
 
 Loss = Literal["mse", "kl"]
-Trajectory = Literal["surrogate", "target", "both", "rollout"]
+Trajectory = Literal["surrogate", "target", "both", "rollout", "streams"]
+WindowScale = Literal["tokens", "rows"]
+WindowChoice = Literal["all", "random"]
+ThresholdPer = Literal["window", "position"]
 Tail = Literal["step", "drop"]
+LayerChoice = Literal["first", "last"]
+Modules = Literal["attention", "qkv", "all"]
+WeightDtype = Literal["float32", "model"]
 Order = Literal["shuffled", "dataset"]
 Schedule = Literal["constant", "linear"]
+MixedPrecision = Literal["no", "bf16"]
 
 
 def _setting(requirement: str, valid: Callable[[Any], bool], default: Any = dataclasses.MISSING) -> Any:
@@ -39,12 +48,16 @@ def _non_negative(default: Any = dataclasses.MISSING) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One way to erase. ``RECIPES`` holds the named ones; ``dataclasses.replace`` or ``with_options`` make others.
+    """One way to train. ear/method/recipes.py has the named ones; ``replace`` or ``with_options`` make others.
 
     Raises ``RecipeError`` for a value out of range.
     """
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     name: str
+    description: str = dataclasses.field(default="", compare=False)
+    """What it does, in a sentence or two; no setting."""
 
     # What the tuned model has to match at each image position (equation 6)
     loss: Loss
@@ -54,29 +67,49 @@ class Recipe:
     """η: how far the guided target lies beyond the surrogate, away from the target. 0 is the surrogate itself."""
     trajectory: Trajectory
     """The image on which all prompts are teacher-forced: the pair's surrogate image, its target image, or both in
-    turn; or an image of the target prompt by the tuned model itself (on-policy)."""
+    turn; or an image of the target prompt by the tuned model itself (on-policy). streams: none, but the released loop's
+    three streams of single tokens without context (ear/method/published.py)."""
     rollouts: int = _non_negative(0)
     """Images that the tuned model renders in each round, for the trajectory "rollout"."""
+    rollout_epochs: int = _count(1)
+    """Times that a step is taken on each image of a round."""
 
     # When a step is taken (equations 7 and 8)
     window: int | None = _setting("be at least 1", lambda value: value is None or value >= 1)
     """L for 576 image tokens; None takes the concept's own."""
+    window_scale: WindowScale = "tokens"
+    """How L fits a model of other image tokens: as the same share of them, or as whole rows, as many as are nearest to
+    L in 24 rows of 24."""
+    windows: WindowChoice = "all"
+    """Windows of an image that take a step: all, in order, or a single one that the seed draws."""
     threshold: float = _non_negative()
-    """τ, compared with the sum of a window's losses; a window at or below it takes no step."""
+    """τ; a window whose loss is at or below it takes no step."""
+    threshold_per: ThresholdPer = "window"
+    """What τ is compared with: the sum of a window's losses, as in equation 8, so that it is stricter in a longer
+    window; or their mean, so that it is the same in any."""
     tail: Tail
     """Positions left over if L does not divide T: a shorter last window, or dropped."""
 
     # What is tuned, and how
     layers: int = _setting(f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: 1 <= value <= PAPER_DEPTH)
-    """Number of tuned layers of 30, from the first."""
-    projections: tuple[str, ...] = _setting("be of q, k, v, o", lambda value: value and {*value} <= {*"qkvo"})
-    """Tuned projections of each layer's self-attention."""
+    """Number of tuned layers of 30."""
+    layer_choice: LayerChoice = "first"
+    """Whether these are the first layers or the last."""
+    modules: Modules = "attention"
+    """Tuned modules of each layer. attention: the projections q, k, v, o of its self-attention, which the released loop
+    tunes and the published weights hold, and which named recipes therefore tune; qkv: without o, as section 2.3 of the
+    paper has it; all: also the MLP's projections and both norms, as section 6.1 has it."""
     learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
-    """Learning rate of Adam, with PyTorch's defaults otherwise, on float32 weights."""
+    """Learning rate of Adam, with PyTorch's defaults otherwise."""
+    weight_dtype: WeightDtype = "float32"
+    """Dtype of the tuned weights in training: float32, or the model's own, as in the released loop."""
     schedule: Schedule = "constant"
     """Of the learning rate: constant, or falling linearly to 0."""
     images_per_step: int = _count(1)
     """Trajectories whose window a step takes together."""
+    mixed_precision: MixedPrecision = "no"
+    """bf16: forward and backward passes compute in bfloat16 where autocast does; weights, their gradients, Adam and
+    losses stay float32, and rollouts are rendered in the model's dtype. no: all in the model's dtype."""
     pairs: int = _count()
     """Most accepted pairs to train on, the first of the dataset."""
     passes: int = _count()
@@ -104,6 +137,11 @@ class Recipe:
             if field.metadata and not _passes(field.metadata["valid"], value):
                 requirement = field.metadata["requirement"]
                 raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
+        if self.trajectory == "streams" and (self.loss != "mse" or self.retention or self.images_per_step != 1):
+            raise RecipeError(
+                f"recipe {self.name}: the trajectory streams is the released loop, which has the loss mse, retention 0 "
+                "and images_per_step 1"
+            )
         if (self.trajectory == "rollout") != bool(self.rollouts):
             raise RecipeError(
                 f"recipe {self.name}: rollouts is {self.rollouts}, it must be above 0 for the trajectory rollout and 0 "
@@ -116,28 +154,33 @@ class Recipe:
 
     @property
     def random(self) -> bool:
-        """Whether another seed ends in other weights."""
-        return self.order == "shuffled" or self.trajectory == "rollout" or self.retention > 0
+        """Whether another seed ends in other weights. The released loop has a seed of its own, 42."""
+        drawn = self.order == "shuffled" or self.windows == "random" or self.trajectory == "rollout"
+        return self.trajectory != "streams" and (drawn or self.retention > 0)
 
     def settings(self) -> dict[str, Any]:
-        """Every choice, as JSON. One that older recipes lack is left out where it says what they did, so that their
-        adapters and figures stay theirs."""
-        settings = {**dataclasses.asdict(self), "projections": list(self.projections)}
-        return {name: value for name, value in settings.items() if _ADDED.get(name, ...) != value}
+        """Every choice, as JSON. One that older recipes lack is left out where it says what they did, and what they
+        stated otherwise is stated that way, so that their adapters and figures stay theirs."""
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if _ADDED.get(name, ...) != value}
+        del settings["description"]
+        if (projections := _PROJECTIONS.get(self.modules)) is not None:
+            settings = {**settings, "projections": projections}
+            del settings["modules"]
+        return settings
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The recipe with some settings replaced, given as values or as text ("none" is None, "q,v" is a tuple).
+        """The recipe with some settings replaced, given as values or as text ("none" is None).
 
         Raises ``RecipeError`` naming the option.
         """
         kinds = get_type_hints(type(self))
         values: dict[str, Any] = {}
         for name, value in options.items():
-            if name not in kinds or name == "name":
-                known = ", ".join(kind for kind in kinds if kind != "name")
+            if name not in SETTINGS:
+                known = ", ".join(SETTINGS)
                 raise RecipeError(f"a recipe has no setting {name!r}; its settings are {known}")
             try:
-                values[name] = _parse(_text(value), kinds[name])
+                values[name] = _parse("none" if value is None else str(value), kinds[name])
             except ValueError as error:
                 raise RecipeError(f"recipe setting {name}={value!r}: {error}") from error
         return dataclasses.replace(self, **values)
@@ -148,9 +191,12 @@ class Recipe:
         ``concept_window`` is the concept's own L for 576 image tokens.
         """
         window = self.window if self.window is not None else concept_window
+        unit, per_unit = (tokens / PAPER_TOKENS, 1)
+        if self.window_scale == "rows":
+            unit, per_unit = 1 / PAPER_ROWS, math.isqrt(tokens)
         return ResolvedRecipe(
             recipe=self,
-            window=min(tokens, max(1, round(window * tokens / PAPER_TOKENS))),
+            window=min(tokens, max(1, round(window * unit)) * per_unit),
             layers=min(depth, max(1, round(self.layers * depth / PAPER_DEPTH))),
             tokens=tokens,
             depth=depth,
@@ -165,11 +211,22 @@ class ResolvedRecipe:
     window: int
     """L, in image tokens."""
     layers: int
-    """Number of tuned layers, from the first."""
+    """Number of tuned layers."""
     tokens: int
     """T of the model."""
     depth: int
     """Layers of the model."""
+
+    @property
+    def layer_range(self) -> range:
+        """Indices of the tuned layers."""
+        first = 0 if self.recipe.layer_choice == "first" else self.depth - self.layers
+        return range(first, first + self.layers)
+
+    def threshold(self, length: int) -> float:
+        """τ of a window of ``length`` positions: what its summed loss must exceed."""
+        recipe = self.recipe
+        return recipe.threshold * (length if recipe.threshold_per == "position" else 1)
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the training, as JSON."""
@@ -178,25 +235,58 @@ class ResolvedRecipe:
     def summary(self) -> list[tuple[str, str]]:
         """The choices to show to the user, as (label, text)."""
         r = self.recipe
-        images = f"the images of: {r.trajectory}"
-        if r.trajectory == "rollout":
-            images = f"the tuned model's own images, {r.rollouts} a round, {r.images_per_step} a step"
+        images = {
+            "rollout": f"the tuned model's own images, {r.rollouts} a round, {r.images_per_step} a step",
+            "streams": "three streams of single tokens, without context",
+        }.get(r.trajectory, f"the images of: {r.trajectory}")
+        steps = "all windows" if r.windows == "all" else "one random window of each image"
         rate = f"{r.learning_rate:g}" + (" falling to 0" if r.schedule == "linear" else "")
         summary = [
             ("recipe", r.name),
             ("objective", f"{r.loss}, guidance η {r.guidance:g}, on {images}"),
-            ("window", f"{self.window} of {self.tokens} image tokens, threshold τ {r.threshold:g}, tail: {r.tail}"),
-            ("tuned", f"{', '.join(r.projections)} of the first {self.layers} of {self.depth} layers"),
+            (
+                "window",
+                f"{self.window} of {self.tokens} image tokens, {steps}, threshold τ {r.threshold:g} per "
+                f"{r.threshold_per}, tail: {r.tail}",
+            ),
+            ("tuned", f"{r.modules} of the {r.layer_choice} {self.layers} of {self.depth} layers"),
             ("steps", f"Adam, learning rate {rate}, {r.passes} pass(es) over at most {r.pairs} pairs"),
         ]
+        if r.mixed_precision != "no":
+            summary.append(("precision", f"{r.mixed_precision} compute, {r.weight_dtype} weights"))
         if r.retention:
             rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {r.rehearsed_concepts} the others"
             summary.append(("retention", f"weight {r.retention:g}, {rehearsal}"))
         return summary
 
 
-_ADDED: Mapping[str, Any] = {"rollouts": 0, "schedule": "constant", "images_per_step": 1, "rehearsed_concepts": "all"}
+SETTINGS = tuple(field.name for field in dataclasses.fields(Recipe) if field.name not in ("name", "description"))
+"""The settings of a recipe."""
+
+
+def setting_descriptions() -> dict[str, str]:
+    """Setting → what it means, from the docstrings of ``Recipe``."""
+    properties = TypeAdapter(Recipe).json_schema()["properties"]
+    return {name: " ".join(properties[name]["description"].split()) for name in SETTINGS}
+
+
+_ADDED: Mapping[str, Any] = {
+    "rollouts": 0,
+    "rollout_epochs": 1,
+    "window_scale": "tokens",
+    "windows": "all",
+    "threshold_per": "window",
+    "layer_choice": "first",
+    "weight_dtype": "float32",
+    "schedule": "constant",
+    "images_per_step": 1,
+    "mixed_precision": "no",
+    "rehearsed_concepts": "all",
+}
 """Setting added since adapters were published → its value in the recipes before."""
+
+_PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"qkv"]}
+"""Tuned modules → the letters by which older recipes state them."""
 
 
 def _passes(valid: Callable[[Any], bool], value: Any) -> bool:
@@ -206,12 +296,6 @@ def _passes(valid: Callable[[Any], bool], value: Any) -> bool:
         return False
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return "none" if value is None else str(value)
-
-
 def _parse(text: str, kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
         return None if text == "none" else _parse(text, get_args(kind)[0])
@@ -219,96 +303,7 @@ def _parse(text: str, kind: Any) -> Any:
         if text not in get_args(kind):
             raise ValueError(f"choose one of {', '.join(get_args(kind))}")
         return text
-    if get_origin(kind) is tuple:
-        return tuple(part.strip() for part in text.replace(",", " ").split())
     try:
         return kind(text)
     except ValueError:
         raise ValueError("an integer is needed" if kind is int else "a number is needed") from None
-
-
-PAPER = Recipe(
-    name="paper",
-    loss="mse",
-    guidance=1.0,
-    trajectory="surrogate",
-    window=None,
-    threshold=0.05,
-    tail="step",
-    layers=5,
-    projections=("q", "k", "v", "o"),
-    learning_rate=1e-4,
-    pairs=50,
-    passes=1,
-    order="dataset",
-    retention=0.0,
-    rehearsed=0,
-    rehearsed_per_step=0,
-)
-"""Equations 6 to 8 with the settings of section 6.1, with context and without a retention term."""
-
-WINDOWED_KL = Recipe(
-    name="windowed-kl",
-    loss="kl",
-    guidance=0.0,
-    trajectory="both",
-    window=144,
-    threshold=0.05,
-    tail="step",
-    layers=30,
-    projections=("q", "k", "v", "o"),
-    learning_rate=3e-4,
-    pairs=50,
-    passes=2,
-    order="shuffled",
-    retention=100.0,
-    rehearsed=200,
-    rehearsed_per_step=4,
-)
-"""It matches the surrogate's next-token distribution on the images of both prompts, and rehearses other prompts with a
-large weight. Of EAR's ideas the windows act, and τ never skips one. docs/decisions/0004-erasing.md reports measurements
-of each choice."""
-
-WINDOWED_KL_HALF = dataclasses.replace(WINDOWED_KL, name="windowed-kl-half", rehearsed_concepts="half")
-"""The same, but it rehearses every second retained concept, so that evaluation tells what becomes of the others."""
-
-ON_POLICY = Recipe(
-    name="on-policy",
-    loss="kl",
-    guidance=0.0,
-    trajectory="rollout",
-    rollouts=48,
-    window=PAPER_TOKENS,
-    threshold=0.05,
-    tail="step",
-    layers=30,
-    projections=("q", "k", "v", "o"),
-    learning_rate=5e-4,
-    schedule="linear",
-    images_per_step=4,
-    pairs=50,
-    passes=40,
-    order="shuffled",
-    retention=30.0,
-    rehearsed=200,
-    rehearsed_per_step=4,
-    rehearsed_concepts="half",
-)
-"""It matches the surrogate's conditional next-token distribution on the tuned model's own images, whole images at a
-time: neither EAR's windows nor τ act. docs/decisions/0017-on-policy.md reports measurements of each choice."""
-
-DEFAULT = ON_POLICY
-"""The recommended recipe, which "default" names."""
-
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {recipe.name: recipe for recipe in (ON_POLICY, WINDOWED_KL, WINDOWED_KL_HALF, PAPER)}
-)
-
-
-def find(name: str) -> Recipe:
-    """The recipe called ``name``, or the recommended one for "default". Raises ``RecipeError``."""
-    if name == "default":
-        return DEFAULT
-    if name not in RECIPES:
-        raise RecipeError(f"unknown recipe {name!r}: use default, or one of {', '.join(RECIPES)}")
-    return RECIPES[name]

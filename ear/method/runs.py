@@ -1,6 +1,7 @@
 """A training run on disk: ``STORE/<concept>/ear/<recipe>-<hash8>-s<seed>/``.
 
 adapter.safetensors   the tuned weights; equal runs write equal bytes
+recipe.json           in their place, if the recipe trains nothing
 run.json              settings, losses, versions and times; written last: the run is finished
 checkpoint.pt         the state from which an interrupted run resumes; deleted when it is finished
 """
@@ -22,6 +23,7 @@ from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 
 STAGE = Stage("ear", "ear train")
+WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
 REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
 
 
@@ -35,8 +37,9 @@ class TrainingRun:
 
     @property
     def adapter(self) -> Path:
-        """File of the tuned weights."""
-        return self.path / "adapter.safetensors"
+        """File of the tuned weights, or of the recipe that has none."""
+        prompt_recipe = self.path / PROMPT_RECIPE
+        return prompt_recipe if prompt_recipe.is_file() else self.path / WEIGHTS
 
     @property
     def finished(self) -> bool:
@@ -99,7 +102,7 @@ def open_run(run: ConceptRun, recipe: str, settings: Mapping[str, Any], seed: in
 
 def finished(store: Store, concept: str) -> list[TrainingRun]:
     """The finished runs that erase ``concept``, oldest first."""
-    runs = [TrainingRun(file.parent) for file in store.folder(concept, STAGE.name).glob("*/adapter.safetensors")]
+    runs = [TrainingRun(file.parent) for file in store.folder(concept, STAGE.name).glob("*/run.json")]
     return sorted((run for run in runs if run.finished), key=lambda run: (run.facts["ended"], run.path.name))
 
 
@@ -119,8 +122,9 @@ def find_adapter(store: Store, name: str) -> Path:
 
     Raises ``AdapterError`` if it is none of these.
     """
-    runs = {file.parent.name: file for file in sorted(store.root.glob(f"*/{STAGE.name}/*/adapter.safetensors"))}
-    for file in (Path(name), Path(name) / "adapter.safetensors", runs.get(name)):
+    names = (WEIGHTS, PROMPT_RECIPE)
+    runs = {file.parent.name: file for each in names for file in sorted(store.root.glob(f"*/{STAGE.name}/*/{each}"))}
+    for file in (Path(name), *(Path(name) / each for each in names), runs.get(name)):
         if file is not None and file.is_file():
             return file
     raise AdapterError(

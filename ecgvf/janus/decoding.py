@@ -27,7 +27,7 @@ class GenerationOptions:
     guidance: Sequence[float] | None = None
     """Guidance scale of each prompt, instead of the sampling's."""
     negative_prompt: str | None = None
-    """What guidance leads away from, instead of the empty prompt."""
+    """What guidance leads away from, instead of the model's own negative prompt, or the empty prompt."""
     log_probabilities: bool = False
     """Whether the images come with the log-probabilities of their tokens."""
 
@@ -117,7 +117,7 @@ def generate_image_tokens(
     count, new_tokens, device = len(prompts), model.image_tokens, model.device
     guidance = _guidance(options, sampling, count).to(device)
     guided = bool((guidance != 1).any())
-    input_ids, attention_mask = _input_ids(model, prompts, guided, options.negative_prompt)
+    input_ids, attention_mask = _input_ids(model, prompts, guided, options.negative_prompt or model.negative_prompt)
     rows, prompt_length = input_ids.shape
     prefix = torch.full((count, new_tokens), -1, dtype=torch.int64)
     if options.prefix is not None:

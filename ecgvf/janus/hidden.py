@@ -20,6 +20,8 @@ def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor, *, 
     dtype and after the final norm, is the one from which token i is predicted: it depends on the prompt and tokens
     0 .. i-1. Gradients flow if they are enabled. Raises ``ModelError`` for a prompt that contains a special token.
     """
+    if unconditional and model.negative_prompt is not None:
+        prompts, unconditional = [model.negative_prompt] * len(prompts), False
     input_ids, attention_mask = generation_ids(model, prompts)
     if unconditional:
         input_ids = unconditional_ids(model, input_ids)

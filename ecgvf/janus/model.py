@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,10 @@ class JanusModel:
     """``JanusProcessor``."""
     raw_control_tokens: bool = False
     """Whether the model obeys control tokens that a prompt spells; otherwise they are text."""
+    rewrite: Callable[[str], str] | None = None
+    """What becomes of each prompt before it is tokenized; None: nothing."""
+    negative_prompt: str | None = None
+    """What guidance leads away from; None: the empty prompt."""
 
     @property
     def image_tokens(self) -> int:

@@ -22,12 +22,13 @@ def generation_ids(model: JanusModel, prompts: Sequence[str]) -> tuple[Tensor, T
 
     Returns ``(input_ids, attention_mask)``, int64 [B, S] each, on the model's device. Rows are padded on the left; the
     mask is 1 at a row's own ids. Each row begins with BOS and ends with begin-of-image. A control token inside a prompt
-    becomes the ids of its text, unless ``model.raw_control_tokens``.
+    becomes the ids of its text, unless ``model.raw_control_tokens``. ``model.rewrite`` is applied first.
 
     Raises ``ModelError`` for an empty prompt, and for one that leaves no room for an image.
     """
     template = chat_prompt(model, "PROMPT").split("PROMPT")
-    rows = [_row(model, prompt, template) for prompt in prompts]
+    rewritten = prompts if model.rewrite is None else [model.rewrite(prompt) for prompt in prompts]
+    rows = [_row(model, prompt, template) for prompt in rewritten]
     pad, length = model.processor.tokenizer.pad_token_id, max(map(len, rows))
     input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows], dtype=torch.int64)
     attention_mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], dtype=torch.int64)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ear
-from ear.method.recipe import DEFAULT
+from ear.method.recipes import DEFAULT
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, EcgvfError, ModelError, RecipeError, SettingsError
 from ecgvf.core.store import Store

@@ -15,7 +15,7 @@ from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.evaluation.prompts import retained_prompts
 from ear.method.erase import erase, resolve
-from ear.method.recipe import WINDOWED_KL_HALF
+from ear.method.recipes import WINDOWED_KL_HALF
 from ear.retained_concepts import rehearsal_prompts, retained_concepts
 from ecgvf import Run
 from ecgvf.core import concepts

@@ -24,7 +24,7 @@ SETTINGS = EvaluationSettings(prompts_per_concept=16, prompts_per_other=1, famil
 
 def noise(model: JanusModel) -> Adapter:
     """Noise of twice each weight's standard deviation: patches of all colours, and no shapes."""
-    adapter = new_adapter(model, len(model.language_model.layers), "qkvo")
+    adapter = new_adapter(model, range(len(model.language_model.layers)), "attention")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in adapter.weights:
@@ -39,9 +39,9 @@ def grey(model: JanusModel) -> Adapter:
     of their mean, and the vector is too large for the states before it to matter.
     """
     token = grey_token(model)
-    adapter = new_adapter(model, len(model.language_model.layers), "qkvo")
+    adapter = new_adapter(model, range(len(model.language_model.layers)), "attention")
     attention = f"layers.{len(model.language_model.layers) - 1}.self_attn."
-    query, value, output = (adapter.projections[f"{attention}{kind}_proj"].weight for kind in "qvo")
+    query, value, output = (adapter.modules[f"{attention}{kind}_proj"].weight for kind in "qvo")
     mean, vector = mean_state(model, token), 1000 * state_before(model, token)
     with torch.no_grad():
         query.zero_()

@@ -54,7 +54,7 @@ def save_adapter(
     seed: int = 0,
     recipe: Mapping[str, Any] = MappingProxyType({"name": "default"}),
 ) -> Path:
-    adapter = new_adapter(tiny, 1, "qkvo")
+    adapter = new_adapter(tiny, range(1), "attention")
     with torch.no_grad():
         for weight in adapter.weights:
             weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))

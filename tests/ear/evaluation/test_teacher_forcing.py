@@ -36,7 +36,7 @@ def test_a_model_would_sample_its_own_tokens_again(tiny: JanusModel, sampling: S
 @SAMPLINGS
 def test_a_changed_model_agrees_less(tiny: JanusModel, sampling: Sampling) -> None:
     vq_ids = rendered(tiny, sampling)
-    adapter = new_adapter(tiny, 3, "qkvo")
+    adapter = new_adapter(tiny, range(3), "attention")
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in adapter.weights:

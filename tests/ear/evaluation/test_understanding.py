@@ -35,7 +35,7 @@ QUESTIONS = [question(number) for number in range(20)]
 @pytest.fixture
 def adapter(tiny: JanusModel) -> Adapter:
     """Of random weights."""
-    made = new_adapter(tiny, 3, "qkvo")
+    made = new_adapter(tiny, range(3), "attention")
     noise = torch.Generator().manual_seed(0)
     for weight in made.weights:
         weight.data.add_(0.2 * torch.randn(weight.shape, generator=noise))
@@ -138,7 +138,7 @@ def test_logits_that_are_not_finite_are_no_answer(
 def test_nano_understands_until_its_weights_are_noise() -> None:
     nano = load("janus-nano", device="cpu")
     questions = [row for row in nano_questions(CHURCH) if row.about != "church"][:96]
-    noise, wrecked = torch.Generator().manual_seed(0), new_adapter(nano, nano.depth, "qkvo")
+    noise, wrecked = torch.Generator().manual_seed(0), new_adapter(nano, range(nano.depth), "attention")
     for weight in wrecked.weights:
         weight.data.add_(0.3 * torch.randn(weight.shape, generator=noise))
     before, after = answer_questions(nano, questions), answer_questions(nano, questions, adapter=wrecked)

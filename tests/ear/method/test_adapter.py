@@ -17,7 +17,7 @@ IDS = torch.zeros(1, 16, dtype=torch.int64)
 
 
 def tuned_adapter(model: JanusModel, seed: int, layers: int = 2) -> Adapter:
-    adapter = adapters.new_adapter(model, layers, "qkvo")
+    adapter = adapters.new_adapter(model, range(layers), "attention")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in adapter.weights:
@@ -35,14 +35,14 @@ def states(model: JanusModel) -> Tensor:
 
 
 def test_names_are_those_of_the_published_weights() -> None:
-    names = adapters.projection_names(5, "qkvo")
+    names = adapters.module_names(range(5), "attention")
     assert names[:4] == [f"layers.0.self_attn.{kind}_proj" for kind in "qkvo"]
     assert len(names) == 20
 
 
 def test_a_new_adapter_changes_nothing_and_has_float32_weights(tiny_path: Path) -> None:
     half = load(str(tiny_path), device="cpu", dtype="bfloat16")
-    adapter = adapters.new_adapter(half, 2, "qk")
+    adapter = adapters.new_adapter(half, range(2), "all")
     assert {weight.dtype for weight in adapter.weights} == {torch.float32}
     assert all(weight.requires_grad for weight in adapter.weights)
     before = states(half)
@@ -76,9 +76,9 @@ def test_a_saved_adapter_loads_as_it_was(tiny: JanusModel, tmp_path: Path) -> No
     adapter.save(file, facts(tiny), tiny.dtype)
     loaded = adapters.load(tiny, file)
     assert loaded.facts == facts(tiny)
-    assert [*loaded.projections] == sorted(adapter.projections)
-    for name, projection in loaded.projections.items():
-        assert torch.equal(projection.weight, adapter.projections[name].weight)
+    assert [*loaded.modules] == sorted(adapter.modules)
+    for name, projection in loaded.modules.items():
+        assert torch.equal(projection.weight, adapter.modules[name].weight)
     first = hashlib.sha256(file.read_bytes()).digest()
     adapter.save(file, facts(tiny), tiny.dtype)
     assert hashlib.sha256(file.read_bytes()).digest() == first
@@ -93,14 +93,14 @@ def test_stacking_adds_up_the_changes(tiny: JanusModel, tmp_path: Path) -> None:
     stacked = adapters.stack(tiny, files)
     assert (stacked.facts["concept"], stacked.facts["unsafe"]) == ("church+cat", True)
     assert stacked.concepts == ["church", "cat"]
-    church, cat = (adapters.load(tiny, file).projections for file in files)
-    assert set(stacked.projections) == set(cat)
+    church, cat = (adapters.load(tiny, file).modules for file in files)
+    assert set(stacked.modules) == set(cat)
     frozen = tiny.language_model.get_submodule("layers.0.self_attn.q_proj").weight
     name = "layers.0.self_attn.q_proj"
     expected = frozen + (church[name].weight - frozen) + (cat[name].weight - frozen)
-    torch.testing.assert_close(stacked.projections[name].weight.detach(), expected.detach())
+    torch.testing.assert_close(stacked.modules[name].weight.detach(), expected.detach())
     deeper = "layers.1.self_attn.v_proj"
-    torch.testing.assert_close(stacked.projections[deeper].weight, cat[deeper].weight)
+    torch.testing.assert_close(stacked.modules[deeper].weight, cat[deeper].weight)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_an_adapter_of_another_model_is_refused(tiny: JanusModel, file: Path, tm
     another = load(str(build(tmp_path / "other", seed=1)), device="cpu")
     with pytest.raises(AdapterError, match="was trained on"):
         adapters.load(another, file)
-    for name, weight in (("layers.9.self_attn.q_proj", torch.zeros(32, 32)), ("norm", torch.zeros(32))):
+    for name, weight in (("layers.9.self_attn.q_proj", torch.zeros(32, 32)), ("layers.0", torch.zeros(32))):
         metadata = {adapters.FORMAT: json.dumps(facts(tiny))}
         save_file({f"{name}.weight": weight}, file, metadata)
         with pytest.raises(AdapterError, match="belongs to another model"):

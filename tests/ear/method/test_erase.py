@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ear.method.erase import erase, resolve
-from ear.method.recipe import DEFAULT, PAPER
+from ear.method.recipes import DEFAULT, PAPER
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.store import Store
@@ -43,6 +43,6 @@ def test_a_training_without_a_step_says_so(
 def test_a_model_with_other_layers_is_one_line(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ear.method.adapter.projection_names", lambda *_: ["layers.0.mixer.in_proj"])
-    with pytest.raises(RecipeError, match=r"has no layer layers\.0\.mixer\.in_proj: recipes tune the projections"):
+    monkeypatch.setattr("ear.method.adapter.module_names", lambda *_: ["layers.0.mixer.in_proj"])
+    with pytest.raises(RecipeError, match=r"has no layer layers\.0\.mixer\.in_proj: recipes tune modules"):
         erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0])

@@ -42,7 +42,7 @@ def reference(model: JanusModel, tuned: Tensor, position: int, tokens: Tensor, l
 @pytest.mark.parametrize("loss", ["mse", "kl"])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_position_losses_are_equation_6(tiny: JanusModel, trajectory: Tensor, loss: Loss, eta: float) -> None:
-    adapter = new_adapter(tiny, 2, "qkvo")
+    adapter = new_adapter(tiny, range(2), "attention")
     with torch.no_grad():
         for weight in adapter.weights:
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))

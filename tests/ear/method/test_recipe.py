@@ -2,13 +2,15 @@ import dataclasses
 
 import pytest
 
-from ear.method.recipe import DEFAULT, PAPER, RECIPES, find
+from ear.method.recipe import SETTINGS, Recipe, setting_descriptions
+from ear.method.recipes import DEFAULT, ESD, PAPER, PAPER_IN_ROWS, PER_PATCH, RECIPES, find
 from ecgvf.core.errors import RecipeError
+from ecgvf.core.shard_set import fingerprint
 
 
 def test_the_papers_recipe_is_section_6_1() -> None:
     assert (PAPER.loss, PAPER.guidance, PAPER.threshold, PAPER.learning_rate) == ("mse", 1.0, 0.05, 1e-4)
-    assert (PAPER.layers, PAPER.projections, PAPER.window, PAPER.retention) == (5, ("q", "k", "v", "o"), None, 0)
+    assert (PAPER.layers, PAPER.modules, PAPER.window, PAPER.retention) == (5, "attention", None, 0)
     resolved = PAPER.resolve(tokens=576, depth=30, concept_window=48)
     assert (resolved.window, resolved.layers) == (48, 5)
 
@@ -21,22 +23,68 @@ def test_window_and_depth_follow_the_model() -> None:
     assert PAPER.resolve(tokens=4, depth=2, concept_window=1).window == 1
 
 
+def test_windows_of_whole_rows_are_as_many_as_the_papers() -> None:
+    def window(recipe: Recipe, tokens: int, length: int) -> int:
+        return recipe.resolve(tokens=tokens, depth=4, concept_window=length).window
+
+    assert [window(PAPER_IN_ROWS, 256, length) for length in (12, 24, 48, 100, 576)] == [16, 16, 32, 64, 256]
+    assert [window(PAPER_IN_ROWS, 576, length) for length in (24, 48, 100)] == [24, 48, 96]
+    assert [window(PAPER, 256, length) for length in (12, 24, 48, 100, 256, 576)] == [5, 11, 21, 44, 114, 256]
+    assert window(PER_PATCH, 256, 48) == window(ESD, 256, 48) == 1
+
+
+def test_a_threshold_per_position_does_not_depend_on_the_window() -> None:
+    per_position = dataclasses.replace(PAPER, threshold=0.002, threshold_per="position")
+    resolved = per_position.resolve(tokens=576, depth=30, concept_window=48)
+    assert [resolved.threshold(length) for length in (1, 48)] == [0.002, 0.096]
+    assert PAPER.resolve(tokens=576, depth=30, concept_window=48).threshold(48) == 0.05
+
+
+def test_the_last_layers_can_be_tuned_instead() -> None:
+    last = dataclasses.replace(PAPER, layers=15, layer_choice="last").resolve(tokens=256, depth=4, concept_window=48)
+    assert last.layer_range == range(2, 4)
+    assert PAPER.resolve(tokens=256, depth=4, concept_window=48).layer_range == range(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("paper", "3b3f"), ("windowed-kl", ""), ("windowed-kl-half", ""), ("on-policy", "")],
+)
+def test_a_name_keeps_its_meaning(name: str, digest: str) -> None:
+    """The hash is that of adapters and outcomes which are published under this name."""
+    recipe = find(name)
+    assert isinstance(recipe, Recipe)
+    assert fingerprint(recipe.settings()).startswith(digest)
+
+
+def test_every_setting_and_recipe_is_explained() -> None:
+    described = setting_descriptions()
+    assert (
+        set(described) == set(SETTINGS) == {each.name for each in dataclasses.fields(PAPER)} - {"name", "description"}
+    )
+    assert all(text.endswith(".") for text in described.values())
+    assert all("." in recipe.description for recipe in RECIPES.values())
+    for recipe in RECIPES.values():
+        if isinstance(recipe, Recipe):
+            assert "indows" in recipe.description or "windowed" in recipe.description
+
+
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
-    assert set(RECIPES) == {"on-policy", "windowed-kl", "windowed-kl-half", "paper"}
-    known = "use default, or one of on-policy, windowed-kl, windowed-kl-half, paper"
+    assert all(find(name) is recipe and recipe.name == name for name, recipe in RECIPES.items())
+    known = "use default, or one of on-policy, windowed-kl, windowed-kl-half, paper, paper-rows, published, per-patch"
     with pytest.raises(RecipeError, match=f"unknown recipe 'papper': {known}"):
         find("papper")
 
 
 def test_settings_are_changed_by_text_or_by_value() -> None:
     changed = DEFAULT.with_options(
-        {"guidance": "0.8", "window": "none", "projections": "q,v", "loss": "mse", "passes": "2"}
+        {"guidance": "0.8", "window": "none", "modules": "qkv", "loss": "mse", "passes": "2"}
     )
-    assert (changed.guidance, changed.window, changed.projections) == (0.8, None, ("q", "v"))
+    assert (changed.guidance, changed.window, changed.modules) == (0.8, None, "qkv")
     assert (changed.loss, changed.passes) == ("mse", 2)
     assert changed.name == "on-policy"
-    values = {"guidance": 0.8, "window": None, "projections": ("q", "v"), "loss": "mse", "passes": 2}
+    values = {"guidance": 0.8, "window": None, "modules": "qkv", "loss": "mse", "passes": 2}
     assert DEFAULT.with_options(values) == changed
 
 
@@ -53,7 +101,7 @@ def test_settings_are_changed_by_text_or_by_value() -> None:
         ("guidance", "nan", "guidance is nan"),
         ("window", "0", "window is 0"),
         ("layers", "31", "layers is 31"),
-        ("projections", "q,x", "projections"),
+        ("modules", "q,x", "modules"),
         ("learning_rate", "0", "learning_rate"),
         ("threshold", "-1", "threshold"),
         ("rehearsed", "0", "needs rehearsed"),
@@ -69,7 +117,7 @@ def test_an_invalid_setting_is_named(option: str, value: object, message: str) -
     [
         ("loss", "l1", "loss is 'l1', use one of mse, kl"),
         ("layers", "two", "layers is 'two', it must be 1 to 30"),
-        ("projections", [[]], "projections is"),
+        ("modules", ["qkv"], "modules is"),
     ],
 )
 def test_a_recipe_from_python_is_checked(option: str, value: object, message: str) -> None:

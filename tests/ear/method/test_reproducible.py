@@ -13,7 +13,7 @@ import torch
 from ear.dataset import find_dataset
 from ear.method import train as training
 from ear.method.erase import erase, resolve
-from ear.method.recipe import DEFAULT
+from ear.method.recipes import DEFAULT
 from ecgvf.core.store import Store
 from ecgvf.janus import load, num_threads
 

@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from ear.method import steps
 from ear.method import train as loop
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.objective import guided_target, position_losses
 from ear.method.pairs import TrainingPair
-from ear.method.recipe import PAPER, Recipe, ResolvedRecipe
+from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
 from ear.method.runs import TrainingRun
-from ear.method.train import count_windows, schedule, train
+from ear.method.schedule import count_windows, schedule
+from ear.method.train import train
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
 from ecgvf.janus.decoding import ImageTokens
@@ -33,7 +36,7 @@ def resolved(recipe: Recipe, window: int = 8) -> ResolvedRecipe:
 
 
 def state(adapter: Adapter) -> dict[str, Tensor]:
-    return {name: projection.weight.detach().clone() for name, projection in adapter.projections.items()}
+    return {name: module.weight.detach().clone() for name, module in adapter.modules.items()}
 
 
 def same(first: Adapter, second: Adapter) -> bool:
@@ -51,7 +54,7 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
     church = pair(1)
     tuned, log = train(tiny, [church], resolved(RECIPE), 0)
     # By hand: a plain loop over two windows, the whole trajectory forward each time.
-    by_hand = new_adapter(tiny, 2, RECIPE.projections)
+    by_hand = new_adapter(tiny, range(2), RECIPE.modules)
     adam = torch.optim.Adam(by_hand.weights, lr=1e-3)
     ids = church.surrogate_ids[None]
     guided = guided_target(tiny, [church.target], [church.surrogate], ids, loss="mse", guidance=1.0)[0]
@@ -66,7 +69,7 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
         losses.append(loss.item())
     assert log.loss == pytest.approx(losses, rel=1e-4)
     for name, weight in state(by_hand).items():
-        torch.testing.assert_close(tuned.projections[name].weight, weight, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tuned.modules[name].weight, weight, rtol=1e-4, atol=1e-5)
 
 
 def test_the_loss_falls(tiny: JanusModel) -> None:
@@ -88,7 +91,7 @@ def test_a_window_at_or_below_the_threshold_takes_no_step(tiny: JanusModel) -> N
     assert log.stepped == [True] * 4
     tuned, quiet = train(tiny, [pair(1), pair(2)], resolved(replace(RECIPE, threshold=1e9)), 0)
     assert (quiet.stepped, quiet.steps) == ([False] * 4, 0)
-    assert same(tuned, new_adapter(tiny, 2, RECIPE.projections))
+    assert same(tuned, new_adapter(tiny, range(2), RECIPE.modules))
     # At the loss of the first window, which no step precedes: that window takes none, the others do if they are above.
     threshold = quiet.loss[0]
     _, masked = train(tiny, [pair(1), pair(2)], resolved(replace(RECIPE, threshold=threshold)), 0)
@@ -155,7 +158,7 @@ def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
+    monkeypatch.setattr(steps, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):
         train(tiny, [pair(1)], resolved(RECIPE), 0)
 
@@ -168,14 +171,14 @@ SAMPLING = Sampling(guidance=2.0)
 
 def test_rollouts_are_the_tuned_models_own_images(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first round's are the frozen model's, for nothing is tuned yet; later ones differ from them."""
-    generate, rounds = loop.generate_image_tokens, []
+    generate, rounds = steps.generate_image_tokens, []
 
     def recorded(model: JanusModel, prompts: list[str], noise: Tensor, sampling: Sampling) -> ImageTokens:
         images = generate(model, prompts, noise, sampling)
         rounds.append((prompts, noise, images.vq_ids.clone()))
         return images
 
-    monkeypatch.setattr(loop, "generate_image_tokens", recorded)
+    monkeypatch.setattr(steps, "generate_image_tokens", recorded)
     pairs = [pair(number) for number in range(3)]
     train(tiny, pairs, resolved(replace(ON_POLICY, learning_rate=0.05)), 0, sampling=SAMPLING)
     frozen = [generate(tiny, prompts, noise, SAMPLING).vq_ids for prompts, noise, _ in rounds]
@@ -230,6 +233,6 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
 
 def test_a_rollout_that_is_not_finite_is_one_line(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ImageTokens(torch.zeros(3, 16, dtype=torch.int64), torch.tensor([True, False, True]), None)
-    monkeypatch.setattr(loop, "generate_image_tokens", lambda *_: broken)
+    monkeypatch.setattr(steps, "generate_image_tokens", lambda *_: broken)
     with pytest.raises(RecipeError, match="a rollout is not finite after 0 steps"):
         train(tiny, [pair(number) for number in range(3)], resolved(ON_POLICY), 0, sampling=SAMPLING)

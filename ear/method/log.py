@@ -1,0 +1,40 @@
+"""The log of a training: what became of each window."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(slots=True)
+class TrainingLog:
+    """One entry per window, in order."""
+
+    pair: list[str] = field(default_factory=list)
+    """Record ids, joined by "+" if a step takes several."""
+    window: list[int] = field(default_factory=list)
+    """k, from 0 in each trajectory."""
+    loss: list[float] = field(default_factory=list)
+    """L_k: the sum over the window, before the step; the mean over the step's images."""
+    retention_loss: list[float | None] = field(default_factory=list)
+    """Mean divergence on rehearsed images, in nats; None without rehearsal or step."""
+    stepped: list[bool] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        return sum(self.stepped)
+
+    def add(self, pair: str, window: int, loss: float, stepped: bool, retention_loss: float | None = None) -> None:
+        """Append a window."""
+        self.pair.append(pair)
+        self.window.append(window)
+        self.loss.append(loss)
+        self.retention_loss.append(retention_loss)
+        self.stepped.append(stepped)
+
+    def json(self) -> dict[str, Any]:
+        """As run.json and checkpoints hold it."""
+        return {"kept" if name == "retention_loss" else name: values for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The log that ``json`` returned."""
+        return cls(**{"retention_loss" if name == "kept" else name: values for name, values in content.items()})

@@ -1,0 +1,103 @@
+"""Recipes that train nothing: they change what the model is asked.
+
+Each writes a run like a training's, with a recipe.json in place of weights, so that everything that takes an adapter
+takes it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ear.method.recipes import NEGATIVE_PROMPT, PROMPT_REWRITE, PromptRecipe
+from ear.method.runs import PROMPT_RECIPE, TrainingRun, open_run
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError, RecipeError
+from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import versions
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+FORMAT = "ear-prompt-recipe-1"
+
+
+@dataclass(frozen=True)
+class PromptAdapter:
+    """An adapter without weights: outside ``active``, and for what is no prompt, the model is the frozen one."""
+
+    facts: Mapping[str, Any]
+
+    @property
+    def concepts(self) -> list[str]:
+        """The concept that it avoids."""
+        return [str(self.facts["concept"])]
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether it puts a surrogate into the concept's place."""
+        return bool(self.facts["recipe"]["name"] == PROMPT_REWRITE.name)
+
+    @contextmanager
+    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+        """Context with the model that asks otherwise; ``model`` itself stays as it is."""
+        if self.rewrites:
+            terms, surrogate = tuple(self.facts["terms"]), str(self.facts["surrogate"])
+            yield replace(model, rewrite=partial(rewrite, terms=terms, surrogate=surrogate))
+        else:
+            yield replace(model, negative_prompt=str(self.facts["negative_prompt"]))
+
+
+def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
+    """``prompt`` with ``surrogate`` in place of each of ``terms``, as whole words, case ignored, the longest first."""
+    longest = sorted(terms, key=len, reverse=True)
+    return re.sub(rf"\b(?:{'|'.join(map(re.escape, longest))})\b", lambda _: surrogate, prompt, flags=re.IGNORECASE)
+
+
+def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, recipe: PromptRecipe) -> TrainingRun:
+    """The finished run of ``recipe``. Raises ``RecipeError`` if the concept has no surrogate to put into its place."""
+    concept = dataset.concept
+    settings: dict[str, Any] = {
+        "concept": concept.name,
+        "dataset": dataset.fingerprint,
+        "model": model.fingerprint,
+        "sampling": dataset.sampling,
+        "recipe": {"name": recipe.name},
+    }
+    if recipe == NEGATIVE_PROMPT:
+        settings["negative_prompt"] = concept.terms[0]
+    elif concept.surrogates:
+        settings |= {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
+    else:
+        raise RecipeError(f"{concept.name!r} has no surrogate to put into its place: name some in its concept file")
+    store.remember_first(concept.name)
+    run = open_run(ConceptRun(store, concept), recipe.name, settings, 0)
+    if run.finished:
+        return run
+    facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe}
+    write_atomic(run.path / PROMPT_RECIPE, pretty_json({"format": FORMAT, **facts}))
+    nothing = {"steps": 0, "windows": 0, "loss_first": None, "loss_last": None, "kept_last": None, "seconds": 0.0}
+    ended = datetime.now(UTC).isoformat(timespec="milliseconds")
+    circumstances = {"threads": 1, "device": model.device.type}
+    run.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": circumstances})
+    return replace(run, new=True)
+
+
+def read_prompt_adapter(file: Path) -> PromptAdapter:
+    """The adapter that ``write_prompt_adapter`` wrote. Raises ``AdapterError`` for another file."""
+    try:
+        facts = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        facts = None
+    names = {"concept", "model", "fingerprint", "sampling", "recipe"}
+    if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT or not facts.keys() >= names:
+        raise AdapterError(f"{file} is not what `ear train` wrote: train again, or restore it")
+    needed = {"terms", "surrogate"} if facts["recipe"].get("name") == PROMPT_REWRITE.name else {"negative_prompt"}
+    if not facts.keys() >= needed:
+        raise AdapterError(f"{file} does not say its {sorted(needed)[0]}: train again, or restore it")
+    return PromptAdapter(facts)

@@ -1,0 +1,194 @@
+"""The named recipes. A name never changes its meaning: results cite it.
+
+Each description says which of EAR's two ideas, windows and threshold, act in the recipe. `ear recipes` prints them.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+from ear.method.recipe import PAPER_TOKENS, Recipe
+from ecgvf.core.errors import RecipeError
+
+PAPER = Recipe(
+    name="paper",
+    loss="mse",
+    guidance=1.0,
+    trajectory="surrogate",
+    window=None,
+    threshold=0.05,
+    tail="step",
+    layers=5,
+    learning_rate=1e-4,
+    pairs=50,
+    passes=1,
+    order="dataset",
+    retention=0.0,
+    rehearsed=0,
+    rehearsed_per_step=0,
+    description=(
+        "Equations 6 to 8 with the settings of section 6.1, with context and without a retention term. Windows and "
+        "threshold act."
+    ),
+)
+
+PAPER_IN_ROWS = dataclasses.replace(
+    PAPER,
+    name="paper-rows",
+    window_scale="rows",
+    description=(
+        "paper with windows of whole rows of image tokens: two of nano's sixteen for church, as two of Janus-Pro's "
+        "twenty-four. Windows and threshold act."
+    ),
+)
+
+PUBLISHED = dataclasses.replace(
+    PAPER,
+    name="published",
+    trajectory="streams",
+    tail="drop",
+    weight_dtype="model",
+    description=(
+        "The loop that the paper's authors released, with its faults: single tokens without context, bare prompts, "
+        "three streams that drift apart, weights in the model's dtype, seed 42. Windows and threshold act."
+    ),
+)
+
+PER_PATCH = dataclasses.replace(
+    PAPER,
+    name="per-patch",
+    window=1,
+    description=("paper with a step for every image token. The threshold acts on each; nothing accumulates."),
+)
+
+ESD = dataclasses.replace(
+    PAPER,
+    name="esd",
+    window=1,
+    windows="random",
+    threshold=0.0,
+    passes=12,
+    order="shuffled",
+    description=(
+        "The baseline of the paper's figure 2: the objective of ESD (arXiv 2303.07345) on one random image token a "
+        "step. Neither windows nor threshold act. Twelve passes take as many steps as paper does for church."
+    ),
+)
+
+WINDOWED_KL = Recipe(
+    name="windowed-kl",
+    loss="kl",
+    guidance=0.0,
+    trajectory="both",
+    window=144,
+    threshold=0.05,
+    tail="step",
+    layers=30,
+    learning_rate=3e-4,
+    pairs=50,
+    passes=2,
+    order="shuffled",
+    retention=100.0,
+    rehearsed=200,
+    rehearsed_per_step=4,
+    description=(
+        "Matches the surrogate's next-token distribution on the images of both prompts, and rehearses other prompts "
+        "with a large weight. Windows act; the threshold never skips one. Measurements: docs/decisions/0004-erasing.md."
+    ),
+)
+
+WINDOWED_KL_HALF = dataclasses.replace(
+    WINDOWED_KL,
+    name="windowed-kl-half",
+    rehearsed_concepts="half",
+    description=(
+        "windowed-kl that rehearses every second retained concept, so that evaluation tells what becomes of the others."
+    ),
+)
+
+ON_POLICY = Recipe(
+    name="on-policy",
+    loss="kl",
+    guidance=0.0,
+    trajectory="rollout",
+    rollouts=48,
+    window=PAPER_TOKENS,
+    threshold=0.05,
+    tail="step",
+    layers=30,
+    learning_rate=5e-4,
+    schedule="linear",
+    images_per_step=4,
+    pairs=50,
+    passes=40,
+    order="shuffled",
+    retention=30.0,
+    rehearsed=200,
+    rehearsed_per_step=4,
+    rehearsed_concepts="half",
+    description=(
+        "Matches the surrogate's next-token distribution (conditional, without guidance) on the tuned model's own "
+        "images, whole images at a time. Neither windows nor threshold act. Measurements: "
+        "docs/decisions/0017-on-policy.md."
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRecipe:
+    """A way to avoid the concept that trains nothing: it changes what the model is asked."""
+
+    name: str
+    description: str
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The recipe itself. Raises ``RecipeError`` if there are options: it has no settings."""
+        if options:
+            raise RecipeError(f"recipe {self.name} has no settings: omit {next(iter(options))!r}")
+        return self
+
+
+NEGATIVE_PROMPT = PromptRecipe(
+    "negative-prompt",
+    description=("Guidance leads away from the concept's name instead of the empty prompt. Nothing is trained."),
+)
+
+PROMPT_REWRITE = PromptRecipe(
+    "prompt-rewrite",
+    description=(
+        "The surrogate takes the concept's place in the prompt: a dataset's own surrogate prompt, in any other prompt "
+        "the surrogate instead of the concept's terms. Nothing is trained; it is the ceiling of every other recipe."
+    ),
+)
+
+DEFAULT = ON_POLICY
+"""The recommended recipe, which "default" names."""
+
+RECIPES: Mapping[str, Recipe | PromptRecipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            ON_POLICY,
+            WINDOWED_KL,
+            WINDOWED_KL_HALF,
+            PAPER,
+            PAPER_IN_ROWS,
+            PUBLISHED,
+            PER_PATCH,
+            ESD,
+            NEGATIVE_PROMPT,
+            PROMPT_REWRITE,
+        )
+    }
+)
+
+
+def find(name: str) -> Recipe | PromptRecipe:
+    """The recipe called ``name``, or the recommended one for "default". Raises ``RecipeError``."""
+    if name == "default":
+        return DEFAULT
+    if name not in RECIPES:
+        raise RecipeError(f"unknown recipe {name!r}: use default, or one of {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,46 @@
+"""The rounds of a training: which pairs are trained on together, and in which order."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ear.method.objective import windows
+from ear.method.pairs import TrainingPair
+from ear.method.recipe import ResolvedRecipe
+from ecgvf.core import seeds
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Pairs that are trained on together."""
+
+    pairs: tuple[TrainingPair, ...]
+    vq_ids: Tensor | None
+    """Their trajectories, int64 [R, T]; None: they are sampled in the round."""
+
+
+def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
+    """The rounds in training order, all passes. Pairs left over at the end of the last pass are a smaller round."""
+    recipe = resolved.recipe
+    order: list[TrainingPair] = []
+    for number in range(recipe.passes):
+        shuffled = list(pairs)
+        if recipe.order == "shuffled":
+            random.Random(seeds.derive(seed, str(number), "order")).shuffle(shuffled)
+        order += shuffled
+    if recipe.trajectory in ("rollout", "streams"):
+        size = recipe.rollouts or 1
+        return [Round(tuple(order[start : start + size]), None) for start in range(0, len(order), size)]
+    return [Round((pair,), vq_ids[None]) for pair in order for vq_ids in pair.trajectories(recipe.trajectory)]
+
+
+def count_windows(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe) -> int:
+    """Number of windows in a training, whether they take a step or not."""
+    recipe = resolved.recipe
+    per_batch = len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
+    rounds = schedule(pairs, resolved, 0)
+    batches = sum(math.ceil(len(each.pairs) / recipe.images_per_step) for each in rounds)
+    return per_batch * recipe.rollout_epochs * batches

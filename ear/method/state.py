@@ -1,0 +1,74 @@
+"""Everything that changes while training."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from ear.method.adapter import Adapter, new_adapter
+from ear.method.log import TrainingLog
+from ear.method.recipe import ResolvedRecipe
+from ecgvf.core.errors import RecipeError
+from ecgvf.janus import JanusModel
+
+PUBLISHED_SEED = 42
+"""What the released loop seeds its generator with."""
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """The tuned weights, their optimizer, and how far training is."""
+
+    adapter: Adapter
+    optimizer: torch.optim.Adam
+    generator: torch.Generator
+    """From which the released loop samples; other recipes derive a seed for each purpose."""
+    log: TrainingLog = field(default_factory=TrainingLog)
+    rounds: int = 0
+    """Finished rounds."""
+
+    @classmethod
+    def start(cls, model: JanusModel, resolved: ResolvedRecipe) -> Self:
+        """The state before the first round. Raises ``RecipeError`` for a model whose layers have other names."""
+        recipe = resolved.recipe
+        dtype = torch.float32 if recipe.weight_dtype == "float32" else model.dtype
+        adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype)
+        optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
+        return cls(adapter, optimizer, torch.Generator(model.device).manual_seed(PUBLISHED_SEED))
+
+    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
+        """One step of Adam. Raises ``RecipeError`` if ``loss`` is not finite."""
+        if not torch.isfinite(loss):
+            raise self.diverged("the loss", learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+
+    def diverged(self, what: str, learning_rate: float) -> RecipeError:
+        """The error to raise if ``what`` is not finite."""
+        return RecipeError(
+            f"{what} is not finite after {self.log.steps} steps: train with a smaller learning rate "
+            f"(it is {learning_rate:g})"
+        )
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What ``restore`` takes, as torch saves it; between two rounds."""
+        return {
+            "weights": {name: module.weight.detach() for name, module in self.adapter.modules.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "log": self.log.json(),
+            "rounds": self.rounds,
+            "threads": torch.get_num_threads(),
+        }
+
+    @torch.no_grad()
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Resume from what ``checkpoint`` returned."""
+        for name, module in self.adapter.modules.items():
+            module.weight.copy_(checkpoint["weights"][name])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.generator.set_state(checkpoint["generator"])
+        self.log, self.rounds = TrainingLog.from_json(checkpoint["log"]), int(checkpoint["rounds"])
