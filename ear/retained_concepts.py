@@ -20,8 +20,9 @@ Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed
 """What a measured concept is to the erased one; "concept" is the erased one itself. The others are disjoint: a concept
 that could be in several is in the first of them."""
 
-Rehearsed = Literal["all", "half"]
-"""Which retained concepts are rehearsed that are no neighbours: all, or every second one in alphabetical order."""
+Rehearsed = Literal["all", "half"] | int
+"""Which retained concepts are rehearsed that are no neighbours: all, every second one in alphabetical order, or this
+many, evenly spaced in that order."""
 
 Use = Literal["rehearse", "validation", "test"]
 """What prompts of a retained concept are for: each use has prompts of its own."""
@@ -141,11 +142,13 @@ def _uses(name: str, captions: Sequence[str]) -> dict[str, Use]:
 def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
     """``count`` prompts of retained concepts that are no neighbours, one of each concept before a second of any.
 
-    ``choice`` "half": of every second of these concepts, in alphabetical order.
+    ``choice``: of which of these concepts.
     """
     concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
-    if choice == "half":
-        concepts = sorted(concepts, key=lambda concept: (concept.name.casefold(), concept.name))[::2]
+    if choice != "all":
+        concepts.sort(key=lambda concept: (concept.name.casefold(), concept.name))
+        number = -(-len(concepts) // 2) if choice == "half" else min(choice, len(concepts))
+        concepts = [concepts[index * len(concepts) // number] for index in range(number)]
     per_concept = -(-count // len(concepts)) if concepts else 0
     prompts = [concept.prompts(per_concept, dataset.run_seed, "rehearse") for concept in concepts]
     by_turns = [

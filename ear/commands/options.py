@@ -1,5 +1,6 @@
 """Options that several commands of ``ear`` share; a dataclass groups those that belong together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -117,3 +118,27 @@ class EvaluationArguments:
             judge=self.judge,
             weights=self.weights,
         )
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, str]:
+    """Settings of a recipe from SETTING=VALUE. Raises ``RecipeError``."""
+    from ecgvf.core.errors import RecipeError
+
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--option {text!r}: write SETTING=VALUE, such as guidance=0.8")
+        options[name.strip()] = value.strip()
+    return options
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Different seeds from numbers with commas. Raises ``SettingsError``."""
+    from ecgvf.core.errors import SettingsError
+
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
+    return list(dict.fromkeys(seeds))

@@ -1,12 +1,12 @@
 """``ear train``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from ear.commands.inputs import open_dataset, print_lines
-from ear.commands.options import DatasetArguments
+from ear.commands.options import DatasetArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -37,8 +37,8 @@ def train(
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
-    changed = recipes.find(recipe).with_options(_options(option or []))
-    training_seeds = _seeds(seeds) if seeds is not None else [seed]
+    changed = recipes.find(recipe).with_options(parse_options(option or []))
+    training_seeds = parse_seeds(seeds) if seeds is not None else [seed]
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     if isinstance(changed, recipes.PromptRecipe):
@@ -62,25 +62,3 @@ def _describe(facts: Mapping[str, Any]) -> str:
     device, threads = (facts["circumstances"][key] for key in ("device", "threads"))
     on = f"{threads} thread(s)" if device == "cpu" else device
     return f"{facts['steps']} steps in {facts['seconds']:.0f} s on {on}"
-
-
-def _options(texts: Sequence[str]) -> dict[str, str]:
-    from ecgvf.core.errors import RecipeError
-
-    options = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise RecipeError(f"--option {text!r}: write SETTING=VALUE, such as guidance=0.8")
-        options[name.strip()] = value.strip()
-    return options
-
-
-def _seeds(text: str) -> list[int]:
-    from ecgvf.core.errors import SettingsError
-
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
-    return list(dict.fromkeys(seeds))

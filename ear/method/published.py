@@ -57,6 +57,8 @@ class PublishedSteps:
                     state.step(losses, recipe.learning_rate)
                 state.log.add(pair.record_id, ends[position], value, step)
                 self.advance(1)
+                if state.finished(recipe):
+                    return
                 losses, length = torch.zeros_like(losses), 0
             positive, neutral, towards = (self._next(stream[:, -1]) for stream in states)
 

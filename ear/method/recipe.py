@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
@@ -114,6 +114,8 @@ class Recipe:
     """Most accepted pairs to train on, the first of the dataset."""
     passes: int = _count()
     """Passes over the pairs."""
+    max_steps: int | None = _setting("be at least 1", lambda value: value is None or value >= 1, None)
+    """Steps of Adam after which training ends, even within a pass."""
     order: Order
     """Order of the pairs: shuffled anew in each pass by the seed, or that of the dataset."""
 
@@ -124,9 +126,13 @@ class Recipe:
     """Size of the rehearsal set, in images."""
     rehearsed_per_step: int = _non_negative()
     """Images rehearsed in each step."""
-    rehearsed_concepts: Rehearsed = "all"
-    """Of the retained concepts that are no neighbours: all, or every second one in alphabetical order, so that the
-    others show what becomes of a concept that was not rehearsed."""
+    rehearsed_concepts: Rehearsed = _setting(  # noqa: RUF009
+        "be all, half or a number from 1",
+        lambda value: value in ("all", "half") or (isinstance(value, int) and value >= 1),
+        "all",
+    )
+    """Of the retained concepts that are no neighbours: all; half, every second one in alphabetical order; or this many.
+    The others show what becomes of a concept that was not rehearsed."""
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(type(self))
@@ -281,6 +287,7 @@ _ADDED: Mapping[str, Any] = {
     "schedule": "constant",
     "images_per_step": 1,
     "mixed_precision": "no",
+    "max_steps": None,
     "rehearsed_concepts": "all",
 }
 """Setting added since adapters were published → its value in the recipes before."""
@@ -298,7 +305,11 @@ def _passes(valid: Callable[[Any], bool], value: Any) -> bool:
 
 def _parse(text: str, kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
-        return None if text == "none" else _parse(text, get_args(kind)[0])
+        kinds = get_args(kind)
+        if text == "none" and NoneType in kinds:
+            return None
+        words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+        return text if text in words else _parse(text, next(each for each in kinds if get_origin(each) is not Literal))
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise ValueError(f"choose one of {', '.join(get_args(kind))}")

@@ -60,7 +60,7 @@ PER_PATCH = dataclasses.replace(
     PAPER,
     name="per-patch",
     window=1,
-    description=("paper with a step for every image token. The threshold acts on each; nothing accumulates."),
+    description=("paper with a window of one image token: the threshold acts on each, and nothing accumulates."),
 )
 
 ESD = dataclasses.replace(

@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,9 +39,9 @@ def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int)
 
 
 def count_windows(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe) -> int:
-    """Number of windows in a training, whether they take a step or not."""
+    """Number of windows in a training, whether they take a step or not; at most the recipe's ``max_steps``."""
     recipe = resolved.recipe
     per_batch = len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
     rounds = schedule(pairs, resolved, 0)
     batches = sum(math.ceil(len(each.pairs) / recipe.images_per_step) for each in rounds)
-    return per_batch * recipe.rollout_epochs * batches
+    return min(per_batch * recipe.rollout_epochs * batches, recipe.max_steps or sys.maxsize)

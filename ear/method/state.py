@@ -7,7 +7,7 @@ import torch
 
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
-from ear.method.recipe import ResolvedRecipe
+from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import RecipeError
 from ecgvf.janus import JanusModel
 
@@ -45,6 +45,10 @@ class TrainingState:
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()
+
+    def finished(self, recipe: Recipe) -> bool:
+        """Whether the recipe's last step is taken."""
+        return recipe.max_steps is not None and self.log.steps >= recipe.max_steps
 
     def diverged(self, what: str, learning_rate: float) -> RecipeError:
         """The error to raise if ``what`` is not finite."""

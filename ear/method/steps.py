@@ -28,7 +28,7 @@ class WindowSteps:
     rehearsal: RehearsalSet | None
     state: TrainingState
     total: int
-    """Windows of the whole training."""
+    """Windows of the whole training, or steps if the recipe ends it earlier."""
     advance: Callable[[int], object]
 
     def train_round(self, each: Round) -> None:
@@ -39,6 +39,8 @@ class WindowSteps:
         for start in [*batches] * recipe.rollout_epochs:
             batch = slice(start, start + recipe.images_per_step)
             self._train_batch(each.pairs[batch], vq_ids[batch])
+            if self.state.finished(recipe):
+                return
 
     def _rollouts(self, pairs: Sequence[TrainingPair]) -> Tensor:
         """The tuned model's images of the target prompts, as rendering samples them: int64 [R, T]."""
@@ -67,6 +69,8 @@ class WindowSteps:
             for number, window in chosen:
                 self._train_window(pairs, vq_ids, guided, window, number)
                 self.advance(1)
+                if self.state.finished(recipe):
+                    return
 
     def _train_window(
         self, pairs: Sequence[TrainingPair], vq_ids: Tensor, guided: Tensor, window: range, number: int
@@ -89,7 +93,7 @@ class WindowSteps:
                 # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
                 loss = loss + recipe.retention * len(window) * retention_loss
                 retention_value = retention_loss.item()
-            left = 1 - len(state.log.loss) / self.total if recipe.schedule == "linear" else 1.0
+            left = max(0.0, 1 - len(state.log.loss) / self.total) if recipe.schedule == "linear" else 1.0
             state.step(loss, recipe.learning_rate * left)
         state.log.add("+".join(pair.record_id for pair in pairs), number, value, step, retention_value)
 

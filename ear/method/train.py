@@ -54,6 +54,8 @@ def train(
     saved = time.monotonic()
     for each in schedule(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(each)
+        if state.finished(resolved.recipe):
+            break
         state.rounds += 1
         if run is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
             run.save_checkpoint(state.checkpoint())

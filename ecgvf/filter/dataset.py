@@ -31,14 +31,15 @@ def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
     return acceptance
 
 
-def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
+def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool = False) -> Dataset:
     """The accepted records with their images, of the acceptance set that starts with ``set_id``, or of the current one.
 
-    Raises as ``dataset_acceptance`` does.
+    ``unfiltered``: all records whose images were rendered, to measure what filtering is worth. Raises as
+    ``dataset_acceptance`` does.
     """
     acceptance = dataset_acceptance(run, set_id)
     images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
-    records = _accepted_records(acceptance)
+    records = _records(acceptance, unfiltered)
     return Dataset(
         concept=run.concept,
         model=images.settings["model"],
@@ -47,7 +48,7 @@ def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
         run_seed=images.settings["seed"],
         judge=verdicts.settings["judge"],
         judge_options=verdicts.circumstances.get("options", {}),
-        fingerprint=acceptance.fingerprint,
+        fingerprint=acceptance.fingerprint + ("-unfiltered" if unfiltered else ""),
         train=tuple(record for record in records if record.pair.split == "train"),
         validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
@@ -58,15 +59,18 @@ def load_dataset(run: ConceptRun, set_id: str | None = None) -> Dataset:
     )
 
 
-def _accepted_records(acceptance: StageSet) -> list[AcceptedRecord]:
-    accepted = {row.record_id for row in acceptance.records(Acceptance) if row.accepted}
+def _records(acceptance: StageSet, unfiltered: bool) -> list[AcceptedRecord]:
+    """The accepted records with their images, or ``unfiltered`` all that were rendered."""
+    chosen = {row.record_id for row in acceptance.records(Acceptance) if row.accepted or unfiltered}
     renderings: dict[tuple[str, Role], Rendering] = {}
     for table in acceptance.source(IMAGES).tables():
         for rendering in from_table(Rendering, table):
-            if rendering.record_id in accepted:
+            if rendering.record_id in chosen and not rendering.failure:
                 renderings[rendering.record_id, rendering.role] = rendering
+    pairs = [pair for pair in acceptance.source(PAIRS).records(PromptPair) if pair.record_id in chosen]
     return [
-        AcceptedRecord(pair, renderings[pair.record_id, "target"], renderings.get((pair.record_id, "surrogate")))
-        for pair in acceptance.source(PAIRS).records(PromptPair)
-        if pair.record_id in accepted
+        AcceptedRecord(pair, target, surrogate)
+        for pair in pairs
+        if (target := renderings.get((pair.record_id, "target"))) is not None
+        and ((surrogate := renderings.get((pair.record_id, "surrogate"))) is not None or pair.split != "train")
     ]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
+from ear.method import steps
 from ear.method import train as training
 from ear.method.erase import erase, resolve
 from ear.method.recipes import DEFAULT
@@ -76,14 +77,14 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     dataset, model = find_dataset(store, "ecgvf/church")[0], load(str(tiny_path), device="cpu")
     resolved = resolve(RECIPE, dataset, model)
-    real, calls = training.position_losses, iter(range(2))
+    real, calls = steps.position_losses, iter(range(2))
 
     def interrupt(*args: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training, "position_losses", interrupt)
+    monkeypatch.setattr(steps, "position_losses", interrupt)
     with num_threads(2), pytest.raises(KeyboardInterrupt):
         erase(store, dataset, model, resolved, [0])
     numbers = []
@@ -92,7 +93,7 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
         numbers.append(torch.get_num_threads())
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training, "position_losses", record)
+    monkeypatch.setattr(steps, "position_losses", record)
     with num_threads(1):
         [run] = erase(store, dataset, model, resolved, [0])
         assert torch.get_num_threads() == 1

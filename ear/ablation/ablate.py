@@ -1,0 +1,158 @@
+"""Train and measure every variant, one after another; what is finished is not done again."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from ear.ablation.data import VariantData
+from ear.ablation.factors import Variant, variants
+from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
+from ear.evaluation.outcomes import Outcome, selected
+from ear.method.erase import erase, resolve
+from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.runs import TrainingRun
+from ecgvf.core import console
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.figures import Figure
+from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
+from ecgvf.core.shard_set import fingerprint, versions
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+MOST_PASSES = 1000
+"""Passes of a variant at equal steps, which ends earlier."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The variants to compare, and what each is trained and measured on."""
+
+    store: Store
+    model: JanusModel
+    dataset: Dataset
+    base: Recipe
+    settings: EvaluationSettings
+    seeds: Sequence[int]
+    folder: Path
+    """Where finished variants, the table and the plots are kept."""
+
+    @property
+    def data(self) -> VariantData:
+        """The training pairs of the variants: as many as the base recipe takes."""
+        return VariantData(self.dataset, self.store, min(self.base.pairs, len(self.dataset.train)))
+
+    def recipe(self, variant: Variant) -> Recipe:
+        """The base recipe with what the variant changes."""
+        options = dict(variant.options)
+        if variant.equal_steps:
+            options |= {"max_steps": self.base_steps(), "passes": MOST_PASSES}
+        return replace(self.base, name=f"{self.base.name}-ablation", **options)
+
+    def base_steps(self) -> int:
+        """Steps that the base recipe takes, in its first seed's training."""
+        resolved = resolve(replace(self.base, name=f"{self.base.name}-ablation"), self.dataset, self.model)
+        dataset = self.data.load("filtered")
+        return int(erase(self.store, dataset, self.model, resolved, self.seeds[:1])[0].facts["steps"])
+
+    def rows(self, variant: Variant) -> list[JSON]:
+        """The rows of one variant, of all seeds together; measured now unless they are kept."""
+        file = self.folder / "variants" / f"{self._key(variant)}.json"
+        if file.is_file():
+            rows: list[JSON] = read_json(file)["rows"]
+            return rows
+        dataset = self.data.load(variant.data)
+        resolved = resolve(self.recipe(variant), dataset, self.model)
+        runs = erase(self.store, dataset, self.model, resolved, self.seeds)
+        found = [evaluate(self.store, self.model, dataset, [run.adapter], self.settings) for run in runs]
+        rows = list(self._rows(variant, resolved, runs, found))
+        write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
+        return rows
+
+    def measured(self, variant: Variant) -> bool:
+        """Whether its rows are kept."""
+        return (self.folder / "variants" / f"{self._key(variant)}.json").is_file()
+
+    def _key(self, variant: Variant) -> str:
+        settings: dict[str, Any] = {
+            "dataset": self.dataset.fingerprint,
+            "model": self.model.fingerprint,
+            "base": self.base.settings(),
+            "variant": asdict(variant) | {"options": dict(variant.options)},
+            "settings": {name: str(value) for name, value in asdict(self.settings).items()},
+            "seeds": list(self.seeds),
+        }
+        return f"{variant.factor}-{fingerprint(settings)}"
+
+    def _rows(
+        self, variant: Variant, resolved: ResolvedRecipe, runs: Sequence[TrainingRun], found: Sequence[Evaluation]
+    ) -> Iterator[JSON]:
+        logs = [run.facts["log"]["stepped"] for run in runs]
+        facts = {
+            "concept": self.dataset.concept.name,
+            "model": self.model.name,
+            "base": self.base.name,
+            "factor": variant.factor,
+            "level": variant.level,
+            "equal": "steps" if variant.equal_steps else "pairs",
+            "window": resolved.window,
+            "seeds": len(runs),
+            "pairs": self.data.pairs,
+            "steps": sum(map(sum, logs)) / len(logs),
+            "skipped": 1 - sum(map(sum, logs)) / sum(map(len, logs)),
+            "seconds": sum(float(run.facts["seconds"]) for run in runs) / len(runs),
+        }
+        # Seeds are levels, not sample size: the prompt stays the unit.
+        original = [outcome for outcome in found[0].outcomes if outcome.condition != "after"]
+        outcomes = [*original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
+        for name, after, original_value, ceiling in _figures(outcomes):
+            yield {**facts, "figure": name, **after.json(), "original": original_value, "ceiling": ceiling}
+
+
+def ablate(ablation: Ablation, over: Sequence[str]) -> pa.Table:
+    """Train and measure the variants of the factors ``over``; writes ablation.parquet, .csv and a plot per factor.
+
+    A variant that cannot be trained is reported, and the others go on. Returns the table, one row per variant and
+    figure. Raises ``SettingsError`` for an unknown factor, ``DatasetError`` if no variant could be measured.
+    """
+    from ear.ablation.plots import plot_factors
+
+    wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
+    rows: list[JSON] = []
+    for number, variant in enumerate(wanted, 1):
+        by = "steps" if variant.equal_steps else "pairs"
+        kept = " (measured before)" if ablation.measured(variant) else ""
+        console.note(f"{number} of {len(wanted)}: {variant.factor} {variant.level}, equal {by}{kept}")
+        try:
+            rows += ablation.rows(variant)
+        except DatasetError as error:
+            console.warn(console.escape(f"{variant.factor} {variant.level} is not measured: {error}"))
+    if not rows:
+        raise DatasetError("no variant could be measured")
+    table = pa.Table.from_pylist(rows)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_atomic(ablation.folder / "ablation.parquet", sink.getvalue().to_pybytes())
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, sink)
+    write_atomic(ablation.folder / "ablation.csv", sink.getvalue().to_pybytes())
+    plot_factors(table, ablation.folder)
+    return table
+
+
+def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure, float | None, float | None]]:
+    """(name, after erasing, before, ceiling) of what an ablation compares."""
+    named = [(row.figure, row) for row in (*figures.replacement(outcomes), *figures.scene(outcomes))]
+    named = [(name, row) for name, row in named if row.group in ("concept", figures.POOLED)]
+    unseen = [each for each in outcomes if each.group == "concept" and each.wording != "explicit"]
+    if unseen:
+        named.append(("concept_present_unseen", figures.replacement(unseen, figures.thresholds(outcomes))[0]))
+    named += [(f"retention_{row.group}", row) for row in figures.retention(outcomes) if row.figure == "retention"]
+    for name, row in named:
+        yield name, row.after, row.before.json()["value"], row.ceiling.json()["value"] if row.ceiling else None
+    yield "retention_ratio", figures.retention_ratio(outcomes), 1.0, None

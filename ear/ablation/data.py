@@ -1,0 +1,73 @@
+"""The training pairs of an ablation's variants, as many of each kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ear.ablation.factors import TrainingData
+from ear.retained_concepts import in_nano_world
+from ecgvf import Run
+from ecgvf.core import seeds
+from ecgvf.core.concepts import Surrogates
+from ecgvf.core.dataset import AcceptedRecord, Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.store import Store
+from ecgvf.filter.dataset import load_dataset
+from ecgvf.pairs.checks import PromptIndex
+
+SPARE = 1.5
+"""Pairs that are written for each that is wanted: some are rejected."""
+
+_SURROGATES: Mapping[TrainingData, Surrogates] = {
+    "single": "single",
+    "per-term": "per-term",
+    "free": "free",
+    "unfiltered": "single",
+}
+
+
+@dataclass(frozen=True)
+class VariantData:
+    """Where the training pairs of the variants come from."""
+
+    dataset: Dataset
+    store: Store
+    """Its folder ``ablation`` keeps the pairs that are written for variants."""
+    pairs: int
+    """Training pairs of each variant."""
+
+    def load(self, data: TrainingData) -> Dataset:
+        """The dataset with the training pairs of ``data``; validation and test stay.
+
+        Raises ``DatasetError`` if there are too few, and outside nano's world for those that have to be written.
+        """
+        if data == "filtered":
+            train = self.dataset.train
+        elif data == "one-word targets":
+            train = tuple(self._bare(index, record) for index, record in enumerate(self.dataset.train))
+        else:
+            train = self._written(data)
+        if len(train) < self.pairs:
+            raise DatasetError(f"{len(train)} pairs {data}, and {self.pairs} are to be trained on: name fewer --pairs")
+        fingerprint = self.dataset.fingerprint if data == "filtered" else f"{self.dataset.fingerprint}-{data}"
+        return replace(self.dataset, train=train[: self.pairs], fingerprint=fingerprint)
+
+    def _bare(self, index: int, record: AcceptedRecord) -> AcceptedRecord:
+        """The concept's name and its surrogate, rendered with a seed of their own when they are needed."""
+        concept = self.dataset.concept
+        seed = seeds.derive(self.dataset.run_seed, str(index), "one-word targets")
+        pair = replace(record.pair, target=concept.terms[0], surrogate=concept.surrogates[0])
+        images = [replace(each, seed=seed, image=b"", vq_ids=()) for each in (record.target, record.surrogate) if each]
+        return AcceptedRecord(pair, images[0], images[1])
+
+    def _written(self, data: TrainingData) -> tuple[AcceptedRecord, ...]:
+        """Pairs of the offline writer, none of which is like a validation or test prompt of the dataset."""
+        if not in_nano_world(self.dataset):
+            raise DatasetError(f"pairs {data} are written by the offline writer, which knows nano's world alone")
+        run = Run(self.dataset.concept, Store(self.store.root / "ablation" / _SURROGATES[data]))
+        wanted = round(SPARE * self.pairs)
+        run.generate(pairs=wanted, validation=0, tests=0, surrogates=_SURROGATES[data], seed=self.dataset.run_seed)
+        run.render(model=self.dataset.model, seed=self.dataset.run_seed)
+        run.filter()
+        written = load_dataset(run, unfiltered=data == "unfiltered")
+        held_out = PromptIndex([record.pair.target for record in (*self.dataset.validation, *self.dataset.test)])
+        return tuple(record for record in written.train if held_out.near_duplicate(record.pair.target) is None)

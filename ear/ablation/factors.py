@@ -1,0 +1,110 @@
+"""The factors of an ablation, and the variants of a base recipe that each compares."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from ear.method.recipe import Recipe
+from ear.method.recipes import ON_POLICY
+from ecgvf.core.errors import SettingsError
+
+TrainingData = Literal["filtered", "unfiltered", "one-word targets", "single", "per-term", "free"]
+"""What is trained on: the dataset's own pairs; the same before filtering; pairs of the bare term and its surrogate; or
+pairs written with one surrogate for the concept, one for each of its terms, or any."""
+
+WINDOWS = (12, 24, 48, 72, 100, 256, 576)
+"""L of 576: those of the paper's figure 5, two rows of nano's tokens, and the whole image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One level of a factor."""
+
+    factor: str
+    level: str
+    options: Mapping[str, Any]
+    """Settings of the base recipe that it changes."""
+    data: TrainingData = "filtered"
+    equal_steps: bool = False
+    """Whether it takes as many steps of Adam as the base recipe on the same pairs, instead of seeing as many pairs."""
+
+
+Levels = Callable[[Recipe], Sequence[tuple[str, Mapping[str, Any]]]]
+
+
+def _options(name: str, *values: Any) -> Levels:
+    return lambda base: [(str(value), {name: value}) for value in values]
+
+
+def _windows(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [(str(window), {"window": window}) for window in WINDOWS]
+
+
+def _threshold(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [("off", {"threshold": 0.0}), (f"{base.threshold or 0.05:g}", {"threshold": base.threshold or 0.05})]
+
+
+def _layers(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    depths = [(choice, layers) for choice in ("first", "last") for layers in (5, 15, 22)]
+    some = [(f"{choice} {layers}", {"layers": layers, "layer_choice": choice}) for choice, layers in depths]
+    return [*some, ("all 30", {"layers": 30, "layer_choice": "first"})]
+
+
+def _trajectories(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    rollouts = base.rollouts or ON_POLICY.rollouts
+    images = [(name, {"trajectory": name, "rollouts": 0}) for name in ("surrogate", "target", "both")]
+    return [*images, ("rollout", {"trajectory": "rollout", "rollouts": rollouts})]
+
+
+def _retention(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [("off", {"retention": 0.0}), ("on", _rehearsal(base))]
+
+
+def _retained_concepts(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    some = [(str(number), {**_rehearsal(base), "rehearsed_concepts": number}) for number in (3, 9, 27)]
+    return [("0", {"retention": 0.0}), *some]
+
+
+def _rehearsal(base: Recipe) -> Mapping[str, Any]:
+    """Retention as the base recipe has it, or else as `on-policy` does."""
+    source = base if base.retention else ON_POLICY
+    names = ("retention", "rehearsed", "rehearsed_per_step", "rehearsed_concepts")
+    return {name: getattr(source, name) for name in names}
+
+
+FACTORS: Mapping[str, Levels] = MappingProxyType(
+    {
+        "window": _windows,
+        "threshold": _threshold,
+        "layers": _layers,
+        "modules": _options("modules", "attention", "qkv", "all"),
+        "order": _options("order", "dataset", "shuffled"),
+        "trajectory": _trajectories,
+        "retention": _retention,
+        "retained-concepts": _retained_concepts,
+    }
+)
+"""Factor → its levels, as (name, changed settings), around a base recipe."""
+
+DATA_FACTORS: Mapping[str, Sequence[TrainingData]] = MappingProxyType(
+    {"surrogates": ("single", "per-term", "free"), "data": ("filtered", "unfiltered", "one-word targets", "free")}
+)
+"""Factor → what its variants are trained on; their recipe is the base recipe."""
+
+
+def variants(factor: str, base: Recipe) -> list[Variant]:
+    """The variants of ``factor`` around ``base``; those of the window twice, at equal pairs and at equal steps.
+
+    Raises ``SettingsError`` for an unknown factor.
+    """
+    if factor in DATA_FACTORS:
+        return [Variant(factor, data, {}, data) for data in DATA_FACTORS[factor]]
+    if factor not in FACTORS:
+        known = ", ".join((*FACTORS, *DATA_FACTORS))
+        raise SettingsError(f"--over {factor}: an ablation has the factors {known}")
+    levels = FACTORS[factor](base)
+    found = [Variant(factor, level, options) for level, options in levels]
+    if factor == "window":
+        found += [Variant(factor, level, options, equal_steps=True) for level, options in levels]
+    return found

@@ -1,0 +1,63 @@
+"""One plot per factor: erasure, replacement and retention of its levels, with 95% intervals."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+from ecgvf.core.files import write_atomic
+
+FIGURES = {
+    "concept_present": "shows the concept",
+    "shows_surrogate": "shows its surrogate",
+    "retention_pooled": "other concepts shown",
+    "retention_neighbours": "neighbours shown",
+}
+"""Figures that are plotted → their captions."""
+
+
+def plot_factors(table: pa.Table, folder: Path) -> list[Path]:
+    """Write ``<factor>.svg`` for each factor in ``table``; returns their paths."""
+    matplotlib.rcParams["svg.hashsalt"] = "ecgvf"  # equal tables write equal files
+    files = []
+    for factor in dict.fromkeys(table["factor"].to_pylist()):
+        rows = [row for row in table.to_pylist() if row["factor"] == factor]
+        file = folder / f"{factor}.svg"
+        write_atomic(file, _svg(factor, rows))
+        files.append(file)
+    return files
+
+
+def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
+    import io
+
+    plot = Figure(figsize=(3.2 * len(FIGURES), 3.4), layout="constrained")
+    levels = list(dict.fromkeys(row["level"] for row in rows))
+    axes = plot.subplots(1, len(FIGURES), sharey=True)
+    for axis, (figure, caption) in zip(axes, FIGURES.items(), strict=True):
+        of_figure = [row for row in rows if row["figure"] == figure]
+        for offset, (equal, marker) in enumerate((("pairs", "o"), ("steps", "s"))):
+            points = [row for row in of_figure if row["equal"] == equal and row["value"] is not None]
+            if points:
+                places = [levels.index(row["level"]) + 0.15 * offset for row in points]
+                values = [row["value"] for row in points]
+                errors = [
+                    [value - row["low"] for value, row in zip(values, points, strict=True)],
+                    [row["high"] - value for value, row in zip(values, points, strict=True)],
+                ]
+                axis.errorbar(places, values, errors, fmt=marker, capsize=3, label=f"equal {equal}")
+        if of_figure and of_figure[0]["original"] is not None:
+            axis.axhline(of_figure[0]["original"], color="0.6", linestyle=":", label="before erasing")
+        if of_figure and of_figure[0]["ceiling"] is not None:
+            axis.axhline(of_figure[0]["ceiling"], color="0.6", linestyle="--", label="asked for the surrogate")
+        axis.set_title(caption, fontsize=10)
+        axis.set_xticks(range(len(levels)), levels, rotation=45, ha="right")
+        axis.set_ylim(-0.03, 1.03)
+        axis.set_xlabel(factor)
+    axes[0].set_ylabel("share of images")
+    axes[0].legend(fontsize=7)
+    buffer = io.BytesIO()
+    plot.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

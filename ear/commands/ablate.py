@@ -1,0 +1,96 @@
+"""``ear ablate``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ear.commands.inputs import open_dataset, print_lines
+from ear.commands.options import DatasetArguments, EvaluationArguments, parse_options, parse_seeds
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
+from ecgvf.core import console
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+SHOWN = {
+    "concept_present": "concept",
+    "concept_present_unseen": "unseen wordings",
+    "shows_surrogate": "surrogate",
+    "retention_neighbours": "neighbours",
+    "retention_pooled": "all retained",
+}
+"""Figures of the printed table → its columns."""
+
+
+@app.command()
+@grouped
+def ablate(
+    *,
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over",
+            help="Factors, with commas: window, threshold, layers, modules, order, trajectory, surrogates, retention, "
+            "retained-concepts, data.",
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="Recipe whose settings are changed, one factor at a time.", show_default="on-policy")
+    ] = "default",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="Another value for a setting of that recipe, such as passes=10. Repeatable."),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes one.")
+    ] = ("0"),
+    source: DatasetArguments,
+    measuring: EvaluationArguments,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and measure variants of a recipe, one factor at a time: a table, and a plot per factor.
+
+    Resumable: variants that were measured are not measured again.
+    """
+    from ear.ablation import Ablation
+    from ear.ablation import ablate as run_ablation
+    from ear.method import recipes
+    from ear.method.recipe import Recipe
+    from ecgvf.core.errors import RecipeError
+    from ecgvf.core.store import Store
+
+    console.json_mode(as_json)
+    base = recipes.find(recipe).with_options(parse_options(option or []))
+    if not isinstance(base, Recipe):
+        raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")
+    factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
+    training_seeds = parse_seeds(seeds)
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    folder = out if out is not None else store.root / dataset.concept.name / "ablation" / base.name
+    print_lines([("base", base.name), ("factors", ", ".join(factors)), ("out", str(folder))])
+    ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)
+    table = run_ablation(ablation, factors)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    if as_json:
+        console.print_json({"concept": dataset.concept.name, "base": base.name, "out": str(folder), "rows": rows})
+        return
+    printed = console.table("factor", "level", "equal", "steps", "skipped", *SHOWN.values())
+    variants: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        variants.setdefault((row["factor"], row["level"], row["equal"]), {})[row["figure"]] = row
+    for (factor, level, equal), figures in variants.items():
+        first = next(iter(figures.values()))
+        cells = [_cell(figures.get(name)) for name in SHOWN]
+        printed.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
+    console.print(printed)
+    console.print(f"Table and plots: {console.escape(str(folder))}")
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    return "" if row is None or row["value"] is None else f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"

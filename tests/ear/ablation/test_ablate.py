@@ -1,0 +1,136 @@
+"""An ablation: its variants, what they are trained on, and the table, which a second run does not measure again."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ear.ablation import FACTORS, Ablation, ablate
+from ear.ablation.data import VariantData
+from ear.ablation.factors import DATA_FACTORS, WINDOWS, Variant, variants
+from ear.evaluation import EvaluationSettings
+from ear.method.recipe import Recipe
+from ear.method.recipes import ON_POLICY, PAPER
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+BASE = replace(PAPER, threshold=0.0)
+SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
+
+
+@pytest.fixture
+def ablation(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> Ablation:
+    return Ablation(store, tiny, dataset, BASE, SMALL, [0], tmp_path / "out")
+
+
+@pytest.mark.parametrize("base", [PAPER, ON_POLICY], ids=lambda base: base.name)
+def test_every_variant_is_a_valid_recipe_that_changes_one_factor(base: Recipe) -> None:
+    for factor in FACTORS:
+        levels = variants(factor, base)
+        assert len(levels) > 1
+        for variant in levels:
+            recipe = replace(base, **variant.options)
+            names = base.settings().keys() | recipe.settings().keys()
+            changed = {name for name in names if base.settings().get(name) != recipe.settings().get(name)}
+            assert changed <= {*variant.options, "projections"}
+    assert all(not variant.options for factor in DATA_FACTORS for variant in variants(factor, base))
+
+
+def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(ablation: Ablation) -> None:
+    levels = variants("window", BASE)
+    assert [variant.equal_steps for variant in levels] == [False] * len(WINDOWS) + [True] * len(WINDOWS)
+    table = ablate(ablation, ["window"]).to_pylist()
+    steps = {(row["equal"], row["level"]): row["steps"] for row in table}
+    base = ablation.base_steps()
+    assert {steps["steps", str(window)] for window in WINDOWS} == {base}
+    assert steps["pairs", "12"] == 3 * 16 and steps["pairs", "576"] == 3
+    assert all(row["skipped"] == 0 for row in table)
+
+
+def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ablate(ablation, ["order", "retention"])
+    names = sorted(file.name for file in ablation.folder.iterdir())
+    assert names == ["ablation.csv", "ablation.parquet", "order.svg", "retention.svg", "variants"]
+    plots = [(ablation.folder / name).read_bytes() for name in names if name.endswith("svg")]
+
+    def fail(*_: Any) -> Any:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(importlib.import_module("ear.ablation.ablate"), "erase", fail)
+    assert ablate(ablation, ["order", "retention"]).equals(first)
+    assert [(ablation.folder / name).read_bytes() for name in names if name.endswith("svg")] == plots
+    assert pq.read_table(ablation.folder / "ablation.parquet").equals(first)
+    rows = first.to_pylist()
+    assert {row["figure"] for row in rows} >= {"concept_present", "concept_present_unseen", "retention_pooled"}
+    measured = [row for row in rows if row["value"] is not None]
+    assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
+
+
+def test_seeds_are_levels_not_sample_size(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:
+    base = replace(BASE, order="shuffled")
+    tables = [
+        ablate(Ablation(store, tiny, dataset, base, SMALL, seeds, tmp_path / str(len(seeds))), ["modules"]).to_pylist()
+        for seeds in ([0], [0, 1])
+    ]
+    for one, two in zip(*tables, strict=True):
+        assert (one["seeds"], two["seeds"]) == (1, 2)
+        assert one["n"] == two["n"]
+
+
+def test_one_word_targets_are_the_bare_term(dataset: Dataset, store: Store) -> None:
+    train = VariantData(dataset, store, 3).load("one-word targets").train
+    assert {(record.pair.target, record.pair.surrogate) for record in train} == {("church", "hotel")}
+    assert len({record.target.seed for record in train}) == 3
+    assert all(record.surrogate and record.surrogate.seed == record.target.seed for record in train)
+    assert not any(record.target.vq_ids for record in train)  # rendered when they are trained on
+
+
+def test_written_pairs_have_the_surrogates_that_were_asked_for(dataset: Dataset, store: Store) -> None:
+    data = VariantData(dataset, store, 2)
+    terms = {
+        name: [record.pair.surrogate_term for record in data.load(name).train]
+        for name in ("single", "per-term", "free")
+    }
+    assert all(len(found) == 2 for found in terms.values())
+    assert set(terms["single"]) == {"hotel"}
+    unfiltered = data.load("unfiltered")
+    assert len(unfiltered.train) == 2 and unfiltered.validation == dataset.validation
+    assert len({data.load(name).fingerprint for name in ("filtered", "unfiltered", "free", "one-word targets")}) == 4
+
+
+def test_a_variant_that_cannot_be_trained_does_not_stop_the_others(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ear.ablation.data.in_nano_world", lambda _: False)
+    table = ablate(ablation, ["data"]).to_pylist()
+    assert {row["level"] for row in table} == {"filtered", "one-word targets"}
+    assert "data free is not measured: pairs free are written by the offline writer" in _words(capsys)
+    with pytest.raises(DatasetError, match="no variant could be measured"):
+        ablate(ablation, ["surrogates"])
+
+
+def test_an_unknown_factor_is_one_line(ablation: Ablation) -> None:
+    with pytest.raises(SettingsError, match="--over colour: an ablation has the factors window, threshold, layers"):
+        ablate(ablation, ["colour"])
+    with pytest.raises(DatasetError, match="9 are to be trained on"):
+        VariantData(ablation.dataset, ablation.store, 9).load("filtered")
+
+
+def _words(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+def _levels(found: Sequence[Variant]) -> list[str]:
+    return [variant.level for variant in found]
+
+
+def test_retained_concepts_counts_what_is_rehearsed() -> None:
+    assert _levels(variants("retained-concepts", PAPER)) == ["0", "3", "9", "27"]
+    recipes = [replace(PAPER, **variant.options) for variant in variants("retained-concepts", PAPER)]
+    assert [recipe.retention for recipe in recipes] == [0, 30, 30, 30]
