@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint faults render-checks benchmark nano-check clean
+.PHONY: help dataset quickstart test lint faults render-checks benchmark benchmark-full ablations nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -12,6 +12,8 @@ help:
 	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make benchmark    four concepts, three recipes, five seeds each (resumable, a day on two cores)"
+	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
+	@echo "make ablations    the paper's ablations and ours (resumable, some hours on two cores)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
@@ -52,6 +54,15 @@ render-checks: .venv/installed
 
 benchmark: .venv/installed
 	$(BIN)/python -m benchmarks.erasure
+
+benchmark-full: .venv/installed
+	$(BIN)/python -m benchmarks.frontier --minutes 50
+
+ablations: .venv/installed
+	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe paper --out docs/ablations/paper \
+	  --over window,threshold,layers,modules,order,trajectory,retention,surrogates,data
+	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --out docs/ablations/on-policy \
+	  --over retention,retained-concepts,surrogates,data --seeds 0,1,2
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check

@@ -18,7 +18,7 @@ from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.runs import TrainingRun
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
 from ecgvf.core.shard_set import fingerprint, versions
@@ -122,6 +122,8 @@ def ablate(ablation: Ablation, over: Sequence[str]) -> pa.Table:
     """
     from ear.ablation.plots import plot_factors
 
+    if not over:
+        raise SettingsError("--over names no factor: write some, such as window,threshold")
     wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
     rows: list[JSON] = []
     for number, variant in enumerate(wanted, 1):

@@ -35,6 +35,7 @@ COMMANDS = (
     "ear eval",
     "ear generate --prompt x",
     "ear compare x",
+    "ear ablate --over order",
 )
 
 
@@ -206,7 +207,7 @@ INTERRUPTED_IN = {
     STAGES[0]: (OfflineWriter, "write"),
     STAGES[1]: ("ecgvf.render.batches", "render_images"),
     STAGES[2]: (AgreeingJudge, "predict"),
-    STAGES[3]: ("ear.method.train", "position_losses"),
+    STAGES[3]: ("ear.method.steps", "position_losses"),
     f"{TRAIN} --seed 1": ("ecgvf.render.batches", "render_images"),
     STAGES[4]: ("ecgvf.render.batches", "render_images"),
     STAGES[5]: ("ear.evaluation.preview", "render_images"),

@@ -7,7 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.method import steps
 from ear.method import train as training
+from ear.method.recipes import RECIPES
 from ear.method.runs import finished, newest
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
@@ -66,6 +68,58 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
     assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
     shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)
     assert "Contact sheet" in shown
+
+
+def test_a_recipe_without_training_is_an_adapter_like_any_other(store: Store) -> None:
+    trained = ear("train", "--dataset", "ecgvf/church", "--recipe", "prompt-rewrite", store=store)
+    assert "The surrogate takes the concept's place" in " ".join(trained.split())
+    run = newest(store, "church")
+    assert run.adapter.name == "recipe.json" and run.adapter.name in trained
+    assert "before | after" in ear("generate", "--prompt", "a church", store=store)
+    shown = json.loads(ear("eval", "--prompts-per-concept", "1", "--family", "building", "--json", store=store))
+    assert (shown["recipe"], shown["adapter"]) == ("prompt-rewrite", str(run.adapter))
+    folder = store.root / "images"
+    (store.root / "prompts.txt").write_text("a church\n")
+    ear(
+        "generate",
+        "--prompts",
+        str(store.root / "prompts.txt"),
+        "--out",
+        str(folder),
+        "--adapter",
+        run.path.name,
+        store=store,
+    )
+    assert (folder / "index.parquet").is_file()
+
+
+def test_recipes_are_listed_and_explained() -> None:
+    def shown(*words: str) -> str:
+        result = CliRunner().invoke(app, ["recipes", *words])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    listed = shown()
+    assert all(name in listed for name in RECIPES) and "on-policy (default)" in listed
+    explained = shown("paper")
+    assert "threshold_per" in explained and "the sum of a window's losses" in explained
+    assert "Nothing is trained" in shown("negative-prompt")
+    content = json.loads(shown("--json"))
+    assert [recipe["name"] for recipe in content["recipes"]] == [*RECIPES]
+    assert [recipe["name"] for recipe in content["recipes"] if recipe["default"]] == ["on-policy"]
+    assert content["settings"]["window"].startswith("L for 576 image tokens")
+    unknown = CliRunner().invoke(app, ["recipes", "papper"])
+    assert unknown.exit_code == 2 and "unknown recipe 'papper'" in unknown.stderr
+
+
+def test_ablate_writes_a_table_and_a_plot_per_factor(store: Store) -> None:
+    words = ("ablate", "--recipe", "paper", "--prompts-per-concept", "1", "--family", "building")
+    shown = ear(*words, "--over", "order, modules", store=store)
+    folder = store.root / "church" / "ablation" / "paper"
+    assert "shuffled" in shown and "qkv" in shown and str(folder) in shown.replace("\n", "")
+    assert {file.name for file in folder.iterdir()} >= {"ablation.csv", "ablation.parquet", "order.svg", "modules.svg"}
+    content = json.loads(ear(*words, "--over", "order", "--json", store=store))
+    assert {row["level"] for row in content["rows"]} == {"dataset", "shuffled"}
 
 
 def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(store: Store) -> None:
@@ -130,6 +184,14 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["generate", "--prompt", "x", "--seed", "-1"], "--seed is -1"),
         (["eval", "--adapter", "nowhere.safetensors"], "no adapter at nowhere.safetensors"),
         (["compare", "default-0-s0"], "no run of that name in"),
+        (["train", "--recipe", "negative-prompt", "--option", "window=3"], "recipe negative-prompt has no settings"),
+        (["ablate", "--over", "colour"], "--over colour: an ablation has the factors window, threshold"),
+        (["ablate", "--over", ""], "--over names no factor"),
+        (
+            ["ablate", "--over", "order", "--recipe", "prompt-rewrite"],
+            "prompt-rewrite has no settings to change",
+        ),
+        (["ablate", "--over", "order", "--seeds", "x"], "whole numbers"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], message: str) -> None:
@@ -140,20 +202,20 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
 
 def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    position_losses, calls = training.position_losses, iter(range(2))
+    position_losses, calls = steps.position_losses, iter(range(2))
 
     def interrupted(*args: object) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return position_losses(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training, "position_losses", interrupted)
+    monkeypatch.setattr(steps, "position_losses", interrupted)
     output = ear("train", *FAST, store=store, code=130)
     assert "Run the same command again to resume" in output
     [checkpoint] = (store.root / "church" / "ear").glob("*/checkpoint.pt")
     with pytest.raises(AdapterError, match="no adapter"):
         newest(store, "church")
-    monkeypatch.setattr(training, "position_losses", position_losses)
+    monkeypatch.setattr(steps, "position_losses", position_losses)
     ear("train", *FAST, store=store)
     assert not checkpoint.exists()
     assert newest(store, "church").facts["windows"] == 4

@@ -1,0 +1,218 @@
+"""What each recipe can reach on Janus-nano: 8 trials of each, church and Van Gogh (`make benchmark-full`).
+
+A recipe's trials vary how hard it erases: its learning rate, and its passes or its retention weight; those of
+`negative-prompt` vary guidance. All train on the same pairs and are measured on the validation split. The frontier of a
+recipe is its best retention among the trials that erase, and its best replacement among the trials that retain.
+
+docs/frontier.json is written after each trial, and the next run goes on from it.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ear.evaluation import EvaluationSettings, evaluate, figures
+from ear.method.erase import erase, resolve
+from ear.method.prompt_recipes import write_prompt_adapter
+from ear.method.recipe import Recipe
+from ear.method.recipes import PROMPT_REWRITE, RECIPES, PromptRecipe, find
+from ecgvf import Run
+from ecgvf.core import console
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import RecipeError
+from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
+from ecgvf.core.shard_set import fingerprint, versions
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, load
+
+CONCEPTS = ("church", "van-gogh")
+PAIRS, VALIDATION = 60, 100
+SETTINGS = EvaluationSettings(split="validation", batch_size=64)
+COMMAND = "python -m benchmarks.frontier"
+ERASED, RETAINED = 0.10, 0.95
+"""A trial erases if the concept's share is at most this, and retains if all other concepts keep this of theirs."""
+LEFT_OUT = ("windowed-kl-half",)
+"""Variants of another recipe."""
+
+GUIDANCES = (1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of one recipe."""
+
+    concept: str
+    recipe: str
+    options: dict[str, Any]
+    """Settings that differ from the recipe's own, or the guidance of a recipe that trains nothing."""
+
+    def json(self) -> JSON:
+        return {"concept": self.concept, "recipe": self.recipe, "options": self.options}
+
+
+def trials(concept: str, name: str) -> list[Trial]:
+    """The trials of a recipe: 8, or one of `prompt-rewrite`, which has nothing to vary."""
+    recipe = find(name)
+    if recipe == PROMPT_REWRITE:
+        return [Trial(concept, name, {})]
+    if isinstance(recipe, PromptRecipe):
+        return [Trial(concept, name, {"guidance": guidance}) for guidance in GUIDANCES]
+    if recipe.retention:
+        rates, second, factors = (0.5, 1.0, 2.0, 4.0), "retention", (1.0, 1 / 3)
+    else:
+        rates, second, factors = (0.5, 1.0, 2.0, 4.0), "passes", (1, 3)
+    return [
+        Trial(
+            concept,
+            name,
+            {"learning_rate": recipe.learning_rate * rate, second: getattr(recipe, second) * factor},
+        )
+        for factor in factors
+        for rate in rates
+    ]
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Where trials are trained, and the file of their figures."""
+
+    store: Path
+    file: Path
+
+    @cached_property
+    def model(self) -> JanusModel:
+        return load("janus-nano")
+
+    def dataset(self, concept: str) -> Dataset:
+        """The pairs and validation prompts of all trials of a concept."""
+        run = Run(concept, self.store)
+        run.generate(pairs=PAIRS, validation=VALIDATION, tests=0)
+        run.render(model="janus-nano")
+        run.filter()
+        return run.dataset()
+
+    def measured(self) -> dict[str, JSON]:
+        """Key → finished trial."""
+        if not self.file.is_file():
+            return {}
+        finished = read_json(self.file)["trials"]
+        return {trial["key"]: trial for trial in finished if trial["figures"] is not None}
+
+    def measure(self, trial: Trial) -> JSON:
+        """Train and measure a trial."""
+        dataset, recipe, started = self.dataset(trial.concept), find(trial.recipe), time.monotonic()
+        store, model = Store(self.store), self.model
+        if isinstance(recipe, Recipe):
+            changed = recipe.with_options(trial.options)
+            adapter = erase(store, dataset, model, resolve(changed, dataset, model), [0])[0].adapter
+        else:
+            adapter = write_prompt_adapter(store, dataset, model, recipe).adapter
+            dataset = replace(dataset, sampling={**dataset.sampling, **trial.options})
+        found = evaluate(store, model, dataset, [adapter], SETTINGS)
+        rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
+        measured = [
+            {"figure": figure, "group": group, **after.json()}
+            for figure, group, after in rows
+            if group in ("concept", "neighbours", figures.POOLED)
+        ]
+        ratio = figures.retention_ratio(found.outcomes).json()
+        measured.append({"figure": "retention_ratio", "group": figures.POOLED, **ratio})
+        return {**trial.json(), "key": key(trial), "seconds": time.monotonic() - started, "figures": measured}
+
+
+def key(trial: Trial) -> str:
+    """Changes with everything that decides a trial's figures, but for the code."""
+    recipe = find(trial.recipe)
+    settings = recipe.settings() if isinstance(recipe, Recipe) else {"name": recipe.name}
+    return fingerprint({**trial.json(), "settings": settings, "numbers": [PAIRS, VALIDATION]})
+
+
+def result(finished: dict[str, JSON]) -> JSON:
+    """docs/frontier.json: every trial, those without figures not measured; and the frontier of each recipe."""
+    listed, frontiers = [], []
+    for concept in CONCEPTS:
+        for name in (name for name in RECIPES if name not in LEFT_OUT):
+            own = [
+                finished.get(key(trial), {**trial.json(), "key": key(trial), "figures": None})
+                for trial in trials(concept, name)
+            ]
+            listed += own
+            frontiers.append({"concept": concept, "recipe": name, **frontier(own)})
+    return {"command": COMMAND, "versions": versions(), "split": "validation", "frontiers": frontiers, "trials": listed}
+
+
+def _not_measured(trial: Trial) -> JSON:
+    return {**trial.json(), "key": key(trial), "seconds": None, "figures": None}
+
+
+def frontier(own: Sequence[JSON]) -> JSON:
+    """The best of a recipe's trials."""
+    figures_of = [
+        {(row["figure"], row["group"]): row["value"] for row in trial["figures"]} for trial in own if trial["figures"]
+    ]
+
+    def best(wanted: str, kept: Iterator[dict[tuple[str, str], float]]) -> float | None:
+        group = "concept" if wanted == "shows_surrogate" else figures.POOLED
+        return max((each[wanted, group] for each in kept), default=None)
+
+    return {
+        "measured": len(figures_of),
+        "trials": len(own),
+        "retention_at_erasure": best(
+            "retention_ratio", (each for each in figures_of if each["concept_present", "concept"] <= ERASED)
+        ),
+        "replacement_at_retention": best(
+            "shows_surrogate", (each for each in figures_of if each["retention_ratio", figures.POOLED] >= RETAINED)
+        ),
+    }
+
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def run(
+    store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
+        "build/frontier"
+    ),
+    out: Annotated[Path, typer.Option("--out", help="JSON of all trials.")] = Path("docs/frontier.json"),
+    recipes: Annotated[list[str] | None, typer.Option("--recipe", help="Only these recipes.")] = None,
+    minutes: Annotated[float, typer.Option(help="Begin no trial after this many minutes.")] = 600,
+) -> None:
+    """Train and measure the trials that are missing, and write all after each."""
+    from tabulate import tabulate
+
+    wanted = recipes or [name for name in RECIPES if name not in LEFT_OUT]
+    for name in wanted:
+        find(name)
+        if name in LEFT_OUT:
+            raise RecipeError(f"{name} is a variant of another recipe, and no part of the frontier")
+    frontiers, started = Frontier(store, out), time.monotonic()
+    finished = frontiers.measured()
+    missing = [
+        trial
+        for concept in CONCEPTS
+        for name in wanted
+        for trial in trials(concept, name)
+        if key(trial) not in finished
+    ]
+    for number, trial in enumerate(missing, 1):
+        if time.monotonic() - started > 60 * minutes:
+            break
+        finished[key(trial)] = frontiers.measure(trial)
+        console.note(console.escape(f"{number} of {len(missing)}: {trial.concept} {trial.recipe} {trial.options}"))
+        write_atomic(out, pretty_json(result(finished)))
+    content = result(finished)
+    write_atomic(out, pretty_json(content))
+    typer.echo(tabulate(content["frontiers"], headers="keys", tablefmt="github", floatfmt=".2f", missingval="none"))
+    left = sum(trial["figures"] is None for trial in content["trials"])
+    console.print_json({"met": None, "not_measured": left, "out": str(out)})
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,56 @@
+"""docs/frontier.json: as many trials of each recipe, and the best of those that erase and of those that retain."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import frontier
+from benchmarks.frontier import CONCEPTS, Trial, key, result, trials
+from ear.evaluation import figures
+from ear.method.recipe import Recipe
+from ear.method.recipes import RECIPES, find
+
+FILE = Path(__file__).parents[1] / "docs" / "frontier.json"
+
+
+def measured(present: float, surrogate: float, ratio: float) -> dict[str, Any]:
+    rows = [("concept_present", "concept", present), ("shows_surrogate", "concept", surrogate)]
+    rows.append(("retention_ratio", figures.POOLED, ratio))
+    return {"figures": [{"figure": figure, "group": group, "value": value} for figure, group, value in rows]}
+
+
+def test_every_recipe_has_as_many_trials() -> None:
+    for name in RECIPES:
+        found = trials("church", name)
+        assert len({key(trial) for trial in found}) == len(found) == (1 if name == "prompt-rewrite" else 8)
+        recipe = find(name)
+        if isinstance(recipe, Recipe):
+            assert all(recipe.with_options(trial.options) for trial in found)
+            assert any(recipe.with_options(trial.options) == recipe for trial in found)
+
+
+def test_the_frontier_is_the_best_of_the_trials_that_qualify() -> None:
+    own = [measured(0.05, 0.5, 0.9), measured(0.5, 0.9, 0.99), measured(0.08, 0.6, 0.96), {"figures": None}]
+    found = frontier.frontier(own)
+    assert found == {"measured": 3, "trials": 4, "retention_at_erasure": 0.96, "replacement_at_retention": 0.9}
+    assert frontier.frontier([measured(0.5, 0.9, 0.5)])["retention_at_erasure"] is None
+
+
+def test_what_has_not_run_is_not_measured() -> None:
+    trial = trials("church", "esd")[0]
+    done = {key(trial): {**trial.json(), "key": key(trial), "seconds": 1.0, **measured(0.0, 1.0, 1.0)}}
+    content = result(done)
+    assert [each["key"] for each in content["trials"] if each["figures"] is not None] == [key(trial)]
+    by_recipe = {(each["concept"], each["recipe"]): each for each in content["frontiers"]}
+    assert by_recipe["church", "esd"]["measured"] == 1
+    assert by_recipe["van-gogh", "esd"]["retention_at_erasure"] is None
+    assert {concept for concept, _ in by_recipe} == set(CONCEPTS)
+
+
+def test_the_committed_trials_are_those_of_this_version() -> None:
+    """Otherwise `make benchmark-full` would begin anew."""
+    content = json.loads(FILE.read_text())
+    listed = [Trial(each["concept"], each["recipe"], each["options"]) for each in content["trials"]]
+    assert [each["key"] for each in content["trials"]] == [key(trial) for trial in listed]
+    finished = {each["key"]: each for each in content["trials"] if each["figures"] is not None}
+    assert result(finished)["frontiers"] == content["frontiers"]
