@@ -84,9 +84,10 @@ def _measure(
     store: "Store", source: DatasetArguments, measuring: EvaluationArguments, adapters: Sequence[str]
 ) -> "tuple[list[str], list[Evaluation]]":
     from ear.evaluation import compare as compare_adapters
+    from ear.method.runs import FILES
 
     settings = measuring.settings()
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapters)
-    names = [file.parent.name if file.name == "adapter.safetensors" else file.stem for file in files]
+    names = [file.parent.name if file.name in FILES else file.stem for file in files]
     return names, compare_adapters(store, model, dataset, files, settings)

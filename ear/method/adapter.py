@@ -12,53 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from ear.method import lora
 from ear.method.recipe import Modules
+from ear.method.tuned import LoRAProjection, TunedModule, new_lora, tuned
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import write_atomic
 from ecgvf.janus import JanusModel
 
 FORMAT = "ear-adapter-1"
 REQUIRED_FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
-
-
-class Projection(nn.Linear):
-    """Replaces a frozen projection: a weight of its own, and the frozen bias if there is one.
-
-    The weight may be float32 in a bfloat16 model: it is cast when it is used, and its gradient is float32.
-    """
-
-    weight: nn.Parameter
-
-    def __init__(self, weight: Tensor, frozen: nn.Linear) -> None:
-        super().__init__(frozen.in_features, frozen.out_features, bias=False, device="meta")
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        self.bias = frozen.bias
-
-    def forward(self, states: Tensor) -> Tensor:
-        return F.linear(states, self.weight.to(states.dtype), self.bias)
-
-
-class Norm(LlamaRMSNorm):
-    """Replaces a frozen RMSNorm, with a weight of its own, which may be float32 in a bfloat16 model."""
-
-    weight: nn.Parameter
-
-    def __init__(self, weight: Tensor, frozen: LlamaRMSNorm) -> None:
-        super().__init__(len(weight), frozen.variance_epsilon)
-        self.weight = nn.Parameter(weight, requires_grad=False)
-
-    def forward(self, states: Tensor) -> Tensor:
-        normed: Tensor = super().forward(states)
-        return normed.to(states.dtype)
-
-
-TunedModule = Projection | Norm
 
 
 @dataclass(frozen=True)
@@ -70,9 +37,24 @@ class Adapter:
     """Where they come from, as saved with them; empty during training."""
 
     @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The tuned parameters by name."""
+        return {
+            f"{name}.{kind}": parameter
+            for name, module in self.modules.items()
+            for kind, parameter in module.named_parameters()
+            if kind != "bias"
+        }
+
+    @property
     def weights(self) -> list[nn.Parameter]:
-        """The tuned weights, in the order of their names."""
-        return [module.weight for module in self.modules.values()]
+        """The tuned parameters, in the order of their names."""
+        return [*self.parameters.values()]
+
+    @property
+    def low_rank(self) -> dict[str, LoRAProjection]:
+        """Its modules if they are LoRA's."""
+        return {name: module for name, module in self.modules.items() if isinstance(module, LoRAProjection)}
 
     @property
     def concepts(self) -> list[str]:
@@ -96,11 +78,15 @@ class Adapter:
             yield model
 
     def save(self, file: Path, facts: Mapping[str, Any], dtype: torch.dtype) -> None:
-        """Write the weights in ``dtype`` with ``facts`` (JSON), whole or not at all."""
-        tensors = {
-            f"{name}.weight": module.weight.detach().to(device="cpu", dtype=dtype).contiguous()
-            for name, module in self.modules.items()
-        }
+        """Write the weights in ``dtype`` with ``facts`` (JSON), whole or not at all.
+
+        LoRA's configuration is written beside ``file``, which PEFT expects to be called adapter_model.safetensors.
+        """
+        weights: Mapping[str, Tensor] = self.parameters
+        if low_rank := self.low_rank:
+            lora.write_config(file.parent, str(facts["model"]), low_rank)
+            weights = lora.tensors(low_rank)
+        tensors = {name: weight.detach().to(device="cpu", dtype=dtype).contiguous() for name, weight in weights.items()}
         # A single entry: safetensors writes several in an order that differs between runs.
         write_atomic(file, save(tensors, {FORMAT: json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)}))
 
@@ -123,13 +109,21 @@ def module_names(layers: Sequence[int], modules: Modules) -> list[str]:
 
 
 def new_adapter(
-    model: JanusModel, layers: Sequence[int], modules: Modules, dtype: torch.dtype = torch.float32
+    model: JanusModel,
+    layers: Sequence[int],
+    modules: Modules,
+    dtype: torch.dtype = torch.float32,
+    *,
+    rank: int | None = None,
+    seed: int = 0,
 ) -> Adapter:
     """An adapter to train: copies of the frozen weights in ``dtype``, with gradients.
 
-    Raises ``RecipeError`` for a model whose layers have other names.
+    ``rank``: LoRA of this rank instead, drawn by ``seed``, of the projections alone. Raises ``RecipeError`` for a model
+    whose layers have other names.
     """
-    tuned = {}
+    made: dict[str, TunedModule] = {}
+    generator = torch.Generator().manual_seed(seed)
     for name in module_names(layers, modules):
         try:
             frozen = _frozen(model, name)
@@ -137,15 +131,22 @@ def new_adapter(
             raise RecipeError(
                 f"{model.name} has no layer {name}: recipes tune modules that Janus's language model has"
             ) from error
-        tuned[name] = _tuned(frozen.weight.detach().to(dtype, copy=True), frozen)
-        tuned[name].weight.requires_grad_(True)
-    return Adapter(tuned, {})
+        if rank is None:
+            made[name] = tuned(frozen.weight.detach().to(dtype, copy=True), frozen)
+        elif isinstance(frozen, nn.Linear):
+            made[name] = new_lora(frozen, rank, dtype, generator)
+    adapter = Adapter(made, {})
+    for weight in adapter.weights:
+        weight.requires_grad_(True)
+    return adapter
 
 
 def load(model: JanusModel, file: Path) -> Adapter:
     """The adapter in ``file``, in the model's dtype. Raises ``AdapterError`` if it is none, or of another model."""
     facts, weights = read(file)
     check_model(facts, model, file)
+    if file.name == lora.WEIGHTS:
+        return Adapter(_low_rank(model, weights, file), facts)
     return Adapter(_modules(model, weights, file), facts)
 
 
@@ -200,8 +201,20 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
     return Adapter(_modules(model, summed, files[-1]), facts)
 
 
+def _low_rank(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, TunedModule]:
+    pairs, scaling = lora.read_tensors(weights, file)
+    made: dict[str, TunedModule] = {}
+    for name, (a, b) in pairs.items():
+        frozen = _frozen(model, name)
+        if not isinstance(frozen, nn.Linear) or (len(b), a.shape[-1]) != tuple(frozen.weight.shape):
+            raise AdapterError(f"{file}: {name} does not fit {model.name}: the adapter belongs to another model")
+        parts = [part.to(device=model.device, dtype=model.dtype) for part in (a, b)]
+        made[name] = LoRAProjection(parts[0], parts[1], scaling, frozen)
+    return made
+
+
 def _modules(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, TunedModule]:
-    tuned = {}
+    made: dict[str, TunedModule] = {}
     for name, weight in weights.items():
         frozen = _frozen(model, name)
         if frozen.weight.shape != weight.shape:
@@ -209,12 +222,8 @@ def _modules(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> di
                 f"{file}: {name} has shape {tuple(weight.shape)}, in {model.name} {tuple(frozen.weight.shape)}: "
                 "the adapter belongs to another model"
             )
-        tuned[name] = _tuned(weight.to(device=model.device, dtype=model.dtype), frozen)
-    return tuned
-
-
-def _tuned(weight: Tensor, frozen: nn.Linear | LlamaRMSNorm) -> TunedModule:
-    return Projection(weight, frozen) if isinstance(frozen, nn.Linear) else Norm(weight, frozen)
+        made[name] = tuned(weight.to(device=model.device, dtype=model.dtype), frozen)
+    return made
 
 
 def _frozen(model: JanusModel, name: str) -> nn.Linear | LlamaRMSNorm:

@@ -13,7 +13,7 @@ from ear.method.log import TrainingLog
 from ear.method.pairs import training_pairs
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
-from ear.method.runs import TrainingRun, open_run
+from ear.method.runs import LORA_WEIGHTS, WEIGHTS, TrainingRun, open_run
 from ear.method.schedule import count_windows
 from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
@@ -89,7 +89,7 @@ def erase(
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
-        adapter.save(run.adapter, facts, model.dtype)
+        adapter.save(run.path / (LORA_WEIGHTS if recipe.adapter == "lora" else WEIGHTS), facts, model.dtype)
         summary = _summary(log, round(time.monotonic() - started, 1))
         pair_ids = [pair.record_id for pair in pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})

@@ -27,6 +27,7 @@ ThresholdPer = Literal["window", "position"]
 Tail = Literal["step", "drop"]
 LayerChoice = Literal["first", "last"]
 Modules = Literal["attention", "qkv", "all"]
+AdapterKind = Literal["full", "lora"]
 WeightDtype = Literal["float32", "model"]
 Order = Literal["shuffled", "dataset"]
 Schedule = Literal["constant", "linear"]
@@ -99,6 +100,10 @@ class Recipe:
     """Tuned modules of each layer. attention: the projections q, k, v, o of its self-attention, which the released loop
     tunes and the published weights hold, and which named recipes therefore tune; qkv: without o, as section 2.3 of the
     paper has it; all: also the MLP's projections and both norms, as section 6.1 has it."""
+    adapter: AdapterKind = "full"
+    """What is tuned of them: their full weights, or a change of low rank (LoRA, which leaves norms as they are)."""
+    rank: int = _count(16)
+    """Rank of that change; LoRA's scaling is 1."""
     learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
     """Learning rate of Adam, with PyTorch's defaults otherwise."""
     weight_dtype: WeightDtype = "float32"
@@ -143,10 +148,12 @@ class Recipe:
             if field.metadata and not _passes(field.metadata["valid"], value):
                 requirement = field.metadata["requirement"]
                 raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
-        if self.trajectory == "streams" and (self.loss != "mse" or self.retention or self.images_per_step != 1):
+        if self.trajectory == "streams" and (
+            self.loss != "mse" or self.retention or self.images_per_step != 1 or self.adapter != "full"
+        ):
             raise RecipeError(
-                f"recipe {self.name}: the trajectory streams is the released loop, which has the loss mse, retention 0 "
-                "and images_per_step 1"
+                f"recipe {self.name}: the trajectory streams is the released loop, which has the loss mse, "
+                "retention 0, images_per_step 1 and the adapter full"
             )
         if (self.trajectory == "rollout") != bool(self.rollouts):
             raise RecipeError(
@@ -162,7 +169,8 @@ class Recipe:
     def random(self) -> bool:
         """Whether another seed ends in other weights. The released loop has a seed of its own, 42."""
         drawn = self.order == "shuffled" or self.windows == "random" or self.trajectory == "rollout"
-        return self.trajectory != "streams" and (drawn or self.retention > 0)
+        drawn = drawn or self.retention > 0 or self.adapter == "lora"
+        return self.trajectory != "streams" and drawn
 
     def settings(self) -> dict[str, Any]:
         """Every choice, as JSON. One that older recipes lack is left out where it says what they did, and what they
@@ -255,7 +263,11 @@ class ResolvedRecipe:
                 f"{self.window} of {self.tokens} image tokens, {steps}, threshold τ {r.threshold:g} per "
                 f"{r.threshold_per}, tail: {r.tail}",
             ),
-            ("tuned", f"{r.modules} of the {r.layer_choice} {self.layers} of {self.depth} layers"),
+            (
+                "tuned",
+                f"{r.modules} of the {r.layer_choice} {self.layers} of {self.depth} layers, "
+                + (f"LoRA of rank {r.rank}" if r.adapter == "lora" else "full weights"),
+            ),
             ("steps", f"Adam, learning rate {rate}, {r.passes} pass(es) over at most {r.pairs} pairs"),
         ]
         if r.mixed_precision != "no":
@@ -283,6 +295,8 @@ _ADDED: Mapping[str, Any] = {
     "windows": "all",
     "threshold_per": "window",
     "layer_choice": "first",
+    "adapter": "full",
+    "rank": 16,
     "weight_dtype": "float32",
     "schedule": "constant",
     "images_per_step": 1,

@@ -1,7 +1,8 @@
 """A training run on disk: ``STORE/<concept>/ear/<recipe>-<hash8>-s<seed>/``.
 
 adapter.safetensors   the tuned weights; equal runs write equal bytes
-recipe.json           in their place, if the recipe trains nothing
+adapter_model.safetensors, adapter_config.json   in its place, of a LoRA adapter, in PEFT's format
+recipe.json           in its place, if the recipe trains nothing
 run.json              settings, losses, versions and times; written last: the run is finished
 checkpoint.pt         the state from which an interrupted run resumes; deleted when it is finished
 """
@@ -23,7 +24,9 @@ from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 
 STAGE = Stage("ear", "ear train")
-WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
+WEIGHTS, LORA_WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "adapter_model.safetensors", "recipe.json"
+FILES = (WEIGHTS, LORA_WEIGHTS, PROMPT_RECIPE)
+"""Names of an adapter's file."""
 REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
 
 
@@ -38,8 +41,8 @@ class TrainingRun:
     @property
     def adapter(self) -> Path:
         """File of the tuned weights, or of the recipe that has none."""
-        prompt_recipe = self.path / PROMPT_RECIPE
-        return prompt_recipe if prompt_recipe.is_file() else self.path / WEIGHTS
+        files = [self.path / name for name in FILES]
+        return next((file for file in files if file.is_file()), files[0])
 
     @property
     def finished(self) -> bool:
@@ -122,9 +125,8 @@ def find_adapter(store: Store, name: str) -> Path:
 
     Raises ``AdapterError`` if it is none of these.
     """
-    names = (WEIGHTS, PROMPT_RECIPE)
-    runs = {file.parent.name: file for each in names for file in sorted(store.root.glob(f"*/{STAGE.name}/*/{each}"))}
-    for file in (Path(name), *(Path(name) / each for each in names), runs.get(name)):
+    runs = {file.parent.name: file for each in FILES for file in sorted(store.root.glob(f"*/{STAGE.name}/*/{each}"))}
+    for file in (Path(name), *(Path(name) / each for each in FILES), runs.get(name)):
         if file is not None and file.is_file():
             return file
     raise AdapterError(

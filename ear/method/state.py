@@ -28,11 +28,12 @@ class TrainingState:
     """Finished rounds."""
 
     @classmethod
-    def start(cls, model: JanusModel, resolved: ResolvedRecipe) -> Self:
+    def start(cls, model: JanusModel, resolved: ResolvedRecipe, seed: int) -> Self:
         """The state before the first round. Raises ``RecipeError`` for a model whose layers have other names."""
         recipe = resolved.recipe
         dtype = torch.float32 if recipe.weight_dtype == "float32" else model.dtype
-        adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype)
+        rank = recipe.rank if recipe.adapter == "lora" else None
+        adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         return cls(adapter, optimizer, torch.Generator(model.device).manual_seed(PUBLISHED_SEED))
 
@@ -60,7 +61,7 @@ class TrainingState:
     def checkpoint(self) -> dict[str, Any]:
         """What ``restore`` takes, as torch saves it; between two rounds."""
         return {
-            "weights": {name: module.weight.detach() for name, module in self.adapter.modules.items()},
+            "weights": {name: weight.detach() for name, weight in self.adapter.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "log": self.log.json(),
@@ -71,8 +72,8 @@ class TrainingState:
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Resume from what ``checkpoint`` returned."""
-        for name, module in self.adapter.modules.items():
-            module.weight.copy_(checkpoint["weights"][name])
+        for name, weight in self.adapter.parameters.items():
+            weight.copy_(checkpoint["weights"][name])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.generator.set_state(checkpoint["generator"])
         self.log, self.rounds = TrainingLog.from_json(checkpoint["log"]), int(checkpoint["rounds"])

@@ -41,7 +41,7 @@ def train(
     each window, and once with the number of windows of the checkpoint. Raises ``RecipeError`` if a loss is not finite,
     or a rollout.
     """
-    state = TrainingState.start(model, resolved)
+    state = TrainingState.start(model, resolved, seed)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint)
         advance(len(state.log.loss))

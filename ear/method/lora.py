@@ -1,0 +1,72 @@
+"""LoRA adapters on disk, in PEFT's own format: ``PeftModel.from_pretrained`` loads the folder without this package.
+
+adapter_config.json          rank, scaling, and the tuned modules by their whole names
+adapter_model.safetensors    A and B of each; in its metadata where they come from, which PEFT ignores
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ear.method.tuned import LoRAProjection
+from ecgvf.core.errors import AdapterError, RecipeError
+from ecgvf.core.files import write_atomic
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_MODEL = "model.language_model."
+"""Where the language model is in ``JanusForConditionalGeneration``."""
+_PREFIX = f"base_model.model.{_MODEL}"
+"""Where PEFT puts it."""
+
+
+def write_config(folder: Path, base_model: str, modules: Mapping[str, LoRAProjection]) -> None:
+    """Write the configuration, as the installed PEFT states it. Raises ``RecipeError`` without PEFT."""
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise RecipeError("adapter lora is written by PEFT: pip install 'ecgvf[lora]'") from error
+    first = next(iter(modules.values()))
+    rank = len(first.lora_A)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=round(first.scaling * rank),
+        target_modules=[_MODEL + name for name in modules],
+        base_model_name_or_path=base_model,
+        inference_mode=True,
+    ).to_dict()
+    lists = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    write_atomic(folder / CONFIG, json.dumps(lists, indent=2, sort_keys=True, default=str).encode())
+
+
+def tensors(modules: Mapping[str, LoRAProjection]) -> dict[str, Tensor]:
+    """A and B of each module, by PEFT's names."""
+    return {
+        f"{_PREFIX}{name}.{kind}.weight": getattr(module, kind).detach()
+        for name, module in modules.items()
+        for kind in ("lora_A", "lora_B")
+    }
+
+
+def read_tensors(weights: Mapping[str, Tensor], file: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
+    """Module → (A, B), of ``weights`` by PEFT's names without ".weight"; and their scaling.
+
+    Raises ``AdapterError`` for a configuration that is not LoRA's or cannot be read, and if weights are missing.
+    """
+    config_file = file.with_name(CONFIG)
+    try:
+        config: dict[str, Any] = json.loads(config_file.read_bytes())
+        rank, alpha, kind = int(config["r"]), float(config["lora_alpha"]), config["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{config_file} is not a configuration that PEFT wrote: restore it") from error
+    if kind != "LORA" or config.get("use_rslora") or config.get("use_dora"):
+        raise AdapterError(f"{config_file} is of {kind} or a variant of LoRA: only plain LoRA can be loaded")
+    names = [key.removeprefix(_PREFIX).removesuffix(".lora_A") for key in weights if key.endswith(".lora_A")]
+    expected = {f"{_PREFIX}{name}.{part}" for name in names for part in ("lora_A", "lora_B")}
+    if expected != set(weights):
+        odd = sorted(expected ^ set(weights))[0]
+        raise AdapterError(f"{file}: {odd} is missing, or of a module outside the language model")
+    pairs = {name: (weights[f"{_PREFIX}{name}.lora_A"], weights[f"{_PREFIX}{name}.lora_B"]) for name in names}
+    return pairs, alpha / rank

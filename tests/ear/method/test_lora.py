@@ -1,0 +1,139 @@
+"""LoRA adapters: PEFT loads them without this package, and they go wherever full weights go."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ear.evaluation import EvaluationSettings, evaluate
+from ear.method import adapter as adapters
+from ear.method import lora
+from ear.method.adapter import new_adapter
+from ear.method.erase import erase, resolve
+from ear.method.recipes import ON_POLICY, PUBLISHED
+from ear.method.runs import TrainingRun, find_adapter
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError, RecipeError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling, hidden_states, load, render_images
+
+RECIPE = replace(
+    ON_POLICY,
+    rollouts=2,
+    images_per_step=2,
+    passes=3,
+    rehearsed=4,
+    rehearsed_per_step=2,
+    adapter="lora",
+    rank=4,
+    learning_rate=0.01,
+)
+IDS = torch.arange(16)[None] % 7
+
+
+def states(model: JanusModel) -> Tensor:
+    return hidden_states(model, ["a church"], IDS).detach()
+
+
+@pytest.fixture
+def run(store: Store, dataset: Dataset, tiny: JanusModel) -> TrainingRun:
+    return erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])[0]
+
+
+def test_it_changes_nothing_before_the_first_step_and_draws_by_its_seed(tiny: JanusModel) -> None:
+    made = [new_adapter(tiny, range(2), "attention", rank=3, seed=seed) for seed in (0, 0, 1)]
+    before = states(tiny)
+    with made[0].active(tiny):
+        assert torch.equal(states(tiny), before)
+    first, same, other = (adapter.parameters["layers.0.self_attn.q_proj.lora_A"] for adapter in made)
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert first.shape == (3, 32) and len(made[0].weights) == 2 * 4 * 2
+    assert not new_adapter(tiny, range(1), "all", rank=3).modules.keys() & {"layers.0.input_layernorm"}
+
+
+def test_peft_loads_the_folder_alone(run: TrainingRun, tiny: JanusModel, tiny_path: Path) -> None:
+    from peft import PeftModel
+
+    assert sorted(file.name for file in run.path.iterdir()) == [lora.CONFIG, lora.WEIGHTS, "run.json"]
+    frozen = states(tiny)
+    with adapters.load(tiny, run.adapter).active(tiny):
+        ours = states(tiny)
+    assert not torch.allclose(ours, frozen, atol=1e-3)
+    other = load(str(tiny_path), device="cpu")
+    PeftModel.from_pretrained(other.model, str(run.path))  # puts its layers into the model's own
+    torch.testing.assert_close(states(other), ours, rtol=1e-5, atol=1e-5)
+
+
+def test_it_renders_as_its_merged_weights_do(run: TrainingRun, tiny: JanusModel) -> None:
+    adapter = adapters.load(tiny, run.adapter)
+    merged = adapters.stack(tiny, [run.adapter, run.adapter])
+    assert not merged.low_rank and merged.modules.keys() == adapter.modules.keys()
+    name, module = next(iter(adapter.low_rank.items()))
+    frozen = tiny.language_model.get_submodule(name).weight
+    torch.testing.assert_close(merged.modules[name].weight - frozen, 2 * (module.weight - frozen))
+    before = render_images(tiny, ["a church"], [1], Sampling())
+    with adapter.active(tiny):
+        after = render_images(tiny, ["a church"], [1], Sampling())
+    assert (before.vq_ids != after.vq_ids).any()
+
+
+def test_it_is_measured_found_and_trained_once_like_any_other(
+    run: TrainingRun, store: Store, dataset: Dataset, tiny: JanusModel
+) -> None:
+    assert run.adapter.name == lora.WEIGHTS
+    assert find_adapter(store, str(run.path)) == find_adapter(store, run.path.name) == run.adapter
+    assert not erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])[0].new
+    found = evaluate(store, tiny, dataset, [run.adapter], EvaluationSettings(prompts_per_concept=1))
+    assert found.recipe == "on-policy"
+
+
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    run: TrainingRun, store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run.adapter.read_bytes()
+    for file in run.path.iterdir():
+        file.unlink()
+    monkeypatch.setattr("ear.method.train.CHECKPOINT_SECONDS", 0.0)
+    real, calls = TrainingRun.save_checkpoint, iter(range(2))
+
+    def interrupt(self: TrainingRun, state: dict[str, object]) -> None:
+        real(self, state)
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingRun, "save_checkpoint", interrupt)
+        erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    [resumed] = erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    assert resumed.adapter.read_bytes() == whole
+
+
+def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusModel) -> None:
+    config = json.loads((run.path / lora.CONFIG).read_text())
+    for change, message in (
+        ({"peft_type": "LOHA"}, "only plain LoRA can be loaded"),
+        ({"use_dora": True}, "only plain LoRA can be loaded"),
+        ({"r": "four"}, "is not a configuration that PEFT wrote"),
+    ):
+        (run.path / lora.CONFIG).write_text(json.dumps({**config, **change}))
+        with pytest.raises(AdapterError, match=message):
+            adapters.load(tiny, run.adapter)
+    (run.path / lora.CONFIG).unlink()
+    with pytest.raises(AdapterError, match="is not a configuration that PEFT wrote"):
+        adapters.load(tiny, run.adapter)
+
+
+def test_what_lora_cannot_do_is_one_line(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RecipeError, match="the adapter full"):
+        replace(PUBLISHED, adapter="lora")
+    with pytest.raises(RecipeError, match="rank is 0"):
+        replace(RECIPE, rank=0)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(RecipeError, match=r"pip install 'ecgvf\[lora\]'"):
+        erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [1])
