@@ -150,6 +150,12 @@ def load(model: JanusModel, file: Path) -> Adapter:
     return Adapter(_modules(model, weights, file), facts)
 
 
+def adapter_of(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> Adapter:
+    """The adapter with ``weights`` by module, in the model's dtype. Raises ``AdapterError`` if they do not fit, naming
+    ``file``."""
+    return Adapter(_modules(model, weights, file), {})
+
+
 def check_model(facts: Mapping[str, Any], model: JanusModel, file: Path) -> None:
     """Raise ``AdapterError`` unless the adapter in ``file``, with these facts, is of ``model``."""
     if facts.get("fingerprint") != model.fingerprint:

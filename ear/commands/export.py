@@ -1,0 +1,43 @@
+"""``ear export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ear.commands.inputs import adapter_files
+from ear.commands.options import AdapterOption, DatasetOption
+from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
+from ecgvf.core import console
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+
+@app.command()
+def export(
+    *,
+    merged: Annotated[Path, typer.Option("--merged", help="New folder of the whole tuned model.")],
+    adapter: AdapterOption = None,
+    dataset: DatasetOption = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Name, folder or Hub id.", show_default="the adapter's")
+    ] = None,
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Merge an adapter into its model: a folder that from_pretrained loads without this package."""
+    from ear.method.merge import export_merged
+    from ear.method.open_adapter import adapter_facts, open_adapter
+    from ecgvf.core.store import Store
+    from ecgvf.janus import load
+
+    console.json_mode(as_json)
+    files = adapter_files(Store(store), dataset, adapter)
+    janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
+    export_merged(janus, open_adapter(janus, files), merged)
+    console.print_result(
+        {"adapter": [*map(str, files)], "model": janus.name, "merged": str(merged)},
+        f"Merged model: {console.escape(str(merged))}",
+    )

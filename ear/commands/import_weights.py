@@ -1,0 +1,37 @@
+"""``ear import-weights``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
+from ecgvf.core import console
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="File of weights that the paper's authors published.", metavar="FILE")],
+    *,
+    concept: Annotated[str, typer.Option("--concept", help="Concept that they erase: a name, or a YAML file.")],
+    model: Annotated[str, typer.Option("--model", help="Model that they belong to: name, folder or Hub id.")],
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Make an adapter of published weights, to render with it and to measure it."""
+    from ear.method.published_weights import import_weights as import_file
+    from ecgvf.core import concepts
+    from ecgvf.core.store import Store
+    from ecgvf.janus import load
+
+    console.json_mode(as_json)
+    found = concepts.find(concept)
+    run = import_file(Store(store), file, found, load(model, device=device, dtype=dtype))
+    console.print_result(
+        {"concept": found.name, "model": model, "adapter": str(run.adapter), "new": run.new},
+        f"Adapter ({'imported' if run.new else 'imported before'}): {console.escape(str(run.adapter))}",
+    )

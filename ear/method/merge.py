@@ -1,0 +1,32 @@
+"""Merge an adapter into its model: a folder that ``from_pretrained`` loads without this package."""
+
+import shutil
+from pathlib import Path
+
+from ear.method.adapter import Adapter
+from ear.method.open_adapter import AnyAdapter
+from ecgvf.core.errors import AdapterError
+from ecgvf.janus import JanusModel
+
+
+def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
+    """Write the tuned model to ``folder``, which appears whole or not at all.
+
+    Raises ``AdapterError`` for an adapter without weights, and for a folder that has files.
+    """
+    if not isinstance(adapter, Adapter):
+        raise AdapterError("the adapter has no weights, it only changes prompts: there is nothing to merge")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AdapterError(f"--merged {folder} is not empty: name a new folder")
+    # Copies: some weights share memory with others (ecgvf/janus/fused.py), which safetensors refuses.
+    weights = {name: weight.detach().clone() for name, weight in model.model.state_dict().items()}
+    for name, module in adapter.modules.items():
+        weights[f"model.language_model.{name}.weight"] = module.weight.detach().to(model.dtype)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.model.save_pretrained(partial, state_dict=weights)
+    model.processor.save_pretrained(partial)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rmdir()
+    partial.rename(folder)

@@ -1,0 +1,82 @@
+"""Import the weights that the paper's authors published: a nested dict in a PyTorch file.
+
+``{"layers.0.self_attn.q_proj": {"weight": Tensor}, …}``: full weights of the projections q, k, v, o of some layers, by
+their names in the language model; some files also have entries of rotary embeddings, which are empty.
+"""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ear.method.adapter import adapter_of, module_names
+from ear.method.runs import WEIGHTS, TrainingRun, open_run
+from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import AdapterError
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import versions
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+from ecgvf.judges.weights import file_hash
+
+_PROJECTION = re.compile(r"layers\.(\d+)\.self_attn\.[qkvo]_proj")
+
+
+def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel) -> TrainingRun:
+    """The finished run with these weights, which whatever takes an adapter of ``concept`` takes.
+
+    Raises ``AdapterError`` for a file that is no such dict, holds code, has unknown keys, lacks some, or is of another
+    model.
+    """
+    weights = read_published(file)
+    sampling = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "top_k", "top_p")}
+    settings: dict[str, Any] = {
+        "concept": concept.name,
+        "dataset": None,
+        "model": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "sampling": sampling,
+        "recipe": {"name": "imported"},
+        "source": {"file": file.name, "hash": file_hash(file)},
+    }
+    store.remember_first(concept.name)
+    run = open_run(ConceptRun(store, concept), "imported", settings, 0)
+    if run.finished:
+        return run
+    facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe, "seed": 0}
+    adapter_of(model, weights, file).save(run.path / WEIGHTS, facts, model.dtype)
+    nothing = {"steps": 0, "windows": 0, "loss_first": None, "loss_last": None, "kept_last": None, "seconds": 0.0}
+    ended = datetime.now(UTC).isoformat(timespec="milliseconds")
+    run.finish({**facts, **nothing, "ended": ended, "versions": versions(), "circumstances": {}})
+    return replace(run, new=True)
+
+
+def read_published(file: Path) -> dict[str, Tensor]:
+    """Projection → its weight. Raises ``AdapterError``; code in the file is never run."""
+    if not file.is_file():
+        raise AdapterError(f"no file at {file}: name the published weights")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what is no archive, or holds more than tensors
+        raise AdapterError(f"{file} is no file of PyTorch that holds weights alone: it is not loaded") from error
+    if not isinstance(content, dict):
+        raise AdapterError(f"{file} holds no dict of projections: it is not the published layout")
+    weights = {}
+    for key, value in content.items():
+        if str(key).endswith("rotary_emb") and value == {}:
+            continue
+        if not _PROJECTION.fullmatch(str(key)) or not isinstance(value, dict) or [*value] != ["weight"]:
+            raise AdapterError(f"{file}: {key!r} is no projection of the published layout")
+        if not isinstance(value["weight"], Tensor):
+            raise AdapterError(f"{file}: the weight of {key!r} is no tensor")
+        weights[str(key)] = value["weight"]
+    layers = sorted({int(match[1]) for key in weights if (match := _PROJECTION.fullmatch(key))})
+    if missing := [name for name in module_names(layers, "attention") if name not in weights]:
+        raise AdapterError(f"{file} lacks {missing[0]}: it holds other projections of that layer")
+    if not weights:
+        raise AdapterError(f"{file} holds no projection")
+    return weights

@@ -1,0 +1,56 @@
+"""A merged model is loaded by transformers alone, and renders what the adapter renders."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoProcessor, JanusForConditionalGeneration
+
+from ear.method.erase import erase, resolve
+from ear.method.merge import export_merged
+from ear.method.open_adapter import open_adapter
+from ear.method.prompt_recipes import write_prompt_adapter
+from ear.method.recipe import Recipe
+from ear.method.recipes import NEGATIVE_PROMPT, PAPER
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling, load, render_images
+
+FULL = replace(PAPER, threshold=0.0, learning_rate=0.01)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [FULL, replace(FULL, modules="all", layers=30), replace(FULL, adapter="lora")],
+    ids=["full", "all", "lora"],
+)
+def test_it_renders_what_the_adapter_renders(
+    recipe: Recipe, store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path
+) -> None:
+    [run] = erase(store, dataset, tiny, resolve(recipe, dataset, tiny), [0])
+    adapter = open_adapter(tiny, [run.adapter])
+    before = {name: weight.clone() for name, weight in tiny.model.state_dict().items()}
+    export_merged(tiny, adapter, tmp_path / "merged")
+    assert all(torch.equal(weight, before[name]) for name, weight in tiny.model.state_dict().items())
+    with adapter.active(tiny) as tuned:
+        ours = render_images(tuned, ["a church on a hill"], [1], Sampling())
+    merged = render_images(load(str(tmp_path / "merged"), device="cpu"), ["a church on a hill"], [1], Sampling())
+    assert (merged.vq_ids == ours.vq_ids).all()
+    other, loading = JanusForConditionalGeneration.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not loading["missing_keys"] and not loading["unexpected_keys"]
+    assert sum(weight.numel() for weight in other.parameters()) == sum(w.numel() for w in tiny.model.parameters())
+    assert AutoProcessor.from_pretrained(tmp_path / "merged").image_start_token == tiny.processor.image_start_token
+
+
+def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:
+    without_weights = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
+    with pytest.raises(AdapterError, match="there is nothing to merge"):
+        export_merged(tiny, open_adapter(tiny, [without_weights.adapter]), tmp_path / "merged")
+    [run] = erase(store, dataset, tiny, resolve(FULL, dataset, tiny), [0])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    with pytest.raises(AdapterError, match="is not empty: name a new folder"):
+        export_merged(tiny, open_adapter(tiny, [run.adapter]), tmp_path / "full")
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["note.txt"]

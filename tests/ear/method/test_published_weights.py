@@ -1,0 +1,95 @@
+"""Weights as the paper's authors published them become an adapter, or one line."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ear.evaluation import EvaluationSettings, evaluate
+from ear.method import adapter as adapters
+from ear.method.published_weights import import_weights, read_published
+from ear.method.runs import newest
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, hidden_states
+
+CHURCH = concepts.find("church")
+IDS = torch.zeros(1, 16, dtype=torch.int64)
+
+
+def published(model: JanusModel, layers: int = 2) -> dict[str, Any]:
+    names = adapters.module_names(range(layers), "attention")
+    weights = {name: model.language_model.get_submodule(name).weight.detach() for name in names}
+    return {name: {"weight": (weight + 0.05).bfloat16()} for name, weight in weights.items()}
+
+
+def saved(content: Any, folder: Path) -> Path:
+    torch.save(content, file := folder / "church.pth")
+    return file
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_they_become_an_adapter(rotary: bool, store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:
+    content = published(tiny)
+    if rotary:
+        content |= {f"layers.{layer}.self_attn.rotary_emb": {} for layer in range(2)}
+    run = import_weights(store, saved(content, tmp_path), CHURCH, tiny)
+    assert run.new and newest(store, "church") == run
+    assert not import_weights(store, tmp_path / "church.pth", CHURCH, tiny).new
+    adapter = adapters.load(tiny, run.adapter)
+    assert [*adapter.modules] == sorted(published(tiny))
+    by_hand = adapters.adapter_of(tiny, {name: value["weight"] for name, value in published(tiny).items()}, tmp_path)
+    with adapter.active(tiny), torch.no_grad():
+        imported = hidden_states(tiny, ["a church"], IDS)
+    with by_hand.active(tiny), torch.no_grad():
+        assert torch.equal(hidden_states(tiny, ["a church"], IDS), imported)
+    found = evaluate(store, tiny, dataset, [run.adapter], EvaluationSettings(prompts_per_concept=1))
+    assert found.recipe == "imported"
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("/tmp/never-run"),)
+
+
+def test_what_is_not_the_published_layout_is_refused(store: Store, tiny: JanusModel, tmp_path: Path) -> None:
+    whole = published(tiny)
+    first = next(iter(whole))
+    wrong: list[tuple[Any, str]] = [
+        ([1, 2], "holds no dict"),
+        ({}, "holds no projection"),
+        ({**whole, "layers.0.mlp.up_proj": {"weight": torch.zeros(1)}}, "'layers.0.mlp.up_proj' is no projection"),
+        ({**whole, first: {"weight": torch.zeros(1), "bias": torch.zeros(1)}}, "is no projection of the published"),
+        ({**whole, first: torch.zeros(1)}, "is no projection of the published"),
+        ({**whole, first: {"weight": 3}}, "is no tensor"),
+        ({name: value for name, value in whole.items() if name != first}, "lacks layers.0.self_attn.q_proj"),
+    ]
+    for content, message in wrong:
+        with pytest.raises(AdapterError, match=message):
+            read_published(saved(content, tmp_path))
+    for content in ({**whole, first: {"weight": torch.zeros(3, 3)}}, {**published(tiny, 3), **_ninth_layer(whole)}):
+        with pytest.raises(AdapterError, match="belongs to another model"):
+            import_weights(store, saved(content, tmp_path), CHURCH, tiny)
+    with pytest.raises(AdapterError, match="no file at"):
+        read_published(tmp_path / "gone.pth")
+    (tmp_path / "text.pth").write_text("weights")
+    with pytest.raises(AdapterError, match="holds weights alone"):
+        read_published(tmp_path / "text.pth")
+
+
+def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"layers.0.self_attn.q_proj": Malicious()}))
+    with pytest.raises(AdapterError, match="holds weights alone"):
+        read_published(tmp_path / "evil.pth")
+    torch.save({"layers.0.self_attn.q_proj": Malicious()}, tmp_path / "evil.pt")
+    with pytest.raises(AdapterError, match="holds weights alone"):
+        read_published(tmp_path / "evil.pt")
+    assert not Path("/tmp/never-run").exists()
+
+
+def _ninth_layer(whole: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("layers.0", "layers.9"): value for name, value in whole.items() if "layers.0" in name}
