@@ -1,7 +1,7 @@
 """``ear train``."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,11 @@ from ear.commands.options import DatasetArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ear.method.recipe import ResolvedRecipe
+    from ecgvf.core.dataset import Dataset
+    from ecgvf.janus import JanusModel
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -28,6 +33,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of rollouts, of the order of the pairs and of rehearsal.")] = 0,
     seeds: Annotated[str | None, typer.Option(help="Several seeds, one training each: 0,1,2.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print steps, time and memory that it would take, and train nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset from the model that rendered it."""
@@ -43,10 +51,16 @@ def train(
     dataset, model = open_dataset(store, source)
     if isinstance(changed, recipes.PromptRecipe):
         print_lines([("recipe", f"{changed.name}: {changed.description}")])
+        if dry_run:
+            console.print_result({"trainings": 0}, "Nothing would be trained.")
+            return
         runs, settings = [write_prompt_adapter(store, dataset, model, changed)], {"recipe": {"name": changed.name}}
     else:
         resolved = resolve(changed, dataset, model)
         print_lines(resolved.summary())
+        if dry_run:
+            _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)
+            return
         runs, settings = erase(store, dataset, model, resolved, training_seeds), resolved.settings()
     for run in runs:
         how = _describe(run.facts) if run.new else "trained before"
@@ -56,6 +70,32 @@ def train(
         console.print_json({**facts, **settings, "runs": [run.json() for run in runs]})
     else:
         console.print("Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it")
+
+
+def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedRecipe", trainings: int) -> None:
+    """What the training would take, by counting; the time is that of its FLOPs at this device's measured peak."""
+    from ear.method.cost import training_cost
+    from ecgvf.janus import generation_ids
+    from ecgvf.janus.roofline import measure_roofs
+
+    records = dataset.train[: resolved.recipe.pairs]
+    prompts = [text for record in records for _, text in record.pair.prompts()]
+    longest = int(generation_ids(model, prompts)[0].shape[1])
+    cost = training_cost(model, resolved, len(records), longest)
+    roofs = measure_roofs(model.device, model.dtype)
+    seconds = trainings * cost.flops / roofs.flops_per_second
+    memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in cost.memory.items())
+    lines = [
+        ("trainings", f"{trainings}, each of at most {cost.steps:,} steps and {cost.rollouts:,} rollouts"),
+        (
+            "work",
+            f"{trainings * cost.flops:.2e} FLOPs: at least {seconds / 60:,.1f} minutes on this {model.device.type}",
+        ),
+        ("memory", f"{cost.peak / 2**30:,.2f} GiB at once: {memory}"),
+    ]
+    facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "flops": cost.flops}
+    console.print_result({**facts, "seconds_at_least": seconds, "memory": dict(cost.memory), "peak_bytes": cost.peak})
+    print_lines(lines)
 
 
 def _describe(facts: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def erase(
             if rehearsal is not None and len(rehearsal.prompts) < recipe.rehearsed:
                 console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes {recipe.rehearsed}")
             started = time.monotonic()
-            with console.progress(description, count_windows(pairs, resolved)) as bar:
+            with console.progress(description, count_windows(len(pairs), resolved)) as bar:
                 adapter, log = train(
                     model,
                     pairs,

@@ -32,6 +32,7 @@ WeightDtype = Literal["float32", "model"]
 Order = Literal["shuffled", "dataset"]
 Schedule = Literal["constant", "linear"]
 MixedPrecision = Literal["no", "bf16"]
+Checkpointing = Literal["no", "layers"]
 
 
 def _setting(requirement: str, valid: Callable[[Any], bool], default: Any = dataclasses.MISSING) -> Any:
@@ -115,6 +116,9 @@ class Recipe:
     mixed_precision: MixedPrecision = "no"
     """bf16: forward and backward passes compute in bfloat16 where autocast does; weights, their gradients, Adam and
     losses stay float32, and rollouts are rendered in the model's dtype. no: all in the model's dtype."""
+    checkpointing: Checkpointing = "no"
+    """Activations that are kept for the backward pass. no: all. layers: the inputs of layers alone, which saves memory
+    at the price of another forward pass."""
     pairs: int = _count()
     """Most accepted pairs to train on, the first of the dataset."""
     passes: int = _count()
@@ -301,6 +305,7 @@ _ADDED: Mapping[str, Any] = {
     "schedule": "constant",
     "images_per_step": 1,
     "mixed_precision": "no",
+    "checkpointing": "no",
     "max_steps": None,
     "rehearsed_concepts": "all",
 }

@@ -46,11 +46,11 @@ class RehearsalSet:
     frozen_states: Tensor
     """[N, T, C] in the model's dtype, on the CPU: the frozen model's last hidden states along these images."""
 
-    def loss(self, model: JanusModel, indices: Sequence[int]) -> Tensor:
+    def loss(self, model: JanusModel, indices: Sequence[int], *, checkpointing: bool = False) -> Tensor:
         """KL(frozen || ``model``) of the next token along the images at ``indices``: a scalar in nats, mean over
         positions."""
-        rows = torch.tensor(indices)
-        states = hidden_states(model, [self.prompts[index] for index in indices], self.vq_ids[rows])
+        rows, prompts = torch.tensor(indices), [self.prompts[index] for index in indices]
+        states = hidden_states(model, prompts, self.vq_ids[rows], checkpointing=checkpointing)
         with torch.no_grad():
             frozen = logits(model, self.frozen_states[rows].to(states.device)).float()
         return kl_divergence(frozen, logits(model, states).float()).mean()

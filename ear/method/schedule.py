@@ -38,10 +38,17 @@ def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int)
     return [Round((pair,), vq_ids[None]) for pair in order for vq_ids in pair.trajectories(recipe.trajectory)]
 
 
-def count_windows(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe) -> int:
+def count_images(pairs: int, resolved: ResolvedRecipe) -> int:
+    """Number of trajectories in a training on so many pairs, at most."""
+    recipe = resolved.recipe
+    return pairs * recipe.passes * (2 if recipe.trajectory == "both" else 1)
+
+
+def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of windows in a training, whether they take a step or not; at most the recipe's ``max_steps``."""
     recipe = resolved.recipe
     per_batch = len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
-    rounds = schedule(pairs, resolved, 0)
-    batches = sum(math.ceil(len(each.pairs) / recipe.images_per_step) for each in rounds)
+    rounds, rest = divmod(count_images(pairs, resolved), recipe.rollouts or 1)
+    batches = rounds * math.ceil((recipe.rollouts or 1) / recipe.images_per_step)
+    batches += math.ceil(rest / recipe.images_per_step)
     return min(per_batch * recipe.rollout_epochs * batches, recipe.max_steps or sys.maxsize)

@@ -79,7 +79,8 @@ class WindowSteps:
         recipe, state = self.resolved.recipe, self.state
         guided = guided[:, window.start : window.stop]
         with self._autocast():
-            states = hidden_states(self.model, [pair.target for pair in pairs], vq_ids[:, : window.stop])
+            targets, seen = [pair.target for pair in pairs], vq_ids[:, : window.stop]
+            states = hidden_states(self.model, targets, seen, checkpointing=recipe.checkpointing == "layers")
             losses = position_losses(self.model, states[:, window.start :], guided, recipe.loss)
         loss = losses.sum(dim=-1).mean()
         value, retention_value = loss.item(), None
@@ -89,7 +90,8 @@ class WindowSteps:
             if self.rehearsal is not None and recipe.retention:
                 batch = self.rehearsal.batch(self.seed, state.log.steps, recipe.rehearsed_per_step)
                 with self._autocast():
-                    retention_loss = self.rehearsal.loss(self.model, batch)
+                    checkpointing = recipe.checkpointing == "layers"
+                    retention_loss = self.rehearsal.loss(self.model, batch, checkpointing=checkpointing)
                 # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
                 loss = loss + recipe.retention * len(window) * retention_loss
                 retention_value = retention_loss.item()

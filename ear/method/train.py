@@ -49,7 +49,7 @@ def train(
     if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, advance)
     else:
-        total = count_windows(pairs, resolved)
+        total = count_windows(len(pairs), resolved)
         steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, advance)
     saved = time.monotonic()
     for each in schedule(pairs, resolved, seed)[state.rounds :]:

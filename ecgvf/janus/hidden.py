@@ -11,14 +11,22 @@ from ecgvf.janus.prompting import generation_ids, unconditional_ids
 from ecgvf.janus.sampling import apply_guidance
 
 
-def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor, *, unconditional: bool = False) -> Tensor:
+def hidden_states(
+    model: JanusModel,
+    prompts: Sequence[str],
+    vq_ids: Tensor,
+    *,
+    unconditional: bool = False,
+    checkpointing: bool = False,
+) -> Tensor:
     """Hidden states of n image positions in one pass, under the conditional prompt (no guidance): [B, n, C].
 
     ``unconditional``: under the unconditional rows that guidance compares these prompts with.
 
     ``vq_ids`` int64 [B, n] are the first n image tokens of each prompt's image, n in 1..T. State i, in the model's
     dtype and after the final norm, is the one from which token i is predicted: it depends on the prompt and tokens
-    0 .. i-1. Gradients flow if they are enabled. Raises ``ModelError`` for a prompt that contains a special token.
+    0 .. i-1. Gradients flow if they are enabled; ``checkpointing`` as in ``layers.forward``. Raises ``ModelError`` for
+    a prompt that contains a special token.
     """
     if unconditional and model.negative_prompt is not None:
         prompts, unconditional = [model.negative_prompt] * len(prompts), False
@@ -32,7 +40,7 @@ def hidden_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor, *, 
     new_tokens = inputs.shape[1]
     rotary = model.language_model.rotary_emb(embeddings, layers.position_ids(attention_mask, new_tokens))
     mask = layers.causal_mask(layers.padding_mask(attention_mask, new_tokens, embeddings.dtype))
-    states = layers.forward(model.language_model, embeddings, rotary, mask)
+    states = layers.forward(model.language_model, embeddings, rotary, mask, checkpointing=checkpointing)
     return states[:, input_ids.shape[1] - 1 :]
 
 

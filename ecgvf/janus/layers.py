@@ -5,10 +5,12 @@ step, which takes longer than the layers of a small model.
 """
 
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from ecgvf.janus.kv_cache import KVCache
@@ -56,14 +58,18 @@ def forward(
     rotary: tuple[Tensor, Tensor],
     mask: Tensor | None,
     cache: KVCache | None = None,
+    *,
+    checkpointing: bool = False,
 ) -> Tensor:
     """Hidden states after the final norm, [B, N, C], of ``embeddings`` [B, N, C].
 
     ``rotary`` are cosine and sine at the N positions, [B, N, head_dim] each. ``mask`` [B, 1, N, N] is
     added to the attention scores; None is plain causal attention. The N positions are written to ``cache``.
+    ``checkpointing``: keep each layer's input alone for the backward pass, and compute the rest again.
     """
     states = embeddings
     for layer in language_model.layers:
-        states = layer(states, attention_mask=mask, position_embeddings=rotary, **{_CACHE: cache})
+        call = partial(layer, attention_mask=mask, position_embeddings=rotary, **{_CACHE: cache})
+        states = checkpoint(call, states, use_reentrant=False) if checkpointing else call(states)
     normed: Tensor = language_model.norm(states)
     return normed

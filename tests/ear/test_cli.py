@@ -112,6 +112,14 @@ def test_recipes_are_listed_and_explained() -> None:
     assert unknown.exit_code == 2 and "unknown recipe 'papper'" in unknown.stderr
 
 
+def test_a_dry_run_counts_and_trains_nothing(store: Store) -> None:
+    shown = " ".join(ear("train", "--dry-run", *FAST, "--seeds", "0,1", store=store).split())
+    assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at once: weights" in shown
+    assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
+    counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))
+    assert counted["rollouts"] == 0 and counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+
+
 def test_ablate_writes_a_table_and_a_plot_per_factor(store: Store) -> None:
     words = ("ablate", "--recipe", "paper", "--prompts-per-concept", "1", "--family", "building")
     shown = ear(*words, "--over", "order, modules", store=store)

@@ -96,7 +96,9 @@ def test_its_weights_and_skips_are_those_of_the_released_loop(tiny: JanusModel) 
         threshold = sorted(losses)[3]
         weights, stepped, losses = released_loop(tiny, 5, threshold)
         adapter, log = train(tiny, PAIRS, resolved(threshold), 7, sampling=Sampling(guidance=5.0))
-    assert len(stepped) == 9 == count_windows(PAIRS, resolved(threshold))  # 5 does not divide 16: the tail is dropped
+    assert (
+        len(stepped) == 9 == count_windows(len(PAIRS), resolved(threshold))
+    )  # 5 does not divide 16: the tail is dropped
     assert {True, False} == set(stepped)
     assert log.stepped == stepped
     assert log.loss == pytest.approx(losses, rel=1e-5)

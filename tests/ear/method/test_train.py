@@ -101,7 +101,7 @@ def test_a_window_at_or_below_the_threshold_takes_no_step(tiny: JanusModel) -> N
 
 
 def test_positions_left_over_are_a_window_or_dropped(tiny: JanusModel) -> None:
-    assert count_windows([pair(1)], resolved(RECIPE, window=5)) == 4
+    assert count_windows(1, resolved(RECIPE, window=5)) == 4
     _, log = train(tiny, [pair(1)], resolved(replace(RECIPE, tail="drop"), window=5), 0)
     assert log.window == [0, 1, 2]
 
@@ -201,7 +201,7 @@ def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusMo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim, "Adam", Recorded)
         _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
-    assert count_windows(pairs, recipe) == log.steps == 4
+    assert count_windows(len(pairs), recipe) == log.steps == 4
     assert [each.count("+") for each in log.pair] == [1, 0, 1, 0]
     assert rates == pytest.approx([recipe.recipe.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
 
