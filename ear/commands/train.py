@@ -1,7 +1,7 @@
 """``ear train``."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ear.method.recipe import ResolvedRecipe
+    from ear.method.runs import TrainingRun
+    from ear.method.state import TrainingState
+    from ear.method.watching import Watch
     from ecgvf.core.dataset import Dataset
     from ecgvf.janus import JanusModel
 
@@ -36,9 +39,17 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print steps, time and memory that it would take, and train nothing.")
     ] = False,
+    preview_every: Annotated[
+        int | None,
+        typer.Option("--preview-every", help="Render some prompts before | after every N steps.", metavar="N", min=1),
+    ] = None,
+    track: Annotated[
+        Literal["trackio", "wandb"] | None, typer.Option("--track", help="Log losses there as well.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset from the model that rendered it."""
+    from ear.commands.watchers import Previews, Tracking
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.prompt_recipes import write_prompt_adapter
@@ -61,7 +72,17 @@ def train(
         if dry_run:
             _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)
             return
-        runs, settings = erase(store, dataset, model, resolved, training_seeds), resolved.settings()
+        watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
+        tracking = None if track is None else Tracking(track)
+        watchers += [] if tracking is None else [tracking]
+
+        def watch(run: "TrainingRun", state: "TrainingState") -> None:
+            for watcher in watchers:
+                watcher(run, state)
+
+        runs, settings = erase(store, dataset, model, resolved, training_seeds, watch), resolved.settings()
+        if tracking is not None:
+            tracking.finish()
     for run in runs:
         how = _describe(run.facts) if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")

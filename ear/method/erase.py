@@ -1,8 +1,8 @@
 """Erase a concept: from a dataset and a recipe to finished training runs in the store."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import mean
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from ear.method.log import TrainingLog
-from ear.method.pairs import training_pairs
+from ear.method.pairs import TrainingPair, training_pairs
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.runs import LORA_WEIGHTS, WEIGHTS, TrainingRun, open_run
 from ear.method.schedule import count_windows
+from ear.method.state import TrainingState
 from ear.method.train import train
+from ear.method.watching import TrainingProgress, Watch, plot_losses
 from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -31,12 +33,17 @@ def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedReci
 
 
 def erase(
-    store: Store, dataset: Dataset, model: JanusModel, resolved: ResolvedRecipe, seeds: Sequence[int]
+    store: Store,
+    dataset: Dataset,
+    model: JanusModel,
+    resolved: ResolvedRecipe,
+    seeds: Sequence[int],
+    watch: Watch = lambda run, state: None,
 ) -> list[TrainingRun]:
     """One finished run per seed, in order; a single one if the recipe has no randomness.
 
     An interrupted run resumes from its checkpoint, a finished one stays. On a CPU, equal runs with equally many threads
-    write equal bytes; an interrupted run resumes with its own number.
+    write equal bytes; an interrupted run resumes with its own number. ``watch`` is called after each window.
 
     Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
     """
@@ -55,46 +62,72 @@ def erase(
         **resolved.settings(),
     }
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    rehearsals: dict[int, RehearsalSet] = {}
-    results = []
-    for seed, run in zip(seeds, runs, strict=True):
-        if run.finished:
-            results.append(run)
-            continue
-        facts = {**_facts(dataset, model, recipe), **settings, "model": model.name, "seed": seed}
-        description = f"erasing {concept.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watch)
+    return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Erasure:
+    """What the trainings of several seeds share."""
+
+    store: Store
+    dataset: Dataset
+    model: JanusModel
+    resolved: ResolvedRecipe
+    pairs: Sequence[TrainingPair]
+    settings: Mapping[str, Any]
+    watch: Watch
+    _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
+    """Number of threads → the rehearsal set, whose frozen states they round."""
+
+    def train(self, run: TrainingRun, seed: int) -> TrainingRun:
+        """Train and save one run."""
+        recipe, started = self.resolved.recipe, time.monotonic()
         threads = run.threads or torch.get_num_threads()
-        circumstances = {"threads": threads, "device": model.device.type}
+        description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Even if this is the present number: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
-            if recipe.retention and threads not in rehearsals:
-                rehearsals[threads] = rehearsal_set(store, model, dataset, recipe.rehearsed, recipe.rehearsed_concepts)
-            rehearsal = rehearsals.get(threads)
-            if rehearsal is not None and len(rehearsal.prompts) < recipe.rehearsed:
-                console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes {recipe.rehearsed}")
-            started = time.monotonic()
-            with console.progress(description, count_windows(len(pairs), resolved)) as bar:
+            rehearsal = self._rehearsal(threads) if recipe.retention else None
+            with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
+                progress = TrainingProgress(bar, description)
+
+                def watch(state: TrainingState) -> None:
+                    progress(state.log)
+                    self.watch(run, state)
+
                 adapter, log = train(
-                    model,
-                    pairs,
-                    resolved,
+                    self.model,
+                    self.pairs,
+                    self.resolved,
                     seed,
-                    sampling=Sampling(**dataset.sampling),
+                    sampling=Sampling(**self.dataset.sampling),
                     rehearsal=rehearsal,
                     run=run,
-                    advance=bar.advance,
+                    watch=watch,
                 )
         if not log.steps:
             console.warn(
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
-        adapter.save(run.path / (LORA_WEIGHTS if recipe.adapter == "lora" else WEIGHTS), facts, model.dtype)
+        facts = {**_facts(self.dataset, self.model, recipe), **self.settings, "model": self.model.name, "seed": seed}
+        adapter.save(run.path / (LORA_WEIGHTS if recipe.adapter == "lora" else WEIGHTS), facts, self.model.dtype)
+        plot_losses(run, log, self.resolved)
         summary = _summary(log, round(time.monotonic() - started, 1))
-        pair_ids = [pair.record_id for pair in pairs]
+        circumstances = {"threads": threads, "device": self.model.device.type}
+        pair_ids = [pair.record_id for pair in self.pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
-        results.append(replace(run, new=True))
-    return results
+        return replace(run, new=True)
+
+    def _rehearsal(self, threads: int) -> RehearsalSet:
+        recipe = self.resolved.recipe
+        if threads not in self._rehearsals:
+            chosen = (recipe.rehearsed, recipe.rehearsed_concepts)
+            self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, *chosen)
+        rehearsal = self._rehearsals[threads]
+        if len(rehearsal.prompts) < recipe.rehearsed:
+            console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes {recipe.rehearsed}")
+        return rehearsal
 
 
 def _facts(dataset: Dataset, model: JanusModel, recipe: Recipe) -> dict[str, Any]:

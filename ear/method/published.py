@@ -30,7 +30,7 @@ class PublishedSteps:
     sampling: Sampling
     """Guidance and temperature of the streams: 5 and 1 for Janus-Pro, as released."""
     state: TrainingState
-    advance: Callable[[int], object]
+    watch: Callable[[TrainingState], object]
 
     def train_round(self, each: Round) -> None:
         """All windows of one pair of prompts; no image of the dataset takes part."""
@@ -56,7 +56,7 @@ class PublishedSteps:
                 if step:
                     state.step(losses, recipe.learning_rate)
                 state.log.add(pair.record_id, ends[position], value, step)
-                self.advance(1)
+                self.watch(state)
                 if state.finished(recipe):
                     return
                 losses, length = torch.zeros_like(losses), 0

@@ -3,6 +3,7 @@
 adapter.safetensors   the tuned weights; equal runs write equal bytes
 adapter_model.safetensors, adapter_config.json   in its place, of a LoRA adapter, in PEFT's format
 recipe.json           in its place, if the recipe trains nothing
+loss.svg              a plot of the losses
 run.json              settings, losses, versions and times; written last: the run is finished
 checkpoint.pt         the state from which an interrupted run resumes; deleted when it is finished
 """

@@ -29,7 +29,7 @@ class WindowSteps:
     state: TrainingState
     total: int
     """Windows of the whole training, or steps if the recipe ends it earlier."""
-    advance: Callable[[int], object]
+    watch: Callable[[TrainingState], object]
 
     def train_round(self, each: Round) -> None:
         """All steps of one round."""
@@ -65,12 +65,12 @@ class WindowSteps:
         if recipe.windows == "random":
             drawn = random.Random(seeds.derive(self.seed, str(len(self.state.log.loss)), "window"))
             chosen = [drawn.choice(chosen)]
-        with self.state.adapter.active(model):
-            for number, window in chosen:
+        for number, window in chosen:
+            with self.state.adapter.active(model):
                 self._train_window(pairs, vq_ids, guided, window, number)
-                self.advance(1)
-                if self.state.finished(recipe):
-                    return
+            self.watch(self.state)
+            if self.state.finished(recipe):
+                return
 
     def _train_window(
         self, pairs: Sequence[TrainingPair], vq_ids: Tensor, guided: Tensor, window: range, number: int

@@ -32,25 +32,24 @@ def train(
     sampling: Sampling = Sampling(),
     rehearsal: RehearsalSet | None = None,
     run: TrainingRun | None = None,
-    advance: Callable[[int], object] = lambda windows: None,
+    watch: Callable[[TrainingState], object] = lambda state: None,
 ) -> tuple[Adapter, TrainingLog]:
     """Train an adapter that erases the concept. ``model`` is left as it was.
 
     ``sampling`` is that of rendering, for images that the training samples. With a ``run``, training resumes from its
-    checkpoint and saves new ones; the result is that of an uninterrupted training. ``advance`` is called with 1 after
-    each window, and once with the number of windows of the checkpoint. Raises ``RecipeError`` if a loss is not finite,
-    or a rollout.
+    checkpoint and saves new ones; the result is that of an uninterrupted training. ``watch`` is called after each
+    window, and once after resuming. Raises ``RecipeError`` if a loss is not finite, or a rollout.
     """
     state = TrainingState.start(model, resolved, seed)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint)
-        advance(len(state.log.loss))
+        watch(state)
     steps: WindowSteps | PublishedSteps
     if resolved.recipe.trajectory == "streams":
-        steps = PublishedSteps(model, resolved, sampling, state, advance)
+        steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
         total = count_windows(len(pairs), resolved)
-        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, advance)
+        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch)
     saved = time.monotonic()
     for each in schedule(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(each)

@@ -110,6 +110,10 @@ class Bar:
         """Move the bar on by ``steps``."""
         self._progress.advance(self._task, steps)
 
+    def update(self, done: int, description: str) -> None:
+        """Move the bar to ``done`` steps, and describe it anew."""
+        self._progress.update(self._task, completed=done, description=escape(description))
+
 
 @contextmanager
 def progress(description: str, total: int, done: int = 0) -> Iterator[Bar]:

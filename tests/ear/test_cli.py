@@ -1,7 +1,10 @@
 """The commands of ``ear``, as users type them."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -118,6 +121,27 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store) -> None:
     assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
     counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))
     assert counted["rollouts"] == 0 and counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+
+
+def test_previews_and_tracking_on_request(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, Any]] = []
+    tracker = SimpleNamespace(
+        init=lambda **settings: calls.append(("init", settings["name"])),
+        log=lambda values: calls.append(("log", values)),
+        finish=lambda: calls.append(("finish", None)),
+    )
+    monkeypatch.setitem(sys.modules, "trackio", tracker)
+    words = ("train", "--preview-every", "2", "--track", "trackio", "--seeds", "0,1", *FAST)
+    runs = [Path(run["adapter"]).parent for run in json.loads(ear(*words, "--json", store=store))["runs"]]
+    for run in runs:
+        assert sorted(file.name for file in run.glob("preview-*.png")) == ["preview-000002.png", "preview-000004.png"]
+        assert "<svg" in (run / "loss.svg").read_text()
+    assert [value for name, value in calls if name == "init"] == [run.name for run in runs]
+    assert [name for name, _ in calls].count("finish") == 2 and calls[-1][0] == "finish"
+    logged = [value for name, value in calls if name == "log"]
+    assert len(logged) == 8 and all(value["loss"] > 0 and value["share_of_windows"] == 1 for value in logged)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "--track wandb: pip install wandb" in ear("train", "--track", "wandb", *FAST, store=store, code=2)
 
 
 def test_ablate_writes_a_table_and_a_plot_per_factor(store: Store) -> None:

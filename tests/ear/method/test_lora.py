@@ -58,7 +58,7 @@ def test_it_changes_nothing_before_the_first_step_and_draws_by_its_seed(tiny: Ja
 def test_peft_loads_the_folder_alone(run: TrainingRun, tiny: JanusModel, tiny_path: Path) -> None:
     from peft import PeftModel
 
-    assert sorted(file.name for file in run.path.iterdir()) == [lora.CONFIG, lora.WEIGHTS, "run.json"]
+    assert sorted(file.name for file in run.path.iterdir()) == [lora.CONFIG, lora.WEIGHTS, "loss.svg", "run.json"]
     frozen = states(tiny)
     with adapters.load(tiny, run.adapter).active(tiny):
         ours = states(tiny)

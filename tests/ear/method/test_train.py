@@ -18,6 +18,7 @@ from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
 from ear.method.runs import TrainingRun
 from ear.method.schedule import count_windows, schedule
+from ear.method.state import TrainingState
 from ear.method.train import train
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
@@ -138,15 +139,17 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     whole, whole_log = train(tiny, pairs, recipe, 0, rehearsal=rehearsal)
     run, before_interrupt = TrainingRun(tmp_path / "run"), iter(range(5))
 
-    def interrupt(_: int) -> None:
+    def interrupt(_: TrainingState) -> None:
         if next(before_interrupt, None) is None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, advance=interrupt)
-    advanced: list[int] = []
-    resumed, log = train(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, advance=advanced.append)
-    assert advanced == [4, 1, 1]
+        train(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, watch=interrupt)
+    watched: list[int] = []
+    resumed, log = train(
+        tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, watch=lambda state: watched.append(len(state.log.loss))
+    )
+    assert watched == [4, 5, 6]
     assert same(whole, resumed)
     assert log == whole_log
 
@@ -221,12 +224,12 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
     run = TrainingRun(tmp_path)
     windows = iter(range(5))
 
-    def interrupt(_: int) -> None:
+    def interrupt(_: TrainingState) -> None:
         if next(windows, None) is None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, advance=interrupt)
+        train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, watch=interrupt)
     resumed, resumed_log = train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run)
     assert same(whole, resumed) and log == resumed_log
 

@@ -1,0 +1,192 @@
+"""How fast training is: the released loop against teacher forcing, per pair, on Janus-nano (docs/train.json).
+
+`published` takes four passes of a single token for each image token; `paper` with a window of 32 tokens takes the same
+steps from a dataset's image tokens, a whole window at a time. Both train on the same pairs, tune the same weights and
+take turns in one process; the recommended recipe and `windowed-kl` run beside them. For Janus-Pro-7B the same ratio is
+counted from bytes and FLOPs at the roofs of an H100; and of each recipe the memory at full size.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from transformers import JanusForConditionalGeneration
+
+from ear.dataset import find_dataset
+from ear.method.cost import training_cost
+from ear.method.erase import resolve
+from ear.method.pairs import training_pairs
+from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.recipes import DEFAULT, ESD, ON_POLICY, PAPER, PER_PATCH, PUBLISHED, WINDOWED_KL
+from ear.method.retention import rehearsal_set
+from ear.method.schedule import count_images
+from ear.method.train import train
+from ecgvf.core import console
+from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling, load
+from ecgvf.janus.roofline import Roofs
+from tools.janus_pro import SHAPES, config
+
+GOALS = {"ratio": 8.0, "ratio_7b": 20.0}
+WINDOW = 72
+"""L of 576: 32 of nano's 256 tokens, two rows."""
+H100 = Roofs(bytes_per_second=3.35e12, flops_per_second=989e12)
+"""An H100 SXM by its data sheet: memory bandwidth, and dense bfloat16. https://www.nvidia.com/en-us/data-center/h100/"""
+CARDS = {"1b": 24, "7b": 80}
+"""Size → memory of the card that it should train on, in GB."""
+PROMPT = 24
+"""Prompt tokens at full size."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Trainings on the same pairs, timed in turn."""
+
+    model: JanusModel
+    store: Store
+    dataset: Any
+
+    def seconds(self, recipe: Recipe, pairs: int) -> float:
+        """Of one training on the first ``pairs`` pairs."""
+        resolved = resolve(replace(recipe, pairs=pairs), self.dataset, self.model)
+        chosen = training_pairs(self.dataset, self.model, pairs)
+        rehearsal = None
+        if recipe.retention:
+            rehearsed = (recipe.rehearsed, recipe.rehearsed_concepts)
+            rehearsal = rehearsal_set(self.store, self.model, self.dataset, *rehearsed)
+        sampling = Sampling(**self.dataset.sampling)
+        started = time.perf_counter()
+        train(self.model, chosen, resolved, 0, sampling=sampling, rehearsal=rehearsal)
+        return time.perf_counter() - started
+
+
+def measure(contest: Contest, runs: int) -> JSON:
+    """Median seconds per pair of each recipe, all in each run. A recipe's passes over its pairs are all counted."""
+    released = replace(PUBLISHED, window=WINDOW, threshold=0.0)
+    ours = replace(PAPER, window=WINDOW, threshold=0.0)
+    on_policy = replace(DEFAULT, passes=1)
+    windowed = replace(WINDOWED_KL, passes=1)
+    entries = {
+        "published": (released, 1, 1),
+        "paper": (ours, 4, 1),
+        "windowed-kl": (windowed, 4, WINDOWED_KL.passes),
+        DEFAULT.name: (on_policy, 24, DEFAULT.passes),
+    }
+    times: dict[str, list[float]] = {name: [] for name in entries}
+    for number in range(runs + 1):
+        for name, (recipe, pairs, passes) in entries.items():
+            seconds = passes * contest.seconds(recipe, pairs) / pairs
+            if number:  # the first run warms up
+                times[name].append(seconds)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def full_size(size: str) -> JanusModel:
+    """Janus-Pro of ``size`` on the meta device, in bfloat16."""
+    with torch.device("meta"):
+        model = JanusForConditionalGeneration(config(size)).to(torch.bfloat16)
+    return JanusModel(f"janus-pro-{size}", Path(), model, load("janus-nano").processor)
+
+
+def counted_ratio(model: JanusModel) -> JSON:
+    """Seconds a pair takes at least on an H100, by the released loop and with teacher forcing, and their ratio."""
+    weights = sum(parameter.numel() for parameter in model.language_model.layers.parameters())
+    tokens, windows = model.image_tokens, model.image_tokens // WINDOW
+    bytes_a_pass = 2 * weights
+    # Each pass of single tokens reads all weights; four go forward, and one of them backward.
+    released = tokens * 5 * max(bytes_a_pass / H100.bytes_per_second, 2 * 2 * weights / H100.flops_per_second)
+
+    def a_pass(length: float) -> float:
+        return max(bytes_a_pass / H100.bytes_per_second, 2 * weights * length / H100.flops_per_second)
+
+    # Two teachers go over the whole image; each window's student forward and backward over all tokens up to its end.
+    length = PROMPT + tokens
+    student = sum(2 * a_pass(PROMPT + WINDOW * (number + 1)) for number in range(windows))
+    ours = 2 * a_pass(length) + student
+    return {
+        "weights": weights,
+        "bytes_a_pass": bytes_a_pass,
+        "published_seconds": released,
+        "paper_seconds": ours,
+        "ratio_7b": released / ours,
+    }
+
+
+def memory_table(recipes: Sequence[Recipe]) -> list[JSON]:
+    """Peak memory of each recipe at full size, and whether it fits the card."""
+    rows = []
+    for size, card in CARDS.items():
+        model = full_size(size)
+        for recipe in recipes:
+            resolved: ResolvedRecipe = recipe.resolve(
+                tokens=model.image_tokens, depth=SHAPES[size][2], concept_window=48
+            )
+            cost = training_cost(model, resolved, recipe.pairs, PROMPT)
+            gigabytes = cost.peak / 1e9
+            rows.append(
+                {
+                    "model": model.name,
+                    "recipe": recipe.name,
+                    "adapter": recipe.adapter if recipe.adapter == "full" else f"lora, rank {recipe.rank}",
+                    "checkpointing": recipe.checkpointing,
+                    "images": count_images(recipe.pairs, resolved),
+                    "gb": round(gigabytes, 1),
+                    "card_gb": card,
+                    "fits": gigabytes < 0.9 * card,
+                }
+            )
+    return rows
+
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def run(
+    runs: Annotated[int, typer.Option(help="Runs, after one that warms up.")] = 3,
+    store: Annotated[Path, typer.Option("--store", help="Folder of the rehearsal set.")] = Path("build/train"),
+    out: Annotated[Path | None, typer.Option("--out", help="JSON of the result.")] = None,
+) -> None:
+    """Time the recipes in turn, and count Janus-Pro's cost."""
+    from tabulate import tabulate
+
+    opened = Store(store)
+    dataset = find_dataset(opened, "ecgvf/church")[0]
+    contest = Contest(load("janus-nano"), opened, dataset)
+    seconds = measure(contest, runs)
+    low_rank = replace(ON_POLICY, adapter="lora")
+    saving = replace(ON_POLICY, checkpointing="layers")
+    both = replace(low_rank, checkpointing="layers")
+    recipes = (PUBLISHED, PAPER, PER_PATCH, ESD, WINDOWED_KL, ON_POLICY, saving, low_rank, both)
+    counted, memory = counted_ratio(full_size("7b")), memory_table(recipes)
+    ratio = seconds["published"] / seconds["paper"]
+    met = ratio >= GOALS["ratio"] and counted["ratio_7b"] >= GOALS["ratio_7b"]
+    typer.echo(tabulate(memory, headers="keys", tablefmt="github"))
+    for name, value in seconds.items():
+        typer.echo(f"{name:>12}  {value:8.3f} s a pair, {value / seconds['published']:.2f} of published")
+    result = {
+        "ratio": round(ratio, 2),
+        "ratio_7b": round(counted["ratio_7b"], 1),
+        "goals": GOALS,
+        "seconds_a_pair": {name: round(value, 4) for name, value in seconds.items()},
+        "counted_7b": counted,
+        "memory": memory,
+        "threads": torch.get_num_threads(),
+        "runs": runs,
+        "met": met,
+    }
+    if out is not None:
+        write_atomic(out, pretty_json(result))
+    console.print_json(result)
+    if not met:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,76 @@
+"""What ``ear train`` does after each window on request: previews, and tracking by trackio or wandb."""
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ear.method.runs import TrainingRun
+    from ear.method.state import TrainingState
+    from ecgvf.core.dataset import Dataset
+    from ecgvf.janus import JanusModel
+
+Tracker = Literal["trackio", "wandb"]
+PREVIEWED = 4
+"""Prompts of a preview."""
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Every ``every`` steps, some target prompts before and after, beside the adapter."""
+
+    model: "JanusModel"
+    dataset: "Dataset"
+    every: int
+
+    def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
+        """Write preview-<steps>.png, if it is time."""
+        from ear.evaluation.preview import preview
+        from ear.method.adapter import Adapter
+        from ecgvf.core.files import write_atomic
+
+        if not state.log.stepped[-1] or state.log.steps % self.every:
+            return
+        concept = self.dataset.concept
+        records = (self.dataset.validation or self.dataset.train)[:PREVIEWED]
+        facts = {"concept": concept.name, "sampling": self.dataset.sampling}
+        prompts = [record.pair.target for record in records]
+        sheet = preview(self.model, Adapter(state.adapter.modules, facts), prompts, 0, blurred=concept.unsafe)
+        file = run.path / f"preview-{state.log.steps:06d}.png"
+        write_atomic(file, sheet)
+        console.note(console.escape(f"before | after {state.log.steps} steps: {file}"))
+
+
+@dataclass
+class Tracking:
+    """Each window's losses, to a tracker with wandb's interface."""
+
+    tracker: Tracker
+    _module: Any = field(init=False)
+    _run: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            self._module = importlib.import_module(self.tracker)
+        except ImportError as error:
+            raise SettingsError(f"--track {self.tracker}: pip install {self.tracker}") from error
+
+    def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
+        """Log the last window; the first of a run begins it."""
+        if self._run != run.path.name:
+            self.finish()
+            self._module.init(project="ear", name=run.path.name)
+            self._run = run.path.name
+        log = state.log
+        values = {"loss": log.loss[-1], "retention_loss": log.retention_loss[-1], "steps": log.steps}
+        values["share_of_windows"] = log.steps / len(log.loss)
+        self._module.log({name: value for name, value in values.items() if value is not None})
+
+    def finish(self) -> None:
+        """Close the last run."""
+        if self._run is not None:
+            self._module.finish()
+            self._run = None
