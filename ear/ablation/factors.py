@@ -47,8 +47,11 @@ def _threshold(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
 
 def _layers(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     depths = [(choice, layers) for choice in ("first", "last") for layers in (5, 15, 22)]
-    some = [(f"{choice} {layers}", {"layers": layers, "layer_choice": choice}) for choice, layers in depths]
-    return [*some, ("all 30", {"layers": 30, "layer_choice": "first"})]
+    some = [
+        (f"{choice} {layers}", {"layers": layers, "layer_choice": choice, "style_layers": None})
+        for choice, layers in depths
+    ]
+    return [*some, ("all 30", {"layers": 30, "layer_choice": "first", "style_layers": None})]
 
 
 def _trajectories(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:

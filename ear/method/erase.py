@@ -28,8 +28,14 @@ from ecgvf.janus import JanusModel, Sampling, num_threads
 
 
 def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedRecipe:
-    """The recipe on this model, with the concept's own window if the recipe leaves it open."""
-    return recipe.resolve(tokens=model.image_tokens, depth=model.depth, concept_window=dataset.concept.window)
+    """The recipe on this model, with what it leaves to the concept: its window, and the depth of a style."""
+    concept = dataset.concept
+    return recipe.resolve(
+        tokens=model.image_tokens,
+        depth=model.depth,
+        concept_window=concept.window,
+        style=concept.kind == "style",
+    )
 
 
 def erase(

@@ -97,6 +97,11 @@ class Recipe:
     """Number of tuned layers of 30."""
     layer_choice: LayerChoice = "first"
     """Whether these are the first layers or the last."""
+    style_layers: int | None = _setting(
+        f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: value is None or 1 <= value <= PAPER_DEPTH, None
+    )
+    """Number of tuned layers if the concept is a style, from the last; None: as for any concept. The first layers tell
+    words apart: if they are tuned, a style is erased for the words of the pairs alone."""
     modules: Modules = "attention"
     """Tuned modules of each layer. attention: the projections q, k, v, o of its self-attention, which the released loop
     tunes and the published weights hold, and which named recipes therefore tune; qkv: without o, as section 2.3 of the
@@ -203,11 +208,14 @@ class Recipe:
                 raise RecipeError(f"recipe setting {name}={value!r}: {error}") from error
         return dataclasses.replace(self, **values)
 
-    def resolve(self, *, tokens: int, depth: int, concept_window: int) -> "ResolvedRecipe":
+    def resolve(self, *, tokens: int, depth: int, concept_window: int, style: bool = False) -> "ResolvedRecipe":
         """Window and depth for a model of ``tokens`` image tokens and ``depth`` layers, rounded, at least 1.
 
-        ``concept_window`` is the concept's own L for 576 image tokens.
+        ``concept_window`` is the concept's own L for 576 image tokens; ``style``: whether the concept is a style.
         """
+        layers, choice = self.layers, self.layer_choice
+        if style and self.style_layers is not None:
+            layers, choice = self.style_layers, "last"
         window = self.window if self.window is not None else concept_window
         unit, per_unit = (tokens / PAPER_TOKENS, 1)
         if self.window_scale == "rows":
@@ -215,7 +223,8 @@ class Recipe:
         return ResolvedRecipe(
             recipe=self,
             window=min(tokens, max(1, round(window * unit)) * per_unit),
-            layers=min(depth, max(1, round(self.layers * depth / PAPER_DEPTH))),
+            layers=min(depth, max(1, round(layers * depth / PAPER_DEPTH))),
+            layer_choice=choice,
             tokens=tokens,
             depth=depth,
         )
@@ -234,11 +243,13 @@ class ResolvedRecipe:
     """T of the model."""
     depth: int
     """Layers of the model."""
+    layer_choice: LayerChoice = "first"
+    """Whether the first layers are tuned or the last."""
 
     @property
     def layer_range(self) -> range:
         """Indices of the tuned layers."""
-        first = 0 if self.recipe.layer_choice == "first" else self.depth - self.layers
+        first = 0 if self.layer_choice == "first" else self.depth - self.layers
         return range(first, first + self.layers)
 
     def threshold(self, length: int) -> float:
@@ -269,7 +280,7 @@ class ResolvedRecipe:
             ),
             (
                 "tuned",
-                f"{r.modules} of the {r.layer_choice} {self.layers} of {self.depth} layers, "
+                f"{r.modules} of the {self.layer_choice} {self.layers} of {self.depth} layers, "
                 + (f"LoRA of rank {r.rank}" if r.adapter == "lora" else "full weights"),
             ),
             ("steps", f"Adam, learning rate {rate}, {r.passes} pass(es) over at most {r.pairs} pairs"),
@@ -299,6 +310,7 @@ _ADDED: Mapping[str, Any] = {
     "windows": "all",
     "threshold_per": "window",
     "layer_choice": "first",
+    "style_layers": None,
     "adapter": "full",
     "rank": 16,
     "weight_dtype": "float32",

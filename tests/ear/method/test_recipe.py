@@ -47,6 +47,15 @@ def test_the_last_layers_can_be_tuned_instead() -> None:
     assert PAPER.resolve(tokens=256, depth=4, concept_window=48).layer_range == range(0, 1)
 
 
+def test_a_style_may_have_its_own_depth() -> None:
+    recipe = dataclasses.replace(PAPER, layers=30, style_layers=22)
+    layers = [
+        recipe.resolve(tokens=256, depth=4, concept_window=48, style=style).layer_range for style in (False, True)
+    ]
+    assert layers == [range(0, 4), range(1, 4)]
+    assert PAPER.resolve(tokens=256, depth=4, concept_window=48, style=True).layer_range == range(0, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
