@@ -129,7 +129,9 @@ class _Erasure:
         recipe = self.resolved.recipe
         if threads not in self._rehearsals:
             chosen = (recipe.rehearsed, recipe.rehearsed_concepts)
-            self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, *chosen)
+            self._rehearsals[threads] = rehearsal_set(
+                self.store, self.model, self.dataset, *chosen, noise=recipe.rehearsal_noise
+            )
         rehearsal = self._rehearsals[threads]
         if len(rehearsal.prompts) < recipe.rehearsed:
             console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes {recipe.rehearsed}")

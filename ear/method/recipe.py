@@ -140,6 +140,9 @@ class Recipe:
     """Size of the rehearsal set, in images."""
     rehearsed_per_step: int = _non_negative()
     """Images rehearsed in each step."""
+    rehearsal_noise: float = _non_negative(0.0)
+    """Gaussian noise on the token embeddings of rehearsed prompts, in their standard deviations: it retains what lies
+    near a rehearsed concept, too, without naming it."""
     rehearsed_concepts: Rehearsed = _setting(  # noqa: RUF009
         "be all, half or a number from 1",
         lambda value: value in ("all", "half") or (isinstance(value, int) and value >= 1),
@@ -319,6 +322,7 @@ _ADDED: Mapping[str, Any] = {
     "mixed_precision": "no",
     "checkpointing": "no",
     "max_steps": None,
+    "rehearsal_noise": 0.0,
     "rehearsed_concepts": "all",
 }
 """Setting added since adapters were published → its value in the recipes before."""

@@ -19,7 +19,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, hidden_states, logits
+from ecgvf.janus import JanusModel, PromptNoise, Sampling, hidden_states, logits
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")
@@ -45,12 +45,15 @@ class RehearsalSet:
     """int64 [N, T]."""
     frozen_states: Tensor
     """[N, T, C] in the model's dtype, on the CPU: the frozen model's last hidden states along these images."""
+    noise: float = 0.0
+    """Scale of the noise on the prompts' embeddings, for both models alike; each image has its own."""
 
     def loss(self, model: JanusModel, indices: Sequence[int], *, checkpointing: bool = False) -> Tensor:
         """KL(frozen || ``model``) of the next token along the images at ``indices``: a scalar in nats, mean over
         positions."""
         rows, prompts = torch.tensor(indices), [self.prompts[index] for index in indices]
-        states = hidden_states(model, prompts, self.vq_ids[rows], checkpointing=checkpointing)
+        noise = _noise(self.noise, indices)
+        states = hidden_states(model, prompts, self.vq_ids[rows], checkpointing=checkpointing, noise=noise)
         with torch.no_grad():
             frozen = logits(model, self.frozen_states[rows].to(states.device)).float()
         return kl_divergence(frozen, logits(model, states).float()).mean()
@@ -69,6 +72,7 @@ def rehearsal_set(
     size: int,
     choice: Rehearsed = "all",
     *,
+    noise: float = 0.0,
     batch_size: int | None = None,
 ) -> RehearsalSet:
     """At most ``size`` images to rehearse of the retained concepts that ``choice`` names (``rehearsal_prompts``).
@@ -83,10 +87,24 @@ def rehearsal_set(
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
-    batches = [slice(start, start + FORWARD_BATCH) for start in range(0, len(prompts), FORWARD_BATCH)]
+    batches = [
+        range(start, min(start + FORWARD_BATCH, len(prompts))) for start in range(0, len(prompts), FORWARD_BATCH)
+    ]
     with torch.no_grad():
-        states = [hidden_states(model, prompts[batch], vq_ids[batch]).cpu() for batch in batches]
-    return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states))
+        states = [
+            hidden_states(
+                model, [prompts[index] for index in batch], vq_ids[list(batch)], noise=_noise(noise, batch)
+            ).cpu()
+            for batch in batches
+        ]
+    return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states), noise)
+
+
+def _noise(scale: float, indices: Sequence[int]) -> PromptNoise | None:
+    """The noise of the images at ``indices``."""
+    if not scale:
+        return None
+    return PromptNoise(scale, [seeds.derive(0, str(index), "rehearsal noise") for index in indices])
 
 
 def _accepted(records: Sequence[AcceptedRecord], chosen: Sequence[tuple[str, str]]) -> tuple[list[str], Tensor]:

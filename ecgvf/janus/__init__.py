@@ -11,7 +11,7 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
 """
 
 from ecgvf.janus.decoding import GenerationOptions, RenderedImages, generate_image_tokens, render_images
-from ecgvf.janus.hidden import hidden_states, logits
+from ecgvf.janus.hidden import PromptNoise, hidden_states, logits
 from ecgvf.janus.loading import MODELS, load
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
@@ -24,6 +24,7 @@ __all__ = [
     "MODELS",
     "GenerationOptions",
     "JanusModel",
+    "PromptNoise",
     "RenderedImages",
     "Sampling",
     "chat_prompt",

@@ -1,6 +1,7 @@
 """Teacher forcing: the hidden states from which given image tokens are predicted, and their logits."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,16 @@ from ecgvf.janus.prompting import generation_ids, unconditional_ids
 from ecgvf.janus.sampling import apply_guidance
 
 
+@dataclass(frozen=True, slots=True)
+class PromptNoise:
+    """Gaussian noise on the token embeddings of each prompt: other words, near those of the prompt."""
+
+    scale: float
+    """Its standard deviation, in those of the model's token embeddings."""
+    seeds: Sequence[int]
+    """Of each prompt: equal seeds draw equal noise."""
+
+
 def hidden_states(
     model: JanusModel,
     prompts: Sequence[str],
@@ -18,6 +29,7 @@ def hidden_states(
     *,
     unconditional: bool = False,
     checkpointing: bool = False,
+    noise: PromptNoise | None = None,
 ) -> Tensor:
     """Hidden states of n image positions in one pass, under the conditional prompt (no guidance): [B, n, C].
 
@@ -35,6 +47,8 @@ def hidden_states(
         input_ids = unconditional_ids(model, input_ids)
     inputs = vq_ids[:, :-1].to(device=model.device, dtype=torch.int64)
     text = model.language_model.embed_tokens(input_ids)
+    if noise is not None:
+        text = text + _drawn(model, attention_mask, noise).to(text)
     image = model.model.prepare_embeddings_for_image_generation(inputs)
     embeddings = torch.cat([text, image.to(text.dtype)], dim=1)
     new_tokens = inputs.shape[1]
@@ -42,6 +56,16 @@ def hidden_states(
     mask = layers.causal_mask(layers.padding_mask(attention_mask, new_tokens, embeddings.dtype))
     states = layers.forward(model.language_model, embeddings, rotary, mask, checkpointing=checkpointing)
     return states[:, input_ids.shape[1] - 1 :]
+
+
+def _drawn(model: JanusModel, attention_mask: Tensor, noise: PromptNoise) -> Tensor:
+    """Noise [B, S, C] on each prompt's own tokens, but for begin-of-image, the last."""
+    rows, length = attention_mask.shape
+    drawn = torch.zeros(rows, length, model.language_model.config.hidden_size)
+    for row, own, seed in zip(drawn, attention_mask.sum(dim=-1).tolist(), noise.seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        row[length - own : -1].normal_(0, noise.scale * model.embedding_scale, generator=generator)
+    return drawn
 
 
 def logits(model: JanusModel, states: Tensor) -> Tensor:

@@ -102,6 +102,11 @@ class JanusModel:
         return embeddings.to(self.dtype)
 
     @cached_property
+    def embedding_scale(self) -> float:
+        """Standard deviation of the token embeddings."""
+        return float(self.language_model.embed_tokens.weight.float().std())
+
+    @cached_property
     def pixel_decoder(self) -> Any:
         """Codes [B, C, h, w] of image tokens to pixels [B, 3, H, W] in [-1, 1]; ``ear`` tunes no weight of it."""
         return join_upsampling(self.model.model.vqmodel.decoder)
