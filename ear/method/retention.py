@@ -87,17 +87,18 @@ def rehearsal_set(
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
-    batches = [
-        range(start, min(start + FORWARD_BATCH, len(prompts))) for start in range(0, len(prompts), FORWARD_BATCH)
-    ]
-    with torch.no_grad():
-        states = [
-            hidden_states(
-                model, [prompts[index] for index in batch], vq_ids[list(batch)], noise=_noise(noise, batch)
-            ).cpu()
-            for batch in batches
-        ]
-    return RehearsalSet(tuple(prompts), vq_ids, torch.cat(states), noise)
+    return RehearsalSet(tuple(prompts), vq_ids, _frozen_states(model, prompts, vq_ids, noise), noise)
+
+
+@torch.no_grad()
+def _frozen_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor, noise: float) -> Tensor:
+    """The last hidden states of ``model`` along each image, [N, T, C], on the CPU."""
+    states = []
+    for start in range(0, len(prompts), FORWARD_BATCH):
+        batch = slice(start, start + FORWARD_BATCH)
+        drawn = _noise(noise, range(len(prompts))[batch])
+        states.append(hidden_states(model, prompts[batch], vq_ids[batch], noise=drawn).cpu())
+    return torch.cat(states)
 
 
 def _noise(scale: float, indices: Sequence[int]) -> PromptNoise | None:

@@ -9,7 +9,7 @@ from ear.retained_concepts import rehearsal_prompts
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, hidden_states, num_threads
+from ecgvf.janus import JanusModel, PromptNoise, hidden_states, num_threads
 from ecgvf.render import batches
 
 
@@ -88,3 +88,24 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert images.batch(1, 2, 3) == images.batch(1, 2, 3)
     assert sorted(images.batch(1, 2, 8)) == list(range(8))
     assert len({tuple(images.batch(seed, step, 8)) for seed in range(2) for step in range(2)}) == 4
+
+
+def test_noise_is_each_images_own_whatever_its_batch(tiny: JanusModel) -> None:
+    prompts = ["a cat on grass", "a boat by the sea at night", "a tree"]
+    ids = torch.randint(0, 32, (3, 16), generator=torch.Generator().manual_seed(9))
+    noise = PromptNoise(1.0, [3, 5, 7])
+    together = hidden_states(tiny, prompts, ids, noise=noise)
+    for index, prompt in enumerate(prompts):
+        alone = hidden_states(tiny, [prompt], ids[index : index + 1], noise=PromptNoise(1.0, [noise.seeds[index]]))
+        torch.testing.assert_close(together[index], alone[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together, hidden_states(tiny, prompts, ids), atol=1e-3)
+    silent = hidden_states(tiny, prompts, ids, noise=PromptNoise(0.0, [1, 2, 3]))
+    assert torch.equal(silent, hidden_states(tiny, prompts, ids))
+
+
+def test_the_frozen_model_sees_the_same_noise(store: Store, tiny: JanusModel, dataset: Dataset) -> None:
+    without = rehearsal_set(store, tiny, dataset, 20)
+    with_noise = rehearsal_set(store, tiny, dataset, 20, noise=1.0)
+    assert with_noise.prompts == without.prompts and torch.equal(with_noise.vq_ids, without.vq_ids)
+    assert not torch.allclose(with_noise.frozen_states, without.frozen_states, atol=1e-3)
+    assert with_noise.loss(tiny, [0, 17, 19]).item() < 1e-5  # across batches
