@@ -504,8 +504,8 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-_D = r"/api/datasets/(?P<ns>[\w.-]+)/(?P<name>[\w.-]+)"
-_FILES = r"/datasets/(?P<ns>[\w.-]+)/(?P<name>[\w.-]+)"
+_D = r"/api/(?:datasets|models)/(?P<ns>[\w.-]+)/(?P<name>[\w.-]+)"
+_FILES = r"(?:/datasets)?/(?P<ns>[\w.-]+)/(?P<name>[\w.-]+)"
 _REV = r"(?P<rev>refs/heads/\w+|[\w.-]+)"
 
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [

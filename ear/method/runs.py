@@ -10,6 +10,7 @@ checkpoint.pt         the state from which an interrupted run resumes; deleted w
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import Stage
@@ -122,10 +124,13 @@ def newest(store: Store, concept: str) -> TrainingRun:
 
 
 def find_adapter(store: Store, name: str) -> Path:
-    """The adapter file ``name``, or that of the run in the folder ``name``, or of this store's run called ``name``.
+    """The adapter file ``name``, or that of the run in the folder ``name``, or of this store's run called ``name``; or
+    that of the repository OWNER/NAME on the Hub, if ``name`` is hub:OWNER/NAME.
 
-    Raises ``AdapterError`` if it is none of these.
+    Raises ``AdapterError`` if it is none of these, ``HubError``.
     """
+    if name.startswith("hub:"):
+        return _download(name.removeprefix("hub:"))
     runs = {file.parent.name: file for each in FILES for file in sorted(store.root.glob(f"*/{STAGE.name}/*/{each}"))}
     for file in (Path(name), *(Path(name) / each for each in FILES), runs.get(name)):
         if file is not None and file.is_file():
@@ -134,3 +139,17 @@ def find_adapter(store: Store, name: str) -> Path:
         f"no adapter at {name}, and no run of that name in {store.root} (its runs: {', '.join(runs) or 'none'}): "
         "`ear train` makes one and prints its path"
     )
+
+
+def _download(repo: str) -> Path:
+    """The adapter of a repository on the Hub."""
+    from huggingface_hub import snapshot_download
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise AdapterError(f"hub:{repo} is no name on the Hub: write hub:OWNER/NAME")
+    with hub_errors(repo, repo_type="model"):
+        folder = Path(snapshot_download(repo, allow_patterns=[*FILES, "adapter_config.json"]))
+    for file in (folder / each for each in FILES):
+        if file.is_file():
+            return file
+    raise AdapterError(f"{repo} on the Hub holds no adapter (none of {', '.join(FILES)})")

@@ -23,8 +23,11 @@ from ecgvf.judges import JudgeOptions
 from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.render import render
 from ecgvf.world.grammar import load_world
+from tests.ecgvf.conftest import hub
 from tests.ecgvf.small_run import church_pairs, write_pairs
 from tools.tiny_janus import build
+
+__all__ = ["hub"]  # a fixture
 
 
 class AgreeingJudge:

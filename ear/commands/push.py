@@ -1,0 +1,47 @@
+"""``ear push-to-hub``."""
+
+from typing import Annotated
+
+import typer
+
+from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
+from ecgvf.core import console
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+
+@app.command("push-to-hub")
+@grouped
+def push_to_hub(
+    *,
+    repo: Annotated[str, typer.Option("--repo", help="Model repository: OWNER/NAME.")],
+    adapter: AdapterOption = None,
+    source: DatasetArguments,
+    measuring: EvaluationArguments,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make a new repository public.", show_default="private")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish an adapter on the Hugging Face Hub, with a card of its figures.
+
+    What has not been measured yet is measured first, as by ear eval with the same options.
+    """
+    from ear.evaluation import evaluate
+    from ear.publish import push
+    from ecgvf.core.store import Store
+
+    console.json_mode(as_json)
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    evaluation = evaluate(store, model, dataset, files, measuring.settings())
+    commit = push(evaluation, repo, public=public)
+    console.print_result(
+        {"repo": repo, "commit": commit, "adapter": [*map(str, files)], "concept": dataset.concept.name},
+        f"Published: [bold]{console.escape(repo)}[/bold], commit {commit[:8]}",
+        f"Use it: [bold]ear generate --adapter hub:{console.escape(repo)} --prompt …[/bold]",
+    )

@@ -1,0 +1,128 @@
+"""Publish an adapter as a model repository on the Hugging Face Hub, with a card made of its figures."""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from ear.evaluation import Evaluation, report
+from ear.method import lora
+from ear.method.open_adapter import adapter_facts
+from ear.method.runs import WEIGHTS
+from ecgvf.core.errors import AdapterError, SettingsError
+from ecgvf.core.hub import hub_errors
+from ecgvf.core.shard_set import versions
+from ecgvf.janus import MODELS
+
+CARD, SHEET = "README.md", "sheet.png"
+PAPER = "https://arxiv.org/abs/2506.20151"
+REPO = r"[\w.-]+/[\w.-]+"
+"""A repository on the Hub."""
+
+
+def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
+    """Upload the adapter that ``evaluation`` measured, its card and its contact sheet in one commit; returns its hash.
+
+    The repository is made if it does not exist, private unless ``public``; one that exists keeps its visibility. Raises
+    ``SettingsError`` for a name that is none, ``AdapterError`` for several adapters, ``HubError``.
+    """
+    if not re.fullmatch(REPO, repo):
+        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    if len(evaluation.adapters) != 1:
+        raise AdapterError("several adapters were measured together: publish each alone, with its own figures")
+    [file] = evaluation.adapters
+    facts = adapter_facts(file)
+    names = [file.name, *([lora.CONFIG] if file.name == lora.WEIGHTS else [])]
+    content: dict[str, Path | bytes] = {name: file.with_name(name) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        content[SHEET] = evaluation.save_contact_sheet(Path(folder) / SHEET)
+        content[CARD] = card(evaluation, facts, repo, names).encode()
+        api = HfApi()
+        with hub_errors(repo, repo_type="model"):
+            api.create_repo(repo, private=not public, exist_ok=True)
+            commit = api.create_commit(
+                repo,
+                [CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in content.items()],
+                commit_message=f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}",
+            )
+    return str(commit.oid)
+
+
+def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:
+    """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from."""
+    concept, model = _text(evaluation.concept), _text(Path(evaluation.model).name)
+    base = MODELS.get(evaluation.model, evaluation.model)
+    nano = evaluation.model == "janus-nano"
+    header: dict[str, Any] = {
+        "library_name": "peft" if lora.CONFIG in files else "ear",
+        "tags": ["concept-erasure", "autoregressive-image-generation", "ear"],
+        "license": "apache-2.0" if nano else "other",
+    }
+    if re.fullmatch(REPO, base):
+        header["base_model"] = base
+    if lora.CONFIG in files:
+        what = "a LoRA adapter in PEFT's format"
+    elif WEIGHTS in files:
+        what = "full weights of the tuned modules"
+    else:
+        what = "a recipe that trains nothing and changes prompts"
+    settings = {"recipe": facts["recipe"], "dataset": facts.get("dataset"), "versions": versions()}
+    page = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return page.from_string(_CARD).render(
+        header=yaml.safe_dump(header, sort_keys=False).rstrip(),
+        concept=concept,
+        model=model,
+        what=what,
+        repo=repo,
+        sheet=SHEET,
+        paper=PAPER,
+        split=evaluation.split,
+        judge=_text(evaluation.judge),
+        openings=evaluation.test_openings,
+        figures=report.document([evaluation], ["after"], "markdown"),
+        settings=json.dumps(settings, indent=2, ensure_ascii=False),
+        nano=nano,
+    )
+
+
+_CARD = """---
+{{ header }}
+---
+
+# {{ concept }} erased from {{ model }}
+
+This repository holds {{ what }}, which turn {{ concept }} into a surrogate in the images of {{ model }}. Made with
+`ear`, after [*EAR: Erasing Concepts from Unified Autoregressive Models*]({{ paper }}).
+
+![Prompts as rows: before erasing, after it, and the original model asked for the surrogate]({{ sheet }})
+
+```sh
+ear generate --adapter hub:{{ repo }} --prompt "…"
+```
+
+## Figures
+
+On the {{ split }} split, judged by `{{ judge }}`: shares with 95% intervals over prompts. *Ceiling* is the original
+model asked for the surrogate. The test split was opened {{ openings }} times.
+
+{{ figures }}
+
+## Provenance
+
+```json
+{{ settings }}
+```
+{% if not nano %}
+The licence of {{ model }} applies to its weights, also where they are tuned.
+{% endif %}"""
+
+
+def _text(text: str) -> str:
+    """Text of others, so that it cannot format the card."""
+    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", text)

@@ -1,0 +1,99 @@
+"""An adapter on the Hub: its card has its figures, and everything that takes an adapter takes it from there."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from ear.cli import app
+from ear.evaluation import EvaluationSettings, evaluate
+from ear.method.erase import erase, resolve
+from ear.method.recipe import Recipe
+from ear.method.recipes import PAPER
+from ear.method.runs import TrainingRun, find_adapter
+from ear.publish import CARD, SHEET, push
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
+from ecgvf.core.png import decode
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+from tests.hub_server import Hub
+
+REPO = "owner/no-church"
+FULL = replace(PAPER, threshold=0.0, learning_rate=0.01)
+SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
+
+
+def trained(store: Store, dataset: Dataset, tiny: JanusModel, recipe: Recipe = FULL) -> TrainingRun:
+    return erase(store, dataset, tiny, resolve(recipe, dataset, tiny), [0])[0]
+
+
+@pytest.mark.parametrize("recipe", [FULL, replace(FULL, adapter="lora")], ids=["full", "lora"])
+def test_what_is_published_is_found_by_its_name(
+    recipe: Recipe,
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    hub: Hub,
+) -> None:
+    run = trained(store, dataset, tiny, recipe)
+    evaluation = evaluate(store, tiny, dataset, [run.adapter], SMALL)
+    commit = push(evaluation, REPO)
+    repo = hub.repos[REPO]
+    assert repo.head == commit and repo.private
+    found = find_adapter(store, f"hub:{REPO}")
+    assert found.read_bytes() == run.adapter.read_bytes()
+    header, page = hub.text(REPO, CARD).split("---\n", 2)[1:]
+    fields = yaml.safe_load(header)
+    assert fields["library_name"] == ("peft" if recipe.adapter == "lora" else "ear") and fields["license"] == "other"
+    assert "church erased from" in page and "shows its surrogate" in page and f"hub:{REPO}" in page
+    assert str(evaluation.erasure.after.n) in page and dataset.fingerprint in page
+    head = repo.at("main")
+    assert head is not None
+    assert decode(hub.data(head.files[SHEET])).ndim == 3
+    if recipe.adapter == "lora":
+        assert json.loads(hub.text(REPO, "adapter_config.json"))["peft_type"] == "LORA"
+
+
+def test_the_command_measures_what_has_not_been_measured(
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    hub: Hub,
+) -> None:
+    trained(store, dataset, tiny)
+    words = ["push-to-hub", "--repo", REPO, "--prompts-per-concept", "1", "--public", "--store", str(store.root)]
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["commit"] == hub.repos[REPO].head and not hub.repos[REPO].private
+    shown = CliRunner().invoke(
+        app, ["generate", "--adapter", f"hub:{REPO}", "--prompt", "a church", "--store", str(store.root)]
+    )
+    assert shown.exit_code == 0 and "before | after" in shown.stdout
+
+
+def test_bad_input_is_one_line(
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    hub: Hub,
+    tmp_path: Path,
+) -> None:
+    run = trained(store, dataset, tiny)
+    evaluation = evaluate(store, tiny, dataset, [run.adapter], SMALL)
+    with pytest.raises(SettingsError, match="--repo nowhere: write OWNER/NAME"):
+        push(evaluation, "nowhere")
+    with pytest.raises(AdapterError, match="publish each alone"):
+        push(replace(evaluation, adapters=(run.adapter, run.adapter)), REPO)
+    with pytest.raises(HubError):
+        push(evaluation, "reader/other")
+    with pytest.raises(AdapterError, match="write hub:OWNER/NAME"):
+        find_adapter(store, "hub:nowhere")
+    with pytest.raises(ModelError):
+        find_adapter(store, "hub:owner/none")
+    hub.fail("POST", "/commit/", 500, times=9)
+    with pytest.raises(HubError, match="run the same command again"):
+        push(evaluation, REPO)
