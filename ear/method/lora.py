@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from ear.method.tuned import LoRAProjection
-from ecgvf.core.errors import AdapterError, RecipeError
-from ecgvf.core.files import write_atomic
+from ecgvf.core.errors import AdapterError
+from ecgvf.core.files import pretty_json, write_atomic
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _MODEL = "model.language_model."
@@ -23,22 +23,21 @@ _PREFIX = f"base_model.model.{_MODEL}"
 
 
 def write_config(folder: Path, base_model: str, modules: Mapping[str, LoRAProjection]) -> None:
-    """Write the configuration, as the installed PEFT states it. Raises ``RecipeError`` without PEFT."""
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise RecipeError("adapter lora is written by PEFT: pip install 'ecgvf[lora]'") from error
+    """Write the configuration: the fields that differ from PEFT's defaults, and those that older versions require."""
     first = next(iter(modules.values()))
     rank = len(first.lora_A)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=round(first.scaling * rank),
-        target_modules=[_MODEL + name for name in modules],
-        base_model_name_or_path=base_model,
-        inference_mode=True,
-    ).to_dict()
-    lists = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    write_atomic(folder / CONFIG, json.dumps(lists, indent=2, sort_keys=True, default=str).encode())
+    config = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model,
+        "r": rank,
+        "lora_alpha": round(first.scaling * rank),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": [_MODEL + name for name in modules],
+        "inference_mode": True,
+    }
+    write_atomic(folder / CONFIG, pretty_json(config))
 
 
 def tensors(modules: Mapping[str, LoRAProjection]) -> dict[str, Tensor]:
