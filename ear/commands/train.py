@@ -1,5 +1,6 @@
 """``ear train``."""
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,6 +57,8 @@ def train(
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
+    if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
+        console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
     training_seeds = parse_seeds(seeds) if seeds is not None else [seed]
     store = Store(source.store)

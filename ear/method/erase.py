@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair, training_pairs
+from ear.method.parallel import processes
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.runs import LORA_WEIGHTS, WEIGHTS, TrainingRun, open_run
@@ -93,7 +95,9 @@ class _Erasure:
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Even if this is the present number: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
-            rehearsal = self._rehearsal(threads) if recipe.retention else None
+            together = processes(self.model.device)
+            with together.first_alone():
+                rehearsal = self._rehearsal(threads) if recipe.retention else None
             with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description)
 
@@ -116,14 +120,23 @@ class _Erasure:
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
+        with together.first_alone():
+            if together.first:
+                self._save(run, seed, threads, adapter, log, time.monotonic() - started)
+        return replace(run, new=True)
+
+    def _save(
+        self, run: TrainingRun, seed: int, threads: int, adapter: Adapter, log: TrainingLog, seconds: float
+    ) -> None:
+        """Write the adapter, the plot of its losses and run.json."""
+        recipe = self.resolved.recipe
         facts = {**_facts(self.dataset, self.model, recipe), **self.settings, "model": self.model.name, "seed": seed}
         adapter.save(run.path / (LORA_WEIGHTS if recipe.adapter == "lora" else WEIGHTS), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
-        summary = _summary(log, round(time.monotonic() - started, 1))
+        summary = _summary(log, round(seconds, 1))
         circumstances = {"threads": threads, "device": self.model.device.type}
         pair_ids = [pair.record_id for pair in self.pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
-        return replace(run, new=True)
 
     def _rehearsal(self, threads: int) -> RehearsalSet:
         recipe = self.resolved.recipe

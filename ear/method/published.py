@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ear.method.objective import windows
+from ear.method.parallel import Processes
 from ear.method.recipe import ResolvedRecipe
 from ear.method.schedule import Round
 from ear.method.state import TrainingState
@@ -54,7 +55,7 @@ class PublishedSteps:
                 value = losses.item()
                 step = not value <= self.resolved.threshold(length)  # a NaN loss must not pass for erased
                 if step:
-                    state.step(losses, recipe.learning_rate)
+                    state.step(losses, recipe.learning_rate, Processes())
                 state.log.add(pair.record_id, ends[position], value, step)
                 self.watch(state)
                 if state.finished(recipe):

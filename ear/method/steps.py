@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ear.method.objective import guided_target, position_losses, windows
 from ear.method.pairs import TrainingPair
+from ear.method.parallel import Processes
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
 from ear.method.schedule import Round
@@ -30,6 +31,7 @@ class WindowSteps:
     total: int
     """Windows of the whole training, or steps if the recipe ends it earlier."""
     watch: Callable[[TrainingState], object]
+    processes: Processes
 
     def train_round(self, each: Round) -> None:
         """All steps of one round."""
@@ -44,61 +46,115 @@ class WindowSteps:
 
     def _rollouts(self, pairs: Sequence[TrainingPair]) -> Tensor:
         """The tuned model's images of the target prompts, as rendering samples them: int64 [R, T]."""
+        own = self.processes.share(range(len(pairs)))
         noise = uniform_noise(
-            [seeds.derive(self.seed, f"{self.state.rounds}/{index}", "rollout") for index in range(len(pairs))],
+            [seeds.derive(self.seed, f"{self.state.rounds}/{index}", "rollout") for index in own],
             self.resolved.tokens,
         )
-        with self.state.adapter.active(self.model):
-            images = generate_image_tokens(self.model, [pair.target for pair in pairs], noise, self.sampling)
-        if not images.finite.all():
+        vq_ids = torch.empty(0, self.resolved.tokens, dtype=torch.int64, device=self.model.device)
+        finite = torch.ones(1, device=self.model.device)
+        if own:
+            with self.state.adapter.active(self.model):
+                images = generate_image_tokens(self.model, [pairs[index].target for index in own], noise, self.sampling)
+            vq_ids = images.vq_ids.clone()  # not an inference tensor: the loss is differentiated along it
+            finite = images.finite.all().float()[None].clone()
+        self.processes.sum_([finite])
+        if finite.item() < self.processes.count:
             raise self.state.diverged("a rollout", self.resolved.recipe.learning_rate)
-        vq_ids: Tensor = images.vq_ids.clone()  # not an inference tensor: the loss is differentiated along it
-        return vq_ids
+        return self.processes.gather(vq_ids, len(pairs))
 
     def _train_batch(self, pairs: Sequence[TrainingPair], vq_ids: Tensor) -> None:
         """The windows of some images, in order, or one of them at random."""
         recipe, model = self.resolved.recipe, self.model
-        targets, surrogates = [pair.target for pair in pairs], [pair.surrogate for pair in pairs]
-        with self._autocast():
-            guided = guided_target(model, targets, surrogates, vq_ids, loss=recipe.loss, guidance=recipe.guidance)
+        own = self.processes.share(range(len(pairs)))
+        share = _Share([pairs[index] for index in own], vq_ids[list(own)], len(pairs))
+        guided: Tensor | None = None
+        if share.pairs:
+            targets, surrogates = share.targets, [pair.surrogate for pair in share.pairs]
+            with self._autocast():
+                guided = guided_target(
+                    model, targets, surrogates, share.vq_ids, loss=recipe.loss, guidance=recipe.guidance
+                )
         chosen = list(enumerate(windows(self.resolved.tokens, self.resolved.window, recipe.tail)))
         if recipe.windows == "random":
             drawn = random.Random(seeds.derive(self.seed, str(len(self.state.log.loss)), "window"))
             chosen = [drawn.choice(chosen)]
         for number, window in chosen:
             with self.state.adapter.active(model):
-                self._train_window(pairs, vq_ids, guided, window, number)
+                value, step, retained = self._train_window(share, guided, window)
+            self.state.log.add("+".join(pair.record_id for pair in pairs), number, value, step, retained)
             self.watch(self.state)
             if self.state.finished(recipe):
                 return
 
-    def _train_window(
-        self, pairs: Sequence[TrainingPair], vq_ids: Tensor, guided: Tensor, window: range, number: int
-    ) -> None:
-        """Equations 7 and 8 for one window, with the weights that the window before left."""
+    def _train_window(self, share: "_Share", guided: Tensor | None, window: range) -> tuple[float, bool, float | None]:
+        """Equations 7 and 8 for one window, with the weights that the window before left.
+
+        Returns its loss, whether it stepped, and the loss of the rehearsed images.
+        """
         recipe, state = self.resolved.recipe, self.state
-        guided = guided[:, window.start : window.stop]
-        with self._autocast():
-            targets, seen = [pair.target for pair in pairs], vq_ids[:, : window.stop]
-            states = hidden_states(self.model, targets, seen, checkpointing=recipe.checkpointing == "layers")
-            losses = position_losses(self.model, states[:, window.start :], guided, recipe.loss)
-        loss = losses.sum(dim=-1).mean()
-        value, retention_value = loss.item(), None
+        loss = self._window_loss(share, guided, window)
+        value = self._summed(loss)
         # Not `value > threshold`: a NaN loss must not pass for erased.
-        step = not value <= self.resolved.threshold(len(window))
-        if step:
-            if self.rehearsal is not None and recipe.retention:
-                batch = self.rehearsal.batch(self.seed, state.log.steps, recipe.rehearsed_per_step)
-                with self._autocast():
-                    checkpointing = recipe.checkpointing == "layers"
-                    retention_loss = self.rehearsal.loss(self.model, batch, checkpointing=checkpointing)
-                # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
-                loss = loss + recipe.retention * len(window) * retention_loss
-                retention_value = retention_loss.item()
-            left = max(0.0, 1 - len(state.log.loss) / self.total) if recipe.schedule == "linear" else 1.0
-            state.step(loss, recipe.learning_rate * left)
-        state.log.add("+".join(pair.record_id for pair in pairs), number, value, step, retention_value)
+        if value <= self.resolved.threshold(len(window)):
+            return value, False, None
+        retained: float | None = None
+        if self.rehearsal is not None and recipe.retention:
+            retention_loss = self._retention_loss(self.rehearsal)
+            retained = self._summed(retention_loss)
+            # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
+            loss = loss + recipe.retention * len(window) * retention_loss
+        left = max(0.0, 1 - len(state.log.loss) / self.total) if recipe.schedule == "linear" else 1.0
+        state.step(loss, recipe.learning_rate * left, self.processes)
+        return value, True, retained
+
+    def _window_loss(self, share: "_Share", guided: Tensor | None, window: range) -> Tensor:
+        """This process's part of the window's loss: the sum over positions, the mean over the step's images."""
+        recipe = self.resolved.recipe
+        if guided is None:
+            return self._nothing()
+        with self._autocast():
+            checkpointing = recipe.checkpointing == "layers"
+            seen = share.vq_ids[:, : window.stop]
+            states = hidden_states(self.model, share.targets, seen, checkpointing=checkpointing)
+            targets = guided[:, window.start : window.stop]
+            losses = position_losses(self.model, states[:, window.start :], targets, recipe.loss)
+        return losses.sum(dim=-1).sum() / share.of
+
+    def _retention_loss(self, rehearsal: RehearsalSet) -> Tensor:
+        """This process's part of the divergence on the rehearsed images of the step."""
+        recipe = self.resolved.recipe
+        batch = rehearsal.batch(self.seed, self.state.log.steps, recipe.rehearsed_per_step)
+        if not (own := self.processes.share(batch)):
+            return self._nothing()
+        with self._autocast():
+            loss = rehearsal.loss(self.model, own, checkpointing=recipe.checkpointing == "layers")
+        return loss * len(own) / len(batch)
+
+    def _nothing(self) -> Tensor:
+        """A loss of 0 with a gradient of 0, of a process that has no image in this step."""
+        zeros = [weight.sum() * 0.0 for weight in self.state.adapter.weights]
+        return torch.stack(zeros).sum()
+
+    def _summed(self, loss: Tensor) -> float:
+        value = loss.detach().clone()
+        self.processes.sum_([value])
+        return value.item()
 
     def _autocast(self) -> torch.autocast:
         enabled = self.resolved.recipe.mixed_precision == "bf16"
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=enabled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """This process's images of a step."""
+
+    pairs: Sequence[TrainingPair]
+    vq_ids: Tensor
+    of: int
+    """Images of the whole step."""
+
+    @property
+    def targets(self) -> list[str]:
+        return [pair.target for pair in self.pairs]

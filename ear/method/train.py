@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
+from ear.method.parallel import processes
 from ear.method.published import PublishedSteps
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
@@ -45,18 +46,19 @@ def train(
         state.restore(checkpoint)
         watch(state)
     steps: WindowSteps | PublishedSteps
+    together = processes(model.device)
     if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
         total = count_windows(len(pairs), resolved)
-        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch)
+        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch, together)
     saved = time.monotonic()
     for each in schedule(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(each)
         if state.finished(resolved.recipe):
             break
         state.rounds += 1
-        if run is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if run is not None and together.first and time.monotonic() - saved > CHECKPOINT_SECONDS:
             run.save_checkpoint(state.checkpoint())
             saved = time.monotonic()
     for weight in state.adapter.weights:

@@ -48,6 +48,11 @@ def json_mode(on: bool = True) -> None:
     _json_only = on
 
 
+def silence() -> None:
+    """Print nothing from now on: of several processes with one task, the first reports."""
+    out.quiet = err.quiet = True
+
+
 def print(*messages: RenderableType) -> None:
     """Print lines and tables. Rich markup is interpreted: pass untrusted text through ``escape``."""
     console = err if _json_only else out
@@ -96,6 +101,8 @@ def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:
 
 def print_json(result: Mapping[str, object]) -> None:
     """Print the JSON object of ``--json`` on standard output."""
+    if out.quiet:
+        return
     sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
 

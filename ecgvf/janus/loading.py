@@ -1,6 +1,7 @@
 """Load a model by name, folder or Hub id; refuse an unusable one before reading any weight."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,9 +63,12 @@ def load(
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of ``--device``; "auto" is a GPU if there is one. Raises ``ModelError``."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of ``--device``; "auto" is a GPU if there is one, each process of a launcher its own. Raises
+    ``ModelError``."""
+    if device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{rank}" if (rank := os.environ.get("LOCAL_RANK")) else "cuda"
+    elif device == "auto":
+        device = "cpu"
     try:
         torch_device = torch.device(device)
     except RuntimeError as error:
