@@ -62,7 +62,7 @@ ablations: .venv/installed
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe paper --out docs/ablations/paper \
 	  --over window,threshold,layers,modules,order,trajectory,retention,surrogates,data
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --out docs/ablations/on-policy \
-	  --over retention,retained-concepts,surrogates,data --seeds 0,1,2
+	  --over adapter,rehearsal-noise,retention,retained-concepts,surrogates,data --seeds 0,1,2
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check

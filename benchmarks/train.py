@@ -160,10 +160,9 @@ def run(
     dataset = find_dataset(opened, "ecgvf/church")[0]
     contest = Contest(load("janus-nano"), opened, dataset)
     seconds = measure(contest, runs)
-    low_rank = replace(ON_POLICY, adapter="lora")
-    saving = replace(ON_POLICY, checkpointing="layers")
-    both = replace(low_rank, checkpointing="layers")
-    recipes = (PUBLISHED, PAPER, PER_PATCH, ESD, WINDOWED_KL, ON_POLICY, saving, low_rank, both)
+    full = replace(ON_POLICY, adapter="full")
+    saving = replace(full, checkpointing="layers", rollouts=24)
+    recipes = (PUBLISHED, PAPER, PER_PATCH, ESD, WINDOWED_KL, ON_POLICY, full, saving)
     counted, memory = counted_ratio(full_size("7b")), memory_table(recipes)
     ratio = seconds["published"] / seconds["paper"]
     met = ratio >= GOALS["ratio"] and counted["ratio_7b"] >= GOALS["ratio_7b"]

@@ -52,7 +52,7 @@ def test_generate_filter_push_and_train(hub: Hub, tmp_path: Path) -> None:
     shell("ecgvf push-to-hub")
     shell(f"ear train --dataset ecgvf/church {SHORT}")
     assert list(hub.repos["owner/ecgvf"].tags) == ["v1.0.0"]
-    [adapter] = (tmp_path / "ecgvf-store").glob("church/ear/*/adapter.safetensors")
+    [adapter] = (tmp_path / "ecgvf-store").glob("church/ear/*/adapter_model.safetensors")
     assert adapter.stat().st_size > 0
 
 
@@ -74,5 +74,5 @@ def test_a_published_dataset_changes_and_trains_from_its_tag(hub: Hub, tmp_path:
 
     output = shell(f"ear train --dataset my-org/ecgvf/church@v1.0.0 --store elsewhere {SHORT}")
     assert "my-org/ecgvf/church@v1.0.0" in output and hub.repos["my-org/ecgvf"].tags["v1.0.0"][:12] in output
-    [adapter] = (tmp_path / "elsewhere").glob("church/ear/*/adapter.safetensors")
+    [adapter] = (tmp_path / "elsewhere").glob("church/ear/*/adapter_model.safetensors")
     assert adapter.stat().st_size > 0

@@ -17,6 +17,10 @@ WINDOWS = (12, 24, 48, 72, 100, 256, 576)
 """L of 576: those of the paper's figure 5, two rows of nano's tokens, and the whole image."""
 
 
+LORA_RATE = 6
+"""Learning rate of LoRA over that of full weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One level of a factor."""
@@ -54,6 +58,14 @@ def _layers(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     return [*some, ("all 30", {"layers": 30, "layer_choice": "first", "style_layers": None})]
 
 
+def _adapters(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    """Full weights and ranks. Each kind has its learning rate: that of the other diverges, or moves too little."""
+    low_rank = base.learning_rate * (1 if base.adapter == "lora" else LORA_RATE)
+    ranks = [{"adapter": "lora", "rank": rank, "learning_rate": low_rank} for rank in (4, 16, 64)]
+    full = {"adapter": "full", "learning_rate": low_rank / LORA_RATE}
+    return [("full", full), *((f"lora {options['rank']}", options) for options in ranks)]
+
+
 def _trajectories(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     rollouts = base.rollouts or ON_POLICY.rollouts
     images = [(name, {"trajectory": name, "rollouts": 0}) for name in ("surrogate", "target", "both")]
@@ -82,6 +94,8 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "threshold": _threshold,
         "layers": _layers,
         "modules": _options("modules", "attention", "qkv", "all"),
+        "adapter": _adapters,
+        "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
         "order": _options("order", "dataset", "shuffled"),
         "trajectory": _trajectories,
         "retention": _retention,

@@ -31,8 +31,8 @@ def ablate(
         str,
         typer.Option(
             "--over",
-            help="Factors, with commas: window, threshold, layers, modules, order, trajectory, surrogates, retention, "
-            "retained-concepts, data.",
+            help="Factors, with commas: window, threshold, layers, modules, adapter, order, trajectory, surrogates, "
+            "retention, retained-concepts, rehearsal-noise, data.",
         ),
     ],
     recipe: Annotated[

@@ -110,29 +110,35 @@ WINDOWED_KL_HALF = dataclasses.replace(
 
 ON_POLICY = Recipe(
     name="on-policy",
+    description=(
+        "Matches the surrogate's next-token distribution (conditional, without guidance) on the tuned model's own "
+        "images, whole images at a time, by a change of low rank. Neither windows nor threshold act. Measurements: "
+        "docs/decisions/0017-on-policy.md."
+    ),
     loss="kl",
     guidance=0.0,
     trajectory="rollout",
     rollouts=48,
+    rollout_epochs=2,
     window=PAPER_TOKENS,
     threshold=0.05,
     tail="step",
     layers=30,
-    learning_rate=5e-4,
+    style_layers=22,
+    adapter="lora",
+    rank=16,
+    learning_rate=3e-3,
     schedule="linear",
     images_per_step=4,
+    mixed_precision="bf16",
     pairs=50,
-    passes=40,
+    passes=20,
     order="shuffled",
-    retention=30.0,
+    retention=60.0,
     rehearsed=200,
     rehearsed_per_step=4,
+    rehearsal_noise=1.0,
     rehearsed_concepts="half",
-    description=(
-        "Matches the surrogate's next-token distribution (conditional, without guidance) on the tuned model's own "
-        "images, whole images at a time. Neither windows nor threshold act. Measurements: "
-        "docs/decisions/0017-on-policy.md."
-    ),
 )
 
 

@@ -23,7 +23,10 @@ from ecgvf.publish.export import export
 
 FAST = [
     word
-    for setting in ("passes=1", "rollouts=2", "images_per_step=2", "rehearsed=4", "rehearsed_per_step=2", "window=288")
+    for setting in (
+        *("passes=1", "rollouts=2", "rollout_epochs=1", "images_per_step=2"),
+        *("rehearsed=4", "rehearsed_per_step=2", "window=288"),
+    )
     for word in ("--option", setting)
 ]
 

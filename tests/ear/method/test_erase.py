@@ -11,7 +11,7 @@ from ecgvf.core.errors import RecipeError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
-SMALL = replace(DEFAULT, rollouts=2, images_per_step=2, passes=1, rehearsed=4, rehearsed_per_step=2)
+SMALL = replace(DEFAULT, rollouts=2, rollout_epochs=1, images_per_step=2, passes=1, rehearsed=4, rehearsed_per_step=2)
 
 
 def test_the_default_recipe_trains_on_policy_and_records_what_it_rehearsed(

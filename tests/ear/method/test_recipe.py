@@ -62,7 +62,6 @@ def test_a_style_may_have_its_own_depth() -> None:
         ("paper", "14765144c57a"),
         ("windowed-kl", "8dcec5e5bab1"),
         ("windowed-kl-half", "d89dbb93b245"),
-        ("on-policy", "b5d5cbf36250"),
     ],
 )
 def test_a_name_keeps_its_meaning(name: str, digest: str) -> None:
