@@ -67,7 +67,7 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert [(ablation.folder / name).read_bytes() for name in names if name.endswith("svg")] == plots
     assert pq.read_table(ablation.folder / "ablation.parquet").equals(first)
     rows = first.to_pylist()
-    assert {row["figure"] for row in rows} >= {"concept_present", "concept_present_unseen", "retention_pooled"}
+    assert {row["figure"] for row in rows} >= {"concept_present", "shows_surrogate", "retention_pooled"}
     measured = [row for row in rows if row["value"] is not None]
     assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
 
@@ -133,4 +133,4 @@ def _levels(found: Sequence[Variant]) -> list[str]:
 def test_retained_concepts_counts_what_is_rehearsed() -> None:
     assert _levels(variants("retained-concepts", PAPER)) == ["0", "3", "9", "27"]
     recipes = [replace(PAPER, **variant.options) for variant in variants("retained-concepts", PAPER)]
-    assert [recipe.retention for recipe in recipes] == [0, 30, 30, 30]
+    assert [recipe.retention for recipe in recipes] == [0, *[ON_POLICY.retention] * 3]

@@ -22,7 +22,7 @@ from ecgvf.janus import load
 SMALL = {"rehearsed": 4, "rehearsed_per_step": 2, "mixed_precision": "no"}
 RECIPES: dict[str, Recipe] = {
     # Three pairs, so that one process has no image in the last step of a round.
-    "on-policy": replace(ON_POLICY, rollouts=3, images_per_step=2, passes=2, **SMALL),  # type: ignore[arg-type]
+    "on-policy": replace(ON_POLICY, rollouts=3, images_per_step=2, passes=2, learning_rate=1e-3, **SMALL),  # type: ignore[arg-type]
     # A single image a step: the second process rehearses alone.
     "windowed-kl": replace(WINDOWED_KL, passes=1, **SMALL),  # type: ignore[arg-type]
 }
