@@ -10,6 +10,7 @@ raises an ``EcgvfError``, one line.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
+from ear.method.several import combine
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
 from ecgvf.core.records import EvaluationSplit
@@ -48,7 +50,7 @@ def load_dataset(
 
 
 def train(
-    dataset: Dataset | str,
+    dataset: Dataset | str | Sequence[Dataset | str],
     recipe: Recipe | PromptRecipe | str = "default",
     *,
     options: Mapping[str, Any] | None = None,
@@ -60,6 +62,7 @@ def train(
 ) -> TrainingRun:
     """Train an adapter. Returns the finished run, whose file is ``.adapter`` and whose losses are in ``.facts``.
 
+    Several datasets make one adapter that erases the concept of each, with as many pairs of each.
     ``options`` replaces settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides the order of the pairs
     and what is rehearsed. An interrupted training resumes; a finished one is returned as it is. Raises
     ``DatasetError``, ``ModelError``, ``RecipeError``.
@@ -69,11 +72,16 @@ def train(
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
     changed = found.with_options(options or {})
     opened = _store(store)
-    if not isinstance(dataset, Dataset):
-        dataset = load_dataset(dataset, store=opened, model=model, device=device)
+    named = [dataset] if isinstance(dataset, Dataset | str) else dataset
+    datasets = [
+        each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device)
+        for each in named
+    ]
+    dataset = combine(datasets)
     janus = load(model or dataset.model, device=device, dtype=dtype)
     if isinstance(changed, PromptRecipe):
         return write_prompt_adapter(opened, dataset, janus, changed)
+    changed = replace(changed, pairs=changed.pairs * len(datasets))
     return erase(opened, dataset, janus, resolve(changed, dataset, janus), [seed])[0]
 
 

@@ -25,6 +25,15 @@ def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset,
     return dataset, load(model, device=arguments.device, dtype=arguments.dtype)
 
 
+def open_datasets(store: "Store", arguments: DatasetArguments) -> "tuple[list[Dataset], JanusModel]":
+    """The datasets whose names ``--dataset`` joins by commas, and the model."""
+    from dataclasses import replace
+
+    names = (_dataset_name(store, arguments.dataset)).split(",")
+    opened = [open_dataset(store, replace(arguments, dataset=name.strip())) for name in names]
+    return [dataset for dataset, _ in opened], opened[0][1]
+
+
 def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
     """The files of ``adapters``; without any, the newest for ``dataset``."""
     from ear.dataset import concept_name

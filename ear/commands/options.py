@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "--dataset", help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0.", show_default="the last concept's"
+        "--dataset",
+        help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0.",
+        show_default="the last concept's",
     ),
 ]
 ModelOption = Annotated[

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ear.commands.inputs import open_dataset, print_lines
+from ear.commands.inputs import open_datasets, print_lines
 from ear.commands.options import DatasetArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -49,11 +50,12 @@ def train(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase the concept of a dataset from the model that rendered it."""
+    """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
     from ear.commands.watchers import Previews, Tracking
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.prompt_recipes import write_prompt_adapter
+    from ear.method.several import combine
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
@@ -62,7 +64,8 @@ def train(
     changed = recipes.find(recipe).with_options(parse_options(option or []))
     training_seeds = parse_seeds(seeds) if seeds is not None else [seed]
     store = Store(source.store)
-    dataset, model = open_dataset(store, source)
+    datasets, model = open_datasets(store, source)
+    dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
         print_lines([("recipe", f"{changed.name}: {changed.description}")])
         if dry_run:
@@ -70,6 +73,7 @@ def train(
             return
         runs, settings = [write_prompt_adapter(store, dataset, model, changed)], {"recipe": {"name": changed.name}}
     else:
+        changed = replace(changed, pairs=changed.pairs * len(datasets))
         resolved = resolve(changed, dataset, model)
         print_lines(resolved.summary())
         if dry_run:

@@ -58,6 +58,8 @@ def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, promp
     # A forward pass casts the tuned weights to the dtype it computes in, and keeps the copy until the backward pass.
     if weight_bytes != _compute_bytes(model, resolved) and recipe.checkpointing == "no":
         activations += tuned * _compute_bytes(model, resolved) * (2 if rehearsed else 1)
+    if recipe.rollout_epochs > 1:  # the teacher's outputs of a round are kept for its further epochs
+        activations += (recipe.rollouts - recipe.images_per_step) * model.image_tokens * _output_bytes(model, resolved)
     rollouts = images * (recipe.trajectory == "rollout")
     rows = 2 * min(recipe.rollouts, pairs * recipe.passes)
     memory = {
@@ -78,7 +80,7 @@ def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, promp
         flops = trained * 2 * (3 * forward + student)
     else:
         windows = steps * recipe.images_per_step / trained  # of each image; a pass ends where its window ends
-        teachers = 2 if recipe.guidance else 1
+        teachers = (2 if recipe.guidance else 1) / recipe.rollout_epochs
         flops = trained * (teachers * forward + (windows + 1) / 2 * student) + steps * rehearsed * student
     if rollouts:
         cost = batch_cost(model, min(recipe.rollouts, rollouts), prompt_length=prompt_length)
@@ -107,9 +109,14 @@ def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 def _logit_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes kept per image position beyond the layers: the teacher's logits, its probabilities and the student's
     log-probabilities, float32; of hidden states alone if they are what is compared."""
+    return _output_bytes(model, resolved) * (2 if resolved.recipe.loss == "mse" else 3)
+
+
+def _output_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
+    """Bytes of what is compared at one image position, float32: a hidden state, or logits."""
     if resolved.recipe.loss == "mse":
-        return int(2 * 4 * model.model.config.text_config.hidden_size)
-    return int(3 * 4 * model.model.model.generation_head.vision_head.out_features)
+        return 4 * int(model.model.config.text_config.hidden_size)
+    return 4 * int(model.model.model.generation_head.vision_head.out_features)
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:

@@ -37,12 +37,15 @@ class WindowSteps:
         """All steps of one round."""
         recipe = self.resolved.recipe
         vq_ids = self._rollouts(each.pairs) if each.vq_ids is None else each.vq_ids
-        batches = range(0, len(each.pairs), recipe.images_per_step)
-        for start in [*batches] * recipe.rollout_epochs:
-            batch = slice(start, start + recipe.images_per_step)
-            self._train_batch(each.pairs[batch], vq_ids[batch])
-            if self.state.finished(recipe):
-                return
+        starts = range(0, len(each.pairs), recipe.images_per_step)
+        batches = [self._batch(each.pairs, vq_ids, start) for start in starts]
+        for _ in range(recipe.rollout_epochs):
+            for batch in batches:
+                self._train_batch(batch)
+                if self.state.finished(recipe):
+                    return
+                if recipe.rollout_epochs == 1:
+                    batch.guided = None
 
     def _rollouts(self, pairs: Sequence[TrainingPair]) -> Tensor:
         """The tuned model's images of the target prompts, as rendering samples them: int64 [R, T]."""
@@ -63,17 +66,22 @@ class WindowSteps:
             raise self.state.diverged("a rollout", self.resolved.recipe.learning_rate)
         return self.processes.gather(vq_ids, len(pairs))
 
-    def _train_batch(self, pairs: Sequence[TrainingPair], vq_ids: Tensor) -> None:
+    def _batch(self, pairs: Sequence[TrainingPair], vq_ids: Tensor, start: int) -> "_Batch":
+        """The images of a step, and this process's share of them."""
+        together = range(start, min(start + self.resolved.recipe.images_per_step, len(pairs)))
+        own = self.processes.share(together)
+        return _Batch(
+            [pairs[index].record_id for index in together], [pairs[index] for index in own], vq_ids[list(own)]
+        )
+
+    def _train_batch(self, batch: "_Batch") -> None:
         """The windows of some images, in order, or one of them at random."""
         recipe, model = self.resolved.recipe, self.model
-        own = self.processes.share(range(len(pairs)))
-        share = _Share([pairs[index] for index in own], vq_ids[list(own)], len(pairs))
-        guided: Tensor | None = None
-        if share.pairs:
-            targets, surrogates = share.targets, [pair.surrogate for pair in share.pairs]
+        if batch.guided is None and batch.own:
+            targets, surrogates = batch.targets, [pair.surrogate for pair in batch.own]
             with self._autocast():
-                guided = guided_target(
-                    model, targets, surrogates, share.vq_ids, loss=recipe.loss, guidance=recipe.guidance
+                batch.guided = guided_target(
+                    model, targets, surrogates, batch.vq_ids, loss=recipe.loss, guidance=recipe.guidance
                 )
         chosen = list(enumerate(windows(self.resolved.tokens, self.resolved.window, recipe.tail)))
         if recipe.windows == "random":
@@ -81,19 +89,19 @@ class WindowSteps:
             chosen = [drawn.choice(chosen)]
         for number, window in chosen:
             with self.state.adapter.active(model):
-                value, step, retained = self._train_window(share, guided, window)
-            self.state.log.add("+".join(pair.record_id for pair in pairs), number, value, step, retained)
+                value, step, retained = self._train_window(batch, window)
+            self.state.log.add("+".join(batch.record_ids), number, value, step, retained)
             self.watch(self.state)
             if self.state.finished(recipe):
                 return
 
-    def _train_window(self, share: "_Share", guided: Tensor | None, window: range) -> tuple[float, bool, float | None]:
+    def _train_window(self, batch: "_Batch", window: range) -> tuple[float, bool, float | None]:
         """Equations 7 and 8 for one window, with the weights that the window before left.
 
         Returns its loss, whether it stepped, and the loss of the rehearsed images.
         """
         recipe, state = self.resolved.recipe, self.state
-        loss = self._window_loss(share, guided, window)
+        loss = self._window_loss(batch, window)
         value = self._summed(loss)
         # Not `value > threshold`: a NaN loss must not pass for erased.
         if value <= self.resolved.threshold(len(window)):
@@ -108,18 +116,18 @@ class WindowSteps:
         state.step(loss, recipe.learning_rate * left, self.processes)
         return value, True, retained
 
-    def _window_loss(self, share: "_Share", guided: Tensor | None, window: range) -> Tensor:
+    def _window_loss(self, batch: "_Batch", window: range) -> Tensor:
         """This process's part of the window's loss: the sum over positions, the mean over the step's images."""
         recipe = self.resolved.recipe
-        if guided is None:
+        if batch.guided is None:
             return self._nothing()
         with self._autocast():
             checkpointing = recipe.checkpointing == "layers"
-            seen = share.vq_ids[:, : window.stop]
-            states = hidden_states(self.model, share.targets, seen, checkpointing=checkpointing)
-            targets = guided[:, window.start : window.stop]
-            losses = position_losses(self.model, states[:, window.start :], targets, recipe.loss)
-        return losses.sum(dim=-1).sum() / share.of
+            seen = batch.vq_ids[:, : window.stop]
+            states = hidden_states(self.model, batch.targets, seen, checkpointing=checkpointing)
+            guided = batch.guided[:, window.start : window.stop]
+            losses = position_losses(self.model, states[:, window.start :], guided, recipe.loss)
+        return losses.sum(dim=-1).sum() / len(batch.record_ids)
 
     def _retention_loss(self, rehearsal: RehearsalSet) -> Tensor:
         """This process's part of the divergence on the rehearsed images of the step."""
@@ -146,15 +154,19 @@ class WindowSteps:
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=enabled)
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """This process's images of a step."""
+@dataclass(slots=True)
+class _Batch:
+    """The images of a step."""
 
-    pairs: Sequence[TrainingPair]
+    record_ids: list[str]
+    """Of their pairs."""
+    own: Sequence[TrainingPair]
+    """The pairs of this process's images."""
     vq_ids: Tensor
-    of: int
-    """Images of the whole step."""
+    """int64 [B, T] of this process's images."""
+    guided: Tensor | None = None
+    """What they have to match (``guided_target``), kept for further epochs."""
 
     @property
     def targets(self) -> list[str]:
-        return [pair.target for pair in self.pairs]
+        return [pair.target for pair in self.own]

@@ -1,0 +1,84 @@
+"""Several concepts in one adapter: their datasets as one, which is trained on like any other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import TypeVar
+
+from ecgvf.core.concepts import Concept, same_name
+from ecgvf.core.dataset import AcceptedRecord, Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.shard_set import fingerprint
+
+T = TypeVar("T")
+
+
+def combine(datasets: Sequence[Dataset]) -> Dataset:
+    """The pairs of all ``datasets`` by turns, for a concept "a+b" with the terms, surrogates and neighbours of each.
+
+    What one of them erases is no surrogate, neighbour or retained concept of the others. Raises ``DatasetError`` for
+    datasets of different models or sampling, twice the same concept, and a concept whose only surrogate is erased, too.
+    """
+    first, *others = datasets
+    if not others:
+        return first
+    for other in others:
+        if (other.renderer, dict(other.sampling)) != (first.renderer, dict(first.sampling)):
+            raise DatasetError(
+                f"the images of {first.concept.name!r} and {other.concept.name!r} are of different models or sampling: "
+                "render both alike"
+            )
+    concepts = [dataset.concept for dataset in datasets]
+    names = [concept.name for concept in concepts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DatasetError(f"--dataset names {twice!r} twice")
+    erased = {same_name(word) for concept in concepts for word in (concept.name, *concept.terms)}
+    for concept in concepts:
+        if same_name(concept.surrogates[0]) in erased:
+            raise DatasetError(f"{concept.name!r} is to become {concept.surrogates[0]!r}, which is erased as well")
+    return replace(
+        first,
+        concept=_merged(concepts, erased),
+        fingerprint=fingerprint({"datasets": [dataset.fingerprint for dataset in datasets]}),
+        train=_by_turns([dataset.train for dataset in datasets]),
+        validation=_by_turns([dataset.validation for dataset in datasets]),
+        test=_by_turns([dataset.test for dataset in datasets]),
+        retain=None if first.retain is None else _retained(datasets, erased),
+        openings=(),
+    )
+
+
+def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
+    kinds = {concept.kind for concept in concepts}
+
+    def kept(words: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(word for word in words if same_name(word) not in erased))
+
+    label_sets = dict.fromkeys(chain.from_iterable(concept.judge_labels for concept in concepts))
+    # A copy is not validated again: "+" is for names like this one alone.
+    return concepts[0].model_copy(
+        update={
+            "name": "+".join(concept.name for concept in concepts),
+            "kind": kinds.pop() if len(kinds) == 1 else "object",
+            "description": " ".join(concept.description for concept in concepts),
+            "terms": tuple(chain.from_iterable(concept.terms for concept in concepts)),
+            "unseen_terms": tuple(chain.from_iterable(concept.unseen_terms for concept in concepts)),
+            "surrogates": kept(chain.from_iterable(concept.surrogates for concept in concepts)),
+            "neighbours": kept(chain.from_iterable(concept.neighbours for concept in concepts)),
+            "judge_labels": {
+                name: tuple(chain.from_iterable(concept.labels(name) for concept in concepts)) for name in label_sets
+            },
+            "unsafe": any(concept.unsafe for concept in concepts),
+        }
+    )
+
+
+def _retained(datasets: Sequence[Dataset], erased: set[str]) -> tuple[AcceptedRecord, ...]:
+    records = chain.from_iterable(dataset.retain or () for dataset in datasets)
+    return tuple(record for record in records if same_name(str(record.pair.retained_concept)) not in erased)
+
+
+def _by_turns(columns: Sequence[Sequence[T]]) -> tuple[T, ...]:
+    """One of each column, then the next of each, until all are taken."""
+    longest = max(map(len, columns))
+    return tuple(column[index] for index in range(longest) for column in columns if index < len(column))

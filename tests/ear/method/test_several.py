@@ -1,0 +1,58 @@
+"""Several concepts in one adapter: what is trained on, what is retained, and how its evaluation finds its way."""
+
+from dataclasses import replace
+
+import pytest
+
+import ear
+from ear.evaluation import EvaluationSettings, evaluate
+from ear.method.recipes import PAPER
+from ear.method.several import combine
+from ear.retained_concepts import retained_concepts
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+
+@pytest.fixture
+def cat(dataset: Dataset) -> Dataset:
+    """A dataset of another concept, with the images of the first, of which it has fewer."""
+    records = [
+        replace(record, pair=replace(record.pair, record_id=f"cat-{index}", target="a cat", surrogate="a turtle"))
+        for index, record in enumerate(dataset.train[:2])
+    ]
+    return replace(dataset, concept=concepts.find("cat"), fingerprint="cat", train=tuple(records))
+
+
+def test_pairs_come_by_turns_and_nothing_erased_is_retained(dataset: Dataset, cat: Dataset) -> None:
+    both = combine([dataset, cat])
+    assert both.concept.name == "church+cat"
+    assert [record.pair.target == "a cat" for record in both.train] == [False, True, False, True, False]
+    assert len({dataset.fingerprint, cat.fingerprint, both.fingerprint}) == 3
+    retained = {concept.name: concept for concept in retained_concepts(both)}
+    assert not retained.keys() & {"church", "cat"}
+    assert retained["castle"].neighbour and retained["hotel"].surrogate and retained["turtle"].surrogate
+    assert combine([dataset]) is dataset
+
+
+def test_one_adapter_erases_both_and_is_measured_on_each(
+    dataset: Dataset, cat: Dataset, store: Store, tiny: JanusModel
+) -> None:
+    run = ear.train([dataset, cat], replace(PAPER, pairs=3), store=store, device="cpu")
+    assert run.path.parent == store.root / "church+cat" / "ear"
+    assert len(run.facts["pairs"]) == 5 and store.last_concept() == "church"
+    found = evaluate(store, tiny, dataset, [run.adapter], EvaluationSettings(prompts_per_concept=1))
+    assert found.concept == "church" and "cat" not in found.families
+    assert ear.train([dataset, cat], replace(PAPER, pairs=3), store=store, device="cpu") == run
+
+
+def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> None:
+    with pytest.raises(DatasetError, match="names 'church' twice"):
+        combine([dataset, dataset])
+    with pytest.raises(DatasetError, match="different models or sampling"):
+        combine([dataset, replace(cat, sampling={"guidance": 9.0})])
+    hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
+    with pytest.raises(DatasetError, match="'church' is to become 'hotel', which is erased as well"):
+        combine([dataset, replace(cat, concept=hotel)])
