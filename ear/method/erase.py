@@ -60,9 +60,8 @@ def erase(
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
     pairs = training_pairs(dataset, model, recipe.pairs)
-    store.remember_first(
-        concept.name.split("+")[0]
-    )  # with a shipped or exported dataset, the store may have no last concept yet
+    # With a shipped or exported dataset, the store may have no last concept yet.
+    store.remember_first(concept.name.split("+")[0])
     settings = {
         "concept": concept.name,
         "dataset": dataset.fingerprint,
