@@ -95,7 +95,7 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "layers": _layers,
         "modules": _options("modules", "attention", "qkv", "all"),
         "adapter": _adapters,
-        "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.75, 1.5, 3.0),
+        "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
         "order": _options("order", "dataset", "shuffled"),
         "trajectory": _trajectories,
         "retention": _retention,

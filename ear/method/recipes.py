@@ -137,7 +137,7 @@ ON_POLICY = Recipe(
     retention=60.0,
     rehearsed=200,
     rehearsed_per_step=4,
-    rehearsal_noise=1.5,
+    rehearsal_noise=1.0,
     rehearsed_concepts="half",
 )
 
