@@ -147,8 +147,7 @@ def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -
     concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
     if choice != "all":
         concepts.sort(key=lambda concept: (concept.name.casefold(), concept.name))
-        number = -(-len(concepts) // 2) if choice == "half" else min(choice, len(concepts))
-        concepts = [concepts[index * len(concepts) // number] for index in range(number)]
+        concepts = concepts[::2] if choice == "half" else _spaced(concepts, choice)
     per_concept = -(-count // len(concepts)) if concepts else 0
     prompts = [concept.prompts(per_concept, dataset.run_seed, "rehearse") for concept in concepts]
     by_turns = [
@@ -157,6 +156,12 @@ def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -
         for concept, (_, text) in zip(concepts, turn, strict=True)
     ]
     return by_turns[:count]
+
+
+def _spaced(concepts: Sequence[RetainedConcept], number: int) -> list[RetainedConcept]:
+    """``number`` of ``concepts``, or all if there are fewer, evenly spaced."""
+    number = min(number, len(concepts))
+    return [concepts[index * len(concepts) // number] for index in range(number)]
 
 
 def rehearsed_concepts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[str]:
