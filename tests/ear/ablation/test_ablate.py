@@ -68,7 +68,7 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert pq.read_table(ablation.folder / "ablation.parquet").equals(first)
     rows = first.to_pylist()
     assert {row["figure"] for row in rows} >= {"concept_present", "shows_surrogate", "retention_pooled"}
-    measured = [row for row in rows if row["value"] is not None]
+    measured = [row for row in rows if row["low"] is not None]
     assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
 
 
