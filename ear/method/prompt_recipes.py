@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
@@ -81,10 +79,7 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
         return run
     facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe}
     write_atomic(run.path / PROMPT_RECIPE, pretty_json({"format": FORMAT, **facts}))
-    nothing = {"steps": 0, "windows": 0, "loss_first": None, "loss_last": None, "kept_last": None, "seconds": 0.0}
-    ended = datetime.now(UTC).isoformat(timespec="milliseconds")
-    circumstances = {"threads": 1, "device": model.device.type}
-    run.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": circumstances})
+    run.finish_untrained(facts)
     return replace(run, new=True)
 
 

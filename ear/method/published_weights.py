@@ -6,7 +6,6 @@ their names in the language model; some files also have entries of rotary embedd
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from ear.method.runs import WEIGHTS, TrainingRun, open_run
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.judges.weights import file_hash
@@ -47,11 +45,9 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
     run = open_run(ConceptRun(store, concept), "imported", settings, 0)
     if run.finished:
         return run
-    facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe, "seed": 0}
+    facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe}
     adapter_of(model, weights, file).save(run.path / WEIGHTS, facts, model.dtype)
-    nothing = {"steps": 0, "windows": 0, "loss_first": None, "loss_last": None, "kept_last": None, "seconds": 0.0}
-    ended = datetime.now(UTC).isoformat(timespec="milliseconds")
-    run.finish({**facts, **nothing, "ended": ended, "versions": versions(), "circumstances": {}})
+    run.finish_untrained(facts)
     return replace(run, new=True)
 
 

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 
@@ -94,6 +95,12 @@ class TrainingRun:
         write_atomic(self.path / "run.json", pretty_json(facts))
         for leftover in (self._checkpoint, *self.path.glob("*.tmp")):
             leftover.unlink(missing_ok=True)
+
+    def finish_untrained(self, facts: Mapping[str, Any]) -> None:
+        """Write the run.json of an adapter that no training made."""
+        nothing = dict.fromkeys(("loss_first", "loss_last", "kept_last")) | {"steps": 0, "windows": 0, "seconds": 0.0}
+        ended = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": {}})
 
     @property
     def _checkpoint(self) -> Path:
