@@ -73,7 +73,7 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
         settings |= {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
     else:
         raise RecipeError(f"{concept.name!r} has no surrogate to put into its place: name some in its concept file")
-    store.remember_first(concept.name)
+    store.remember_first(concept.name.split("+")[0])
     run = open_run(ConceptRun(store, concept), recipe.name, settings, 0)
     if run.finished:
         return run
@@ -90,7 +90,8 @@ def read_prompt_adapter(file: Path) -> PromptAdapter:
     except (OSError, ValueError):
         facts = None
     names = {"concept", "model", "fingerprint", "sampling", "recipe"}
-    if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT or not facts.keys() >= names:
+    whole = isinstance(facts, dict) and facts.pop("format", None) == FORMAT and facts.keys() >= names
+    if not whole or not isinstance(facts["recipe"], dict):
         raise AdapterError(f"{file} is not what `ear train` wrote: train again, or restore it")
     needed = {"terms", "surrogate"} if facts["recipe"].get("name") == PROMPT_REWRITE.name else {"negative_prompt"}
     if not facts.keys() >= needed:

@@ -39,7 +39,7 @@ def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int)
 
 
 def count_images(pairs: int, resolved: ResolvedRecipe) -> int:
-    """Number of trajectories in a training on so many pairs, at most."""
+    """Number of trajectories in a training on ``pairs`` pairs, at most."""
     recipe = resolved.recipe
     return pairs * recipe.passes * (2 if recipe.trajectory == "both" else 1)
 

@@ -9,7 +9,7 @@ from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
 from ear.method.parallel import Processes
 from ear.method.recipe import Recipe, ResolvedRecipe
-from ecgvf.core.errors import RecipeError
+from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
 
 PUBLISHED_SEED = 42
@@ -75,7 +75,9 @@ class TrainingState:
 
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned."""
+        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for one of an earlier version."""
+        if not checkpoint.keys() >= {"weights", "optimizer", "generator", "log", "rounds"}:
+            raise AdapterError("checkpoint.pt is of an earlier version: delete it, and the run starts anew")
         for name, weight in self.adapter.parameters.items():
             weight.copy_(checkpoint["weights"][name])
         self.optimizer.load_state_dict(checkpoint["optimizer"])

@@ -81,7 +81,7 @@ def test_bad_input_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel)
     with pytest.raises(AdapterError, match="has no weights and cannot be stacked: pass it alone"):
         open_adapter(tiny, [run.adapter, run.adapter])
     facts = json.loads(run.adapter.read_text())
-    for damaged in ("{", "[]", json.dumps({**facts, "format": "other"})):
+    for damaged in ("{", "[]", json.dumps({**facts, "format": "other"}), json.dumps({**facts, "recipe": []})):
         run.adapter.write_text(damaged)
         with pytest.raises(AdapterError, match="is not what `ear train` wrote"):
             open_adapter(tiny, [run.adapter])

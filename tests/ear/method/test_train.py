@@ -160,6 +160,13 @@ def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=TrainingRun(tmp_path))
 
 
+def test_a_checkpoint_of_an_earlier_version_is_named(tiny: JanusModel, tmp_path: Path) -> None:
+    run = TrainingRun(tmp_path)
+    run.save_checkpoint({"weights": {}, "done": 3})
+    with pytest.raises(AdapterError, match=r"checkpoint\.pt is of an earlier version: delete it"):
+        train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
+
+
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):
