@@ -15,9 +15,6 @@ from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ear.method.recipe import ResolvedRecipe
-    from ear.method.runs import TrainingRun
-    from ear.method.state import TrainingState
-    from ear.method.watching import Watch
     from ecgvf.core.dataset import Dataset
     from ecgvf.janus import JanusModel
 
@@ -51,7 +48,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
-    from ear.commands.watchers import Previews, Tracking
+    from ear.commands.watchers import Watchers
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.prompt_recipes import write_prompt_adapter
@@ -79,17 +76,9 @@ def train(
         if dry_run:
             _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)
             return
-        watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
-        tracking = None if track is None else Tracking(track)
-        watchers += [] if tracking is None else [tracking]
-
-        def watch(run: "TrainingRun", state: "TrainingState") -> None:
-            for watcher in watchers:
-                watcher(run, state)
-
+        watch = Watchers(model, dataset, preview_every, track)
         runs, settings = erase(store, dataset, model, resolved, training_seeds, watch), resolved.settings()
-        if tracking is not None:
-            tracking.finish()
+        watch.finish()
     for run in runs:
         how = _describe(run.facts) if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")

@@ -74,3 +74,23 @@ class Tracking:
         if self._run is not None:
             self._module.finish()
             self._run = None
+
+
+class Watchers:
+    """What was asked for, called after each window."""
+
+    def __init__(
+        self, model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracker: Tracker | None
+    ) -> None:
+        self._previews = None if preview_every is None else Previews(model, dataset, preview_every)
+        self._tracking = None if tracker is None else Tracking(tracker)
+
+    def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
+        for watcher in (self._previews, self._tracking):
+            if watcher is not None:
+                watcher(run, state)
+
+    def finish(self) -> None:
+        """Close the tracker's last run."""
+        if self._tracking is not None:
+            self._tracking.finish()
