@@ -4,6 +4,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,12 @@ def comparison(
     width = TEXT_WIDTH + 2 * GAP + len(columns) * (SIDE + GAP)
     page = Image.new("RGB", (width, 2 * HEADER + len(rows) * (SIDE + GAP) + GAP), _PAPER)
     pen = ImageDraw.Draw(page)
-    bold, plain = ImageFont.load_default(18), ImageFont.load_default(14)
+    bold, plain = _font(18), _font(14)
     tops = [2 * HEADER + index * (SIDE + GAP) for index in range(len(rows))]
     pen.text((GAP, GAP), title, _INK, bold)
     for top, (label, prompt) in zip(tops, rows, strict=True):
         pen.text((GAP, top), label, _FAINT, plain)
-        pen.multiline_text((GAP, top + 24), textwrap.fill(prompt, 40), _INK, plain)
+        pen.multiline_text((GAP, top + 24), textwrap.fill(prompt, 36), _INK, plain)
     for index, (name, images) in enumerate(columns):
         left = TEXT_WIDTH + 2 * GAP + index * (SIDE + GAP)
         pen.text((left, HEADER + GAP), name, _INK, plain)
@@ -65,17 +66,24 @@ def pairs_sheet(pairs: Sequence[PairImages], *, blurred: bool) -> bytes:
     columns, rows = min(_PAIRS_IN_A_ROW, len(pairs)), -(-len(pairs) // _PAIRS_IN_A_ROW)
     size = (columns * (SIDE + GAP) + GAP, rows * 2 * (SIDE + _CAPTION) + (rows + 1) * GAP)
     page = Image.new("RGB", size, _PAPER)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    pen, font = ImageDraw.Draw(page), _font(12)
     for index, pair in enumerate(pairs):
         row, column = divmod(index, _PAIRS_IN_A_ROW)
         left, top = GAP + column * (SIDE + GAP), GAP + row * (2 * (SIDE + _CAPTION) + GAP)
         for png, prompt, ink in ((pair.target_png, pair.target, _INK), (pair.surrogate_png, pair.surrogate, _FAINT)):
             page.paste(_thumbnail(decode(png), blurred), (left, top))
-            pen.multiline_text((left, top + SIDE + 4), "\n".join(textwrap.wrap(prompt, 30)[:4]), ink, font)
+            pen.multiline_text((left, top + SIDE + 4), "\n".join(textwrap.wrap(prompt, 28)[:4]), ink, font)
             top += SIDE + _CAPTION
     buffer = io.BytesIO()
     page.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib ships: Pillow's own font has no accented letters, and prompts have."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def _thumbnail(pixels: NDArray[np.uint8], blurred: bool) -> Image.Image:

@@ -43,6 +43,15 @@ def test_a_row_without_an_image_is_an_error() -> None:
         comparison([("a", "x")], [("original", CHECKERBOARD[None].repeat(2, 0))], title="t", blurred=[False])
 
 
+def test_accented_letters_are_drawn() -> None:
+    def drawn(prompt: str) -> NDArray[np.uint8]:
+        png = comparison([("a", prompt)], [("original", CHECKERBOARD[None])], title="t", blurred=[False])
+        return decode(png)[:, :TEXT_WIDTH]
+
+    missing = drawn("\ue000")
+    assert all((drawn(letter) != missing).any() for letter in "áñéłşğ")
+
+
 @pytest.mark.parametrize("blurred", [True, False])
 def test_a_pair_has_its_target_above_its_surrogate(blurred: bool) -> None:
     black = encode(np.zeros((16, 16, 3), np.uint8))
