@@ -1,0 +1,83 @@
+"""Several concepts in one adapter against adapters that were trained apart and are stacked (docs/several.json).
+
+Church and cat, on-policy, the same pairs, validation prompts and seeds: one adapter of both concepts, and two adapters
+of one concept each whose changes are added up. Both take as many steps in all. Resumable: trained adapters and rendered
+images stay in the store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ear.evaluation import EvaluationSettings, evaluate, figures
+from ear.method.erase import erase, resolve
+from ear.method.recipes import ON_POLICY
+from ear.method.runs import TrainingRun
+from ear.method.several import combine
+from ecgvf import Run
+from ecgvf.core import console
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.shard_set import versions
+from ecgvf.core.store import Store
+from ecgvf.janus import load
+
+CONCEPTS = ("church", "cat")
+PAIRS, VALIDATION = 60, 100
+SETTINGS = EvaluationSettings(prompts_per_concept=VALIDATION, prompts_per_neighbour=40, batch_size=64)
+COMMAND = "python -m benchmarks.several"
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def run(
+    store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
+        "build/several"
+    ),
+    out: Annotated[Path, typer.Option("--out", help="JSON of the figures.")] = Path("docs/several.json"),
+) -> None:
+    """Train and measure both ways."""
+    from tabulate import tabulate
+
+    model, opened = load("janus-nano"), Store(store)
+    datasets = [_dataset(store, concept) for concept in CONCEPTS]
+
+    def train(several: Sequence[Dataset]) -> TrainingRun:
+        dataset = combine(several)
+        recipe = replace(ON_POLICY, pairs=ON_POLICY.pairs * len(several))
+        return erase(opened, dataset, model, resolve(recipe, dataset, model), [0])[0]
+
+    ways = {"together": [train(datasets)], "stacked": [train([dataset]) for dataset in datasets]}
+    rows: list[JSON] = []
+    for way, runs in ways.items():
+        seconds = sum(each.facts["seconds"] for each in runs)
+        for dataset in datasets:
+            found = evaluate(opened, model, dataset, [each.adapter for each in runs], SETTINGS)
+            measured = {
+                "concept_present": next(row.after for row in found.replacement if row.figure == "concept_present"),
+                "shows_surrogate_over_ceiling": figures.over_ceiling(found.outcomes)["shows_surrogate"],
+                "retention_ratio neighbours": figures.retention_ratio(found.outcomes, "neighbours"),
+                "retention_ratio pooled": figures.retention_ratio(found.outcomes),
+            }
+            which = {"way": way, "concept": dataset.concept.name, "training_seconds": seconds}
+            rows += [{**which, "figure": name, **figure.json()} for name, figure in measured.items()]
+    facts = {"command": COMMAND, "versions": versions(), "recipe": ON_POLICY.name, "split": "validation"}
+    write_atomic(out, pretty_json({**facts, "rows": rows}))
+    typer.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
+    console.print_json({"met": None, "rows": len(rows), "out": str(out)})
+
+
+def _dataset(store: Path, concept: str) -> Dataset:
+    run = Run(concept, store)
+    run.generate(pairs=PAIRS, validation=VALIDATION, tests=0)
+    run.render(model="janus-nano")
+    run.filter()
+    return run.dataset()
+
+
+if __name__ == "__main__":
+    app()
