@@ -21,7 +21,7 @@ def guided_target(
 ) -> Tensor:
     """What the tuned model has to match under the prompts ``targets``, by the frozen ``model`` (equation 6).
 
-    h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (otherwise), for B pairs of prompts along
+    h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl), for B pairs of prompts along
     ``vq_ids`` int64 [B, T]. Returns float32 [B, T, C] or [B, T, V].
     """
     if not guidance:
@@ -35,13 +35,12 @@ def guided_target(
 def position_losses(model: JanusModel, states: Tensor, guided: Tensor, loss: Loss) -> Tensor:
     """ℓ_i (equation 6): float32 [..., n], of tuned ``states`` [..., n, C] against ``guided`` [..., n, C or V].
 
-    mse: squared distance, mean over channels. kl: KL(guided || tuned) of next-token distributions, in nats;
-    reverse-kl: KL(tuned || guided), as on-policy distillation often has it (GKD, https://arxiv.org/abs/2306.13649).
+    mse: squared distance, mean over channels. kl: KL(guided || tuned) of next-token distributions, in nats.
     """
     outputs = _outputs(model, states, loss)
     if loss == "mse":
         return (outputs - guided).square().mean(dim=-1)
-    return kl_divergence(outputs, guided) if loss == "reverse-kl" else kl_divergence(guided, outputs)
+    return kl_divergence(guided, outputs)
 
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ecgvf.core.errors import RecipeError
 PAPER_TOKENS, PAPER_ROWS, PAPER_DEPTH = 576, 24, 30
 """Image tokens, their rows, and layers of the language model of Janus-Pro-7B, for which recipes are stated."""
 
-Loss = Literal["mse", "kl", "reverse-kl"]
+Loss = Literal["mse", "kl"]
 Trajectory = Literal["surrogate", "target", "both", "rollout", "streams"]
 WindowScale = Literal["tokens", "rows"]
 WindowChoice = Literal["all", "random"]
@@ -64,8 +64,7 @@ class Recipe:
     # What the tuned model has to match at each image position (equation 6)
     loss: Loss
     """mse: squared distance of last hidden states, mean over channels, as in the paper. kl: Kullback-Leibler
-    divergence KL(target || tuned), in nats, of next-token distributions. reverse-kl: KL(tuned || target), which weighs
-    tokens that the tuned model still samples and the target never would."""
+    divergence, in nats, of next-token distributions."""
     guidance: float = _setting("be a number", math.isfinite)
     """η: how far the guided target lies beyond the surrogate, away from the target. 0 is the surrogate itself."""
     trajectory: Trajectory

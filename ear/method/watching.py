@@ -45,7 +45,7 @@ def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) ->
     plot = Figure(figsize=(7, 3.5), layout="constrained")
     axis = plot.subplots()
     per_position = [loss / resolved.window for loss in log.loss]
-    unit = "squared distance" if resolved.recipe.loss == "mse" else "nats"
+    unit = "nats" if resolved.recipe.loss == "kl" else "squared distance"
     axis.plot(per_position, linewidth=0.8, label=f"erasing: {unit} per position")
     if skipped := [index for index, stepped in enumerate(log.stepped) if not stepped]:
         points = [per_position[index] for index in skipped]

@@ -36,11 +36,10 @@ def reference(model: JanusModel, tuned: Tensor, position: int, tokens: Tensor, l
     head = model.model.model.generation_head
     guided = (head(towards) - eta * (head(away) - head(towards))).softmax(-1)
     predicted = head(tuned).softmax(-1)
-    p_all, q_all = (predicted, guided) if loss == "reverse-kl" else (guided, predicted)
-    return float(sum(float(p) * (p.log() - q.log()).item() for p, q in zip(p_all, q_all, strict=True)))
+    return float(sum(float(p) * (p.log() - q.log()).item() for p, q in zip(guided, predicted, strict=True)))
 
 
-@pytest.mark.parametrize("loss", ["mse", "kl", "reverse-kl"])
+@pytest.mark.parametrize("loss", ["mse", "kl"])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_position_losses_are_equation_6(tiny: JanusModel, trajectory: Tensor, loss: Loss, eta: float) -> None:
     adapter = new_adapter(tiny, range(2), "attention")
