@@ -80,7 +80,7 @@ def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, promp
         flops = trained * 2 * (3 * forward + student)
     else:
         windows = steps * recipe.images_per_step / trained  # of each image; a pass ends where its window ends
-        teachers = (2 if recipe.guidance else 1) / recipe.rollout_epochs
+        teachers = (2 if resolved.guidance else 1) / recipe.rollout_epochs
         flops = trained * (teachers * forward + (windows + 1) / 2 * student) + steps * rehearsed * student
     if rollouts:
         cost = batch_cost(model, min(recipe.rollouts, rollouts), prompt_length=prompt_length)

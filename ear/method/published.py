@@ -46,7 +46,7 @@ class PublishedSteps:
         for position in range(1, self.resolved.tokens + 1):
             with torch.no_grad():
                 states = [self._states(inputs) for inputs in (positive, neutral, towards)]
-                guided = states[2] - recipe.guidance * (states[0] - states[1])
+                guided = states[2] - self.resolved.guidance * (states[0] - states[1])
             with state.adapter.active(self.model):
                 tuned = self._states(positive)
             losses = losses + (tuned - guided).square().mean()

@@ -67,6 +67,8 @@ class Recipe:
     divergence, in nats, of next-token distributions."""
     guidance: float = _setting("be a number", math.isfinite)
     """η: how far the guided target lies beyond the surrogate, away from the target. 0 is the surrogate itself."""
+    style_guidance: float | None = _setting("be a number", lambda value: value is None or math.isfinite(value), None)
+    """η if the concept is a style; None: as for any concept."""
     trajectory: Trajectory
     """The image on which all prompts are teacher-forced: the pair's surrogate image, its target image, or both in
     turn; or an image of the target prompt by the tuned model itself (on-policy). streams: none, but the released loop's
@@ -230,6 +232,7 @@ class Recipe:
             layer_choice=choice,
             tokens=tokens,
             depth=depth,
+            guidance=self.style_guidance if style and self.style_guidance is not None else self.guidance,
         )
 
 
@@ -246,6 +249,8 @@ class ResolvedRecipe:
     """T of the model."""
     depth: int
     """Layers of the model."""
+    guidance: float
+    """η."""
     layer_choice: LayerChoice = "first"
     """Whether the first layers are tuned or the last."""
 
@@ -275,7 +280,7 @@ class ResolvedRecipe:
         rate = f"{r.learning_rate:g}" + (" falling to 0" if r.schedule == "linear" else "")
         summary = [
             ("recipe", r.name),
-            ("objective", f"{r.loss}, guidance η {r.guidance:g}, on {images}"),
+            ("objective", f"{r.loss}, guidance η {self.guidance:g}, on {images}"),
             (
                 "window",
                 f"{self.window} of {self.tokens} image tokens, {steps}, threshold τ {r.threshold:g} per "
@@ -313,6 +318,7 @@ _ADDED: Mapping[str, Any] = {
     "windows": "all",
     "threshold_per": "window",
     "layer_choice": "first",
+    "style_guidance": None,
     "style_layers": None,
     "adapter": "full",
     "rank": 16,

@@ -111,8 +111,8 @@ WINDOWED_KL_HALF = dataclasses.replace(
 ON_POLICY = Recipe(
     name="on-policy",
     description=(
-        "Matches the surrogate's next-token distribution (conditional, without guidance) on the tuned model's own "
-        "images, whole images at a time, by a change of low rank. Neither windows nor threshold act. Measurements: "
+        "Matches the surrogate's next-token distribution on the tuned model's own images, whole images at a time, by a "
+        "change of low rank. EAR's guidance acts on styles, neither windows nor threshold act. Measurements: "
         "docs/decisions/0017-on-policy.md."
     ),
     loss="kl",
@@ -120,6 +120,7 @@ ON_POLICY = Recipe(
     trajectory="rollout",
     rollouts=48,
     rollout_epochs=2,
+    style_guidance=0.5,
     window=PAPER_TOKENS,
     threshold=0.05,
     tail="step",
@@ -137,7 +138,7 @@ ON_POLICY = Recipe(
     retention=60.0,
     rehearsed=200,
     rehearsed_per_step=4,
-    rehearsal_noise=1.0,
+    rehearsal_noise=0.5,
     rehearsed_concepts="half",
 )
 

@@ -81,7 +81,7 @@ class WindowSteps:
             targets, surrogates = batch.targets, [pair.surrogate for pair in batch.own]
             with self._autocast():
                 batch.guided = guided_target(
-                    model, targets, surrogates, batch.vq_ids, loss=recipe.loss, guidance=recipe.guidance
+                    model, targets, surrogates, batch.vq_ids, loss=recipe.loss, guidance=self.resolved.guidance
                 )
         chosen = list(enumerate(windows(self.resolved.tokens, self.resolved.window, recipe.tail)))
         if recipe.windows == "random":

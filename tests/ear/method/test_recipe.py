@@ -56,6 +56,13 @@ def test_a_style_may_have_its_own_depth() -> None:
     assert PAPER.resolve(tokens=256, depth=4, concept_window=48, style=True).layer_range == range(0, 1)
 
 
+def test_a_style_may_have_its_own_guidance() -> None:
+    recipe = dataclasses.replace(PAPER, style_guidance=0.5)
+    guidance = [recipe.resolve(tokens=256, depth=4, concept_window=48, style=style).guidance for style in (False, True)]
+    assert guidance == [1.0, 0.5]
+    assert PAPER.resolve(tokens=256, depth=4, concept_window=48, style=True).guidance == 1.0
+
+
 @pytest.mark.parametrize(
     ("name", "digest"),
     [

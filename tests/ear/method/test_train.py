@@ -33,7 +33,7 @@ def pair(number: int) -> TrainingPair:
 
 
 def resolved(recipe: Recipe, window: int = 8) -> ResolvedRecipe:
-    return ResolvedRecipe(recipe=recipe, window=window, layers=2, tokens=16, depth=3)
+    return ResolvedRecipe(recipe=recipe, window=window, layers=2, tokens=16, depth=3, guidance=recipe.guidance)
 
 
 def state(adapter: Adapter) -> dict[str, Tensor]:
