@@ -175,8 +175,15 @@ def _row(
 ) -> FigureRow:
     """The row whose ``FigureRow.json`` these are."""
     before, after, change = (_figure(values[name]) for name in ("before", "after", "change"))
-    shape = {"guidance": guidance, "temperature": temperature}
-    return FigureRow(figure=figure, group=group, before=before, after=after, change=change, **shape)
+    return FigureRow(
+        figure=figure,
+        group=group,
+        guidance=guidance,
+        temperature=temperature,
+        before=before,
+        after=after,
+        change=change,
+    )
 
 
 def _figure(values: Mapping[str, float | None]) -> Figure:
