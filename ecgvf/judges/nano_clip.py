@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerFast
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.paths import data_dir
+from ecgvf.janus.loading import silent_transformers
 from ecgvf.judges.weights import file_hash
 from ecgvf.world.classifier import preprocess
 
@@ -29,8 +30,9 @@ class NanoEncoder:
         folder = folder if folder is not None else nano / "clip"
         self._file = folder / "model.safetensors"
         try:
-            model: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(nano)
+            with silent_transformers():
+                model: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(nano)
         except (OSError, ValueError) as error:
             raise JudgeError(f"nano's CLIP is missing from {folder}: install ecgvf again") from error
         self.model = model.eval()
