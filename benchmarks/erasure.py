@@ -75,7 +75,9 @@ class Cell:
 
     def key(self, model: JanusModel) -> str:
         """Changes with everything that decides the cell's outcomes, but for the code."""
-        settings = {"cell": asdict(self), "recipe": find(self.recipe).settings(), "settings": asdict(self.settings)}
+        measured = asdict(self.settings)
+        del measured["fidelity"]  # of figures that no cell measures, and younger than the finished cells
+        settings = {"cell": asdict(self), "recipe": find(self.recipe).settings(), "settings": measured}
         numbers = {"pairs": PAIRS, "tests": TESTS}
         weights = {file.parent.name: file_hash(file) for file in sorted(JUDGES.glob("*/model.safetensors"))}
         facts = {"model": model.fingerprint, "world": grammar.fingerprint(), "judges": weights}

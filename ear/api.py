@@ -17,6 +17,7 @@ from typing import Any
 from ear.dataset import find_dataset
 from ear.evaluation import Evaluation, EvaluationSettings
 from ear.evaluation import evaluate as evaluate_adapters
+from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.settings import Figures
 from ear.method import recipes
 from ear.method.erase import erase, resolve
@@ -94,6 +95,7 @@ def evaluate(
     family: str | None = None,
     figures: Figures = "default",
     questions: Path | str | None = None,
+    fidelity: FidelitySettings | None = None,
     split: EvaluationSplit = "validation",
     seed: int = 0,
     judge: str | Judge | None = None,
@@ -106,7 +108,8 @@ def evaluate(
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
     By default 100 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts; ``figures``
-    "full" adds wordings, guidance, temperature, more seeds and understanding (``questions``: a Parquet file). ``split``
+    "full" adds wordings, guidance, temperature, more seeds and understanding (``questions``: a Parquet file),
+    "paper" FID, KID and CLIP score (``fidelity``: captions, pictures and encoders). ``split``
     "test" instead of "validation" is recorded in the store. ``seed`` is independent of filtering. ``judge`` is the
     concept's, a ``Judge`` or a name with ``weights`` (None: another than the filter's, if there is one).
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
@@ -117,6 +120,7 @@ def evaluate(
         family=family,
         figures=figures,
         questions=None if questions is None else Path(questions),
+        fidelity=fidelity,
         split=split,
         seed=seed,
         judge=judge,

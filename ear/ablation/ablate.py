@@ -84,7 +84,7 @@ class Ablation:
             "model": self.model.fingerprint,
             "base": self.base.settings(),
             "variant": asdict(variant) | {"options": dict(variant.options)},
-            "settings": {name: str(value) for name, value in asdict(self.settings).items()},
+            "settings": {name: str(value) for name, value in asdict(self.settings).items() if name != "fidelity"},
             "seeds": list(self.seeds),
         }
         return f"{variant.factor}-{fingerprint(settings)}"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset
-from ear.commands.options import DatasetArguments, EvaluationArguments, SheetOption
+from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from ear.evaluation import Evaluation
+    from ear.evaluation import Evaluation, EvaluationSettings
     from ecgvf.core.store import Store
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
@@ -33,6 +33,7 @@ def compare(
     ],
     source: DatasetArguments,
     measuring: EvaluationArguments,
+    paper: FidelityArguments,
     form: Annotated[
         Literal["markdown", "latex", "csv"] | None,
         typer.Option("--format", help="Print the table for a document.", show_default="the terminal"),
@@ -51,7 +52,7 @@ def compare(
         names, evaluations = _read(evaluated)
         folder = Path(evaluated[0]).parent
     else:
-        names, evaluations = _measure(Store(source.store), source, measuring, evaluated)
+        names, evaluations = _measure(Store(source.store), source, measuring.settings(paper), evaluated)
         folder = evaluations[0].adapters[0].parent.parent
     same_tasks(evaluations, names)
     evaluations = same_groups(evaluations)
@@ -81,12 +82,11 @@ def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
 
 
 def _measure(
-    store: "Store", source: DatasetArguments, measuring: EvaluationArguments, adapters: Sequence[str]
+    store: "Store", source: DatasetArguments, settings: "EvaluationSettings", adapters: Sequence[str]
 ) -> "tuple[list[str], list[Evaluation]]":
     from ear.evaluation import compare as compare_adapters
     from ear.method.runs import FILES
 
-    settings = measuring.settings()
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapters)
     names = [file.parent.name if file.name in FILES else file.stem for file in files]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset
-from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, SheetOption
+from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -21,6 +21,7 @@ def evaluate(
     source: DatasetArguments,
     adapter: AdapterOption = None,
     measuring: EvaluationArguments,
+    paper: FidelityArguments,
     outcomes: Annotated[
         Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
     ] = None,
@@ -33,7 +34,7 @@ def evaluate(
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
-    settings = measuring.settings()
+    settings = measuring.settings(paper)
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)

@@ -1,7 +1,7 @@
 """Options that several commands of ``ear`` share; a dataclass groups those that belong together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +11,7 @@ from ecgvf.commands.options import DeviceOption, DtypeOption, StoreOption
 
 if TYPE_CHECKING:
     from ear.evaluation import EvaluationSettings
+    from ear.evaluation.fidelity.settings import FidelitySettings
 
 DatasetOption = Annotated[
     str | None,
@@ -73,10 +74,11 @@ class EvaluationArguments:
         ),
     ] = None
     figures: Annotated[
-        Literal["default", "full"],
+        Literal["default", "full", "paper"],
         typer.Option(
             "--figures",
-            help="full adds each wording, guidance, temperature, more seeds and understanding; it resumes.",
+            help="full adds each wording, guidance, temperature, more seeds and understanding; paper adds FID, KID and "
+            "CLIP score. Both resume.",
         ),
     ] = "default"
     questions: Annotated[
@@ -105,7 +107,7 @@ class EvaluationArguments:
         typer.Option("--weights", help="Weights of that judge: a file, folder or Hub id.", show_default="its own"),
     ] = None
 
-    def settings(self) -> "EvaluationSettings":
+    def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
         """The settings for ``evaluate``."""
         from ear.evaluation import EvaluationSettings
 
@@ -114,12 +116,50 @@ class EvaluationArguments:
             prompts_per_other=self.prompts_per_other,
             family=self.family,
             figures=self.figures,
+            fidelity=fidelity.settings() if fidelity is not None else None,
             questions=self.questions,
             split=self.split,
             seed=self.seed,
             judge=self.judge,
             weights=self.weights,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FidelityArguments:
+    """What only ``--figures paper`` has."""
+
+    coco: Annotated[
+        Path | None,
+        typer.Option(
+            "--coco",
+            help="With --figures paper: file of captions with the ids of their pictures, such as coco_30k.csv.",
+            show_default="nano's 256 drawings for nano",
+        ),
+    ] = None
+    coco_images: Annotated[
+        Path | None, typer.Option("--coco-images", help="Folder of the pictures, named by id (COCO's val2014).")
+    ] = None
+    captions: Annotated[
+        int | None, typer.Option("--captions", help="Captions of --figures paper.", show_default="all")
+    ] = None
+    inception: Annotated[
+        Path | None,
+        typer.Option("--inception", help="Weights of Inception-v3, in torch-fidelity's or torchvision's layout."),
+    ] = None
+    clip: Annotated[
+        str | None,
+        typer.Option("--clip", help="CLIP's folder or Hub id.", show_default="openai/clip-vit-base-patch32"),
+    ] = None
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="Repeat the protocol of the paper's released scripts.")
+    ] = False
+
+    def settings(self) -> "FidelitySettings":
+        """The settings of the paper's figures."""
+        from ear.evaluation.fidelity.settings import FidelitySettings
+
+        return FidelitySettings(**asdict(self))
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, str]:

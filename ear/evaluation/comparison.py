@@ -24,6 +24,7 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                     f"{name} has another {what} than {names[0]}, {found} instead of {expected}: compare evaluations of "
                     "one concept, split, model and judge"
                 )
+        _same_fidelity(evaluations[0], evaluation, names[0], name)
         other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}
         if difference := sorted(known ^ other):
             identity, seed, guidance, temperature = difference[0]
@@ -32,6 +33,16 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                 f"{name} has outcomes of other prompts or seeds than {names[0]}: it {where} {identity!r} with seed "
                 f"{seed}, guidance {guidance:g} and temperature {temperature:g}; measure all with equal options"
             )
+
+
+def _same_fidelity(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
+    """Raise ``DatasetError`` unless FID, KID and CLIP score are of the same captions and encoders, or of none."""
+    one, two = (None if each.fidelity is None else replace(each.fidelity, rows=()).json() for each in (first, second))
+    if one != two:
+        raise DatasetError(
+            f"{other} has FID, KID and CLIP score of other captions or encoders than {name}, or none: measure all with "
+            "equal options of --figures paper"
+        )
 
 
 def same_groups(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

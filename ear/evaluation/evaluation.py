@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ear.evaluation import figures, report
+from ear.evaluation.fidelity.measure import Fidelity, FidelityMeasurement
+from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, adapter_hash
@@ -50,6 +52,8 @@ class Evaluation:
     """Yes/no questions, of the full figures."""
     not_measured: tuple[NotMeasured, ...] = field(repr=False, default=())
     """Retained concepts that are left out, and why."""
+    fidelity: Fidelity | None = field(repr=False, default=None)
+    """FID, KID and CLIP score on general captions, of the paper's figures."""
 
     @cached_property
     def replacement(self) -> list[FigureRow]:
@@ -129,6 +133,7 @@ class Evaluation:
             "understanding": [row.json() for row in self.understanding],
             "by_wording": [row.json() for row in figures.replacement_by_wording(self.outcomes)],
             "by_sampling": [row.json() for row in figures.replacement_by_sampling(self.outcomes)],
+            "paper": self.fidelity.json() if self.fidelity is not None else None,
             "in_any_seed": [row.json() for row in figures.concept_in_any_seed(self.outcomes)],
         }
 
@@ -138,6 +143,7 @@ class Evaluation:
             "adapters": [*map(str, self.adapters)],
             "answered": [asdict(answer) for answer in self.answered],
             "not_measured": [each.json() for each in self.not_measured],
+            "fidelity": self.fidelity.json() if self.fidelity is not None else None,
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists
         return write_outcomes(self.outcomes, Path(file), facts, images=images)
@@ -156,10 +162,12 @@ class Evaluation:
             answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
             missing_groups = tuple(NotMeasured.from_json(each) for each in facts.get("not_measured", ()))
             lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+            measured = facts.get("fidelity")
+            fidelity = Fidelity.from_json(measured) if measured is not None else None
         except (TypeError, KeyError) as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
         known = {name: facts[name] for name in _FACTS} | lists
-        return cls(**known, not_measured=missing_groups, outcomes=tuple(outcomes))
+        return cls(**known, not_measured=missing_groups, fidelity=fidelity, outcomes=tuple(outcomes))
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
@@ -169,7 +177,7 @@ class Evaluation:
         return report.text([self], ["after"])
 
 
-_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured"}
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "fidelity"}
 
 
 def evaluate(
@@ -189,6 +197,9 @@ def evaluate(
     adapter = open_adapter(model, files)
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
+    captions = None
+    if settings.figures == "paper":
+        captions = FidelityMeasurement.open(dataset, model, settings.fidelity or FidelitySettings(), settings.seed)
     rehearsed = _rehearsed(dataset, adapter)
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     measurement = Measurement(store, model, dataset, judges, adapter, adapter_hash(files), settings.batch_size)
@@ -202,6 +213,9 @@ def evaluate(
     if settings.figures == "full":
         outcomes += _full_outcomes(measurement, asked, settings)
     answered = _answered(measurement, questions)
+    fidelity = None
+    if captions is not None:
+        fidelity = captions.measure(store, model, adapter, measurement.adapter_hash, settings.batch_size)
     return Evaluation(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
@@ -215,6 +229,7 @@ def evaluate(
         outcomes=tuple(outcomes),
         answered=tuple(answered),
         not_measured=tuple(not_measured),
+        fidelity=fidelity,
     )
 
 

@@ -46,7 +46,8 @@ def evaluation_images(
 ) -> StageSet:
     """The finished set of one image per prompt, by the frozen model or with ``adapter``.
 
-    ``adapter_hash`` identifies the adapter's weights. Images that the store has are not rendered again. Raises
+    ``adapter_hash`` identifies the adapter's weights. If the model does not mask padding, ``batch_size`` is a setting:
+    the images depend on it. Images that the store has are not rendered again. Raises
     ``DatasetError`` for a prompt that cannot be rendered.
     """
     settings = {
@@ -57,6 +58,8 @@ def evaluation_images(
         "cases": fingerprint({"cases": [[prompt.prompt, prompt.seed] for prompt in prompts]}),
         "columns": SCHEMA.names,
     }
+    if not model.padding_masked:
+        settings["unmasked_batch"] = batch_size
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
     with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
         fill_with_images(

@@ -42,6 +42,9 @@ _NAMES = {
     "token_agreement": "token agreement",
     "concept_present_any": "shows the concept in any seed",
     "understanding": "questions answered correctly",
+    "fid": "FID",
+    "kid": "KID",
+    "clip_score": "CLIP score",
 }
 """Figure → its name in a table."""
 
@@ -62,6 +65,7 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
     first = evaluations[0]
     lost = set().union(*(each.lost for each in evaluations))
     changed = differences or [[*first.replacement, *first.scene, *first.groups, *first.understanding, *first.retention]]
+    changed = [[*rows, *(_fidelity_rows(first) if not differences else [])] for rows in changed]
     changes = [{(row.figure, row.group): row.change for row in rows} for rows in changed]
 
     def lines(rows: Sequence[Sequence[FigureRow]]) -> list[list[str]]:
@@ -72,6 +76,7 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
         ("scene", lines([each.scene for each in evaluations])),
         ("retained concepts", lines([each.groups for each in evaluations])),
         ("understanding", lines([each.understanding for each in evaluations])),
+        ("general captions", lines([_fidelity_rows(each) for each in evaluations])),
         (
             "one by one, the worst first",
             [
@@ -126,7 +131,9 @@ def document(
     rows = [[_markdown(row[0]), *row[1:]] for row in rows]
     page = tabulate(rows, [*map(_markdown, header(names))], tablefmt="github", disable_numparse=True)
     missing = "; ".join(str(each) for each in evaluations[0].not_measured)
-    return f"{page}\n\nNot measured: {_markdown(missing)}." if missing else page
+    notes = [f"Not measured: {_markdown(missing)}."] if missing else []
+    notes += [_markdown(fidelity.description)] if (fidelity := evaluations[0].fidelity) is not None else []
+    return "\n\n".join([page, *notes])
 
 
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
@@ -152,6 +159,10 @@ def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str
     )
     write_atomic(file, png)
     return file
+
+
+def _fidelity_rows(evaluation: "Evaluation") -> Sequence[FigureRow]:
+    return () if evaluation.fidelity is None else evaluation.fidelity.rows
 
 
 def _by_figure(rows: Sequence[Sequence[FigureRow]]) -> list[list[FigureRow]]:
@@ -204,6 +215,7 @@ def _caption(evaluations: "Sequence[Evaluation]") -> str:
         "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "
         f"The test split was opened {evaluations[-1].test_openings} times so far."
         + (f"\nNot measured: {console.escape('; '.join(missing))}." if missing else "")
+        + (f"\n{console.escape(first.fidelity.description)}" if first.fidelity is not None else "")
     )
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from ear.evaluation.fidelity.settings import FidelitySettings
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.judges import Judge
 
-Figures = Literal["default", "full"]
+Figures = Literal["default", "full", "paper"]
 
 FULL_GUIDANCES = {True: (1.0, 1.25, 2.0), False: (1.0, 1.25, 2.0, 5.0)}
 """Guidance scales of the full figures in nano's world (True) and outside."""
@@ -30,7 +31,10 @@ class EvaluationSettings:
     family: str | None = None
     """Only retained concepts of this family."""
     figures: Figures = "default"
-    """Full figures add wordings, guidance, temperature, more seeds, and understanding."""
+    """Full figures add wordings, guidance, temperature, more seeds, and understanding; those of the paper's table add
+    FID, KID and CLIP score."""
+    fidelity: FidelitySettings | None = None
+    """Captions, pictures and encoders of the paper's figures (None: nano's)."""
     split: EvaluationSplit = "validation"
     """The dataset's prompts to measure with. Whoever measures with ``test`` is recorded (``ecgvf.core.openings``)."""
     seed: int = 0
@@ -50,6 +54,8 @@ class EvaluationSettings:
             raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
         if self.figures not in get_args(Figures):
             raise SettingsError(f"--figures {self.figures}: measure the {' or '.join(get_args(Figures))} figures")
+        if self.figures != "paper" and self.fidelity is not None and (given := self.fidelity.given):
+            raise SettingsError(f"{given[0]} is for --figures paper: add it")
         if self.questions is not None and self.figures != "full":
             raise SettingsError(f"--questions {self.questions}: questions are answered with --figures full")
         if concept < 1 or retained < 0:

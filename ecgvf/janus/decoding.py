@@ -149,6 +149,13 @@ def _input_ids(
     model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
 ) -> tuple[Tensor, Tensor]:
     """Ids and mask, int64 [R, S] each, of the conditional rows and, if ``guided``, the unconditional ones."""
+    input_ids, attention_mask = _masked_ids(model, prompts, guided, negative_prompt)
+    return input_ids, attention_mask if model.padding_masked else torch.ones_like(attention_mask)
+
+
+def _masked_ids(
+    model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
+) -> tuple[Tensor, Tensor]:
     if guided and negative_prompt is not None:
         return generation_ids(model, [*prompts, *[negative_prompt] * len(prompts)])
     input_ids, attention_mask = generation_ids(model, prompts)

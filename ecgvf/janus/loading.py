@@ -48,7 +48,7 @@ def load(
     folder = _checkpoint_folder(name_or_path)
     _check_config(folder, str(folder))
     try:
-        with _silent_transformers():
+        with silent_transformers():
             model: Any = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch_dtype, local_files_only=True)
             processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
@@ -139,7 +139,7 @@ def _check_config(folder: Path, source: str) -> None:
 
 
 @contextmanager
-def _silent_transformers() -> Iterator[None]:
+def silent_transformers() -> Iterator[None]:
     """Hide progress bars, and warnings about generation settings that only ``generate`` of transformers reads."""
     settings: Any = transformers_logging
     verbosity, progress_bar = settings.get_verbosity(), settings.is_progress_bar_enabled()

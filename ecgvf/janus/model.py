@@ -37,6 +37,9 @@ class JanusModel:
     """What becomes of each prompt before it is tokenized; None: nothing."""
     negative_prompt: str | None = None
     """What guidance leads away from; None: the empty prompt."""
+    padding_masked: bool = True
+    """Whether the left padding of a batch is hidden from the model. False repeats scripts that pass no mask: an image
+    then depends on the other prompts of its batch."""
 
     @property
     def image_tokens(self) -> int:

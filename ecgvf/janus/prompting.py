@@ -39,10 +39,13 @@ def unconditional_ids(model: JanusModel, input_ids: Tensor) -> Tensor:
     """Token ids of the unconditional rows of classifier-free guidance, int64 [B, S] as ``input_ids``.
 
     Every id but BOS and begin-of-image becomes the pad id. As in transformers, these pads are attended to; only the
-    left padding of a batch is masked.
+    left padding of a batch is masked. If no padding is masked, the ids that stay are the first and the last of the row.
     """
     tokenizer = model.processor.tokenizer
     kept = (input_ids == tokenizer.bos_token_id) | (input_ids == _begin_of_image(model))
+    if not model.padding_masked:
+        kept = torch.zeros_like(kept)
+        kept[:, [0, -1]] = True
     return torch.where(kept, input_ids, tokenizer.pad_token_id)
 
 

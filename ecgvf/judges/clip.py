@@ -32,10 +32,11 @@ THRESHOLD = 0.5
 class Encoder:
     """A CLIP model that encodes images and texts as unit vectors.
 
-    ``source`` is a folder or a Hub id; None: OpenAI's ViT-B/32. Raises ``JudgeError`` if it cannot be loaded.
+    ``source`` is a folder or a Hub id; None: OpenAI's ViT-B/32. ``option`` is what names one, for messages. Raises
+    ``JudgeError`` if it cannot be loaded.
     """
 
-    def __init__(self, source: str | None = None, device: str = "cpu") -> None:
+    def __init__(self, source: str | None = None, device: str = "cpu", *, option: str = "--weights") -> None:
         source = source or DEFAULT
         try:
             with offline_if_unreachable():
@@ -43,7 +44,7 @@ class Encoder:
                 self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(
-                f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with --weights"
+                f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with {option}"
             ) from error
         self.device = resolve_device(device)
         self._model = model.eval().to(self.device)

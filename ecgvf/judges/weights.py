@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from ecgvf.core.errors import JudgeError
 
 
-def read_weights(file: Path) -> dict[str, torch.Tensor]:
+def read_weights(file: Path, *, option: str = "--weights") -> dict[str, torch.Tensor]:
     """The tensors by name of a ``.safetensors`` file, or of a ``.pth`` or ``.pt`` file read with ``weights_only``.
 
-    Raises ``JudgeError`` if the file is missing, damaged, or contains something else.
+    ``option`` is what named the file, for messages. Raises ``JudgeError`` if the file is missing, damaged, or contains
+    something else.
     """
     if not file.is_file():
-        raise JudgeError(f"no weights at {file}: correct --weights")
+        raise JudgeError(f"no weights at {file}: correct {option}")
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
@@ -34,13 +35,13 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     return content  # unchanged: its metadata holds the version of the architecture
 
 
-def file_hash(file: Path) -> str:
-    """16 hex digits of the SHA-256 of a file. Raises ``JudgeError`` if it is missing."""
+def file_hash(file: Path, *, option: str = "--weights") -> str:
+    """16 hex digits of the SHA-256 of a file, which ``option`` named. Raises ``JudgeError`` if it is missing."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     except OSError as error:
-        raise JudgeError(f"no weights at {file} ({error.strerror}): correct --weights") from error
+        raise JudgeError(f"no weights at {file} ({error.strerror}): correct {option}") from error
 
 
 def state_hash(state: Mapping[str, torch.Tensor]) -> str:

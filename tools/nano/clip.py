@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, PreTrainedTokenizerFast
 
+from ecgvf.judges.nano_clip import TEXT_LENGTH, embed_texts, project_images, text_ids
 from ecgvf.world.grammar import with_article
 from tools.nano.codec import to_input
 from tools.nano.muon import MuonAndAdamW
@@ -19,7 +20,6 @@ from tools.nano.training_loop import TrainingLoop
 from tools.nano.world import SIDE, Scene, compose_batch, things
 
 BATCH = 128
-TEXT_LENGTH = 64
 
 
 def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
@@ -43,18 +43,9 @@ def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=64))
 
 
-def text_ids(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    """Token ids ``[N, S]`` that end with the end-of-sentence token, padded on the right with it."""
-    rows = [[*ids[: TEXT_LENGTH - 1], tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
-    longest = max(map(len, rows))
-    return torch.tensor([row + [tokenizer.eos_token_id] * (longest - len(row)) for row in rows])
-
-
 def embed(model: CLIPModel, ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Unit-norm text and image embeddings, ``[N, 64]`` each."""
-    text = model.text_projection(model.text_model(input_ids=ids).pooler_output)
-    image = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-    return F.normalize(text.float(), dim=1), F.normalize(image.float(), dim=1)
+    return embed_texts(model, ids), F.normalize(project_images(model, pixels), dim=1)
 
 
 def train_clip(

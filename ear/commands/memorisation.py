@@ -1,0 +1,146 @@
+"""``ear memorisation``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.options import AdapterOption, DatasetArguments
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
+from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ear.evaluation.prompts import EvaluationPrompt
+    from ear.memorisation import Condition
+    from ecgvf.core.dataset import Dataset
+    from ecgvf.judges.clip import Encoder
+    from ecgvf.judges.nano_clip import NanoEncoder
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+PROMPTS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What makes two images near duplicates."""
+
+    distance: Annotated[int, typer.Option("--distance", help="Bits of 64 in which near duplicates may differ.")] = 6
+    similarity: Annotated[float, typer.Option("--similarity", help="Least cosine of near duplicates.")] = 0.98
+    clip: Annotated[
+        str | None, typer.Option("--clip", help="CLIP's folder or Hub id.", show_default="ViT-B/32; nano's for nano")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetArguments:
+    """One image of the clusters."""
+
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--sheet", help="PNG file of the clusters.", show_default="beside the adapter or in DIR"),
+    ] = None
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Do not blur images of an unsafe concept, nor those of a DIR.")
+    ] = False
+
+
+@app.command()
+@grouped
+def memorisation(
+    *,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR ...]", help="Folders of `ear generate --prompts`, in place of --adapter."),
+    ] = None,
+    adapter: AdapterOption = None,
+    source: DatasetArguments,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="File of prompts.", show_default="100 of the dataset's validation split"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the images of prompts without one.")] = 0,
+    bounds: Bounds,
+    page: SheetArguments,
+    as_json: JsonOption = False,
+) -> None:
+    """Find near-duplicate images of different prompts, with and without <|startoftext|>, before and after erasing."""
+    from ear.memorisation import analyse, table, write_sheet
+    from ecgvf.core.errors import SettingsError
+
+    console.json_mode(as_json)
+    if folders and (adapter or prompts is not None):
+        raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter and --prompts")
+    if folders:
+        conditions, file, blurred, on_nano = _of_folders(folders)
+    else:
+        conditions, file, blurred, on_nano = _of_adapter(source, adapter, prompts, seed)
+    encoder, name = _encoder(on_nano, bounds.clip)
+    analysis = analyse(conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
+    title = f"Near duplicates of different prompts{' (nano)' if on_nano else ''}"
+    file = write_sheet(analysis, page.sheet or file, title=title, blurred=blurred and not page.clear)
+    console.print_result(
+        {"nano": on_nano, "seed": seed, **analysis.json(), "sheet": str(file)},
+        table(analysis),
+        f"Clusters: {console.escape(str(file))}",
+    )
+
+
+def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool]":
+    """Conditions, file of the sheet, whether it is blurred, and whether the images are nano's."""
+    from ear.memorisation import folder_conditions
+    from ear.memorisation.images import folder_model
+
+    conditions = [condition for folder in folders for condition in folder_conditions(folder)]
+    # A folder does not say what its prompts are about.
+    return conditions, folders[0] / "memorisation.png", True, folder_model(folders[0]) == "janus-nano"
+
+
+def _of_adapter(
+    source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, seed: int
+) -> "tuple[list[Condition], Path, bool, bool]":
+    """The same of prompts that are rendered before and after."""
+    from ear.evaluation.measure import adapter_hash
+    from ear.memorisation import adapter_conditions
+    from ear.method.open_adapter import open_adapter
+    from ear.retained_concepts import in_nano_world
+    from ecgvf.core.store import Store
+
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    asked = _prompts(dataset, prompts, seed)
+    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), adapter_hash(files), asked)
+    return conditions, files[-1].with_name("memorisation.png"), dataset.concept.unsafe, in_nano_world(dataset)
+
+
+def _prompts(dataset: "Dataset", file: Path | None, seed: int) -> "list[EvaluationPrompt]":
+    """The prompts of ``file``, or distinct ones of the dataset; each has a seed of its own."""
+    from ear.evaluation.prompt_images import read_prompts
+    from ear.evaluation.prompts import EvaluationPrompt, concept_prompts
+
+    if file is not None:
+        return [
+            EvaluationPrompt(id=task.id, prompt=task.prompt, seed=task.seed) for task in read_prompts(file, seed=seed)
+        ]
+    return concept_prompts(dataset, min(PROMPTS, len(dataset.evaluation("validation")) or 1), seed)
+
+
+def _encoder(on_nano: bool, clip: str | None) -> "tuple[Encoder | NanoEncoder | None, str | None]":
+    """CLIP and its name; None if it is neither here nor can be downloaded, and was not asked for."""
+    from ecgvf.core.errors import JudgeError
+    from ecgvf.judges.clip import DEFAULT, Encoder
+    from ecgvf.judges.nano_clip import NanoEncoder
+
+    if on_nano and clip is None:
+        return NanoEncoder(), "nano's CLIP"
+    try:
+        return Encoder(clip, option="--clip"), clip or DEFAULT
+    except JudgeError as error:
+        if clip is not None:
+            raise
+        console.note(console.escape(f"images are compared by hash only: {error}"))
+        return None, None

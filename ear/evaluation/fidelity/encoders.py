@@ -1,0 +1,126 @@
+"""What turns images into features: Inception-v3 and CLIP for photographs, nano's CLIP for nano's world."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ear.evaluation.fidelity.inception import OPTION, SIDE, Inception
+from ear.evaluation.fidelity.settings import FidelitySettings
+from ecgvf.core.errors import SettingsError
+from ecgvf.janus.loading import resolve_device
+from ecgvf.judges.clip import DEFAULT, Encoder
+from ecgvf.judges.nano_clip import NanoEncoder
+
+NANO_SIDE = 64
+
+
+class TextImageEncoder(Protocol):
+    """CLIP: images and texts as unit vectors, whose products are cosines."""
+
+    @property
+    def weights_hash(self) -> str: ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor: ...
+
+    def encode_images(self, images: NDArray[np.uint8]) -> Tensor: ...
+
+
+class NanoFeatures(nn.Module):
+    """The image vectors of nano's CLIP, not normalised: uint8 [N, 3, 64, 64] → float32 [N, 64]."""
+
+    num_features = 64
+
+    def __init__(self, encoder: NanoEncoder) -> None:
+        super().__init__()
+        self._encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [N, 64] of ``images``."""
+        return self._encoder.project(images.permute(0, 2, 3, 1))
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders of one evaluation."""
+
+    label: str
+    """Before every figure's name: "nano", or the layout of the Inception weights."""
+    features: nn.Module
+    """uint8 [N, 3, side, side] → float32 [N, D], for FID and KID."""
+    features_name: str
+    side: int
+    clip: TextImageEncoder
+    clip_name: str
+    features_hash: str
+    device: torch.device
+
+    @property
+    def resizing(self) -> str:
+        """What ``resized`` does, in words; CLIP resizes as its own processor does."""
+        return f"centre square, bicubic with antialiasing to {self.side} x {self.side}"
+
+    def resized(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The centre square of RGB uint8 [H, W, 3], as [side, side, 3]; one of that size stays as it is."""
+        height, width = pixels.shape[:2]
+        edge = min(height, width)
+        top, left = (height - edge) // 2, (width - edge) // 2
+        square = pixels[top : top + edge, left : left + edge]
+        if edge == self.side:
+            return square
+        image = Image.fromarray(square).resize((self.side, self.side), Image.Resampling.BICUBIC)
+        return np.asarray(image)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Features [N, D] of RGB images of any size."""
+        pixels = torch.from_numpy(np.stack([self.resized(image) for image in images]))
+        encoded: Tensor = self.features(pixels.permute(0, 3, 1, 2).to(self.device))
+        return encoded.float().cpu().numpy()
+
+    def cosines(self, images: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> NDArray[np.float32]:
+        """CLIP's cosine [N] of each image and its text."""
+        vectors = torch.cat([self.clip.encode_images(image[None]) for image in images])
+        return (vectors * self.clip.encode_texts(texts)).sum(dim=1).float().cpu().numpy()
+
+
+def nano_encoders() -> Encoders:
+    """Nano's CLIP for everything."""
+    encoder = NanoEncoder()
+    return Encoders(
+        "nano",
+        NanoFeatures(encoder),
+        "nano's CLIP, image vectors of 64 dimensions",
+        NANO_SIDE,
+        encoder,
+        "nano's CLIP",
+        encoder.weights_hash,
+        torch.device("cpu"),
+    )
+
+
+def photograph_encoders(settings: FidelitySettings, device: str) -> Encoders:
+    """Inception-v3 and CLIP from the user's weights. Raises ``SettingsError`` without Inception's, ``JudgeError`` for
+    weights that cannot be used."""
+    if settings.inception is None:
+        raise SettingsError(
+            f"--figures paper needs the weights of Inception-v3: name torch-fidelity's or torchvision's with {OPTION}"
+        )
+    inception = Inception(settings.inception)
+    clip = Encoder(settings.clip, device, option="--clip")
+    on = resolve_device(device)
+    return Encoders(
+        f"inception ({inception.layout})",
+        inception.to(on),
+        f"Inception-v3, {inception.layout}'s weights, 2,048 dimensions",
+        SIDE,
+        clip,
+        settings.clip or DEFAULT,
+        inception.weights_hash,
+        on,
+    )

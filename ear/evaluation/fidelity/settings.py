@@ -1,0 +1,40 @@
+"""What the figures of the paper's table are measured on."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ecgvf.core.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FidelitySettings:
+    """Captions, reference pictures and the weights of the encoders. Raises ``SettingsError`` for half of the former."""
+
+    coco: Path | None = None
+    """File of captions with the ids of their pictures (None: nano's own captions, for nano)."""
+    coco_images: Path | None = None
+    """Folder of the pictures."""
+    captions: int | None = None
+    """How many captions (None: all of them)."""
+    inception: Path | None = None
+    """Weights of Inception-v3."""
+    clip: str | None = None
+    """CLIP's folder or Hub id (None: OpenAI's ViT-B/32)."""
+    as_published: bool = False
+    """Repeat the protocol of the paper's released scripts (``published``)."""
+
+    def __post_init__(self) -> None:
+        if (self.coco is None) != (self.coco_images is None):
+            raise SettingsError("--coco FILE and --coco-images DIR belong together: name both")
+        if self.captions is not None and self.captions < FEWEST:
+            raise SettingsError(f"--captions {self.captions}: at least {FEWEST}, or the figures have no interval")
+
+    @property
+    def given(self) -> list[str]:
+        """The options that are not their defaults, as on the command line."""
+        values = asdict(self).items()
+        return [f"--{name.replace('_', '-')}" for name, value in values if value not in (None, False)]
+
+
+FEWEST = 20
+"""Captions: ten subsets of two images."""

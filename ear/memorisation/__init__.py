@@ -1,0 +1,22 @@
+"""Memorisation: images of different prompts that are nearly the same (section 6.4 of the paper).
+
+Compared are images with and without ``<|startoftext|>`` in the prompt, before and after erasing. It is a token of CLIP
+that published lists of prompts contain, and plain text to Janus.
+
+prompts ──images──▶ conditions ──near_duplicates──▶ clusters ──report──▶ table, sheet
+"""
+
+from ear.memorisation.analysis import Analysis, Findings, analyse
+from ear.memorisation.images import Condition, adapter_conditions, folder_conditions
+from ear.memorisation.report import table, write_sheet
+
+__all__ = [
+    "Analysis",
+    "Condition",
+    "Findings",
+    "adapter_conditions",
+    "analyse",
+    "folder_conditions",
+    "table",
+    "write_sheet",
+]

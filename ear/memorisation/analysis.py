@@ -1,0 +1,126 @@
+"""Clusters of near duplicates in each condition, by hash and by features."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ear.evaluation.fidelity.encoders import TextImageEncoder
+from ear.memorisation.images import Condition
+from ear.memorisation.near_duplicates import BITS, clusters_by_features, clusters_by_hash, perceptual_hash
+from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.figures import Figure
+
+Method = Literal["hash", "features"]
+
+DISTANCE = 6
+"""Most bits of 64 that differ."""
+SIMILARITY = 0.98
+"""Least cosine."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The clusters of one condition by one method."""
+
+    condition: Condition
+    method: Method
+    clusters: tuple[tuple[int, ...], ...]
+    """Numbers of images, the largest cluster first."""
+
+    @property
+    def share(self) -> Figure:
+        """Share of images that nearly equal another prompt's; no interval, for images of a cluster are one event."""
+        n = len(self.condition.ids)
+        return Figure(sum(map(len, self.clusters)) / n if n else math.nan, n, math.nan, math.nan)
+
+    def json(self) -> dict[str, Any]:
+        """``{"images", "token", "method", "in_clusters", "clusters": [{"size", "ids", "prompts"}]}``."""
+        condition = self.condition
+        return {
+            "images": condition.name,
+            "token": condition.token,
+            "method": self.method,
+            "in_clusters": self.share.json(),
+            "clusters": [
+                {
+                    "size": len(cluster),
+                    "ids": [condition.ids[index] for index in cluster],
+                    "prompts": [condition.prompts[index] for index in cluster],
+                }
+                for cluster in self.clusters
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found, and by which bounds."""
+
+    findings: tuple[Findings, ...]
+    distance: int
+    similarity: float
+    encoder: str | None
+    """Whose features; None: only hashes were compared."""
+
+    @property
+    def description(self) -> str:
+        """The bounds, in a sentence."""
+        features = f"a cosine of at least {self.similarity:g} between vectors of {self.encoder}"
+        by_features = f"; features: {features}" if self.encoder is not None else "; features were not compared"
+        return (
+            f"Hash: at most {self.distance} of {BITS} bits differ{by_features}. Only pairs of different prompts count."
+        )
+
+    def json(self) -> dict[str, Any]:
+        """As ``ear memorisation --json`` prints it."""
+        bounds = {"distance": self.distance, "similarity": self.similarity, "encoder": self.encoder}
+        return {**bounds, "findings": [each.json() for each in self.findings]}
+
+
+def analyse(
+    conditions: Sequence[Condition],
+    encoder: TextImageEncoder | None,
+    encoder_name: str | None,
+    *,
+    distance: int = DISTANCE,
+    similarity: float = SIMILARITY,
+) -> Analysis:
+    """Compare the images of each condition with one another. ``encoder`` None: by hash only.
+
+    Raises ``SettingsError`` for bounds out of range, and for conditions without two images.
+    """
+    if not 0 <= distance < BITS:
+        raise SettingsError(f"--distance {distance}: it must be between 0 and {BITS - 1} bits")
+    if not -1 <= similarity <= 1:
+        raise SettingsError(f"--similarity {similarity:g}: it must be between -1 and 1")
+    if not any(len(condition.ids) > 1 for condition in conditions):
+        raise SettingsError("there are not two images to compare: name more prompts")
+    findings: list[Findings] = []
+    with console.progress("comparing images", sum(len(condition.ids) for condition in conditions)) as bar:
+        for condition in conditions:
+            prompts = condition.bare_prompts
+            hashes, features = _encoded(condition, encoder, bar)
+            found = clusters_by_hash(hashes, prompts, distance)
+            findings.append(Findings(condition, "hash", tuple(map(tuple, found))))
+            if features is not None:
+                found = clusters_by_features(features, prompts, similarity)
+                findings.append(Findings(condition, "features", tuple(map(tuple, found))))
+    return Analysis(tuple(findings), distance, similarity, encoder_name if encoder is not None else None)
+
+
+def _encoded(
+    condition: Condition, encoder: TextImageEncoder | None, bar: console.Bar
+) -> tuple[NDArray[np.bool_], NDArray[np.float32] | None]:
+    """Hashes [N, 64] and unit vectors [N, D] of a condition's images, read one at a time."""
+    hashes, vectors = [], []
+    for pixels in condition.pixels():
+        hashes.append(perceptual_hash(pixels))
+        if encoder is not None:
+            vectors.append(encoder.encode_images(pixels[None])[0].float().cpu().numpy())
+        bar.advance()
+    return np.stack(hashes), np.stack(vectors) if encoder is not None else None

@@ -1,0 +1,127 @@
+"""The images that are compared: of a folder of ``ear generate --prompts``, or of prompts rendered before and after."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ear.evaluation.images import evaluation_images
+from ear.evaluation.prompt_images import IMAGES, INDEX, SCHEMA, SHARDS
+from ear.evaluation.prompts import EvaluationPrompt
+from ear.method.open_adapter import AnyAdapter
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import read_json
+from ecgvf.core.png import decode
+from ecgvf.core.stage_set import StageSet
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling
+
+TOKEN = "<|startoftext|>"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Images that are compared with one another."""
+
+    name: str
+    """"before", "after", or the folder."""
+    token: bool
+    """Whether the prompts contain ``TOKEN``."""
+    ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    """As rendered."""
+    source: "StageSet | tuple[Path, ...]"
+    """The rendered set, or the files."""
+
+    def pixels(self) -> Iterator[NDArray[np.uint8]]:
+        """RGB [H, W, 3] of each image, one at a time. Raises ``DatasetError`` for a file that cannot be read."""
+        if isinstance(self.source, StageSet):
+            for table in self.source.tables():
+                yield from map(decode, table["image"].to_pylist())
+            return
+        for file in self.source:
+            yield _read(file)
+
+    @property
+    def bare_prompts(self) -> list[str]:
+        """The prompts without ``TOKEN``: what tells whether two prompts are different ones."""
+        return [without_token(prompt).casefold() for prompt in self.prompts]
+
+
+def without_token(prompt: str) -> str:
+    """``prompt`` without every ``TOKEN``, with single spaces."""
+    return " ".join(prompt.replace(TOKEN, " ").split())
+
+
+def adapter_conditions(
+    store: Store,
+    model: JanusModel,
+    dataset: Dataset,
+    adapter: AnyAdapter,
+    adapter_hash: str,
+    prompts: Sequence[EvaluationPrompt],
+) -> list[Condition]:
+    """Before and after, without and with ``TOKEN`` at the start of each prompt; every prompt keeps its seed.
+
+    What the store has is not rendered again. Raises ``DatasetError`` for a prompt that cannot be rendered.
+    """
+    sampling, conditions = Sampling(**dataset.sampling), []
+    bare = [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in prompts]
+    marked = [replace(prompt, prompt=f"{TOKEN} {prompt.prompt}") for prompt in bare]
+    for name, tuned in (("before", None), ("after", adapter)):
+        for token, asked in ((False, bare), (True, marked)):
+            identity = None if tuned is None else adapter_hash
+            images = evaluation_images(store, model, dataset, asked, sampling, adapter=tuned, adapter_hash=identity)
+            texts = tuple(prompt.prompt for prompt in asked)
+            conditions.append(Condition(name, token, tuple(prompt.id for prompt in asked), texts, images))
+    return conditions
+
+
+def folder_conditions(folder: Path) -> list[Condition]:
+    """The images of a folder of ``ear generate --prompts``, without and with ``TOKEN`` in the prompt.
+
+    Failed prompts are left out. Raises ``DatasetError`` for another folder, and for a missing image.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        raise DatasetError(f"{folder} has no {INDEX}: name a folder that `ear generate --prompts FILE --out` finished")
+    try:
+        rows = pq.read_table(index, schema=SCHEMA).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{index} is not what `ear generate --prompts` wrote: render the prompts again") from error
+    rows = [row for row in rows if row["image"] is not None]
+    for row in rows:
+        if Path(row["image"]).parent != Path(IMAGES):
+            raise DatasetError(f"{index} names the image {row['image']!r}, which is not in {folder / IMAGES}")
+        if not (folder / row["image"]).is_file():
+            raise DatasetError(f"{folder / row['image']} is gone: restore it, or delete {folder} and render again")
+    groups = [(token, [row for row in rows if (TOKEN in row["prompt"]) == token]) for token in (False, True)]
+    return [
+        Condition(
+            folder.name,
+            token,
+            tuple(row["id"] for row in chosen),
+            tuple(row["prompt"] for row in chosen),
+            tuple(folder / row["image"] for row in chosen),
+        )
+        for token, chosen in groups
+        if chosen
+    ]
+
+
+def folder_model(folder: Path) -> str | None:
+    """Name of the model that rendered the folder; None if it does not say."""
+    manifest = folder / SHARDS / "manifest.json"
+    return str(read_json(manifest).get("model")) if manifest.is_file() else None
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    try:
+        return decode(file.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read as an image: restore it") from error

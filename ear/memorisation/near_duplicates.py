@@ -1,0 +1,66 @@
+"""Near duplicates among images of different prompts, by a perceptual hash or by features, and clusters of them."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+BITS = 64
+_SIDE, _LOW = 32, 8
+_ROWS = 1_024
+"""Images that are compared with all others at once."""
+
+
+def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """64 bits of RGB [H, W, 3]: which of the lowest 8 x 8 frequencies of its grey values are above their median.
+
+    The "pHash" of C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), with the same
+    bits as ``imagehash.phash``.
+    """
+    grey = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    low = dctn(np.asarray(grey, dtype=np.float64), type=2)[:_LOW, :_LOW]
+    bits: NDArray[np.bool_] = (low > np.median(low)).ravel()
+    return bits
+
+
+def hash_distances(hashes: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:
+    """Bits that differ, [rows, N], of hashes [N, 64]."""
+    signs = np.where(hashes, 1, -1).astype(np.float32)
+    return np.asarray((BITS - signs[rows] @ signs.T) / 2, dtype=np.float32)
+
+
+def clusters_by_hash(hashes: NDArray[np.bool_], prompts: Sequence[str], most: int) -> list[list[int]]:
+    """Clusters of images whose hashes [N, 64] differ in at most ``most`` bits; see ``clusters``."""
+    near = (hash_distances(hashes, rows) <= most for rows in _slices(len(hashes)))
+    return clusters(near, prompts)
+
+
+def clusters_by_features(features: NDArray[np.float32], prompts: Sequence[str], least: float) -> list[list[int]]:
+    """Clusters of images whose unit vectors [N, D] have a cosine of at least ``least``; see ``clusters``."""
+    near = (features[rows] @ features.T >= least for rows in _slices(len(features)))
+    return clusters(near, prompts)
+
+
+def clusters(near: Iterable[NDArray[np.bool_]], prompts: Sequence[str]) -> list[list[int]]:
+    """Sets of images that are linked by pairs of near duplicates, the largest first, each in ascending order.
+
+    ``near``: slices of rows of a symmetric matrix [N, N]. Images of one prompt are no pair, but may be in one cluster
+    through a third.
+    """
+    n = len(prompts)
+    _, prompt_of = np.unique(np.asarray(prompts, dtype=np.str_), return_inverse=True)
+    links = [np.argwhere(rows) + np.array([start.start, 0]) for start, rows in zip(_slices(n), near, strict=True)]
+    pairs = np.concatenate(links) if links else np.zeros((0, 2), dtype=np.int64)
+    pairs = pairs[prompt_of[pairs[:, 0]] != prompt_of[pairs[:, 1]]]
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    labels = connected_components(graph, directed=False)[1]
+    members = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels[np.unique(pairs)])]
+    return sorted(members, key=lambda cluster: (-len(cluster), cluster))
+
+
+def _slices(n: int) -> list[slice]:
+    return [slice(start, min(start + _ROWS, n)) for start in range(0, n, _ROWS)]

@@ -1,0 +1,66 @@
+"""What was found, for people: a table, and one image of the largest clusters."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.table import Table
+
+from ear.memorisation.analysis import Analysis, Findings
+from ear.memorisation.images import TOKEN
+from ecgvf.core import console, contact_sheet
+from ecgvf.core.files import write_atomic
+
+CLUSTERS, IMAGES = 3, 6
+"""Of each finding, the largest clusters that are shown, and images of each."""
+
+
+def table(analysis: Analysis) -> Table:
+    """A row per condition and method."""
+    page = console.table("images", TOKEN, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
+    for each in analysis.findings:
+        largest = each.clusters[0] if each.clusters else ()
+        prompts = [each.condition.prompts[index] for index in largest[:2]]
+        page.add_row(
+            console.escape(each.condition.name),
+            "with" if each.condition.token else "without",
+            each.method,
+            str(each.share.n),
+            f"{sum(map(len, each.clusters))} ({each.share.value:.3f})",
+            str(len(each.clusters)),
+            str(len(largest)),
+            console.escape(" | ".join(prompts)),
+        )
+    page.caption, page.caption_justify = console.escape(analysis.description), "left"
+    return page
+
+
+def write_sheet(analysis: Analysis, file: Path, *, title: str, blurred: bool) -> Path:
+    """Write a PNG with a row per cluster, the largest of each finding; returns ``file``."""
+    shown = [(each, cluster) for each in analysis.findings for cluster in each.clusters[:CLUSTERS]]
+    images = [_images(each, cluster[:IMAGES]) for each, cluster in shown]
+    columns = [(str(number + 1), np.stack([row[number] for row in images])) for number in range(IMAGES if shown else 0)]
+    rows = [(_label(each, cluster), each.condition.prompts[cluster[0]]) for each, cluster in shown]
+    heading = title if shown else f"{title}: none"
+    png = contact_sheet.comparison(rows, columns, title=heading, blurred=[blurred] * len(rows))
+    write_atomic(file, png)
+    return file
+
+
+def _label(findings: Findings, cluster: Sequence[int]) -> str:
+    token = "with" if findings.condition.token else "without"
+    return f"{findings.condition.name}, {token} token, by {findings.method}: {len(cluster)} images"
+
+
+def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white ones."""
+    wanted, side = set(cluster), contact_sheet.SIDE
+    numbered = enumerate(findings.condition.pixels())
+    found = islice((pixels for index, pixels in numbered if index in wanted), len(wanted))
+    # Of one size: folders may hold images of several.
+    resized = [np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)) for pixels in found]
+    blank = np.full((side, side, 3), 255, dtype=np.uint8)
+    return [*resized, *[blank] * (IMAGES - len(resized))]
