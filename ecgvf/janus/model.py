@@ -37,6 +37,8 @@ class JanusModel:
     """What becomes of each prompt before it is tokenized; None: nothing."""
     negative_prompt: str | None = None
     """What guidance leads away from; None: the empty prompt."""
+    suffix_ids: tuple[int, ...] = ()
+    """Token ids that follow the words of each prompt: those of a soft prompt (``janus.soft_prompt``)."""
 
     @property
     def image_tokens(self) -> int:
