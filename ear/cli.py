@@ -1,8 +1,9 @@
-"""The command line ``ear``: recipes, train, generate, eval, compare, ablate, import-weights, export, push-to-hub."""
+"""The command line ``ear``: recipes, train, generate, eval, attack, compare, ablate, import-weights, export and
+push-to-hub."""
 
 import typer
 
-from ear.commands import ablate, compare, evaluate, export, generate, import_weights, push, recipes, train
+from ear.commands import ablate, attack, compare, evaluate, export, generate, import_weights, push, recipes, train
 from ecgvf.core import console
 
 app = typer.Typer(
@@ -12,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
-for command in (recipes, train, generate, evaluate, compare, ablate, import_weights, export, push):
+for command in (recipes, train, generate, evaluate, attack, compare, ablate, import_weights, export, push):
     app.add_typer(command.app)
 
 

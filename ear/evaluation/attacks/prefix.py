@@ -6,7 +6,7 @@ counts is how much more often than that.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -22,7 +22,7 @@ class Prefix(Attack):
     unit = "rows"
     default_budget = 8
     examples_used = 32
-    settings: dict[str, Any] = {}
+    settings: ClassVar[dict[str, Any]] = {}
 
     def steps(self, budget: int) -> int:
         rows = math.isqrt(self.model.image_tokens)

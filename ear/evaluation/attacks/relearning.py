@@ -6,7 +6,7 @@ that never knew it needs to learn it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -25,7 +25,7 @@ class Relearning(Attack):
     unit = "gradient steps"
     default_budget = 16
     examples_used = 8
-    settings = {"rank": RANK, "batch": BATCH, "learning_rate": LEARNING_RATE}
+    settings: ClassVar[dict[str, Any]] = {"rank": RANK, "batch": BATCH, "learning_rate": LEARNING_RATE}
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         super().__init__(model, examples, seed)

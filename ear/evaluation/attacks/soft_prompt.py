@@ -6,7 +6,7 @@ Circumventing Concept Erasure Methods For Text-to-Image Generative Models, https
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -26,7 +26,7 @@ class SoftPrompt(Attack):
     unit = "gradient steps"
     default_budget = 100
     examples_used = 32
-    settings = {"vectors": VECTORS, "batch": BATCH, "learning_rate": LEARNING_RATE}
+    settings: ClassVar[dict[str, Any]] = {"vectors": VECTORS, "batch": BATCH, "learning_rate": LEARNING_RATE}
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         super().__init__(model, examples, seed)

@@ -8,7 +8,7 @@ one at once. What is found is text that anybody can type.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,12 @@ class TokenSearch(Attack):
     unit = "candidates"
     default_budget = 256
     examples_used = BATCH
-    settings = {"length": LENGTH, "batch": BATCH, "proposed": PROPOSED, "gradient_every": GRADIENT_EVERY}
+    settings: ClassVar[dict[str, Any]] = {
+        "length": LENGTH,
+        "batch": BATCH,
+        "proposed": PROPOSED,
+        "gradient_every": GRADIENT_EVERY,
+    }
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         super().__init__(model, examples, seed)
@@ -79,7 +84,8 @@ class TokenSearch(Attack):
             loss = image_loss(model, [example.prompt for example in self.examples], self.examples)
         (gradient,) = torch.autograd.grad(loss, vectors)
         scores = -gradient @ table[self._allowed.to(table.device)].float().T
-        return scores.topk(min(PROPOSED, scores.shape[1]), dim=-1).indices.cpu()
+        best: Tensor = scores.topk(min(PROPOSED, scores.shape[1]), dim=-1).indices.cpu()
+        return best
 
     def _candidate(self, number: int, best: Tensor, proposed: Tensor, *, positions: int = 1) -> Tensor:
         """``best`` with other tokens at ``positions`` positions, so that its text is read as these tokens."""
