@@ -120,7 +120,7 @@ def oracle(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the language model. [default: Janus-nano's own]")] = None,
 ) -> None:
-    """Train nano's language model again without some things, or with all (a control); resumable. 90 minutes on 2 cores."""
+    """Train nano's language model again without some things, or with all (a control); resumable. 90 minutes."""
     _require_resvg()
     from tools.nano import oracle as trainer
 

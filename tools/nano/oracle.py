@@ -1,8 +1,8 @@
 """An oracle: nano's language model trained as today, but without some things; or a control, with all of them.
 
-No caption, image or question of training is about a thing that is left out, in any of its words or languages: neither in
-the pretraining of the vision tower nor in that of the language model. Tokenizer and codec are the shipped ones, so that
-image tokens and prompts mean the same to all models; the words are in the vocabulary, and their embeddings untrained.
+No caption, image or question of training is about a thing that is left out, in any of its words or languages: neither
+in the pretraining of the vision tower nor in the training of the language model. Tokenizer and codec are the shipped
+ones, so that image tokens and prompts mean the same to all models.
 Both trainings take equally many steps, whatever else the machine does.
 """
 
@@ -21,7 +21,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
-from ecgvf.janus import load
+from ecgvf.janus import JanusModel, load
 from ecgvf.judges.nano import NanoJudge
 from tools.nano import language_model, vision
 from tools.nano.build import save
@@ -29,7 +29,7 @@ from tools.nano.check import answers_correctly, predictions, render_scenes
 from tools.nano.questions import Question, yes_no
 from tools.nano.scenes import caption, held_out_scene
 from tools.nano.tokenizer import processor
-from tools.nano.world import STYLES, random_scene, things
+from tools.nano.world import STYLES, Scene, random_scene, things
 
 VISION_STEPS = 1500
 QUESTIONS = 512
@@ -54,7 +54,7 @@ def train_oracle(
     `steps` None: as many as the shipped nano took. Raises ``SettingsError`` for an unknown thing, and for a `work` that
     holds another training.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "without": sorted(set(without)),
         "steps": _shipped_steps() if steps is None else steps,
         "vision_steps": vision_steps,
@@ -106,7 +106,7 @@ def measure(
     """
     model, rng = load(str(folder)), random.Random("ecgvf.nano.oracle")
     scenes = [held_out_scene(rng, thing, style) for thing in things() for style in STYLES]
-    prompts = [caption(scene, rng) for scene in scenes for _ in range(1)]
+    prompts = [caption(scene, rng) for scene in scenes]
     texts = [prompt for prompt in prompts for _ in range(images_per_prompt)]
     images = render_scenes(model, texts, 0, progress)
     asked = np.repeat([scene.thing for scene in scenes], images_per_prompt)
@@ -114,8 +114,8 @@ def measure(
     shown = predictions(NanoJudge("object-b", (), folder=judge), images) == asked
     absent = np.isin(asked, without)
     questions = _questions(rng, without)
-    answered = np.concatenate([answers_correctly(model, *zip(*part)) for part in _batches(questions)])  # type: ignore[arg-type]
-    about = np.isin([question.about for _, question in questions], without)
+    answered = np.array([correct for part in _batches(questions) for correct in _answered(model, part)])
+    about = np.array([question.about in without for _, question in questions])
     figures = {
         "things left out that are drawn when asked for": shown[absent],
         "other things that are drawn when asked for": shown[~absent],
@@ -125,7 +125,7 @@ def measure(
     return {name: proportion(int(column.sum()), len(column)) for name, column in figures.items()}
 
 
-def _questions(rng: random.Random, without: tuple[str, ...]) -> list[tuple[Any, Question]]:
+def _questions(rng: random.Random, without: tuple[str, ...]) -> list[tuple[Scene, Question]]:
     """Scenes and yes/no questions, half about each of the things left out if there are some, as often yes as no."""
     rows = []
     for number in range(QUESTIONS):
@@ -143,6 +143,10 @@ def _questions(rng: random.Random, without: tuple[str, ...]) -> list[tuple[Any, 
                 question = Question(question.text.replace(shown, about), "No.", "yes_no", about)
         rows.append((scene, question))
     return rows
+
+
+def _answered(model: JanusModel, rows: list[tuple[Scene, Question]]) -> list[bool]:
+    return answers_correctly(model, [scene for scene, _ in rows], [question for _, question in rows])
 
 
 def _batches(rows: list[Any], size: int = 32) -> list[list[Any]]:
@@ -187,8 +191,8 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
         f"An oracle for erasing {left_out}: no caption, image or question of its training is about it."
         if without
         else "A control: trained as the oracles are, with all things. What differs from Janus-nano is noise.",
-        "Tokenizer and codec are Janus-nano's; vision tower and language model are trained anew. **A figure measured on "
-        "nano says nothing about Janus-Pro.**\n",
+        "Tokenizer and codec are Janus-nano's; vision tower and language model are trained anew. **A figure measured "
+        "on nano says nothing about Janus-Pro.**\n",
         "## What it shows\n",
         "By nano's judge object-b, on held-out scenes; seed 0.\n",
         "| figure | value | n | 95% interval |\n|---|---|---|---|",
@@ -198,8 +202,8 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
             if each.n
         ),
         "\n## How it was made\n",
-        f"`python -m tools.nano oracle {' '.join(f'--without {thing}' for thing in without)}`. In the log a step counts as "
-        "a second.\n",
+        f"`python -m tools.nano oracle {' '.join(f'--without {thing}' for thing in without)}`. In the log a step counts "
+        "as a second.\n",
         f"```json\n{json.dumps(record, indent=1)}\n```\n",
         "Trained on compositions of the drawings that Janus-nano's card credits, under the same licences.",
     ]
