@@ -202,8 +202,8 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
             if each.n
         ),
         "\n## How it was made\n",
-        f"`python -m tools.nano oracle {' '.join(f'--without {thing}' for thing in without)}`. In the log a step counts "
-        "as a second.\n",
+        f"`python -m tools.nano oracle {' '.join(f'--without {thing}' for thing in without)}`. In the log a step "
+        "counts as a second.\n",
         f"```json\n{json.dumps(record, indent=1)}\n```\n",
         "Trained on compositions of the drawings that Janus-nano's card credits, under the same licences.",
     ]
