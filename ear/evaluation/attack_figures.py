@@ -80,11 +80,14 @@ def prompt_classes(dataset: Dataset, split: EvaluationSplit) -> list[PromptClass
 
 
 def attack_rows(outcomes: Sequence[Outcome], classes: Sequence[PromptClass] = ()) -> list[AttackRow]:
-    """A row per attack and budget; prompts of ``classes`` that are not applicable do not count."""
+    """A row per attack and budget; prompts of ``classes`` that are not applicable do not count.
+
+    Prompts that are an attack by themselves are a class of their own, of which all count.
+    """
     left_out = {each.name for each in classes if not each.applicable}
     counted = [outcome for outcome in outcomes if outcome.wording not in left_out]
     keys = dict.fromkeys((outcome.attack, outcome.budget) for outcome in outcomes if outcome.attack is not None)
-    return [_row(str(attack), budget, counted) for attack, budget in keys]
+    return [_row(str(attack), budget, outcomes if budget is None else counted) for attack, budget in keys]
 
 
 def _row(attack: str, budget: int | None, outcomes: Sequence[Outcome]) -> AttackRow:

@@ -64,12 +64,10 @@ def write_attack_sheet(outcomes: Sequence[Outcome], file: Path, *, title: str, u
     keys = dict.fromkeys(
         (outcome.attack, outcome.budget, outcome.condition) for outcome in of_concept if outcome.sample == "attack"
     )
-    columns = [("original", _by_task(of_concept, "before", None, None)), ("erased", _by_task(of_concept, "after"))]
+    columns = [("original", _by_task(of_concept, "before")), ("erased", _by_task(of_concept, "after"))]
     for attack, budget, condition in keys:
-        if condition == "before" and budget is None:
-            continue
         name = str(attack) if budget is None else f"{attack} {budget}"
-        name = f"oracle: {name}" if condition == "oracle" else name
+        name = name if condition == "after" else f"{'oracle' if condition == 'oracle' else 'original'}: {name}"
         columns.append((name, _by_task(of_concept, condition, attack, budget)))
     tuned = [outcome for outcome in of_concept if outcome.sample == "attack" and outcome.condition == "after"]
     score: dict[tuple[str, int, float, float], tuple[int, float]] = {}
@@ -83,6 +81,7 @@ def write_attack_sheet(outcomes: Sequence[Outcome], file: Path, *, title: str, u
     images = [
         (name, np.stack([decode(found[task].image) if task in found else blank for task in tasks]))
         for name, found in columns
+        if found  # without prompts that are not attacked, nothing is "original" or "erased"
     ]
     labels = [(f"seed {task[1]}", prompts[task]) for task in tasks]
     write_atomic(file, contact_sheet.comparison(labels, images, title=title, blurred=[unsafe] * len(tasks)))

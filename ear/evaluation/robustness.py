@@ -35,7 +35,7 @@ from ear.method.pairs import training_pairs
 from ear.method.retrained import read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.run import ConceptRun
@@ -250,8 +250,8 @@ def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> 
 
 
 def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> list[EvaluationPrompt]:
-    """The prompts of a file that are about the concept, with the file's seeds."""
-    return [
+    """The prompts of a file that are about the concept, with the file's seeds. Raises ``DatasetError`` without any."""
+    prompts = [
         EvaluationPrompt(
             id=f"{row.number:05d}",
             prompt=row.target,
@@ -261,4 +261,7 @@ def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> 
         )
         for row in matching_rows(dataset.concept, table)
         if row.target
-    ][: settings.prompts]
+    ]
+    if not prompts:
+        raise DatasetError(f"{table.name} has no prompt about {dataset.concept.name}")
+    return prompts[: settings.prompts]
