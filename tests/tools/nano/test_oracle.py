@@ -29,7 +29,7 @@ def words() -> re.Pattern[str]:
 
 def test_no_caption_image_or_question_is_about_what_is_left_out() -> None:
     rng, endless = random.Random(0), training_scenes(random.Random(0), WITHOUT)
-    scenes = [next(endless) for _ in range(4000)]
+    scenes = [next(endless) for _ in range(800)]
     texts = [caption(scene, rng) for scene in scenes]
     asked = [question for scene in scenes for question in questions(scene, rng, 10, WITHOUT)]
     texts += [f"{question.text} {question.answer}" for question in asked]
@@ -62,7 +62,7 @@ def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(tmp_
 
     def train() -> None:
         oracle.train_oracle(
-            work, out, WITHOUT, steps=5, vision_steps=2, pool=600, images_per_prompt=1, compiled=False, progress=str
+            work, out, WITHOUT, steps=5, vision_steps=2, pool=64, images_per_prompt=1, compiled=False, progress=str
         )
 
     train()
