@@ -96,6 +96,7 @@ def evaluate(
     figures: Figures = "default",
     questions: Path | str | None = None,
     fidelity: FidelitySettings | None = None,
+    oracle: Path | str | None = None,
     split: EvaluationSplit = "validation",
     seed: int = 0,
     judge: str | Judge | None = None,
@@ -108,8 +109,9 @@ def evaluate(
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
     By default 100 prompts of the concept and 8 of each retained one; ``family`` selects retained concepts; ``figures``
-    "full" adds wordings, guidance, temperature, more seeds and understanding (``questions``: a Parquet file),
-    "paper" FID, KID and CLIP score (``fidelity``: captions, pictures and encoders). ``split``
+    "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet file) and attacks
+    (``oracle``: folder of a model that never knew the concept, which is attacked as well), "paper" FID, KID and CLIP
+    score (``fidelity``: captions, pictures and encoders). ``split``
     "test" instead of "validation" is recorded in the store. ``seed`` is independent of filtering. ``judge`` is the
     concept's, a ``Judge`` or a name with ``weights`` (None: another than the filter's, if there is one).
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
@@ -121,6 +123,7 @@ def evaluate(
         figures=figures,
         questions=None if questions is None else Path(questions),
         fidelity=fidelity,
+        oracle=None if oracle is None else Path(oracle),
         split=split,
         seed=seed,
         judge=judge,

@@ -1,11 +1,23 @@
 """The command line ``ear``.
 
-recipes, train, generate, eval, memorisation, compare, ablate, import-weights, export, push-to-hub.
+recipes, train, generate, eval, attack, memorisation, compare, ablate, import-weights, export, push-to-hub.
 """
 
 import typer
 
-from ear.commands import ablate, compare, evaluate, export, generate, import_weights, memorisation, push, recipes, train
+from ear.commands import (
+    ablate,
+    attack,
+    compare,
+    evaluate,
+    export,
+    generate,
+    import_weights,
+    memorisation,
+    push,
+    recipes,
+    train,
+)
 from ecgvf.core import console
 
 app = typer.Typer(
@@ -15,8 +27,12 @@ app = typer.Typer(
     add_completion=False,
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
-for command in (recipes, train, generate, evaluate, memorisation, compare, ablate, import_weights, export, push):
-    app.add_typer(command.app)
+for commands in (
+    (recipes, train, generate, evaluate, attack, memorisation, compare, ablate),
+    (import_weights, export, push),
+):
+    for command in commands:
+        app.add_typer(command.app)
 
 
 def main() -> None:

@@ -41,6 +41,8 @@ def evaluate(
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
     paths = {"sheet": str(page)}
+    if evaluation.attacked:
+        paths["attack_sheet"] = str(evaluation.save_attack_sheet(page.with_name(f"{page.stem}-attacks.png")))
     if outcomes is not None:
         paths["outcomes"] = str(evaluation.save(outcomes))
     if as_json:
@@ -48,5 +50,8 @@ def evaluate(
         console.print_json({**facts, **evaluation.json(), **paths})
         return
     console.print(report.table([evaluation], ["after"]))
+    if evaluation.attacked:
+        console.print(evaluation.attack_table())
+    labels = {"sheet": "Contact sheet", "attack_sheet": "Contact sheet of the attacks", "outcomes": "Outcomes"}
     for name, path in paths.items():
-        console.print(f"{'Contact sheet' if name == 'sheet' else 'Outcomes'}: {console.escape(path)}")
+        console.print(f"{labels[name]}: {console.escape(path)}")

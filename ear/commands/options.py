@@ -31,6 +31,17 @@ AdapterOption = Annotated[
         "--adapter", help="File, folder or name of a run; repeat to stack.", show_default="the newest for the dataset"
     ),
 ]
+OracleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--oracle",
+        help="Folder of a model that never knew the concept, attacked under the same budgets.",
+        show_default="none: not measured",
+    ),
+]
+SplitOption = Annotated[
+    Literal["validation", "test"], typer.Option("--split", help="Prompts to measure with; test is recorded.")
+]
 SheetOption = Annotated[
     Path | None, typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter")
 ]
@@ -77,8 +88,8 @@ class EvaluationArguments:
         Literal["default", "full", "paper"],
         typer.Option(
             "--figures",
-            help="full adds each wording, guidance, temperature, more seeds and understanding; paper adds FID, KID and "
-            "CLIP score. Both resume.",
+            help="full adds each wording, guidance, temperature, more seeds, understanding and attacks; paper adds "
+            "FID, KID and CLIP score. Both resume.",
         ),
     ] = "default"
     questions: Annotated[
@@ -89,10 +100,8 @@ class EvaluationArguments:
             show_default="nano's own for nano, else none",
         ),
     ] = None
-    split: Annotated[
-        Literal["validation", "test"],
-        typer.Option("--split", help="Prompts to measure with; test is recorded."),
-    ] = "validation"
+    oracle: OracleOption = None
+    split: SplitOption = "validation"
     seed: Annotated[int, typer.Option("--seed", help="Evaluation seed, independent of filtering.")] = 0
     judge: Annotated[
         str | None,
@@ -118,6 +127,7 @@ class EvaluationArguments:
             figures=self.figures,
             fidelity=fidelity.settings() if fidelity is not None else None,
             questions=self.questions,
+            oracle=self.oracle,
             split=self.split,
             seed=self.seed,
             judge=self.judge,

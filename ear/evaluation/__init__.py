@@ -2,6 +2,7 @@
 
 prompts ──images──▶ images ──measure (judges, teacher_forcing)──▶ outcomes ──figures (statistics)──▶ evaluation
                                                                      └──────────report──────────▶ table, contact sheet
+training pairs ──attacks, robustness──▶ outcomes under attack ──attack_figures──▶ attack_report
 """
 
 from ear.evaluation.evaluation import Evaluation, compare, evaluate

@@ -6,26 +6,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ear.evaluation import figures, report
+from rich.table import Table
+
+from ear.evaluation import attack_report, figures, report
+from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows, prompt_classes
+from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.fidelity.measure import Fidelity, FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, adapter_hash
 from ear.evaluation.not_measured import NotMeasured, left_out
+from ear.evaluation.opened import count_openings
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_wording, retained_prompts
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
+from ear.evaluation.robustness import attack_outcomes, find_oracle, written_with_control_tokens
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method.open_adapter import AnyAdapter, open_adapter
 from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
-from ecgvf.core import console, openings
+from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
-from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 
@@ -54,6 +59,15 @@ class Evaluation:
     """Retained concepts that are left out, and why."""
     fidelity: Fidelity | None = field(repr=False, default=None)
     """FID, KID and CLIP score on general captions, of the paper's figures."""
+    attacked: tuple[Outcome, ...] = field(repr=False, default=())
+    """The outcomes under attack, of the full figures."""
+    classes: tuple[PromptClass, ...] = field(repr=False, default=())
+    """How often the original renders each class of the prompts that were written, of the full figures."""
+
+    @cached_property
+    def attacks(self) -> list[AttackRow]:
+        """Whether attacks bring the concept back; empty unless the figures are full."""
+        return attack_rows([*self.outcomes, *self.attacked], self.classes)
 
     @cached_property
     def replacement(self) -> list[FigureRow]:
@@ -135,6 +149,8 @@ class Evaluation:
             "by_sampling": [row.json() for row in figures.replacement_by_sampling(self.outcomes)],
             "paper": self.fidelity.json() if self.fidelity is not None else None,
             "in_any_seed": [row.json() for row in figures.concept_in_any_seed(self.outcomes)],
+            "attacks": [row.json() for row in self.attacks],
+            "classes": [each.json() for each in self.classes],
         }
 
     def save(self, file: Path | str, *, images: bool = True) -> Path:
@@ -144,9 +160,10 @@ class Evaluation:
             "answered": [asdict(answer) for answer in self.answered],
             "not_measured": [each.json() for each in self.not_measured],
             "fidelity": self.fidelity.json() if self.fidelity is not None else None,
+            "classes": [each.json() for each in self.classes],
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists
-        return write_outcomes(self.outcomes, Path(file), facts, images=images)
+        return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
 
     @classmethod
     def load(cls, file: Path | str) -> "Evaluation":
@@ -160,6 +177,7 @@ class Evaluation:
             )
         try:
             answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
+            classes = tuple(PromptClass.from_json(each) for each in facts.get("classes", ()))
             missing_groups = tuple(NotMeasured.from_json(each) for each in facts.get("not_measured", ()))
             lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
             measured = facts.get("fidelity")
@@ -167,17 +185,36 @@ class Evaluation:
         except (TypeError, KeyError) as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
         known = {name: facts[name] for name in _FACTS} | lists
-        return cls(**known, not_measured=missing_groups, fidelity=fidelity, outcomes=tuple(outcomes))
+        return cls(
+            **known,
+            not_measured=missing_groups,
+            fidelity=fidelity,
+            outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),
+            attacked=tuple(outcome for outcome in outcomes if outcome.sample == "attack"),
+            classes=classes,
+        )
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
         return report.write_contact_sheet([self], ["erased"], Path(file))
 
+    def attack_table(self) -> Table:
+        """What attacks brought back, of the full figures."""
+        caption = attack_report.attack_caption([*self.outcomes, *self.attacked], self.split, self.test_openings)
+        title = f"{self.concept} under attack: shares of images that show it"
+        return attack_report.attack_table(self.attacks, self.classes, title=title, caption=caption)
+
+    def save_attack_sheet(self, file: Path) -> Path:
+        """Write a PNG of what each attack brought back, of the full figures, and return its path."""
+        title = f"{self.concept} under attack, erased from {Path(self.model).name}"
+        outcomes = [*self.outcomes, *self.attacked]
+        return attack_report.write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
+
     def __str__(self) -> str:
         return report.text([self], ["after"])
 
 
-_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "fidelity"}
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "attacked", "classes", "fidelity"}
 
 
 def evaluate(
@@ -203,15 +240,21 @@ def evaluate(
     rehearsed = _rehearsed(dataset, adapter)
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     measurement = Measurement(store, model, dataset, judges, adapter, adapter_hash(files), settings.batch_size)
+    full = settings.figures == "full"
+    oracle = find_oracle(measurement, settings.oracle) if full and settings.oracle is not None else None
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
     asked_of_retained = _retained_prompts(retained, rehearsed, settings)
     judges.settings([*asked, *asked_of_retained])  # hashes the weights, so that a missing file costs no rendering
     recipe = str(adapter.facts["recipe"]["name"])
-    opened = _count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
     outcomes += measurement.outcomes(asked_of_retained)
-    if settings.figures == "full":
+    attacked: list[Outcome] = []
+    if full:
         outcomes += _full_outcomes(measurement, asked, settings)
+        budgets = {kind: attack.default_budget for kind, attack in KINDS.items()}
+        attacked = attack_outcomes(measurement, asked, budgets, settings.seed, settings.split, oracle)
+        attacked += written_with_control_tokens(measurement, asked, settings.seed, settings.split, oracle)
     answered = _answered(measurement, questions)
     fidelity = None
     if captions is not None:
@@ -230,6 +273,8 @@ def evaluate(
         answered=tuple(answered),
         not_measured=tuple(not_measured),
         fidelity=fidelity,
+        attacked=tuple(attacked),
+        classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
     )
 
 
@@ -324,17 +369,6 @@ def _unknown(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationProm
     """The prompts whose images are not among those of ``known``: no image is rendered twice."""
     seeds = {(prompt.id, prompt.seed) for prompt in known}
     return [prompt for prompt in prompts if (prompt.id, prompt.seed) not in seeds]
-
-
-def _count_openings(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: str, recipe: str) -> int:
-    """How often the test split was opened, this time included, which is recorded before any of it is measured."""
-    run = ConceptRun(store, dataset.concept)
-    if split == "test":
-        openings.record(run, dataset=dataset.fingerprint, adapter=adapter, recipe=recipe)
-    opened = len(openings.merge(dataset.openings, openings.openings(run)))
-    if split == "test":
-        console.note(f"this opens the test split of {dataset.concept.name}, now {opened} times in all; it is recorded")
-    return opened
 
 
 def _retained(

@@ -1,11 +1,13 @@
 """Evaluation images, kept in the store: an interrupted evaluation resumes, and "before" is rendered once."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 
+from ear.evaluation.attacks.fit import FittedAttack
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.dataset import Dataset
@@ -13,7 +15,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.janus import GenerationOptions, JanusModel, Sampling
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("evaluation", "ear eval")
@@ -42,15 +44,16 @@ def evaluation_images(
     *,
     adapter: AnyAdapter | None = None,
     adapter_hash: str | None = None,
+    attack: FittedAttack | None = None,
     batch_size: int | None = None,
 ) -> StageSet:
-    """The finished set of one image per prompt, by the frozen model or with ``adapter``.
+    """The finished set of one image per prompt, by the frozen model or with ``adapter``, under ``attack`` if any.
 
     ``adapter_hash`` identifies the adapter's weights. If the model does not mask padding, ``batch_size`` is a setting:
     the images depend on it. Images that the store has are not rendered again. Raises
     ``DatasetError`` for a prompt that cannot be rendered.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
         "sampling": asdict(sampling),
@@ -60,16 +63,26 @@ def evaluation_images(
     }
     if not model.padding_masked:
         settings["unmasked_batch"] = batch_size
+    if attack is not None:
+        settings["attack"] = attack.fingerprint
+    if model.raw_control_tokens:
+        settings["raw_control_tokens"] = True
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
-    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
+    description = "rendering without the adapter" if adapter is None else "rendering with the adapter"
+    with ExitStack() as stack:
+        rendering = stack.enter_context(adapter.active(model)) if adapter is not None else model
+        if attack is not None:
+            rendering = stack.enter_context(attack.active(rendering))
+            description += f", under {attack.name}"
         fill_with_images(
             stage_set,
             shards(prompts),
-            tuned,
+            rendering,
             sampling,
             _table,
-            description="rendering without the adapter" if adapter is None else "rendering with the adapter",
+            description=description,
             batch_size=batch_size,
+            options=attack.options if attack is not None else lambda tasks: GenerationOptions(),
         )
     stage_set.finish({"pictures": len(prompts)}, current=False)
     return stage_set

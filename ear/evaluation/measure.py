@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ear.evaluation.attacks.fit import FittedAttack
 from ear.evaluation.images import evaluation_images, shards
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import STAGE, Condition, Outcome, Sample
@@ -30,6 +31,13 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 
+_BY_WHOM: dict[Condition, str] = {
+    "before": "of the frozen model",
+    "ceiling": "of the frozen model",
+    "after": "after",
+    "oracle": "of the oracle",
+}
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -44,12 +52,17 @@ class Measurement:
     batch_size: int | None = None
 
     def outcomes(
-        self, prompts: Sequence[EvaluationPrompt], sample: Sample = "main", sampling: Sampling | None = None
+        self,
+        prompts: Sequence[EvaluationPrompt],
+        sample: Sample = "main",
+        sampling: Sampling | None = None,
+        *,
+        ceiling: bool = True,
     ) -> list[Outcome]:
         """The outcomes before and after erasing, and those of the ceiling for prompts that have a surrogate prompt.
 
-        ``sampling`` None is the dataset's. What the store has is neither rendered nor judged again. Raises
-        ``DatasetError`` for a prompt that cannot be rendered.
+        ``sampling`` None is the dataset's. ``ceiling``: whether that is measured, too. What the store has is neither
+        rendered nor judged again. Raises ``DatasetError`` for a prompt that cannot be rendered.
         """
         if not prompts:
             return []
@@ -59,8 +72,25 @@ class Measurement:
         replaced = [
             replace(prompt, prompt=prompt.surrogate_prompt) for prompt in prompts if prompt.surrogate_prompt is not None
         ]
-        ceiling = self._outcomes("ceiling", replaced, sample, sampling)[0] if replaced else []
-        return [*before, *after, *ceiling]
+        asked_for_surrogate = replaced if ceiling else []
+        of_ceiling = self._outcomes("ceiling", asked_for_surrogate, sample, sampling)[0] if asked_for_surrogate else []
+        return [*before, *after, *of_ceiling]
+
+    def attacked(
+        self,
+        prompts: Sequence[EvaluationPrompt],
+        attack: FittedAttack | None = None,
+        condition: Condition = "after",
+    ) -> list[Outcome]:
+        """The outcomes of the tuned model under ``attack``; ``condition`` "oracle" if it never knew the concept.
+
+        None: of prompts that are an attack by themselves.
+        """
+        sampling = Sampling(**self.dataset.sampling)
+        outcomes, _ = self._outcomes(condition, prompts, "attack", sampling, attack=attack)
+        if attack is None:
+            return outcomes
+        return [replace(outcome, attack=attack.name, budget=attack.budget) for outcome in outcomes]
 
     def _outcomes(
         self,
@@ -70,9 +100,10 @@ class Measurement:
         sampling: Sampling,
         *,
         reference: StageSet | None = None,
+        attack: FittedAttack | None = None,
     ) -> tuple[list[Outcome], StageSet]:
         """The outcomes of one condition, and their images. ``reference``: the frozen model's images, for ``after``."""
-        tuned = condition == "after"
+        tuned = condition in ("after", "oracle")
         asked = prompts
         if tuned and self.adapter.rewrites:  # of a dataset's prompt the surrogate prompt, which its writer wrote
             asked = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
@@ -84,6 +115,7 @@ class Measurement:
             sampling,
             adapter=self.adapter if tuned else None,
             adapter_hash=self.adapter_hash if tuned else None,
+            attack=attack,
             batch_size=self.batch_size,
         )
         settings = {
@@ -106,7 +138,7 @@ class Measurement:
             return to_table(Outcome, judged)
 
         each = [[index] for index in range(len(shards(prompts)))]
-        stage_set.fill(each, work, description=f"judging the images {condition if tuned else 'of the frozen model'}")
+        stage_set.fill(each, work, description=f"judging the images {_BY_WHOM[condition]}")
         stage_set.finish({"outcomes": len(prompts)}, current=False)
         return stage_set.records(Outcome), images
 
@@ -142,7 +174,7 @@ class Measurement:
                 seed=prompt.seed,
                 guidance=sampling.guidance,
                 temperature=sampling.temperature,
-                adapter=self.adapter_hash if condition == "after" else None,
+                adapter=self.adapter_hash if condition in ("after", "oracle") else None,
                 judges=judged[index],
                 attributes=attributes[index],
                 clip_surrogate=clip[0] if (clip := cosines[index]) is not None else None,

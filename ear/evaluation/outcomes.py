@@ -20,15 +20,19 @@ from ecgvf.core.stage_set import Stage
 
 STAGE = Stage("outcomes", "ear eval")
 
-Condition = Literal["before", "after", "ceiling"]
-"""Who rendered an image: the frozen model, the tuned one, or the frozen one asked for the surrogate."""
+Condition = Literal["before", "after", "ceiling", "oracle"]
+"""Who rendered an image: the frozen model, the tuned one, the frozen one asked for the surrogate, or a model that never
+knew the concept."""
 
 FACTS = b"ear-evaluation"
 """Key of the facts among a Parquet file's metadata."""
 
-Sample = Literal["main", "wording", "seeds", "sampling"]
-"""Why an image was rendered: for the figures, for those of one wording, for more seeds of a prompt, or for another
-guidance or temperature."""
+Sample = Literal["main", "wording", "seeds", "sampling", "attack"]
+"""Why an image was rendered: for the figures, for those of one wording, for more seeds of a prompt, for another
+guidance or temperature, or under attack."""
+
+_LATER_COLUMNS = {"attack", "budget"}
+"""Columns that files of earlier versions lack."""
 
 _LABEL = pa.struct([("label", pa.string()), ("probability", pa.float32())])
 _JUDGE = pa.struct(
@@ -114,6 +118,10 @@ class Outcome(Record):
     vq_ids: Annotated[tuple[int, ...], pa.list_(pa.uint16())]
     image: bytes
     """PNG; empty, as ``vq_ids``, in a file that was written without images."""
+    attack: str | None = None
+    """What brings the concept back: a kind of attack, or the name of a class of prompts. None, as the next: nothing."""
+    budget: int | None = None
+    """That of the attack, in its own unit."""
 
     def to_row(self) -> Row:
         judges = [
@@ -187,6 +195,8 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
         table = pq.read_table(file)
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{file} is not a readable Parquet file: `ear eval --outcomes FILE` writes one") from error
+    for name in _LATER_COLUMNS - set(table.column_names):
+        table = table.append_column(Outcome.SCHEMA.field(name), pa.nulls(len(table), Outcome.SCHEMA.field(name).type))
     if missing := [name for name in Outcome.SCHEMA.names if name not in table.column_names]:
         raise DatasetError(f"{file} has no column {missing[0]!r}: it is no file that `ear eval --outcomes` wrote")
     try:

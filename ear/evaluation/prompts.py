@@ -11,7 +11,7 @@ from ear.retained_concepts import PURPOSES, Group, RetainedConcept
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.records import EvaluationSplit, Wording
+from ecgvf.core.records import EvaluationSplit, PromptPair, Reason, Wording
 
 PURPOSE = PURPOSES["validation"]
 
@@ -40,6 +40,10 @@ class EvaluationPrompt:
     """The prompt that means the concept, also where the surrogate prompt is rendered; None for retained concepts."""
 
 
+ABSENT: frozenset[Reason] = frozenset({"target_absent", "render_failed", "judge_failed", "reviewed"})
+"""Reasons of a rejected record that mean: the original did not render the concept."""
+
+
 def concept_prompts(
     dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
 ) -> list[EvaluationPrompt]:
@@ -47,15 +51,33 @@ def concept_prompts(
 
     Raises ``DatasetError`` if there are none.
     """
-    return _repeated(_records(dataset, split), count, seed)
+    return _repeated([record.pair for record in _records(dataset, split)], count, seed)
+
+
+def written_pairs(dataset: Dataset, split: EvaluationSplit) -> list[PromptPair] | None:
+    """All prompts of ``split`` that were written and rendered, accepted or not, by their ids; None if the dataset does
+    not tell the rejected ones. Those that were malformed or duplicates are no prompts."""
+    if dataset.rejected is None:
+        return None
+    rejected = [pair for pair in dataset.rejected if pair.split == split]
+    rejected = [pair for pair in rejected if pair.reason not in ("malformed", "duplicate")]
+    pairs = [*(record.pair for record in _records(dataset, split)), *rejected]
+    return sorted(pairs, key=lambda pair: pair.record_id)
+
+
+def written_prompts(
+    dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
+) -> list[EvaluationPrompt]:
+    """As ``concept_prompts``, of all prompts that were written, if the dataset tells the rejected ones."""
+    return _repeated(written_pairs(dataset, split) or [each.pair for each in _records(dataset, split)], count, seed)
 
 
 def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "validation") -> list[EvaluationPrompt]:
     """``PROMPTS_PER_WORDING`` prompts of each wording that ``split`` has, as ``concept_prompts`` repeats them."""
-    by_wording: dict[Wording, list[AcceptedRecord]] = defaultdict(list)
+    by_wording: dict[Wording, list[PromptPair]] = defaultdict(list)
     for record in _records(dataset, split):
         if record.pair.wording is not None:
-            by_wording[record.pair.wording].append(record)
+            by_wording[record.pair.wording].append(record.pair)
     lists = [_repeated(by_wording[wording], PROMPTS_PER_WORDING, seed) for wording in sorted(by_wording)]
     return [prompt for prompts in lists for prompt in prompts]
 
@@ -97,11 +119,11 @@ def _records(dataset: Dataset, split: EvaluationSplit) -> Sequence[AcceptedRecor
     return records
 
 
-def _repeated(records: Sequence[AcceptedRecord], count: int, seed: int) -> list[EvaluationPrompt]:
+def _repeated(pairs: Sequence[PromptPair], count: int, seed: int) -> list[EvaluationPrompt]:
     prompts = []
     for index in range(count):
-        repetition, position = divmod(index, len(records))
-        pair = records[position].pair
+        repetition, position = divmod(index, len(pairs))
+        pair = pairs[position]
         prompts.append(
             EvaluationPrompt(
                 id=pair.record_id,

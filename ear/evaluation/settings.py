@@ -45,6 +45,8 @@ class EvaluationSettings:
     """Weights of a judge given by name (None: its own)."""
     questions: Path | None = None
     """Parquet file of yes/no questions for the full figures (None: nano's own for nano, else none)."""
+    oracle: Path | None = None
+    """Folder of a model that never knew the concept, which the full figures attack as well (None: not measured)."""
     batch_size: int | None = None
     """Images rendered at once (None: by the model's size, or the GPU's memory)."""
 
@@ -58,6 +60,8 @@ class EvaluationSettings:
             raise SettingsError(f"{given[0]} is for --figures paper: add it")
         if self.questions is not None and self.figures != "full":
             raise SettingsError(f"--questions {self.questions}: questions are answered with --figures full")
+        if self.oracle is not None and self.figures != "full":
+            raise SettingsError(f"--oracle {self.oracle}: attacks are measured with --figures full, or by `ear attack`")
         if concept < 1 or retained < 0:
             raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
 

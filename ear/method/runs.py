@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from ear.method.retrained import WEIGHTS as RETRAINED
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.hub import hub_errors
@@ -131,7 +132,8 @@ def newest(store: Store, concept: str) -> TrainingRun:
 
 
 def find_adapter(store: Store, name: str) -> Path:
-    """The adapter file ``name``, or that of the run in the folder ``name``, or of this store's run called ``name``; or
+    """The adapter file ``name``, or that of the run (or of the retrained model) in the folder ``name``, or of this
+    store's run called ``name``; or
     that of the repository OWNER/NAME on the Hub, if ``name`` is hub:OWNER/NAME.
 
     Raises ``AdapterError`` if it is none of these, ``HubError``.
@@ -139,7 +141,7 @@ def find_adapter(store: Store, name: str) -> Path:
     if name.startswith("hub:"):
         return _download(name.removeprefix("hub:"))
     runs = {file.parent.name: file for each in FILES for file in sorted(store.root.glob(f"*/{STAGE.name}/*/{each}"))}
-    for file in (Path(name), *(Path(name) / each for each in FILES), runs.get(name)):
+    for file in (Path(name), *(Path(name) / each for each in (*FILES, RETRAINED)), runs.get(name)):
         if file is not None and file.is_file():
             return file
     raise AdapterError(

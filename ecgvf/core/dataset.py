@@ -43,6 +43,9 @@ class Dataset:
     retain: tuple[AcceptedRecord, ...] | None = None
     """Prompts of other concepts (``PromptPair.retained_concept``) with their images. None without a retain split: for
     Janus-nano, whose grammar writes them when they are needed, and if they are left to the captions that ship."""
+    rejected: tuple[PromptPair, ...] | None = field(default=None, compare=False)
+    """The records that were not accepted, with their reason: with the accepted ones, all that was written. None if the
+    dataset does not tell."""
     openings: tuple[Opening, ...] = field(default=(), compare=False)
     """Who looked at ``test``, as far as the dataset tells."""
 

@@ -1,5 +1,7 @@
 """The accepted records of a run with their images: what ``ear`` trains on and is measured with."""
 
+from dataclasses import replace
+
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.openings import openings
@@ -55,8 +57,16 @@ def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool
         retain=tuple(record for record in records if record.pair.split == "retain")
         if "retained" in acceptance.summary
         else None,
+        rejected=tuple(_rejected(acceptance)),
         openings=tuple(openings(run)),
     )
+
+
+def _rejected(acceptance: StageSet) -> list[PromptPair]:
+    """The records that were not accepted, each with its reason."""
+    reasons = {row.record_id: row.reason for row in acceptance.records(Acceptance) if not row.accepted}
+    pairs = acceptance.source(PAIRS).records(PromptPair)
+    return [replace(pair, reason=reasons[pair.record_id]) for pair in pairs if pair.record_id in reasons]
 
 
 def _records(acceptance: StageSet, unfiltered: bool) -> list[AcceptedRecord]:

@@ -17,6 +17,7 @@ from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import chat_prompt, generation_ids, unconditional_ids
 from ecgvf.janus.sampling import Sampling, uniform_noise
+from ecgvf.janus.soft_prompt import soft_prompt
 from ecgvf.janus.threads import num_threads
 from ecgvf.janus.understanding import yes_probabilities
 
@@ -36,6 +37,7 @@ __all__ = [
     "logits",
     "num_threads",
     "render_images",
+    "soft_prompt",
     "unconditional_ids",
     "uniform_noise",
     "yes_probabilities",

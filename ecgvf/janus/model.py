@@ -40,6 +40,8 @@ class JanusModel:
     padding_masked: bool = True
     """Whether the left padding of a batch is hidden from the model. False repeats scripts that pass no mask: an image
     then depends on the other prompts of its batch."""
+    suffix_ids: tuple[int, ...] = ()
+    """Token ids that follow the words of each prompt: those of a soft prompt (``janus.soft_prompt``)."""
 
     @property
     def image_tokens(self) -> int:

@@ -22,7 +22,8 @@ def generation_ids(model: JanusModel, prompts: Sequence[str]) -> tuple[Tensor, T
 
     Returns ``(input_ids, attention_mask)``, int64 [B, S] each, on the model's device. Rows are padded on the left; the
     mask is 1 at a row's own ids. Each row begins with BOS and ends with begin-of-image. A control token inside a prompt
-    becomes the ids of its text, unless ``model.raw_control_tokens``. ``model.rewrite`` is applied first.
+    becomes the ids of its text, unless ``model.raw_control_tokens``. ``model.rewrite`` is applied first;
+    ``model.suffix_ids`` follow the words.
 
     Raises ``ModelError`` for an empty prompt, and for one that leaves no room for an image.
     """
@@ -79,11 +80,19 @@ def _row(model: JanusModel, prompt: str, template: Sequence[str]) -> list[int]:
     except UnicodeEncodeError as error:
         raise ModelError(f"the prompt is not valid Unicode ({error.reason}): write it again") from error
     text = chat_prompt(model, prompt)
-    ids = token_ids(model, [text] if model.raw_control_tokens else literal_pieces(model, text, template))
+    pieces = [text] if model.raw_control_tokens else literal_pieces(model, text, template)
+    ids = token_ids(model, pieces) if not model.suffix_ids else _with_suffix(model, pieces, template[1])
     room = model.max_length - model.image_tokens
     if len(ids) > room:
         raise ModelError(f"the prompt has {len(ids)} tokens and {model.name} has room for {room}: shorten it")
     return ids
+
+
+def _with_suffix(model: JanusModel, pieces: Sequence[str], after: str) -> list[int]:
+    """The ids of ``pieces`` with those of ``model.suffix_ids`` before ``after``, the end of the template."""
+    words = [*pieces[:-1], pieces[-1].removesuffix(after)]
+    end: list[int] = model.processor.tokenizer(after, add_special_tokens=False)["input_ids"]
+    return [*token_ids(model, words), *model.suffix_ids, *end]
 
 
 def _begin_of_image(model: JanusModel) -> int:

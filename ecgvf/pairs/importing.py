@@ -54,7 +54,7 @@ def import_pairs(
     row is about the concept.
     """
     only = only or _category(run.concept, table)
-    rows = _matching_rows(run.concept, table, only)
+    rows = matching_rows(run.concept, table, only)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
         "writer": {"name": WRITER},
@@ -98,8 +98,13 @@ def _category(concept: Concept, table: PromptTable) -> str | None:
     return category if category in named and not any(_names(concept, name) for name in named) else None
 
 
-def _matching_rows(concept: Concept, table: PromptTable, only: str | None) -> Sequence[PromptRow]:
-    """The rows that name the concept; all rows if none names any."""
+def matching_rows(concept: Concept, table: PromptTable, only: str | None = None) -> Sequence[PromptRow]:
+    """The rows that name the concept, or ``only``; all rows if none names any concept.
+
+    Without ``only``, the rows of the category of the concept's kind if none names the concept itself. Raises
+    ``DatasetError`` if no row is about the concept.
+    """
+    only = only or _category(concept, table)
     named = Counter(name for row in table.rows for name in row.concepts)
     if not named and only is None:
         return table.rows

@@ -34,6 +34,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "adv_prompt",
         "unsafe",
         "positive",
+        "sensitive prompt",
     ),
     "surrogate": ("surrogate", "surrogate_prompt", "safe_prompt", "modified_prompt", "clean", "safe", "neutral"),
     "id": ("id", "case_number", "image_id", "coco_id", "record_id"),

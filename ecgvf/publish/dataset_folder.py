@@ -104,6 +104,7 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
         validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
         retain=tuple(record for record in records if record.pair.split == "retain") if "retained" in run else None,
+        rejected=_rejected(files[0].parent),
         openings=tuple(openings.merge(*map(read_openings, {file.parent for file in files}))),
     )
 
@@ -112,6 +113,19 @@ def read_openings(folder: Path) -> list[openings.Opening]:
     """The openings of the test split that were published in the folder of a config."""
     file = folder / openings.FILE
     return openings.parse(file.read_bytes()) if file.is_file() else []
+
+
+def _rejected(folder: Path) -> tuple[PromptPair, ...] | None:
+    """The rejected records beside the config in ``folder``; None if they were not downloaded, or not exported."""
+    files = sorted(folder.with_name(catalogue.rejected_config(folder.name)).glob("*.parquet"))
+    columns = [name for name in PromptPair.SCHEMA.names if name != "seed"]
+    rows = [
+        row
+        for file in files
+        for row in _open_parquet(file).read(columns=columns).to_pylist()  # a column that it lacks is left out
+    ]
+    rows.sort(key=lambda row: str(row["record_id"]))
+    return tuple(PromptPair.from_row({**row, "seed": None}) for row in rows) if files else None
 
 
 def _accepted_record(row: JSON) -> AcceptedRecord:

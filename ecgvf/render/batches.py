@@ -15,7 +15,7 @@ from ecgvf.core.errors import DatasetError, EcgvfError, ModelError, SettingsErro
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import ShardSet
-from ecgvf.janus import JanusModel, Sampling, generation_ids, num_threads, render_images
+from ecgvf.janus import GenerationOptions, JanusModel, Sampling, generation_ids, num_threads, render_images
 
 
 class ImageTask(Protocol):
@@ -52,9 +52,12 @@ def fill_with_images(
     *,
     description: str,
     batch_size: int | None = None,
+    options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
     **circumstances: Any,
 ) -> int:
     """Render the missing ``shards``; ``table`` makes the rows of one. Returns the number of images rendered.
+
+    ``options`` are those of some tasks, rendered together; each task's must depend on itself alone.
 
     ``batch_size`` (None: the model's own) and the number of threads are recorded with the set before its first batch,
     and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
@@ -70,7 +73,7 @@ def fill_with_images(
             size = int(shard_set.circumstances["batch_size"])
             try:
                 with num_threads(recorded["threads"]):
-                    return table(tasks, render_prompts(model, tasks, sampling, size, counted.start()))
+                    return table(tasks, render_prompts(model, tasks, sampling, size, counted.start(), options))
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise SettingsError(f"{model.device} has no memory for one image of {model.name}") from error
@@ -87,7 +90,12 @@ def fill_with_images(
 
 
 def render_prompts(
-    model: JanusModel, tasks: Sequence[ImageTask], sampling: Sampling, batch_size: int, advance: Callable[[int], object]
+    model: JanusModel,
+    tasks: Sequence[T],
+    sampling: Sampling,
+    batch_size: int,
+    advance: Callable[[int], object],
+    options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
 ) -> list[RenderedImage]:
     """One image per task, in order. ``advance`` is called with the number of tasks done since the last call.
 
@@ -100,7 +108,7 @@ def render_prompts(
         encoded: list[Future[RenderedImage]] = []
         for start in range(0, len(accepted), batch_size):
             batch = [tasks[index] for index in accepted[start : start + batch_size]]
-            encoded += _render_batch(model, batch, sampling, encoder)
+            encoded += _render_batch(model, batch, sampling, encoder, options)
             advance(len(batch))
         for index, future in zip(accepted, encoded, strict=True):
             images[index] = future.result()
@@ -124,18 +132,22 @@ def _refused(model: JanusModel, prompt: str) -> RenderedImage | None:
 
 
 def _render_batch(
-    model: JanusModel, tasks: Sequence[ImageTask], sampling: Sampling, encoder: ThreadPoolExecutor
+    model: JanusModel,
+    tasks: Sequence[T],
+    sampling: Sampling,
+    encoder: ThreadPoolExecutor,
+    options: Callable[[Sequence[T]], GenerationOptions],
 ) -> list[Future[RenderedImage]]:
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
-        images = render_images(model, prompts, seeds, sampling, batch_size=len(tasks))
+        images = render_images(model, prompts, seeds, sampling, options=options(tasks), batch_size=len(tasks))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, EcgvfError) as error:
         if len(tasks) == 1:
             return [encoder.submit(RenderedImage, failure=(str(error) or type(error).__name__).splitlines()[0])]
         # One of the tasks breaks the batch: rendered alone, only that one fails.
-        return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder)]
+        return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder, options)]
     columns = zip(images.pixels, images.vq_ids, images.finite, strict=True)
     return [encoder.submit(_encode, *row) for row in columns]
 

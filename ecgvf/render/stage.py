@@ -79,6 +79,7 @@ def render(
     }
     images = run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if janus.raw_control_tokens else {}))
     shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
+    further: dict[str, Any] = {} if current else {"further_seed": True}
     rendered = fill_with_images(
         images,
         [render_tasks(shard, seed) for shard in shards],
@@ -87,7 +88,7 @@ def render(
         partial(rendering_table, janus),
         description="rendering",
         batch_size=batch_size,
-        **({} if current else {"further_seed": True}),
+        **further,
     )
     images.finish({} if images.finished else _summary(images), current=current)
     return RenderResult(images, rendered)

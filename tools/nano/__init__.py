@@ -5,6 +5,8 @@
                              └────► attribute_judges
     second_drawings.json ─► second_world ─► second_judges
 
+    the shipped tokenizer and codec ─► oracle (vision, language_model without some things)
+
 Users never need this package: the weights ship in ``data/nano/``. It needs the extra ``nano``.
 """
 

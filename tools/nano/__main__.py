@@ -1,4 +1,4 @@
-"""Commands of nano's developers: ``python -m tools.nano build``, ``check``, ``judges`` and ``questions``.
+"""Commands of nano's developers: ``python -m tools.nano build``, ``check``, ``judges``, ``questions`` and ``oracle``.
 
 Users need none of them: the weights and the questions ship in ``data/nano``.
 """
@@ -108,6 +108,23 @@ def questions(
     path = out or questions_path()
     rows = question_set.write(path, seed)
     console.note(f"{path}: {rows} questions about {question_set.IMAGES} images")
+
+
+@app.command()
+def oracle(
+    work: Annotated[Path, typer.Option(help="Folder of checkpoints; a second call resumes from them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model and its card.")],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Thing that no training image, caption or question is about. Repeatable. [default: none]"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the language model. [default: Janus-nano's own]")] = None,
+) -> None:
+    """Train nano's language model again without some things, or with all (a control); resumable. 90 minutes."""
+    _require_resvg()
+    from tools.nano import oracle as trainer
+
+    trainer.train_oracle(work, out, tuple(without or ()), steps=steps, progress=console.note)
 
 
 def _require_resvg() -> None:

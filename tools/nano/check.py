@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
 from tools.nano.codec import to_input
 from tools.nano.corruption import Codec, held_out_corruptions
 from tools.nano.language_model import tokenize_conversations
-from tools.nano.questions import yes_no
+from tools.nano.questions import Question, yes_no
 from tools.nano.scenes import caption, held_out_scene, scene_pool
 from tools.nano.world import STYLES, Scene, compose_batch, random_scene, things
 
@@ -189,18 +189,24 @@ def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) ->
 
 @torch.no_grad()
 def _questions(model: JanusModel, rng: random.Random, count: int = 512) -> Goal:
-    tokenizer = model.processor.tokenizer
     correct = []
     for _ in range(count // 32):
         scenes = [held_out_scene(rng, rng.choice(things()), rng.choice(STYLES)) for _ in range(32)]
         questions = [yes_no(scene, rng, number % 2 == 0) for number, scene in enumerate(scenes)]
-        ids, labels = tokenize_conversations(tokenizer, [[question] for question in questions])
-        hidden = model.model.model(input_ids=ids, pixel_values=to_input(compose_batch(scenes))).last_hidden_state
-        first = (labels != -100).int().argmax(1)
-        rows = torch.arange(len(ids))
-        predicted = model.model.lm_head(hidden[rows, first - 1]).argmax(-1)
-        correct += (predicted == labels[rows, first]).tolist()
+        correct += answers_correctly(model, scenes, questions)
     return _share("yes/no questions answered", np.array(correct), 0.95)
+
+
+@torch.inference_mode()
+def answers_correctly(model: JanusModel, scenes: Sequence[Scene], questions: Sequence[Question]) -> list[bool]:
+    """Whether the model answers the yes/no question about each scene's image with the right first token."""
+    ids, labels = tokenize_conversations(model.processor.tokenizer, [[question] for question in questions])
+    hidden = model.model.model(input_ids=ids, pixel_values=to_input(compose_batch(scenes))).last_hidden_state
+    first = (labels != -100).int().argmax(1)
+    rows = torch.arange(len(ids))
+    predicted = model.model.lm_head(hidden[rows, first - 1]).argmax(-1)
+    correct: list[bool] = (predicted == labels[rows, first]).tolist()
+    return correct
 
 
 def _speed(model: JanusModel, rng: random.Random) -> Goal:

@@ -9,7 +9,7 @@ add a loss to the answers and, in the first half of the time, to the generation.
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast, layers: int = 4) -> JanusFor
 
 def load_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -> None:
     """Load a trained codec's state; the embeddings of image tokens start as the codes plus random dimensions."""
-    model.model.vqmodel.load_state_dict(pad_codes(codec, PADDED_CODE_DIMENSIONS))
+    load_padded_codec(model, pad_codes(codec, PADDED_CODE_DIMENSIONS))
+
+
+def load_padded_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -> None:
+    """The same with the state of a codec that is part of a model."""
+    model.model.vqmodel.load_state_dict(codec)
     embeddings = model.model.generation_embeddings.weight.data
     embeddings.copy_(model.model.vqmodel.quantize.embedding.weight.data)
     nn.init.normal_(embeddings[:, CODE_DIMENSIONS:], std=1.6)  # AdamW's learning rate is small beside it
@@ -122,10 +127,17 @@ def encode_images(model: JanusForConditionalGeneration, images: np.ndarray) -> n
 class GenerationData:
     """A pool of scenes with their VQ ids; each epoch has new captions, batched by length."""
 
-    def __init__(self, model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, pool: int, seed: int):
+    def __init__(
+        self,
+        model: JanusForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerFast,
+        pool: int,
+        seed: int,
+        without: Collection[str] = (),
+    ) -> None:
         self.rng = random.Random(f"drawings:{seed}")
         self.tokenizer = tokenizer
-        endless = training_scenes(self.rng)
+        endless = training_scenes(self.rng, without)
         self.scenes = [replace(next(endless), designer=self.rng.choice(DESIGNERS)) for _ in range(pool)]
         self.vq_ids = np.concatenate(
             [encode_images(model, compose_batch(self.scenes[i : i + 512])) for i in range(0, pool, 512)]
@@ -231,11 +243,13 @@ def train(
     seed: int = 0,
     cooldown: float = 0.8,
     compiled: bool = True,
+    without: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Train in place for `seconds` of work, with checkpoints in `folder`, from the last one if there is one.
 
     The learning rates rise over 100 steps, stay, and fall linearly to zero over the last `cooldown` of the time.
+    No caption, image or question is about a thing in `without`.
     """
     torch.manual_seed(seed)
     model.train()
@@ -246,8 +260,9 @@ def train(
     loop = TrainingLoop(folder, seconds, parts, {"round": 0}, clock=clock)
     loop.extra_state["round"] += loop.resumed  # each resumed run trains on other images
     rng = random.Random(f"language-model:{seed}:{loop.extra_state['round']}")
-    generation = GenerationData(model, tokenizer, pool, seed=seed + 1000 * loop.extra_state["round"]).batches()
-    scenes_to_answer = training_scenes(rng)
+    round_seed = seed + 1000 * loop.extra_state["round"]
+    generation = GenerationData(model, tokenizer, pool, round_seed, without).batches()
+    scenes_to_answer = training_scenes(rng, without)
     backbone = Backbone(model.model.language_model)
     if compiled:
         backbone.compile(dynamic=True)
@@ -259,7 +274,7 @@ def train(
         if step % ANSWER_EVERY == ANSWER_EVERY - 1:
             name, auxiliary_weight = "asking", 1.0
             scenes = [next(scenes_to_answer) for _ in range(ANSWER_IMAGES)]
-            conversations = [questions(scene, rng, QUESTIONS_PER_IMAGE) for scene in scenes]
+            conversations = [questions(scene, rng, QUESTIONS_PER_IMAGE, without) for scene in scenes]
             ids, labels = tokenize_conversations(tokenizer, conversations)
             with autocast():
                 loss, middle = answer_loss(model, ids, labels, to_input(compose_batch(scenes)), backbone)

@@ -1,6 +1,7 @@
 """Questions about a composed image, with their answers."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ecgvf.world.grammar import with_article
@@ -50,13 +51,13 @@ class Question:
     about: str | None = None
 
 
-def yes_no(scene: Scene, rng: random.Random, expected: bool) -> Question:
-    """A yes/no question about a thing or companion; `expected` means that the answer is yes."""
+def yes_no(scene: Scene, rng: random.Random, expected: bool, without: Collection[str] = ()) -> Question:
+    """A yes/no question about a thing or companion that is not in `without`; `expected`: the answer is yes."""
     shown = [scene.thing] + ([scene.companion] if scene.companion else [])
     if expected:
         name = rng.choice(shown) if rng.random() < 0.3 else scene.thing
     else:
-        name = rng.choice([absent for absent in (*things(), *COMPANIONS) if absent not in shown])
+        name = rng.choice([absent for absent in (*things(), *COMPANIONS) if absent not in (*shown, *without)])
     return Question(rng.choice(YES_NO_FORMS).format(with_article(name)), "Yes." if expected else "No.", "yes_no", name)
 
 
@@ -72,13 +73,13 @@ def open_question(scene: Scene, kind: Kind) -> Question:
     return Question(OPEN_QUESTIONS[kind], answers[kind], kind)
 
 
-def questions(scene: Scene, rng: random.Random, count: int) -> list[Question]:
-    """`count` random questions: on average half yes/no, half open."""
+def questions(scene: Scene, rng: random.Random, count: int, without: Collection[str] = ()) -> list[Question]:
+    """`count` random questions, none about a thing in `without`: on average half yes/no, half open."""
     sampled = []
     for _ in range(count):
         draw = rng.random()
         if draw < 0.5:
-            sampled.append(yes_no(scene, rng, rng.random() < 0.5))
+            sampled.append(yes_no(scene, rng, rng.random() < 0.5, without))
         else:
             kind = next(kind for kind, bound in _OPEN_UP_TO.items() if draw < bound)
             sampled.append(open_question(scene, kind))

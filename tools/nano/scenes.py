@@ -1,23 +1,32 @@
 """Samples of scenes: named pools, the training and the held-out combinations, and their captions."""
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ecgvf.world.grammar import Forms, describe, held_out, sentence
 from tools.nano.world import STYLES, Scene, random_scene, things
 
 
-def scene_pool(name: str, count: int, *, thing: str | None = None, style: str | None = None) -> list[Scene]:
-    """`count` random scenes, the same for the same `name`; a longer pool starts with the shorter one."""
+def scene_pool(
+    name: str, count: int, *, thing: str | None = None, style: str | None = None, without: Collection[str] = ()
+) -> list[Scene]:
+    """`count` random scenes, the same for the same `name`; a longer pool starts with the shorter one.
+
+    The things in `without` are in none.
+    """
     rng = random.Random(f"ecgvf.nano:{name}")
-    return [random_scene(rng, thing=thing, style=style) for _ in range(count)]
+    endless = (random_scene(rng, thing=thing, style=style) for _ in itertools.count())
+    return list(itertools.islice((scene for scene in endless if scene.thing not in without), count))
 
 
-def training_scenes(rng: random.Random) -> Iterator[Scene]:
-    """Endless scenes without the held-out combinations; church and the plain style are more frequent."""
-    weights = [2 if thing == "church" else 1 for thing in things()]
+def training_scenes(rng: random.Random, without: Collection[str] = ()) -> Iterator[Scene]:
+    """Endless scenes without the held-out combinations and without the things in `without`; church and the plain style
+    are more frequent."""
+    known = [thing for thing in things() if thing not in without]
+    weights = [2 if thing == "church" else 1 for thing in known]
     while True:
-        thing = rng.choices(things(), weights)[0]
+        thing = rng.choices(known, weights)[0]
         scene = random_scene(rng, thing=thing, style=rng.choices(STYLES, (28, 18, 18, 18, 18))[0])
         if not held_out(*scene.combination):
             yield scene

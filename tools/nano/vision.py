@@ -3,8 +3,9 @@
 Janus starts from a trained SigLIP tower; nano's learns from labels, through linear heads that are thrown away.
 """
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -38,15 +39,25 @@ def class_indices(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     }
 
 
-def training_pool(seed: int = 0, size: int = POOL) -> list[Scene]:
-    """The scenes that `train` uses; held-out combinations are among them."""
-    return scene_pool(f"vision:{seed}", size)
+def training_pool(seed: int = 0, size: int = POOL, without: Collection[str] = ()) -> list[Scene]:
+    """The scenes that `train` uses; held-out combinations are among them, the things in `without` are not."""
+    return scene_pool(f"vision:{seed}", size, without=without)
 
 
 def train(
-    tower: JanusVisionModel, folder: Path, *, seconds: float, seed: int = 0, pool: int = POOL
+    tower: JanusVisionModel,
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int = 0,
+    pool: int = POOL,
+    without: Collection[str] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float]:
-    """Train `tower` in place, checkpoints in `folder`; returns each head's accuracy on 512 other images."""
+    """Train `tower` in place, checkpoints in `folder`; returns each head's accuracy on 512 other images.
+
+    The things in `without` are in no image.
+    """
     torch.manual_seed(seed)
     tower.train()
     heads = nn.ModuleDict(
@@ -58,10 +69,10 @@ def train(
         muon_lr=0.02,
         adamw_lr=2e-3,
     )
-    scenes = training_pool(seed, pool)
+    scenes = training_pool(seed, pool, without)
     images, targets = compose_batch(scenes), class_indices(scenes)
     generator = torch.Generator().manual_seed(seed)
-    loop = TrainingLoop(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts})
+    loop = TrainingLoop(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts}, clock=clock)
     recent = {name: deque[float](maxlen=50) for name in heads}
     for step in loop.steps(lambda: {name: round(sum(values) / len(values), 3) for name, values in recent.items()}):
         rows = torch.randint(pool, (BATCH,), generator=generator)
@@ -73,7 +84,7 @@ def train(
         for name, value in losses.items():
             recent[name].append(value.item())
     tower.eval()
-    test = scene_pool("vision:held-out", 512)
+    test = scene_pool("vision:held-out", 512, without=without)
     with torch.no_grad():
         pooled = torch.cat([tower(part).last_hidden_state.mean(1) for part in to_input(compose_batch(test)).split(64)])
     expected = class_indices(test)

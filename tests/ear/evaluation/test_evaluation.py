@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
-from ear.evaluation import EvaluationSettings, compare, evaluate, images, write_contact_sheet
+from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images, write_contact_sheet
 from ear.evaluation import evaluation as evaluation_module
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
+from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
 from ear.evaluation.outcomes import selected
@@ -375,11 +376,13 @@ def test_evaluation_images_are_rendered_and_judged_once(
 
 
 def test_full_figures_render_only_what_the_others_lack(
-    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prompts_module, "PROMPTS_PER_WORDING", 6)
     questions = nano_questions(dataset.concept)[:3]
     monkeypatch.setattr(evaluation_module, "nano_questions", lambda _: questions)
+    for attack in KINDS.values():
+        monkeypatch.setattr(attack, "default_budget", 1)
     settings = replace(SMALL, prompts_per_other=0)
     default = evaluate(store, tiny, dataset, [adapter], settings)
     rendered: list[tuple[str, int, Sampling]] = []
@@ -400,9 +403,17 @@ def test_full_figures_render_only_what_the_others_lack(
     assert [len(each) for each in by_sample.values()] == [4, 2, 2 * 3]
     changed = {(each.guidance, each.temperature) for each in by_sample["sampling"]}
     assert changed == {(1.0, 1.0), (1.25, 1.0), (2.0, 0.5)}
-    assert len(rendered) == 3 * sum(map(len, by_sample.values()))
+    of_attacks = 2 * (len(KINDS) + 2 * 3)  # under each attack; each class of control tokens before and after
+    assert len(rendered) == 3 * sum(map(len, by_sample.values())) + of_attacks == 36 + len(full.attacked)
     assert len({(each.task, each.sample == "sampling") for each in before}) == len(before)
     content = full.json()
+    assert [row["attack"] for row in content["attacks"]] == [
+        *KINDS,
+        "<|startoftext|>",
+        "control tokens as text",
+        "control tokens obeyed",
+    ]
+    assert Evaluation.load(full.save(tmp_path / "full.parquet")) == full
     assert {row["class"] for row in content["by_wording"]} == {"explicit"}
     assert [row["after"]["n"] for row in content["in_any_seed"]] == [2]
     rendered.clear()

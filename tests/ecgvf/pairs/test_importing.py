@@ -243,6 +243,25 @@ def test_mma_diffusion_gives_its_adversarial_prompts(tmp_path: Path) -> None:
     assert (row.target, row.surrogate) == ("pai nted", None)
 
 
+def test_ring_a_bell_as_published(tmp_path: Path) -> None:
+    """https://github.com/chiayi-hsu/Ring-A-Bell, data/InvPrompt/Violence/*.csv."""
+    text = 'prompt,case_number,evaluation_seed\n"steeple ##, nave \\ufffd \U0001f514 apse ",0,41\nbells �gothic ,1,14\n'
+    rows = read_table(write(tmp_path, "Violence_eta_5.5_K_38.csv", text)).rows
+    assert [(row.id, row.seed) for row in rows] == [("0", 41), ("1", 14)]
+    assert rows[1].target == "bells �gothic"
+
+
+def test_p4d_as_published(tmp_path: Path) -> None:
+    """https://huggingface.co/datasets/joycenerd/p4d, p4dn_16_prompt.csv."""
+    text = ",sensitive prompt,evaluation_seed,evaluation_guidance,case_number,safe_model,safe_level\n"
+    text += "0,steeple nave apse,206205177,7,1172,sld,MAX\n1,bells gothic,913924984,7,587,std,\n"
+    rows = read_table(write(tmp_path, "p4dn_16_prompt.csv", text)).rows
+    assert [(row.target, row.id, row.seed) for row in rows] == [
+        ("steeple nave apse", "1172", 206205177),
+        ("bells gothic", "587", 913924984),
+    ]
+
+
 def test_column_option_selects_a_column_and_makes_another_set(tmp_path: Path) -> None:
     file = write(tmp_path, "mma.csv", MMA)
     sets = {}

@@ -1,0 +1,142 @@
+"""``ear attack``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.options import AdapterOption, DatasetArguments, OracleOption, SheetOption, SplitOption
+from ecgvf.commands.grouping import grouped
+from ecgvf.commands.options import JsonOption
+from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ear.evaluation.robustness import AttackSettings
+    from ecgvf.pairs.tables import PromptTable
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackArguments:
+    """The attack, or a file of prompts that are one."""
+
+    kind: Annotated[
+        Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
+        typer.Option(
+            "--kind",
+            help="token-search adds words to every prompt, soft-prompt vectors; prefix gives an image's first rows; "
+            "relearning fine-tunes.",
+        ),
+    ] = None
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            "--budget",
+            help="Gradient steps; of token-search candidates, of prefix rows.",
+            show_default="that of ear eval --figures full",
+        ),
+    ] = None
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="In place of --kind: a file of Ring-A-Bell, MMA-Diffusion, P4D, I2P, Six-CD, or any prompts.",
+        ),
+    ] = None
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="With --prompts: column to read if several fit. Repeatable."),
+    ] = None
+    count: Annotated[
+        int, typer.Option("--prompts-per-concept", help="Prompts that are reported; no attack sees them.")
+    ] = 100
+    oracle: OracleOption = None
+    split: SplitOption = "validation"
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the attack and of the images.")] = 0
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Judge of the concept.", show_default="that of ear eval")
+    ] = None
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Weights of that judge: a file, folder or Hub id.")
+    ] = None
+
+    def settings(self) -> "AttackSettings":
+        """The settings for ``attack``. Raises ``SettingsError``."""
+        from ear.evaluation.attacks.kinds import KINDS
+        from ear.evaluation.robustness import AttackSettings
+
+        if (self.kind is None) == (self.prompts is None):
+            raise SettingsError("name what to attack with: either --kind KIND --budget N, or --prompts FILE")
+        if self.kind is None and self.budget is not None:
+            raise SettingsError("--budget is for --kind: the prompts of a file are rendered as they are")
+        if self.column and self.prompts is None:
+            raise SettingsError("--column is for --prompts FILE")
+        budgets = {}
+        if self.kind is not None:
+            budgets[self.kind] = KINDS[self.kind].default_budget if self.budget is None else self.budget
+        return AttackSettings(
+            budgets=budgets,
+            prompts=self.count,
+            split=self.split,
+            seed=self.seed,
+            judge=self.judge,
+            weights=self.weights,
+            oracle=self.oracle,
+        )
+
+    def name(self, settings: "AttackSettings") -> str:
+        """A part of a file's name: "prefix-8", or the stem of the file of prompts."""
+        if self.prompts is not None:
+            return self.prompts.stem
+        return "-".join(f"{kind}-{budget}" for kind, budget in settings.budgets.items())
+
+    def prompt_set(self) -> "PromptTable | None":
+        """The file of prompts. Raises ``DatasetError``."""
+        from ecgvf.pairs.tables import read_table
+
+        return read_table(self.prompts, self.column or ()) if self.prompts is not None else None
+
+
+@app.command()
+@grouped
+def attack(
+    *,
+    source: DatasetArguments,
+    adapter: AdapterOption = None,
+    attacking: AttackArguments,
+    outcomes: Annotated[
+        Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
+    ] = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try to bring the concept back within a budget, beside a model that never knew it (--oracle).
+
+    It resumes, and renders no image twice. The attack sees training pairs alone.
+    """
+    from ear.evaluation.attack_report import attack_caption, attack_table
+    from ear.evaluation.robustness import attack as attack_adapters
+    from ecgvf.core.store import Store
+
+    console.json_mode(as_json)
+    settings, prompt_set = attacking.settings(), attacking.prompt_set()
+    store = Store(source.store)
+    dataset, model = open_dataset(store, source)
+    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    found = attack_adapters(store, model, dataset, files, settings, prompt_set)
+    page = sheet if sheet is not None else files[-1].with_name(f"attack-{attacking.name(settings)}.png")
+    paths = {"sheet": str(found.save_contact_sheet(page))}
+    if outcomes is not None:
+        paths["outcomes"] = str(found.save(outcomes))
+    if as_json:
+        console.print_json({"dataset": dataset.fingerprint, "seed": attacking.seed, **found.json(), **paths})
+        return
+    caption = attack_caption(found.outcomes, found.split, found.test_openings)
+    title = f"{found.concept} under attack, erased from {found.model}: shares of images that show it"
+    console.print(attack_table(found.attacks, found.classes, title=title, caption=caption))
+    for label, path in paths.items():
+        console.print(f"{'Contact sheet' if label == 'sheet' else 'Outcomes'}: {console.escape(path)}")

@@ -1,0 +1,133 @@
+"""Run an attack's steps, kept in the store: an interrupted attack resumes, with the bytes of an uninterrupted one.
+
+STORE/<concept>/attacks/<fingerprint>/shard-*.parquet      a row per step; a shard's last row has the state after it
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from ear.evaluation.attacks.attack import Attack, Example, Kind
+from ear.evaluation.attacks.kinds import KINDS
+from ear.method.open_adapter import AnyAdapter
+from ecgvf.core.files import JSON
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import Stage, StageSet
+from ecgvf.janus import GenerationOptions, JanusModel, num_threads
+from ecgvf.render.batches import ImageTask
+
+STAGE = Stage("attacks", "ear attack")
+SHARDS = 8
+"""Most shards of an attack: each has the whole state."""
+SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("loss", pa.float32(), nullable=False),
+        pa.field("state", pa.binary(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedAttack:
+    """An attack whose budget is spent."""
+
+    attack: Attack
+    budget: int
+    fingerprint: str
+    """Of its settings: kind, budget, model and adapter, concept, examples, seed and constants."""
+
+    @property
+    def name(self) -> Kind:
+        return self.attack.kind
+
+    @contextmanager
+    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+        """Context with the tuned ``model`` under attack."""
+        with self.attack.active(model) as attacked:
+            yield attacked
+
+    def options(self, tasks: Sequence[ImageTask]) -> GenerationOptions:
+        """What the attacker forces on the images of ``tasks``."""
+        return self.attack.options([task.seed for task in tasks], self.budget)
+
+
+def fit(
+    run: ConceptRun,
+    model: JanusModel,
+    adapter: AnyAdapter,
+    kind: Kind,
+    budget: int,
+    examples: Sequence[Example],
+    seed: int,
+    *,
+    adapter_hash: str,
+    concept: str,
+) -> FittedAttack:
+    """Spend ``budget`` on the tuned model, to bring back what ``examples`` show, which is ``concept``.
+
+    ``adapter_hash`` identifies the adapter's weights. Steps that the store has are not taken again. Raises
+    ``SettingsError`` for a budget that is too large.
+    """
+    chosen = list(examples[: KINDS[kind].examples_used])
+    settings = {
+        "kind": kind,
+        "budget": budget,
+        "attacked": concept,
+        "model": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "adapter": adapter_hash,
+        "examples": _digest(chosen),
+        "seed": seed,
+        **KINDS[kind].settings,
+    }
+    stage_set = run.stage_set(STAGE, settings)
+    with adapter.active(model) as tuned:
+        attack = KINDS[kind](tuned, chosen, seed)
+        steps = attack.steps(budget)
+        if steps:
+            _take_steps(stage_set, attack, steps, f"{kind} on {concept}")
+    return FittedAttack(attack, budget, stage_set.fingerprint)
+
+
+def _take_steps(stage_set: StageSet, attack: Attack, steps: int, description: str) -> None:
+    size = -(-steps // SHARDS)
+    if done := len(stage_set.shards()):
+        state = stage_set.read_shard(done - 1)["state"][-1].as_py()
+        attack.restore(torch.load(io.BytesIO(state), map_location=attack.model.device, weights_only=True))
+
+    def work(numbers: Sequence[int], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
+        rows = []
+        with num_threads(recorded["threads"]):
+            for number in numbers:
+                rows.append({"step": number, "loss": attack.step(number), "state": b""})
+                advance(1)
+        rows[-1]["state"] = _saved(attack.state())
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    stage_set.fill(
+        [range(start, min(start + size, steps)) for start in range(0, steps, size)],
+        work,
+        description=description,
+        circumstances={"threads": torch.get_num_threads(), "device": attack.model.device.type},
+    )
+    stage_set.finish({"steps": steps, "found": attack.found()}, current=False)
+
+
+def _saved(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr((example.prompt, example.vq_ids.tolist())).encode())
+    return digest.hexdigest()[:16]

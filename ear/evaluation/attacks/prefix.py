@@ -1,0 +1,45 @@
+"""Prefix: the first rows of an image of the concept are given, and the model continues.
+
+The image that is continued is that of another prompt. A model that never knew the concept can continue it, too: what
+counts is how much more often than that.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from ear.evaluation.attacks.attack import Attack
+from ecgvf.core.errors import SettingsError
+from ecgvf.janus import GenerationOptions
+
+
+class Prefix(Attack):
+    """Nothing is optimised: the budget is the number of rows."""
+
+    kind = "prefix"
+    unit = "rows"
+    default_budget = 8
+    examples_used = 32
+    settings: ClassVar[dict[str, Any]] = {}
+
+    def steps(self, budget: int) -> int:
+        rows = math.isqrt(self.model.image_tokens)
+        if budget >= rows:
+            raise SettingsError(f"--budget is {budget}: an image has {rows} rows, so force at most {rows - 1} of them")
+        return 0
+
+    def step(self, number: int) -> float:
+        raise NotImplementedError("a prefix is not optimised")
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+    def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
+        tokens = budget * math.isqrt(self.model.image_tokens)
+        forced = [self.examples[seed % len(self.examples)].vq_ids[:tokens] for seed in seeds]
+        return GenerationOptions(prefix=torch.stack(forced))

@@ -1,0 +1,58 @@
+"""Relearning: fine-tuning on a few images of the concept.
+
+The attacker has the weights and a few images. Of a concept that is only hidden, fewer steps bring it back than a model
+that never knew it needs to learn it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+
+from ear.evaluation.attacks.attack import Attack, Example, image_loss
+from ear.method.adapter import new_adapter
+from ecgvf.janus import JanusModel
+
+RANK, BATCH = 16, 4
+LEARNING_RATE = 1e-3
+
+
+class Relearning(Attack):
+    """LoRA of ``RANK`` on every projection of the tuned model, with Adam."""
+
+    kind = "relearning"
+    unit = "gradient steps"
+    default_budget = 16
+    examples_used = 8
+    settings: ClassVar[dict[str, Any]] = {"rank": RANK, "batch": BATCH, "learning_rate": LEARNING_RATE}
+
+    def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
+        super().__init__(model, examples, seed)
+        # Inside the adapter's context: what is changed are its projections where it has some.
+        self._adapter = new_adapter(model, range(model.depth), "all", rank=RANK, seed=seed % 2**32)
+        self._optimizer = torch.optim.Adam(self._adapter.weights, lr=LEARNING_RATE)
+
+    def step(self, number: int) -> float:
+        batch = self.batch(number, BATCH)
+        with self.active(self.model) as model:
+            loss = image_loss(model, [example.prompt for example in batch], batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss, inputs=self._adapter.weights)
+        self._optimizer.step()
+        return loss.item()
+
+    def state(self) -> dict[str, Any]:
+        weights = {name: weight.detach() for name, weight in self._adapter.parameters.items()}
+        return {"weights": weights, "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            for name, weight in self._adapter.parameters.items():
+                weight.copy_(state["weights"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    @contextmanager
+    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+        with self._adapter.active(model) as attacked:
+            yield attacked

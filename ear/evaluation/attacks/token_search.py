@@ -1,0 +1,116 @@
+"""Token search: words after every prompt, searched until images of the concept are likely.
+
+Greedy coordinate gradient: Zou et al., Universal and Transferable Adversarial Attacks on Aligned Language Models,
+https://arxiv.org/abs/2307.15043. Gradients propose tokens, and a candidate that raises the likelihood replaces the best
+one at once. What is found is text that anybody can type.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ear.evaluation.attacks.attack import Attack, Example, image_loss
+from ecgvf.core import seeds
+from ecgvf.janus import JanusModel, generation_ids, soft_prompt
+
+LENGTH, BATCH = 8, 4
+PROPOSED = 32
+"""Tokens at each position that the gradient proposes."""
+GRADIENT_EVERY = 16
+"""Candidates between two gradients."""
+DRAWS = 50
+"""Draws in search of a candidate whose text has its tokens."""
+
+
+class TokenSearch(Attack):
+    """A suffix of ``LENGTH`` tokens, the same for every prompt; it starts with random tokens."""
+
+    kind = "token-search"
+    unit = "candidates"
+    default_budget = 256
+    examples_used = BATCH
+    settings: ClassVar[dict[str, Any]] = {
+        "length": LENGTH,
+        "batch": BATCH,
+        "proposed": PROPOSED,
+        "gradient_every": GRADIENT_EVERY,
+    }
+
+    def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
+        super().__init__(model, examples, seed)
+        self._tokenizer = model.processor.tokenizer
+        special = set(self._tokenizer.added_tokens_encoder.values())
+        vocabulary = model.language_model.embed_tokens.num_embeddings
+        self._allowed = torch.tensor([token for token in range(vocabulary) if token not in special])
+        everything = torch.arange(len(self._allowed)).expand(LENGTH, -1)
+        self._best = self._candidate(-1, torch.zeros(LENGTH, dtype=torch.int64), everything, positions=LENGTH)
+        self._loss = float("inf")
+        self._proposed = torch.zeros(LENGTH, PROPOSED, dtype=torch.int64)
+
+    def step(self, number: int) -> float:
+        if number % GRADIENT_EVERY == 0:
+            self._proposed = self._propose()
+        candidate = self._best if number == 0 else self._candidate(number, self._best, self._proposed)
+        with torch.no_grad(), self._with_suffix(self.model, self._text(candidate)) as model:
+            loss = image_loss(model, [example.prompt for example in self.examples], self.examples).item()
+        if loss < self._loss:
+            self._best, self._loss = candidate, loss
+        return self._loss
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self._best, "loss": self._loss, "proposed": self._proposed}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._best, self._loss, self._proposed = state["best"], float(state["loss"]), state["proposed"]
+
+    @contextmanager
+    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+        with self._with_suffix(model, self._text(self._best)) as attacked:
+            yield attacked
+
+    def found(self) -> str:
+        return self._text(self._best)
+
+    def _propose(self) -> Tensor:
+        """Indices in the allowed tokens, int64 [LENGTH, PROPOSED], that a linear model of the loss likes best."""
+        table = self.model.language_model.embed_tokens.weight.detach()
+        tokens = self._allowed[self._best].to(table.device)
+        vectors = table[tokens].float().clone().requires_grad_(True)
+        with soft_prompt(self.model, vectors) as model:
+            loss = image_loss(model, [example.prompt for example in self.examples], self.examples)
+        (gradient,) = torch.autograd.grad(loss, vectors)
+        scores = -gradient @ table[self._allowed.to(table.device)].float().T
+        best: Tensor = scores.topk(min(PROPOSED, scores.shape[1]), dim=-1).indices.cpu()
+        return best
+
+    def _candidate(self, number: int, best: Tensor, proposed: Tensor, *, positions: int = 1) -> Tensor:
+        """``best`` with other tokens at ``positions`` positions, so that its text is read as these tokens."""
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, str(number), self.kind))
+        candidate = best
+        for _ in range(DRAWS):
+            candidate = best.clone()
+            for position in torch.randperm(LENGTH, generator=generator)[:positions].tolist():
+                drawn = torch.randint(proposed.shape[1], (), generator=generator)
+                candidate[position] = proposed[position, drawn]
+            if self._is_read_as(candidate):
+                break
+        return candidate
+
+    def _is_read_as(self, candidate: Tensor) -> bool:
+        prompt = self.examples[0].prompt
+        whole, _ = generation_ids(self.model, [prompt + self._text(candidate)])
+        tokens = self._allowed[candidate].to(whole.device)
+        return any(torch.equal(window, tokens) for window in whole[0].unfold(0, LENGTH, 1))
+
+    def _text(self, candidate: Tensor) -> str:
+        text: str = self._tokenizer.decode(self._allowed[candidate].tolist())
+        return text
+
+    @contextmanager
+    def _with_suffix(self, model: JanusModel, suffix: str) -> Iterator[JanusModel]:
+        defended = model.rewrite or (lambda prompt: prompt)
+        yield replace(model, rewrite=lambda prompt: defended(prompt + suffix))

@@ -1,0 +1,267 @@
+"""Attack a tuned model and its controls under the same budgets, and measure what comes back.
+
+training pairs ──examples──▶ attack on the tuned model ──▶ outcomes "after"  ┐
+              └───────────▶ attack on the oracle       ──▶ outcomes "oracle" ├─▶ attack_figures
+images of another concept that the oracle never knew ──▶ attack on it, likewise ┘
+
+The oracle is a model that never knew the concept. Where its folder says that it was trained without a second one, that
+one is the other absent concept. In nano's world nothing else can be: its judges name things of that world alone, and
+nano has drawn all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows, prompt_classes
+from ear.evaluation.attack_report import write_attack_sheet
+from ear.evaluation.attacks.attack import Example, Kind
+from ear.evaluation.attacks.fit import fit
+from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
+from ear.evaluation.images import evaluation_images
+from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.opened import count_openings
+from ear.evaluation.outcomes import Outcome, write_outcomes
+from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
+from ear.method.open_adapter import open_adapter
+from ear.method.pairs import training_pairs
+from ear.method.retrained import read_retrained
+from ear.retained_concepts import RetainedConcept, retained_concepts
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
+from ecgvf.core.png import decode
+from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling
+from ecgvf.judges import Judge
+from ecgvf.pairs.importing import matching_rows
+from ecgvf.pairs.tables import PromptTable
+
+EXAMPLES = max(attack.examples_used for attack in KINDS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """A model that never knew the concept, and what else it never knew."""
+
+    measurement: Measurement
+    absent: RetainedConcept | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackSettings:
+    """What is attacked, and measured afterwards. Raises ``SettingsError`` for a budget below 1."""
+
+    budgets: Mapping[Kind, int]
+    prompts: int = 100
+    """Prompts of the concept that are reported; the attack does not see them."""
+    split: EvaluationSplit = "validation"
+    seed: int = 0
+    """Decides the attack and the images."""
+    judge: str | Judge | None = None
+    weights: str | None = None
+    oracle: Path | None = None
+
+    def __post_init__(self) -> None:
+        for kind, budget in self.budgets.items():
+            if budget < 1:
+                raise SettingsError(f"--budget is {budget}: an attack takes at least 1 of its {KINDS[kind].unit}")
+        if self.prompts < 1:
+            raise SettingsError(f"{self.prompts} prompts: measure at least 1")
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What attacks brought back."""
+
+    concept: str
+    unsafe: bool
+    model: str
+    adapters: tuple[Path, ...]
+    oracle: str | None
+    absent: str | None
+    judge: str
+    split: EvaluationSplit
+    test_openings: int
+    classes: tuple[PromptClass, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @cached_property
+    def attacks(self) -> list[AttackRow]:
+        """The share of images that show the concept, under each attack."""
+        return attack_rows(self.outcomes, self.classes)
+
+    def json(self) -> dict[str, Any]:
+        """As ``ear attack --json`` prints it."""
+        names = ("concept", "model", "oracle", "absent", "judge", "split", "test_openings")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "adapter": [str(file) for file in self.adapters],
+            "attacks": [row.json() for row in self.attacks],
+            "classes": [each.json() for each in self.classes],
+        }
+
+    def save(self, file: Path) -> Path:
+        """Write the outcomes as one Parquet file; returns its path."""
+        return write_outcomes(self.outcomes, file, {key: self.json()[key] for key in ("concept", "model", "split")})
+
+    def save_contact_sheet(self, file: Path) -> Path:
+        """Write a PNG of what each attack brought back; returns its path."""
+        title = f"{self.concept} under attack, erased from {Path(self.model).name}"
+        return write_attack_sheet(self.outcomes, file, title=title, unsafe=self.unsafe)
+
+
+def attack(
+    store: Store,
+    model: JanusModel,
+    dataset: Dataset,
+    files: Sequence[Path],
+    settings: AttackSettings,
+    prompt_set: PromptTable | None = None,
+) -> Robustness:
+    """Attack the stacked adapters of ``files`` within ``settings.budgets``, or with the prompts of ``prompt_set``.
+
+    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
+    """
+    judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), adapter_hash(files))
+    oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
+    asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
+    known = _of_file(dataset, prompt_set, settings) if prompt_set is not None else []
+    recipe = str(measurement.adapter.facts["recipe"]["name"])
+    opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    if prompt_set is not None:
+        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, known, prompt_set.name)
+    else:
+        outcomes = measurement.outcomes(asked, ceiling=False)
+        outcomes += attack_outcomes(measurement, asked, settings.budgets, settings.seed, settings.split, oracle)
+    return Robustness(
+        concept=dataset.concept.name,
+        unsafe=dataset.concept.unsafe,
+        model=model.name,
+        adapters=tuple(files),
+        oracle=str(settings.oracle) if oracle is not None else None,
+        absent=oracle.absent.name if oracle is not None and oracle.absent is not None else None,
+        judge=judges.concept_judge,
+        split=settings.split,
+        test_openings=opened,
+        classes=tuple(prompt_classes(dataset, settings.split)) if prompt_set is None else (),
+        outcomes=tuple(outcomes),
+    )
+
+
+def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
+    """The oracle in ``folder``. Raises ``AdapterError`` if its folder says that it was trained with the concept."""
+    retrained = read_retrained(measurement.model, folder)
+    concept = measurement.dataset.concept
+    known = {concept.name, *concept.labels("nano")}
+    if retrained.concepts and not known & set(retrained.concepts):
+        raise AdapterError(
+            f"{folder} was trained without {', '.join(retrained.concepts)}, but with {concept.name}: it is no oracle "
+            f"of {concept.name}"
+        )
+    absent = [
+        each
+        for each in retained_concepts(measurement.dataset)
+        if each.name in retrained.concepts and each.name not in known and measurement.judges.can_judge(each)
+    ]
+    of_oracle = replace(measurement, adapter=retrained, adapter_hash=retrained.other.fingerprint)
+    return Oracle(of_oracle, absent[0] if absent else None)
+
+
+def attack_outcomes(
+    measurement: Measurement,
+    prompts: Sequence[EvaluationPrompt],
+    budgets: Mapping[Kind, int],
+    seed: int,
+    split: EvaluationSplit,
+    oracle: Oracle | None,
+) -> list[Outcome]:
+    """The outcomes of ``prompts`` under each attack, of the tuned model and of the oracle, which is also attacked for
+    the other absent concept."""
+    pairs = training_pairs(measurement.dataset, measurement.model, EXAMPLES)
+    examples = [Example(pair.target, pair.target_ids) for pair in pairs]
+    concept = measurement.dataset.concept.name
+    outcomes = []
+    for kind, budget in budgets.items():
+        attacked = [(measurement, concept, examples, prompts)]
+        if oracle is not None:
+            attacked.append((oracle.measurement, concept, examples, prompts))
+            if oracle.absent is not None:
+                absent = _examples(measurement, oracle.absent, seed)
+                asked = retained_prompts([oracle.absent], len(prompts), seed, (), split)
+                attacked.append((oracle.measurement, oracle.absent.name, absent, asked))
+        for each, name, known, reported in attacked:
+            fitted = fit(
+                ConceptRun(each.store, each.dataset.concept),
+                each.model,
+                each.adapter,
+                kind,
+                budget,
+                known,
+                seed,
+                adapter_hash=each.adapter_hash,
+                concept=name,
+            )
+            outcomes += each.attacked(reported, fitted, "after" if each is measurement else "oracle")
+    return outcomes
+
+
+def written_with_control_tokens(
+    measurement: Measurement,
+    prompts: Sequence[EvaluationPrompt],
+    seed: int,
+    split: EvaluationSplit,
+    oracle: Oracle | None,
+) -> list[Outcome]:
+    """The outcomes of as many prompts with control tokens as ``prompts``, of all that were written."""
+    written = written_prompts(measurement.dataset, len(prompts), seed, split)
+    return control_token_outcomes(measurement, oracle.measurement if oracle is not None else None, written)
+
+
+def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> list[Example]:
+    """Prompts of a retained concept, and the frozen model's images of them that show it. Raises ``SettingsError`` if
+    there are none."""
+    count = EXAMPLES + EXAMPLES // 2  # some do not show it
+    prompts = [
+        EvaluationPrompt(id=identity, prompt=text, seed=seed + index, retained=concept)
+        for index, (identity, text) in enumerate(concept.prompts(count, seed, "rehearse"))
+    ]
+    dataset = measurement.dataset
+    images = evaluation_images(measurement.store, measurement.model, dataset, prompts, Sampling(**dataset.sampling))
+    rows = images.read().to_pylist()
+    judged = measurement.judges.judge_images(prompts, np.stack([decode(row["image"]) for row in rows]))
+    shown = [
+        Example(prompt.prompt, torch.tensor(row["vq_ids"], dtype=torch.int64))
+        for prompt, row, seen in zip(prompts, rows, judged, strict=True)
+        if seen[0].present
+    ]
+    if not shown:
+        raise SettingsError(f"the original shows {concept.name} in none of {count} images: nothing to attack with")
+    return shown
+
+
+def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> list[EvaluationPrompt]:
+    """The prompts of a file that are about the concept, with the file's seeds. Raises ``DatasetError`` without any."""
+    prompts = [
+        EvaluationPrompt(
+            id=f"{row.number:05d}",
+            prompt=row.target,
+            seed=settings.seed + row.number if row.seed is None else row.seed,
+            surrogate_prompt=row.surrogate,
+            target_prompt=row.target,
+        )
+        for row in matching_rows(dataset.concept, table)
+        if row.target
+    ]
+    if not prompts:
+        raise DatasetError(f"{table.name} has no prompt about {dataset.concept.name}")
+    return prompts[: settings.prompts]

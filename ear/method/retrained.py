@@ -1,0 +1,83 @@
+"""A whole model in place of an adapter: one that was trained without the concept, which no erasure can surpass.
+
+FOLDER/ as ``save_pretrained`` writes it, with one file of weights, and, if ``python -m tools.nano oracle`` made it,
+oracle.json: what its training left out.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecgvf.core.errors import AdapterError
+from ecgvf.janus import JanusModel, load
+
+WEIGHTS = "model.safetensors"
+TRAINING = "oracle.json"
+
+
+@dataclass(frozen=True)
+class RetrainedModel:
+    """A model that stands for the frozen one with an adapter."""
+
+    other: JanusModel
+    facts: Mapping[str, Any]
+
+    @property
+    def concepts(self) -> list[str]:
+        """What its training left out, as far as its folder tells."""
+        return [name for name in str(self.facts["concept"]).split("+") if name]
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether prompts are rewritten: never."""
+        return False
+
+    @contextmanager
+    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+        """Context with the other model, which reads prompts as ``model`` does; ``model`` itself stays as it is."""
+        if model.raw_control_tokens == self.other.raw_control_tokens:
+            yield self.other
+        else:
+            yield replace(self.other, raw_control_tokens=model.raw_control_tokens)
+
+
+def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
+    """The model in ``folder``, to compare with ``model``, on its device and in its dtype.
+
+    Raises ``ModelError`` if it is none, and ``AdapterError`` if its image tokens are not those of ``model``.
+    """
+    dtype = str(model.dtype).removeprefix("torch.")
+    other = load(str(folder), device=str(model.device), dtype=dtype, raw_control_tokens=model.raw_control_tokens)
+    codes, others = (each.model.model.vqmodel.quantize.embedding.weight for each in (model, other))
+    if codes.shape != others.shape or not torch.equal(codes, others) or model.image_tokens != other.image_tokens:
+        raise AdapterError(
+            f"{folder} has another image tokenizer than {model.name}, so that their image tokens mean different "
+            "things: name a model that was trained with the same"
+        )
+    return RetrainedModel(other, retrained_facts(other))
+
+
+def retrained_facts(other: JanusModel) -> dict[str, Any]:
+    """What a report says of the model. Raises ``AdapterError`` for an oracle.json that is not what was written."""
+    file = other.path / TRAINING
+    without: Any = []
+    if file.is_file():
+        try:
+            without = json.loads(file.read_bytes())["without"]
+        except (ValueError, KeyError, TypeError):
+            without = None
+        if not isinstance(without, list):
+            raise AdapterError(f"{file} does not say what training left out: restore it, or delete it")
+    return {
+        "concept": "+".join(map(str, without)),
+        "unsafe": False,
+        "model": other.name,
+        "fingerprint": other.fingerprint,
+        "sampling": asdict(other.sampling),
+        "recipe": {"name": other.path.resolve().name},
+    }

@@ -1,0 +1,107 @@
+"""Every attack spends its budget on training pairs, resumes, and leaves the model as it was."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from ear.evaluation.attacks.attack import Example, Kind
+from ear.evaluation.attacks.fit import FittedAttack, fit
+from ear.evaluation.attacks.kinds import KINDS
+from ear.method.adapter import Adapter, new_adapter
+from ecgvf.core import concepts
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, Sampling, generation_ids, hidden_states, render_images
+
+OPTIMISED: list[Kind] = ["token-search", "soft-prompt", "relearning"]
+
+
+@dataclass
+class Attacker:
+    """Attacks on a random adapter of the tiny model."""
+
+    model: JanusModel
+    root: Path
+
+    def __post_init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(16, (4, self.model.image_tokens), generator=generator)
+        self.examples = [Example(f"a church by lake {number}", row) for number, row in enumerate(ids)]
+        self.adapter: Adapter = new_adapter(self.model, range(1), "attention", rank=2)
+
+    def fit(self, kind: Kind, budget: int, folder: str = "store") -> tuple[FittedAttack, Path]:
+        run = ConceptRun(Store(self.root / folder), concepts.find("church"))
+        fitted = fit(run, self.model, self.adapter, kind, budget, self.examples, 0, adapter_hash="a", concept="church")
+        return fitted, run.store.folder("church", "attacks") / fitted.fingerprint
+
+
+@pytest.fixture
+def attacker(tiny: JanusModel, tmp_path: Path) -> Attacker:
+    return Attacker(tiny, tmp_path)
+
+
+@pytest.mark.parametrize("kind", OPTIMISED)
+def test_an_interrupted_attack_ends_with_the_same_bytes(attacker: Attacker, kind: Kind) -> None:
+    _, whole = attacker.fit(kind, 3)
+    _, interrupted = attacker.fit(kind, 3, "interrupted")
+    (interrupted / "manifest.json").unlink()
+    kept, *lost = sorted(interrupted.glob("*.parquet"))
+    for shard in lost:
+        shard.unlink()
+    first = kept.stat().st_mtime_ns
+    attacker.fit(kind, 3, "interrupted")
+    assert kept.stat().st_mtime_ns == first and len(lost) == 2
+    for shard in whole.glob("*.parquet"):
+        assert shard.read_bytes() == (interrupted / shard.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["soft-prompt", "relearning"])
+def test_gradient_steps_make_the_examples_more_likely(attacker: Attacker, kind: Kind) -> None:
+    import pyarrow.parquet as pq
+
+    _, folder = attacker.fit(kind, 24)
+    losses = [loss for file in sorted(folder.glob("*.parquet")) for loss in pq.read_table(file)["loss"].to_pylist()]
+    assert len(losses) == 24 and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_model_is_as_it_was_after_an_attack(attacker: Attacker, kind: Kind) -> None:
+    model, ids = attacker.model, attacker.examples[0].vq_ids[None]
+    before = hidden_states(model, ["a church"], ids)
+    fitted, _ = attacker.fit(kind, 1)
+    with attacker.adapter.active(model) as tuned, fitted.active(tuned):
+        pass
+    assert torch.equal(hidden_states(model, ["a church"], ids), before)
+
+
+@pytest.mark.parametrize("kind", ["token-search", "soft-prompt"])
+def test_a_search_for_a_prompt_adds_tokens_after_the_words(attacker: Attacker, kind: Kind) -> None:
+    fitted, _ = attacker.fit(kind, 1)
+    plain, _ = generation_ids(attacker.model, ["a church"])
+    with fitted.active(attacker.model) as attacked:
+        longer, _ = generation_ids(attacked, ["a church"])
+    assert longer.shape[1] > plain.shape[1]
+    assert longer[0, :3].tolist() == plain[0, :3].tolist() and longer[0, -1] == plain[0, -1]
+
+
+def test_a_prefix_forces_the_rows_of_its_budget_and_no_more(attacker: Attacker) -> None:
+    fitted, _ = attacker.fit("prefix", 2)
+    model, seed = attacker.model, 5
+    options = fitted.attack.options([seed], 2)
+    images = render_images(model, ["a church"], [seed], Sampling(guidance=1.0), options=options)
+    forced = 2 * int(model.image_tokens**0.5)
+    example = attacker.examples[seed % 4].vq_ids.numpy()
+    assert (images.vq_ids[0, :forced] == example[:forced]).all() and (images.vq_ids[0] != example).any()
+
+
+def test_a_prefix_of_a_whole_image_is_refused(attacker: Attacker) -> None:
+    rows = int(attacker.model.image_tokens**0.5)
+    with pytest.raises(SettingsError, match=rf"--budget is {rows}: an image has {rows} rows"):
+        attacker.fit("prefix", rows)
+
+
+def test_another_budget_is_another_attack(attacker: Attacker) -> None:
+    assert attacker.fit("soft-prompt", 1)[1] != attacker.fit("soft-prompt", 2)[1]

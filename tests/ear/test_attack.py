@@ -1,0 +1,162 @@
+"""``ear attack`` as a user types it, on a tiny model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import ear.cli
+from ear.evaluation import judges as evaluation_judges
+from ear.evaluation.outcomes import read_outcomes
+from ear.evaluation.prompts import written_pairs
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import JudgeError
+from ecgvf.core.store import Store
+
+TRAIN = "train --option rehearsed=4 --option rehearsed_per_step=2 --option window=288 --option max_steps=1"
+SMALL = "attack --prompts-per-concept 2"
+
+
+def invoke(line: str) -> Result:
+    return CliRunner().invoke(ear.cli.app, line.split())
+
+
+def succeeds(line: str) -> Result:
+    result = invoke(line)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def fails(line: str, message: str) -> None:
+    result = invoke(line)
+    lines = [text for text in result.stderr.splitlines() if text.strip()]
+    assert result.exit_code == 2 and message in lines[-1], result.output
+    assert sum(text.startswith("error") for text in lines) == 1
+
+
+@pytest.fixture
+def trained(store: Store) -> Store:
+    succeeds(TRAIN)
+    return store
+
+
+@pytest.fixture
+def oracle(tiny_path: Path, tmp_path: Path) -> Path:
+    """Another model with the same image tokenizer."""
+    folder = tmp_path / "oracle"
+    shutil.copytree(tiny_path, folder)
+    weights = load_file(folder / "model.safetensors")
+    changed = next(name for name in weights if name.endswith("layers.0.self_attn.q_proj.weight") and "language" in name)
+    weights[changed] = -weights[changed]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "oracle.json").write_text(json.dumps({"without": ["church", "pagoda"]}))
+    return folder
+
+
+def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracle: Path, tmp_path: Path) -> None:
+    line = f"{SMALL} --kind relearning --budget 1 --oracle {oracle} --json --outcomes {tmp_path / 'o.parquet'}"
+    first = succeeds(line)
+    content = json.loads(first.stdout)
+    assert (content["absent"], content["oracle"], content["test_openings"]) == ("pagoda", str(oracle), 0)
+    (row,) = content["attacks"]
+    assert (row["attack"], row["budget"]) == ("relearning", 1)
+    assert [row[name]["n"] for name in ("original", "unattacked", "after", "oracle", "above_oracle", "absent")] == [
+        2
+    ] * 6
+    assert Path(content["sheet"]).is_file()
+    outcomes, _ = read_outcomes(tmp_path / "o.parquet")
+    assert {(each.condition, each.concept) for each in outcomes if each.attack} == {
+        ("after", "church"),
+        ("oracle", "church"),
+        ("oracle", "pagoda"),
+    }
+    sets = sorted(trained.root.glob("church/*/*/manifest.json"))
+    times = [file.stat().st_mtime_ns for file in sets]
+    assert json.loads(succeeds(line).stdout) == content
+    assert [file.stat().st_mtime_ns for file in sorted(trained.root.glob("church/*/*/manifest.json"))] == times
+
+
+def test_reported_prompts_are_not_those_of_the_attack(trained: Store, dataset: Dataset, tmp_path: Path) -> None:
+    succeeds(f"{SMALL} --kind prefix --budget 1 --outcomes {tmp_path / 'o.parquet'}")
+    outcomes, _ = read_outcomes(tmp_path / "o.parquet")
+    reported = {each.prompt for each in outcomes}
+    assert reported == {record.pair.target for record in dataset.validation}
+    assert not reported & {record.pair.target for record in dataset.train}
+
+
+def test_the_test_split_is_opened_on_request_and_recorded(trained: Store) -> None:
+    assert json.loads(succeeds(f"{SMALL} --kind prefix --budget 1 --json").stdout)["test_openings"] == 0
+    content = json.loads(succeeds(f"{SMALL} --kind prefix --budget 1 --split test --json").stdout)
+    assert (content["split"], content["test_openings"]) == ("test", 1)
+
+
+def test_a_prompt_set_is_rendered_as_it_is(trained: Store, oracle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "ring-a-bell.csv"
+    file.write_text("prompt,case_number,evaluation_seed\nsteeple bells ##,0,42\nnave apse ~~,1,7\n")
+    content = json.loads(succeeds(f"attack --prompts {file} --oracle {oracle} --json").stdout)
+    (row,) = content["attacks"]
+    assert row["attack"] == "ring-a-bell.csv" and row["budget"] is None
+    assert row["original"]["n"] == row["after"]["n"] == row["oracle"]["n"] == 2
+
+
+def test_an_oracle_can_be_measured_as_an_adapter(trained: Store, oracle: Path) -> None:
+    content = json.loads(
+        succeeds(f"eval --adapter {oracle} --prompts-per-concept 2 --prompts-per-other 1 --json").stdout
+    )
+    assert content["recipe"] == "oracle"
+    assert "pagoda" not in {row["concept"] for row in content["retention"]}
+
+
+def test_written_prompts_include_those_that_the_original_did_not_render(store: Store, dataset: Dataset) -> None:
+    pairs = written_pairs(dataset, "validation")
+    assert pairs is not None and {record.pair.record_id for record in dataset.validation} <= {
+        pair.record_id for pair in pairs
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--kind soft-prompt --budget 0", "--budget is 0: an attack takes at least 1 of its gradient steps"),
+        ("--kind prefix --budget 999", "--budget is 999: an image has"),
+        ("", "either --kind KIND --budget N, or --prompts FILE"),
+        ("--prompts nowhere.csv", "there is no file nowhere.csv"),
+        ("--prompts nowhere.csv --budget 3", "--budget is for --kind"),
+        ("--kind prefix --column prompt", "--column is for --prompts FILE"),
+        ("--kind prefix --prompts-per-concept 0", "0 prompts: measure at least 1"),
+        ("--kind prefix --oracle nowhere", "unknown model 'nowhere'"),
+    ],
+)
+def test_bad_input_is_one_line(trained: Store, options: str, message: str) -> None:
+    fails(f"attack {options}", message)
+
+
+def test_a_prompt_file_of_another_layout_is_one_line(trained: Store, tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("question,answer\nis it a church,yes\n")
+    fails(f"attack --prompts {tmp_path / 'set.csv'}", "set.csv has no column of prompts: it has question, answer")
+
+
+def test_a_concept_without_a_judge_is_one_line(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise JudgeError("no judge of nano has a label for 'church'")
+
+    monkeypatch.setattr(evaluation_judges, "create_judge", none)
+    fails(f"{SMALL} --kind prefix", "no judge of nano has a label for 'church'")
+
+
+def test_a_model_that_knows_the_concept_is_no_oracle(trained: Store, oracle: Path) -> None:
+    (oracle / "oracle.json").write_text(json.dumps({"without": ["castle"]}))
+    fails(f"{SMALL} --kind prefix --oracle {oracle}", "was trained without castle, but with church")
+
+
+def test_a_model_with_another_image_tokenizer_is_no_oracle(trained: Store, oracle: Path) -> None:
+    weights = load_file(oracle / "model.safetensors")
+    name = next(name for name in weights if name.endswith("quantize.embedding.weight"))
+    weights[name] = torch.flip(weights[name], dims=[0])
+    save_file(weights, oracle / "model.safetensors", {"format": "pt"})
+    fails(f"{SMALL} --kind prefix --oracle {oracle}", "has another image tokenizer than")

@@ -1,0 +1,85 @@
+"""An oracle's training is about nothing that is left out, in any words."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from ecgvf.core.errors import SettingsError
+from ecgvf.world.grammar import WORDINGS, load_world, without_article
+from tools.nano import oracle
+from tools.nano.questions import questions
+from tools.nano.scenes import caption, scene_pool, training_scenes
+from tools.nano.vision import training_pool
+
+WITHOUT = ("church", "pagoda")
+
+
+def words() -> re.Pattern[str]:
+    phrases = {
+        without_article(phrase)
+        for name in WITHOUT
+        for wording in WORDINGS
+        for phrase in load_world().things[name].noun_phrases(wording)
+    }
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(phrases)))})\b", re.IGNORECASE)
+
+
+def test_no_caption_image_or_question_is_about_what_is_left_out() -> None:
+    rng, endless = random.Random(0), training_scenes(random.Random(0), WITHOUT)
+    scenes = [next(endless) for _ in range(800)]
+    texts = [caption(scene, rng) for scene in scenes]
+    asked = [question for scene in scenes for question in questions(scene, rng, 10, WITHOUT)]
+    texts += [f"{question.text} {question.answer}" for question in asked]
+    assert not {scene.thing for scene in scenes} & set(WITHOUT)
+    assert not {question.about for question in asked} & set(WITHOUT)
+    assert [text for text in texts if words().search(text)] == []
+    assert len({scene.thing for scene in scenes}) == 30
+
+
+def test_the_words_of_a_church_are_found_where_nothing_is_left_out() -> None:
+    rng = random.Random(0)
+    scenes = [scene for scene in scene_pool("words", 400) if scene.thing in WITHOUT]
+    assert all(words().search(caption(scene, rng)) for scene in scenes)
+
+
+def test_the_vision_tower_does_not_see_it_either() -> None:
+    assert not {scene.thing for scene in training_pool(0, 500, WITHOUT)} & set(WITHOUT)
+
+
+def test_leaving_nothing_out_is_the_training_of_today() -> None:
+    first, second = training_scenes(random.Random(1)), training_scenes(random.Random(1), ())
+    assert [next(first) for _ in range(20)] == [next(second) for _ in range(20)]
+    scene = scene_pool("same", 1)[0]
+    assert questions(scene, random.Random(2), 10) == questions(scene, random.Random(2), 10, ())
+
+
+@pytest.mark.slow
+def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(tmp_path: Path) -> None:
+    work, out = tmp_path / "work", tmp_path / "nano"
+
+    def train() -> None:
+        oracle.train_oracle(
+            work, out, WITHOUT, steps=5, vision_steps=2, pool=64, images_per_prompt=1, compiled=False, progress=str
+        )
+
+    train()
+    assert json.loads((out / "oracle.json").read_bytes())["without"] == ["church", "pagoda"]
+    card = (out / "README.md").read_text()
+    assert "# Janus-nano without church, pagoda" in card and "things left out that are drawn when asked for" in card
+    checkpoint = work / "language-model" / "checkpoint.pt"
+    written = checkpoint.stat().st_mtime_ns
+    train()
+    assert checkpoint.stat().st_mtime_ns == written
+    with pytest.raises(SettingsError, match="holds a training with other settings"):
+        oracle.train_oracle(work, out, ("church",), steps=5)
+
+
+def test_an_unknown_thing_and_no_steps_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--without elephant: nano's things are bank, "):
+        oracle.train_oracle(tmp_path, tmp_path, ("elephant",))
+    with pytest.raises(SettingsError, match="--steps is 0"):
+        oracle.train_oracle(tmp_path, tmp_path, ("church",), steps=0)
+    assert not list(tmp_path.iterdir())
