@@ -14,6 +14,7 @@ EcgvfError                    exit code 2, one line, no traceback
 │   ├── StoreVersionError     written by another version of the store format
 │   ├── StoreCorrupt          a shard or manifest is not what was written
 │   └── StageMissing          the stage before this one has not been run
+├── EngineError               workers that cannot be started, keep dying, or differ from each other
 ├── SettingsError             an invalid option, or options that contradict each other
 └── DiskFull                  no space left
 """
@@ -75,6 +76,10 @@ class StoreCorrupt(StoreError):
 
 class StageMissing(StoreError):
     """The stage before this one has not been run."""
+
+
+class EngineError(EcgvfError):
+    """Workers cannot be started, keep dying, or differ from each other."""
 
 
 class SettingsError(EcgvfError):
