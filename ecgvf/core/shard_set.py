@@ -28,7 +28,7 @@ from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
 
-Advance = Callable[[int], object]
+Advance = Callable[[int], None]
 """Called with the number of tasks done since its last call."""
 
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")

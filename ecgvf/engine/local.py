@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
@@ -125,10 +125,8 @@ class _ProcessCrew:
 
     def call(self, worker: Any, method: str, *arguments: Any) -> None:
         self._idle.remove(worker)
-        try:
+        with suppress(OSError):  # it has died: ``wait`` says so
             self._processes[worker][1].send_bytes(cloudpickle.dumps((method, arguments)))
-        except OSError:
-            pass  # it has died: ``wait`` says so
 
     def wait(self) -> tuple[Hashable, Any]:
         connections = {connection: number for number, (_, connection) in self._processes.items()}

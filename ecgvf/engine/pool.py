@@ -103,6 +103,6 @@ class WorkerPool:
         self._deaths[what] = self._deaths.get(what, 0) + 1
         if self._deaths[what] > self._retries:
             raise EngineError(
-                f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a smaller "
-                "--batch-size; the same command resumes"
+                f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
+                "smaller --batch-size; the same command resumes"
             ) from death

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -40,7 +41,5 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     os.dup2(2, 1)  # standard output is the driver's
-    try:
+    with suppress(EOFError, OSError):  # the driver has ended
         serve(Connection(int(sys.argv[1])))
-    except (EOFError, OSError):
-        pass  # the driver has ended

@@ -140,7 +140,7 @@ def fill_with_images(
 
 
 def render_prompts(
-    model: JanusModel, tasks: Sequence[ImageTask], sampling: Sampling, batch_size: int, advance: Advance
+    model: JanusModel, tasks: Sequence[ImageTask], sampling: Sampling, batch_size: int, advance: Callable[[int], object]
 ) -> list[RenderedImage]:
     """One image per task, in order. ``advance`` is called with the number of tasks done since the last call.
 
@@ -197,4 +197,3 @@ def _encode(pixels: NDArray[np.uint8], vq_ids: NDArray[np.int64], finite: bool) 
     if not finite:
         return RenderedImage(failure="the model's logits are not finite (NaN or infinity)")
     return RenderedImage(encode(pixels), tuple(vq_ids.tolist()))
-

@@ -14,10 +14,10 @@ from typing import Any
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import ConceptError, SettingsError, StageMissing
+from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
-from ecgvf.engine import Engine, Filling, Pool, Setup, ThisProcess, local_engine
+from ecgvf.engine import Engine, Filling, Setup, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load
 from ecgvf.render.batches import ImageWorker, image_filling
 from ecgvf.render.tasks import RenderShards, rendering_table
@@ -62,9 +62,8 @@ class RenderOptions:
             raw_control_tokens=self.raw_control_tokens,
         )
 
-    def filling(self, run: ConceptRun, pool: Pool, pairs: StageSet, *, current: bool = True) -> Filling:
-        """The image set of ``pairs``, to be filled by the worker of the setup ``IMAGES.name``."""
-        facts = pool.describe(IMAGES.name).facts
+    def image_set(self, run: ConceptRun, pairs: StageSet, facts: JSON) -> StageSet:
+        """The image set of ``pairs`` by workers with these ``facts`` (``ImageWorker.description``)."""
         settings = {
             "pairs": pairs.fingerprint,
             "model": facts["name"],
@@ -74,10 +73,14 @@ class RenderOptions:
             "seed": self.seed,
             "shard_records": SHARD_RECORDS,
         }
+        return run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if facts["raw_control_tokens"] else {}))
+
+    def filling(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> Filling:
+        """``images``, to be filled by the worker of the setup ``IMAGES.name``."""
         shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed)
         return image_filling(
             IMAGES.name,
-            run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if facts["raw_control_tokens"] else {})),
+            images,
             shards,
             sizes=shards.sizes(),
             description="rendering",
@@ -135,16 +138,15 @@ def render(
     if isinstance(model, JanusModel):
         engine = ThisProcess()
     with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
-        filling = options.filling(run, pool, pairs, current=current)
-        [rendered] = pool.fill(filling)
-    return RenderResult(finish_images(filling.shard_set, current=current), rendered)
+        images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
+        [rendered] = pool.fill(options.filling(images, pairs, current=current))
+    finish_images(images, current=current)
+    return RenderResult(images, rendered)
 
 
-def finish_images(images: ShardSet, *, current: bool = True) -> StageSet:
-    """Finish a set whose shards are all there."""
-    assert isinstance(images, StageSet)
+def finish_images(images: StageSet, *, current: bool = True) -> None:
+    """Finish a set whose shards are all there; a finished one only becomes current."""
     images.finish({} if images.finished else _summary(images), current=current)
-    return images
 
 
 def load_renderer(

@@ -46,7 +46,7 @@ class RenderShards(Sequence[list[RenderTask]]):
         self._pairs, self._records, self._seed = pairs.filter(pc.is_null(pairs["reason"])), records, seed
 
     def __len__(self) -> int:
-        return -(-self._pairs.num_rows // self._records)
+        return len(range(0, self._pairs.num_rows, self._records))
 
     def __getitem__(self, index: Any) -> Any:
         rows = self._pairs.slice(index * self._records, self._records)
