@@ -53,7 +53,7 @@ class RayEngine:
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached."""
-        with _connected(self.address):
+        with connected(self.address):
             crew = _RayCrew(self, cloudpickle.dumps(dict(setups)))
             try:
                 yield WorkerPool(crew, self.retries)
@@ -62,7 +62,7 @@ class RayEngine:
 
 
 @contextmanager
-def _connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[None]:
     """Connect to the cluster; one that the caller is connected to already is used, and left connected."""
     own_cluster = address is None and "RAY_ADDRESS" not in os.environ and not _CURRENT_CLUSTER.is_file()
     if own_cluster:

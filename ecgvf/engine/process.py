@@ -19,11 +19,13 @@ from ecgvf.engine.host import Host
 def serve(connection: "Connection[Any, Any]") -> None:
     """Answer calls of ``Host``'s methods until the driver closes the pipe, or dies."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    host = Host(cloudpickle.loads(connection.recv_bytes()))
+    setups, host = connection.recv_bytes(), None
     connection.send_bytes(cloudpickle.dumps(None))  # started
     while True:
-        method, arguments = cloudpickle.loads(connection.recv_bytes())
+        call = connection.recv_bytes()
         try:
+            method, arguments = cloudpickle.loads(call)
+            host = host or Host(cloudpickle.loads(setups))
             answer = getattr(host, method)(*arguments)
         except Exception as error:
             if not isinstance(error, EcgvfError | BatchTooLarge):
