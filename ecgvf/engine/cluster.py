@@ -1,8 +1,9 @@
 """Actors of a Ray cluster, or of a local one that is started for the run (extra ``ray``)."""
 
 import os
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def connected(address: str | None) -> Iterator[None]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise EngineError(f"cannot connect to the Ray cluster {address or ''}: {reason}") from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # where Ray reports dead workers; standard output may be one JSON object
+            yield
     finally:
         ray.shutdown()
 
@@ -160,7 +162,8 @@ class _RayCrew:
             answer = error.cause if isinstance(error.cause, Exception) else error
         except ray.exceptions.RayError as error:
             ray.kill(actor)  # if only its node is out of reach
-            return actor, WorkerDied(_reason(error))
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            return actor, WorkerDied(reason.rstrip("."))
         self._idle.append(actor)
         return actor, answer
 
@@ -169,9 +172,3 @@ class _RayCrew:
 
         for actor in [*self._calls.values(), *self._idle]:
             ray.kill(actor)
-
-
-def _reason(error: Exception) -> str:
-    """The last line of Ray's explanation, which says what happened to the process."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -26,7 +26,8 @@ from tests.ecgvf.small_run import church_pairs, write_pairs
 
 pytestmark = pytest.mark.slow
 
-ENGINES: Mapping[str, Engine] = {"processes": Processes([{}, {}]), "ray": RayEngine(most=2)}
+PROCESSES = Processes([{}, {}])
+RAY = RayEngine(most=2)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,12 @@ def ray() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[pytest.param("processes"), pytest.param("ray")])
+@pytest.fixture(params=["processes", "ray"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "ray":
-        request.getfixturevalue("ray")
-    return ENGINES[request.param]
+    if request.param == "processes":
+        return PROCESSES
+    request.getfixturevalue("ray")
+    return RAY
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +140,7 @@ def test_a_run_begun_by_workers_is_finished_here(
 
 
 def test_missing_images_are_rendered_and_judged_as_they_finish(
-    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path))
@@ -155,20 +157,20 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
         write_shard(self, shard, table)
 
     monkeypatch.setattr(StageSet, "write_shard", noted)
-    filter_images(run, judge="nano-object-a", engine=engine)
+    filter_images(run, judge="nano-object-a", engine=PROCESSES)
     assert contents(run) == contents(expected)
     assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
     last_image = len(written) - 1 - written[::-1].index(IMAGES.name)
     assert VERDICTS.name in written[:last_image]
 
 
-def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ear.evaluation.prompt_images.SHARD", 2)
     file = tmp_path / "prompts.txt"
     file.write_text("a church on a hill\na cat\na house\n" + "long " * 5000 + "\na castle", encoding="utf-8")
     prompts, folders = read_prompts(file), (tmp_path / "here", tmp_path / "there")
     here = render_to_folder(str(tiny_path), prompts, folders[0])
-    there = render_to_folder(str(tiny_path), prompts, folders[1], engine=engine)
+    there = render_to_folder(str(tiny_path), prompts, folders[1], engine=PROCESSES)
     assert (there.images, there.failed, there.new) == (here.images, here.failed, here.new) == (4, 1, 5)
     timed = {"settings.json", "log.jsonl", "manifest.json"}
     by_folder = [
@@ -183,22 +185,17 @@ def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, engine: Engine, monk
 
 
 @pytest.mark.usefixtures("ray")
-def test_the_commands_take_ray(tmp_path: Path, tiny_path: Path) -> None:
-    run, runner, options = new_run(tmp_path / "store"), CliRunner(), ["--engine", "ray", "--max-workers", "1", "--json"]
-    store = ["--store", str(run.store.root)]
-    result = runner.invoke(app, ["render", "--model", str(tiny_path), *store, *options])
-    assert json.loads(result.stdout)["new"] == 21, result.stderr
+def test_ear_generate_takes_ray_and_prints_one_json_object(tmp_path: Path, tiny_path: Path) -> None:
     file = tmp_path / "prompts.csv"
     file.write_text("prompt\na church\n")
     arguments = ["generate", "--prompts", str(file), "--out", str(tmp_path / "out"), "--model", str(tiny_path)]
-    result = runner.invoke(ear_app, [*arguments, *options])
+    result = CliRunner().invoke(ear_app, [*arguments, "--engine", "ray", "--max-workers", "1", "--json"])
     assert json.loads(result.stdout)["new"] == 1, result.stderr
 
 
-@pytest.mark.usefixtures("ray")
-def test_an_unknown_model_on_ray_is_one_line(tmp_path: Path) -> None:
+def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="unknown model 'no-such-model'"):
-        render(new_run(tmp_path / "run"), model="no-such-model", engine=ENGINES["ray"])
+        render(new_run(tmp_path / "run"), model="no-such-model", engine=PROCESSES)
 
 
 @pytest.mark.faults
