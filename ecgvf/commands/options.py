@@ -12,6 +12,7 @@ import typer
 
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.files import open_path
 
 if TYPE_CHECKING:
     from ecgvf.engine import Engine
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from ecgvf.judges import JudgeOptions
 
 StoreOption = Annotated[
-    Path | None, typer.Option(help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
+    Path | None,
+    typer.Option(
+        parser=open_path,
+        metavar="PATH",
+        help="Folder of the store; for pairs, images and verdicts also s3://BUCKET/FOLDER.",
+        show_default="$ECGVF_STORE, or ./ecgvf-store",
+    ),
 ]
 ConceptOption = Annotated[
     str | None, typer.Option(help="A concept of the store.", show_default="the last one generated")

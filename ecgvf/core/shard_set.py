@@ -241,13 +241,13 @@ class ShardSet:
             if missing:
                 raise StoreCorrupt(f"{self.path / missing[0]} is gone: restore it, or delete {self.path} and run again")
         for file in self.shards():
-            self._verify(_index(file))
-            yield pq.read_table(file)
+            yield self.read_shard(_index(file))
 
     def read_shard(self, index: int) -> pa.Table:
         """One shard, checked. Raises ``StoreCorrupt``."""
-        self._verify(index)
-        return pq.read_table(self.shard(index))
+        data = self.shard(index).read_bytes()
+        self._verify(index, data)
+        return pq.read_table(pa.BufferReader(data))
 
     def read(self) -> pa.Table:
         """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""
@@ -276,14 +276,15 @@ class ShardSet:
             write_atomic(self.path / "settings.json", pretty_json(header))
             self._lap = time.monotonic()
 
-    def _verify(self, index: int) -> JSON:
-        """The log's line of a shard, after comparing its hash with the file (and with the manifest's, if finished)."""
+    def _verify(self, index: int, data: bytes | None = None) -> JSON:
+        """The log's line of a shard, after comparing its hash with that of its ``data`` (None: what its file holds),
+        and with the manifest's, if finished."""
         file = self.shard(index)
         line = self._lines().get(index)
         known = {line["sha256"]} if line else set()
         if self.finished:
             known &= {self.manifest["files"].get(file.name)}
-        if line is None or _sha256(file.read_bytes()) not in known:
+        if line is None or _sha256(file.read_bytes() if data is None else data) not in known:
             raise StoreCorrupt(
                 f"{file} is not what was written (changed by hand, or damaged): restore it, "
                 f"or delete {self.path} and run `{self.command}` again"
