@@ -10,6 +10,7 @@ The images are files, not a report: those of an unsafe concept are not blurred.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -182,9 +183,9 @@ class _FolderShards(ShardSet):
 
     def write_shard(self, index: int, table: pa.Table) -> None:
         """Write the PNG files of a shard, then its rows, which are thus never there before the files."""
-        for image, png in zip(table["image"].to_pylist(), table[PNG].to_pylist(), strict=True):
-            if image is not None:
-                write_atomic(self.path.parent / image, png)
+        images = [row for row in table.select(["image", PNG]).to_pylist() if row["image"] is not None]
+        with ThreadPoolExecutor(max_workers=8) as writers:  # each file waits for the disk
+            list(writers.map(lambda row: write_atomic(self.path.parent / row["image"], row[PNG]), images))
         super().write_shard(index, table.drop_columns(PNG))
 
 

@@ -15,6 +15,7 @@ EcgvfError                    exit code 2, one line, no traceback
 │   ├── StoreCorrupt          a shard or manifest is not what was written
 │   └── StageMissing          the stage before this one has not been run
 ├── EngineError               workers that cannot be started, keep dying, or differ from each other
+│   └── DeviceFailed          a GPU that computes nothing any more
 ├── SettingsError             an invalid option, or options that contradict each other
 └── DiskFull                  no space left
 """
@@ -80,6 +81,10 @@ class StageMissing(StoreError):
 
 class EngineError(EcgvfError):
     """Workers cannot be started, keep dying, or differ from each other."""
+
+
+class DeviceFailed(EngineError):
+    """A GPU computes nothing any more in this process: its error is no prompt's."""
 
 
 class SettingsError(EcgvfError):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import console
-from ecgvf.core.errors import DatasetError, EcgvfError, ModelError, SettingsError
+from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError, SettingsError
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
@@ -31,6 +31,9 @@ class ImageTask(Protocol):
 
 
 T = TypeVar("T", bound=ImageTask)
+
+_DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
+"""A GPU's error, after which it fails at everything; PyTorch has had it since 2.8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class ImageWorker:
         return Description(facts, circumstances)
 
     def __call__(self, tasks: Sequence[ImageTask], circumstances: JSON, advance: Advance) -> pa.Table:
-        """The table of a shard. Raises ``BatchTooLarge``, and ``SettingsError`` if not even one image fits."""
+        """The table of a shard. Raises ``BatchTooLarge``, ``SettingsError`` if not even one image fits, and
+        ``DeviceFailed``."""
         size = int(circumstances["batch_size"])
         try:
             with num_threads(circumstances["threads"]):
@@ -87,6 +91,8 @@ class ImageWorker:
                 device, name = self._model.device, self._model.name
                 raise SettingsError(f"{device} has no memory for one image of {name}") from error
             raise BatchTooLarge(size) from error
+        except _DEVICE_ERROR as error:
+            raise DeviceFailed(f"{self._model.device} failed: {str(error).splitlines()[0]}") from error
 
 
 def image_filling(
@@ -182,7 +188,7 @@ def _render_batch(
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
         images = render_images(model, prompts, seeds, sampling, batch_size=len(tasks))
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, _DEVICE_ERROR):
         raise
     except (RuntimeError, ValueError, EcgvfError) as error:
         if len(tasks) == 1:

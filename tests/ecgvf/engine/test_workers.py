@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ecgvf.core.errors import EngineError, ModelError
+from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
 from ecgvf.engine import Description, Engine, Filling, Processes, Setup, ThisProcess, local_engine
 from ecgvf.engine.work import ShardTables
@@ -130,6 +130,19 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
     assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert killed.exists() and contents(tmp_path / "set") == expected
     assert "a worker died (signal SIGKILL): another one does its shard" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+def test_a_worker_whose_gpu_fails_is_replaced(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    failed = tmp_path / "failed"
+
+    def behave(*_: Any) -> None:
+        if not failed.exists():
+            failed.touch()
+            raise DeviceFailed("cuda:0 failed")
+
+    assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
+    assert failed.exists() and contents(tmp_path / "set") == expected
 
 
 @pytest.mark.faults
