@@ -28,6 +28,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.status import stage_summaries
 
 if TYPE_CHECKING:
+    from ecgvf.engine import Engine
     from ecgvf.llm.registry import LLMWriter
     from ecgvf.pairs.importing import ImportResult
     from ecgvf.publish.parquet import DatasetFiles
@@ -158,11 +159,13 @@ class Run(ConceptRun):
         dtype: str = "auto",
         raw_control_tokens: bool = False,
         set_id: str | None = None,
+        engine: "Engine | None" = None,
     ) -> "RenderResult":
-        """Render both prompts of each pair from one seed.
+        """Render both prompts of each pair from one seed, by default on every visible GPU.
 
         ``guidance``, ``temperature`` and ``batch_size`` None are the model's own; ``raw_control_tokens`` lets the model
-        obey control tokens that a prompt spells. ``set_id`` is the start of a pairs set's fingerprint.
+        obey control tokens that a prompt spells. ``set_id`` is the start of a pairs set's fingerprint. ``engine`` says
+        where the workers are, such as ``ecgvf.engine.cluster.RayEngine()``.
         Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
         """
         from ecgvf.render import render
@@ -178,6 +181,7 @@ class Run(ConceptRun):
             dtype=dtype,
             raw_control_tokens=raw_control_tokens,
             set_id=set_id,
+            engine=engine,
         )
 
     def import_pairs(

@@ -3,18 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ear.commands.inputs import adapter_files, print_lines
 from ear.commands.options import DatasetOption
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, RawControlTokensOption, StoreOption
+from ecgvf.commands.options import (
+    DeviceOption,
+    DtypeOption,
+    EngineArguments,
+    JsonOption,
+    RawControlTokensOption,
+    StoreOption,
+)
 from ecgvf.core import console
-
-if TYPE_CHECKING:
-    from ecgvf.janus import JanusModel
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -75,13 +79,15 @@ class RendererArguments:
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
 
-    def load(self, files: Sequence[Path]) -> "JanusModel":
-        """The model, by default that of the first of the adapters' ``files``."""
+    def name(self, files: Sequence[Path]) -> str:
+        """The model's name, by default that of the first of the adapters' ``files``."""
         from ear.method.open_adapter import adapter_facts
-        from ecgvf.janus import load
 
-        name = self.model or (str(adapter_facts(files[0])["model"]) if files else "janus-nano")
-        return load(name, device=self.device, dtype=self.dtype, raw_control_tokens=self.raw_control_tokens)
+        return self.model or (str(adapter_facts(files[0])["model"]) if files else "janus-nano")
+
+    def loading(self) -> dict[str, Any]:
+        """The options of ``ecgvf.janus.load``."""
+        return {"device": self.device, "dtype": self.dtype, "raw_control_tokens": self.raw_control_tokens}
 
 
 @app.command()
@@ -102,6 +108,7 @@ def generate(
     ] = None,
     comparison: ComparisonArguments,
     file: FileArguments,
+    engine: EngineArguments,
     renderer: RendererArguments,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,8 +124,10 @@ def generate(
     if seed < 0:
         raise SettingsError(f"--seed is {seed}: it must be 0 or more")
     if prompts is not None:
-        _render_file(prompts, seed, out, comparison, file, renderer)
+        _render_file(prompts, seed, out, comparison, file, engine, renderer)
     else:
+        if engine != EngineArguments():
+            raise SettingsError("--engine and its options are for --prompts FILE: name one, or leave them out")
         _compare(prompt or [], seed, out, comparison, file, renderer)
 
 
@@ -128,11 +137,13 @@ def _render_file(
     out: Path | None,
     comparison: ComparisonArguments,
     file: FileArguments,
+    engine: EngineArguments,
     renderer: RendererArguments,
 ) -> None:
     from ear.evaluation.prompt_images import read_prompts, render_to_folder
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.store import Store
+    from ecgvf.janus import absolute_name
 
     if out is None:
         raise SettingsError("--prompts needs --out DIR: the folder of the images")
@@ -140,14 +151,15 @@ def _render_file(
         raise SettingsError("--dataset is for --prompt: with --prompts, name the adapter itself with --adapter")
     tasks = read_prompts(prompts, seed=seed, columns=file.column or ())
     files = adapter_files(Store(renderer.store), None, renderer.adapter) if renderer.adapter else []
-    janus = renderer.load(files)
-    print_lines([("model", janus.name)])
+    model = absolute_name(renderer.name(files))
+    print_lines([("model", model)])
     options = {key: value for key, value in asdict(file).items() if key != "column"}
-    images = render_to_folder(janus, tasks, out, adapters=files, **options)
+    where = engine.open(renderer.device)
+    images = render_to_folder(model, tasks, out, adapters=files, engine=where, **options, **renderer.loading())
     found = "" if images.new else "finished before, nothing to render: "
     console.print_result(
         {
-            "model": janus.name,
+            "model": model,
             "adapter": [*map(str, files)],
             "out": str(out),
             "index": str(images.index),
@@ -173,11 +185,12 @@ def _compare(
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
+    from ecgvf.janus import load
 
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     files = adapter_files(Store(renderer.store), comparison.dataset, renderer.adapter)
-    janus = renderer.load(files)
+    janus = load(renderer.name(files), **renderer.loading())
     stacked = open_adapter(janus, files)
     blurred = bool(stacked.facts.get("unsafe")) and not comparison.clear
     name = f"before-after-{fingerprint({'prompts': prompts, 'seed': seed})[:8]}.png"

@@ -2,18 +2,20 @@
 
 FOLDER/
   index.parquet        written last: a row per prompt, in the order of the file (``SCHEMA``)
-  images/00001.png     named by the prompt's row: an id from a file never becomes a path
+  images/00001.png     named by the prompt's row: an id from a file never becomes a path; written before its shard
   shards/              the rows so far (ecgvf/core/shard_set.py), from which an interrupted run resumes
 
 The images are files, not a report: those of an unsafe concept are not blurred.
 """
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,12 +25,15 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, StoreCorrupt
 from ecgvf.core.files import JSON, changes, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.engine import Engine, ThisProcess, local_engine
+from ecgvf.janus import JanusModel, Sampling, absolute_name, load
 from ecgvf.pairs.tables import read_table
-from ecgvf.render import RenderedImage, fill_with_images
+from ecgvf.render import ImageWorker, RenderedImage, image_filling
 
 COMMAND = "ear generate --prompts"
 INDEX, IMAGES, SHARDS = "index.parquet", "images", "shards"
+PNG = "png"
+"""Column of the images between worker and folder."""
 SHARD = 64
 """Prompts whose images are in memory at once."""
 SCHEMA = pa.schema(
@@ -95,7 +100,7 @@ def read_prompts(file: Path, *, seed: int = 0, columns: Sequence[str] = ()) -> l
 
 
 def render_to_folder(
-    model: JanusModel,
+    model: JanusModel | str,
     prompts: Sequence[PromptTask],
     folder: Path,
     *,
@@ -103,50 +108,85 @@ def render_to_folder(
     guidance: float | None = None,
     temperature: float | None = None,
     batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    raw_control_tokens: bool = False,
+    engine: Engine | None = None,
 ) -> PromptImages:
     """Render ``prompts`` into ``folder`` with the stacked ``adapters``, or without any with the frozen model.
 
-    ``guidance`` and ``temperature`` default to the adapter's, without one to the model's own. A prompt that cannot be
-    rendered becomes a row with its failure. An interrupted folder is completed, with the bytes of an uninterrupted
-    run; a finished one is left as it is.
+    ``model`` is a name, a folder or a Hub id that the workers load, or a model that is loaded already, which has its
+    own ``device``, ``dtype`` and ``raw_control_tokens`` and renders in this process. ``engine`` None is
+    ``local_engine(device)``. ``guidance`` and ``temperature`` default to the adapter's, without one to the model's own.
+    A prompt that cannot be rendered becomes a row with its failure. An interrupted folder is completed, with the bytes
+    of an uninterrupted run; a finished one is left as it is.
 
-    Raises ``AdapterError``, ``SettingsError`` for a folder with images of other settings or with other files in their
-    place, and ``StoreCorrupt`` for an image that is gone.
+    Raises ``AdapterError``, ``EngineError``, ``SettingsError`` for a folder with images of other settings or with other
+    files in their place, and ``StoreCorrupt`` for an image that is gone.
     """
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
-    adapter = open_adapter(model, adapters) if adapters else None
-    sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else model.sampling
-    sampling = sampling.override(guidance, temperature)
-    shard_set = _open(folder, _settings(model, prompts, sampling, adapters), model.name)
-    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
-        new = fill_with_images(
+    loading = {"device": device, "dtype": dtype, "raw_control_tokens": raw_control_tokens}
+    source = model if isinstance(model, JanusModel) else absolute_name(model)
+    setup = partial(_open_worker, source, loading, [file.resolve() for file in adapters], guidance, temperature)
+    if isinstance(model, JanusModel):
+        engine = ThisProcess()
+    with (engine or local_engine(device)).open({SHARDS: setup}) as pool:
+        facts = pool.describe(SHARDS).facts
+        shard_set = _open(folder, _settings(prompts, facts), facts["name"])
+        filling = image_filling(
+            SHARDS,
             shard_set,
             [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
-            tuned,
-            sampling,
-            partial(_write_images, folder),
-            description="rendering without an adapter" if adapter is None else "rendering with the adapter",
+            description="rendering with the adapter" if adapters else "rendering without an adapter",
             batch_size=batch_size,
         )
+        [new] = pool.fill(filling)
     failed = _write_index(shard_set, folder)
     _delete_temporaries(folder)
     shard_set.finish({"pictures": len(prompts), "failed": failed})
     return PromptImages(folder, len(prompts) - failed, failed, new)
 
 
-def _settings(model: JanusModel, prompts: Sequence[PromptTask], sampling: Sampling, adapters: Sequence[Path]) -> JSON:
+@contextmanager
+def _open_worker(
+    model: JanusModel | str,
+    loading: Mapping[str, Any],
+    adapters: Sequence[Path],
+    guidance: float | None,
+    temperature: float | None,
+) -> Iterator[ImageWorker]:
+    janus = model if isinstance(model, JanusModel) else load(model, **loading)
+    adapter = open_adapter(janus, adapters) if adapters else None
+    sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else janus.sampling
+    facts = {"adapters": [_sha256(file)[:16] for file in adapters]}
+    with adapter.active(janus) if adapter is not None else nullcontext(janus) as tuned:
+        yield ImageWorker(tuned, sampling.override(guidance, temperature), _table, facts)
+
+
+def _settings(prompts: Sequence[PromptTask], facts: JSON) -> JSON:
     return {
         "prompts": fingerprint({"prompts": [task.prompt for task in prompts]}),
         "ids": fingerprint({"ids": [task.id for task in prompts]}),
         "seeds": fingerprint({"seeds": [task.seed for task in prompts]}),
-        "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "sampling": asdict(sampling),
-        "adapters": [_sha256(file)[:16] for file in adapters],
-        "raw_control_tokens": model.raw_control_tokens,
+        "model": facts["renderer"],
+        "dtype": facts["dtype"],
+        "sampling": facts["sampling"],
+        "adapters": facts["adapters"],
+        "raw_control_tokens": facts["raw_control_tokens"],
         "shard": SHARD,
     }
+
+
+class _FolderShards(ShardSet):
+    """The shards of a folder; their images are files of their own."""
+
+    def write_shard(self, index: int, table: pa.Table) -> None:
+        """Write the PNG files of a shard, then its rows, which are thus never there before the files."""
+        images = [row for row in table.select(["image", PNG]).to_pylist() if row["image"] is not None]
+        with ThreadPoolExecutor(max_workers=8) as writers:  # each file waits for the disk
+            list(writers.map(lambda row: write_atomic(self.path.parent / row["image"], row[PNG]), images))
+        super().write_shard(index, table.drop_columns(PNG))
 
 
 def _open(folder: Path, settings: JSON, model: str) -> ShardSet:
@@ -165,22 +205,20 @@ def _open(folder: Path, settings: JSON, model: str) -> ShardSet:
             raise SettingsError(
                 f"{foreign[0]} is in the way, and of no run that could be resumed: choose another --out, or move it"
             )
-    return ShardSet(folder / SHARDS, settings, COMMAND, {"model": model})
+    return _FolderShards(folder / SHARDS, settings, COMMAND, {"model": model})
 
 
-def _write_images(folder: Path, tasks: Sequence[PromptTask], images: Sequence[RenderedImage]) -> pa.Table:
-    """Write the PNG files of a shard; returns its rows, which are thus never there before the files."""
-    for task, image in zip(tasks, images, strict=True):
-        if image.failure is None:
-            write_atomic(folder / task.image, image.image)
+def _table(_: JanusModel, tasks: Sequence[PromptTask], images: Sequence[RenderedImage]) -> pa.Table:
+    """The rows of a shard, with the PNG files."""
     columns = {
         "id": [task.id for task in tasks],
         "prompt": [task.prompt for task in tasks],
         "seed": [task.seed for task in tasks],
         "image": [task.image if image.failure is None else None for task, image in zip(tasks, images, strict=True)],
         "failure": [image.failure for image in images],
+        PNG: [image.image for image in images],
     }
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=SCHEMA.append(pa.field(PNG, pa.binary())))
 
 
 def _write_index(shard_set: ShardSet, folder: Path) -> int:

@@ -21,7 +21,7 @@ import torch
 
 from ear.method.retrained import WEIGHTS as RETRAINED
 from ecgvf.core.errors import AdapterError
-from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.files import pretty_json, require_local, write_atomic
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint, versions
@@ -109,7 +109,8 @@ class TrainingRun:
 
 
 def open_run(run: ConceptRun, recipe: str, settings: Mapping[str, Any], seed: int) -> TrainingRun:
-    """The training run of ``settings`` and ``seed``, started or not."""
+    """The training run of ``settings`` and ``seed``, started or not. Raises ``StoreError`` on object storage."""
+    require_local(run.store.root, "checkpoints and adapters")
     run.store.create()
     return TrainingRun(run.folder(STAGE) / f"{recipe}-{fingerprint(settings)[:8]}-s{seed}")
 

@@ -10,6 +10,7 @@ from ecgvf.commands.options import (
     BoundsArguments,
     ConceptOption,
     DeviceOption,
+    EngineArguments,
     JsonOption,
     JudgeArguments,
     SetOption,
@@ -33,6 +34,7 @@ def filter_pairs(
     concept: ConceptOption = None,
     judging: JudgeArguments,
     bounding: BoundsArguments,
+    engine: EngineArguments,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
     sets: Annotated[
         str | None,
@@ -43,18 +45,26 @@ def filter_pairs(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge the images and accept or reject every pair. Missing images are rendered first."""
+    """Judge the images and accept or reject every pair. Missing images are rendered, and judged as they finish."""
     from ecgvf import Run
     from ecgvf.filter.compare import compare_verdicts
 
     run = Run.load(store, concept)
     if compare or sets is not None:
-        if set_id is not None or judging != JudgeArguments() or bounding != BoundsArguments():
+        given = (judging, bounding, engine)
+        if set_id is not None or given != (JudgeArguments(), BoundsArguments(), EngineArguments()):
             raise SettingsError("--compare reads existing verdicts: name them with --sets, and leave other options out")
         _print_comparison(run.concept.name, compare_verdicts(run, _two_sets(sets)))
         return
     options, bounds = judging.options(device), bounding.bounds()
-    result = run.filter(judge=judging.judge, options=options, bounds=bounds, device=device, set_id=set_id)
+    result = run.filter(
+        judge=judging.judge,
+        options=options,
+        bounds=bounds,
+        device=device,
+        set_id=set_id,
+        engine=engine.open(device),
+    )
     acceptance, judge = result.acceptance, result.judge
     facts = {"concept": run.concept.name, "set": acceptance.fingerprint, "judge": judge, **acceptance.summary}
     console.print_result(facts, *_lines(result))

@@ -6,18 +6,27 @@ A dataclass groups the options that belong together; ``grouping.grouped`` shows 
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.files import open_path
 
 if TYPE_CHECKING:
+    from ecgvf.engine import Engine
     from ecgvf.filter import Bounds
     from ecgvf.judges import JudgeOptions
 
 StoreOption = Annotated[
-    Path | None, typer.Option(help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
+    Path | None,
+    typer.Option(
+        parser=open_path,
+        metavar="PATH",
+        help="Folder of the store; for pairs, images and verdicts also s3://BUCKET/FOLDER.",
+        show_default="$ECGVF_STORE, or ./ecgvf-store",
+    ),
 ]
 ConceptOption = Annotated[
     str | None, typer.Option(help="A concept of the store.", show_default="the last one generated")
@@ -77,6 +86,55 @@ class RenderArguments:
         typer.Option(help="Images rendered at once.", show_default="by the model's size, or the GPU's memory"),
     ] = None
     device: DeviceOption = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineArguments:
+    """Where the workers are."""
+
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: every visible GPU, else the CPU. ray: the cluster that RAY_ADDRESS or `ray start` names, else "
+            "one on this machine. Or ray://HOST:PORT."
+        ),
+    ] = "local"
+    max_workers: Annotated[
+        int | None, typer.Option(help="Workers at once, at most.", show_default="as many as there is room for")
+    ] = None
+    min_workers: Annotated[
+        int | None, typer.Option(help="With Ray: workers to wait for before the first shard.", show_default="1")
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(help="With Ray: GPUs of each worker; 0.5 lets two share one.", show_default="1, if there are any"),
+    ] = None
+    retries: Annotated[
+        int | None, typer.Option(help="With Ray: workers that may die at a shard before the run stops.")
+    ] = None
+
+    def open(self, device: str) -> "Engine":
+        """The engine of these options. Raises ``SettingsError``."""
+        from ecgvf.engine import local_engine
+
+        if self.engine == "ray" or self.engine.startswith("ray://"):
+            from ecgvf.engine.cluster import RayEngine
+
+            given: dict[str, Any] = {
+                "gpus": self.gpus_per_worker,
+                "least": self.min_workers,
+                "most": self.max_workers,
+                "retries": self.retries,
+            }
+            address = None if self.engine == "ray" else self.engine
+            return RayEngine(address, **{name: value for name, value in given.items() if value is not None})
+        if self.engine != "local":
+            raise SettingsError(f"--engine {self.engine}: use local, ray, or ray://HOST:PORT")
+        if (self.min_workers, self.gpus_per_worker, self.retries) != (None, None, None):
+            raise SettingsError("--min-workers, --gpus-per-worker and --retries are for --engine ray")
+        if self.max_workers is not None and self.max_workers < 1:
+            raise SettingsError(f"--max-workers {self.max_workers}: it must be at least 1")
+        return local_engine(device, most=self.max_workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

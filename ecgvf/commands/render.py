@@ -9,6 +9,7 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     ConceptOption,
     DtypeOption,
+    EngineArguments,
     JsonOption,
     RawControlTokensOption,
     RenderArguments,
@@ -23,6 +24,7 @@ def render(
     *,
     concept: ConceptOption = None,
     rendering: RenderArguments,
+    engine: EngineArguments,
     temperature: Annotated[
         float | None,
         typer.Option(help="Sampling temperature; 0 takes the most likely token.", show_default="the model's own"),
@@ -44,6 +46,7 @@ def render(
         dtype=dtype,
         raw_control_tokens=raw_control_tokens,
         set_id=set_id,
+        engine=engine.open(rendering.device),
     )
     images, summary = result.images, result.images.summary
     console.print_result(

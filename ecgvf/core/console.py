@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -125,9 +125,18 @@ class Bar:
 @contextmanager
 def progress(description: str, total: int, done: int = 0) -> Iterator[Bar]:
     """A progress bar over ``total`` steps, of which ``done`` were done before (a resumed run)."""
+    with progress_bars() as bar:
+        yield bar(description, total, done)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], Bar]]:
+    """Several progress bars, one below the other: a function of the arguments of ``progress`` adds one."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=not err.is_terminal, disable=not err.is_terminal) as bars:
-        yield Bar(bars, bars.add_task(escape(description), total=total, completed=done))
+        yield lambda description, total, done: Bar(
+            bars, bars.add_task(escape(description), total=total, completed=done)
+        )
 
 
 class CommandGroup(TyperGroup):

@@ -14,6 +14,8 @@ EcgvfError                    exit code 2, one line, no traceback
 │   ├── StoreVersionError     written by another version of the store format
 │   ├── StoreCorrupt          a shard or manifest is not what was written
 │   └── StageMissing          the stage before this one has not been run
+├── EngineError               workers that cannot be started, keep dying, or differ from each other
+│   └── DeviceFailed          a GPU that computes nothing any more
 ├── SettingsError             an invalid option, or options that contradict each other
 └── DiskFull                  no space left
 """
@@ -75,6 +77,14 @@ class StoreCorrupt(StoreError):
 
 class StageMissing(StoreError):
     """The stage before this one has not been run."""
+
+
+class EngineError(EcgvfError):
+    """Workers cannot be started, keep dying, or differ from each other."""
+
+
+class DeviceFailed(EngineError):
+    """A GPU computes nothing any more in this process: its error is no prompt's."""
 
 
 class SettingsError(EcgvfError):

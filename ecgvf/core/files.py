@@ -1,4 +1,8 @@
-"""Files that are written whole or not at all, and the JSON of the store."""
+"""Files that are written whole or not at all, and the JSON of the store.
+
+A path may lie on object storage (``open_path``): there, writing an object is atomic by itself, nothing can be appended
+to, and nothing locked.
+"""
 
 import errno
 import json
@@ -24,11 +28,48 @@ _NO_PERMISSION = {
 }  # the last three: a file in its path, or a folder such as /proc, in which none can be made
 
 
+def open_path(path: str | Path) -> Path:
+    """A path of this machine, or of object storage if it is a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
+
+    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` without its library, or for a
+    protocol that no library of fsspec knows.
+    """
+    if "://" not in str(path):
+        return Path(path)
+    try:
+        from upath import UPath
+
+        # Without a cache of its listings: other machines write there, too.
+        remote: Any = UPath(path, use_listings_cache=False)
+        remote.fs  # noqa: B018 - raises if the protocol's library is missing
+    except (ImportError, ValueError) as error:
+        raise StoreError(f"cannot open {path}: {error}; s3:// needs pip install 'ecgvf[s3]'") from error
+    opened: Path = remote
+    return opened
+
+
+def is_remote(path: Path) -> bool:
+    """Whether ``path`` is on object storage."""
+    return not isinstance(path, Path)
+
+
+def require_local(path: Path, what: str) -> None:
+    """Raise ``StoreError`` if ``what`` would be on object storage, where it is not safe."""
+    if is_remote(path):
+        raise StoreError(
+            f"{path} is on object storage, where {what} cannot be: use a store on a disk (docs/cluster.md)"
+        )
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to a temporary file, flush it to the disk and rename it to ``path``.
 
     A kill at any moment leaves the old file or the new one. Raises ``DiskFull``, and ``StoreError`` without permission.
     """
+    if is_remote(path):
+        with disk_errors(path):
+            path.write_bytes(data)  # whole or not at all, once it returns
+        return
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +88,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 def append_line(path: Path, line: bytes) -> None:
     """Append ``line`` and flush it to the disk. Raises as ``write_atomic`` does.
 
-    A newline is written before the line as well, so that a line that a kill cut short does not swallow this one.
+    A newline is written before the line as well, so that a line that a kill cut short does not swallow this one. On
+    object storage the file is written anew, which is safe for one writer at a time.
     """
+    if is_remote(path):
+        before = path.read_bytes() if path.is_file() else b""
+        write_atomic(path, before + b"\n" + line + b"\n")
+        return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:

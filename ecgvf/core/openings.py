@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecgvf.core.files import append_line
+from ecgvf.core.files import append_line, require_local
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 
@@ -38,7 +38,8 @@ def openings_file(run: ConceptRun) -> Path:
 
 
 def record(run: ConceptRun, *, dataset: str, adapter: str, recipe: str) -> None:
-    """Append one opening and flush it to the disk."""
+    """Append one opening and flush it to the disk. Raises ``StoreError`` on object storage."""
+    require_local(openings_file(run), "the record of who opened the test split")
     run.store.create()
     opening = Opening(
         date=datetime.now(UTC).isoformat(timespec="seconds"),

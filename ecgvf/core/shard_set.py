@@ -28,12 +28,23 @@ from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
 
+Advance = Callable[[int], None]
+"""Called with the number of tasks done since its last call."""
+
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """12 hex digits: a hash of the canonical JSON of ``settings``, whatever the order of its keys."""
     return hashlib.sha256(canonical_json(settings)).hexdigest()[:12]
+
+
+class BatchTooLarge(Exception):
+    """A batch of ``size`` tasks did not fit in memory: the shard is done again in batches of half the size."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 class ShardSet:
@@ -97,7 +108,7 @@ class ShardSet:
     def fill(
         self,
         shards: Sequence[Sequence[T]],
-        work: Callable[[Sequence[T], JSON, Callable[[int], None]], pa.Table],
+        work: Callable[[Sequence[T], JSON, Advance], pa.Table],
         *,
         description: str,
         circumstances: Mapping[str, Any] | None = None,
@@ -105,19 +116,38 @@ class ShardSet:
         """Write every shard that is missing, in order, with a progress bar. Returns how many tasks this run did.
 
         ``work(tasks, circumstances, advance)`` makes the table of one shard; it calls ``advance(n)`` as n more tasks
-        are done. ``circumstances`` are those of ``record_circumstances``. A finished set is left as it is.
+        are done. ``circumstances`` are those of ``record_circumstances``. A finished set is left as it is. A stage that
+        also runs on several GPUs is filled by an engine instead (ecgvf/engine).
         """
-        if self.finished:
+        missing = self.missing(len(shards))
+        if not missing:
             return 0
-        if not self.shards():
-            self._announce()
-        recorded = self.record_circumstances(**(circumstances or {}))
-        missing = [index for index in range(len(shards)) if not self.done(index)]
+        recorded = self.begin(circumstances or {})
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
         with console.progress(description, total, total - due) as bar:
             for index in missing:
                 self.write_shard(index, work(shards[index], recorded, bar.advance))
         return due
+
+    def missing(self, count: int) -> list[int]:
+        """Which of the first ``count`` shards are still to be written. Raises ``StoreCorrupt`` as ``done`` does."""
+        return [] if self.finished else [index for index in range(count) if not self.done(index)]
+
+    def begin(self, circumstances: Mapping[str, Any]) -> JSON:
+        """Say what is new about a set without shards, and record its ``circumstances``; returns those that count."""
+        if not self.shards():
+            self._announce()
+        return self.record_circumstances(**circumstances)
+
+    def halve_batches(self, size: int) -> JSON:
+        """Record that batches of ``size`` do not fit in memory: for missing shards, half of it; returns what counts.
+
+        ``halved`` lists each change, as the number of shards written before it (the first lines of the log) and the
+        new size.
+        """
+        console.note(f"no memory for {size} images at once: going on with {size // 2}")
+        halved = [*self.circumstances.get("halved", []), [len(self.shards()), size // 2]]
+        return self.change_circumstances(batch_size=size // 2, halved=halved)
 
     def record_circumstances(self, **circumstances: Any) -> JSON:
         """Record what is not a setting and must not change within a set (batch size, threads); returns what counts.
@@ -202,7 +232,7 @@ class ShardSet:
 
     def shards(self) -> list[Path]:
         """The shards that are there, in order."""
-        return sorted(self.path.glob(f"shard-{'[0-9]' * 5}.parquet"))
+        return sorted(self.path.glob("shard-[0-9]*.parquet"), key=_index)
 
     def tables(self) -> Iterator[pa.Table]:
         """The shards in order, one at a time, each checked. Raises ``StoreCorrupt`` naming the file."""
@@ -211,13 +241,13 @@ class ShardSet:
             if missing:
                 raise StoreCorrupt(f"{self.path / missing[0]} is gone: restore it, or delete {self.path} and run again")
         for file in self.shards():
-            self._verify(_index(file))
-            yield pq.read_table(file)
+            yield self.read_shard(_index(file))
 
     def read_shard(self, index: int) -> pa.Table:
         """One shard, checked. Raises ``StoreCorrupt``."""
-        self._verify(index)
-        return pq.read_table(self.shard(index))
+        data = self.shard(index).read_bytes()
+        self._verify(index, data)
+        return pq.read_table(pa.BufferReader(data))
 
     def read(self) -> pa.Table:
         """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""
@@ -246,14 +276,15 @@ class ShardSet:
             write_atomic(self.path / "settings.json", pretty_json(header))
             self._lap = time.monotonic()
 
-    def _verify(self, index: int) -> JSON:
-        """The log's line of a shard, after comparing its hash with the file (and with the manifest's, if finished)."""
+    def _verify(self, index: int, data: bytes | None = None) -> JSON:
+        """The log's line of a shard, after comparing its hash with that of its ``data`` (None: what its file holds),
+        and with the manifest's, if finished."""
         file = self.shard(index)
         line = self._lines().get(index)
         known = {line["sha256"]} if line else set()
         if self.finished:
             known &= {self.manifest["files"].get(file.name)}
-        if line is None or _sha256(file.read_bytes()) not in known:
+        if line is None or _sha256(file.read_bytes() if data is None else data) not in known:
             raise StoreCorrupt(
                 f"{file} is not what was written (changed by hand, or damaged): restore it, "
                 f"or delete {self.path} and run `{self.command}` again"

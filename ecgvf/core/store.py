@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ecgvf.core.concepts import NAME, Concept, parse
 from ecgvf.core.errors import StageMissing, StoreError, StoreVersionError
-from ecgvf.core.files import pretty_json, read_json, write_atomic
+from ecgvf.core.files import open_path, pretty_json, read_json, write_atomic
 
 FORMAT = 1
 
@@ -26,14 +26,14 @@ _FOLDER = re.compile(rf"{NAME.pattern}(\+{NAME.pattern})*")  # several erased co
 
 
 class Store:
-    """The runs under ``root`` (None: ``$ECGVF_STORE``, or ``./ecgvf-store``).
+    """The runs under ``root`` (None: ``$ECGVF_STORE``, or ``./ecgvf-store``), a folder or ``s3://BUCKET/FOLDER``.
 
     Nothing is created before something is written. Raises ``StoreVersionError`` for a store in another format,
     ``StoreError`` for a folder that is not a store.
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root if root is not None else os.environ.get("ECGVF_STORE") or "ecgvf-store")
+        self.root = open_path(root if root is not None else os.environ.get("ECGVF_STORE") or "ecgvf-store")
         file = self.root / "store.json"
         if file.is_file():
             written = read_json(file).get("format")

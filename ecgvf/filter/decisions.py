@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecgvf.core.files import append_line
+from ecgvf.core.files import append_line, require_local
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 
@@ -40,7 +40,8 @@ def decisions_file(run: ConceptRun) -> Path:
 
 
 def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, accepted: bool | None) -> None:
-    """Append one decision and flush it to the disk."""
+    """Append one decision and flush it to the disk. Raises ``StoreError`` on object storage."""
+    require_local(decisions_file(run), "decisions of several reviewers")
     decision = Decision(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         reviewer=reviewer,

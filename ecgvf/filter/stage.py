@@ -1,33 +1,32 @@
 """Stage 3: a judge classifies every image, and every record is accepted or rejected."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
-from ecgvf.core.png import decode
-from ecgvf.core.records import PromptPair, Rendering, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
+from ecgvf.engine import Engine, Filling, Setup, local_engine
+from ecgvf.engine.work import ShardTables
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
+from ecgvf.filter.verdicts import VerdictWorker
 from ecgvf.judges import judge as judges
-from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weights_by_judge
-from ecgvf.judges.judge import Judge, Prediction
-from ecgvf.judges.retained import RetainedJudges, predict
+from ecgvf.judges.judge import Judge
+from ecgvf.judges.retained import RetainedJudges
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
-
-_FAILED = Prediction(present=False, score=0.0, top_labels=())
+    from ecgvf.render import RenderOptions
 
 
 def filter_images(
@@ -38,32 +37,59 @@ def filter_images(
     bounds: Bounds | None = None,
     device: str = "auto",
     set_id: str | None = None,
+    engine: Engine | None = None,
 ) -> FilterResult:
     """Judge the current images, or those of the set that starts with ``set_id``, and accept or reject every record.
 
-    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images are rendered first, those of the
-    further seeds in ``bounds`` included. Raises ``JudgeError``, and as ``render`` does.
+    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images are rendered as well, those of the
+    further seeds in ``bounds`` included, and each shard is judged as soon as it is rendered. ``engine`` None is
+    ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
-    from ecgvf.render import render_missing, rendering_model  # PyTorch takes seconds, and reviewing needs none
+    from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
 
     options = replace(options or JudgeOptions(), device=device)
-    bounds = bounds or Bounds()
+    bounds, engine = bounds or Bounds(), engine or local_engine(device)
     model = rendering_model(run, set_id)
     # Before hours of rendering, so that a wrong name or a missing file costs none.
-    judge = open_judge(run.concept, model, judge, options)
+    opened = OpenJudges(run.concept, model, judge, options)
     encoder = open_encoder(bounds, device)
-    photographs = model != "janus-nano" and not judge.name.startswith("nano-")
-    weights = weights_by_judge(options.weights).get(OF_RETAINED)
-    retained = RetainedJudges(judge, photographs=photographs, weights=weights, device=device)
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
-    retained.settings(sorted(set(_subjects(pairs).values())))
-    images = render_missing(run, device=device, set_id=set_id).images
-    if (warning := domain_warning(judge, model)) is not None:
+    opened.retained.settings(sorted(set(_subjects(pairs).values())))
+    if (warning := domain_warning(opened.judge, model)) is not None:
         console.note(console.escape(warning))
-    verdicts = judge_images(images, judge, options, retained=retained)
-    measured = measure_bounds(images, verdicts, judge, bounds, encoder, device, retained)
+    images = existing_images(run, set_id)
+    missing = None if images is not None else missing_options(run, device=device)
+    images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine)
+    measured = measure_bounds(images, verdicts, opened, bounds, encoder, engine)
     images.finish({})  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured)
+
+
+def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
+    """The CLIP model that ``bounds`` need, if any. Raises ``JudgeError``."""
+    if bounds.clip_floor is None:
+        return None
+    from ecgvf.judges.clip import Encoder
+
+    return Encoder(bounds.clip, device)
+
+
+class OpenJudges:
+    """The concept's judge and those of retained concepts, as ``filter_images`` gets them.
+
+    Another process that it is sent to opens them anew, on its own device. Raises ``JudgeError``.
+    """
+
+    def __init__(self, concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> None:
+        self._arguments = (concept, model, judge, options)
+        self.options = options
+        self.judge = open_judge(concept, model, judge, options)
+        photographs = model != "janus-nano" and not self.judge.name.startswith("nano-")
+        weights = weights_by_judge(options.weights).get(OF_RETAINED)
+        self.retained = RetainedJudges(self.judge, photographs=photographs, weights=weights, device=options.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenJudges, self._arguments
 
 
 def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> Judge:
@@ -77,169 +103,139 @@ def open_judge(concept: Concept, model: str, judge: str | Judge | None, options:
     return judge
 
 
-def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
-    """The CLIP model that ``bounds`` need, if any. Raises ``JudgeError``."""
-    if bounds.clip_floor is None:
-        return None
-    from ecgvf.judges.clip import Encoder
+@dataclass(frozen=True)
+class VerdictSetup:
+    """Opens the worker of one verdict set."""
 
-    return Encoder(bounds.clip, device)
+    opened: OpenJudges
+    subjects: Mapping[str, str]
+    """Record id → the retained concept of its prompt, of the retain split; of an ensemble's members none."""
+    member: int | None = None
+    """Which judge of an ensemble; None: the judge itself."""
+
+    @contextmanager
+    def __call__(self) -> Iterator[VerdictWorker]:
+        judge = self.opened.judge
+        if self.member is not None and isinstance(judge, Ensemble):
+            judge = judge.judges[self.member]
+        yield VerdictWorker(judge, self.opened.retained, self.subjects)
 
 
-def judge_images(
-    images: StageSet,
-    judge: Judge,
-    options: JudgeOptions | None = None,
+def _render_and_judge(
+    run: ConceptRun,
+    pairs: StageSet,
+    images: StageSet | None,
+    missing: "RenderOptions | None",
+    opened: OpenJudges,
+    engine: Engine,
     *,
-    retained: RetainedJudges | None = None,
     current: bool = True,
-) -> StageSet:
-    """The finished verdicts of a judge on a set of images; those of an ensemble's members are sets of their own.
+) -> tuple[StageSet, StageSet]:
+    """The finished images, rendered as ``missing`` says if they are not there, and the finished verdicts on them.
 
-    ``options`` are those that created the judge; they are recorded with the verdicts, so that the same judge can be
-    created again. ``retained`` judges the images of the retain split; None leaves them out. ``current`` as in
-    ``render``.
+    ``current`` as in ``render``.
     """
+    subjects = _subjects(pairs)
+    setups: dict[str, Setup] = dict(_setups(opened, subjects))
+    if missing is not None:
+        setups[IMAGES.name] = missing.setup(run.concept)
+    with engine.open(setups) as pool:
+        fillings = []
+        if images is None:
+            assert missing is not None
+            images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
+            fillings.append(missing.filling(images, pairs, current=current))
+        shards = len(fillings[0].shards) if fillings else len(images.shards())
+        sets = _verdict_sets(images, opened, subjects)
+        pool.fill(*fillings, *_fillings(images, shards, sets, opened))
+    if missing is not None:
+        from ecgvf.render import finish_images
+
+        finish_images(images, current=current)
+    for verdicts in sets:
+        verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current and verdicts is sets[-1])
+    return images, sets[-1]
+
+
+# An ensemble's members have verdict sets of their own; the last set is the judge's
+
+
+def _members(judge: Judge) -> Sequence[Judge]:
+    return judge.judges if isinstance(judge, Ensemble) else ()
+
+
+def _setup_name(member: int | None) -> str:
+    return VERDICTS.name if member is None else f"{VERDICTS.name} of judge {member}"
+
+
+def _setups(opened: OpenJudges, subjects: Mapping[str, str]) -> dict[str, Setup]:
+    members = range(len(_members(opened.judge)))
+    setups: dict[str, Setup] = {_setup_name(member): VerdictSetup(opened, {}, member) for member in members}
+    return setups | {_setup_name(None): VerdictSetup(opened, subjects)}
+
+
+def _verdict_sets(images: StageSet, opened: OpenJudges, subjects: Mapping[str, str]) -> list[StageSet]:
+    """The verdict sets of the ensemble's members, and of the judge."""
+    run, judge = images.run, opened.judge
     settings: dict[str, Any] = {"pictures": images.fingerprint, **judges.settings(judge)}
-    subjects = _subjects(images.source(PAIRS))
-    if retained is not None and subjects:
-        settings["retained"] = retained.settings(sorted(set(subjects.values())))
-    members: list[StageSet] = []
+    if subjects:
+        settings["retained"] = opened.retained.settings(sorted(set(subjects.values())))
+    sets = [
+        run.stage_set(VERDICTS, {"pictures": images.fingerprint, **judges.settings(member)})
+        for member in _members(judge)
+    ]
     if isinstance(judge, Ensemble):
-        members = [judge_images(images, member, current=False) for member in judge.judges]
-        settings |= {"combine": judge.combine, "parts": [member.fingerprint for member in members]}
-    verdicts = images.run.stage_set(VERDICTS, settings)
-
-    def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
-        rows: list[Verdict] = []
-        for index in shard:
-            renderings = from_table(Rendering, images.read_shard(index))
-            if isinstance(judge, Ensemble):
-                rows += _combine(judge, [from_table(Verdict, member.read_shard(index)) for member in members])
-            else:
-                rows += judge_renderings(judge, [each for each in renderings if each.record_id not in subjects])
-            if retained is not None:
-                rows += judge_retained(retained, renderings, subjects)
-            advance(1)
-        return to_table(Verdict, rows)
-
-    verdicts.fill(
-        [[index] for index in range(len(images.shards()))],
-        work,
-        description=f"verdicts of {judge.name}",
-        circumstances={"options": (options or JudgeOptions()).recorded()},
-    )
-    verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current)
-    return verdicts
+        settings |= {"combine": judge.combine, "parts": [member.fingerprint for member in sets]}
+    return [*sets, run.stage_set(VERDICTS, settings)]
 
 
-def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
-    """One verdict per rendering with an image, in their order; if the judge fails on it, with a ``failure``."""
-    rendered = [rendering for rendering in renderings if rendering.failure is None]
-    if not rendered:
-        return []
-    try:
-        predictions = judge.predict(np.stack([decode(rendering.image) for rendering in rendered]))
-    except (OSError, ValueError, RuntimeError) as error:
-        if len(rendered) > 1:
-            # One image spoils the batch: judged alone, each gets its own verdict.
-            return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
-        return [_verdict(judge, rendered[0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
-    return [_verdict(judge, *both) for both in zip(rendered, predictions, strict=True)]
-
-
-def judge_retained(
-    judges: RetainedJudges, renderings: Sequence[Rendering], subjects: Mapping[str, str]
-) -> list[Verdict]:
-    """One verdict per rendering of the retain split with an image, in their order: whether it shows its own concept.
-
-    ``subjects``: record id → retained concept. If no judge can name it, or its judge fails, with a ``failure``.
-    """
-    asked = [(each, subjects[each.record_id]) for each in renderings if each.record_id in subjects and not each.failure]
-    verdicts: dict[str, Verdict] = {}
-    for judge in {judges.of(name) for _, name in asked}:
-        own = [(rendering, name) for rendering, name in asked if judges.of(name) is judge]
-        for rendering, verdict in zip((each for each, _ in own), _judged(judges, judge, own), strict=True):
-            verdicts[rendering.record_id] = verdict
-    return [verdicts[rendering.record_id] for rendering, _ in asked]
-
-
-def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
-    """The verdicts of one judge of retained concepts; None: no judge has a label for them."""
-    if judge is None:
-        return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]
-    try:
-        predictions = predict(judge, np.stack([decode(each.image) for each, _ in asked]), [name for _, name in asked])
-    except (OSError, ValueError, RuntimeError) as error:
-        if len(asked) > 1:
-            return [verdict for each in asked for verdict in _judged(judges, judge, [each])]
-        return [_verdict(judge, asked[0][0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
-    return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
+def _fillings(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[Filling]:
+    *members, verdicts = sets
+    # The options are recorded with the verdicts, so that the same judge can be created again.
+    to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...], JudgeOptions]] = [
+        *((number, member, (images,), JudgeOptions()) for number, member in enumerate(members)),
+        (None, verdicts, (images, *members), opened.options),
+    ]
+    for member, shard_set, inputs, options in to_fill:
+        yield Filling(
+            name=_setup_name(member),
+            shard_set=shard_set,
+            shards=ShardTables(shards, *inputs),
+            sizes=[1] * shards,
+            description=f"verdicts of {shard_set.settings['judge']}",
+            circumstances={"options": options.recorded()},
+            after=inputs,
+        )
 
 
 def _subjects(pairs: StageSet) -> dict[str, str]:
     """Record id → the retained concept of its prompt, of the records of the retain split."""
-    return {
-        record.record_id: record.retained_concept
-        for record in pairs.records(PromptPair)
-        if record.split == "retain" and record.retained_concept is not None
-    }
-
-
-def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """The ensemble's verdicts, from its members' verdicts on the same images; if one failed, the ensemble fails."""
-    combined = []
-    for verdicts in zip(*members, strict=True):
-        failures = [f"{verdict.judge}: {verdict.failure}" for verdict in verdicts if verdict.failure is not None]
-        if failures:
-            combined.append(_verdict(ensemble, verdicts[0], _FAILED, failures[0]))
-        else:
-            predictions = [Prediction(row.present, row.score, row.top_labels, row.boxes) for row in verdicts]
-            combined.append(_verdict(ensemble, verdicts[0], ensemble.combined(predictions)))
-    return combined
-
-
-def _verdict(judge: Judge, record: Rendering | Verdict, prediction: Prediction, failure: str | None = None) -> Verdict:
-    return Verdict(
-        record_id=record.record_id,
-        role=record.role,
-        judge=judge.name,
-        judge_hash=judge.weights_hash,
-        label_set=judge.criterion.label_set,
-        threshold=judge.criterion.threshold,
-        present=prediction.present,
-        score=prediction.score,
-        top_labels=prediction.top_labels,
-        boxes=prediction.boxes,
-        failure=failure,
-    )
+    rows = pairs.read().select(["record_id", "split", "retained_concept"])
+    retained = rows.filter((pc.field("split") == "retain") & pc.field("retained_concept").is_valid())
+    return dict(zip(retained["record_id"].to_pylist(), retained["retained_concept"].to_pylist(), strict=True))
 
 
 def measure_bounds(
     images: StageSet,
     verdicts: StageSet,
-    judge: Judge,
+    opened: OpenJudges,
     bounds: Bounds,
     encoder: "Encoder | None",
-    device: str,
-    retained: RetainedJudges | None = None,
+    engine: Engine,
 ) -> dict[str, Any]:
     """The bounds as settings of an acceptance set, after rendering, judging and measuring what they need."""
-    from ecgvf.render import render, render_options
+    from ecgvf.render import RenderOptions, render_options
 
     settings: dict[str, Any] = {}
     if bounds.seeds > 1:
-        by_seed = [verdicts]
+        by_seed, pairs = [verdicts], images.source(PAIRS)
         for offset in range(1, bounds.seeds):
-            rendered = render(
-                images.run,
+            further = RenderOptions(
                 **render_options(images) | {"seed": images.settings["seed"] + offset},
-                device=device,
+                device=opened.options.device,
                 batch_size=images.circumstances["batch_size"],
-                set_id=images.settings["pairs"],
-                current=False,
             )
-            by_seed.append(judge_images(rendered.images, judge, retained=retained, current=False))
+            by_seed.append(_render_and_judge(images.run, pairs, None, further, opened, engine, current=False)[1])
         settings |= {"share": bounds.share, "verdicts": [seed.fingerprint for seed in by_seed]}
     if encoder is not None:
         settings |= {"clip_floor": bounds.clip_floor, "likeness": measure_clip_scores(images, encoder).fingerprint}

@@ -12,7 +12,7 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
 
 from ecgvf.janus.decoding import GenerationOptions, RenderedImages, generate_image_tokens, render_images
 from ecgvf.janus.hidden import PromptNoise, hidden_states, logits
-from ecgvf.janus.loading import MODELS, load
+from ecgvf.janus.loading import MODELS, absolute_name, load
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import chat_prompt, generation_ids, unconditional_ids
@@ -28,6 +28,7 @@ __all__ = [
     "PromptNoise",
     "RenderedImages",
     "Sampling",
+    "absolute_name",
     "chat_prompt",
     "decode_images",
     "generate_image_tokens",

@@ -56,10 +56,13 @@ def load(
     model = model.eval().requires_grad_(False).to(torch_device)
     join_projections(model.model.language_model)
     model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
-    # A folder is known by its absolute path, so that what a run recorded can be found again.
+    return JanusModel(absolute_name(name_or_path), folder, model, processor, raw_control_tokens)
+
+
+def absolute_name(name_or_path: str) -> str:
+    """A folder's absolute path, so that what a run recorded can be found again; other names as they are."""
     is_folder = name_or_path not in MODELS and Path(name_or_path).is_dir()
-    name = str(Path(name_or_path).resolve()) if is_folder else name_or_path
-    return JanusModel(name, folder, model, processor, raw_control_tokens)
+    return str(Path(name_or_path).resolve()) if is_folder else name_or_path
 
 
 def resolve_device(device: str) -> torch.device:

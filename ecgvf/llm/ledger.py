@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.core.files import disk_errors, sync_folder
+from ecgvf.core.files import disk_errors, require_local, sync_folder
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.llm.calls import Call
@@ -175,6 +175,7 @@ class Ledger:
     @contextmanager
     def writing(self) -> Iterator[Self]:
         """Lock the file for this process: two runs at once would pay twice. Raises ``StoreError``."""
+        require_local(self.file, "the ledger of paid calls")
         with disk_errors(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)

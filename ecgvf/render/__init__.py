@@ -3,14 +3,31 @@
 pairs ──tasks──▶ shards of ``RenderTask``s ──batches──▶ images (``Rendering`` rows; ``ear`` trains on their VQ ids)
 """
 
-from ecgvf.render.batches import RenderedImage, fill_with_images, refuse_failures
-from ecgvf.render.stage import RenderResult, load_renderer, render, render_missing, render_options, rendering_model
+from ecgvf.render.batches import ImageWorker, RenderedImage, fill_with_images, image_filling, refuse_failures
+from ecgvf.render.stage import (
+    RenderOptions,
+    RenderResult,
+    existing_images,
+    finish_images,
+    load_renderer,
+    missing_options,
+    render,
+    render_missing,
+    render_options,
+    rendering_model,
+)
 
 __all__ = [
+    "ImageWorker",
+    "RenderOptions",
     "RenderResult",
     "RenderedImage",
+    "existing_images",
     "fill_with_images",
+    "finish_images",
+    "image_filling",
     "load_renderer",
+    "missing_options",
     "refuse_failures",
     "render",
     "render_missing",

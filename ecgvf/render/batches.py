@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import console
-from ecgvf.core.errors import DatasetError, EcgvfError, ModelError, SettingsError
+from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError, SettingsError
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
-from ecgvf.core.shard_set import ShardSet
+from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
+from ecgvf.engine import Description, Filling, ThisProcess
 from ecgvf.janus import GenerationOptions, JanusModel, Sampling, generation_ids, num_threads, render_images
 
 
@@ -30,6 +32,9 @@ class ImageTask(Protocol):
 
 T = TypeVar("T", bound=ImageTask)
 
+_DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
+"""A GPU's error, after which it fails at everything; PyTorch has had it since 2.8."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
@@ -43,6 +48,84 @@ class RenderedImage:
     """The reason, in one line."""
 
 
+class ImageWorker:
+    """Renders shards of prompts; ``table`` makes the rows of one."""
+
+    def __init__(
+        self,
+        model: JanusModel,
+        sampling: Sampling,
+        table: Callable[[JanusModel, Sequence[Any], list[RenderedImage]], pa.Table],
+        facts: JSON | None = None,
+        options: Callable[[Sequence[Any]], GenerationOptions] = lambda tasks: GenerationOptions(),
+    ) -> None:
+        self._model, self._sampling, self._table, self._facts = model, sampling, table, facts or {}
+        self._options = options
+
+    @property
+    def description(self) -> Description:
+        """The model and its sampling; a batch size that suits the memory that is free now."""
+        facts = {
+            "name": self._model.name,
+            "renderer": self._model.fingerprint,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "sampling": asdict(self._sampling),
+            "raw_control_tokens": self._model.raw_control_tokens,
+            **self._facts,
+        }
+        circumstances = {
+            "batch_size": self._model.default_batch_size(),
+            "threads": torch.get_num_threads(),
+            "device": self._model.device.type,
+        }
+        return Description(facts, circumstances)
+
+    def __call__(self, tasks: Sequence[ImageTask], circumstances: JSON, advance: Advance) -> pa.Table:
+        """The table of a shard. Raises ``BatchTooLarge``, ``SettingsError`` if not even one image fits, and
+        ``DeviceFailed``."""
+        size = int(circumstances["batch_size"])
+        try:
+            with num_threads(circumstances["threads"]):
+                images = render_prompts(self._model, tasks, self._sampling, size, advance, self._options)
+                return self._table(self._model, tasks, images)
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                device, name = self._model.device, self._model.name
+                raise SettingsError(f"{device} has no memory for one image of {name}") from error
+            raise BatchTooLarge(size) from error
+        except _DEVICE_ERROR as error:
+            raise DeviceFailed(f"{self._model.device} failed: {str(error).splitlines()[0]}") from error
+
+
+def image_filling(
+    name: str,
+    shard_set: ShardSet,
+    shards: Sequence[Sequence[T]],
+    *,
+    description: str,
+    sizes: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    **circumstances: Any,
+) -> Filling:
+    """``shard_set`` to be filled by the ``ImageWorker`` of the setup ``name``.
+
+    ``batch_size`` (None: the worker's own) and the number of threads are recorded with the set before its first batch,
+    and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
+    is recorded, too. ``sizes`` are those of the shards, if it takes long to count them.
+    """
+    recorded = shard_set.circumstances if shard_set.shards() else {}
+    if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
+        console.note(f"this set was begun with --batch-size {recorded['batch_size']} and resumes with it")
+    return Filling(
+        name=name,
+        shard_set=shard_set,
+        shards=shards,
+        sizes=sizes if sizes is not None else [len(shard) for shard in shards],
+        description=description,
+        circumstances=circumstances | ({} if batch_size is None else {"batch_size": batch_size}),
+    )
+
+
 def fill_with_images(
     shard_set: ShardSet,
     shards: Sequence[Sequence[T]],
@@ -53,40 +136,17 @@ def fill_with_images(
     description: str,
     batch_size: int | None = None,
     options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
-    **circumstances: Any,
 ) -> int:
-    """Render the missing ``shards``; ``table`` makes the rows of one. Returns the number of images rendered.
+    """Render the missing ``shards`` in this process, with a model that is loaded; returns the number of images.
 
-    ``options`` are those of some tasks, rendered together; each task's must depend on itself alone.
-
-    ``batch_size`` (None: the model's own) and the number of threads are recorded with the set before its first batch,
-    and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
-    is recorded, too; raises ``SettingsError`` if not even one image fits.
+    ``table`` makes the rows of a shard; ``options`` are those of some tasks, rendered together, and each task's must
+    depend on itself alone. ``batch_size`` as in ``image_filling``; errors as of an ``ImageWorker``.
     """
-    recorded = shard_set.circumstances if shard_set.shards() else {}
-    if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
-        console.note(f"this set was begun with --batch-size {recorded['batch_size']} and resumes with it")
-
-    def work(tasks: Sequence[T], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
-        counted = _Progress(advance)
-        while True:
-            size = int(shard_set.circumstances["batch_size"])
-            try:
-                with num_threads(recorded["threads"]):
-                    return table(tasks, render_prompts(model, tasks, sampling, size, counted.start(), options))
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise SettingsError(f"{model.device} has no memory for one image of {model.name}") from error
-                console.note(f"no memory for {size} images at once: going on with {size // 2}")
-                halved = [*recorded.get("halved", []), [len(shard_set.shards()), size // 2]]
-                recorded = shard_set.change_circumstances(batch_size=size // 2, halved=halved)
-
-    circumstances |= {
-        "batch_size": batch_size or model.default_batch_size(),
-        "threads": torch.get_num_threads(),
-        "device": model.device.type,
-    }
-    return shard_set.fill(shards, work, description=description, circumstances=circumstances)
+    worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
+    filling = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
+    with ThisProcess().open({"images": lambda: nullcontext(worker)}) as pool:
+        [rendered] = pool.fill(filling)
+    return rendered
 
 
 def render_prompts(
@@ -141,7 +201,7 @@ def _render_batch(
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
         images = render_images(model, prompts, seeds, sampling, options=options(tasks), batch_size=len(tasks))
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, _DEVICE_ERROR):
         raise
     except (RuntimeError, ValueError, EcgvfError) as error:
         if len(tasks) == 1:
@@ -156,21 +216,3 @@ def _encode(pixels: NDArray[np.uint8], vq_ids: NDArray[np.int64], finite: bool) 
     if not finite:
         return RenderedImage(failure="the model's logits are not finite (NaN or infinity)")
     return RenderedImage(encode(pixels), tuple(vq_ids.tolist()))
-
-
-class _Progress:
-    """Counts a shard's images once, even if the shard is rendered again in smaller batches."""
-
-    def __init__(self, advance: Callable[[int], object]) -> None:
-        self._advance, self._reported, self._done = advance, 0, 0
-
-    def start(self) -> Callable[[int], None]:
-        """The ``advance`` of a new attempt."""
-        self._done = 0
-        return self._count
-
-    def _count(self, images: int) -> None:
-        self._done += images
-        if self._done > self._reported:
-            self._advance(self._done - self._reported)
-            self._reported = self._done

@@ -5,19 +5,22 @@ and the thread count are recorded with the set and reused on resume, so that equ
 """
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import ConceptError, SettingsError, StageMissing
-from ecgvf.core.records import PromptPair
+from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
-from ecgvf.janus import JanusModel, Sampling, load
-from ecgvf.render.batches import fill_with_images
-from ecgvf.render.tasks import render_tasks, rendering_table
+from ecgvf.engine import Engine, Filling, Setup, ThisProcess, local_engine
+from ecgvf.janus import JanusModel, Sampling, absolute_name, load
+from ecgvf.render.batches import ImageWorker, image_filling
+from ecgvf.render.tasks import RenderShards, rendering_table
 
 DEFAULT_MODEL = "janus-nano"
 SHARD_RECORDS = 32
@@ -30,6 +33,69 @@ class RenderResult:
     images: StageSet
     rendered: int
     """Images that this run rendered; 0 if all existed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions:
+    """What renders, and how; the fields are keywords of ``render``."""
+
+    model: str | JanusModel = DEFAULT_MODEL
+    guidance: float | None = None
+    temperature: float | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    raw_control_tokens: bool = False
+
+    def setup(self, concept: Concept) -> Setup:
+        """What opens the worker. Raises as ``load_renderer`` does before it loads the model."""
+        check_renderer(concept, self.model, self.batch_size)
+        model = self.model if isinstance(self.model, JanusModel) else absolute_name(self.model)
+        return partial(
+            open_image_worker,
+            model,
+            guidance=self.guidance,
+            temperature=self.temperature,
+            device=self.device,
+            dtype=self.dtype,
+            raw_control_tokens=self.raw_control_tokens,
+        )
+
+    def image_set(self, run: ConceptRun, pairs: StageSet, facts: JSON) -> StageSet:
+        """The image set of ``pairs`` by workers with these ``facts`` (``ImageWorker.description``)."""
+        settings = {
+            "pairs": pairs.fingerprint,
+            "model": facts["name"],
+            "renderer": facts["renderer"],
+            "dtype": facts["dtype"],
+            "sampling": facts["sampling"],
+            "seed": self.seed,
+            "shard_records": SHARD_RECORDS,
+        }
+        return run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if facts["raw_control_tokens"] else {}))
+
+    def filling(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> Filling:
+        """``images``, to be filled by the worker of the setup ``IMAGES.name``."""
+        shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed)
+        return image_filling(
+            IMAGES.name,
+            images,
+            shards,
+            sizes=shards.sizes(),
+            description="rendering",
+            batch_size=self.batch_size,
+            **({} if current else {"further_seed": True}),
+        )
+
+
+@contextmanager
+def open_image_worker(
+    model: str | JanusModel, *, guidance: float | None, temperature: float | None, **loading: Any
+) -> Iterator[ImageWorker]:
+    """The worker of ``render``; ``loading`` are options of ``ecgvf.janus.load``."""
+    janus = model if isinstance(model, JanusModel) else load(model, **loading)
+    yield ImageWorker(janus, janus.sampling.override(guidance, temperature), rendering_table)
 
 
 def render(
@@ -45,53 +111,42 @@ def render(
     raw_control_tokens: bool = False,
     set_id: str | None = None,
     current: bool = True,
+    engine: Engine | None = None,
 ) -> RenderResult:
     """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
 
     ``model`` is a name, a folder, a Hub id, or a model that is loaded already; the latter has its own ``device``,
-    ``dtype`` and ``raw_control_tokens``.
+    ``dtype`` and ``raw_control_tokens``, and renders in this process. ``engine`` None is ``local_engine(device)``.
 
     ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
     obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
     ``failure``. With ``current`` False, which is for further seeds, the current image set stays as it is. Raises
-    ``StageMissing`` without pairs, and as ``load_renderer`` does.
+    ``StageMissing`` without pairs, ``EngineError``, and as ``load_renderer`` does.
     """
     pairs = run.open(PAIRS, set_id)
-    records = [pair for pair in pairs.records(PromptPair) if pair.reason is None]
-    janus, sampling = load_renderer(
-        run.concept,
+    options = RenderOptions(
         model=model,
         guidance=guidance,
         temperature=temperature,
+        seed=seed,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
         raw_control_tokens=raw_control_tokens,
     )
-    settings = {
-        "pairs": pairs.fingerprint,
-        "model": janus.name,
-        "renderer": janus.fingerprint,
-        "dtype": str(janus.dtype).removeprefix("torch."),
-        "sampling": asdict(sampling),
-        "seed": seed,
-        "shard_records": SHARD_RECORDS,
-    }
-    images = run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if janus.raw_control_tokens else {}))
-    shards = [records[start : start + SHARD_RECORDS] for start in range(0, len(records), SHARD_RECORDS)]
-    further: dict[str, Any] = {} if current else {"further_seed": True}
-    rendered = fill_with_images(
-        images,
-        [render_tasks(shard, seed) for shard in shards],
-        janus,
-        sampling,
-        partial(rendering_table, janus),
-        description="rendering",
-        batch_size=batch_size,
-        **further,
-    )
-    images.finish({} if images.finished else _summary(images), current=current)
+    setup = options.setup(run.concept)
+    if isinstance(model, JanusModel):
+        engine = ThisProcess()
+    with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
+        images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
+        [rendered] = pool.fill(options.filling(images, pairs, current=current))
+    finish_images(images, current=current)
     return RenderResult(images, rendered)
+
+
+def finish_images(images: StageSet, *, current: bool = True) -> None:
+    """Finish a set whose shards are all there; a finished one only becomes current."""
+    images.finish({} if images.finished else _summary(images), current=current)
 
 
 def load_renderer(
@@ -110,6 +165,16 @@ def load_renderer(
     Raises ``ConceptError`` for a concept that janus-nano cannot render, ``SettingsError`` for a value out of range, and
     ``ModelError`` and ``HubError`` as ``ecgvf.janus.load`` does.
     """
+    check_renderer(concept, model, batch_size)
+    if isinstance(model, JanusModel):
+        janus = model
+    else:
+        janus = load(model, device=device, dtype=dtype, raw_control_tokens=raw_control_tokens)
+    return janus, janus.sampling.override(guidance, temperature)
+
+
+def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | None) -> None:
+    """Raise what ``load_renderer`` raises before it loads the model."""
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     name = model.name if isinstance(model, JanusModel) else model
@@ -118,11 +183,6 @@ def load_renderer(
             f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
             "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"
         )
-    if isinstance(model, JanusModel):
-        janus = model
-    else:
-        janus = load(model, device=device, dtype=dtype, raw_control_tokens=raw_control_tokens)
-    return janus, janus.sampling.override(guidance, temperature)
 
 
 def render_missing(
@@ -133,15 +193,23 @@ def render_missing(
     If there are images of other pairs, or unfinished ones, their model, sampling and seed are reused; otherwise the
     defaults. ``set_id`` names an image set instead, which is not resumed.
     """
-    if set_id is not None:
-        return RenderResult(run.open(IMAGES, set_id), 0)
-    if (images := _current_images(run)) is not None:
+    if (images := existing_images(run, set_id)) is not None:
         return RenderResult(images, 0)
+    return render(run, **vars(missing_options(run, device=device)) | {"batch_size": batch_size})
+
+
+def existing_images(run: ConceptRun, set_id: str | None = None) -> StageSet | None:
+    """The image set that the next stage reads if it is there, or the one whose fingerprint starts with ``set_id``."""
+    return run.open(IMAGES, set_id) if set_id is not None else _current_images(run)
+
+
+def missing_options(run: ConceptRun, *, device: str = "auto") -> RenderOptions:
+    """How the images of the current pairs are rendered if there are none: see ``render_missing``."""
     if (previous := _previous_images(run)) is None:
         console.print(f"No images yet: rendering with {DEFAULT_MODEL} first.")
-        return render(run, device=device, batch_size=batch_size)
+        return RenderOptions(device=device)
     console.print(f"Images are missing: rendering with {console.escape(previous.settings['model'])} first.")
-    return render(run, **render_options(previous), device=device, batch_size=batch_size)
+    return RenderOptions(**render_options(previous), device=device)
 
 
 def render_options(images: StageSet) -> dict[str, Any]:

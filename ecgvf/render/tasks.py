@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ecgvf.core.records import PromptPair, Rendering, Role, to_table
+from ecgvf.core.records import PromptPair, Rendering, Role, from_table, to_table
 from ecgvf.core.seeds import derive
 from ecgvf.janus import JanusModel, chat_prompt
 from ecgvf.render.batches import RenderedImage
@@ -31,6 +34,29 @@ def render_tasks(records: Sequence[PromptPair], seed: int) -> list[RenderTask]:
         for pair in records
         for role, prompt in pair.prompts()
     ]
+
+
+class RenderShards(Sequence[list[RenderTask]]):
+    """The images of each ``records`` accepted rows of ``pairs``, a table of ``PromptPair``.
+
+    The records of a shard are made when it is due: as columns, a million of them take little memory.
+    """
+
+    def __init__(self, pairs: pa.Table, records: int, seed: int) -> None:
+        self._pairs, self._records, self._seed = pairs.filter(pc.is_null(pairs["reason"])), records, seed
+
+    def __len__(self) -> int:
+        return len(range(0, self._pairs.num_rows, self._records))
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = self._pairs.slice(index * self._records, self._records)
+        return render_tasks(from_table(PromptPair, rows), self._seed)
+
+    def sizes(self) -> list[int]:
+        """The number of images of each shard."""
+        images = 1 + pc.is_valid(self._pairs["surrogate"]).to_numpy().astype(np.int64)
+        starts = range(0, len(images), self._records)
+        return [int(images[start : start + self._records].sum()) for start in starts]
 
 
 def rendering_table(model: JanusModel, tasks: Sequence[RenderTask], images: Sequence[RenderedImage]) -> pa.Table:

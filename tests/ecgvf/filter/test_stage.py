@@ -13,7 +13,7 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.filter.stage import judge_renderings
+from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
 from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_images, write_pairs

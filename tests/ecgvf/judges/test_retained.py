@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.png import encode
 from ecgvf.core.records import Rendering
-from ecgvf.filter.stage import judge_retained
+from ecgvf.filter.verdicts import judge_retained
 from ecgvf.judges import retained
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.custom import CustomJudge

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ecgvf.core import concepts, png
-from ecgvf.core.errors import ConceptError, ModelError, SettingsError, StageMissing
+from ecgvf.core.errors import ConceptError, DeviceFailed, ModelError, SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, StageSet
@@ -198,6 +198,18 @@ def test_an_image_that_breaks_its_batch_fails_alone(
     monkeypatch.setattr(batches, "render_images", breaking)
     rows = render_pairs(run, church_pairs(train=3, test=0), model).records(Rendering)
     assert [row.failure for row in rows] == [None, None, "broken", None, None, None]
+
+
+def test_a_failing_gpu_is_no_failure_of_its_images(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\ndetails")
+
+    monkeypatch.setattr(batches, "render_images", failing)
+    with pytest.raises(DeviceFailed, match="cpu failed: CUDA error: an illegal memory access was encountered$"):
+        render_pairs(run, church_pairs(), model)
+    assert run.sets(IMAGES)[0].shards() == []
 
 
 def limit_memory(images: int, patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,55 @@
+"""What runs in a worker: each setup is opened when its first shard comes, and stays open."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pyarrow as pa
+
+from ecgvf.core import console
+from ecgvf.core.errors import DeviceFailed, EngineError
+from ecgvf.core.files import JSON, changes
+from ecgvf.core.shard_set import Advance, versions
+from ecgvf.engine.work import Description, Setup, Worker
+
+
+class Host:
+    """Workers by the name of their setup; ``close`` closes them."""
+
+    def __init__(self, setups: Mapping[str, Setup]) -> None:
+        self._setups = setups
+        self._stack = ExitStack()
+        self._workers: dict[str, Worker] = {}
+
+    def describe(self, name: str) -> Description:
+        """The worker's description; its facts also have the versions of the packages that decide images."""
+        description = self._worker(name).description
+        packages = {package: version for package, version in versions().items() if package != "python"}
+        return Description({"versions": packages, **description.facts}, description.circumstances)
+
+    def run(self, name: str, tasks: Any, circumstances: JSON, advance: Advance) -> pa.Table:
+        """The table of a shard."""
+        return self._worker(name)(tasks, circumstances, advance)
+
+    def run_if(self, facts: JSON, name: str, tasks: Any, circumstances: JSON) -> pa.Table:
+        """The table of a shard, by a worker that is as ``facts`` say. Raises ``EngineError`` if it is not."""
+        differences = changes(facts, self.describe(name).facts)
+        if differences:
+            listed = ", ".join(f"{key}: {here} here, {there} there" for key, here, there in differences)
+            raise EngineError(f"a worker differs from the first one ({listed}): install the same on every machine")
+        try:
+            return self.run(name, tasks, circumstances, lambda _: None)
+        except DeviceFailed as failure:
+            console.error(str(failure))
+            os._exit(1)  # another worker does the shard
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._workers.clear()
+        self._stack.close()
+
+    def _worker(self, name: str) -> Worker:
+        if name not in self._workers:
+            self._workers[name] = self._stack.enter_context(self._setups[name]())
+        return self._workers[name]

@@ -1,0 +1,156 @@
+"""This machine: this process, or one process per visible GPU."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
+
+import cloudpickle
+
+from ecgvf.core.shard_set import BatchTooLarge
+from ecgvf.engine.host import Host
+from ecgvf.engine.pool import WorkerDied, WorkerPool
+from ecgvf.engine.schedule import open_schedule
+from ecgvf.engine.work import Description, Engine, Filling, Pool, Setup
+
+RETRIES = 3
+"""How often a shard whose worker died is given to another one."""
+
+
+def local_engine(device: str = "auto", *, most: int | None = None) -> Engine:
+    """One process per visible GPU, at most ``most``; this process if there are not several, ``device`` names one, or a
+    launcher has started one process per GPU already."""
+    if device != "auto" or "LOCAL_RANK" in os.environ:
+        return ThisProcess()
+    import torch  # takes seconds
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    gpus = names[: torch.cuda.device_count()][:most]
+    return Processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]) if len(gpus) > 1 else ThisProcess()
+
+
+class ThisProcess:
+    """The engine of one GPU, and of a CPU."""
+
+    @contextmanager
+    def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
+        """See ``Engine.open``."""
+        host = Host(setups)
+        try:
+            yield _HostPool(host)
+        finally:
+            host.close()
+
+
+class _HostPool:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def describe(self, name: str) -> Description:
+        return self._host.describe(name)
+
+    def fill(self, *fillings: Filling) -> list[int]:
+        with open_schedule(fillings, self.describe) as schedule:
+            while (job := schedule.next()) is not None:
+                done = 0
+
+                def advance(tasks: int, job: Any = job) -> None:
+                    nonlocal done
+                    done += tasks
+                    schedule.advance(job, done)
+
+                try:
+                    table = self._host.run(job.name, schedule.tasks(job), job.circumstances, advance)
+                except BatchTooLarge as error:
+                    schedule.halve_batches(job, error.size)
+                else:
+                    schedule.write(job, table)
+        return schedule.due
+
+
+@dataclass(frozen=True)
+class Processes:
+    """One process for each of ``environments``, variables such as CUDA_VISIBLE_DEVICES."""
+
+    environments: Sequence[Mapping[str, str]]
+    retries: int = RETRIES
+
+    @contextmanager
+    def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
+        """See ``Engine.open``."""
+        crew = _ProcessCrew(self.environments, cloudpickle.dumps(dict(setups)))
+        try:
+            yield WorkerPool(crew, self.retries)
+        finally:
+            crew.close()
+
+
+class _ProcessCrew:
+    """Python processes, known by the number of their environment, that run ``ecgvf.engine.process``.
+
+    They are not forked (CUDA cannot be), and unlike those of multiprocessing they do not import the user's script.
+    """
+
+    def __init__(self, environments: Sequence[Mapping[str, str]], setups: bytes) -> None:
+        self.most = len(environments)
+        self._environments, self._setups = environments, setups
+        self._processes: dict[int, tuple[subprocess.Popen[bytes], Connection[Any, Any]]] = {}
+        self._idle: list[int] = []
+
+    def start(self, count: int) -> None:
+        free = [number for number in range(self.most) if number not in self._processes]
+        for number in free[: max(0, count - len(self._processes))]:
+            ours, theirs = Pipe()
+            inherited = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
+            environment = {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ecgvf.engine.process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**environment, **self._environments[number]},
+                stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C interrupts the driver, which ends them
+            )
+            theirs.close()
+            self._processes[number] = process, ours
+            ours.send_bytes(self._setups)
+
+    def idle(self) -> Sequence[Hashable]:
+        return list(self._idle)
+
+    def call(self, worker: Any, method: str, *arguments: Any) -> None:
+        self._idle.remove(worker)
+        with suppress(OSError):  # it has died: ``wait`` says so
+            self._processes[worker][1].send_bytes(cloudpickle.dumps((method, arguments)))
+
+    def wait(self) -> tuple[Hashable, Any]:
+        connections = {connection: number for number, (_, connection) in self._processes.items()}
+        busy = [connection for connection, number in connections.items() if number not in self._idle]
+        [first, *_] = wait(busy)
+        number = connections[first]  # type: ignore[index]
+        try:
+            answer = cloudpickle.loads(self._processes[number][1].recv_bytes())
+        except (EOFError, OSError):
+            return number, WorkerDied(self._end(number))
+        self._idle.append(number)
+        return number, answer
+
+    def close(self) -> None:
+        for number in list(self._processes):
+            self._end(number)
+
+    def _end(self, number: int) -> str:
+        """Make sure that a process has ended; returns how it did."""
+        process, connection = self._processes.pop(number)
+        connection.close()
+        try:
+            code = process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,108 @@
+"""Workers outside this process: shards are handed out, and what comes back is written by the driver."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ecgvf.core import console
+from ecgvf.core.errors import EngineError
+from ecgvf.core.shard_set import BatchTooLarge
+from ecgvf.engine.schedule import Job, Schedule, open_schedule
+from ecgvf.engine.work import Description, Filling
+
+_STARTING = "their start"
+"""In place of a shard: until it has made one, a worker has none to blame."""
+
+
+class WorkerDied(Exception):
+    """A worker ended without an answer; the message says how."""
+
+
+class Crew(Protocol):
+    """Workers that are started and called, each with a ``Host``."""
+
+    most: int
+    """Workers at once."""
+
+    def start(self, count: int) -> None:
+        """Start workers until there are ``count``, those that are still starting included."""
+
+    def idle(self) -> Sequence[Hashable]:
+        """Workers that have started and wait for a call."""
+
+    def call(self, worker: Hashable, method: str, *arguments: Any) -> None:
+        """Let an idle worker call a method of its host."""
+
+    def wait(self) -> tuple[Hashable, Any]:
+        """Wait until a worker has started (None), has an answer, or died: its answer, or the exception."""
+
+
+class WorkerPool:
+    """The pool of a crew. A shard whose worker dies goes to another one, up to ``retries`` times."""
+
+    def __init__(self, crew: Crew, retries: int) -> None:
+        self._crew, self._retries = crew, retries
+        self._descriptions: dict[str, Description] = {}
+        self._deaths: dict[str, int] = {}
+
+    def describe(self, name: str) -> Description:
+        """See ``Pool.describe``."""
+        while name not in self._descriptions:
+            self._crew.start(1)
+            for worker in self._crew.idle()[:1]:
+                self._crew.call(worker, "describe", name)
+            _, answer = self._crew.wait()
+            if isinstance(answer, WorkerDied):
+                self._count_death(_STARTING, answer)
+            elif isinstance(answer, Exception):
+                raise answer
+            elif isinstance(answer, Description):
+                self._descriptions[name] = answer
+        return self._descriptions[name]
+
+    def fill(self, *fillings: Filling) -> list[int]:
+        """See ``Pool.fill``."""
+        jobs: dict[Hashable, Job] = {}
+        with open_schedule(fillings, self.describe) as schedule:
+            while schedule.left:
+                self._crew.start(min(self._crew.most, schedule.left))
+                self._hand_out(schedule, jobs)
+                worker, answer = self._crew.wait()
+                job = jobs.pop(worker, None)
+                if isinstance(answer, pa.Table):
+                    # The worker gets its next shard before this one is written: it never waits for the disk.
+                    self._hand_out(schedule, jobs)
+                    self._deaths.pop(_STARTING, None)
+                if job is not None or isinstance(answer, Exception):
+                    self._take(schedule, job, answer)
+        return schedule.due
+
+    def _hand_out(self, schedule: Schedule, jobs: dict[Hashable, Job]) -> None:
+        for worker in self._crew.idle():
+            if (job := schedule.next()) is None:
+                return
+            jobs[worker] = job
+            facts, tasks = self._descriptions[job.name].facts, schedule.tasks(job)
+            self._crew.call(worker, "run_if", facts, job.name, tasks, job.circumstances)
+
+    def _take(self, schedule: Schedule, job: Job | None, answer: Any) -> None:
+        if isinstance(answer, WorkerDied):
+            self._count_death(schedule.location(job) if job is not None else _STARTING, answer)
+            if job is not None:
+                console.note(console.escape(f"a worker died ({answer}): another one does its shard"))
+                schedule.again(job)
+        elif isinstance(answer, BatchTooLarge) and job is not None:
+            schedule.halve_batches(job, answer.size)
+        elif isinstance(answer, Exception):
+            raise answer
+        elif job is not None and isinstance(answer, pa.Table):
+            schedule.write(job, answer)
+
+    def _count_death(self, what: str, death: WorkerDied) -> None:
+        self._deaths[what] = self._deaths.get(what, 0) + 1
+        if self._deaths[what] > self._retries:
+            raise EngineError(
+                f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
+                "smaller --batch-size; the same command resumes"
+            ) from death

@@ -1,0 +1,124 @@
+"""The verdicts of judges on the images of a shard."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from ecgvf.core.files import JSON
+from ecgvf.core.png import decode
+from ecgvf.core.records import Rendering, Verdict, from_table, to_table
+from ecgvf.core.shard_set import Advance
+from ecgvf.engine import Description
+from ecgvf.judges import judge as judges
+from ecgvf.judges.classifier import Classifier
+from ecgvf.judges.ensemble import Ensemble
+from ecgvf.judges.judge import Judge, Prediction
+from ecgvf.judges.retained import RetainedJudges, predict
+
+_FAILED = Prediction(present=False, score=0.0, top_labels=())
+
+
+class VerdictWorker:
+    """Judges the images of a shard. An ensemble combines its members' verdicts on them."""
+
+    def __init__(self, judge: Judge, retained: RetainedJudges, subjects: Mapping[str, str]) -> None:
+        self._judge, self._retained, self._subjects = judge, retained, subjects
+
+    @property
+    def description(self) -> Description:
+        """The judges' hashes and criterion."""
+        import torch  # takes seconds, and reviewing needs none
+
+        facts = judges.settings(self._judge) | {
+            "retained": self._retained.settings(sorted(set(self._subjects.values())))
+        }
+        return Description(facts, {"threads": torch.get_num_threads()})
+
+    def __call__(self, tasks: Sequence[pa.Table], circumstances: JSON, advance: Advance) -> pa.Table:
+        """The verdicts on the images of ``tasks[0]``; the rest are the verdicts of an ensemble's members."""
+        from ecgvf.janus import num_threads
+
+        renderings = from_table(Rendering, tasks[0])
+        own = [each for each in renderings if each.record_id not in self._subjects]
+        with num_threads(circumstances["threads"]):
+            if isinstance(self._judge, Ensemble):
+                rows = _combine(self._judge, [from_table(Verdict, table) for table in tasks[1:]])
+            else:
+                rows = judge_renderings(self._judge, own)
+            rows += judge_retained(self._retained, renderings, self._subjects)
+        advance(1)
+        return to_table(Verdict, rows)
+
+
+def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
+    """One verdict per rendering with an image, in their order; if the judge fails on it, with a ``failure``."""
+    rendered = [rendering for rendering in renderings if rendering.failure is None]
+    if not rendered:
+        return []
+    try:
+        predictions = judge.predict(np.stack([decode(rendering.image) for rendering in rendered]))
+    except (OSError, ValueError, RuntimeError) as error:
+        if len(rendered) > 1:
+            # One image spoils the batch: judged alone, each gets its own verdict.
+            return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
+        return [_verdict(judge, rendered[0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
+    return [_verdict(judge, *both) for both in zip(rendered, predictions, strict=True)]
+
+
+def judge_retained(
+    judges: RetainedJudges, renderings: Sequence[Rendering], subjects: Mapping[str, str]
+) -> list[Verdict]:
+    """One verdict per rendering of the retain split with an image, in their order: whether it shows its own concept.
+
+    ``subjects``: record id → retained concept. If no judge can name it, or its judge fails, with a ``failure``.
+    """
+    asked = [(each, subjects[each.record_id]) for each in renderings if each.record_id in subjects and not each.failure]
+    verdicts: dict[str, Verdict] = {}
+    for judge in {judges.of(name) for _, name in asked}:
+        own = [(rendering, name) for rendering, name in asked if judges.of(name) is judge]
+        for rendering, verdict in zip((each for each, _ in own), _judged(judges, judge, own), strict=True):
+            verdicts[rendering.record_id] = verdict
+    return [verdicts[rendering.record_id] for rendering, _ in asked]
+
+
+def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
+    """The verdicts of one judge of retained concepts; None: no judge has a label for them."""
+    if judge is None:
+        return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]
+    try:
+        predictions = predict(judge, np.stack([decode(each.image) for each, _ in asked]), [name for _, name in asked])
+    except (OSError, ValueError, RuntimeError) as error:
+        if len(asked) > 1:
+            return [verdict for each in asked for verdict in _judged(judges, judge, [each])]
+        return [_verdict(judge, asked[0][0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
+    return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
+
+
+def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """The ensemble's verdicts, from its members' verdicts on the same images; if one failed, the ensemble fails."""
+    combined = []
+    for verdicts in zip(*members, strict=True):
+        failures = [f"{verdict.judge}: {verdict.failure}" for verdict in verdicts if verdict.failure is not None]
+        if failures:
+            combined.append(_verdict(ensemble, verdicts[0], _FAILED, failures[0]))
+        else:
+            predictions = [Prediction(row.present, row.score, row.top_labels, row.boxes) for row in verdicts]
+            combined.append(_verdict(ensemble, verdicts[0], ensemble.combined(predictions)))
+    return combined
+
+
+def _verdict(judge: Judge, record: Rendering | Verdict, prediction: Prediction, failure: str | None = None) -> Verdict:
+    return Verdict(
+        record_id=record.record_id,
+        role=record.role,
+        judge=judge.name,
+        judge_hash=judge.weights_hash,
+        label_set=judge.criterion.label_set,
+        threshold=judge.criterion.threshold,
+        present=prediction.present,
+        score=prediction.score,
+        top_labels=prediction.top_labels,
+        boxes=prediction.boxes,
+        failure=failure,
+    )

@@ -1,0 +1,106 @@
+"""A store on S3, served by moto on loopback: what works there, and what is refused."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner
+
+from ecgvf import Run
+from ecgvf.cli import app
+from ecgvf.core.errors import StoreCorrupt, StoreError
+from ecgvf.core.files import open_path
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
+from ecgvf.filter import decisions
+from ecgvf.render import render, stage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    moto = ThreadedMotoServer("127.0.0.1", 0)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def store(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """URL of a store in a bucket of its own."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    bucket = f"bucket-{abs(hash(request.node.name))}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/store"
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    timed = {"settings.json", "log.jsonl", "manifest.json"}
+    files = [file for file in root.rglob("*") if file.is_file() and file.name not in timed]
+    return {str(file).removeprefix(str(root)): file.read_bytes() for file in files}
+
+
+@pytest.mark.faults
+def test_an_interrupted_run_is_resumed_on_s3_with_the_bytes_of_a_disk(
+    store: str, tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "SHARD_RECORDS", 4)
+    disk, remote = Run("church", tmp_path / "disk"), Run("church", store)
+    for run in (disk, remote):
+        run.generate(pairs=10, validation=0, tests=0)
+    render(disk, model=str(tiny_path))
+    disk.filter(judge="nano-object-a")
+    write_shard = StageSet.write_shard
+
+    def interrupted(self: StageSet, index: int, table: object) -> None:
+        if self.stage == IMAGES and index == 1:
+            raise KeyboardInterrupt
+        write_shard(self, index, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageSet, "write_shard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            render(remote, model=str(tiny_path))
+    resumed = Run.load(store)
+    assert render(resumed, model=str(tiny_path)).rendered < 20
+    resumed.filter(judge="nano-object-a")
+    assert contents(resumed.store.root) == contents(disk.store.root)
+    assert resumed.current(VERDICTS).read().num_rows == 20
+
+
+def test_the_commands_take_a_url(store: str) -> None:
+    runner = CliRunner()
+    options = ["--pairs", "5", "--validation", "0", "--tests", "0", "--writers", "offline"]
+    result = runner.invoke(app, ["generate", "--concept", "church", *options, "--store", store, "--json"])
+    assert result.exit_code == 0, result.stderr
+    result = runner.invoke(app, ["status", "--store", store, "--json"])
+    assert [entry["stage"] for entry in json.loads(result.stdout)["sets"]] == ["pairs"]
+
+
+@pytest.mark.faults
+def test_a_changed_object_is_named(store: str) -> None:
+    run = Run("church", store)
+    run.generate(pairs=5, validation=0, tests=0)
+    file = run.current(PAIRS).shards()[0]
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
+        ConceptRun.load(run.store).current(PAIRS).read()
+
+
+def test_what_needs_locks_or_appends_is_refused(store: str) -> None:
+    run = Run("church", store)
+    with pytest.raises(StoreError, match="on object storage, where decisions of several reviewers cannot be"):
+        decisions.append(run, reviewer="a", pictures="0", record_id="0", accepted=True)
+
+
+def test_an_unknown_protocol_is_one_error() -> None:
+    with pytest.raises(StoreError, match="cannot open nowhere://x"):
+        open_path("nowhere://x")

@@ -1,0 +1,226 @@
+"""Real stages by two processes, and by two actors of a real Ray: the bytes of this process, even if workers die."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ear.cli import app as ear_app
+from ear.evaluation.prompt_images import read_prompts, render_to_folder
+from ecgvf.cli import app
+from ecgvf.core.errors import ModelError, SettingsError
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
+from ecgvf.core.store import Store
+from ecgvf.engine import Engine, Pool, Processes, Setup
+from ecgvf.engine.cluster import RayEngine, connected
+from ecgvf.filter import filter_images
+from ecgvf.render import render, stage
+from tests.ecgvf.small_run import church_pairs, write_pairs
+
+pytestmark = pytest.mark.slow
+
+PROCESSES = Processes([{}, {}])
+RAY = RayEngine(most=2)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    """A Ray of this module's own, on loopback: the tests connect to it."""
+    with connected(None):
+        yield
+
+
+@pytest.fixture(params=["processes", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "processes":
+        return PROCESSES
+    request.getfixturevalue("ray")
+    return RAY
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "SHARD_RECORDS", 2)
+
+
+def new_run(folder: Path) -> ConceptRun:
+    return write_pairs(Store(folder), church_pairs(train=9, test=3)).run
+
+
+def contents(run: ConceptRun) -> dict[str, bytes]:
+    """Every file of the store that has no time in it."""
+    timed = {"settings.json", "log.jsonl", "manifest.json"}
+    files = [file for file in run.store.root.rglob("*") if file.is_file() and file.name not in timed]
+    return {str(file.relative_to(run.store.root)): file.read_bytes() for file in files}
+
+
+class Observed:
+    """An engine whose workers leave their process ids in a folder."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine, self.folder = engine, folder
+        folder.mkdir()
+
+    @contextmanager
+    def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
+        folder = self.folder
+
+        def observed(setup: Setup) -> Setup:
+            @contextmanager
+            def opened() -> Iterator[Any]:
+                (folder / str(os.getpid())).touch()
+                with setup() as worker:
+                    yield worker
+
+            return opened
+
+        with self.engine.open({name: observed(setup) for name, setup in setups.items()}) as pool:
+            yield pool
+
+
+def at_shard(index: int, act: Any, patch: pytest.MonkeyPatch) -> None:
+    """Call ``act`` before the image set has more than ``index`` shards."""
+    write_shard = StageSet.write_shard
+
+    def acting(self: StageSet, shard: int, table: Any) -> None:
+        if self.stage == IMAGES and len(self.shards()) == index:
+            act()
+        write_shard(self, shard, table)
+
+    patch.setattr(StageSet, "write_shard", acting)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.faults
+def test_a_run_begun_here_is_finished_by_workers_of_which_one_is_killed(
+    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
+    render(expected, model=str(tiny_path), batch_size=3)
+    with monkeypatch.context() as patch:
+        at_shard(1, interrupt, patch)
+        with pytest.raises(KeyboardInterrupt):
+            render(run, model=str(tiny_path), batch_size=3)
+    workers = tmp_path / "workers"
+
+    def kill() -> None:
+        os.kill(int(next(iter(workers.iterdir())).name), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        at_shard(3, kill, patch)
+        result = render(run, model=str(tiny_path), engine=Observed(engine, workers))
+    assert len(list(workers.iterdir())) >= 2
+    assert result.rendered == 17
+    assert result.images.circumstances["batch_size"] == 3
+    assert contents(run) == contents(expected)
+
+
+@pytest.mark.faults
+def test_a_run_begun_by_workers_is_finished_here(
+    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
+    render(expected, model=str(tiny_path))
+    with monkeypatch.context() as patch:
+        at_shard(3, interrupt, patch)
+        with pytest.raises(KeyboardInterrupt):
+            render(run, model=str(tiny_path), engine=engine)
+    assert 0 < render(run, model=str(tiny_path)).rendered < 21
+    assert contents(run) == contents(expected)
+
+
+def test_missing_images_are_rendered_and_judged_as_they_finish(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
+    render(expected, model=str(tiny_path))
+    filter_images(expected, judge="nano-object-a")
+    with monkeypatch.context() as patch:  # one shard is there already, and only judged
+        at_shard(1, interrupt, patch)
+        with pytest.raises(KeyboardInterrupt):
+            render(run, model=str(tiny_path))
+    written: list[str] = []
+    write_shard = StageSet.write_shard
+
+    def noted(self: StageSet, shard: int, table: Any) -> None:
+        written.append(self.stage.name)
+        write_shard(self, shard, table)
+
+    monkeypatch.setattr(StageSet, "write_shard", noted)
+    filter_images(run, judge="nano-object-a", engine=PROCESSES)
+    assert contents(run) == contents(expected)
+    assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
+    last_image = len(written) - 1 - written[::-1].index(IMAGES.name)
+    assert VERDICTS.name in written[:last_image]
+
+
+def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ear.evaluation.prompt_images.SHARD", 2)
+    file = tmp_path / "prompts.txt"
+    file.write_text("a church on a hill\na cat\na house\n" + "long " * 5000 + "\na castle", encoding="utf-8")
+    prompts, folders = read_prompts(file), (tmp_path / "here", tmp_path / "there")
+    here = render_to_folder(str(tiny_path), prompts, folders[0])
+    there = render_to_folder(str(tiny_path), prompts, folders[1], engine=PROCESSES)
+    assert (there.images, there.failed, there.new) == (here.images, here.failed, here.new) == (4, 1, 5)
+    timed = {"settings.json", "log.jsonl", "manifest.json"}
+    by_folder = [
+        {
+            str(file.relative_to(folder)): file.read_bytes()
+            for file in folder.rglob("*")
+            if file.is_file() and file.name not in timed
+        }
+        for folder in folders
+    ]
+    assert by_folder[0] == by_folder[1]
+
+
+@pytest.mark.usefixtures("ray")
+def test_ear_generate_takes_ray_and_prints_one_json_object(tmp_path: Path, tiny_path: Path) -> None:
+    file = tmp_path / "prompts.csv"
+    file.write_text("prompt\na church\n")
+    arguments = ["generate", "--prompts", str(file), "--out", str(tmp_path / "out"), "--model", str(tiny_path)]
+    result = CliRunner().invoke(ear_app, [*arguments, "--engine", "ray", "--max-workers", "1", "--json"])
+    assert json.loads(result.stdout)["new"] == 1, result.stderr
+
+
+def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="unknown model 'no-such-model'"):
+        render(new_run(tmp_path / "run"), model="no-such-model", engine=PROCESSES)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "spark"], "--engine spark: use local, ray, or ray://HOST:PORT"),
+        (["--engine", "ray", "--max-workers", "0"], "1 to 0 workers"),
+        (["--engine", "ray", "--retries", "-1"], "-1 retries"),
+        (["--retries", "1"], "are for --engine ray"),
+        (["--max-workers", "0"], "--max-workers 0"),
+    ],
+)
+def test_bad_options_are_one_line(tmp_path: Path, options: list[str], message: str) -> None:
+    run = new_run(tmp_path / "store")
+    result = CliRunner().invoke(app, ["render", "--store", str(run.store.root), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_engine_options_need_a_file_of_prompts() -> None:
+    result = CliRunner().invoke(ear_app, ["generate", "--prompt", "a church", "--engine", "ray"])
+    assert result.exit_code == 2 and "--prompts FILE" in result.stderr
+
+
+def test_a_range_of_workers_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="3 to 2 workers"):
+        RayEngine(least=3, most=2)

@@ -1,0 +1,257 @@
+"""What an engine promises, whoever works: the same shards, whatever happens to the workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
+from ecgvf.core.shard_set import BatchTooLarge, ShardSet
+from ecgvf.engine import Description, Engine, Filling, Processes, Setup, ThisProcess, local_engine
+from ecgvf.engine.work import ShardTables
+
+TWO = Processes([{}, {}])
+SHARDS = [[0, 1, 2], [3, 4], [5, 6], [7], [8, 9]]
+
+
+def setup(behave: Callable[[list[int], dict[str, Any]], None] = lambda *_: None, **facts: Any) -> Setup:
+    """A worker that squares numbers in batches of 8, after ``behave``. It is nested, so that it is pickled by value."""
+
+    class Squares:
+        description = Description({"fact": 1, **facts}, {"batch_size": 8})
+
+        def __call__(self, tasks: list[int], circumstances: Any, advance: Any) -> pa.Table:
+            behave(tasks, circumstances)
+            advance(len(tasks))
+            return pa.table(
+                {"square": [task * task for task in tasks], "batch": [circumstances["batch_size"]] * len(tasks)}
+            )
+
+    @contextmanager
+    def opened() -> Iterator[Squares]:
+        yield Squares()
+
+    return opened
+
+
+def squares(folder: Path, **options: Any) -> Filling:
+    shard_set = ShardSet(folder, {"numbers": 10}, "test")
+    sizes = [len(shard) for shard in SHARDS]
+    return Filling(name="squares", shard_set=shard_set, shards=SHARDS, sizes=sizes, description="squaring", **options)
+
+
+def fill(engine: Engine, *fillings: Filling, **setups: Setup) -> list[int]:
+    with engine.open({"squares": setup(), **setups}) as pool:
+        return pool.fill(*fillings)
+
+
+def contents(*folders: Path) -> dict[str, bytes]:
+    return {f"{file.parent.name}/{file.name}": file.read_bytes() for each in folders for file in each.glob("*.parquet")}
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> dict[str, bytes]:
+    fill(ThisProcess(), squares(tmp_path / "expected" / "set"))
+    return contents(tmp_path / "expected" / "set")
+
+
+def test_two_processes_write_what_this_process_writes(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    assert fill(TWO, squares(tmp_path / "set")) == [10]
+    assert contents(tmp_path / "set") == expected
+    assert ShardSet(tmp_path / "set", {"numbers": 10}, "test").circumstances == {"batch_size": 8}
+    assert fill(TWO, squares(tmp_path / "set")) == [0]
+
+
+def test_nothing_is_opened_if_nothing_is_missing(tmp_path: Path) -> None:
+    fill(ThisProcess(), squares(tmp_path / "set"))
+
+    def opened() -> Any:
+        raise AssertionError("opened")
+
+    assert fill(ThisProcess(), squares(tmp_path / "set"), squares=opened) == [0]
+
+
+@pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
+def test_a_shard_of_a_later_set_is_made_as_soon_as_its_input_is_there(tmp_path: Path, engine: Engine) -> None:
+    order: list[tuple[str, int]] = []
+
+    class Ordered(ShardSet):
+        def write_shard(self, index: int, table: pa.Table) -> None:
+            order.append((self.path.name, index))
+            super().write_shard(index, table)
+
+    class Doubling:
+        description = Description({}, {"batch_size": 1})
+
+        def __call__(self, tasks: Sequence[pa.Table], circumstances: Any, advance: Any) -> pa.Table:
+            advance(1)
+            return pa.table({"double": [2 * value for value in tasks[0]["square"].to_pylist()]})
+
+    @contextmanager
+    def doubling() -> Iterator[Doubling]:
+        yield Doubling()
+
+    first = squares(tmp_path / "first")
+    first = Filling(**{**vars(first), "shard_set": Ordered(tmp_path / "first", {"numbers": 10}, "test")})
+    second = Filling(
+        name="doubles",
+        shard_set=Ordered(tmp_path / "second", {"doubles": 10}, "test"),
+        shards=ShardTables(len(SHARDS), first.shard_set),
+        sizes=[1] * len(SHARDS),
+        description="doubling",
+        after=(first.shard_set,),
+    )
+    assert fill(engine, first, second, doubles=doubling) == [10, 5]
+    assert second.shard_set.read()["double"].to_pylist() == [2 * number * number for number in range(10)]
+    written = [name for name, _ in order]
+    assert written.index("second") < len(written) - 1 - written[::-1].index("first")
+
+
+@pytest.mark.faults
+def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
+    tmp_path: Path, expected: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = tmp_path / "killed"
+
+    def behave(tasks: list[int], _: Any) -> None:
+        if 3 in tasks and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
+    assert killed.exists() and contents(tmp_path / "set") == expected
+    assert "a worker died (signal SIGKILL): another one does its shard" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+def test_a_worker_whose_gpu_fails_is_replaced(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    failed = tmp_path / "failed"
+
+    def behave(*_: Any) -> None:
+        if not failed.exists():
+            failed.touch()
+            raise DeviceFailed("cuda:0 failed")
+
+    assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
+    assert failed.exists() and contents(tmp_path / "set") == expected
+
+
+@pytest.mark.faults
+def test_a_shard_that_kills_every_worker_ends_the_run_and_the_others_stay(tmp_path: Path) -> None:
+    def behave(tasks: list[int], _: Any) -> None:
+        if 5 in tasks:
+            os._exit(7)
+
+    filling = squares(tmp_path / "set")
+    with pytest.raises(EngineError, match=r"3 workers died at .*shard-00002.parquet, the last one by exit code 7"):
+        fill(Processes([{}, {}], retries=2), filling, squares=setup(behave))
+    assert len(filling.shard_set.shards()) >= 1
+    assert fill(ThisProcess(), squares(tmp_path / "set"))[0] < 10
+
+
+@pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
+def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_path: Path, engine: Engine) -> None:
+    def behave(_: list[int], circumstances: Any) -> None:
+        if circumstances["batch_size"] > 2:
+            raise BatchTooLarge(circumstances["batch_size"])
+
+    filling = squares(tmp_path / "set")
+    fill(engine, filling, squares=setup(behave))
+    assert filling.shard_set.read()["batch"].to_pylist() == [2] * 10
+    circumstances = filling.shard_set.circumstances
+    assert (circumstances["batch_size"], circumstances["halved"]) == (2, [[0, 4], [0, 2]])
+
+
+@pytest.mark.faults
+def test_a_worker_that_differs_from_the_first_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "first"
+    first, another = setup(lambda *_: time.sleep(1), model="a"), setup(model="b")
+
+    def differing() -> Any:
+        found = marker.exists()
+        marker.touch()
+        return another() if found else first()
+
+    with pytest.raises(EngineError, match=r"differs from the first one \(model: a here, b there\)"):
+        fill(TWO, squares(tmp_path / "set"), squares=differing)
+
+
+def test_an_error_of_a_worker_is_raised_here_as_it_is(tmp_path: Path) -> None:
+    def known(*_: Any) -> None:
+        raise ModelError("no such model")
+
+    def bug(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ModelError, match="no such model"):
+        fill(TWO, squares(tmp_path / "set"), squares=setup(known))
+    with pytest.raises(ZeroDivisionError) as caught:
+        fill(TWO, squares(tmp_path / "set"), squares=setup(bug))
+    assert "in bug" in caught.value.__notes__[0]
+
+
+@pytest.mark.faults
+def test_workers_end_with_their_driver(tmp_path: Path) -> None:
+    script = f"""
+import os, time
+from contextlib import contextmanager
+from pathlib import Path
+from ecgvf.engine import Description, Processes
+
+@contextmanager
+def opened():
+    Path({str(tmp_path)!r}, str(os.getpid())).touch()
+    time.sleep(100)
+    yield
+
+with Processes([{{}}]).open({{"slow": opened}}) as pool:
+    pool.describe("slow")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as driver:
+        assert _eventually(lambda: any(tmp_path.iterdir()))
+        driver.kill()
+    [file] = tmp_path.iterdir()
+    assert _eventually(lambda: not _running(int(file.name)))
+
+
+def _eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _running(pid: int) -> bool:
+    """Whether a process works; one that has ended and that nobody waits for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# Which engine this machine gets
+
+
+def test_every_visible_gpu_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert local_engine() == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(3)])
+    assert local_engine(most=2) == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(2)])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-1,7")
+    assert local_engine() == Processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("5", "GPU-1", "7")])
+    assert isinstance(local_engine("cuda:1"), ThisProcess)
+    assert isinstance(local_engine(most=1), ThisProcess)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert isinstance(local_engine(), ThisProcess)
