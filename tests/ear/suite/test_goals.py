@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import goals
+from ear.suite import goals
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
 from tests.ear.evaluation.small_outcomes import both, erased, kept
 
