@@ -1,8 +1,20 @@
-"""The command line ``ear``: recipes, train, generate, eval, compare, ablate, suite, import-weights, export, push-to-hub."""
+"""The command line ``ear``: recipes, train, generate, eval, compare, ablate, suite, report, import-weights, export, push-to-hub."""
 
 import typer
 
-from ear.commands import ablate, compare, evaluate, export, generate, import_weights, push, recipes, suite, train
+from ear.commands import (
+    ablate,
+    compare,
+    evaluate,
+    export,
+    generate,
+    import_weights,
+    push,
+    recipes,
+    report,
+    suite,
+    train,
+)
 from ecgvf.core import console
 
 app = typer.Typer(
@@ -12,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
-for command in (recipes, train, generate, evaluate, compare, ablate, suite, import_weights, export, push):
+for command in (recipes, train, generate, evaluate, compare, ablate, suite, report, import_weights, export, push):
     app.add_typer(command.app)
 
 

@@ -5,9 +5,9 @@ suite.yaml ──spec──▶ cells ──runner (one process each)──▶ ou
 
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import leaderboard
-from ear.suite.runner import run_suite
+from ear.suite.runner import known_results, run_suite
 from ear.suite.spec import SuiteSpec, read_spec
 from ear.suite.suite import Measured, Suite
 from ear.suite.table import results
 
-__all__ = ["Cell", "Measured", "Suite", "SuiteSpec", "leaderboard", "read_spec", "results", "run_suite"]
+__all__ = ["Cell", "Measured", "Suite", "SuiteSpec", "known_results", "leaderboard", "read_spec", "results", "run_suite"]

@@ -48,6 +48,8 @@ class Evidence(_Part):
     """Folders of `ear ablate --out`."""
     trials: Path | None = None
     """JSON of several settings of each recipe, as benchmarks/frontier.py writes it."""
+    attacks: tuple[Path, ...] = ()
+    """What `ear attack --json` printed."""
     agreement: Path | None = None
     """JSON of how far judges and people who labelled images agree, as benchmarks/judges.py writes it."""
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from ear.evaluation import Evaluation, evaluate
+from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
 from ear.method.erase import erase, resolve
 from ear.method.prompt_recipes import write_prompt_adapter
@@ -34,6 +34,14 @@ from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.world import grammar
+
+
+KEYED = (
+    *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
+    *("split", "seed", "judge", "weights", "questions", "batch_size"),
+)
+"""Settings of an evaluation that are part of every cell's key; later ones are if they differ from their default, so
+that a new setting does not invalidate what was measured without it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Suite:
         settings = {
             "cell": asdict(cell),
             "recipe": self._method_settings(cell),
-            "settings": asdict(self.spec.settings(cell.figures)),
+            "settings": _keyed(self.spec.settings(cell.figures)),
         }
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
@@ -203,3 +211,8 @@ class Suite:
 
     def _file(self, name: str) -> Path:
         return self.results / f"{name}.parquet"
+
+
+def _keyed(settings: EvaluationSettings) -> JSON:
+    default = asdict(EvaluationSettings())
+    return {name: value for name, value in asdict(settings).items() if name in KEYED or value != default[name]}

@@ -8,7 +8,7 @@ RESULTS/datasets.json   what the datasets were made of: yield, reasons for rejec
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,7 +30,8 @@ MISSING = "cells"
 """The figure of a row that names cells which have yet to be measured."""
 
 FACTS = b"ear-suite"
-"""Key of the facts among the metadata of ``results.parquet``: met, command, versions and the suite's declaration."""
+"""Key of the facts among the metadata of ``results.parquet``: met, command, versions, the suite's declaration, and the
+cells that are measured with their files."""
 
 FILE = "results.parquet"
 DATASETS = "datasets.json"
@@ -93,7 +94,7 @@ def write_results(suite: Suite, content: JSON) -> None:
     """Write ``results`` as JSON, Parquet and CSV, the leaderboard, and what is known of the datasets."""
     folder = suite.results
     facts = {key: value for key, value in content.items() if key != "rows"}
-    facts["suite"] = suite.spec.model_dump(mode="json")
+    facts |= {"suite": suite.spec.model_dump(mode="json"), "cells": list(_cell_files(suite))}
     table = pa.Table.from_pylist(content["rows"], schema=SCHEMA).replace_schema_metadata({FACTS: canonical_json(facts)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -103,6 +104,12 @@ def write_results(suite: Suite, content: JSON) -> None:
     write_atomic(json_file(folder), pretty_json(content))
     if known := _datasets(suite):
         write_atomic(folder / DATASETS, pretty_json({**read_datasets(folder), **known}))
+
+
+def _cell_files(suite: Suite) -> Iterator[JSON]:
+    for cell in suite.cells:
+        if (facts := suite.facts(cell)) is not None:
+            yield {**asdict(cell), "file": f"{cell.name}.parquet", "original": f"{facts['original']}.parquet"}
 
 
 def json_file(folder: Path) -> Path:
