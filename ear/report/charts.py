@@ -26,7 +26,7 @@ _MARKERS = ("o", "s", "D", "^", "v", "P")
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ear",  # equal results make equal files
-    "font.size": 10,
+    "font.size": 11,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _LINE,
@@ -96,7 +96,7 @@ def frontier(title: str, points: Sequence[tuple[str, JSON, JSON]], *, across: st
                 markersize=7,
                 label=name,
             )
-        axes.annotate("better", (0.02, 0.98), xycoords="axes fraction", va="top", fontstyle="italic")
+        axes.annotate("better: up and left", (0.98, 0.02), xycoords="axes fraction", ha="right", fontstyle="italic")
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel(across)
         axes.set_ylabel(up)

@@ -26,8 +26,11 @@ MEANINGS: dict[Result, str] = {
 }
 """The outcome of an image, the worst first → what it means."""
 
-SIDE = 384
-"""Pixels of the longer side of an embedded image, at most."""
+MOST_BYTES = 28_000
+"""Of an embedded image: 1,000 of them, in base64, stay under 40 MB."""
+
+_FORMS = ((384, 80), (384, 50), (256, 50), (192, 30))
+"""Longer side in pixels and quality of an embedded image, the best first; the last is below ``MOST_BYTES`` for noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,15 @@ def _with_images(results: SuiteResults, cards: Sequence[Card]) -> list[Card]:
 
 
 def data_uri(png: bytes) -> str:
-    """An image as WebP in a data URI, scaled down to ``SIDE`` pixels."""
+    """An image as WebP of at most ``MOST_BYTES`` in a data URI; smaller ones keep their size."""
     with Image.open(io.BytesIO(png)) as image:
-        small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=80, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        full = image.convert("RGB")
+    content = b""
+    for side, quality in _FORMS:
+        small, buffer = full.copy(), io.BytesIO()
+        small.thumbnail((side, side))
+        small.save(buffer, "WEBP", quality=quality, method=4)
+        content = buffer.getvalue()
+        if len(content) <= MOST_BYTES:
+            break
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"

@@ -4,7 +4,7 @@
   const cards = [...document.querySelectorAll(".card")];
   const form = document.getElementById("filters");
   if (!form) return;
-  const STEP = 60;
+  const STEP = 24;
   const more = document.getElementById("more");
   const count = document.getElementById("count");
   let shown = STEP;

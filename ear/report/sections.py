@@ -103,12 +103,7 @@ def _trials(content: JSON) -> tuple[list[Chart], list[str]]:
 
 def _replacement(results: SuiteResults) -> Section:
     charts, missing = [], []
-    names = {
-        "shows_surrogate": "shows its surrogate",
-        "shows_something": "shows something",
-        "scene_kept": "scene kept",
-        "concept_present": "shows the concept",
-    }
+    names = {name: COLUMNS[name] for name in ("concept_present", "shows_surrogate", "shows_something", "scene_kept")}
     for concept in results.concepts:
         series = [*REFERENCES, *results.methods]
         known = {name: _main(results, concept, name) for name in series}

@@ -63,12 +63,14 @@ def test_a_cell_that_takes_too_long_has_failed(tmp_path: Path) -> None:
     assert measure_in_process(suite, suite.cells[0]) == "timed out after 0.001 minutes"
 
 
+@pytest.mark.slow
 def test_the_reason_of_a_cell_is_the_line_of_its_error(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, concepts=("tench",))  # nano does not render fish
     reason = measure_in_process(suite, suite.cells[0])
     assert reason is not None and "tench" in reason and "\n" not in reason
 
 
+@pytest.mark.slow
 def test_a_suite_whose_cells_fail_exits_1_and_names_them(tmp_path: Path) -> None:
     file = tmp_path / "suite.yaml"
     file.write_text("concepts: [tench]\nrecipes: [paper]\nfigures: default\n")
@@ -98,6 +100,7 @@ def kill_when(folder: Path, pattern: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 def test_a_suite_that_is_killed_twice_ends_with_the_same_table(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert start(undisturbed).wait() == 0
