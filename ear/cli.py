@@ -1,4 +1,5 @@
-"""The command line ``ear``: recipes, train, generate, eval, compare, ablate, suite, report, import-weights, export, push-to-hub."""
+"""The command line ``ear``: recipes, train, generate, eval, compare, ablate, suite, report, import-weights, export and
+push-to-hub."""
 
 import typer
 

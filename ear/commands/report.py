@@ -26,7 +26,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")] = Path("report.html"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write a suite's results as one HTML file that needs nothing else: figures, charts, images, and what is missing."""
+    """Write a suite's results as one self-contained HTML file: figures, charts, images, and what was not measured."""
     from ear.report import write_report
     from ear.report.results import SuiteResults
     from ear.suite.last import last_results

@@ -105,9 +105,7 @@ class Measurement:
     def _images(self, tuned: bool, prompts: Sequence[EvaluationPrompt], sampling: Sampling) -> StageSet:
         adapter = self.adapter if tuned else None
         if isinstance(adapter, SubmittedImages):
-            return adapter.stage_set(
-                ConceptRun(self.store, self.dataset.concept), prompts, self.model.image_size
-            )
+            return adapter.stage_set(ConceptRun(self.store, self.dataset.concept), prompts, self.model.image_size)
         return evaluation_images(
             self.store,
             self.model,

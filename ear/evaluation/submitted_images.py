@@ -94,5 +94,7 @@ class SubmittedImages:
         try:
             rows = pq.read_table(file, columns=["prompt", "seed", "image"]).to_pylist()
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise DatasetError(f"{file} has no columns prompt, seed and image: `ear generate --prompts` writes them") from error
+            raise DatasetError(
+                f"{file} has no columns prompt, seed and image: `ear generate --prompts` writes them"
+            ) from error
         return {(row["prompt"], row["seed"]): row["image"] for row in rows if row["image"] is not None}

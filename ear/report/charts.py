@@ -181,7 +181,9 @@ def _svg(plot: Figure) -> str:
     # Identifiers are unique within a chart only.
     prefix = f"c{zlib.crc32(text.encode()):x}-"
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", text)
-    text = re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', text)
+    text = re.sub(
+        r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', text
+    )
     return text.replace('xlink:href="', 'href="')
 
 

@@ -30,7 +30,8 @@ MOST_BYTES = 28_000
 """Of an embedded image: 1,000 of them, in base64, stay under 40 MB."""
 
 _FORMS = ((384, 80), (384, 50), (256, 50), (192, 30))
-"""Longer side in pixels and quality of an embedded image, the best first; the last is below ``MOST_BYTES`` for noise."""
+"""Longer side in pixels and quality of an embedded image, the best first; of the last even noise is small
+enough."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import jinja2
 from ear.report.charts import Chart
 from ear.report.gallery import MEANINGS, gallery
 from ear.report.results import SuiteResults
-from ear.report.sections import headline, missing_cells, sections
+from ear.report.sections import headline, sections
+from ear.suite.leaderboard import missing_cells
 from ear.suite.table import csv_text
 from ecgvf.core.files import write_atomic
 
@@ -32,7 +33,7 @@ def write_report(results: SuiteResults, file: Path, *, images: int = 1000) -> Pa
         facts=results.facts,
         command=results.facts["command"],
         headline=headline(results),
-        unfinished=missing_cells(results),
+        unfinished=[f"{concept}, {method}: {count}" for concept, method, count in missing_cells(results.rows)],
         sections=sections(results),
         gallery=shown,
         meanings=MEANINGS,

@@ -47,12 +47,6 @@ def headline(results: SuiteResults) -> Table:
     return Table("Leaderboard", ["concept", "model", *COLUMNS.values()], lines)
 
 
-def missing_cells(results: SuiteResults) -> list[str]:
-    """The cells that have yet to be measured, in words."""
-    rows = [row for row in results.rows if row["figure"] == "cells"]
-    return [f"{row['concept']}, {row['recipe']}: {len(row['run_seeds'])}" for row in rows]
-
-
 def _frontier(results: SuiteResults) -> Section:
     charts, missing = [], []
     for concept in results.concepts:
@@ -342,7 +336,7 @@ def _agreement(results: SuiteResults) -> Section:
     return Section(
         "agreement",
         "Whether the judges agree with whoever looked",
-        "Images were labelled blind, from the image alone. Kappa is 1 for full agreement and 0 for agreement by chance.",
+        "Images were labelled blind, from the image alone. Kappa is 1 for full agreement, 0 for agreement by chance.",
         tables=[Table("Agreement", ("labelled by, and judge", "measure", "value", "images"), rows)] if rows else [],
         missing=[] if rows else ["agreement of judges and labels"],
     )

@@ -10,4 +10,14 @@ from ear.suite.spec import SuiteSpec, read_spec
 from ear.suite.suite import Measured, Suite
 from ear.suite.table import results
 
-__all__ = ["Cell", "Measured", "Suite", "SuiteSpec", "known_results", "leaderboard", "read_spec", "results", "run_suite"]
+__all__ = [
+    "Cell",
+    "Measured",
+    "Suite",
+    "SuiteSpec",
+    "known_results",
+    "leaderboard",
+    "read_spec",
+    "results",
+    "run_suite",
+]

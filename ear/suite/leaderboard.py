@@ -23,11 +23,15 @@ REFERENCES = ("original", "ceiling")
 def leaderboard(content: JSON) -> str:
     """The leaderboard of a suite's results, in Markdown, and below it the cells that have yet to be measured."""
     missing = [
-        f"{row['concept']} {row['recipe']} ({len(row['run_seeds'])} {'cell' if len(row['run_seeds']) == 1 else 'cells'})"
-        for row in content["rows"]
-        if row["figure"] == "cells"
+        f"{concept} {method} ({count} {'cell' if count == 1 else 'cells'})"
+        for concept, method, count in missing_cells(content["rows"])
     ]
     return leaderboard_table(content) + (f"\n\nNot measured: {', '.join(missing)}." if missing else "")
+
+
+def missing_cells(rows: Sequence[JSON]) -> list[tuple[str, str, int]]:
+    """(concept, method, number of cells) that have yet to be measured."""
+    return [(row["concept"], row["recipe"], len(row["run_seeds"])) for row in rows if row["figure"] == "cells"]
 
 
 def leaderboard_table(content: JSON) -> str:

@@ -35,7 +35,6 @@ from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.world import grammar
 
-
 KEYED = (
     *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
     *("split", "seed", "judge", "weights", "questions", "batch_size"),
@@ -147,7 +146,9 @@ class Suite:
         dataset = run.dataset()
         if first:
             return dataset
-        tests = PromptIndex([each.pair.target for each in self.dataset(concept, self._first).evaluation(self.spec.split)])
+        tests = PromptIndex(
+            [each.pair.target for each in self.dataset(concept, self._first).evaluation(self.spec.split)]
+        )
         train = [record for record in dataset.train if tests.near_duplicate(record.pair.target) is None]
         return replace(dataset, train=tuple(train))
 

@@ -65,7 +65,9 @@ def opened(file: Path, **options: Any) -> Iterator[Any]:
     ):
         page = chromium.new_page(**options)
         page.set_default_timeout(30_000)
-        page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: requested.append(request.url))
         page.goto(file.as_uri())
@@ -182,6 +184,8 @@ def test_it_is_accessible_and_fits_the_screen(tmp_path: Path, width: int, scheme
     with opened(file, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = axe.run(page).response["violations"]
-        assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
+        assert [
+            (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")
+        ] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("document.querySelectorAll('.chart svg').length") >= 3
