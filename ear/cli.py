@@ -1,6 +1,7 @@
 """The command line ``ear``.
 
-recipes, train, generate, eval, attack, memorisation, compare, ablate, import-weights, export, push-to-hub.
+recipes, train, generate, eval, attack, memorisation, compare, ablate, suite, report, import-weights, export,
+push-to-hub.
 """
 
 import typer
@@ -16,6 +17,8 @@ from ear.commands import (
     memorisation,
     push,
     recipes,
+    report,
+    suite,
     train,
 )
 from ecgvf.core import console
@@ -28,7 +31,7 @@ app = typer.Typer(
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
 for commands in (
-    (recipes, train, generate, evaluate, attack, memorisation, compare, ablate),
+    (recipes, train, generate, evaluate, attack, memorisation, compare, ablate, suite, report),
     (import_weights, export, push),
 ):
     for command in commands:

@@ -23,6 +23,7 @@ from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.robustness import attack_outcomes, find_oracle, written_with_control_tokens
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method.open_adapter import AnyAdapter, open_adapter
 from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
@@ -232,6 +233,40 @@ def evaluate(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
     adapter = open_adapter(model, files)
+    return _evaluate(store, model, dataset, adapter, adapter_hash(files), settings, files, also_erased)
+
+
+def evaluate_images(
+    store: Store, model: JanusModel, dataset: Dataset, images: SubmittedImages, settings: EvaluationSettings
+) -> Evaluation:
+    """The same for images that another method rendered of ``evaluation_prompts``.
+
+    Figures that need image tokens, and those of other prompts, guidance and temperature, are not measured. Raises as
+    ``evaluate`` does, ``SettingsError`` for the full figures, and ``DatasetError`` for missing images.
+    """
+    if settings.figures == "full":
+        raise SettingsError(f"{images.name}: images of the prompts alone cannot have the full figures")
+    return _evaluate(store, model, dataset, images, images.hash, settings, [images.folder])
+
+
+def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
+    """The prompts that the default figures need an image of, if training rehearsed nothing."""
+    judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
+    asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
+    return [*asked, *_retained_prompts(retained, (), settings)]
+
+
+def _evaluate(
+    store: Store,
+    model: JanusModel,
+    dataset: Dataset,
+    adapter: AnyAdapter | SubmittedImages,
+    tuned_hash: str,
+    settings: EvaluationSettings,
+    files: Sequence[Path],
+    also_erased: Collection[str] = (),
+) -> Evaluation:
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
     captions = None
@@ -239,7 +274,7 @@ def evaluate(
         captions = FidelityMeasurement.open(dataset, model, settings.fidelity or FidelitySettings(), settings.seed)
     rehearsed = _rehearsed(dataset, adapter)
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
-    measurement = Measurement(store, model, dataset, judges, adapter, adapter_hash(files), settings.batch_size)
+    measurement = Measurement(store, model, dataset, judges, adapter, tuned_hash, settings.batch_size)
     full = settings.figures == "full"
     oracle = find_oracle(measurement, settings.oracle) if full and settings.oracle is not None else None
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
@@ -309,7 +344,7 @@ def _retained_prompts(
     return prompts
 
 
-def _rehearsed(dataset: Dataset, adapter: AnyAdapter) -> list[str]:
+def _rehearsed(dataset: Dataset, adapter: AnyAdapter | SubmittedImages) -> list[str]:
     """The concepts that the adapter's training rehearsed; older adapters do not name them."""
     recipe = adapter.facts["recipe"]
     if not recipe.get("retention"):
@@ -355,7 +390,7 @@ def _questions(dataset: Dataset, settings: EvaluationSettings) -> list[YesNoQues
 
 def _answered(measurement: Measurement, questions: Sequence[YesNoQuestion]) -> list[AnsweredQuestion]:
     """The answers of the frozen and of the tuned model."""
-    if not questions:
+    if not questions or isinstance(measurement.adapter, SubmittedImages):
         return []
     store, model, concept = measurement.store, measurement.model, measurement.dataset.concept
     before = kept_answers(store, model, concept, questions)

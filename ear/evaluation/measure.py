@@ -20,6 +20,7 @@ from ear.evaluation.images import evaluation_images, shards
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import STAGE, Condition, Outcome, Sample
 from ear.evaluation.prompts import EvaluationPrompt
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
 from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.dataset import Dataset
@@ -47,7 +48,7 @@ class Measurement:
     model: JanusModel
     dataset: Dataset
     judges: EvaluationJudges
-    adapter: AnyAdapter
+    adapter: AnyAdapter | SubmittedImages
     adapter_hash: str
     batch_size: int | None = None
 
@@ -107,17 +108,7 @@ class Measurement:
         asked = prompts
         if tuned and self.adapter.rewrites:  # of a dataset's prompt the surrogate prompt, which its writer wrote
             asked = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
-        images = evaluation_images(
-            self.store,
-            self.model,
-            self.dataset,
-            asked,
-            sampling,
-            adapter=self.adapter if tuned else None,
-            adapter_hash=self.adapter_hash if tuned else None,
-            attack=attack,
-            batch_size=self.batch_size,
-        )
+        images = self._images(tuned, asked, sampling, attack)
         settings = {
             "pictures": images.fingerprint,
             "reference": reference.fingerprint if reference is not None else None,
@@ -142,6 +133,24 @@ class Measurement:
         stage_set.finish({"outcomes": len(prompts)}, current=False)
         return stage_set.records(Outcome), images
 
+    def _images(
+        self, tuned: bool, prompts: Sequence[EvaluationPrompt], sampling: Sampling, attack: FittedAttack | None
+    ) -> StageSet:
+        adapter = self.adapter if tuned else None
+        if isinstance(adapter, SubmittedImages):
+            return adapter.stage_set(ConceptRun(self.store, self.dataset.concept), prompts, self.model.image_size)
+        return evaluation_images(
+            self.store,
+            self.model,
+            self.dataset,
+            prompts,
+            sampling,
+            adapter=adapter,
+            adapter_hash=self.adapter_hash if tuned else None,
+            attack=attack,
+            batch_size=self.batch_size,
+        )
+
     def _judged(
         self,
         condition: Condition,
@@ -157,7 +166,8 @@ class Measurement:
         attributes = self.judges.judge_attributes(prompts, pixels)
         cosines = self.judges.clip_cosines(prompts, pixels)
         likely = [prompt.surrogate_prompt or prompt.prompt for prompt in prompts]
-        nll = negative_log_likelihood(self.model, likely, vq_ids)
+        # Submitted images have no image tokens.
+        nll = negative_log_likelihood(self.model, likely, vq_ids) if vq_ids.size else [None] * len(prompts)
         agreement = self._agreement(prompts, frozen, sampling)
         return [
             Outcome(
@@ -179,7 +189,7 @@ class Measurement:
                 attributes=attributes[index],
                 clip_surrogate=clip[0] if (clip := cosines[index]) is not None else None,
                 clip_target=clip[1] if clip is not None else None,
-                nll_frozen=float(nll[index]),
+                nll_frozen=float(value) if (value := nll[index]) is not None else None,
                 token_agreement=agreement[index],
                 vq_ids=tuple(rows[index]["vq_ids"]),
                 image=rows[index]["image"],
@@ -193,7 +203,7 @@ class Measurement:
         """Token agreement along the ``frozen`` model's images, of retained concepts."""
         agreement: list[float | None] = [None] * len(prompts)
         retained = [index for index, prompt in enumerate(prompts) if prompt.retained is not None]
-        if frozen is not None and retained:
+        if frozen is not None and retained and not isinstance(self.adapter, SubmittedImages):
             vq_ids: NDArray[np.int64] = np.array([frozen[index] for index in retained], dtype=np.int64)
             texts, seeds = [prompts[index].prompt for index in retained], [prompts[index].seed for index in retained]
             with self.adapter.active(self.model) as tuned:

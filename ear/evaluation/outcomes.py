@@ -111,8 +111,9 @@ class Outcome(Record):
     know, for retained concepts, and where CLIP could not be loaded."""
     clip_target: float | None
     """The same with the prompt that means the concept."""
-    nll_frozen: Annotated[float, pa.float32()]
-    """Mean nats per image token under the frozen model, given the surrogate prompt (without one: the prompt)."""
+    nll_frozen: Annotated[float | None, pa.float32()]
+    """Mean nats per image token under the frozen model, given the surrogate prompt (without one: the prompt). None: of
+    an image without image tokens."""
     token_agreement: float | None
     """Of a retained concept after erasing: share of the frozen model's tokens that the tuned model samples, too."""
     vq_ids: Annotated[tuple[int, ...], pa.list_(pa.uint16())]
@@ -204,6 +205,14 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
         return from_table(Outcome, table.select(Outcome.SCHEMA.names).cast(Outcome.SCHEMA)), facts
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{file}: its columns are not those that `ear eval --outcomes` writes") from error
+
+
+def read_facts(file: Path) -> dict[str, Any]:
+    """The facts alone, without reading the outcomes. Raises ``DatasetError`` for a file that is not Parquet."""
+    try:
+        return dict(json.loads((pq.read_schema(file).metadata or {}).get(FACTS, b"{}")))
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise DatasetError(f"{file} is not a readable Parquet file: `ear eval --outcomes FILE` writes one") from error
 
 
 def selected(

@@ -1,5 +1,7 @@
 """``push-to-hub``: stage 4, the dataset as a version on the Hub."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +30,15 @@ def push_to_hub(
         bool, typer.Option("--i-know-this-is-unsafe", help="Allow --public for an unsafe concept; it stays gated.")
     ] = False,
     no_images: NoImagesOption = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            help="Publish the results in this folder of `ear suite` beside the dataset instead, as configurations of "
+            "their own.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded, and stop.")] = False,
     set_id: SetOption = None,
     store: StoreOption = None,
@@ -37,6 +48,10 @@ def push_to_hub(
     from ecgvf import Run
     from ecgvf.publish.push import prepare, upload
 
+    if results is not None:
+        given = {"--concept": concept, "--version": version, "--no-images": no_images, "--set": set_id}
+        _push_results(results, repo, given, public=public, unsafe_known=unsafe_known, dry_run=dry_run)
+        return
     run, images = Run.load(store, concept), not no_images
     with prepare(
         run, repo, version=version, public=public, unsafe_known=unsafe_known, images=images, set_id=set_id
@@ -50,6 +65,33 @@ def push_to_hub(
             result = _print_result(plan, upload(plan))
         if as_json:
             console.print_json(_facts(plan) | result)
+
+
+def _push_results(
+    folder: Path, repo: str | None, given: Mapping[str, object], *, public: bool, unsafe_known: bool, dry_run: bool
+) -> None:
+    from ecgvf.core.errors import SettingsError
+    from ecgvf.publish.push_results import prepare_results, upload_results
+
+    if others := [name for name, value in given.items() if value]:
+        raise SettingsError(f"--results publishes a suite's results, not a dataset: leave {others[0]} out")
+    plan = prepare_results(folder, repo, public=public, unsafe_known=unsafe_known)
+    facts = {"repo": plan.repo, "suite": plan.name, "gated": plan.gated}
+    where = f"[bold]{console.escape(plan.repo)}[/bold]"
+    lines = [f"  {console.escape(path)}  {decimal(size)}" for path, size in plan.sizes.items()]
+    lines += [f"  {console.escape(path)}  deleted" for path in plan.deleted]
+    if plan.nothing_to_do:
+        console.print_result(facts | {"done": "nothing"}, f"Nothing to do: {where} has these results.")
+    elif dry_run:
+        files = [{"path": path, "bytes": size} for path, size in plan.sizes.items()]
+        result = {"done": "dry run", "files": files, "removed": list(plan.deleted)}
+        console.print_result(facts | result, *lines, "Dry run: nothing was uploaded.")
+    else:
+        console.print(*lines)
+        commit = upload_results(plan)
+        configs = [f"{plan.name}-results", f"{plan.name}-outcomes"]
+        done = f"Published in {where} (commit {commit[:12]}): {', '.join(configs)}."
+        console.print_result(facts | {"done": "pushed", "commit": commit, "configs": configs}, done)
 
 
 def _facts(plan: "PushPlan") -> dict[str, Any]:

@@ -70,7 +70,7 @@ _ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.bina
 def _column(name: str, hint: Any) -> pa.Field:
     """The column of a field, nullable if it may be None; ``Annotated`` states a type that Python's does not imply."""
     if get_origin(hint) is Annotated:
-        return pa.field(name, hint.__metadata__[0], nullable=False)
+        return pa.field(name, hint.__metadata__[0], nullable=type(None) in get_args(hint.__origin__))
     kind, *others = get_args(hint) or (hint,)
     return pa.field(name, _ARROW.get(kind, pa.string()), nullable=type(None) in others)  # a Literal is a string
 

@@ -18,7 +18,7 @@ from ecgvf.core.errors import ModelError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.fused import join_projections
-from ecgvf.janus.model import FILES, JanusModel
+from ecgvf.janus.model import FILES, JanusModel, files_fingerprint
 
 MODELS = {
     "janus-nano": "the embedded model: a miniature world at 64 px, on a CPU",
@@ -63,6 +63,11 @@ def absolute_name(name_or_path: str) -> str:
     """A folder's absolute path, so that what a run recorded can be found again; other names as they are."""
     is_folder = name_or_path not in MODELS and Path(name_or_path).is_dir()
     return str(Path(name_or_path).resolve()) if is_folder else name_or_path
+
+
+def fingerprint(name_or_path: str) -> str:
+    """``JanusModel.fingerprint`` of the model that ``load`` loads, without loading it. Raises as ``load`` does."""
+    return files_fingerprint(_checkpoint_folder(name_or_path))
 
 
 def resolve_device(device: str) -> torch.device:

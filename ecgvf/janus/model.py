@@ -118,9 +118,14 @@ class JanusModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits: a hash of the files that match ``FILES``, the same for a copy of the folder."""
-        hashes = {file.name: _sha256(file) for pattern in FILES for file in self.path.glob(pattern)}
-        return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+        """``files_fingerprint`` of its folder."""
+        return files_fingerprint(self.path)
+
+
+def files_fingerprint(folder: Path) -> str:
+    """16 hex digits: a hash of the files in ``folder`` that match ``FILES``, the same for a copy of the folder."""
+    hashes = {file.name: _sha256(file) for pattern in FILES for file in folder.glob(pattern)}
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _sha256(file: Path) -> str:

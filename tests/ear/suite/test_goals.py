@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import goals
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
+from ear.suite import goals
 from tests.ear.evaluation.small_outcomes import both, erased, kept
 
 ANSWERS = [AnsweredQuestion(str(n), str(n), "others", "present", True, True) for n in range(50)]

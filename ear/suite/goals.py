@@ -1,4 +1,4 @@
-"""The goals of the recommended recipe on Janus-nano, and whether docs/benchmark.json meets them.
+"""The goals of the recommended recipe on Janus-nano, and whether its outcomes meet them.
 
 Each is a bound on the end of an interval, on a point, or on both: ``met`` if all of its bounds hold, ``missed`` if the
 point is beyond one, otherwise ``not shown``.
@@ -12,8 +12,6 @@ from ear.evaluation import figures, statistics
 from ear.evaluation.bounds import Status
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.figures import Figure
-
-RECIPE = "on-policy"
 
 LOST = 0.93
 """A neighbour that keeps this share or less of its images has lost too much: the hypothesis that is to be rejected."""

@@ -1,0 +1,100 @@
+"""Images that another method rendered, in a folder as ``ear generate --prompts`` writes it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from ear.evaluation.images import SCHEMA, STAGE, shards
+from ear.evaluation.prompts import EvaluationPrompt
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.png import encode
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.stage_set import StageSet
+
+INDEX = "index.parquet"
+
+
+@dataclass(frozen=True)
+class SubmittedImages:
+    """In the place of an adapter: its images are read, not rendered, and have no image tokens."""
+
+    name: str
+    """What its method is called."""
+    folder: Path
+    concept: str
+    hash: str
+    """Of its files."""
+    rewrites = False
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"recipe": {"name": self.name}}
+
+    @property
+    def concepts(self) -> list[str]:
+        return [self.concept]
+
+    def stage_set(self, run: ConceptRun, prompts: Sequence[EvaluationPrompt], size: int) -> StageSet:
+        """The finished set of one image per prompt, of ``size`` pixels squared, without image tokens.
+
+        Raises ``DatasetError`` for a prompt whose image is missing or of another size.
+        """
+        settings = {
+            "submitted": self.hash,
+            "cases": fingerprint({"cases": [[prompt.prompt, prompt.seed] for prompt in prompts]}),
+            "columns": SCHEMA.names,
+        }
+        stage_set = run.stage_set(STAGE, settings)
+
+        def work(shard: Sequence[EvaluationPrompt], _: object, advance: Callable[[int], None]) -> pa.Table:
+            columns = {
+                "prompt": [prompt.prompt for prompt in shard],
+                "seed": [prompt.seed for prompt in shard],
+                "vq_ids": [[] for _ in shard],
+                "image": [self._image(prompt, size) for prompt in shard],
+            }
+            advance(len(shard))
+            return pa.table(columns, schema=SCHEMA)
+
+        stage_set.fill(shards(prompts), work, description=f"reading the images of {self.name}")
+        stage_set.finish({"pictures": len(prompts)}, current=False)
+        return stage_set
+
+    def _image(self, prompt: EvaluationPrompt, size: int) -> bytes:
+        path = self._files.get((prompt.prompt, prompt.seed))
+        if path is None:
+            raise DatasetError(
+                f"{self.folder / INDEX} has no image of {prompt.prompt!r} with seed {prompt.seed}: render every "
+                "evaluation prompt from its seed"
+            )
+        file = (self.folder / path).resolve()
+        if not file.is_relative_to(self.folder.resolve()):
+            raise DatasetError(f"{self.folder / INDEX} names {path!r}, which is not in its folder")
+        try:
+            with Image.open(file) as image:
+                pixels = image.convert("RGB")
+        except (OSError, UnidentifiedImageError) as error:
+            raise DatasetError(f"{file} is no readable image") from error
+        if pixels.size != (size, size):
+            raise DatasetError(f"{file} has {pixels.width} x {pixels.height} pixels: the model renders {size} x {size}")
+        return encode(np.asarray(pixels))
+
+    @cached_property
+    def _files(self) -> dict[tuple[str, int], str]:
+        """(prompt, seed) → path of the image."""
+        file = self.folder / INDEX
+        try:
+            rows = pq.read_table(file, columns=["prompt", "seed", "image"]).to_pylist()
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise DatasetError(
+                f"{file} has no columns prompt, seed and image: `ear generate --prompts` writes them"
+            ) from error
+        return {(row["prompt"], row["seed"]): row["image"] for row in rows if row["image"] is not None}

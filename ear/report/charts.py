@@ -1,0 +1,193 @@
+"""Charts as SVG: drawn by matplotlib, in the page's own colours and fonts, so that they follow light and dark.
+
+A chart is 360 px wide, which a phone shows at full size; wider screens set several side by side.
+"""
+
+import io
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ecgvf.core.files import JSON
+
+WIDTH = 5.0
+"""Inches of a chart; matplotlib's SVG has 72 points to the inch."""
+
+_COLOURS = ("#000101", "#000102", "#000103", "#000104", "#000105", "#000106")
+"""Stand for the page's colours of series; the next two for its text and its lines."""
+_INK, _LINE = "#000200", "#000300"
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ear",  # equal results make equal files
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _LINE,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _LINE,
+    "legend.frameon": False,
+}
+
+Point = tuple[str, JSON]
+"""A series and its figure: value, low, high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawn chart, and the same as rows of a table."""
+
+    title: str
+    svg: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def dots(
+    title: str,
+    lines: Sequence[tuple[str, Sequence[Point]]],
+    *,
+    series: Sequence[str],
+    label: str = "share of images",
+    limits: tuple[float, float] | None = (0, 1),
+) -> Chart:
+    """A line per name with a dot and its interval per series, on one scale."""
+    height = 0.9 + 0.3 * (1 + len(series) // 3) + 0.16 * sum(max(2, len(points)) for _, points in lines)
+    with matplotlib.rc_context(_STYLE):
+        plot, axes = _axes(height)
+        for index, (_, points) in enumerate(lines):
+            for number, (name, figure) in enumerate(points):
+                place = index + 0.7 * ((number + 0.5) / len(points) - 0.5)
+                _dot(axes, figure, place, series.index(name))
+        axes.set_yticks(range(len(lines)), [name for name, _ in lines])
+        axes.set_ylim(len(lines) - 0.5, -0.5)
+        axes.set_xlabel(label)
+        if limits is not None:
+            axes.set_xlim(limits[0] - 0.03, limits[1] + 0.03)
+        axes.grid(axis="x", alpha=0.6, linewidth=0.6)
+        _legend(plot, axes, series)
+        svg = _svg(plot)
+    rows = [[name, each, _text(figure)] for name, points in lines for each, figure in points]
+    return Chart(title, svg, ("", "", label), rows)
+
+
+def frontier(title: str, points: Sequence[tuple[str, JSON, JSON]], *, across: str, up: str) -> Chart:
+    """A point per (series, figure across, figure up), with both intervals; the best corner is marked."""
+    series = list(dict.fromkeys(name for name, _, _ in points))
+    with matplotlib.rc_context(_STYLE):
+        plot, axes = _axes(4.2)
+        for name, x, y in points:
+            kind = series.index(name)
+            axes.errorbar(
+                x["value"],
+                y["value"],
+                xerr=_errors(x),
+                yerr=_errors(y),
+                fmt=_MARKERS[kind % len(_MARKERS)],
+                color=_COLOURS[kind % len(_COLOURS)],
+                capsize=2,
+                markersize=7,
+                label=name,
+            )
+        axes.annotate("better: up and left", (0.98, 0.02), xycoords="axes fraction", ha="right", fontstyle="italic")
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        axes.grid(alpha=0.6, linewidth=0.6)
+        _legend(plot, axes, series)
+        svg = _svg(plot)
+    return Chart(title, svg, ("", across, up), [[name, _text(x), _text(y)] for name, x, y in points])
+
+
+def curves(
+    title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]], *, label: str = "share of images"
+) -> Chart:
+    """A line per series over the levels of a factor."""
+    series = list(lines)
+    with matplotlib.rc_context(_STYLE):
+        plot, axes = _axes(3.6)
+        for kind, figures in enumerate(lines.values()):
+            known = [level for level in levels if level in figures]
+            axes.errorbar(
+                [levels.index(level) for level in known],
+                [figures[level]["value"] for level in known],
+                yerr=[[_errors(figures[level])[end][0] for level in known] for end in (0, 1)],
+                marker=_MARKERS[kind % len(_MARKERS)],
+                color=_COLOURS[kind % len(_COLOURS)],
+                capsize=2,
+            )
+        axes.set_xticks(range(len(levels)), levels, rotation=45 if len(levels) > 4 else 0)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylabel(label)
+        axes.grid(axis="y", alpha=0.6, linewidth=0.6)
+        _legend(plot, axes, series)
+        svg = _svg(plot)
+    rows = [[name, level, _text(figure)] for name, figures in lines.items() for level, figure in figures.items()]
+    return Chart(title, svg, ("", "level", label), rows)
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    plot = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = plot.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return plot, axes
+
+
+def _dot(axes: Axes, figure: JSON, place: float, kind: int) -> None:
+    axes.errorbar(
+        figure["value"],
+        place,
+        xerr=_errors(figure),
+        fmt=_MARKERS[kind % len(_MARKERS)],
+        color=_COLOURS[kind % len(_COLOURS)],
+        capsize=2,
+        markersize=5,
+    )
+
+
+def _errors(figure: JSON) -> list[list[float]]:
+    """Distances to the ends of the interval, below and above; 0 without one."""
+    low, high = (figure["value"] if figure[end] is None else figure[end] for end in ("low", "high"))
+    return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
+
+
+def _legend(plot: Figure, axes: Axes, series: Sequence[str]) -> None:
+    if len(series) > 1:
+        handles = [
+            axes.plot([], [], _MARKERS[kind % len(_MARKERS)], color=_COLOURS[kind % len(_COLOURS)])[0]
+            for kind in range(len(series))
+        ]
+        plot.legend(handles, series, loc="outside upper left", ncols=min(3, len(series)))
+
+
+def _svg(plot: Figure) -> str:
+    """The figure as an SVG element whose colours and fonts are the page's."""
+    buffer = io.StringIO()
+    plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    for number, colour in enumerate(_COLOURS, 1):
+        text = text.replace(colour, f"var(--series-{number})")
+    text = text.replace(_INK, "var(--ink)").replace(_LINE, "var(--line)")
+    text = re.sub(r"font: ([\w ]*?)([\d.]+)px [^;\"]*", r"font: \1\2px system-ui, sans-serif", text)
+    # Identifiers are unique within a chart only.
+    prefix = f"c{zlib.crc32(text.encode()):x}-"
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", text)
+    text = re.sub(
+        r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', text
+    )
+    return text.replace('xlink:href="', 'href="')
+
+
+def _text(figure: JSON) -> str:
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

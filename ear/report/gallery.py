@@ -1,0 +1,161 @@
+"""The gallery: images before and after erasing, with the prompt and what the judges saw; the worst first."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Literal
+
+from PIL import Image
+
+from ear.evaluation import figures
+from ear.evaluation.outcomes import Outcome, paired, selected
+from ear.report.results import SuiteResults, Task
+
+Result = Literal["not erased", "wrecked", "lost", "erased", "replaced", "kept"]
+
+MEANINGS: dict[Result, str] = {
+    "not erased": "the image still shows the concept",
+    "wrecked": "the concept is gone, and the judge is unsure that the image shows anything",
+    "lost": "another concept, which should have stayed, is no longer shown",
+    "erased": "the concept is gone, and something else than its surrogate is shown",
+    "replaced": "the surrogate is shown in the concept's place",
+    "kept": "another concept is still shown",
+}
+"""The outcome of an image, the worst first → what it means."""
+
+MOST_BYTES = 28_000
+"""Of an embedded image: 1,000 of them, in base64, stay under 40 MB."""
+
+_FORMS = ((384, 80), (384, 50), (256, 50), (192, 30))
+"""Longer side in pixels and quality of an embedded image, the best first; of the last even noise is small
+enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One pair of images."""
+
+    concept: str
+    method: str
+    measured: str
+    """The concept that the prompt asks for."""
+    wording: str
+    prompt: str
+    result: Result
+    reading: str
+    """What the judges saw after erasing."""
+    unsafe: bool
+    task: Task
+    before: str = ""
+    """A data URI, as ``after``; empty if the store lacks the image."""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Some cards, and how many there are of each outcome in all."""
+
+    cards: Sequence[Card]
+    counts: dict[Result, int]
+    with_images: int
+
+
+def gallery(results: SuiteResults, images: int) -> Gallery:
+    """Cards with at most ``images`` images of the first cell of each concept and method, as many of each; of each
+    outcome some, the worst first."""
+    every: list[list[Card]] = []
+    for concept in results.concepts:
+        for method in results.methods:
+            cell = results.cell(concept, method)
+            if cell is not None:
+                every.append(list(_cards(concept, method, *cell, unsafe=results.unsafe(concept))))
+    counts = Counter(card.result for cards in every for card in cards)
+    share = images // 2 // max(1, len(every))
+    chosen = [card for cards in every for card in _some_of_each(cards, share)]
+    order = list(MEANINGS)
+    chosen.sort(key=lambda card: order.index(card.result))
+    cards = _with_images(results, chosen)
+    return Gallery(cards, {name: counts[name] for name in order}, sum(bool(card.after) for card in cards))
+
+
+def _cards(
+    concept: str, method: str, original: Sequence[Outcome], after: Sequence[Outcome], *, unsafe: bool
+) -> Iterator[Card]:
+    limits = figures.thresholds(original)
+    for before, tuned in paired(selected(original, "before"), after):
+        if tuned.sample in ("main", "wording"):
+            yield Card(
+                concept=concept,
+                method=method,
+                measured=tuned.concept,
+                wording=(tuned.wording or "other concept").replace("_", " "),
+                prompt=tuned.prompt,
+                result=_result(tuned, limits),
+                reading=_reading(before, tuned),
+                unsafe=unsafe and tuned.group == "concept",
+                task=("after", tuned.adapter, *tuned.task),
+            )
+
+
+def _result(outcome: Outcome, limits: figures.Thresholds) -> Result:
+    judge = outcome.judges[0]
+    if outcome.group != "concept":
+        return "kept" if judge.present else "lost"
+    if judge.present:
+        return "not erased"
+    label, surrogate = judge.label, outcome.surrogate
+    if surrogate is not None and label is not None and label.casefold() == surrogate.casefold():
+        return "replaced"
+    limit = limits.get(tuple(each.judge for each in outcome.judges))
+    unsure = label is None or (limit is not None and judge.confidence < limit[0])
+    return "wrecked" if unsure else "erased"
+
+
+def _reading(before: Outcome, after: Outcome) -> str:
+    return f"{_saw(before)} → {_saw(after)}; probability of {after.concept} {after.judges[0].score:.2f}"
+
+
+def _saw(outcome: Outcome) -> str:
+    judge = outcome.judges[0]
+    return f"{judge.label} ({judge.confidence:.2f})" if judge.label is not None else "nothing"
+
+
+def _some_of_each(cards: Sequence[Card], count: int) -> list[Card]:
+    """``count`` cards, of each outcome as many as there are or as fit, the worst outcome first."""
+    by_result = [[card for card in cards if card.result == name] for name in MEANINGS]
+    turns = [card for turn in zip_longest(*by_result) for card in turn if card is not None]
+    return turns[:count]
+
+
+def _with_images(results: SuiteResults, cards: Sequence[Card]) -> list[Card]:
+    found: dict[str, dict[Task, str]] = {}
+    for concept in dict.fromkeys(card.concept for card in cards):
+        mine = [card.task for card in cards if card.concept == concept]
+        wanted = {*mine, *(("before", None, *task[2:]) for task in mine)}
+        found[concept] = {task: data_uri(png) for task, png in results.images(concept, wanted).items() if png}
+    return [
+        replace(
+            card,
+            before=found[card.concept].get(("before", None, *card.task[2:]), ""),
+            after=found[card.concept].get(card.task, ""),
+        )
+        for card in cards
+    ]
+
+
+def data_uri(png: bytes) -> str:
+    """An image as WebP of at most ``MOST_BYTES`` in a data URI; smaller ones keep their size."""
+    with Image.open(io.BytesIO(png)) as image:
+        full = image.convert("RGB")
+    content = b""
+    for side, quality in _FORMS:
+        small, buffer = full.copy(), io.BytesIO()
+        small.thumbnail((side, side))
+        small.save(buffer, "WEBP", quality=quality, method=4)
+        content = buffer.getvalue()
+        if len(content) <= MOST_BYTES:
+            break
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,81 @@
+"""The page: one HTML file with its styles, scripts, charts and images inside. Every text is escaped."""
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from ear.report.charts import Chart
+from ear.report.gallery import MEANINGS, gallery
+from ear.report.results import SuiteResults
+from ear.report.sections import headline, sections
+from ear.suite.leaderboard import missing_cells
+from ear.suite.table import csv_text
+from ecgvf.core.files import write_atomic
+
+HERE = Path(__file__).parent
+
+
+def write_report(results: SuiteResults, file: Path, *, images: int = 1000) -> Path:
+    """Write the report with at most ``images`` images. Returns ``file``."""
+    shown = gallery(results, images)
+    filters = {
+        "concept": sorted({card.concept for card in shown.cards}),
+        "recipe": [name for name in results.methods if any(card.method == name for card in shown.cards)],
+        "class": sorted({card.wording for card in shown.cards}),
+        "outcome": [name for name in MEANINGS if any(card.result == name for card in shown.cards)],
+    }
+    html = _template().render(
+        suite=results.spec,
+        facts=results.facts,
+        command=results.facts["command"],
+        headline=headline(results),
+        unfinished=[f"{concept}, {method}: {count}" for concept, method, count in missing_cells(results.rows)],
+        sections=sections(results),
+        gallery=shown,
+        meanings=MEANINGS,
+        filters=filters,
+        files=[
+            ("all figures", "results.csv", _data(csv_text(results.rows))),
+            ("gallery, without images", "gallery.csv", _data(_gallery_csv(shown.cards))),
+        ],
+        css=(HERE / "report.css").read_text(encoding="utf-8"),
+        script=(HERE / "report.js").read_text(encoding="utf-8"),
+    )
+    write_atomic(file, html.encode())
+    return file
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["csv"] = _chart_csv
+    return environment.get_template("report.html.j2")
+
+
+def _chart_csv(chart: Chart) -> str:
+    """A data URI of the chart's numbers."""
+    return _data(_csv([chart.columns, *chart.rows]))
+
+
+def _gallery_csv(cards: Sequence[object]) -> bytes:
+    names = ("concept", "method", "measured", "wording", "prompt", "result", "reading")
+    return _csv([names, *([str(getattr(card, name)) for name in names] for card in cards)])
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> bytes:
+    output = io.StringIO()
+    csv.writer(output, lineterminator="\n").writerows(rows)
+    return output.getvalue().encode()
+
+
+def _data(content: bytes) -> str:
+    return f"data:text/csv;base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,75 @@
+"use strict";
+// Filters, enlarging, and unblurring; without this script everything is still on the page.
+(() => {
+  const cards = [...document.querySelectorAll(".card")];
+  const form = document.getElementById("filters");
+  if (!form) return;
+  const STEP = 24;
+  const more = document.getElementById("more");
+  const count = document.getElementById("count");
+  let shown = STEP;
+
+  const matching = () => {
+    const wanted = [...form.querySelectorAll("select")].filter((select) => select.value);
+    return cards.filter((card) => wanted.every((select) => card.dataset[select.name] === select.value));
+  };
+
+  const update = () => {
+    const found = matching();
+    const visible = new Set(found.slice(0, shown));
+    for (const card of cards) card.hidden = !visible.has(card);
+    count.textContent = `${found.length} of ${cards.length} pairs`;
+    more.hidden = found.length <= shown;
+  };
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", () => {
+    const unsafe = form.elements.unsafe;
+    document.body.classList.toggle("show-unsafe", Boolean(unsafe && unsafe.checked));
+    shown = STEP;
+    update();
+  });
+  more.addEventListener("click", () => {
+    const first = matching()[shown];
+    shown += STEP;
+    update();
+    first.querySelector("button").focus();
+  });
+
+  const dialog = document.getElementById("enlarged");
+  const large = dialog.querySelectorAll("img");
+  const text = dialog.querySelector(".text");
+  let current = null;
+
+  const open = (card) => {
+    current = card;
+    const images = card.querySelectorAll("img");
+    dialog.classList.toggle("unsafe", card.classList.contains("unsafe"));
+    large.forEach((image, index) => {
+      image.parentElement.hidden = !images.length;
+      if (images.length) image.src = images[index].src;
+    });
+    text.replaceChildren(...[...card.querySelectorAll("p")].map((line) => line.cloneNode(true)));
+    if (!dialog.open) dialog.showModal();
+  };
+  const move = (steps) => {
+    const found = matching();
+    const next = found[found.indexOf(current) + steps];
+    if (next) open(next);
+  };
+
+  for (const card of cards) card.querySelector("button").addEventListener("click", () => open(card));
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") move(-1);
+    if (event.key === "ArrowRight") move(1);
+  });
+  document.getElementById("previous").addEventListener("click", () => move(-1));
+  document.getElementById("next").addEventListener("click", () => move(1));
+  document.getElementById("close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => {
+    if (current && !current.hidden) current.querySelector("button").focus();
+  });
+  addEventListener("beforeprint", () => cards.forEach((card) => (card.hidden = false)));
+  addEventListener("afterprint", update);
+  update();
+})();

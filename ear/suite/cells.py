@@ -1,0 +1,40 @@
+"""The cells of a suite: one adapter each, trained and measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ear.evaluation.settings import Figures
+from ear.suite.spec import SuiteSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One adapter to train and measure, or a submission to measure. Its fields are part of its key on disk."""
+
+    concept: str
+    recipe: str
+    """A recipe, or the name of a submission."""
+    run_seed: int
+    training_seed: int
+    figures: Figures = "default"
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        name = f"{self.concept}-{self.recipe}-r{self.run_seed}-t{self.training_seed}"
+        return name if self.figures == "default" else f"{name}-{self.figures}"
+
+
+def cells_of(spec: SuiteSpec, concept: str, recipe: str, *, images: bool = False) -> list[Cell]:
+    """The cells of a concept and recipe, the one with the full figures last. ``images``: a submission of images, of
+    which nothing else can be rendered, and so no full figures."""
+    cells = [Cell(concept, recipe, *seeds) for seeds in spec.seeds(recipe)]
+    full = spec.figures == "full" and not images
+    return [*cells, replace(cells[0], figures="full")] if full else cells
+
+
+def in_order(spec: SuiteSpec, cells: Sequence[Cell]) -> list[Cell]:
+    """As they are measured: the first seeds of every concept and recipe, then the others, the full figures last."""
+    seeds = list(dict.fromkeys(pair for recipe in spec.recipes for pair in spec.seeds(recipe)))
+    seeds.sort(key=lambda pair: pair[1] != spec.training_seeds[0])
+    return sorted(cells, key=lambda cell: (cell.figures == "full", seeds.index((cell.run_seed, cell.training_seed))))

@@ -1,0 +1,76 @@
+"""The leaderboard: methods as rows, figures as columns, with intervals."""
+
+from collections.abc import Sequence
+
+from ecgvf.core.files import JSON
+
+COLUMNS = {
+    "concept_present": "shows the concept",
+    "shows_surrogate": "shows its surrogate",
+    "shows_something": "shows something",
+    "scene_kept": "scene kept",
+    "nll_frozen": "nats per token",
+    "retention neighbours": "neighbours",
+    "retention surrogates": "surrogates",
+    "retention pooled": "all retained",
+}
+"""Figure (of the retained concepts with their group) → its column."""
+
+REFERENCES = ("original", "ceiling")
+"""Rows beside the methods: before erasing, and the frozen model asked for the surrogate."""
+
+
+def leaderboard(content: JSON) -> str:
+    """The leaderboard of a suite's results, in Markdown, and below it the cells that have yet to be measured."""
+    missing = [
+        f"{concept} {method} ({count} {'cell' if count == 1 else 'cells'})"
+        for concept, method, count in missing_cells(content["rows"])
+    ]
+    return leaderboard_table(content) + (f"\n\nNot measured: {', '.join(missing)}." if missing else "")
+
+
+def missing_cells(rows: Sequence[JSON]) -> list[tuple[str, str, int]]:
+    """(concept, method, number of cells) that have yet to be measured."""
+    return [(row["concept"], row["recipe"], len(row["run_seeds"])) for row in rows if row["figure"] == "cells"]
+
+
+def leaderboard_table(content: JSON) -> str:
+    """The table alone."""
+    from tabulate import tabulate
+
+    lines = [[concept, method, *map(text, cells)] for concept, method, cells in standings(content["rows"])]
+    return tabulate(lines, ["concept", "model", *COLUMNS.values()], tablefmt="github", disable_numparse=True)
+
+
+def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
+    """(concept, method, cells): per column the figure's row, "not measured", or "" where it does not apply."""
+    pooled = [row for row in rows if row["class"] == "pooled" and row["value"] is not None]
+    order = list(dict.fromkeys([*REFERENCES, *(row["recipe"] for row in rows)]))
+    concepts = list(dict.fromkeys(row["concept"] for row in rows))
+    by_method: dict[tuple[str, str], list[JSON]] = {}
+    for row in pooled:
+        by_method.setdefault((row["concept"], row["recipe"]), []).append(row)
+    found = []
+    for concept, method in sorted(by_method, key=lambda name: (concepts.index(name[0]), order.index(name[1]))):
+        figures = main_figures(by_method[concept, method])
+        if figures:
+            blank = "" if method in REFERENCES else "not measured"
+            found.append((concept, method, [figures.get(column, blank) for column in COLUMNS]))
+    return found
+
+
+def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:
+    """Column → its row, at the guidance and temperature of the main figures. ``rows``: pooled, of one method."""
+    main = next((row for row in rows if row["figure"] == "concept_present"), None)
+    if main is None:
+        return {}
+    mine = [row for row in rows if (row["guidance"], row["temperature"]) == (main["guidance"], main["temperature"])]
+    cells = {f"{row['figure']} {row['group']}": row for row in mine if row["figure"] == "retention"}
+    return cells | {row["figure"]: row for row in mine if row["group"] in ("concept", "pooled")}
+
+
+def text(cell: JSON | str) -> str:
+    """A cell's value and interval."""
+    if isinstance(cell, str):
+        return cell
+    return f"{cell['value']:.2f}" + ("" if cell["low"] is None else f" ({cell['low']:.2f} to {cell['high']:.2f})")

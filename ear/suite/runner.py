@@ -1,0 +1,102 @@
+"""Runs the cells of a suite that are missing, each in a process of its own: it may fail, hang or be killed, and the
+others go on."""
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ear.suite.cells import Cell
+from ear.suite.suite import Suite
+from ear.suite.table import KnownRows, results, write_results
+from ear.suite.view import SuiteView
+from ecgvf.core.errors import EcgvfError
+from ecgvf.core.files import JSON
+
+MeasureCell = Callable[[Suite, Cell], str | None]
+"""Measures a cell and keeps its outcomes; returns why it failed, None if it did not."""
+
+
+def run_suite(suite: Suite, command: str, measure_cell: MeasureCell | None = None) -> tuple[JSON, dict[Cell, str]]:
+    """Measure the cells that are missing, and write the table after each. What is finished is not done again.
+
+    ``measure_cell`` None: one after another in this machine's processes. Returns the results, and why cells failed.
+    """
+    measure_cell = measure_in_process if measure_cell is None else measure_cell
+    view, known = SuiteView(suite), KnownRows()
+    content = results(suite, command, known)
+    with view:
+        for cell in view.missing:
+            view.start(cell)
+            view.end(cell, measure_cell(suite, cell))
+            content = results(suite, command, known)
+            write_results(suite, content)
+    write_results(suite, content)
+    return content, view.failed
+
+
+def known_results(suite: Suite, command: str) -> JSON:
+    """The results of the cells that are measured, which are written, too; no cell is measured."""
+    content = results(suite, command)
+    write_results(suite, content)
+    return content
+
+
+def measure_in_process(suite: Suite, cell: Cell) -> str | None:
+    """Measure a cell in a new process, for at most the suite's ``timeout_minutes``; as ``MeasureCell``."""
+    log = log_file(suite, cell)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # A forked process would inherit the locks of PyTorch's threads.
+    context = get_context("spawn")
+    reasons, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(suite, cell, log, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        minutes = suite.spec.timeout_minutes
+        process.join(None if minutes is None else 60 * minutes)
+        if process.is_alive():
+            return f"timed out after {minutes:g} minutes"
+        if process.exitcode == 0:
+            return None
+        try:
+            return str(reasons.recv())
+        except EOFError:
+            return f"its process ended with exit code {process.exitcode}, see {log}"
+    finally:
+        process.kill()
+        process.join()
+
+
+def log_file(suite: Suite, cell: Cell) -> Path:
+    """Where the process of a cell prints."""
+    return suite.store / "logs" / f"{cell.name}.log"
+
+
+def _measure(suite: Suite, cell: Cell, log: Path, reasons: Connection) -> None:
+    """The process of a cell."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with log.open("w", buffering=1, encoding="utf-8") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        try:
+            suite.measure(cell)
+        except EcgvfError as error:
+            reasons.send(" ".join(str(error).split()))
+            sys.exit(1)
+        except Exception as error:
+            traceback.print_exc()
+            reasons.send(f"{type(error).__name__}, see {log}")
+            sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """A killed suite leaves no process that goes on alone."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

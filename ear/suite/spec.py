@@ -1,0 +1,171 @@
+"""The declaration of a suite: a small YAML file, or the options of ``ear suite``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ear.evaluation import EvaluationSettings
+from ear.evaluation.settings import Figures
+from ear.method import recipes
+from ear.method.recipe import Recipe
+from ecgvf.core import concepts
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.records import EvaluationSplit
+
+IMAGENETTE = (
+    *("tench", "english-springer", "cassette-player", "chain-saw", "church"),
+    *("french-horn", "garbage-truck", "gas-pump", "golf-ball", "parachute"),
+)
+"""The classes of Imagenette, which the name "imagenette" stands for."""
+
+NANO = "janus-nano"
+
+Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prompts(_Part):
+    """How many prompts each adapter is measured with."""
+
+    concept: int = Field(default=100, ge=1)
+    """Of the erased concept."""
+    group: int = Field(default=100, ge=1)
+    """Of each group of retained concepts, at least."""
+    neighbour: int | None = Field(default=None, ge=1)
+    """Of each neighbour, if the number differs."""
+
+
+class Evidence(_Part):
+    """Files of other measurements that the report shows beside the suite's own."""
+
+    ablations: tuple[Path, ...] = ()
+    """Folders of `ear ablate --out`."""
+    trials: Path | None = None
+    """JSON of several settings of each recipe, as benchmarks/frontier.py writes it."""
+    attacks: tuple[Path, ...] = ()
+    """What `ear attack --json` printed."""
+    agreement: Path | None = None
+    """JSON of how far judges and people who labelled images agree, as benchmarks/judges.py writes it."""
+
+
+class SuiteSpec(_Part):
+    """What is trained and measured. Every field has a default but the concepts."""
+
+    name: str = Field(default="suite", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    model: str = NANO
+    concepts: tuple[str, ...] = Field(min_length=1)
+    """Shipped concepts, or paths of YAML files; "imagenette" and "painters" stand for several."""
+    recipes: tuple[str, ...] = Field(default=("default",), min_length=1)
+    run_seeds: Seeds = (0,)
+    """New pairs and new noise, each at the first training seed."""
+    training_seeds: Seeds = (0,)
+    """Each at the first run seed; a recipe without randomness takes the first alone."""
+    pairs: int = Field(default=60, ge=1)
+    """Training pairs to write."""
+    tests: int = Field(default=100, ge=1)
+    """Evaluation prompts to write, of the split that is measured."""
+    split: EvaluationSplit = "test"
+    prompts: Prompts = Prompts()
+    figures: Figures = "full"
+    """Full figures are measured on the first cell of each concept and recipe."""
+    goals: str | None = None
+    """The recipe that has to meet the goals (``ear.suite.goals``)."""
+    writers: str | None = None
+    """Who writes the pairs: LLMs with commas, or "offline". None: offline for nano, else every family with a key."""
+    budget_usd: float = Field(default=5.0, ge=0)
+    """Most that the LLM calls about one concept may cost, in US dollars."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Images rendered at once; None: by the model's size."""
+    timeout_minutes: float | None = Field(default=None, gt=0)
+    """A cell that takes longer has failed."""
+    store: Path | None = None
+    """Folder of pairs, images and adapters; None: suites/NAME/store."""
+    results: Path | None = None
+    """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
+    report: Evidence = Evidence()
+
+    @field_validator("concepts")
+    @classmethod
+    def _known_concepts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        painters = [name for name in concepts.names() if concepts.find(name).kind == "style"]
+        groups: dict[str, Sequence[str]] = {"imagenette": IMAGENETTE, "painters": painters}
+        found = [each for name in names for each in groups.get(name, [name])]
+        for name in found:
+            concepts.find(name)
+        return tuple(dict.fromkeys(found))
+
+    @field_validator("recipes")
+    @classmethod
+    def _known_recipes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(recipes.find(name).name for name in names))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.goals is not None and self.goals not in self.recipes:
+            raise ValueError(f"goals: {self.goals} is not among the recipes {', '.join(self.recipes)}")
+        if len(self.run_seeds) > 1 and not self.offline:
+            raise ValueError("run_seeds: LLM writers have no seed, so that there is one run: write run_seeds: [0]")
+        return self
+
+    @property
+    def offline(self) -> bool:
+        """Whether the offline writer writes the pairs."""
+        return self.writers == "offline" or (self.writers is None and self.model == NANO)
+
+    @property
+    def store_folder(self) -> Path:
+        return self.store if self.store is not None else Path("suites") / self.name / "store"
+
+    @property
+    def results_folder(self) -> Path:
+        return self.results if self.results is not None else Path("suites") / self.name / "results"
+
+    def seeds(self, recipe: str) -> list[tuple[int, int]]:
+        """(run seed, training seed) of each cell of ``recipe``, a submission's name included."""
+        first, training = self.run_seeds[0], self.training_seeds[0]
+        if recipe not in self.recipes:
+            return [(first, training)]
+        found = recipes.find(recipe)
+        random = isinstance(found, Recipe) and found.random
+        trained = self.training_seeds[1:] if random else ()
+        return [*((seed, training) for seed in self.run_seeds), *((first, seed) for seed in trained)]
+
+    def settings(self, figures: Figures) -> EvaluationSettings:
+        """What each cell is measured with."""
+        return EvaluationSettings(
+            prompts_per_concept=self.prompts.concept,
+            prompts_per_group=self.prompts.group,
+            prompts_per_neighbour=self.prompts.neighbour,
+            figures=figures,
+            split=self.split,
+            batch_size=self.batch_size,
+        )
+
+
+def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> SuiteSpec:
+    """The suite in ``file`` (None: the defaults) with ``changes`` in place of its fields. Raises ``SettingsError``."""
+    content: Any = {}
+    if file is not None:
+        if not file.is_file():
+            raise SettingsError(f"there is no file {file}: name a suite's YAML file, such as benchmarks/nano.yaml")
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise SettingsError(f"{file} is no suite: write fields such as `concepts: [church]`")
+    changed = {**content, **(changes or {})}
+    if not changed.get("concepts"):
+        raise SettingsError("the suite has no concepts: name a YAML file, or some with --concepts church,castle")
+    try:
+        return SuiteSpec.model_validate(changed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"{file or 'the suite'}: {where + ': ' if where else ''}{first['msg']}") from error

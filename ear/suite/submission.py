@@ -1,0 +1,89 @@
+"""Somebody else's method: an adapter, or images of the evaluation prompts."""
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ear.evaluation import Evaluation, EvaluationSettings, evaluate
+from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
+from ear.evaluation.submitted_images import INDEX, SubmittedImages
+from ear.method.runs import FILES
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.files import write_atomic
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The folder of one method and concept: ``index.parquet`` with images, or an adapter."""
+
+    name: str
+    folder: Path
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it submits images, or nothing yet; otherwise an adapter."""
+        return self._adapter is None
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits: a hash of its files."""
+        files = [self._adapter] if self._adapter is not None else sorted(self.folder.rglob("*"))
+        digest = hashlib.sha256()
+        for file in files:
+            if file.is_file():
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()[:16]
+
+    def evaluate(
+        self, store: Store, model: JanusModel, dataset: Dataset, settings: EvaluationSettings, prompts: Path
+    ) -> Evaluation:
+        """Measure it. Writes the prompts that its images must show to ``prompts``/CONCEPT.csv: id, prompt and seed.
+
+        Raises ``DatasetError`` for a folder with neither, and as ``evaluate`` and ``SubmittedImages`` do.
+        """
+        if self._adapter is not None:
+            return evaluate(store, model, dataset, [self._adapter], settings)
+        file = prompts / f"{dataset.concept.name}.csv"
+        write_prompts(dataset, settings, file)
+        if not (self.folder / INDEX).is_file():
+            raise DatasetError(
+                f"{self.folder} has neither {INDEX} nor an adapter: render {file}, each prompt from its seed, as "
+                f"`ear generate --prompts {file} --out {self.folder}` does"
+            )
+        images = SubmittedImages(self.name, self.folder, dataset.concept.name, self.hash)
+        return evaluate_images(store, model, dataset, images, settings)
+
+    @property
+    def _adapter(self) -> Path | None:
+        if (self.folder / INDEX).is_file():
+            return None
+        files = (self.folder, *(self.folder / name for name in FILES))
+        return next((file for file in files if file.is_file()), None)
+
+
+def write_prompts(dataset: Dataset, settings: EvaluationSettings, file: Path) -> None:
+    """Write the evaluation prompts as CSV: id, prompt, seed."""
+    output = io.StringIO()
+    rows = csv.writer(output, lineterminator="\n")
+    rows.writerow(("id", "prompt", "seed"))
+    rows.writerows((each.id, each.prompt, each.seed) for each in evaluation_prompts(dataset, settings))
+    write_atomic(file, output.getvalue().encode())
+
+
+def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Path]:
+    """Name → folder, from NAME=DIR. Raises ``SettingsError``."""
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not equals or not folder or not name.replace("-", "").replace("_", "").isalnum():
+            raise SettingsError(f"--submit {text!r}: write NAME=DIR, with letters, digits, - and _ in the name")
+        if name in (*taken, "original", "ceiling", "oracle") or name in found:
+            raise SettingsError(f"--submit {name}: the suite has a method of this name, choose another")
+        found[name] = Path(folder)
+    return found

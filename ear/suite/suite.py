@@ -1,0 +1,219 @@
+"""A suite: its cells, where they are trained, and where their outcomes are kept.
+
+STORE/run-0/            a store per run seed: pairs, images, adapters
+STORE/logs/             what the processes of the cells printed
+RESULTS/<cell>.parquet  the outcomes of a finished cell after erasing, without images; resumed from, and committed
+RESULTS/<concept>-original-<recipe>-<figures>.parquet   those before erasing, and the ceiling
+RESULTS/prompts/        the evaluation prompts, for submissions
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from ear.evaluation import Evaluation, EvaluationSettings, evaluate
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
+from ear.method.erase import erase, resolve
+from ear.method.prompt_recipes import write_prompt_adapter
+from ear.method.recipe import Recipe
+from ear.method.recipes import find
+from ear.suite.cells import Cell, cells_of, in_order
+from ear.suite.spec import SuiteSpec
+from ear.suite.submission import Submission
+from ecgvf import Run
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import WriterError
+from ecgvf.core.files import JSON
+from ecgvf.core.paths import data_dir
+from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel, load
+from ecgvf.janus.loading import fingerprint as model_fingerprint
+from ecgvf.judges.weights import file_hash
+from ecgvf.pairs.checks import PromptIndex
+from ecgvf.world import grammar
+
+KEYED = (
+    *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
+    *("split", "seed", "judge", "weights", "questions", "batch_size"),
+)
+"""Settings of an evaluation that are part of every cell's key; later ones are if they differ from their default, so
+that a new setting does not invalidate what was measured without it."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcomes of a finished cell, without images."""
+
+    cell: Cell
+    outcomes: list[Outcome]
+    """After erasing."""
+    original: list[Outcome]
+    """Before erasing, and the ceiling."""
+    answered: list[AnsweredQuestion]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A declared suite, its store and its results."""
+
+    spec: SuiteSpec
+    store: Path
+    results: Path
+    submissions: Mapping[str, Path] = field(default_factory=dict)
+    """Name → folder of somebody else's images or adapter."""
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The recipes and the submissions."""
+        return [*self.spec.recipes, *self.submissions]
+
+    def cells_of(self, concept: str, method: str) -> list[Cell]:
+        """The cells of a concept and method."""
+        images = method in self.submissions and self._submission(concept, method).has_images
+        return cells_of(self.spec, concept, method, images=images)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells, in the order in which they are measured."""
+        every = [
+            cell for concept in self.spec.concepts for method in self.methods for cell in self.cells_of(concept, method)
+        ]
+        return in_order(self.spec, every)
+
+    @cached_property
+    def model(self) -> JanusModel:
+        return load(self.spec.model)
+
+    def key(self, cell: Cell) -> str:
+        """Changes with everything that decides the cell's outcomes, but for the code."""
+        settings = {
+            "cell": asdict(cell),
+            "recipe": self._method_settings(cell),
+            "settings": _keyed(self.spec.settings(cell.figures)),
+        }
+        return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
+
+    def facts(self, cell: Cell) -> JSON | None:
+        """What a finished cell says of itself; None if it has yet to be measured, or was with other settings."""
+        file = self._file(cell.name)
+        facts = read_facts(file) if file.is_file() else {}
+        return facts if facts.get("key") == self.key(cell) else None
+
+    def measured(self, cell: Cell) -> Measured | None:
+        """A finished cell; None as ``facts``."""
+        if (facts := self.facts(cell)) is None:
+            return None
+        answered = [AnsweredQuestion(**answer) for answer in facts["answered"]]
+        original = read_outcomes(self._file(facts["original"]))[0]
+        return Measured(cell, read_outcomes(self._file(cell.name))[0], original, answered)
+
+    def measure(self, cell: Cell) -> Measured:
+        """Train and measure a cell, and keep its outcomes. Raises ``EcgvfError`` as the stages do."""
+        started = time.monotonic()
+        found, sheet = self._evaluate(cell)
+        original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
+        # The frozen model's outcomes are the same for all seeds of a recipe.
+        name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
+        write_outcomes(original, self._file(name), images=False)
+        facts: JSON = {
+            "key": self.key(cell),
+            "original": name,
+            "answered": [asdict(answer) for answer in found.answered],
+            "seconds": round(time.monotonic() - started),
+        }
+        found.save_contact_sheet(sheet)
+        write_outcomes(selected(found.outcomes, "after"), self._file(cell.name), facts, images=False)
+        measured = self.measured(cell)
+        assert measured is not None
+        return measured
+
+    def dataset(self, concept: str, run_seed: int) -> Dataset:
+        """The dataset of a run seed. The first alone has evaluation prompts, and no pair of another is like one of
+        them."""
+        run = self.run(concept, run_seed)
+        first = run_seed == self.spec.run_seeds[0]
+        if self.spec.offline:
+            held_out = {"validation": 0, "tests": 0}
+            held_out["tests" if self.spec.split == "test" else "validation"] = self.spec.tests if first else 0
+            run.generate(pairs=self.spec.pairs, **held_out, seed=run_seed)
+        else:
+            self._write_with_llms(run)
+        run.render(model=self.spec.model, seed=run_seed)
+        run.filter()
+        dataset = run.dataset()
+        if first:
+            return dataset
+        tests = PromptIndex(
+            [each.pair.target for each in self.dataset(concept, self._first).evaluation(self.spec.split)]
+        )
+        train = [record for record in dataset.train if tests.near_duplicate(record.pair.target) is None]
+        return replace(dataset, train=tuple(train))
+
+    def run(self, concept: str, run_seed: int) -> Run:
+        """The run of a concept, in the store of its seed."""
+        return Run(concept, self.store / f"run-{run_seed}")
+
+    @property
+    def _first(self) -> int:
+        return self.spec.run_seeds[0]
+
+    @cached_property
+    def _facts(self) -> JSON:
+        judges = sorted((data_dir() / "nano" / "judges").glob("*/model.safetensors"))
+        weights = {file.parent.name: file_hash(file) for file in judges}
+        return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": weights}
+
+    def _method_settings(self, cell: Cell) -> JSON:
+        if cell.recipe in self.submissions:
+            return {"submitted": self._submission(cell.concept, cell.recipe).hash}
+        recipe = find(cell.recipe)
+        return recipe.settings() if isinstance(recipe, Recipe) else {"name": recipe.name}
+
+    def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
+        """What was measured, and the file of its contact sheet."""
+        dataset, store = self.dataset(cell.concept, self._first), Store(self.store / f"run-{self._first}")
+        settings = self.spec.settings(cell.figures)
+        if cell.recipe in self.submissions:
+            submission = self._submission(cell.concept, cell.recipe)
+            found = submission.evaluate(store, self.model, dataset, settings, self.results / "prompts")
+            return found, self.store / f"{cell.name}.png"
+        adapter = self._train(cell)
+        return evaluate(store, self.model, dataset, [adapter], settings), adapter.with_name("sheet.png")
+
+    def _train(self, cell: Cell) -> Path:
+        dataset, recipe = self.dataset(cell.concept, cell.run_seed), find(cell.recipe)
+        store = Store(self.store / f"run-{cell.run_seed}")
+        if not isinstance(recipe, Recipe):
+            return write_prompt_adapter(store, dataset, self.model, recipe).adapter
+        return erase(store, dataset, self.model, resolve(recipe, dataset, self.model), [cell.training_seed])[0].adapter
+
+    def _write_with_llms(self, run: Run) -> None:
+        """The pairs and the evaluation prompts by LLMs; answered calls are never paid again."""
+        from ecgvf.llm.registry import Registry
+
+        registry = Registry()
+        writers = registry.select(self.spec.writers) if self.spec.writers is not None else registry.ready()
+        if not writers:
+            raise WriterError(
+                f"pairs about {run.concept.name} for {self.spec.model} are written by LLMs, and no key is set: see "
+                "`ecgvf writers`, or write `writers: …` into the suite"
+            )
+        each = -(-self.spec.pairs // len(writers))
+        run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)
+        counts = {"tests" if self.spec.split == "test" else "validation": self.spec.tests}
+        run.generate_with_llms(writers, split=self.spec.split, **counts, budget_usd=self.spec.budget_usd)  # type: ignore[arg-type]
+
+    def _submission(self, concept: str, name: str) -> Submission:
+        folder = self.submissions[name]
+        return Submission(name, folder / concept if (folder / concept).is_dir() else folder)
+
+    def _file(self, name: str) -> Path:
+        return self.results / f"{name}.parquet"
+
+
+def _keyed(settings: EvaluationSettings) -> JSON:
+    default = asdict(EvaluationSettings())
+    return {name: value for name, value in asdict(settings).items() if name in KEYED or value != default[name]}

@@ -1,0 +1,130 @@
+"""One view of all cells: done, running, failed, time left, dollars."""
+
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from ear.suite.cells import Cell
+from ear.suite.suite import Suite
+from ecgvf.core import console
+
+State = Literal["missing", "running", "done", "failed"]
+
+_MARKS: dict[State, str] = {
+    "missing": "[dim]·[/dim]",
+    "running": "[yellow]▶[/yellow]",
+    "done": "[green]✓[/green]",
+    "failed": "[red]✗[/red]",
+}
+
+
+class SuiteView:
+    """The cells of a suite and their states; a live table in a terminal, elsewhere a line per cell that ends."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        known = {cell: suite.facts(cell) for cell in suite.cells}
+        self.states: dict[Cell, State] = {cell: "done" if facts else "missing" for cell, facts in known.items()}
+        self.seconds = {cell: float(facts["seconds"]) for cell, facts in known.items() if facts and "seconds" in facts}
+        self.failed: dict[Cell, str] = {}
+        self._started = time.monotonic()
+        self._dollars = self._spent()
+        self._live = Live(get_renderable=self._page, console=console.err, refresh_per_second=1, transient=False)
+
+    @property
+    def missing(self) -> list[Cell]:
+        """The cells to measure, in order."""
+        return [cell for cell, state in self.states.items() if state == "missing"]
+
+    def __enter__(self) -> Self:
+        if console.err.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if console.err.is_terminal:
+            self._live.stop()
+
+    def start(self, cell: Cell) -> None:
+        """A cell is being measured."""
+        self.states[cell], self._started = "running", time.monotonic()
+
+    def end(self, cell: Cell, failure: str | None) -> None:
+        """A cell is finished, or failed for the reason ``failure``."""
+        seconds = time.monotonic() - self._started
+        if failure is None:
+            self.states[cell], self.seconds[cell] = "done", seconds
+        else:
+            self.states[cell], self.failed[cell] = "failed", failure
+        self._dollars = self._spent()
+        if not console.err.is_terminal:
+            how = f"done in {_clock(seconds)}" if failure is None else f"failed: {failure}"
+            console.note(console.escape(f"{cell.name}: {how}; {self.summary()}"))
+
+    def summary(self) -> str:
+        """Counts, time left and dollars, in one line."""
+        counts = {state: list(self.states.values()).count(state) for state in ("done", "running", "failed", "missing")}
+        running = f", {counts['running']} running" if counts["running"] else ""
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        return (
+            f"{counts['done']} of {len(self.states)} cells done{running}{failed}; {self._time_left()}; "
+            f"${self._dollars:.2f} spent on LLMs"
+        )
+
+    def _time_left(self) -> str:
+        """By the mean of the finished cells with the same figures."""
+        left = [cell for cell, state in self.states.items() if state in ("missing", "running")]
+        if not left:
+            return "nothing left to do"
+        total = 0.0
+        for cell in left:
+            known = [seconds for each, seconds in self.seconds.items() if each.figures == cell.figures]
+            known = known or [*self.seconds.values()]
+            if not known:
+                return "time left unknown until a cell is done"
+            total += sum(known) / len(known)
+        if "running" in self.states.values():
+            total -= min(total, time.monotonic() - self._started)
+        return f"about {_clock(total)} left"
+
+    def _spent(self) -> Decimal:
+        from ecgvf.status import ledger_summary
+
+        runs = [
+            self.suite.run(concept, seed) for concept in self.suite.spec.concepts for seed in self.suite.spec.run_seeds
+        ]
+        ledgers = [ledger_summary(run) for run in runs if run.concept.name in run.store.concepts()]
+        return sum((Decimal(ledger["dollars"]) for ledger in ledgers if ledger is not None), Decimal(0))
+
+    def _page(self) -> Group:
+        """A row per concept and method, a mark per cell; then the cell that runs, the failed ones, and the summary."""
+        methods: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.states:
+            methods.setdefault((cell.concept, cell.recipe), []).append(cell)
+        page = Table(title=console.escape(f"suite {self.suite.spec.name}"), title_justify="left", expand=False)
+        for column in ("concept", "method", "cells", "run seeds/training seeds", "time"):
+            page.add_column(column)
+        for (concept, method), cells in methods.items():
+            marks = "".join(_MARKS[self.states[cell]] for cell in cells)
+            spent = sum(self.seconds.get(cell, 0.0) for cell in cells)
+            page.add_row(console.escape(concept), console.escape(method), marks, _seeds(cells), _clock(spent))
+        running = [cell for cell, state in self.states.items() if state == "running"]
+        lines = [f"▶ {cell.name}, for {_clock(time.monotonic() - self._started)}" for cell in running]
+        lines += [f"✗ {cell.name}: {reason}" for cell, reason in self.failed.items()]
+        return Group(page, *map(console.escape, [*lines, self.summary()]))
+
+
+def _seeds(cells: Sequence[Cell]) -> str:
+    full = " + full figures" if any(cell.figures == "full" for cell in cells) else ""
+    return " ".join(f"{cell.run_seed}/{cell.training_seed}" for cell in cells if cell.figures != "full") + full
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,183 @@
+"""A suite's results go to the Hub beside the dataset: two configurations of their own, of its rows and its outcomes.
+
+NAME-results/results.parquet, results.csv     one row per concept, method and figure
+NAME-outcomes/<cell>.parquet                  what every judge saw in one image; without the image
+
+A commit on top of what is there; datasets, their versions and what people wrote into the card stay.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import CardData, CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
+
+from ecgvf.core import concepts
+from ecgvf.core.errors import ConceptError, DatasetError, SettingsError
+from ecgvf.core.hub import hub_errors
+from ecgvf.publish.front_matter import GATE, GATE_FIELDS, parse_card
+from ecgvf.publish.repository import TYPE, Repository, account, open_repository
+
+FILE = "results.parquet"
+FACTS = b"ear-suite"
+"""Key of the suite's facts among the metadata of ``FILE``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsPlan:
+    """What a push of results would do."""
+
+    repo: str
+    name: str
+    """Of the suite."""
+    before: Repository
+    public: bool
+    gated: bool
+    files: dict[str, Path | bytes]
+    """Path in the repository → file or content."""
+    deleted: tuple[str, ...]
+    """Outcomes of an earlier push that this one lacks."""
+    nothing_to_do: bool
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Path in the repository → bytes."""
+        return {
+            path: len(file) if isinstance(file, bytes) else file.stat().st_size for path, file in self.files.items()
+        }
+
+
+def prepare_results(
+    folder: Path, repo: str | None = None, *, public: bool = False, unsafe_known: bool = False
+) -> ResultsPlan:
+    """Plan a push of the results in ``folder`` to ``repo`` (None: ``<account>/ecgvf``).
+
+    Raises ``DatasetError`` for a folder without results or a repository without a dataset, ``SettingsError`` for unsafe
+    concepts that would be public without ``unsafe_known`` and for a public repository without ``public``, ``HubError``.
+    """
+    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    facts = _facts(folder / FILE)
+    name, unsafe = str(facts["suite"]["name"]), _unsafe(facts["suite"]["concepts"])
+    repo = repo if repo is not None else f"{account()}/ecgvf"
+    before = open_repository(repo)
+    if before.head is None or before.card is None:
+        raise DatasetError(f"{repo} has no dataset yet, beside which results stand: run `ecgvf push-to-hub` first")
+    if public and unsafe and not unsafe_known:
+        raise SettingsError(f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe")
+    if not before.private and not public:
+        raise SettingsError(
+            f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
+        )
+    tables = {f"{name}-results/{each}": folder / each for each in (FILE, "results.csv")}
+    outcomes = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
+    files: dict[str, Path | bytes] = {
+        **tables,
+        **{f"{name}-outcomes/{each}": folder / each for each in sorted(outcomes)},
+    }
+    if absent := [str(file) for file in files.values() if isinstance(file, Path) and not file.is_file()]:
+        raise DatasetError(f"{absent[0]} is gone: restore it, or run `ear suite` again")
+    digest = _fingerprint([file for file in files.values() if isinstance(file, Path)])
+    card = _card(before.card, name, digest, folder / "leaderboard.md", unsafe=bool(unsafe))
+    ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
+    known = _begin(name, digest) in before.card and set(files) <= set(before.files)
+    return ResultsPlan(
+        repo=repo,
+        name=name,
+        before=before,
+        public=public,
+        gated=bool(unsafe) or any(each.unsafe for each in before.catalogue.concepts.values()),
+        files={**files, "README.md": card.encode()},
+        deleted=tuple(sorted(set(ours) - set(files))),
+        nothing_to_do=known,
+    )
+
+
+def upload_results(plan: ResultsPlan) -> str:
+    """Do what ``plan`` says. Returns the commit. Raises ``HubError``."""
+    api = HfApi()
+    with hub_errors(plan.repo):
+        if plan.gated and plan.before.gated != "manual":  # before the first unsafe byte arrives
+            api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
+        commit = api.create_commit(
+            plan.repo,
+            [
+                *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=file) for path, file in plan.files.items()),
+                *(CommitOperationDelete(path_in_repo=path) for path in plan.deleted),
+            ],
+            commit_message=f"results of the suite {plan.name}",
+            repo_type=TYPE,
+            parent_commit=plan.before.head,
+        )
+        if plan.public and plan.before.private:
+            api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
+    return str(commit.oid)
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise DatasetError(f"{file.parent} has no {FILE}: `ear suite` writes it, name the folder of its results")
+    try:
+        facts = dict(json.loads((pq.read_schema(file).metadata or {})[FACTS]))
+        if re.fullmatch(r"[a-z0-9][a-z0-9-]*", facts["suite"]["name"]) and all(
+            re.fullmatch(r"[\w.-]+\.parquet", each[kind]) for each in facts["cells"] for kind in ("file", "original")
+        ):
+            return facts
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{file} is not what `ear suite` wrote: run it again") from error
+    raise DatasetError(f"{file} is not what `ear suite` wrote: run it again")
+
+
+def _unsafe(names: list[str]) -> list[str]:
+    """The concepts that are marked unsafe, or whose file is gone."""
+    unsafe = []
+    for name in names:
+        try:
+            if concepts.find(name).unsafe:
+                unsafe.append(name)
+        except ConceptError:
+            unsafe.append(name)
+    return unsafe
+
+
+def _fingerprint(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _card(before: str, name: str, digest: str, leaderboard: Path, *, unsafe: bool) -> str:
+    """The card with the suite's configurations and its leaderboard, which replaces an earlier one."""
+    fields, text = parse_card(before)
+    names = {f"{name}-results": f"{name}-results/*.parquet", f"{name}-outcomes": f"{name}-outcomes/*.parquet"}
+    configs = [config for config in fields.get("configs") or [] if config["config_name"] not in names]
+    configs += [
+        {"config_name": config, "data_files": [{"split": "test", "path": path}]} for config, path in names.items()
+    ]
+    fields["configs"] = configs
+    if unsafe:
+        fields.setdefault("extra_gated_prompt", GATE)
+        fields.setdefault("extra_gated_fields", GATE_FIELDS)
+    table = leaderboard.read_text(encoding="utf-8").strip()
+    where = f"All figures: configuration `{name}-results`; what the judges saw in each image: `{name}-outcomes`."
+    body = f"{_begin(name, digest)}\n## Results of the suite {name}\n\n{table}\n\n{where}\n{_end(name)}"
+    earlier = re.compile(rf"<!-- ecgvf-results:{name}:begin .*?{re.escape(_end(name))}", re.DOTALL)
+    text = earlier.sub(lambda _: body, text) if earlier.search(text) else f"{text.rstrip()}\n\n{body}\n"
+    card = DatasetCard("---\n\n---\n")
+    card.data = CardData(**fields)
+    card.text = text if text.startswith("\n") else f"\n{text}"
+    return str(card)
+
+
+def _begin(name: str, digest: str) -> str:
+    return f"<!-- ecgvf-results:{name}:begin {digest} -->"
+
+
+def _end(name: str) -> str:
+    return f"<!-- ecgvf-results:{name}:end -->"

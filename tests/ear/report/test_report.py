@@ -1,0 +1,191 @@
+"""The report: one file that says what was measured and what was not, and works in a real browser."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ear.cli import app
+from ear.evaluation.outcomes import Outcome
+from ear.report import write_report
+from ear.report.gallery import MOST_BYTES, data_uri, gallery
+from ear.report.results import SuiteResults
+from ear.suite import known_results
+from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.records import to_table
+from tests.ear.evaluation.small_outcomes import both
+from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ecgvf.review_page import CHROMIUM, needs_chromium
+
+HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
+
+
+def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> SuiteResults:
+    """Church is measured and castle is not: of 12 prompts 3 still show church, one is wrecked, a prompt is hostile."""
+    suite = small_suite(folder)
+    source = measured(0, 0, 3)
+    after = [
+        replace(each, judges=both("turtle", 0.2)) if each.group == "concept" and each.id == "record-5" else each
+        for each in source.outcomes
+    ]
+    after = [replace(each, prompt=HOSTILE) if each.id == "record-0" else each for each in after]
+    source = replace(source, outcomes=after)
+    keep(suite, source)
+    known_results(suite, "ear suite small.yaml")
+    facts = {"church": {"unsafe": unsafe, "paid": None, "stages": []}}
+    write_atomic(suite.results / "datasets.json", pretty_json(facts))
+    if images:
+        keep_images(suite.store, [*source.original, *source.outcomes])
+    return SuiteResults.open(suite.results, suite.store)
+
+
+def keep_images(store: Path, outcomes: list[Outcome]) -> None:
+    file = store / "run-0" / "church" / "outcomes" / "0" / "shard-00000.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(to_table(Outcome, outcomes), file)
+
+
+@contextmanager
+def opened(file: Path, **options: Any) -> Iterator[Any]:
+    """The report in Chromium; it must log no error and request nothing but itself."""
+    sync = pytest.importorskip("playwright.sync_api")
+    errors: list[str] = []
+    requested: list[str] = []
+    with (
+        sync.sync_playwright() as play,
+        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
+    ):
+        page = chromium.new_page(**options)
+        page.set_default_timeout(30_000)
+        page.on(
+            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requested.append(request.url))
+        page.goto(file.as_uri())
+        yield page
+    assert errors == []
+    assert [url for url in requested if not url.startswith("data:")] == [file.as_uri()]
+
+
+def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) -> None:
+    found = gallery(finished(tmp_path), 1000)
+    assert found.counts == {"not erased": 3, "wrecked": 1, "lost": 3, "erased": 0, "replaced": 8, "kept": 21}
+    results = [card.result for card in found.cards]
+    assert results[:4] == ["not erased"] * 3 + ["wrecked"] and results[-1] == "kept"
+    assert found.with_images == 36
+
+
+def test_a_limit_keeps_some_of_each_outcome(tmp_path: Path) -> None:
+    found = gallery(finished(tmp_path), 20)
+    assert len(found.cards) == 10
+    assert {card.result for card in found.cards} == {"not erased", "wrecked", "lost", "replaced", "kept"}
+
+
+def test_a_thousand_images_stay_under_40_megabytes() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (768, 768, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    assert 1000 * len(data_uri(buffer.getvalue())) < 1000 * (MOST_BYTES * 4 / 3 + 40) < 40_000_000
+
+
+def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
+    page = write_report(finished(tmp_path, images=False), tmp_path / "report.html").read_text()
+    for text in (
+        "castle, paper: 1",
+        "36 have no images",
+        "attacks and their controls",
+        "clusters of nearly equal images",
+        "agreement of judges and labels",
+        "ablations",
+        "the dataset of castle",
+    ):
+        assert text in page
+
+
+def test_text_of_models_is_escaped(tmp_path: Path) -> None:
+    page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
+    assert HOSTILE not in page and "&lt;img src=x onerror=" in page
+
+
+def test_equal_results_make_equal_files(tmp_path: Path) -> None:
+    results = finished(tmp_path)
+    first, second = (write_report(results, tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    assert first == second
+
+
+def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["report"]).exit_code == 2
+    results = finished(tmp_path)
+    write_atomic(Path("suites") / "last", f"{results.folder}\n".encode())
+    found = CliRunner().invoke(app, ["report", "--json"])
+    assert found.exit_code == 0 and (tmp_path / "report.html").is_file()
+    (results.folder / "results.parquet").write_bytes(b"nothing")
+    found = CliRunner().invoke(app, ["report", str(results.folder)])
+    assert found.exit_code == 2 and "is not what `ear suite` wrote" in found.stderr.replace("\n", " ")
+    found = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert found.exit_code == 2 and "has no results.parquet" in found.stderr.replace("\n", " ")
+
+
+@needs_chromium
+def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
+    file = write_report(finished(tmp_path), tmp_path / "report.html")
+    with opened(file, viewport={"width": 1280, "height": 900}) as page:
+        assert page.locator(".card:visible").count() == 24
+        assert page.locator(".card").first.get_attribute("data-outcome") == "not erased"
+        page.locator("select[name=outcome]").select_option("wrecked")
+        assert page.locator(".card:visible").count() == 1
+        assert page.locator("#count").inner_text() == "1 of 36 pairs"
+        page.locator("select[name=outcome]").select_option("")
+        page.locator("select[name=class]").select_option("other concept")
+        assert page.locator(".card:visible").count() == 24
+        page.locator("select[name=class]").select_option("")
+        page.locator(".pair").first.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("dialog").is_visible()
+        assert HOSTILE in page.locator("dialog .prompt").inner_text()
+        page.keyboard.press("ArrowRight")
+        assert HOSTILE not in page.locator("dialog .prompt").inner_text()
+        page.keyboard.press("Escape")
+        assert not page.locator("dialog").is_visible()
+        assert page.evaluate("document.activeElement.className") == "pair"
+        page.locator("#more").click()
+        assert page.locator(".card:visible").count() == 36
+
+
+@needs_chromium
+def test_unsafe_images_are_blurred_until_asked(tmp_path: Path) -> None:
+    file = write_report(finished(tmp_path, unsafe=True), tmp_path / "report.html")
+    blur = "getComputedStyle(document.querySelector('{}')).filter"
+    with opened(file) as page:
+        assert "blur" in page.evaluate(blur.format(".card.unsafe img"))
+        page.locator(".unsafe .pair").first.click()
+        assert "blur" in page.evaluate(blur.format("dialog img"))
+        page.keyboard.press("Escape")
+        page.get_by_label("show unsafe images").check()
+        assert page.evaluate(blur.format(".card.unsafe img")) == "none"
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_is_accessible_and_fits_the_screen(tmp_path: Path, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    file = write_report(finished(tmp_path), tmp_path / "report.html")
+    with opened(file, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        found = axe.run(page).response["violations"]
+        assert [
+            (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")
+        ] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("document.querySelectorAll('.chart svg').length") >= 3

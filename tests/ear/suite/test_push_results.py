@@ -1,0 +1,92 @@
+"""A suite's results on the Hub, beside the dataset."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import pytest
+from typer.testing import CliRunner
+
+from ear.suite import Suite, known_results
+from ecgvf.cli import app
+from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.run import ConceptRun
+from ecgvf.publish.push import prepare, upload
+from ecgvf.publish.push_results import prepare_results, upload_results
+from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ecgvf.conftest import hub
+from tests.ecgvf.publish.conftest import filtered, run
+from tests.hub_server import Hub
+
+__all__ = ["filtered", "hub", "run"]  # fixtures
+
+REPO = "my-org/ecgvf"
+
+
+def results(folder: Path, left: int = 3, **changed: object) -> Suite:
+    suite = small_suite(folder, **changed)
+    source = measured(0, 0, left)
+    keep(suite, replace(source, cell=replace(source.cell, concept=suite.spec.concepts[0])))
+    known_results(suite, "ear suite small.yaml")
+    return suite
+
+
+@pytest.fixture
+def published(run: ConceptRun, hub: Hub) -> Hub:
+    """A Hub with a dataset."""
+    with prepare(run, REPO) as plan:
+        upload(plan)
+    return hub
+
+
+def test_rows_and_outcomes_are_configurations_beside_the_dataset(
+    tmp_path: Path, run: ConceptRun, published: Hub
+) -> None:
+    suite = results(tmp_path)
+    found = CliRunner().invoke(app, ["push-to-hub", "--results", str(suite.results), "--repo", REPO])
+    assert found.exit_code == 0, found.stderr
+    names = {"church", "church-rejected", "small-results", "small-outcomes"}
+    assert set(datasets.get_dataset_config_names(REPO)) == names
+    rows = datasets.load_dataset(REPO, "small-results", split="test")
+    assert {"concept", "figure", "value", "low", "high"} <= set(rows.column_names) and "paper" in rows["recipe"]
+    outcomes = datasets.load_dataset(REPO, "small-outcomes", split="test")
+    assert set(outcomes["condition"]) == {"before", "after", "ceiling"}
+    card = published.text(REPO, "README.md")
+    assert "| church    | paper" in card and "## Results of the suite small" in card
+    with prepare(run, REPO) as plan:
+        assert plan.nothing_to_do and plan.version == "1.0.0"
+
+
+def test_equal_results_upload_nothing_and_changed_ones_replace_them(tmp_path: Path, published: Hub) -> None:
+    folder = results(tmp_path / "a").results
+    upload_results(prepare_results(folder, REPO))
+    head = published.repos[REPO].head
+    assert prepare_results(folder, REPO).nothing_to_do and published.repos[REPO].private
+    changed = prepare_results(results(tmp_path / "b", left=6).results, REPO)
+    assert not changed.nothing_to_do
+    upload_results(changed)
+    assert published.repos[REPO].head != head
+    assert published.text(REPO, "README.md").count("## Results of the suite small") == 1
+
+
+def test_results_of_an_unsafe_concept_are_gated_and_not_public_unasked(tmp_path: Path, published: Hub) -> None:
+    folder = results(tmp_path, concepts=("nudity",)).results
+    with pytest.raises(SettingsError, match="unsafe"):
+        prepare_results(folder, REPO, public=True)
+    upload_results(prepare_results(folder, REPO))
+    assert published.repos[REPO].gated == "manual"
+
+
+def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:
+    folder = results(tmp_path).results
+    with pytest.raises(SettingsError, match="OWNER/NAME"):
+        prepare_results(folder, "x")
+    with pytest.raises(DatasetError, match=r"has no results\.parquet"):
+        prepare_results(tmp_path, REPO)
+    found = CliRunner().invoke(app, ["push-to-hub", "--results", str(folder), "--version", "1.0.0"])
+    assert found.exit_code == 2 and "leave --version out" in found.stderr
+    with pytest.raises(DatasetError, match="has no dataset yet"):
+        prepare_results(folder, "my-org/other")
+    (folder / "original.parquet").unlink()
+    with pytest.raises(DatasetError, match="is gone"):
+        prepare_results(folder, REPO)

@@ -1,0 +1,117 @@
+"""Running a suite: what is finished stays, what fails is named, and a kill changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ear.cli import app
+from ear.evaluation.outcomes import read_outcomes
+from ear.suite import Cell, Suite, run_suite
+from ear.suite.runner import measure_in_process
+from tests.ear.suite.small_suite import keep, measured, small_suite
+
+SMALL = """
+name: small
+concepts: [church]
+recipes: [prompt-rewrite, paper]
+pairs: 4
+tests: 4
+prompts: {concept: 4, group: 1, neighbour: 1}
+figures: default
+"""
+
+
+def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite"))
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        if cell.recipe == "paper":
+            return "no judge"
+        keep(suite, measured(0, 0, 0, "prompt-rewrite"))
+        return None
+
+    content, failed = run_suite(suite, "ear suite", measure)
+    assert {cell.name: reason for cell, reason in failed.items()} == {
+        "church-paper-r0-t0": "no judge",
+        "castle-paper-r0-t0": "no judge",
+    }
+    assert ("church", "prompt-rewrite") in {(row["concept"], row["recipe"]) for row in content["rows"]}
+    assert (suite.results / "leaderboard.md").is_file()
+
+
+def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
+    suite, asked = small_suite(tmp_path), []
+    keep(suite, measured(0, 0, 0))
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        asked.append(cell.name)
+        return "not now"
+
+    run_suite(suite, "ear suite", measure)
+    assert asked == ["castle-paper-r0-t0"]
+
+
+def test_a_cell_that_takes_too_long_has_failed(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, timeout_minutes=0.001)
+    assert measure_in_process(suite, suite.cells[0]) == "timed out after 0.001 minutes"
+
+
+@pytest.mark.slow
+def test_the_reason_of_a_cell_is_the_line_of_its_error(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, concepts=("tench",))  # nano does not render fish
+    reason = measure_in_process(suite, suite.cells[0])
+    assert reason is not None and "tench" in reason and "\n" not in reason
+
+
+@pytest.mark.slow
+def test_a_suite_whose_cells_fail_exits_1_and_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "suite.yaml"
+    file.write_text("concepts: [tench]\nrecipes: [paper]\nfigures: default\n")
+    found = CliRunner().invoke(app, ["suite", str(file), "--store", str(tmp_path / "s"), "--out", str(tmp_path / "r")])
+    assert found.exit_code == 1
+    assert "tench-paper-r0-t0 failed" in found.stderr and "Not measured: tench paper (1 cell)." in found.stdout
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    folder.mkdir(exist_ok=True)
+    (folder / "small.yaml").write_text(SMALL)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-m", "ear", "suite", "small.yaml"]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def kill_when(folder: Path, pattern: str) -> None:
+    """Start the suite, and kill it as soon as a file that matches ``pattern`` exists."""
+    process = start(folder)
+    deadline = time.monotonic() + 300
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_a_suite_that_is_killed_twice_ends_with_the_same_table(tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert start(undisturbed).wait() == 0
+    kill_when(killed, "suites/small/store/run-0/church/evaluation/*/settings.json")
+    kill_when(killed, "suites/small/results/church-prompt-rewrite-r0-t0.parquet")
+    assert not list(killed.glob("suites/small/results/church-paper-r0-t0.parquet"))
+    assert start(killed).wait() == 0
+    for name in ("results.json", "results/results.csv", "results/leaderboard.md"):
+        first, second = ((folder / "suites" / "small" / name).read_bytes() for folder in (undisturbed, killed))
+        assert first == second
+    for file in (undisturbed / "suites" / "small" / "results").glob("church-*.parquet"):
+        assert read_outcomes(file)[0] == read_outcomes(killed / "suites" / "small" / "results" / file.name)[0]
+    rows = json.loads((killed / "suites" / "small" / "results.json").read_bytes())["rows"]
+    assert {row["recipe"] for row in rows} == {"original", "ceiling", "paper", "prompt-rewrite"}

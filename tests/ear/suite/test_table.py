@@ -1,0 +1,111 @@
+"""The table of a suite: rows computed from the outcomes of finished cells, and the leaderboard made from them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from ear.evaluation.outcomes import Outcome, read_facts
+from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
+from ear.suite.leaderboard import leaderboard_table
+from ear.suite.spec import SuiteSpec
+from ear.suite.table import SCHEMA, missing_row, write_results
+from ear.suite.table import table_rows as rows_of
+from ecgvf.core.files import JSON
+from tests.ear.suite.small_suite import keep, measured, small_suite
+
+ROOT = Path(__file__).parents[3]
+SPEC = SuiteSpec(concepts=("church", "cat"), recipes=("paper",))
+KEYS = {
+    *("concept", "model", "recipe", "split", "figure", "group", "class", "guidance", "temperature", "judge"),
+    *("run_seeds", "training_seeds", "value", "n", "low", "high", "status"),
+}
+
+
+def table_rows(concept: str, recipe: str, cells: list[Measured]) -> list[JSON]:
+    return rows_of(SPEC, concept, recipe, cells)
+
+
+def test_rows_pool_seeds_without_counting_them_as_prompts() -> None:
+    rows = table_rows("church", "paper", [measured(0, 0, 0), measured(1, 0, 6)])
+    assert all(row.keys() == KEYS for row in rows)
+    found = {(row["recipe"], row["figure"], row["group"]): row for row in rows if row["class"] == "pooled"}
+    present = found["paper", "concept_present", "concept"]
+    assert (present["value"], present["n"], present["run_seeds"], present["training_seeds"]) == (0.25, 12, [0, 1], [0])
+    assert found["original", "concept_present", "concept"]["value"] == 1.0
+    assert found["ceiling", "shows_surrogate", "concept"]["value"] == 1.0
+    assert found["paper", "retention", "rehearsed"]["value"] == 0.75
+    assert found["paper", "retention_ratio", "rehearsed"]["value"] == 0.75
+    assert found["paper", "understanding", "others, present"]["value"] == 0.0
+    assert found["paper", "concept_present_change", "concept"]["value"] == -0.75
+    assert {row["status"] for row in rows} == {"none", "not measured"}
+    assert all(row["status"] == "not measured" for row in rows if row["value"] is None)
+
+
+def test_seeds_that_end_in_the_same_adapter_count_once() -> None:
+    first, second = measured(0, 0, 3), measured(0, 1, 3)
+    same = replace(second, outcomes=[replace(outcome, adapter="paper-0-0") for outcome in second.outcomes])
+    once, twice = table_rows("church", "paper", [first]), table_rows("church", "paper", [first, same])
+    figures = [(row["figure"], row["value"], row["low"]) for row in once]
+    assert figures == [(row["figure"], row["value"], row["low"]) for row in twice]
+
+
+def test_the_groups_are_those_of_the_recipe() -> None:
+    cell = measured(0, 0, 0)
+    regrouped: list[Outcome] = [
+        replace(outcome, group="unrehearsed") if outcome.concept == "cat" else outcome for outcome in cell.outcomes
+    ]
+    rows = table_rows("church", "paper", [replace(cell, outcomes=regrouped)])
+    assert "unrehearsed" in {row["group"] for row in rows} and "rehearsed" not in {row["group"] for row in rows}
+
+
+def test_what_is_missing_is_a_row_that_was_not_measured() -> None:
+    row = missing_row(SPEC, "cat", "paper", [Cell("cat", "paper", 0, 0), Cell("cat", "paper", 0, 1)])
+    assert row.keys() == KEYS
+    assert (row["value"], row["status"], row["training_seeds"]) == (None, "not measured", [0, 1])
+
+
+def test_finished_cells_are_read_again_and_changed_ones_are_not(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    keep(suite, source)
+    read = suite.measured(source.cell)
+    assert read is not None and len(read.outcomes) == len(source.outcomes) and not read.outcomes[0].image
+    content = results(suite, "ear suite")
+    assert content["met"] is None and content["rows"][0]["group"] == content["rows"][0]["class"] == "pooled"
+    assert [row["status"] for row in content["rows"] if row["concept"] == "castle"] == ["not measured"]
+    assert "| church" in leaderboard(content) and "Not measured: castle paper (1 cell)." in leaderboard(content)
+    assert small_suite(tmp_path, pairs=61).measured(source.cell) is None
+
+
+def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    keep(suite, measured(0, 0, 3))
+    content = results(suite, "ear suite small.yaml")
+    write_results(suite, content)
+    assert json.loads((tmp_path / "results.json").read_bytes()) == content
+    parquet = pq.read_table(suite.results / "results.parquet")
+    assert parquet.to_pylist() == [{name: row[name] for name in SCHEMA.names} for row in content["rows"]]
+    csv = pyarrow.csv.read_csv(suite.results / "results.csv")
+    assert csv.column_names == parquet.column_names and csv["value"].to_pylist() == parquet["value"].to_pylist()
+
+
+def test_a_method_without_token_ids_has_figures_that_are_not_measured(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path, concepts=("church",)), measured(0, 0, 3)
+    without = [replace(outcome, nll_frozen=None, token_agreement=None) for outcome in source.outcomes]
+    keep(suite, replace(source, outcomes=without))
+    line = next(line for line in leaderboard(results(suite, "")).splitlines() if "paper" in line)
+    assert line.count("not measured") == 3  # nats per token; and no concept of this suite is a surrogate or has scenes
+
+
+def test_the_committed_outcomes_are_those_of_the_declared_suite() -> None:
+    suite = Suite(read_spec(ROOT / "benchmarks" / "nano.yaml"), ROOT / "build", ROOT / "docs" / "benchmark")
+    files = {cell.name: cell for cell in suite.cells}
+    committed = [file for file in suite.results.glob("*.parquet") if "key" in read_facts(file)]
+    assert committed and all(suite.facts(files[file.stem]) is not None for file in committed)
+
+
+def test_the_readme_shows_the_leaderboard_of_the_json() -> None:
+    content = json.loads((ROOT / "docs" / "benchmark.json").read_text())
+    assert leaderboard_table(content) in (ROOT / "README.md").read_text()
