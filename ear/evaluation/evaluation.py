@@ -242,10 +242,10 @@ def evaluate_images(
     """The same for images that another method rendered of ``evaluation_prompts``.
 
     Figures that need image tokens, and those of other prompts, guidance and temperature, are not measured. Raises as
-    ``evaluate`` does, ``SettingsError`` for the full figures, and ``DatasetError`` for missing images.
+    ``evaluate`` does, ``SettingsError`` for other figures, and ``DatasetError`` for missing images.
     """
-    if settings.figures == "full":
-        raise SettingsError(f"{images.name}: images of the prompts alone cannot have the full figures")
+    if settings.figures != "default":
+        raise SettingsError(f"{images.name}: images of the prompts alone cannot have the {settings.figures} figures")
     return _evaluate(store, model, dataset, images, images.hash, settings, [images.folder])
 
 
@@ -292,7 +292,7 @@ def _evaluate(
         attacked += written_with_control_tokens(measurement, asked, settings.seed, settings.split, oracle)
     answered = _answered(measurement, questions)
     fidelity = None
-    if captions is not None:
+    if captions is not None and not isinstance(adapter, SubmittedImages):
         fidelity = captions.measure(store, model, adapter, measurement.adapter_hash, settings.batch_size)
     return Evaluation(
         concept=dataset.concept.name,

@@ -30,6 +30,7 @@ from ear.evaluation.measure import Measurement, adapter_hash
 from ear.evaluation.opened import count_openings
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import open_adapter
 from ear.method.pairs import training_pairs
 from ear.method.retrained import read_retrained
@@ -200,6 +201,7 @@ def attack_outcomes(
                 asked = retained_prompts([oracle.absent], len(prompts), seed, (), split)
                 attacked.append((oracle.measurement, oracle.absent.name, absent, asked))
         for each, name, known, reported in attacked:
+            assert not isinstance(each.adapter, SubmittedImages)  # they have the default figures alone
             fitted = fit(
                 ConceptRun(each.store, each.dataset.concept),
                 each.model,

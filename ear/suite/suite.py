@@ -136,9 +136,9 @@ class Suite:
         run = self.run(concept, run_seed)
         first = run_seed == self.spec.run_seeds[0]
         if self.spec.offline:
-            held_out = {"validation": 0, "tests": 0}
-            held_out["tests" if self.spec.split == "test" else "validation"] = self.spec.tests if first else 0
-            run.generate(pairs=self.spec.pairs, **held_out, seed=run_seed)
+            count, on_test = self.spec.tests if first else 0, self.spec.split == "test"
+            validation, tests = (0, count) if on_test else (count, 0)
+            run.generate(pairs=self.spec.pairs, validation=validation, tests=tests, seed=run_seed)
         else:
             self._write_with_llms(run)
         run.render(model=self.spec.model, seed=run_seed)
