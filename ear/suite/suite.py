@@ -137,8 +137,12 @@ class Suite:
         first = run_seed == self.spec.run_seeds[0]
         if self.spec.offline:
             count, on_test = self.spec.tests if first else 0, self.spec.split == "test"
-            validation, tests = (0, count) if on_test else (count, 0)
-            run.generate(pairs=self.spec.pairs, validation=validation, tests=tests, seed=run_seed)
+            run.generate(
+                pairs=self.spec.pairs,
+                validation=0 if on_test else count,
+                tests=count if on_test else 0,
+                seed=run_seed,
+            )
         else:
             self._write_with_llms(run)
         run.render(model=self.spec.model, seed=run_seed)
