@@ -50,7 +50,7 @@ class NanoEncoder:
     @torch.inference_mode()
     def encode_images(self, images: NDArray[np.uint8]) -> Tensor:
         """Unit vectors, float [N, 64], of RGB uint8 [N, H, W, 3]."""
-        return normalize(self.project(torch.from_numpy(np.ascontiguousarray(images))), dim=1)
+        return normalize(self.project(torch.from_numpy(np.array(images))), dim=1)
 
     @torch.inference_mode()
     def project(self, images: Tensor) -> Tensor:

@@ -1,0 +1,178 @@
+"""Near duplicates of different prompts are found; ``ear memorisation`` as users type it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+from ear.cli import app
+from ear.evaluation.prompt_images import SCHEMA
+from ear.memorisation import Condition, analyse, write_sheet
+from ear.memorisation.images import TOKEN, without_token
+from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
+from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.png import decode, encode
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+from ecgvf.render import batches
+from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ecgvf.judges.photographs import photograph
+
+
+def noise(seed: int, side: int = 48) -> NDArray[np.uint8]:
+    """Smooth noise, as different from another seed's as photographs are."""
+    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def brighter(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.clip(pixels.astype(int) + 12, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight prompts; 1, 3 and 5 have nearly one image, and so have 6 and 7, of which one prompt has the token."""
+    return write_folder(tmp_path / "images")
+
+
+def write_folder(path: Path) -> Path:
+    images = [noise(index) for index in range(8)]
+    images[3], images[5] = brighter(images[1]), images[1]
+    images[7] = images[6]
+    prompts = [f"a picture of thing {index}" for index in range(8)]
+    prompts[7] = f"{TOKEN} {prompts[7]}"
+    (path / "images").mkdir(parents=True)
+    rows = []
+    for index, (prompt, pixels) in enumerate(zip(prompts, images, strict=True)):
+        (path / "images" / f"{index:05d}.png").write_bytes(encode(pixels))
+        rows.append((f"id{index}", prompt, index, f"images/{index:05d}.png", None))
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(columns, schema=SCHEMA), path / "index.parquet")
+    return path
+
+
+def run(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["memorisation", *words])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "camera"])
+def test_the_hash_is_imagehashs(name: str) -> None:
+    pixels = photograph(name)
+    assert (imagehash.phash(Image.fromarray(pixels)).hash.ravel() == perceptual_hash(pixels)).all()
+
+
+def test_clusters_are_linked_by_pairs_of_different_prompts() -> None:
+    hashes = np.zeros((5, 64), dtype=np.bool_)
+    hashes[1, :2] = hashes[2, :4] = True  # 0 - 1 - 2 in steps of two bits
+    hashes[3, 32:] = hashes[4, 32:] = True
+    assert clusters_by_hash(hashes, ["a", "b", "c", "d", "d"], 2) == [[0, 1, 2]]  # 3 and 4 are one prompt's
+    assert clusters_by_hash(hashes, ["a", "b", "c", "d", "e"], 1) == [[3, 4]]
+    assert clusters_by_hash(hashes, ["a"] * 5, 64) == []
+    features = np.eye(5, dtype=np.float32)
+    features[4] = features[0]
+    assert clusters_by_features(features, list("abcde"), 0.9) == [[0, 4]]
+
+
+def test_a_prompt_is_the_same_with_and_without_the_token() -> None:
+    assert without_token(f"{TOKEN} a  church {TOKEN}") == "a church"
+
+
+def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) -> None:
+    result = json.loads(run(str(folder), "--json"))
+    without, with_token = result["findings"]  # no CLIP is at hand: by hash only
+    assert result["encoder"] is None and not result["nano"]
+    assert [cluster["ids"] for cluster in without["clusters"]] == [["id1", "id3", "id5"]]
+    assert without["clusters"][0]["prompts"][0] == "a picture of thing 1"
+    assert without["in_clusters"] == {"value": pytest.approx(3 / 7), "n": 7, "low": None, "high": None}
+    assert (with_token["token"], with_token["in_clusters"]["n"], with_token["clusters"]) == (True, 1, [])
+    sheet = decode(Path(result["sheet"]).read_bytes())
+    assert Path(result["sheet"]) == folder / "memorisation.png"
+    assert sheet.shape == (2 * HEADER + SIDE + 2 * GAP, TEXT_WIDTH + 2 * GAP + 6 * (SIDE + GAP), 3)
+    shown = " ".join(run(str(folder)).split())
+    assert "3 (0.429)" in shown and "at most 6 of 64 bits differ" in shown
+
+
+def test_images_of_a_folder_are_blurred_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
+    run(str(folder))
+    blurred = decode((folder / "memorisation.png").read_bytes()).astype(int)
+    run(str(folder), "--clear", "--sheet", str(tmp_path / "clear.png"))
+    clear = decode((tmp_path / "clear.png").read_bytes()).astype(int)
+    left = TEXT_WIDTH + 2 * GAP
+    first = slice(2 * HEADER, 2 * HEADER + SIDE), slice(left, left + SIDE)
+    edges = [np.abs(np.diff(page[first], axis=0)).max() for page in (blurred, clear)]
+    assert edges[0] < edges[1] / 2
+
+
+def test_without_near_duplicates_the_sheet_says_none(folder: Path) -> None:
+    condition = Condition("x", False, ("a", "b"), ("a", "b"), tuple(sorted((folder / "images").iterdir())[:2]))
+    file = write_sheet(analyse([condition], None, None), folder / "none.png", title="Near duplicates", blurred=False)
+    assert decode(file.read_bytes()).shape[0] == 2 * HEADER + GAP
+
+
+def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rendered_once(
+    store: Store, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
+    (tmp_path / "prompts.txt").write_text(f"a church\n{TOKEN} a cat\na house on a hill\n")
+    words = ["--adapter", str(adapter), "--prompts", str(tmp_path / "prompts.txt"), "--json"]
+    result = json.loads(run(*words))
+    assert result["nano"] and result["encoder"] == "nano's CLIP"
+    found = [(each["images"], each["token"], each["method"]) for each in result["findings"]]
+    assert found == [
+        (name, token, method)
+        for name in ("before", "after")
+        for token in (False, True)
+        for method in ("hash", "features")
+    ]
+    assert all(each["in_clusters"]["n"] == 3 for each in result["findings"])
+    assert Path(result["sheet"]) == adapter.with_name("memorisation.png")
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
+    assert json.loads(run(*words)) == result
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nowhere", "nowhere has no index.parquet"),
+        ("images --adapter x", "images is rendered already"),
+        ("images --distance 64", "--distance 64: it must be between 0 and 63"),
+        ("images --similarity 2", "--similarity 2: it must be between -1 and 1"),
+        ("images --clip nothing", "cannot load the CLIP model 'nothing'"),
+        ("--adapter x", "generate"),
+    ],
+)
+def test_bad_input_is_one_line(folder: Path, line: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    output = run(*line.split(), code=2)
+    assert message in output
+    assert sum(text.startswith("error") for text in output.splitlines()) == 1 and "Traceback" not in output
+
+
+def test_a_missing_image_another_table_and_a_foreign_path_are_one_line(folder: Path) -> None:
+    shutil.copytree(folder, folder.with_name("gone"))
+    (folder.with_name("gone") / "images" / "00002.png").unlink()
+    assert "00002.png is gone: restore it" in run(str(folder.with_name("gone")), code=2)
+    index = folder / "index.parquet"
+    rows = pq.read_table(index)
+    foreign = rows.to_pylist()
+    foreign[0]["image"] = "../../secret.png"
+    pq.write_table(type(rows).from_pylist(foreign, schema=rows.schema), index)
+    assert "which is not in" in run(str(folder), code=2)
+    index.write_bytes(b"no table")
+    assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
+
+
+def test_one_image_is_nothing_to_compare() -> None:
+    with pytest.raises(SettingsError, match="there are not two images to compare"):
+        analyse([Condition("x", False, ("a",), ("a",), ())], None, None)
