@@ -207,7 +207,7 @@ def test_a_failing_gpu_is_no_failure_of_its_images(
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\ndetails")
 
     monkeypatch.setattr(batches, "render_images", failing)
-    with pytest.raises(DeviceFailed, match="cpu failed: CUDA error: an illegal memory access was encountered$"):
+    with pytest.raises(DeviceFailed, match=r"cpu failed: CUDA error: an illegal memory access was encountered$"):
         render_pairs(run, church_pairs(), model)
     assert run.sets(IMAGES)[0].shards() == []
 
