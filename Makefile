@@ -54,7 +54,7 @@ render-checks: .venv/installed
 	$(BIN)/python -m benchmarks.render_memory --out docs/render-memory.json
 
 benchmark: .venv/installed
-	$(BIN)/python -m benchmarks.erasure
+	$(BIN)/ear suite benchmarks/nano.yaml
 
 benchmark-full: .venv/installed
 	$(BIN)/python -m benchmarks.frontier --minutes 50
