@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ _COLOURS = ("#000101", "#000102", "#000103", "#000104", "#000105", "#000106")
 _INK, _LINE = "#000200", "#000300"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ear",  # equal results make equal files
     "font.size": 11,

@@ -136,9 +136,11 @@ class Suite:
         run = self.run(concept, run_seed)
         first = run_seed == self.spec.run_seeds[0]
         if self.spec.offline:
-            held_out = {"validation": 0, "tests": 0}
-            held_out["tests" if self.spec.split == "test" else "validation"] = self.spec.tests if first else 0
-            run.generate(pairs=self.spec.pairs, **held_out, seed=run_seed)
+            count = self.spec.tests if first else 0
+            test = self.spec.split == "test"
+            run.generate(
+                pairs=self.spec.pairs, validation=0 if test else count, tests=count if test else 0, seed=run_seed
+            )
         else:
             self._write_with_llms(run)
         run.render(model=self.spec.model, seed=run_seed)
@@ -203,8 +205,8 @@ class Suite:
             )
         each = -(-self.spec.pairs // len(writers))
         run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)
-        counts = {"tests" if self.spec.split == "test" else "validation": self.spec.tests}
-        run.generate_with_llms(writers, split=self.spec.split, **counts, budget_usd=self.spec.budget_usd)  # type: ignore[arg-type]
+        count, budget = self.spec.tests, self.spec.budget_usd
+        run.generate_with_llms(writers, split=self.spec.split, validation=count, tests=count, budget_usd=budget)
 
     def _submission(self, concept: str, name: str) -> Submission:
         folder = self.submissions[name]
