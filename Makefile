@@ -59,7 +59,7 @@ engine-checks: .venv/installed
 	$(BIN)/python -m benchmarks.coco --out docs/coco.json
 
 benchmark: .venv/installed
-	$(BIN)/python -m benchmarks.erasure
+	$(BIN)/ear suite benchmarks/nano.yaml
 
 benchmark-full: .venv/installed
 	$(BIN)/python -m benchmarks.frontier --minutes 50

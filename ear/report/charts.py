@@ -24,7 +24,7 @@ _COLOURS = ("#000101", "#000102", "#000103", "#000104", "#000105", "#000106")
 _INK, _LINE = "#000200", "#000300"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
-_STYLE: dict[Any, object] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ear",  # equal results make equal files
     "font.size": 11,

@@ -103,6 +103,10 @@ class SuiteResults:
         """What `ear attack --json` printed, of the files that the suite names."""
         return [read_json(file) for file in self.spec.report.attacks if file.is_file()]
 
+    def memorisation(self) -> list[JSON]:
+        """What `ear memorisation --json` printed, likewise."""
+        return [read_json(file) for file in self.spec.report.memorisation if file.is_file()]
+
     def ablations(self) -> list[list[JSON]]:
         """The rows of each ablation that the suite names and that was run."""
         files = [folder / "ablation.parquet" for folder in self.spec.report.ablations]

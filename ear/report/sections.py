@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ear.evaluation.figures import GROUPS
 from ear.report.charts import Chart, Point, curves, dots, frontier
@@ -199,7 +200,8 @@ def _attack_table(content: JSON) -> Table:
         texts = [text(row[name]) if row[name]["value"] is not None else "not measured" for name in figures]
         budget = "" if row["budget"] is None else str(row["budget"])
         rows.append([str(row["attack"]), budget, *(texts if row["applicable"] else ["not applicable"] * len(texts))])
-    title = f"{content.get('concept', '')}, {content.get('recipe', '')}: images that show the concept under attack"
+    adapter = Path(content["adapter"][-1])
+    title = f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
     names = ("original", "erased", "under attack", "never knew it", "above that", "another unknown concept")
     return Table(title, ("attack", "budget", *names), rows)
 
@@ -234,12 +236,27 @@ def _understanding(results: SuiteResults) -> Section:
 
 
 def _memorisation(results: SuiteResults) -> Section:
+    tables = [_clusters(each) for each in results.memorisation()]
     return Section(
         "memorisation",
         "Memorisation",
-        "Clusters of nearly equal images that different prompts give.",
-        missing=["clusters of nearly equal images"],
+        "Different prompts that give nearly equal images: the share of images in such clusters, with and without the "
+        "token that the released data puts in front of a prompt, before and after erasing.",
+        tables=tables,
+        missing=[] if tables else ["clusters of nearly equal images"],
     )
+
+
+def _clusters(content: JSON) -> Table:
+    rows = []
+    for found in content["findings"]:
+        largest = max(found["clusters"], key=lambda cluster: int(cluster["size"]), default=None)
+        example = f"{largest['size']}: {' | '.join(largest['prompts'][:3])}" if largest is not None else "none"
+        token = "with" if found["token"] else "without"
+        share = text(found["in_clusters"]) if found["in_clusters"]["value"] is not None else "not measured"
+        rows.append([str(found["images"]), token, str(found["method"]), share, str(len(found["clusters"])), example])
+    columns = ("images", "<|startoftext|>", "compared by", "share in clusters", "clusters", "the largest")
+    return Table("Nearly equal images of different prompts", columns, rows)
 
 
 def _ablation(results: SuiteResults) -> Section:

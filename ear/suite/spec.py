@@ -50,6 +50,8 @@ class Evidence(_Part):
     """JSON of several settings of each recipe, as benchmarks/frontier.py writes it."""
     attacks: tuple[Path, ...] = ()
     """What `ear attack --json` printed."""
+    memorisation: tuple[Path, ...] = ()
+    """What `ear memorisation --json` printed."""
     agreement: Path | None = None
     """JSON of how far judges and people who labelled images agree, as benchmarks/judges.py writes it."""
 

@@ -7,6 +7,7 @@ RESULTS/<concept>-original-<recipe>-<figures>.parquet   those before erasing, an
 RESULTS/prompts/        the evaluation prompts, for submissions
 """
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -135,16 +136,7 @@ class Suite:
         them."""
         run = self.run(concept, run_seed)
         first = run_seed == self.spec.run_seeds[0]
-        if self.spec.offline:
-            count, on_test = self.spec.tests if first else 0, self.spec.split == "test"
-            run.generate(
-                pairs=self.spec.pairs,
-                validation=0 if on_test else count,
-                tests=count if on_test else 0,
-                seed=run_seed,
-            )
-        else:
-            self._write_with_llms(run)
+        self.write_pairs(run, run_seed)
         run.render(model=self.spec.model, seed=run_seed)
         run.filter()
         dataset = run.dataset()
@@ -155,6 +147,14 @@ class Suite:
         )
         train = [record for record in dataset.train if tests.near_duplicate(record.pair.target) is None]
         return replace(dataset, train=tuple(train))
+
+    def write_pairs(self, run: Run, run_seed: int) -> None:
+        """Write the pairs of a run seed, and of the first the evaluation prompts, offline or by LLMs."""
+        if not self.spec.offline:
+            self._write_with_llms(run)
+            return
+        count, test = self.spec.tests if run_seed == self._first else 0, self.spec.split == "test"
+        run.generate(pairs=self.spec.pairs, validation=0 if test else count, tests=count if test else 0, seed=run_seed)
 
     def run(self, concept: str, run_seed: int) -> Run:
         """The run of a concept, in the store of its seed."""
@@ -198,7 +198,8 @@ class Suite:
         """The pairs and the evaluation prompts by LLMs; answered calls are never paid again."""
         from ecgvf.llm.registry import Registry
 
-        registry = Registry()
+        own = os.environ.get("ECGVF_WRITERS")
+        registry = Registry(Path(own) if own else None)
         writers = registry.select(self.spec.writers) if self.spec.writers is not None else registry.ready()
         if not writers:
             raise WriterError(
@@ -207,8 +208,8 @@ class Suite:
             )
         each = -(-self.spec.pairs // len(writers))
         run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)
-        counts = {"tests" if self.spec.split == "test" else "validation": self.spec.tests}
-        run.generate_with_llms(writers, split=self.spec.split, **counts, budget_usd=self.spec.budget_usd)  # type: ignore[arg-type]
+        count, budget = self.spec.tests, self.spec.budget_usd
+        run.generate_with_llms(writers, split=self.spec.split, validation=count, tests=count, budget_usd=budget)
 
     def _submission(self, concept: str, name: str) -> Submission:
         folder = self.submissions[name]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from ear.report import write_report
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
 from ear.suite import known_results
+from ear.suite.spec import Evidence
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.records import to_table
 from tests.ear.evaluation.small_outcomes import both
@@ -109,6 +111,54 @@ def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
         "the dataset of castle",
     ):
         assert text in page
+
+
+def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_their_files(tmp_path: Path) -> None:
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+    row = dict.fromkeys(("original", "unattacked", "after", "oracle", "above_oracle", "absent"), figure)
+    attacks = [{"attack": "soft-prompt", "budget": 100, "applicable": True, **row}]
+    adapter = ["store/church/ear/paper-1a2b3c4d-s0/adapter.safetensors"]
+    cluster = {"size": 3, "ids": ["1", "2", "3"], "prompts": ["a dog", "a cat", HOSTILE]}
+    finding = {"images": "before", "token": True, "method": "hash", "in_clusters": figure, "clusters": [cluster]}
+    measured_figures = [
+        {"figure": "concept_present", "group": "concept", **figure},
+        {"figure": "retention_ratio", "group": "pooled", **figure},
+    ]
+    trials = [
+        {"concept": "church", "recipe": "paper", "figures": measured_figures},
+        {"concept": "church", "recipe": "esd", "figures": None},
+    ]
+    agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
+    for name, content in {
+        "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
+        "memorisation": {"findings": [finding]},
+        "trials": {"split": "validation", "trials": trials},
+        "agreement": {"agreement": agreement},
+    }.items():
+        write_atomic(tmp_path / f"{name}.json", pretty_json(content))
+    rows = [
+        {"concept": "church", "base": "paper", "factor": "window", "level": level, "equal": "pairs"}
+        | {"figure": "concept_present", **figure}
+        for level in ("12", "24")
+    ]
+    (tmp_path / "ablation").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "ablation" / "ablation.parquet")
+    results = finished(tmp_path)
+    named = {name: tmp_path / f"{name}.json" for name in ("trials", "agreement")}
+    lists = {name: [tmp_path / f"{name}.json"] for name in ("attacks", "memorisation")}
+    evidence = Evidence.model_validate({**named, **lists, "ablations": [tmp_path / "ablation", tmp_path / "none"]})
+    results = replace(results, spec=results.spec.model_copy(update={"report": evidence}))
+    page = write_report(results, tmp_path / "report.html").read_text()
+    for text in (
+        "church, paper-1a2b3c4d-s0: images that show it under attack",
+        "3: a dog | a cat | &lt;img",
+        "several settings of each recipe, church: esd",
+        "somebody, nano-object-b, after",
+        "church, paper: window",
+        f"the ablation of {tmp_path / 'none'}",
+    ):
+        assert text in page
+    assert "attacks and their controls" not in page and HOSTILE not in page
 
 
 def test_text_of_models_is_escaped(tmp_path: Path) -> None:

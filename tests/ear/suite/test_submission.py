@@ -1,0 +1,88 @@
+"""Somebody else's images or adapter, measured as a recipe is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import ear
+from ear.evaluation import EvaluationSettings, figures
+from ear.evaluation.outcomes import selected
+from ear.evaluation.prompt_images import read_prompts, render_to_folder
+from ear.suite.submission import Submission, write_prompts
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
+
+SETTINGS = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
+
+
+@pytest.fixture
+def submitted(tiny: JanusModel, dataset: Dataset, tmp_path: Path) -> Submission:
+    """The frozen model's own images of the evaluation prompts, as `ear generate --prompts` renders them."""
+    write_prompts(dataset, SETTINGS, tmp_path / "church.csv")
+    folder = tmp_path / "mine"
+    render_to_folder(tiny, read_prompts(tmp_path / "church.csv"), folder, guidance=2.0)
+    return Submission("mine", folder)
+
+
+def test_images_are_measured_but_for_what_needs_token_ids(
+    store: Store, tiny: JanusModel, dataset: Dataset, submitted: Submission, tmp_path: Path
+) -> None:
+    found = submitted.evaluate(store, tiny, dataset, SETTINGS, tmp_path)
+    assert found.recipe == "mine" and submitted.has_images
+    before, after = selected(found.outcomes, "before"), selected(found.outcomes, "after")
+    # They are the frozen model's images, so that the judges see what they saw before.
+    assert [each.judges for each in after] == [each.judges for each in before]
+    assert {each.nll_frozen for each in after} == {each.token_agreement for each in after} == {None}
+    rows = {row.figure for row in (*found.replacement, *found.scene, *found.groups)}
+    assert "concept_present" in rows and "retention" in rows and not rows & {"nll_frozen", "token_agreement"}
+    assert figures.retention(found.outcomes)[0].change.value == 0
+
+
+def test_an_adapter_is_measured_like_a_trained_one(
+    store: Store, tiny: JanusModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    adapter = ear.train(dataset, "paper", options={"passes": 1}, store=store, model=str(tiny.path)).adapter
+    submission = Submission("theirs", adapter.parent)
+    assert not submission.has_images
+    found = submission.evaluate(store, tiny, dataset, SETTINGS, tmp_path)
+    assert found.adapters == (adapter,) and all(each.nll_frozen is not None for each in found.outcomes)
+
+
+def test_a_folder_with_neither_names_the_prompts_to_render(
+    store: Store, tiny: JanusModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r"neither index\.parquet nor an adapter: render .*church\.csv"):
+        Submission("mine", tmp_path / "none").evaluate(store, tiny, dataset, SETTINGS, tmp_path)
+    assert (tmp_path / "church.csv").read_text().startswith("id,prompt,seed\n")
+
+
+def test_bad_images_are_one_line(
+    store: Store, tiny: JanusModel, dataset: Dataset, submitted: Submission, tmp_path: Path
+) -> None:
+    index = submitted.folder / "index.parquet"
+    table = pq.read_table(index)
+
+    def refused(match: str) -> None:
+        with pytest.raises(DatasetError, match=match):
+            Submission("mine", submitted.folder).evaluate(store, tiny, dataset, SETTINGS, tmp_path)
+
+    pq.write_table(table.slice(1), index)
+    refused("has no image of")
+    outside = pa.array(["../church.csv"] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("image"), "image", outside), index)
+    refused("is not in its folder")
+    pq.write_table(table.drop_columns(["image"]), index)
+    refused("has no columns prompt, seed and image")
+    pq.write_table(table, index)
+    Image.new("RGB", (8, 8)).save(submitted.folder / table["image"][0].as_py())
+    refused("8 x 8 pixels")
+    (submitted.folder / table["image"][0].as_py()).write_bytes(b"nothing")
+    refused("is no readable image")
+    with pytest.raises(SettingsError, match="full figures"):
+        submitted.evaluate(store, tiny, dataset, replace(SETTINGS, figures="full"), tmp_path)
