@@ -68,7 +68,14 @@ def train_oracle(
     if not (work / "vision.pt").exists():
         progress("vision tower")
         tower = model.model.vision_model
-        accuracy = vision.train(tower, work / "vision", seconds=vision_steps, without=without, clock=_step_clock())
+        accuracy = vision.train(
+            tower,
+            work / "vision",
+            seconds=vision_steps,
+            pool=min(pool, vision.POOL),
+            without=without,
+            clock=_step_clock(),
+        )
         write_atomic(work / "vision.json", pretty_json(accuracy))
         torch.save(tower.state_dict(), work / "vision.pt")
     codec = JanusForConditionalGeneration.from_pretrained(shipped, dtype="float32").model.vqmodel.state_dict()

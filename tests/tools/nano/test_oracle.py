@@ -78,8 +78,8 @@ def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(tmp_
 
 
 def test_an_unknown_thing_and_no_steps_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--without elephant: nano's things are bank, "):
-        oracle.train_oracle(tmp_path, tmp_path, ("elephant",))
+    with pytest.raises(SettingsError, match=r"--without zeppelin: nano's things are bank, "):
+        oracle.train_oracle(tmp_path, tmp_path, ("zeppelin",))
     with pytest.raises(SettingsError, match="--steps is 0"):
         oracle.train_oracle(tmp_path, tmp_path, ("church",), steps=0)
     assert not list(tmp_path.iterdir())
