@@ -297,13 +297,13 @@ def test_only_one_shard_of_images_is_in_memory(
     tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive: list[int] = []
-    write_images = prompt_images._write_images
+    table = prompt_images._table
 
     def counted(*args: Any) -> pa.Table:
         alive.append(sum(type(thing) is RenderedImage for thing in gc.get_objects()))
-        return write_images(*args)
+        return table(*args)
 
-    monkeypatch.setattr(prompt_images, "_write_images", counted)
+    monkeypatch.setattr(prompt_images, "_table", counted)
     tasks = read_prompts(write(tmp_path / "a.txt", "a church\n" * 7))
     render_to_folder(tiny, tasks, tmp_path / "out")
     assert alive == [2, 2, 2, 1]
