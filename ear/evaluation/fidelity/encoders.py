@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ear.evaluation.fidelity.inception import OPTION, SIDE, Inception
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ecgvf.core.errors import SettingsError
 from ecgvf.janus.loading import resolve_device
-from ecgvf.judges.clip import DEFAULT, Encoder
-from ecgvf.judges.nano_clip import NanoEncoder
+
+if TYPE_CHECKING:
+    from ecgvf.judges.nano_clip import NanoEncoder
 
 NANO_SIDE = 64
 
@@ -36,7 +36,7 @@ class NanoFeatures(nn.Module):
 
     num_features = 64
 
-    def __init__(self, encoder: NanoEncoder) -> None:
+    def __init__(self, encoder: "NanoEncoder") -> None:
         super().__init__()
         self._encoder = encoder
 
@@ -91,6 +91,8 @@ class Encoders:
 
 def nano_encoders() -> Encoders:
     """Nano's CLIP for everything."""
+    from ecgvf.judges.nano_clip import NanoEncoder
+
     encoder = NanoEncoder()
     return Encoders(
         "nano",
@@ -107,6 +109,9 @@ def nano_encoders() -> Encoders:
 def photograph_encoders(settings: FidelitySettings, device: str) -> Encoders:
     """Inception-v3 and CLIP from the user's weights. Raises ``SettingsError`` without Inception's, ``JudgeError`` for
     weights that cannot be used."""
+    from ear.evaluation.fidelity.inception import OPTION, SIDE, Inception
+    from ecgvf.judges.clip import DEFAULT, Encoder
+
     if settings.inception is None:
         raise SettingsError(
             f"--figures paper needs the weights of Inception-v3: name torch-fidelity's or torchvision's with {OPTION}"
