@@ -455,7 +455,7 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
         EvaluationSettings(prompts_per_concept=0)
     with pytest.raises(SettingsError, match="-1 of others"):
         EvaluationSettings(prompts_per_other=-1)
-    with pytest.raises(SettingsError, match="--figures some: measure the default or full figures"):
+    with pytest.raises(SettingsError, match="--figures some: measure the default or full or paper figures"):
         EvaluationSettings(figures="some")  # type: ignore[arg-type]
 
 

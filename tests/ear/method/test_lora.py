@@ -74,9 +74,9 @@ def test_it_renders_as_its_merged_weights_do(run: TrainingRun, tiny: JanusModel)
     name, module = next(iter(adapter.low_rank.items()))
     frozen = tiny.language_model.get_submodule(name).weight
     torch.testing.assert_close(merged.modules[name].weight - frozen, 2 * (module.weight - frozen))
-    before = render_images(tiny, ["a church"], [1], Sampling())
+    before = render_images(tiny, ["a church"] * 8, range(8), Sampling())
     with adapter.active(tiny):
-        after = render_images(tiny, ["a church"], [1], Sampling())
+        after = render_images(tiny, ["a church"] * 8, range(8), Sampling())
     assert (before.vq_ids != after.vq_ids).any()
 
 
