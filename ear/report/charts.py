@@ -99,6 +99,9 @@ def frontier(title: str, points: Sequence[tuple[str, JSON, JSON]], *, across: st
             )
         axes.annotate("better: up and left", (0.98, 0.02), xycoords="axes fraction", ha="right", fontstyle="italic")
         axes.set_xlim(-0.03, 1.03)
+        # Not closer than this: small differences should look small.
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, 0.8), max(high, 1.05))
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.6, linewidth=0.6)

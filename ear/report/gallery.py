@@ -86,7 +86,8 @@ def _cards(
 ) -> Iterator[Card]:
     limits = figures.thresholds(original)
     for before, tuned in paired(selected(original, "before"), after):
-        if tuned.sample in ("main", "wording"):
+        # A concept that the original does not show either is not lost.
+        if tuned.sample in ("main", "wording") and (tuned.group == "concept" or before.judges[0].present):
             yield Card(
                 concept=concept,
                 method=method,

@@ -86,6 +86,16 @@ def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) ->
     assert found.with_images == 36
 
 
+def test_a_concept_that_the_original_does_not_show_either_is_not_lost(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    unseen = both("church", concept="cat")
+    never = [replace(each, judges=unseen) if each.concept == "cat" else each for each in source.original]
+    keep(suite, replace(source, original=never))
+    known_results(suite, "ear suite small.yaml")
+    found = gallery(SuiteResults.open(suite.results, suite.store), 1000)
+    assert found.counts["lost"] == 0 and {card.measured for card in found.cards} == {"church", "castle"}
+
+
 def test_a_limit_keeps_some_of_each_outcome(tmp_path: Path) -> None:
     found = gallery(finished(tmp_path), 20)
     assert len(found.cards) == 10
