@@ -6,25 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, report
 from ear.evaluation.comparison import same_tasks
 from ear.evaluation.fidelity import published
-from ear.evaluation.fidelity.encoders import nano_encoders
+from ear.evaluation.fidelity.encoders import nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import image_features
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.method.open_adapter import open_adapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
+from ecgvf.core.png import encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, generation_ids, render_images
 from ecgvf.render import batches
+from tests import random_clip
+from tests.ear.evaluation.fidelity.test_inception import random_state
 from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ecgvf.judges.photographs import photograph
 
 PAPER = EvaluationSettings(
     prompts_per_concept=2, prompts_per_other=0, figures="paper", fidelity=FidelitySettings(captions=20)
@@ -150,3 +155,37 @@ def test_outside_nanos_world_captions_and_weights_are_needed(
     nano = FidelityMeasurement.open(dataset, tiny, replace(settings, inception=None), 0)
     with pytest.raises(DatasetError, match="cannot be read as an image"):
         nano.measure(store, tiny, open_adapter(tiny, [adapter]), "0", None)
+
+
+def test_captions_of_a_file_are_compared_with_the_pictures_of_their_ids(
+    store: Store, adapter: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "val2014").mkdir()
+    for number in range(24):
+        pixels = np.random.default_rng(number).integers(0, 256, (30 + number, 50, 3), dtype=np.uint8)
+        (tmp_path / "val2014" / f"COCO_val2014_{number:012d}.png").write_bytes(encode(pixels))
+    rows = "".join(f"{number},a cat number {number}\n" for number in reversed(range(22)))
+    (tmp_path / "coco.csv").write_text(f"image_id,prompt\n{rows}")
+    words = [*("eval", "--adapter", str(adapter), "--prompts-per-concept", "1", "--prompts-per-other", "0", "--json")]
+    words += ["--figures", "paper", "--coco", str(tmp_path / "coco.csv"), "--coco-images", str(tmp_path / "val2014")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    paper = json.loads(result.stdout)["paper"]
+    assert (paper["captions"], paper["n"], paper["reference_n"], paper["own_text"]) == ("coco.csv", 22, 22, 22)
+
+
+def test_photographs_are_encoded_by_inception_and_clip(tmp_path: Path) -> None:
+    torch.save(random_state(1008, aux=False), tmp_path / "inception.pth")
+    settings = FidelitySettings(inception=tmp_path / "inception.pth", clip=str(random_clip.build(tmp_path / "clip")))
+    encoders = photograph_encoders(settings, "cpu")
+    assert encoders.label == "inception (torch-fidelity)" and "299 x 299" in encoders.resizing
+    photographs = [photograph("astronaut"), photograph("chelsea")]
+    assert [encoders.resized(each).shape for each in photographs] == [(299, 299, 3)] * 2
+    features = encoders.encode(photographs)
+    assert features.shape == (2, 2048) and np.isfinite(features).all()
+    squares = [encoders.resized(each) for each in photographs]
+    cosines = encoders.cosines(squares, ["a church", "a picture of the forest"])
+    expected = encoders.cosines(squares[1:], ["a picture of the forest"])
+    assert cosines[1] == pytest.approx(expected[0], abs=1e-5) and cosines.shape == (2,)
+    with pytest.raises(JudgeError, match="name a folder with --clip"):
+        photograph_encoders(replace(settings, clip=str(tmp_path / "nothing")), "cpu")
