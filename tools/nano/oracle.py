@@ -61,6 +61,9 @@ def train_oracle(
         "pool": pool,
     }
     _check(work, settings)
+    if (out / "README.md").exists() and json.loads((out / FACTS).read_bytes()) == settings:
+        progress(f"{out} is finished")  # its card is written last
+        return
     shipped = data_dir() / "nano"
     tokenizer = PreTrainedTokenizerFast.from_pretrained(shipped)
     torch.manual_seed(0)

@@ -57,8 +57,12 @@ def test_leaving_nothing_out_is_the_training_of_today() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(tmp_path: Path) -> None:
+def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work, out = tmp_path / "work", tmp_path / "nano"
+    monkeypatch.setattr(oracle, "STYLES", ("plain",))
+    monkeypatch.setattr(oracle, "QUESTIONS", 32)
 
     def train() -> None:
         oracle.train_oracle(
@@ -69,10 +73,13 @@ def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(tmp_
     assert json.loads((out / "oracle.json").read_bytes())["without"] == ["church", "pagoda"]
     card = (out / "README.md").read_text()
     assert "# Janus-nano without church, pagoda" in card and "things left out that are drawn when asked for" in card
-    checkpoint = work / "language-model" / "checkpoint.pt"
-    written = checkpoint.stat().st_mtime_ns
+    made = {file: file.stat().st_mtime_ns for folder in (work / "language-model", out) for file in folder.iterdir()}
     train()
-    assert checkpoint.stat().st_mtime_ns == written
+    assert all(file.stat().st_mtime_ns == written for file, written in made.items())
+    (out / "README.md").unlink()  # as if it was killed before
+    train()
+    checkpoint = work / "language-model" / "checkpoint.pt"
+    assert (out / "README.md").read_text() == card and checkpoint.stat().st_mtime_ns == made[checkpoint]
     with pytest.raises(SettingsError, match="holds a training with other settings"):
         oracle.train_oracle(work, out, ("church",), steps=5)
 
