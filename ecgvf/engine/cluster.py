@@ -1,6 +1,7 @@
 """Actors of a Ray cluster, or of a local one that is started for the run (extra ``ray``)."""
 
 import os
+import socket
 import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -65,8 +66,10 @@ class RayEngine:
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Connect to the cluster; one that the caller is connected to already is used, and left connected."""
-    own_cluster = address is None and "RAY_ADDRESS" not in os.environ and not _CURRENT_CLUSTER.is_file()
-    if own_cluster:
+    existing = address or os.environ.get("RAY_ADDRESS") or _current_cluster()
+    if existing is not None:
+        _check_reachable(existing)
+    if existing is None or existing.startswith("127."):
         # Read when ray is imported: a cluster of this run alone listens on loopback, and reports to nobody.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -78,18 +81,36 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    options: dict[str, Any] = {"include_dashboard": False} if own_cluster else {}
-    where = address or ("local" if own_cluster else None)
+    options: dict[str, Any] = {"include_dashboard": False} if existing is None else {}
     try:
-        ray.init(address=where, log_to_driver=False, logging_level="ERROR", **options)
+        ray.init(address=existing or "local", log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise EngineError(f"cannot connect to the Ray cluster {address or ''}: {reason}") from error
+        raise EngineError(f"cannot connect to the Ray cluster {existing or 'of this run'}: {reason}") from error
     try:
         with redirect_stdout(sys.stderr):  # where Ray reports dead workers; standard output may be one JSON object
             yield
     finally:
         ray.shutdown()
+
+
+def _current_cluster() -> str | None:
+    """HOST:PORT of the cluster that `ray start` has started on this machine."""
+    return _CURRENT_CLUSTER.read_text(encoding="utf-8").strip() if _CURRENT_CLUSTER.is_file() else None
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ``EngineError`` unless somebody listens at ``address``: Ray tries for many minutes."""
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if not port.isdecimal():
+        return  # Ray knows other forms, such as "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(
+            f"no Ray cluster answers at {address} ({error}): start it, name another with --engine ray://HOST:PORT or "
+            f"RAY_ADDRESS, or run `ray stop` if {_CURRENT_CLUSTER} is left over"
+        ) from error
 
 
 class _Actor:

@@ -205,6 +205,7 @@ def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
         (["--engine", "spark"], "--engine spark: use local, ray, or ray://HOST:PORT"),
         (["--engine", "ray", "--max-workers", "0"], "1 to 0 workers"),
         (["--engine", "ray", "--retries", "-1"], "-1 retries"),
+        (["--engine", "ray://127.0.0.1:1"], "no Ray cluster answers at ray://127.0.0.1:1"),
         (["--retries", "1"], "are for --engine ray"),
         (["--max-workers", "0"], "--max-workers 0"),
     ],
