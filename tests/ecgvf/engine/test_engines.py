@@ -18,7 +18,7 @@ from ecgvf.core.errors import ModelError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
-from ecgvf.engine import Engine, Pool, Processes, Setup
+from ecgvf.engine import Engine, Pool, Processes, Setup, cluster
 from ecgvf.engine.cluster import RayEngine, connected
 from ecgvf.filter import filter_images
 from ecgvf.render import render, stage
@@ -32,9 +32,11 @@ RAY = RayEngine(most=2)
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
-    """A Ray of this module's own, on loopback: the tests connect to it."""
-    with connected(None):
-        yield
+    """A Ray of this module's own, on loopback, whatever cluster this machine has: the tests connect to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_CURRENT_CLUSTER", Path("no-cluster"))
+        with connected(None):
+            yield
 
 
 @pytest.fixture(params=["processes", "ray"])
