@@ -96,6 +96,20 @@ def train_oracle(
             without=without,
             clock=_step_clock(),
         )
+    _finish(model, tokenizer, work, out, settings, images_per_prompt, progress)
+
+
+def _finish(
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    work: Path,
+    out: Path,
+    settings: dict[str, Any],
+    images_per_prompt: int,
+    progress: Callable[[str], object],
+) -> None:
+    """Write the trained model, what its training left out, and its card."""
+    without = tuple(settings["without"])
     state = torch.load(work / "language-model" / "checkpoint.pt", weights_only=True)
     model.load_state_dict(state["model"])
     save(model, out)
