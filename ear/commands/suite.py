@@ -1,12 +1,15 @@
 """``ear suite``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+
+if TYPE_CHECKING:
+    from ear.suite import SuiteSpec
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -19,13 +22,19 @@ def suite(
     ] = None,
     concepts: Annotated[
         str | None,
-        typer.Option(help="Concepts, with commas; imagenette and painters are ten each.", show_default="the file's"),
+        typer.Option(
+            help="Concepts, with commas; imagenette and painters are ten each. With a file, only these of its own.",
+            show_default="the file's",
+        ),
     ] = None,
     recipes: Annotated[
-        str | None, typer.Option(help="Recipes, with commas.", show_default="the file's, else default")
+        str | None,
+        typer.Option(
+            help="Recipes, with commas. With a file, only these of its own.", show_default="the file's, else default"
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Name, folder or Hub id.", show_default="the file's, else janus-nano")
+        str | None, typer.Option(help="Name, folder or Hub id, without a file.", show_default="janus-nano")
     ] = None,
     submit: Annotated[
         list[str] | None,
@@ -55,21 +64,18 @@ def suite(
     as_json: JsonOption = False,
 ) -> None:
     """Train and measure every cell of a benchmark that is missing: one table, and a leaderboard. Resumable."""
-    from ear.suite import Suite, known_results, leaderboard, read_spec, run_suite
+    from ear.suite import Suite, known_results, leaderboard, run_suite
     from ear.suite.last import remember
     from ear.suite.submission import parse_submissions
 
-    changes: dict[str, Any] = {"concepts": _split(concepts), "recipes": _split(recipes), "model": model}
-    spec = read_spec(declaration, {name: value for name, value in changes.items() if value is not None})
+    named = {"concepts": _split(concepts), "recipes": _split(recipes)}
+    spec = _spec(declaration, named, model)
     submissions = parse_submissions(submit or [], spec.recipes)
     opened = Suite(spec, store or spec.store_folder, out or spec.results_folder, submissions)
     remember(opened.results)
-    options = [("--concepts", concepts), ("--recipes", recipes), ("--model", model)]
-    options += [("--submit", each) for each in submit or []]
-    words = [str(declaration)] if declaration is not None else []
-    words += [word for option, value in options if value is not None for word in (option, value)]
-    command = " ".join(["ear suite", *words])
-    content, failed = (known_results(opened, command), {}) if dry_run else run_suite(opened, command)
+    cells = opened.cells_among(named["concepts"], named["recipes"])
+    command = _command(declaration, concepts, recipes, model, submit or [])
+    content, failed = (known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
     facts = {"met": content["met"], "rows": len(content["rows"]), "out": str(opened.results)}
     failures = [{"cell": cell.name, "reason": reason} for cell, reason in failed.items()]
     if as_json:
@@ -81,6 +87,27 @@ def suite(
         console.error(f"{failure['cell']} failed: {failure['reason']}")
     if failed or content["met"] is False:
         raise typer.Exit(1)
+
+
+def _spec(file: Path | None, named: dict[str, list[str] | None], model: str | None) -> "SuiteSpec":
+    """The suite of the file; without one that of the options."""
+    from ear.suite import read_spec
+    from ecgvf.core.errors import SettingsError
+
+    if file is None:
+        return read_spec(None, {key: value for key, value in {**named, "model": model}.items() if value is not None})
+    if model is not None:
+        raise SettingsError(f"--model {model}: {file} names the suite's model; leave one of the two out")
+    return read_spec(file)
+
+
+def _command(file: Path | None, concepts: str | None, recipes: str | None, model: str | None, submit: list[str]) -> str:
+    """What reproduces the whole table: with a file, the selection of cells is left out."""
+    chosen = [] if file is not None else [("--concepts", concepts), ("--recipes", recipes), ("--model", model)]
+    options = [*chosen, *(("--submit", each) for each in submit)]
+    words = [str(file)] if file is not None else []
+    words += [word for option, value in options if value is not None for word in (option, value)]
+    return " ".join(["ear suite", *words])
 
 
 def _split(names: str | None) -> list[str] | None:

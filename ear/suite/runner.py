@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,13 +21,16 @@ MeasureCell = Callable[[Suite, Cell], str | None]
 """Measures a cell and keeps its outcomes; returns why it failed, None if it did not."""
 
 
-def run_suite(suite: Suite, command: str, measure_cell: MeasureCell | None = None) -> tuple[JSON, dict[Cell, str]]:
-    """Measure the cells that are missing, and write the table after each. What is finished is not done again.
+def run_suite(
+    suite: Suite, command: str, cells: Sequence[Cell] | None = None, measure_cell: MeasureCell | None = None
+) -> tuple[JSON, dict[Cell, str]]:
+    """Measure those of ``cells`` (None: all) that are missing, and write the table of the whole suite after each.
 
-    ``measure_cell`` None: one after another in this machine's processes. Returns the results, and why cells failed.
+    What is finished is not done again. ``measure_cell`` None: one after another, each in a process of this machine.
+    Returns the results, and why cells failed.
     """
     measure_cell = measure_in_process if measure_cell is None else measure_cell
-    view, known = SuiteView(suite), KnownRows()
+    view, known = SuiteView(suite, cells), KnownRows()
     content = results(suite, command, known)
     with view:
         for cell in view.missing:

@@ -95,12 +95,7 @@ class SuiteSpec(_Part):
     @field_validator("concepts")
     @classmethod
     def _known_concepts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        painters = [name for name in concepts.names() if concepts.find(name).kind == "style"]
-        groups: dict[str, Sequence[str]] = {"imagenette": IMAGENETTE, "painters": painters}
-        found = [each for name in names for each in groups.get(name, [name])]
-        for name in found:
-            concepts.find(name)
-        return tuple(dict.fromkeys(found))
+        return concept_names(names)
 
     @field_validator("recipes")
     @classmethod
@@ -148,6 +143,16 @@ class SuiteSpec(_Part):
             split=self.split,
             batch_size=self.batch_size,
         )
+
+
+def concept_names(names: Sequence[str]) -> tuple[str, ...]:
+    """``names`` with what "imagenette" and "painters" stand for. Raises ``ConceptError`` for an unknown concept."""
+    painters = [name for name in concepts.names() if concepts.find(name).kind == "style"]
+    groups: dict[str, Sequence[str]] = {"imagenette": IMAGENETTE, "painters": painters}
+    found = [each for name in names for each in groups.get(name, [name])]
+    for name in found:
+        concepts.find(name)
+    return tuple(dict.fromkeys(found))
 
 
 def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> SuiteSpec:

@@ -9,7 +9,7 @@ RESULTS/prompts/        the evaluation prompts, for submissions
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,11 @@ from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import find
 from ear.suite.cells import Cell, cells_of, in_order
-from ear.suite.spec import SuiteSpec
+from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
 from ecgvf import Run
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import WriterError
+from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.files import JSON
 from ecgvf.core.paths import data_dir
 from ecgvf.core.shard_set import fingerprint
@@ -83,6 +83,22 @@ class Suite:
             cell for concept in self.spec.concepts for method in self.methods for cell in self.cells_of(concept, method)
         ]
         return in_order(self.spec, every)
+
+    def cells_among(self, concepts: Sequence[str] | None, recipes: Sequence[str] | None) -> list[Cell]:
+        """The cells of these concepts and recipes (None: of all), and of every submission.
+
+        Raises ``SettingsError`` for one that the suite does not have.
+        """
+        wanted = concept_names(concepts) if concepts is not None else self.spec.concepts
+        methods = [find(name).name for name in recipes] if recipes is not None else self.spec.recipes
+        for option, names, known in (
+            ("--concepts", wanted, self.spec.concepts),
+            ("--recipes", methods, self.spec.recipes),
+        ):
+            if others := [name for name in names if name not in known]:
+                raise SettingsError(f"{option} {others[0]}: the suite has {', '.join(known)}")
+        chosen = {*methods, *self.submissions}
+        return [cell for cell in self.cells if cell.concept in wanted and cell.recipe in chosen]
 
     @cached_property
     def model(self) -> JanusModel:

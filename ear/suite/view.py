@@ -26,9 +26,10 @@ _MARKS: dict[State, str] = {
 class SuiteView:
     """The cells of a suite and their states; a live table in a terminal, elsewhere a line per cell that ends."""
 
-    def __init__(self, suite: Suite) -> None:
+    def __init__(self, suite: Suite, cells: Sequence[Cell] | None = None) -> None:
+        """``cells`` None: all of the suite."""
         self.suite = suite
-        known = {cell: suite.facts(cell) for cell in suite.cells}
+        known = {cell: suite.facts(cell) for cell in (suite.cells if cells is None else cells)}
         self.states: dict[Cell, State] = {cell: "done" if facts else "missing" for cell, facts in known.items()}
         self.seconds = {cell: float(facts["seconds"]) for cell, facts in known.items() if facts and "seconds" in facts}
         self.failed: dict[Cell, str] = {}

@@ -15,6 +15,7 @@ from ear.cli import app
 from ear.evaluation.outcomes import read_outcomes
 from ear.suite import Cell, Suite, run_suite
 from ear.suite.runner import measure_in_process
+from ecgvf.core.errors import SettingsError
 from tests.ear.suite.small_suite import keep, measured, small_suite
 
 SMALL = """
@@ -37,7 +38,7 @@ def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path: Path) -> None:
         keep(suite, measured(0, 0, 0, "prompt-rewrite"))
         return None
 
-    content, failed = run_suite(suite, "ear suite", measure)
+    content, failed = run_suite(suite, "ear suite", measure_cell=measure)
     assert {cell.name: reason for cell, reason in failed.items()} == {
         "church-paper-r0-t0": "no judge",
         "castle-paper-r0-t0": "no judge",
@@ -54,8 +55,32 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
         asked.append(cell.name)
         return "not now"
 
-    run_suite(suite, "ear suite", measure)
+    run_suite(suite, "ear suite", measure_cell=measure)
     assert asked == ["castle-paper-r0-t0"]
+
+
+def test_some_cells_are_measured_and_the_table_is_of_the_whole_suite(tmp_path: Path) -> None:
+    suite, asked = small_suite(tmp_path, recipes=("paper", "default")), []
+    keep(suite, measured(0, 0, 0))
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        asked.append(cell.name)
+        return "not now"
+
+    content, _ = run_suite(suite, "ear suite", suite.cells_among(["castle"], ["default"]), measure)
+    assert asked == ["castle-on-policy-r0-t0"]
+    assert {(row["concept"], row["recipe"]) for row in content["rows"]} >= {("church", "paper"), ("castle", "paper")}
+    with pytest.raises(SettingsError, match="--concepts cat: the suite has church, castle"):
+        suite.cells_among(["cat"], None)
+    with pytest.raises(SettingsError, match="--recipes esd: the suite has"):
+        suite.cells_among(None, ["esd"])
+
+
+def test_a_suite_of_a_file_has_the_model_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "suite.yaml"
+    file.write_text("concepts: [church]\n")
+    found = CliRunner().invoke(app, ["suite", str(file), "--model", "janus-pro-1b"])
+    assert found.exit_code == 2 and "leave one of the two out" in found.stderr.replace("\n", " ")
 
 
 def test_a_cell_that_takes_too_long_has_failed(tmp_path: Path) -> None:
