@@ -51,8 +51,8 @@ def write_sheet(analysis: Analysis, file: Path, *, title: str, blurred: bool) ->
 
 
 def _label(findings: Findings, cluster: Sequence[int]) -> str:
-    token = "with" if findings.condition.token else "without"
-    return f"{findings.condition.name}, {token} token, by {findings.method}: {len(cluster)} images"
+    token = "token" if findings.condition.token else "no token"
+    return f"{findings.condition.name}, {token}, {findings.method}: {len(cluster)}"
 
 
 def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:
