@@ -1,10 +1,12 @@
 """``ear suite``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
@@ -14,28 +16,30 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
-@app.command()
-def suite(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteArguments:
+    """A suite's file, or what it would say."""
+
     declaration: Annotated[
         Path | None,
         typer.Argument(metavar="[SUITE.yaml]", help="Concepts, recipes, seeds and figures.", show_default=False),
-    ] = None,
+    ] = None
     concepts: Annotated[
         str | None,
         typer.Option(
             help="Concepts, with commas; imagenette and painters are ten each. With a file, only these of its own.",
             show_default="the file's",
         ),
-    ] = None,
+    ] = None
     recipes: Annotated[
         str | None,
         typer.Option(
             help="Recipes, with commas. With a file, only these of its own.", show_default="the file's, else default"
         ),
-    ] = None,
+    ] = None
     model: Annotated[
         str | None, typer.Option(help="Name, folder or Hub id, without a file.", show_default="janus-nano")
-    ] = None,
+    ] = None
     submit: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,11 +48,11 @@ def suite(
             help="Measure somebody else's images (DIR/index.parquet, as `ear generate --prompts` writes) or adapter, "
             "of several concepts in DIR/CONCEPT. Repeatable.",
         ),
-    ] = None,
+    ] = None
     store: Annotated[
         Path | None,
         typer.Option(help="Folder of pairs, images and adapters.", show_default="the file's, else suites/NAME/store"),
-    ] = None,
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +60,39 @@ def suite(
             help="Folder of the outcomes and the table; its JSON is beside it.",
             show_default="the file's, else suites/NAME/results",
         ),
-    ] = None,
+    ] = None
+
+    def spec(self) -> "SuiteSpec":
+        """The suite of the file; without one that of the options."""
+        from ear.suite import read_spec
+        from ecgvf.core.errors import SettingsError
+
+        if self.declaration is not None and self.model is not None:
+            raise SettingsError(
+                f"--model {self.model}: {self.declaration} names the suite's model; leave one of the two out"
+            )
+        if self.declaration is not None:
+            return read_spec(self.declaration)
+        named = {"concepts": _split(self.concepts), "recipes": _split(self.recipes), "model": self.model}
+        return read_spec(None, {key: value for key, value in named.items() if value is not None})
+
+    def command(self) -> str:
+        """What reproduces the whole table: with a file, the selection of cells is left out."""
+        options = [("--submit", each) for each in self.submit or []]
+        if self.declaration is not None:
+            words = [str(self.declaration)]
+        else:
+            words = []
+            chosen = [("--concepts", self.concepts), ("--recipes", self.recipes), ("--model", self.model)]
+            options = [*((option, value) for option, value in chosen if value is not None), *options]
+        return " ".join(["ear suite", *words, *(word for option in options for word in option)])
+
+
+@app.command()
+@grouped
+def suite(
+    *,
+    declared: SuiteArguments,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Measure nothing: list the missing cells, and write the table of the others."),
@@ -68,13 +104,12 @@ def suite(
     from ear.suite.last import remember
     from ear.suite.submission import parse_submissions
 
-    named = {"concepts": _split(concepts), "recipes": _split(recipes)}
-    spec = _spec(declaration, named, model)
-    submissions = parse_submissions(submit or [], spec.recipes)
-    opened = Suite(spec, store or spec.store_folder, out or spec.results_folder, submissions)
+    spec = declared.spec()
+    submissions = parse_submissions(declared.submit or [], spec.recipes)
+    opened = Suite(spec, declared.store or spec.store_folder, declared.out or spec.results_folder, submissions)
     remember(opened.results)
-    cells = opened.cells_among(named["concepts"], named["recipes"])
-    command = _command(declaration, concepts, recipes, model, submit or [])
+    cells = opened.cells_among(_split(declared.concepts), _split(declared.recipes))
+    command = declared.command()
     content, failed = (known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
     facts = {"met": content["met"], "rows": len(content["rows"]), "out": str(opened.results)}
     failures = [{"cell": cell.name, "reason": reason} for cell, reason in failed.items()]
@@ -87,27 +122,6 @@ def suite(
         console.error(f"{failure['cell']} failed: {failure['reason']}")
     if failed or content["met"] is False:
         raise typer.Exit(1)
-
-
-def _spec(file: Path | None, named: dict[str, list[str] | None], model: str | None) -> "SuiteSpec":
-    """The suite of the file; without one that of the options."""
-    from ear.suite import read_spec
-    from ecgvf.core.errors import SettingsError
-
-    if file is None:
-        return read_spec(None, {key: value for key, value in {**named, "model": model}.items() if value is not None})
-    if model is not None:
-        raise SettingsError(f"--model {model}: {file} names the suite's model; leave one of the two out")
-    return read_spec(file)
-
-
-def _command(file: Path | None, concepts: str | None, recipes: str | None, model: str | None, submit: list[str]) -> str:
-    """What reproduces the whole table: with a file, the selection of cells is left out."""
-    chosen = [] if file is not None else [("--concepts", concepts), ("--recipes", recipes), ("--model", model)]
-    options = [*chosen, *(("--submit", each) for each in submit)]
-    words = [str(file)] if file is not None else []
-    words += [word for option, value in options if value is not None for word in (option, value)]
-    return " ".join(["ear suite", *words])
 
 
 def _split(names: str | None) -> list[str] | None:

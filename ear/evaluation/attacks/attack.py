@@ -24,7 +24,7 @@ class Example:
     """int64 [T]."""
 
 
-class Attack(ABC):
+class Attack:
     """One attack on ``model``, with what it has found so far.
 
     ``examples`` are what the attacker has; ``seed`` decides everything random. Inside the context of the adapter, the
@@ -44,21 +44,8 @@ class Attack(ABC):
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         self.model, self.examples, self.seed = model, examples, seed
 
-    def steps(self, budget: int) -> int:
-        """How many steps a ``budget`` is. Raises ``SettingsError`` for one that is too large."""
-        return budget
-
-    @abstractmethod
-    def step(self, number: int) -> float:
-        """Take step ``number``, from 0; returns its loss in nats per image token."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """What ``restore`` takes, as torch saves it."""
-
-    @abstractmethod
-    def restore(self, state: dict[str, Any]) -> None:
-        """Resume from what ``state`` returned."""
+    def check(self, budget: int) -> None:
+        """Raise ``SettingsError`` for a ``budget`` that is too large."""
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
@@ -77,6 +64,22 @@ class Attack(ABC):
         """``size`` different examples of step ``number``."""
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, str(number), self.kind))
         return [self.examples[index] for index in torch.randperm(len(self.examples), generator=generator)[:size]]
+
+
+class OptimisedAttack(Attack, ABC):
+    """An attack that spends its budget step by step."""
+
+    @abstractmethod
+    def step(self, number: int) -> float:
+        """Take step ``number``, from 0; returns its loss in nats per image token."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` takes, as torch saves it."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Resume from what ``state`` returned."""
 
 
 def image_loss(model: JanusModel, prompts: Sequence[str], examples: Sequence[Example]) -> Tensor:

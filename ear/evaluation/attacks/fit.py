@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from ear.evaluation.attacks.attack import Attack, Example, Kind
+from ear.evaluation.attacks.attack import Attack, Example, Kind, OptimisedAttack
 from ear.evaluation.attacks.kinds import KINDS
 from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.files import JSON
@@ -90,13 +90,13 @@ def fit(
     stage_set = run.stage_set(STAGE, settings)
     with adapter.active(model) as tuned:
         attack = KINDS[kind](tuned, chosen, seed)
-        steps = attack.steps(budget)
-        if steps:
-            _take_steps(stage_set, attack, steps, f"{kind} on {concept}")
+        attack.check(budget)
+        if isinstance(attack, OptimisedAttack):
+            _take_steps(stage_set, attack, budget, f"{kind} on {concept}")
     return FittedAttack(attack, budget, stage_set.fingerprint)
 
 
-def _take_steps(stage_set: StageSet, attack: Attack, steps: int, description: str) -> None:
+def _take_steps(stage_set: StageSet, attack: OptimisedAttack, steps: int, description: str) -> None:
     size = -(-steps // SHARDS)
     if done := len(stage_set.shards()):
         state = stage_set.read_shard(done - 1)["state"][-1].as_py()

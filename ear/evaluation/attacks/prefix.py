@@ -24,20 +24,10 @@ class Prefix(Attack):
     examples_used = 32
     settings: ClassVar[dict[str, Any]] = {}
 
-    def steps(self, budget: int) -> int:
+    def check(self, budget: int) -> None:
         rows = math.isqrt(self.model.image_tokens)
         if budget >= rows:
             raise SettingsError(f"--budget is {budget}: an image has {rows} rows, so force at most {rows - 1} of them")
-        return 0
-
-    def step(self, number: int) -> float:
-        raise NotImplementedError("a prefix is not optimised")
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        pass
 
     def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
         tokens = budget * math.isqrt(self.model.image_tokens)

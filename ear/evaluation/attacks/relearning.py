@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ear.evaluation.attacks.attack import Attack, Example, image_loss
+from ear.evaluation.attacks.attack import Example, OptimisedAttack, image_loss
 from ear.method.adapter import new_adapter
 from ecgvf.janus import JanusModel
 
@@ -18,7 +18,7 @@ RANK, BATCH = 16, 4
 LEARNING_RATE = 1e-3
 
 
-class Relearning(Attack):
+class Relearning(OptimisedAttack):
     """LoRA of ``RANK`` on every projection of the tuned model, with Adam."""
 
     kind = "relearning"

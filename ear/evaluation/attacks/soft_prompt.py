@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ear.evaluation.attacks.attack import Attack, Example, image_loss
+from ear.evaluation.attacks.attack import Example, OptimisedAttack, image_loss
 from ecgvf.core import seeds
 from ecgvf.janus import JanusModel, soft_prompt
 
@@ -19,7 +19,7 @@ LEARNING_RATE = 0.1
 """Of Adam, in standard deviations of the token embeddings."""
 
 
-class SoftPrompt(Attack):
+class SoftPrompt(OptimisedAttack):
     """``VECTORS`` vectors, the same for every prompt; they start as the embeddings of random tokens."""
 
     kind = "soft-prompt"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ear.evaluation.attacks.attack import Attack, Example, image_loss
+from ear.evaluation.attacks.attack import Example, OptimisedAttack, image_loss
 from ecgvf.core import seeds
 from ecgvf.janus import JanusModel, generation_ids, soft_prompt
 
@@ -26,7 +26,7 @@ DRAWS = 50
 """Draws in search of a candidate whose text has its tokens."""
 
 
-class TokenSearch(Attack):
+class TokenSearch(OptimisedAttack):
     """A suffix of ``LENGTH`` tokens, the same for every prompt; it starts with random tokens."""
 
     kind = "token-search"

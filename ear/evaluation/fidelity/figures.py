@@ -55,11 +55,11 @@ def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> Befo
     first = next(pictures_of)
     old, new = [], []
     # The reference may have more subsets; the last subset of as many gets the first one.
-    for one, other, pictures in zip(
+    for old_images, new_images, pictures in zip(
         before.subsets(size), after.subsets(size), chain(pictures_of, [first]), strict=False
     ):
-        old.append(kernel_distance(one, pictures))
-        new.append(kernel_distance(other, pictures))
+        old.append(kernel_distance(old_images, pictures))
+        new.append(kernel_distance(new_images, pictures))
     values = np.array(old), np.array(new)
     return _mean(values[0], before.n), _mean(values[1], before.n), _mean(values[1] - values[0], before.n)
 

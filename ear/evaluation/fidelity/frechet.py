@@ -67,11 +67,11 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     The trace of the root is the sum of the roots of the eigenvalues of S1^½ S2 S1^½, which is symmetric: those of a
     singular covariance, of fewer images than dimensions, stay real.
     """
-    one, two = first.covariance, second.covariance
-    values, vectors = scipy.linalg.eigh(one)
+    s1, s2 = first.covariance, second.covariance
+    values, vectors = scipy.linalg.eigh(s1)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    product = root @ two @ root
+    product = root @ s2 @ root
     eigenvalues = scipy.linalg.eigvalsh((product + product.T) / 2)
     shift = first.mean - second.mean
-    distance = shift @ shift + np.trace(one) + np.trace(two) - 2 * np.sqrt(eigenvalues.clip(min=0)).sum()
+    distance = shift @ shift + np.trace(s1) + np.trace(s2) - 2 * np.sqrt(eigenvalues.clip(min=0)).sum()
     return max(0.0, float(distance))

@@ -144,7 +144,7 @@ class FidelityMeasurement:
             clip=self.encoders.clip_name,
             seed=self.seed,
             as_published=as_published,
-            own_text=sum(one == other for one, other in zip(own, texts, strict=True)),
+            own_text=sum(own_text == text for own_text, text in zip(own, texts, strict=True)),
             rows=tuple(self._rows(label, sets[0], sets[1], reference, sampling)),
         )
 

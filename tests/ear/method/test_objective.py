@@ -68,9 +68,9 @@ def test_pairs_of_a_batch_do_not_mix(tiny: JanusModel, trajectory: Tensor, eta: 
     images = torch.stack([trajectory, trajectory.flip(0)])
     together = guided_target(tiny, targets, surrogates, images, loss="kl", guidance=eta)
     for row in range(2):
-        one = slice(row, row + 1)
-        alone = guided_target(tiny, targets[one], surrogates[one], images[one], loss="kl", guidance=eta)
-        torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-4)
+        only = slice(row, row + 1)
+        alone = guided_target(tiny, targets[only], surrogates[only], images[only], loss="kl", guidance=eta)
+        torch.testing.assert_close(together[only], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_the_divergence_is_positive_and_zero_for_equals() -> None:
