@@ -27,13 +27,7 @@ help:
 	@touch $@
 
 quickstart: .venv/installed
-	$(BIN)/ecgvf generate --concept church --writers offline
-	$(BIN)/ecgvf render
-	$(BIN)/ecgvf filter
-	$(BIN)/ecgvf status
-	$(BIN)/ear train --dataset ecgvf/church
-	$(BIN)/ear generate --prompt "a church on a hill of grass under a blue sky"
-	$(BIN)/ear eval --dataset ecgvf/church
+	$(BIN)/ear quickstart
 
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

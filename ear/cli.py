@@ -1,7 +1,7 @@
 """The command line ``ear``.
 
-recipes, train, generate, eval, attack, memorisation, compare, ablate, suite, report, import-weights, export,
-push-to-hub.
+quickstart, recipes, train, generate, eval, attack, memorisation, compare, ablate, suite, report, import-weights,
+export, push-to-hub.
 """
 
 import typer
@@ -16,6 +16,7 @@ from ear.commands import (
     import_weights,
     memorisation,
     push,
+    quickstart,
     recipes,
     report,
     suite,
@@ -31,8 +32,8 @@ app = typer.Typer(
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
 for commands in (
-    (recipes, train, generate, evaluate, attack, memorisation, compare, ablate, suite, report),
-    (import_weights, export, push),
+    (quickstart, recipes, train, generate, evaluate, attack, memorisation, compare, ablate),
+    (suite, report, import_weights, export, push),
 ):
     for command in commands:
         app.add_typer(command.app)

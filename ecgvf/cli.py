@@ -10,6 +10,7 @@ from ecgvf.commands import (
     bench,
     build,
     concepts,
+    doctor,
     export,
     filter,
     import_pairs,
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "versions": versions.versions,
     "diff": versions.diff,
     "bench": bench.bench,
+    "doctor": doctor.doctor,
 }
 
 app = typer.Typer(

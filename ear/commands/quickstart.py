@@ -1,0 +1,50 @@
+"""``ear quickstart``: the whole job on Janus-nano, as the commands that a user would type."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgvf.core import console
+
+app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+STEPS = (
+    ("Write prompt pairs: a church, and what stands in its place", "ecgvf generate --concept church --writers offline"),
+    ("Render both prompts of each pair, from one seed", "ecgvf render"),
+    ("Judge the images, and keep the pairs that hold", "ecgvf filter"),
+    ("Look back on the stages", "ecgvf status"),
+    ("Erase the church from the model", "ear train --dataset ecgvf/church"),
+    ("Render a prompt before and after", 'ear generate --prompt "a church on a hill of grass under a blue sky"'),
+    ("Measure the church and everything else, before and after", "ear eval --dataset ecgvf/church"),
+    ("Write all of it as a page", "ear report"),
+)
+"""What each step is for, and its command."""
+
+
+@app.command()
+def quickstart(
+    context: typer.Context,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
+    ] = None,
+) -> None:
+    """Erase the church from Janus-nano: every step from prompts to a report, in about ten minutes on two cores.
+
+    Each step is a command, printed before it runs. Interrupted, the same command goes on where it stopped.
+    """
+    from ecgvf.cli import app as ecgvf_app
+
+    programs = {"ecgvf": typer.main.get_command(ecgvf_app), "ear": context.find_root().command}
+    for number, (purpose, line) in enumerate(STEPS, 1):
+        program, *arguments = shlex.split(line)
+        if store is not None:
+            arguments += ["--store", str(store)]
+        console.print(
+            f"\n[bold]{number}/{len(STEPS)} {purpose}[/bold]",
+            f"[cyan]$ {console.escape(shlex.join([program, *arguments]))}[/cyan]",
+        )
+        # Without standalone mode it returns the exit code; an error's one line is printed by then.
+        if code := programs[program].main(arguments, prog_name=program, standalone_mode=False):
+            raise typer.Exit(code)
