@@ -34,6 +34,7 @@ quickstart: .venv/installed
 	$(BIN)/ear train --dataset ecgvf/church
 	$(BIN)/ear generate --prompt "a church on a hill of grass under a blue sky"
 	$(BIN)/ear eval --dataset ecgvf/church
+	$(BIN)/ear report
 
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
