@@ -28,9 +28,13 @@ def evaluate(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the concept before and after erasing, what stands in its place, and what the retained concepts lost."""
+    """Measure the concept before and after erasing, what stands in its place, and what the retained concepts lost.
+
+    `ear report` makes a page of it.
+    """
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation import report
+    from ear.suite.last import EVALUATION
     from ecgvf.core.store import Store
 
     console.json_mode(as_json)
@@ -40,6 +44,7 @@ def evaluate(
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
+    evaluation.save(files[-1].with_name(EVALUATION), images=False)
     paths = {"sheet": str(page)}
     if evaluation.attacked:
         paths["attack_sheet"] = str(evaluation.save_attack_sheet(page.with_name(f"{page.stem}-attacks.png")))

@@ -16,25 +16,27 @@ def report(
     results: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a suite's results.", show_default="those of the suite that ran last in this folder"
+            help="Folder of a suite's results, or a file of `ear eval --outcomes`.",
+            show_default="the suite or `ear eval` that ran last",
         ),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="The suite's store, which has the images.", show_default="the suite's")
+        Path | None,
+        typer.Option(help="The store that has the images.", show_default="the suite's; of ear eval ./ecgvf-store"),
     ] = None,
     images: Annotated[int, typer.Option(min=0, help="Most images in the file.")] = 1000,
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")] = Path("report.html"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write a suite's results as one self-contained HTML file: figures, charts, images, and what was not measured."""
-    from ear.report import write_report
-    from ear.report.results import SuiteResults
+    """Write results as one self-contained HTML file: figures, charts, images, and what was not measured."""
+    from ear.report import open_results, write_report
     from ear.suite.last import last_results
 
-    opened = SuiteResults.open(results if results is not None else last_results(), store)
+    opened = open_results(results if results is not None else last_results(), store)
     file = write_report(opened, out, images=images)
     size = file.stat().st_size
+    written = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
     console.print_result(
-        {"report": str(file), "bytes": size, "results": str(opened.folder)},
-        f"Report: {console.escape(str(file))} ({size / 1e6:.1f} MB). Open it in a browser.",
+        {"report": str(file), "bytes": size, "results": str(opened.source)},
+        f"Report of {console.escape(opened.title)}: {console.escape(str(file))} ({written}). Open it in a browser.",
     )

@@ -1,13 +1,14 @@
 """``ear suite``."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import JsonOption
+from ecgvf.commands.options import EngineArguments, JsonOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -73,8 +74,14 @@ class SuiteArguments:
             )
         if self.declaration is not None:
             return read_spec(self.declaration)
-        named = {"concepts": _split(self.concepts), "recipes": _split(self.recipes), "model": self.model}
-        return read_spec(None, {key: value for key, value in named.items() if value is not None})
+        named: dict[str, Any] = {
+            "concepts": _split(self.concepts),
+            "recipes": _split(self.recipes),
+            "model": self.model,
+        }
+        if self.model is not None:  # each model has folders of its own
+            named["name"] = re.sub(r"[^a-z0-9]+", "-", Path(self.model).name.casefold()).strip("-")
+        return read_spec(None, {key: value for key, value in named.items() if value})
 
     def command(self) -> str:
         """What reproduces the whole table: with a file, the selection of cells is left out."""
@@ -93,6 +100,7 @@ class SuiteArguments:
 def suite(
     *,
     declared: SuiteArguments,
+    engine: EngineArguments,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Measure nothing: list the missing cells, and write the table of the others."),
@@ -106,7 +114,13 @@ def suite(
 
     spec = declared.spec()
     submissions = parse_submissions(declared.submit or [], spec.recipes)
-    opened = Suite(spec, declared.store or spec.store_folder, declared.out or spec.results_folder, submissions)
+    opened = Suite(
+        spec,
+        declared.store or spec.store_folder,
+        declared.out or spec.results_folder,
+        submissions,
+        engine.open("auto"),
+    )
     remember(opened.results)
     cells = opened.cells_among(_split(declared.concepts), _split(declared.recipes))
     command = declared.command()

@@ -32,6 +32,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 
@@ -163,7 +164,7 @@ class Evaluation:
             "fidelity": self.fidelity.json() if self.fidelity is not None else None,
             "classes": [each.json() for each in self.classes],
         }
-        facts = {name: getattr(self, name) for name in _FACTS} | lists
+        facts = {name: getattr(self, name) for name in _FACTS} | lists | {"versions": versions()}
         return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
 
     @classmethod

@@ -5,6 +5,7 @@ A chart is 360 px wide, which a phone shows at full size; wider screens set seve
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from ecgvf.core.files import JSON
 WIDTH = 5.0
 """Inches of a chart; matplotlib's SVG has 72 points to the inch."""
 
-_COLOURS = ("#000101", "#000102", "#000103", "#000104", "#000105", "#000106")
+_COLOURS = tuple(f"#00010{number}" for number in range(1, 9))
 """Stand for the page's colours of series; the next two for its text and its lines."""
 _INK, _LINE = "#000200", "#000300"
-_MARKERS = ("o", "s", "D", "^", "v", "P")
+_MARKERS = ("o", "D", "X", "s", "^", "v", "P", "*")
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -35,10 +36,15 @@ _STYLE: Any = {
     "ytick.color": _INK,
     "grid.color": _LINE,
     "legend.frameon": False,
+    "text.parse_math": False,  # names may contain dollars
 }
 
 Point = tuple[str, JSON]
 """A series and its figure: value, low, high."""
+
+
+Bar = tuple[str, JSON, JSON]
+"""A name, and its figure before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +65,75 @@ def dots(
     label: str = "share of images",
     limits: tuple[float, float] | None = (0, 1),
 ) -> Chart:
-    """A line per name with a dot and its interval per series, on one scale."""
-    height = 0.9 + 0.3 * (1 + len(series) // 3) + 0.16 * sum(max(2, len(points)) for _, points in lines)
+    """A line per name with a dot and its interval per series, on one scale.
+
+    ``series``: all names of the report, as in the other charts: each has the same colour and marker everywhere.
+    """
+    kinds = _kinds(series, [name for _, points in lines for name, _ in points])
+    height = 0.9 + 0.3 * (1 + len(kinds) // 3) + 0.16 * sum(max(2, len(points)) for _, points in lines)
     with matplotlib.rc_context(_STYLE):
         plot, axes = _axes(height)
         for index, (_, points) in enumerate(lines):
             for number, (name, figure) in enumerate(points):
                 place = index + 0.7 * ((number + 0.5) / len(points) - 0.5)
-                _dot(axes, figure, place, series.index(name))
+                _dot(axes, figure, place, kinds[name])
         axes.set_yticks(range(len(lines)), [name for name, _ in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_xlabel(label)
         if limits is not None:
             axes.set_xlim(limits[0] - 0.03, limits[1] + 0.03)
         axes.grid(axis="x", alpha=0.6, linewidth=0.6)
-        _legend(plot, axes, series)
+        _legend(plot, axes, kinds)
         svg = _svg(plot)
     rows = [[name, each, _text(figure)] for name, points in lines for each, figure in points]
     return Chart(title, svg, ("", "", label), rows)
 
 
-def frontier(title: str, points: Sequence[tuple[str, JSON, JSON]], *, across: str, up: str) -> Chart:
-    """A point per (series, figure across, figure up), with both intervals; the best corner is marked."""
-    series = list(dict.fromkeys(name for name, _, _ in points))
+def bars(
+    title: str, groups: Sequence[tuple[str, Sequence[Bar]]], *, method: str, series: Sequence[str], label: str
+) -> Chart:
+    """Groups of bars: after erasing, by ``method``, with its interval; a tick marks the value before."""
+    before, colour = _COLOURS[0], _COLOURS[series.index(method) % len(_COLOURS)]
+    lines = sum(1 + len(members) for _, members in groups)
+    with matplotlib.rc_context(_STYLE):
+        plot, axes = _axes(1.2 + 0.19 * lines)
+        names: list[str] = []
+        for group, members in groups:
+            axes.text(0, len(names), group, va="center", fontweight="bold")
+            names.append("")
+            for name, first, second in members:
+                place = len(names)
+                axes.barh(place, second["value"], height=0.55, color=colour, alpha=0.5)
+                axes.errorbar(second["value"], place, xerr=_errors(second), fmt="none", ecolor=_INK, capsize=2)
+                axes.plot(first["value"], place, "|", color=before, markersize=11, markeredgewidth=2)
+                names.append(name)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(names) - 0.4, -0.7)
+        axes.set_xlim(0, 1.03)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", alpha=0.6, linewidth=0.6)
+        axes.set_axisbelow(True)
+        handles = [
+            axes.plot([], [], "|", color=before, markersize=11, markeredgewidth=2)[0],
+            axes.barh(0, 0, color=colour, alpha=0.5),
+        ]
+        plot.legend(handles, ["original", method], loc="outside upper left", ncols=2)
+        svg = _svg(plot)
+    rows = [[group, name, _text(first), _text(second)] for group, members in groups for name, first, second in members]
+    return Chart(title, svg, ("group", "concept", "original", method), rows)
+
+
+def frontier(
+    title: str, points: Sequence[tuple[str, JSON, JSON]], *, series: Sequence[str], across: str, up: str
+) -> Chart:
+    """A point per (series, figure across, figure up), with both intervals; the best corner is marked. ``series`` as in
+    ``dots``."""
+    kinds = _kinds(series, [name for name, _, _ in points])
     with matplotlib.rc_context(_STYLE):
         plot, axes = _axes(4.2)
         for name, x, y in points:
-            kind = series.index(name)
+            kind = kinds[name]
             axes.errorbar(
                 x["value"],
                 y["value"],
@@ -105,7 +153,7 @@ def frontier(title: str, points: Sequence[tuple[str, JSON, JSON]], *, across: st
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.6, linewidth=0.6)
-        _legend(plot, axes, series)
+        _legend(plot, axes, kinds)
         svg = _svg(plot)
     return Chart(title, svg, ("", across, up), [[name, _text(x), _text(y)] for name, x, y in points])
 
@@ -114,10 +162,12 @@ def curves(
     title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]], *, label: str = "share of images"
 ) -> Chart:
     """A line per series over the levels of a factor."""
-    series = list(lines)
+    # None of them is a reference or a method: other colours than those of the references.
+    kinds = {name: number for number, name in enumerate(lines, len(_COLOURS) // 2)}
     with matplotlib.rc_context(_STYLE):
         plot, axes = _axes(3.6)
-        for kind, figures in enumerate(lines.values()):
+        for name, figures in lines.items():
+            kind = kinds[name]
             known = [level for level in levels if level in figures]
             axes.errorbar(
                 [levels.index(level) for level in known],
@@ -131,7 +181,7 @@ def curves(
         axes.set_ylim(-0.03, 1.03)
         axes.set_ylabel(label)
         axes.grid(axis="y", alpha=0.6, linewidth=0.6)
-        _legend(plot, axes, series)
+        _legend(plot, axes, kinds)
         svg = _svg(plot)
     rows = [[name, level, _text(figure)] for name, figures in lines.items() for level, figure in figures.items()]
     return Chart(title, svg, ("", "level", label), rows)
@@ -156,25 +206,32 @@ def _dot(axes: Axes, figure: JSON, place: float, kind: int) -> None:
     )
 
 
+def _kinds(series: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Those of ``series`` that are drawn → which colour and marker they have."""
+    return {name: kind for kind, name in enumerate(series) if name in names}
+
+
 def _errors(figure: JSON) -> list[list[float]]:
     """Distances to the ends of the interval, below and above; 0 without one."""
     low, high = (figure["value"] if figure[end] is None else figure[end] for end in ("low", "high"))
     return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
 
 
-def _legend(plot: Figure, axes: Axes, series: Sequence[str]) -> None:
-    if len(series) > 1:
-        handles = [
-            axes.plot([], [], _MARKERS[kind % len(_MARKERS)], color=_COLOURS[kind % len(_COLOURS)])[0]
-            for kind in range(len(series))
-        ]
-        plot.legend(handles, series, loc="outside upper left", ncols=min(3, len(series)))
+def _legend(plot: Figure, axes: Axes, kinds: Mapping[str, int]) -> None:
+    handles = [
+        axes.plot([], [], _MARKERS[kind % len(_MARKERS)], color=_COLOURS[kind % len(_COLOURS)])[0]
+        for kind in kinds.values()
+    ]
+    plot.legend(handles, list(kinds), loc="outside upper left", ncols=min(3, len(kinds)))
 
 
 def _svg(plot: Figure) -> str:
     """The figure as an SVG element whose colours and fonts are the page's."""
     buffer = io.StringIO()
-    plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # Text stays text, drawn by the reader's fonts: matplotlib's own need not have every character.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 
 from ear.evaluation import figures
 from ear.evaluation.outcomes import Outcome, paired, selected
-from ear.report.results import SuiteResults, Task
+from ear.report.results import CellOutcomes, Results, Task
+from ecgvf.core.errors import DatasetError
 
 Result = Literal["not erased", "wrecked", "lost", "erased", "replaced", "kept"]
 
@@ -63,7 +65,7 @@ class Gallery:
     with_images: int
 
 
-def gallery(results: SuiteResults, images: int) -> Gallery:
+def gallery(results: Results, images: int) -> Gallery:
     """Cards with at most ``images`` images of the first cell of each concept and method, as many of each; of each
     outcome some, the worst first."""
     every: list[list[Card]] = []
@@ -71,7 +73,7 @@ def gallery(results: SuiteResults, images: int) -> Gallery:
         for method in results.methods:
             cell = results.cell(concept, method)
             if cell is not None:
-                every.append(list(_cards(concept, method, *cell, unsafe=results.unsafe(concept))))
+                every.append(list(_cards(concept, method, cell, unsafe=results.unsafe(concept))))
     counts = Counter(card.result for cards in every for card in cards)
     share = images // 2 // max(1, len(every))
     chosen = [card for cards in every for card in _some_of_each(cards, share)]
@@ -81,11 +83,9 @@ def gallery(results: SuiteResults, images: int) -> Gallery:
     return Gallery(cards, {name: counts[name] for name in order}, sum(bool(card.after) for card in cards))
 
 
-def _cards(
-    concept: str, method: str, original: Sequence[Outcome], after: Sequence[Outcome], *, unsafe: bool
-) -> Iterator[Card]:
-    limits = figures.thresholds(original)
-    for before, tuned in paired(selected(original, "before"), after):
+def _cards(concept: str, method: str, cell: CellOutcomes, *, unsafe: bool) -> Iterator[Card]:
+    limits = figures.thresholds(cell.original)
+    for before, tuned in paired(selected(cell.original, "before"), cell.after):
         # A concept that the original does not show either is not lost.
         if tuned.sample in ("main", "wording") and (tuned.group == "concept" or before.judges[0].present):
             yield Card(
@@ -131,7 +131,7 @@ def _some_of_each(cards: Sequence[Card], count: int) -> list[Card]:
     return turns[:count]
 
 
-def _with_images(results: SuiteResults, cards: Sequence[Card]) -> list[Card]:
+def _with_images(results: Results, cards: Sequence[Card]) -> list[Card]:
     found: dict[str, dict[Task, str]] = {}
     for concept in dict.fromkeys(card.concept for card in cards):
         mine = [card.task for card in cards if card.concept == concept]
@@ -153,10 +153,28 @@ def data_uri(png: bytes) -> str:
         full = image.convert("RGB")
     content = b""
     for side, quality in _FORMS:
-        small, buffer = full.copy(), io.BytesIO()
-        small.thumbnail((side, side))
-        small.save(buffer, "WEBP", quality=quality, method=4)
-        content = buffer.getvalue()
+        content = _webp(full, (side, side), quality)
         if len(content) <= MOST_BYTES:
             break
-    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return _uri(content)
+
+
+def sheet_uri(file: Path) -> str:
+    """A contact sheet likewise, at most 1,200 pixels wide. Raises ``DatasetError`` if it is no image."""
+    try:
+        with Image.open(file) as image:
+            return _uri(_webp(image.convert("RGB"), (1200, 1200 * image.height // image.width or 1), 80))
+    except OSError as error:
+        raise DatasetError(f"{file} is no readable image: restore it, or delete it") from error
+
+
+def _webp(image: Image.Image, most: tuple[int, int], quality: int) -> bytes:
+    """``image``, no larger than ``most`` pixels."""
+    small, buffer = image.copy(), io.BytesIO()
+    small.thumbnail(most)
+    small.save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()
+
+
+def _uri(webp: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"

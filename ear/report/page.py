@@ -10,7 +10,7 @@ import jinja2
 
 from ear.report.charts import Chart
 from ear.report.gallery import MEANINGS, gallery
-from ear.report.results import SuiteResults
+from ear.report.results import Results
 from ear.report.sections import headline, sections
 from ear.suite.leaderboard import missing_cells
 from ear.suite.table import csv_text
@@ -19,7 +19,7 @@ from ecgvf.core.files import write_atomic
 HERE = Path(__file__).parent
 
 
-def write_report(results: SuiteResults, file: Path, *, images: int = 1000) -> Path:
+def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
     """Write the report with at most ``images`` images. Returns ``file``."""
     shown = gallery(results, images)
     filters = {
@@ -29,9 +29,7 @@ def write_report(results: SuiteResults, file: Path, *, images: int = 1000) -> Pa
         "outcome": [name for name in MEANINGS if any(card.result == name for card in shown.cards)],
     }
     html = _template().render(
-        suite=results.spec,
-        facts=results.facts,
-        command=results.facts["command"],
+        results=results,
         headline=headline(results),
         unfinished=[f"{concept}, {method}: {count}" for concept, method, count in missing_cells(results.rows)],
         sections=sections(results),

@@ -1,8 +1,9 @@
-"""What a report is made of: a suite's rows, the outcomes of its cells, and other measurements beside them."""
+"""What a report is made of: rows, the outcomes of cells, images, and other measurements beside them."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,102 @@ import pyarrow.parquet as pq
 
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.leaderboard import REFERENCES
-from ear.suite.spec import SuiteSpec
-from ear.suite.table import FACTS, FILE, read_datasets
+from ear.suite.spec import Evidence, SuiteSpec
+from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
-from ecgvf.core.files import JSON, read_json
+from ecgvf.core.files import JSON
 
 Task = tuple[str, str | None, str, int, float, float]
 """(condition, adapter, id, seed, guidance, temperature) of an image; of the frozen model the adapter is None."""
 
 
-@dataclass(frozen=True)
-class SuiteResults:
+@dataclass(frozen=True, kw_only=True)
+class CellOutcomes:
+    """The outcomes of the first cell of a concept and method, without those under attack."""
+
+    original: Sequence[Outcome]
+    """Before erasing, and the ceiling."""
+    after: Sequence[Outcome]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(ABC):
+    """The results of a suite, or of one evaluation."""
+
+    title: str
+    source: Path
+    """The folder or file."""
+    rows: list[JSON]
+    concepts: Sequence[str]
+    methods: Sequence[str]
+    """The recipes and submissions, measured or not."""
+    model: str
+    split: str
+    datasets: JSON
+    """Concept → what its dataset was made of, as far as it is known."""
+    commands: Sequence[str]
+    """What gives these results again."""
+    provenance: Sequence[str]
+    versions: Mapping[str, str]
+    goals: str | None = None
+    """The recipe that has to meet the goals."""
+    met: bool | None = None
+    """Whether it does; None: not decided."""
+    evidence: Evidence = field(default_factory=Evidence)
+
+    @abstractmethod
+    def cell(self, concept: str, method: str) -> CellOutcomes | None:
+        """Those of the cell with the full figures if it is measured; None without a measured cell."""
+
+    @abstractmethod
+    def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
+        """The images that are at hand, as PNG."""
+
+    @property
+    def series(self) -> list[str]:
+        """All names that charts show, in an order that is the same everywhere."""
+        return [*REFERENCES, *self.methods]
+
+    def unsafe(self, concept: str) -> bool:
+        """Whether its images are blurred; yes for a concept that nothing is known of."""
+        if concept in self.datasets:
+            return bool(self.datasets[concept]["unsafe"])
+        try:
+            return concepts.find(concept).unsafe
+        except ConceptError:
+            return True
+
+    def attacks(self) -> list[JSON]:
+        """What `ear attack --json` printed, of the files that the suite names."""
+        return [_read(file, "attacks") for file in self.evidence.attacks if file.is_file()]
+
+    def memorisation(self) -> list[JSON]:
+        """What `ear memorisation --json` printed, likewise."""
+        return [_read(file, "findings") for file in self.evidence.memorisation if file.is_file()]
+
+    def trials(self) -> JSON | None:
+        """Several settings of each recipe; None without the file that the suite names."""
+        file = self.evidence.trials
+        return _read(file, "trials") if file is not None and file.is_file() else None
+
+    def agreement(self) -> JSON | None:
+        """How far judges agree with labels, likewise."""
+        file = self.evidence.agreement
+        return _read(file, "agreement") if file is not None and file.is_file() else None
+
+    def ablations(self) -> list[list[JSON]]:
+        """The rows of each ablation that the suite names and that was run."""
+        files = [folder / "ablation.parquet" for folder in self.evidence.ablations]
+        return [pq.read_table(file).to_pylist() for file in files if file.is_file()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteResults(Results):
     """The results' folder of a suite, and the store with its images."""
 
-    folder: Path
-    rows: list[JSON]
-    facts: JSON
-    """met, command, versions, suite, cells."""
-    spec: SuiteSpec
+    files: Mapping[tuple[str, str], tuple[Path, Path]]
+    """Concept and method → the files of the cell's outcomes, before and after."""
     store: Path
 
     @classmethod
@@ -43,79 +121,104 @@ class SuiteResults:
             table = pq.read_table(file)
             facts = json.loads((table.schema.metadata or {})[FACTS])
             spec = SuiteSpec.model_validate(facts["suite"])
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise DatasetError(f"{file} is not what `ear suite` wrote: run it again") from error
-        return cls(folder, table.to_pylist(), facts, spec, store if store is not None else spec.store_folder)
+            # Rows of earlier versions lack the columns of attacks.
+            empty = dict.fromkeys(SCHEMA.names)
+            rows = [empty | row for row in table.to_pylist()]
+            names = [row["recipe"] for row in rows]
+            return cls(
+                title=spec.name,
+                source=folder,
+                rows=rows,
+                concepts=list(dict.fromkeys(row["concept"] for row in rows)),
+                methods=[name for name in dict.fromkeys(names) if name not in REFERENCES],
+                model=spec.model,
+                split=spec.split,
+                datasets=read_datasets(folder),
+                commands=[facts["command"], f"ear report {folder}"],
+                provenance=list(_declared(spec)),
+                versions=facts["versions"],
+                goals=spec.goals,
+                met=facts["met"],
+                evidence=spec.report,
+                files=_first_cells(folder, facts["cells"]),
+                store=store if store is not None else spec.store_folder,
+            )
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{file} is not what this version of `ear suite` writes: run it again") from error
 
-    @property
-    def concepts(self) -> list[str]:
-        return list(dict.fromkeys(row["concept"] for row in self.rows))
-
-    @property
-    def methods(self) -> list[str]:
-        """The recipes and submissions, measured or not."""
-        return [name for name in dict.fromkeys(row["recipe"] for row in self.rows) if name not in REFERENCES]
-
-    @cached_property
-    def datasets(self) -> JSON:
-        """Concept → what its dataset was made of."""
-        return read_datasets(self.folder)
-
-    def unsafe(self, concept: str) -> bool:
-        """Whether its images are blurred; yes for a concept that nothing is known of."""
-        if concept in self.datasets:
-            return bool(self.datasets[concept]["unsafe"])
-        try:
-            return concepts.find(concept).unsafe
-        except ConceptError:
-            return True
-
-    def cell(self, concept: str, method: str) -> tuple[list[Outcome], list[Outcome]] | None:
-        """The outcomes (before and ceiling, after) of the first cell, of the one with the full figures if it is
-        measured; None without one."""
-        found = [each for each in self.facts["cells"] if (each["concept"], each["recipe"]) == (concept, method)]
-        found = [each for each in found if (self.folder / each["file"]).is_file()]
-        if not found:
-            return None
-        first = next((each for each in found if each["figures"] == "full"), found[0])
-        original, after = (read_outcomes(self.folder / first[name])[0] for name in ("original", "file"))
-        return original, after
+    def cell(self, concept: str, method: str) -> CellOutcomes | None:
+        if (concept, method) not in self._cells and (concept, method) in self.files:
+            original, after = (read_outcomes(file)[0] for file in self.files[concept, method])
+            after = [outcome for outcome in after if outcome.sample != "attack"]
+            self._cells[concept, method] = CellOutcomes(original=original, after=after)
+        return self._cells.get((concept, method))
 
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
-        """The images that the store has, as PNG."""
-        found: dict[Task, bytes] = {}
-        columns = ["condition", "adapter", "id", "seed", "guidance", "temperature"]
-        for file in sorted(self.store.glob(f"run-*/{concept}/outcomes/*/shard-*.parquet")):
-            table = pq.read_table(file, columns=columns)
-            tasks = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
-            places = [index for index, task in enumerate(tasks) if task in wanted and task not in found]
-            if places:
-                images = pq.read_table(file, columns=["image"])["image"].take(places).to_pylist()
-                found |= {tasks[index]: image for index, image in zip(places, images, strict=True)}
-        return found
+        return stored_images(self.store.glob(f"run-*/{concept}"), wanted)
 
-    def evidence(self, name: str) -> JSON | None:
-        """The JSON that the suite names as ``trials`` or ``agreement``; None without the file."""
-        file: Path | None = getattr(self.spec.report, name)
-        return read_json(file) if file is not None and file.is_file() else None
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], CellOutcomes]:
+        return {}
 
-    def attacks(self) -> list[JSON]:
-        """What `ear attack --json` printed, of the files that the suite names."""
-        return [read_json(file) for file in self.spec.report.attacks if file.is_file()]
 
-    def memorisation(self) -> list[JSON]:
-        """What `ear memorisation --json` printed, likewise."""
-        return [read_json(file) for file in self.spec.report.memorisation if file.is_file()]
+def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
+    """The images of outcomes in the folders of concepts in stores, as PNG."""
+    found: dict[Task, bytes] = {}
+    columns = ["condition", "adapter", "id", "seed", "guidance", "temperature"]
+    for file in sorted(file for run in runs for file in run.glob("outcomes/*/shard-*.parquet")):
+        table = pq.read_table(file, columns=[*columns, "sample"])
+        # Under attack an image has the task of the one that is not attacked.
+        tasks = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+        samples = table["sample"].to_pylist()
+        places = [
+            index
+            for index, task in enumerate(tasks)
+            if task in wanted and task not in found and samples[index] != "attack"
+        ]
+        if places:
+            images = pq.read_table(file, columns=["image"])["image"].take(places).to_pylist()
+            found |= {tasks[index]: image for index, image in zip(places, images, strict=True)}
+    return found
 
-    def ablations(self) -> list[list[JSON]]:
-        """The rows of each ablation that the suite names and that was run."""
-        files = [folder / "ablation.parquet" for folder in self.spec.report.ablations]
-        return [pq.read_table(file).to_pylist() for file in files if file.is_file()]
+
+def _first_cells(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], tuple[Path, Path]]:
+    """Of each concept and method the first cell, or the one with the full figures."""
+    found: dict[tuple[str, str], tuple[Path, Path]] = {}
+    for cell in sorted(cells, key=lambda each: each["figures"] != "full"):
+        original, after = (folder / Path(cell[name]).name for name in ("original", "file"))
+        if original.is_file() and after.is_file():
+            found.setdefault((cell["concept"], cell["recipe"]), (original, after))
+    return found
+
+
+def _declared(spec: SuiteSpec) -> Iterator[str]:
+    """What the suite's declaration says, for people."""
+    yield f"Concepts: {', '.join(spec.concepts)}"
+    yield f"Methods: {', '.join(spec.recipes)}"
+    seeds, training = (" ".join(map(str, each)) for each in (spec.run_seeds, spec.training_seeds))
+    yield f"Run seeds {seeds}; training seeds {training}"
+    yield (
+        f"Written pairs {spec.pairs}, evaluation prompts {spec.tests}; measured with {spec.prompts.concept} prompts of "
+        f"the concept and at least {spec.prompts.group} of each group of others"
+    )
+
+
+def _read(file: Path, key: str) -> JSON:
+    """A JSON file that the suite names. Raises ``DatasetError`` for one without ``key``."""
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or key not in content:
+        raise DatasetError(
+            f"{file} is no JSON object with {key!r}: write it again, or leave it out of the suite's report"
+        )
+    return content
 
 
 def select(rows: Sequence[JSON], **wanted: Any) -> list[JSON]:
-    """The rows with a value and these fields; ``wording`` is their class."""
-    fields: Mapping[str, Any] = {("class" if name == "wording" else name): value for name, value in wanted.items()}
+    """The rows with a value and these fields, by default not under attack; ``wording`` is their class."""
+    fields = {("class" if name == "wording" else name): value for name, value in ({"attack": None} | wanted).items()}
     return [
         row for row in rows if row["value"] is not None and all(row[name] == value for name, value in fields.items())
     ]

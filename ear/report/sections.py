@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
-from ear.evaluation.figures import GROUPS
-from ear.report.charts import Chart, Point, curves, dots, frontier
-from ear.report.results import SuiteResults, select
-from ear.suite.leaderboard import COLUMNS, REFERENCES, main_figures, standings, text
+from ear.evaluation import figures, statistics
+from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
+from ear.report.gallery import sheet_uri
+from ear.report.results import Results, select
+from ear.suite.leaderboard import COLUMNS, main_figures, standings, text
+from ear.suite.table import NOT_APPLICABLE
 from ecgvf.core.files import JSON
 
 
@@ -18,6 +21,14 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that is no chart."""
+
+    title: str
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +43,24 @@ class Section:
     folded: Sequence[Chart] = ()
     """Charts that are shown on request."""
     tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
     missing: Sequence[str] = field(default=())
     """What was not measured."""
 
 
-def sections(results: SuiteResults) -> list[Section]:
+def sections(results: Results) -> list[Section]:
     """All sections but headline, gallery and provenance, in order."""
-    makers = (_frontier, _replacement, _retention, _robustness, _understanding, _memorisation, _ablation, _yield)
+    makers = (_frontier, _replacement, _retention, _robustness, _understanding, _memorisation, _ablation, _dataset)
     return [*(make(results) for make in makers), _agreement(results)]
 
 
-def headline(results: SuiteResults) -> Table:
+def headline(results: Results) -> Table:
     """The leaderboard."""
     lines = [[concept, method, *map(text, cells)] for concept, method, cells in standings(results.rows)]
     return Table("Leaderboard", ["concept", "model", *COLUMNS.values()], lines)
 
 
-def _frontier(results: SuiteResults) -> Section:
+def _frontier(results: Results) -> Section:
     charts, missing = [], []
     for concept in results.concepts:
         points = []
@@ -58,13 +70,16 @@ def _frontier(results: SuiteResults) -> Section:
             ratio = select(rows, figure="retention_ratio", group="pooled")
             if "concept_present" in main and ratio:
                 points.append((method, main["concept_present"], ratio[0]))
-        if points:
-            across, up = f"images that still show {concept}", "other concepts kept (1 = all)"
-            charts.append(frontier(concept, points, across=across, up=up))
+        before = _main(results, concept, "original").get("concept_present")
+        if points and before is not None:
+            points.insert(0, ("original", before, {"value": 1.0, "low": None, "high": None}))
+            charts.append(_against_retention(concept, concept, points, results.series))
         else:
             missing.append(concept)
-    trials = results.evidence("trials")
-    tried, untried = _trials(trials) if trials is not None else ([], ["several settings of each recipe"])
+    trials = results.trials()
+    tried, untried = (
+        _trials(trials, results.series) if trials is not None else ([], ["several settings of each recipe"])
+    )
     return Section(
         "frontier",
         "Erasure against retention",
@@ -75,10 +90,18 @@ def _frontier(results: SuiteResults) -> Section:
     )
 
 
-def _trials(content: JSON) -> tuple[list[Chart], list[str]]:
+def _against_retention(
+    title: str, concept: str, points: Sequence[tuple[str, JSON, JSON]], series: Sequence[str]
+) -> Chart:
+    across, up = f"images that still show {concept}", "other concepts kept (1 = all)"
+    return frontier(title, points, series=series, across=across, up=up)
+
+
+def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str]]:
     """Several settings of each recipe, on the validation split: a chart per concept, and recipes without trials."""
     charts, missing = [], []
     trials = content["trials"]
+    series = list(dict.fromkeys([*series, *(str(trial["recipe"]) for trial in trials)]))
     for concept in dict.fromkeys(trial["concept"] for trial in trials):
         points = []
         for trial in (each for each in trials if each["concept"] == concept):
@@ -88,27 +111,24 @@ def _trials(content: JSON) -> tuple[list[Chart], list[str]]:
                 points.append((str(trial["recipe"]), pair[0], pair[1]))
         if points:
             title = f"{concept}: several settings of each recipe, {content['split']} split"
-            across, up = f"images that still show {concept}", "other concepts kept (1 = all)"
-            charts.append(frontier(title, points, across=across, up=up))
+            charts.append(_against_retention(title, concept, points, series))
         untried = {trial["recipe"] for trial in trials if trial["concept"] == concept} - {name for name, *_ in points}
         if untried:
             missing.append(f"several settings of each recipe, {concept}: {', '.join(sorted(untried))}")
     return charts, missing
 
 
-def _replacement(results: SuiteResults) -> Section:
+def _replacement(results: Results) -> Section:
     charts, missing = [], []
     names = {name: COLUMNS[name] for name in ("concept_present", "shows_surrogate", "shows_something", "scene_kept")}
     for concept in results.concepts:
-        series = [*REFERENCES, *results.methods]
-        known = {name: _main(results, concept, name) for name in series}
+        known = {name: _main(results, concept, name) for name in results.series}
         lines = [
-            (label, [(name, known[name][figure]) for name in series if figure in known[name]])
+            (label, [(name, known[name][figure]) for name in results.series if figure in known[name]])
             for figure, label in names.items()
         ]
         if any(points for _, points in lines):
-            shown = [name for name in series if known[name]]
-            charts.append(dots(concept, [line for line in lines if line[1]], series=shown))
+            charts.append(dots(concept, [line for line in lines if line[1]], series=results.series))
         missing += [f"{concept}, {name}" for name in results.methods if not known[name]]
     return Section(
         "replacement",
@@ -121,7 +141,7 @@ def _replacement(results: SuiteResults) -> Section:
     )
 
 
-def _retention(results: SuiteResults) -> Section:
+def _retention(results: Results) -> Section:
     charts: list[Chart] = []
     folded: list[Chart] = []
     missing = []
@@ -137,91 +157,171 @@ def _retention(results: SuiteResults) -> Section:
     return Section(
         "retention",
         "What else changed, concept by concept",
-        "The share of images that show the concept they were asked for, before and after erasing. Neighbours are near "
-        "the erased concept; surrogates are what its prompts are turned into; rehearsed concepts were practised during "
-        "training, unrehearsed ones were not. In each group the greatest loss comes first.",
+        "The share of images that show the concept they were asked for. A bar is the share after erasing, with its "
+        "interval, and a tick the share before: a bar that ends short of its tick has lost something. * marks a loss "
+        "that is shown, corrected for the number of concepts. Neighbours are near the erased concept; surrogates are "
+        "what its prompts are turned into; rehearsed concepts were practised during training, unrehearsed ones were "
+        "not. In each group the greatest loss comes first.",
         charts,
         folded,
         missing=missing,
     )
 
 
-def _by_concept(results: SuiteResults, concept: str, method: str) -> Chart | None:
+def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
     cell = results.cell(concept, method)
     if cell is None:
         return None
-    groups = {outcome.concept: outcome.group for outcome in cell[1]}
+    group_of = {outcome.concept: outcome.group for outcome in cell.after}
+    lost = figures.lost([*cell.original, *cell.after])
     rows = select(results.rows, concept=concept, figure="retention", wording="pooled")
-    after = {row["group"]: row for row in rows if row["recipe"] == method and row["group"] in groups}
+    after = {row["group"]: row for row in rows if row["recipe"] == method and row["group"] in group_of}
     before = {row["group"]: row for row in rows if row["recipe"] == "original"}
-    lines: list[tuple[str, list[Point]]] = []
-    for group in GROUPS:
-        names = [name for name in after if groups[name] == group and name in before]
+    groups: list[tuple[str, list[Bar]]] = []
+    for group in figures.GROUPS:
+        names = [name for name in after if group_of[name] == group and name in before]
         names.sort(key=lambda name: after[name]["value"] - before[name]["value"])
-        lines += [(f"{name}  ({group})", [("before", before[name]), (method, after[name])]) for name in names]
-    return dots(f"{concept}, {method}", lines, series=["before", method]) if lines else None
+        members = [(f"{name} *" if name in lost else name, before[name], after[name]) for name in names]
+        if members:
+            groups.append((group, members))
+    title, label = f"{concept}, {method}", "share of images that show their concept"
+    return bars(title, groups, method=method, series=results.series, label=label) if groups else None
 
 
-def _robustness(results: SuiteResults) -> Section:
-    charts, missing = [], []
+def _robustness(results: Results) -> Section:
+    charts, tables, missing = [], [], []
     for concept in results.concepts:
-        rows = select(results.rows, concept=concept, figure="concept_present", group="concept")
-        series = ["original", *results.methods]
-        classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in ("pooled", "unseen")]
-        lines = [
-            (
-                wording.replace("_", " "),
-                [(name, row[0]) for name in series if (row := select(rows, recipe=name, wording=wording))],
-            )
-            for wording in classes
-        ]
-        if lines:
-            shown = [name for name in series if select(rows, recipe=name)]
-            charts.append(dots(f"{concept}: images that show it", lines, series=shown))
-        else:
-            missing.append(f"{concept}, per class of prompt")
-    attacks = [_attack_table(each) for each in results.attacks()]
+        wordings, attacks, table = (
+            _by_wording(results, concept),
+            _attacks(results, concept),
+            _controls(results, concept),
+        )
+        charts += [chart for chart in (wordings, attacks) if chart is not None]
+        tables += [table] if table is not None else []
+        missing += [f"{concept}, per class of prompt"] if wordings is None else []
+        missing += [f"{concept} under attack"] if attacks is None else []
+        if attacks is not None and not _under_attack(results, concept, recipe="oracle"):
+            missing.append(f"the controls of {concept}'s attacks: the suite names no model that never knew it")
     return Section(
         "robustness",
         "Robustness: other words, and attacks",
         "The concept can be named, described, misspelled or written in another language; training saw only some of "
-        "these words. Left is better. Attacks search for what brings the concept back; a model that never knew the "
-        "concept, attacked with the same budget, is their control.",
+        "these words. Attacks search for what brings the concept back, within a budget: added tokens, tuned vectors, "
+        "the first rows of an image, or fine-tuning. Their control, “oracle”, is a model that never knew the concept, "
+        "attacked with the same budget. Left is better. Prompts that the original hardly renders do not apply.",
         charts,
-        tables=attacks,
-        missing=[*missing, *([] if attacks else ["attacks and their controls"])],
+        tables=[*tables, *(_attack_table(each) for each in results.attacks())],
+        missing=missing,
     )
 
 
+def _by_wording(results: Results, concept: str) -> Chart | None:
+    """The share of images that show the concept, for each class of prompts."""
+    rows = select(results.rows, concept=concept, figure="concept_present", group="concept")
+    left_out = {
+        row["class"]
+        for row in select(results.rows, concept=concept, figure="rendered")
+        if row["status"] == NOT_APPLICABLE
+    }
+    classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in ("pooled", "unseen")]
+    lines = []
+    for wording in classes:
+        points = [(row["recipe"], row) for row in rows if row["class"] == wording and row["recipe"] != "ceiling"]
+        label = wording.replace("_", " ")
+        lines.append((f"{label}\n(not applicable)" if wording in left_out else label, points))
+    return dots(f"{concept}: images that show it", lines, series=results.series) if lines else None
+
+
+def _under_attack(results: Results, concept: str, **wanted: object) -> list[JSON]:
+    rows = [row for row in results.rows if row["concept"] == concept and row["attack"] is not None]
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def _attack_name(row: JSON) -> str:
+    return str(row["attack"]) if row["budget"] is None else f"{row['attack']} {row['budget']}"
+
+
+def _attacks(results: Results, concept: str) -> Chart | None:
+    """The share of images that show the concept under each attack."""
+    rows = _under_attack(results, concept, figure="concept_present", group="concept")
+    rows = [row for row in rows if row["value"] is not None and row["status"] != NOT_APPLICABLE]
+    lines = []
+    for name in dict.fromkeys(map(_attack_name, rows)):
+        mine = {row["recipe"]: row for row in rows if _attack_name(row) == name}
+        if mine.keys() & set(results.methods):
+            lines.append((name, [(each, mine[each]) for each in results.series if each in mine]))
+    if lines:
+        unattacked = {name: _main(results, concept, name).get("concept_present") for name in results.series}
+        lines.insert(0, ("no attack", [(name, row) for name, row in unattacked.items() if row and name != "ceiling"]))
+    return dots(f"{concept}: images that show it under attack", lines, series=results.series) if lines else None
+
+
+def _controls(results: Results, concept: str) -> Table | None:
+    """Each attack beside its controls."""
+    lines = []
+    for row in _under_attack(results, concept, figure="concept_present", group="concept"):
+        if row["recipe"] not in results.methods:
+            continue
+        attack = {"attack": row["attack"], "budget": row["budget"]}
+        method = row["recipe"]
+        cells = [
+            *(_control(results, concept, figure=name, recipe="original", **attack) for name in _UNATTACKED),
+            _control(results, concept, figure="concept_present_unattacked", recipe=method, **attack),
+            _cell(row),
+            _control(results, concept, figure="concept_present", recipe="oracle", group="concept", **attack),
+            _control(results, concept, figure="concept_present_above_oracle", recipe=method, **attack),
+            _control(results, concept, figure="concept_present", recipe="oracle", group="absent concept", **attack),
+        ]
+        first, second, *others = cells
+        lines.append([method, str(row["attack"]), str(row["budget"] or ""), first or second, *others])
+    title = f"{concept}: images that show it under attack, and controls"
+    return Table(title, ("method", "attack", "budget", *_CONTROLS), lines) if lines else None
+
+
+_UNATTACKED = ("concept_present_unattacked", "concept_present")
+"""The figure of the original: not attacked, or the prompts are the attack."""
+
+_CONTROLS = ("original", "erased", "under attack", "oracle", "above oracle", "another concept unknown to the oracle")
+
+
+def _control(results: Results, concept: str, **wanted: object) -> str:
+    rows = _under_attack(results, concept, **wanted)
+    return _cell(rows[0]) if rows else ""
+
+
+def _cell(row: JSON) -> str:
+    if row["status"] == NOT_APPLICABLE:
+        return NOT_APPLICABLE
+    return text(row) if row["value"] is not None else "not measured"
+
+
 def _attack_table(content: JSON) -> Table:
-    figures = ("original", "unattacked", "after", "oracle", "above_oracle", "absent")
+    """What `ear attack --json` printed."""
+    names = ("original", "unattacked", "after", "oracle", "above_oracle", "absent")
     rows = []
     for row in content["attacks"]:
-        texts = [text(row[name]) if row[name]["value"] is not None else "not measured" for name in figures]
+        texts = [text(row[name]) if row[name]["value"] is not None else "not measured" for name in names]
         budget = "" if row["budget"] is None else str(row["budget"])
-        rows.append([str(row["attack"]), budget, *(texts if row["applicable"] else ["not applicable"] * len(texts))])
+        rows.append([str(row["attack"]), budget, *(texts if row["applicable"] else [NOT_APPLICABLE] * len(texts))])
     adapter = Path(content["adapter"][-1])
     title = f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
-    names = ("original", "erased", "under attack", "never knew it", "above that", "another unknown concept")
-    return Table(title, ("attack", "budget", *names), rows)
+    return Table(title, ("attack", "budget", *_CONTROLS), rows)
 
 
-def _understanding(results: SuiteResults) -> Section:
+def _understanding(results: Results) -> Section:
     charts, missing = [], []
     for concept in results.concepts:
         rows = select(results.rows, concept=concept, figure="understanding", wording="pooled")
-        series = ["original", *results.methods]
-        groups = list(dict.fromkeys(row["group"] for row in rows))
         lines = [
             (
-                group.replace("_", " "),
-                [(name, row[0]) for name in series if (row := select(rows, recipe=name, group=group))],
+                group.replace("_", " ").replace(", ", ":\n"),
+                [(name, row[0]) for name in results.series if (row := select(rows, recipe=name, group=group))],
             )
-            for group in groups
+            for group in dict.fromkeys(row["group"] for row in rows)
         ]
         if lines:
-            shown = [name for name in series if select(rows, recipe=name)]
-            charts.append(dots(concept, lines, series=shown, label="questions answered correctly"))
+            label = "share of questions answered correctly"
+            charts.append(dots(concept, lines, series=results.series, label=label))
         else:
             missing.append(concept)
     return Section(
@@ -235,15 +335,23 @@ def _understanding(results: SuiteResults) -> Section:
     )
 
 
-def _memorisation(results: SuiteResults) -> Section:
-    tables = [_clusters(each) for each in results.memorisation()]
+def _memorisation(results: Results) -> Section:
+    found = results.memorisation()
+    sheets = [Path(content["sheet"]) for content in found if "sheet" in content]
+    missing = [f"the image of the clusters, {sheet}" for sheet in sheets if not sheet.is_file()]
     return Section(
         "memorisation",
         "Memorisation",
         "Different prompts that give nearly equal images: the share of images in such clusters, with and without the "
-        "token that the released data puts in front of a prompt, before and after erasing.",
-        tables=tables,
-        missing=[] if tables else ["clusters of nearly equal images"],
+        "token that the released data puts in front of a prompt, before and after erasing. A near duplicate is a "
+        "reason to look, not a proof: simple prompts have similar images.",
+        tables=[_clusters(content) for content in found],
+        pictures=[
+            Picture("The largest clusters: each row is one, of images of different prompts", sheet_uri(sheet))
+            for sheet in sheets
+            if sheet.is_file()
+        ],
+        missing=missing if found else ["clusters of nearly equal images (`ear memorisation`)"],
     )
 
 
@@ -259,10 +367,10 @@ def _clusters(content: JSON) -> Table:
     return Table("Nearly equal images of different prompts", columns, rows)
 
 
-def _ablation(results: SuiteResults) -> Section:
+def _ablation(results: Results) -> Section:
     charts = [chart for rows in results.ablations() for chart in _ablation_charts(rows)]
-    unread = [str(folder) for folder in results.spec.report.ablations if not (folder / "ablation.parquet").is_file()]
-    named = results.spec.report.ablations
+    unread = [str(folder) for folder in results.evidence.ablations if not (folder / "ablation.parquet").is_file()]
+    named = results.evidence.ablations
     return Section(
         "ablation",
         "Ablations",
@@ -290,78 +398,121 @@ def _ablation_charts(rows: Sequence[JSON]) -> Iterator[Chart]:
         yield curves(title, levels, {label: figures for label, figures in lines.items() if figures})
 
 
-def _yield(results: SuiteResults) -> Section:
-    tables, missing = [], []
-    written, reasons, paid = [], [], []
+def _dataset(results: Results) -> Section:
+    written, accepted, paid = [], [], []
+    missing = []
     for concept in results.concepts:
         facts = results.datasets.get(concept)
         if facts is None:
             missing.append(f"the dataset of {concept}")
             continue
         stages = {stage["stage"]: stage for stage in facts["stages"]}
-        for writer, counts in (stages.get("pairs", {}).get("writers") or {}).items():
-            written.append([concept, str(writer), *_counts(counts)])
+        costs = stages.get("pairs", {}).get("writers") or {}
+        if facts.get("writers") is None:
+            missing.append(f"the yield of {concept}'s writers")
+        written += [[concept, *_writer(writer, costs)] for writer in facts.get("writers") or []]
         counts = stages.get("acceptance", {}).get("counts", {})
-        accepted = f"{counts.get('accepted_pairs', 0)} of {counts.get('pairs', 0)}"
-        tests = f"{counts.get('accepted_tests', 0)} of {counts.get('tests', 0)}"
-        rejected = _reasons(stages)
-        reasons.append([concept, accepted, tests, ", ".join(f"{count} {name}" for name, count in rejected) or "none"])
+        splits = [(name, f"accepted_{name}") for name in ("pairs", "validation", "tests", "retained")]
+        shares = [f"{counts.get(kept, 0)} of {counts[name]}" if counts.get(name) else "" for name, kept in splits]
+        accepted.append([concept, *shares, _listed(_reasons(stages))])
         cost = facts["paid"]
-        seconds = sum(stage["seconds"] for stage in facts["stages"])
-        dollars = "nothing, no LLM was called" if cost is None else f"${cost['dollars']} for {cost['answered']} calls"
-        paid.append([concept, dollars, f"{seconds:.0f} s"])
-    if written:
-        tables.append(Table("Yield by writer", ("concept", "writer", "written"), written))
-    if reasons:
-        columns = ("concept", "pairs accepted", "test prompts accepted", "rejected")
-        tables.append(Table("Accepted, and reasons for rejection", columns, reasons))
-        tables.append(Table("Cost", ("concept", "LLM calls", "time to build"), paid))
+        dollars = "nothing, no LLM was called" if cost is None else f"{_dollars(cost)} for {cost['answered']} calls"
+        paid.append([concept, dollars, f"{sum(stage['seconds'] for stage in facts['stages']):.0f} s"])
+    columns = ("concept", "writer", "model that answered", "written", "accepted", "yield", "rejected", "cost")
+    splits_of = ("concept", "training pairs", "validation prompts", "test prompts", "retained", "rejected")
+    tables = [
+        Table("Yield by writer", columns, written),
+        Table("Accepted, and reasons for rejection", splits_of, accepted),
+        Table("Cost", ("concept", "LLM calls", "time to build"), paid),
+    ]
     return Section(
         "dataset",
         "The dataset",
-        "Pairs are accepted if a judge sees the concept in the target image and not in the surrogate image.",
-        tables=tables,
+        "Pairs are accepted if a judge sees the concept in the target image and not in the surrogate image. Duplicates "
+        "and malformed pairs are rejected before anything is rendered.",
+        tables=[table for table in tables if table.rows],
         missing=missing,
     )
 
 
-def _counts(counts: Mapping[str, object]) -> list[str]:
-    return [", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in counts.items() if _shown(value))]
+def _writer(facts: JSON, costs: Mapping[str, JSON]) -> list[str]:
+    """The yield of a writer and of a model that answered it."""
+    count, kept = facts["written"], facts["accepted"]
+    spent = costs.get(facts["writer"], {})
+    cost = _dollars(spent) if "dollars" in spent else "none"
+    share = f"{kept / count:.0%}" if count else ""
+    return [facts["writer"], facts["model_answered"], str(count), str(kept), share, _listed(facts["reasons"]), cost]
 
 
-def _shown(value: object) -> bool:
-    return isinstance(value, int | str) and value not in (0, "")
+def _dollars(spent: JSON) -> str:
+    possibly = Decimal(spent.get("possibly") or 0)
+    return f"${spent['dollars']}" + (f", and possibly ${possibly}" if possibly else "")
 
 
-def _reasons(stages: Mapping[str, JSON]) -> list[tuple[str, int]]:
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "none"
+
+
+def _reasons(stages: Mapping[str, JSON]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in ("pairs", "acceptance"):
         found |= stages.get(name, {}).get("reasons", {})
-    return [(reason.replace("_", " "), count) for reason, count in found.items()]
+    return found
 
 
-def _agreement(results: SuiteResults) -> Section:
-    content = results.evidence("agreement")
-    rows = []
-    for row in content["agreement"] if content is not None else []:
-        who = [str(value) for key, value in row.items() if not isinstance(value, dict)]
-        figures = {key: value for key, value in row.items() if isinstance(value, dict) and "value" in value}
-        rows += [
-            [", ".join(who), name.replace("_", " "), _kappa(figure), str(figure["n"])]
-            for name, figure in figures.items()
-        ]
+def _agreement(results: Results) -> Section:
+    tables = [table for table in (_two_judges(results), _labelled(results.agreement())) if table is not None]
+    missing = [] if results.agreement() is not None else ["agreement of judges and people's labels"]
     return Section(
         "agreement",
-        "Whether the judges agree with whoever looked",
-        "Images were labelled blind, from the image alone. Kappa is 1 for full agreement, 0 for agreement by chance.",
-        tables=[Table("Agreement", ("labelled by, and judge", "measure", "value", "images"), rows)] if rows else [],
-        missing=[] if rows else ["agreement of judges and labels"],
+        "Whether judges agree",
+        "Every figure is what a judge saw. Where a second judge, of other data and another architecture, looked at the "
+        "same images, its verdict on the concept is compared. Labels were given blind, from the image alone; kappa is "
+        "1 for full agreement, 0 for agreement by chance.",
+        tables=tables,
+        missing=[*missing, *([] if _two_judges(results) else ["agreement of two judges"])],
     )
+
+
+def _two_judges(results: Results) -> Table | None:
+    """The share of images on which the first two judges agree whether the concept is in them."""
+    rows = []
+    for concept in results.concepts:
+        before = True
+        for method in results.methods:
+            cell = results.cell(concept, method)
+            if cell is None:
+                continue
+            images = [("original", each) for each in cell.original if before and each.condition == "before"]
+            images += [(method, each) for each in cell.after]
+            before = False
+            for name in dict.fromkeys(name for name, _ in images):
+                seen = [
+                    (each.judges[0].present == each.judges[1].present, each.id)
+                    for by, each in images
+                    if by == name and each.sample == "main" and each.group == "concept" and len(each.judges) > 1
+                ]
+                if seen:
+                    figure = statistics.mean([float(same) for same, _ in seen], [unit for _, unit in seen])
+                    rows.append([concept, name, text(figure.json()), str(figure.n)])
+    columns = ("concept", "images of", "agree on the concept", "prompts")
+    return Table("Two judges on the same images", columns, rows) if rows else None
+
+
+def _labelled(content: JSON | None) -> Table | None:
+    """How far judges agree with labels."""
+    rows = []
+    for row in content["agreement"] if content is not None else []:
+        who = [str(row[name]) for name in ("reviewer", "judge", "condition")]
+        measured = {key: value for key, value in row.items() if isinstance(value, dict) and "value" in value}
+        rows += [[*who, name.replace("_", " "), _kappa(figure), str(figure["n"])] for name, figure in measured.items()]
+    columns = ("labelled by", "judge", "images", "measure", "value", "number of images")
+    return Table("Judges and labels", columns, rows) if rows else None
 
 
 def _kappa(figure: JSON) -> str:
     return text(figure) if figure["value"] is not None else "undefined"
 
 
-def _main(results: SuiteResults, concept: str, method: str) -> dict[str, JSON]:
+def _main(results: Results, concept: str, method: str) -> dict[str, JSON]:
     return main_figures(select(results.rows, concept=concept, recipe=method, wording="pooled"))

@@ -1,11 +1,15 @@
-"""The results that commands take by default: those of the suite that ran last in this folder."""
+"""The results that commands take by default: those of the suite, or of `ear eval`, that ran last."""
 
 from pathlib import Path
 
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, StoreError
 from ecgvf.core.files import write_atomic
+from ecgvf.core.store import Store
 
 FILE = Path("suites") / "last"
+
+EVALUATION = "evaluation.parquet"
+"""Beside an adapter: its last evaluation, without images."""
 
 
 def remember(results: Path) -> None:
@@ -14,7 +18,20 @@ def remember(results: Path) -> None:
 
 
 def last_results() -> Path:
-    """The folder that was remembered last. Raises ``DatasetError`` if there is none."""
-    if not FILE.is_file():
-        raise DatasetError("no suite ran in this folder yet: run `ear suite SUITE.yaml`, or name its results folder")
-    return Path(FILE.read_text(encoding="utf-8").strip())
+    """The folder of the suite that ran last in this folder, or the file of a later evaluation in the default store.
+
+    Raises ``DatasetError`` if there is neither, and without a suite as ``Store`` does.
+    """
+    found = [(FILE.stat().st_mtime, Path(FILE.read_text(encoding="utf-8").strip()))] if FILE.is_file() else []
+    try:
+        evaluations = Store().root.glob(f"*/ear/*/{EVALUATION}")
+        found += [(file.stat().st_mtime, file) for file in evaluations]
+    except StoreError:
+        if not found:
+            raise
+    if not found:
+        raise DatasetError(
+            "no suite ran in this folder and no evaluation in the store: run `ear eval` or `ear suite SUITE.yaml`, or "
+            "name the folder of a suite's results"
+        )
+    return max(found)[1]

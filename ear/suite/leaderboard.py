@@ -16,8 +16,9 @@ COLUMNS = {
 }
 """Figure (of the retained concepts with their group) → its column."""
 
-REFERENCES = ("original", "ceiling")
-"""Rows beside the methods: before erasing, and the frozen model asked for the surrogate."""
+REFERENCES = ("original", "ceiling", "oracle")
+"""Rows beside the methods: before erasing, the frozen model asked for the surrogate, and a model that never knew the
+concept, which is attacked alone."""
 
 
 def leaderboard(content: JSON) -> str:
@@ -26,7 +27,8 @@ def leaderboard(content: JSON) -> str:
         f"{concept} {method} ({count} {'cell' if count == 1 else 'cells'})"
         for concept, method, count in missing_cells(content["rows"])
     ]
-    return leaderboard_table(content) + (f"\n\nNot measured: {', '.join(missing)}." if missing else "")
+    parts = [leaderboard_table(content)] if standings(content["rows"]) else []
+    return "\n\n".join([*parts, *([f"Not measured: {', '.join(missing)}."] if missing else [])])
 
 
 def missing_cells(rows: Sequence[JSON]) -> list[tuple[str, str, int]]:
@@ -44,7 +46,11 @@ def leaderboard_table(content: JSON) -> str:
 
 def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
     """(concept, method, cells): per column the figure's row, "not measured", or "" where it does not apply."""
-    pooled = [row for row in rows if row["class"] == "pooled" and row["value"] is not None]
+    pooled = [
+        row
+        for row in rows  # those of earlier versions have no attacks
+        if row["class"] == "pooled" and row.get("attack") is None and row["value"] is not None
+    ]
     order = list(dict.fromkeys([*REFERENCES, *(row["recipe"] for row in rows)]))
     concepts = list(dict.fromkeys(row["concept"] for row in rows))
     by_method: dict[tuple[str, str], list[JSON]] = {}

@@ -27,18 +27,20 @@ def run_suite(
     """Measure those of ``cells`` (None: all) that are missing, and write the table of the whole suite after each.
 
     What is finished is not done again. ``measure_cell`` None: one after another, each in a process of this machine.
-    Returns the results, and why cells failed.
+    Returns the results, and why cells failed. Raises as ``Suite.check`` does if cells are missing.
     """
     measure_cell = measure_in_process if measure_cell is None else measure_cell
     view, known = SuiteView(suite, cells), KnownRows()
+    if view.missing:
+        suite.check()
     content = results(suite, command, known)
+    write_results(suite, content)
     with view:
         for cell in view.missing:
             view.start(cell)
             view.end(cell, measure_cell(suite, cell))
             content = results(suite, command, known)
             write_results(suite, content)
-    write_results(suite, content)
     return content, view.failed
 
 

@@ -76,6 +76,11 @@ class SuiteSpec(_Part):
     prompts: Prompts = Prompts()
     figures: Figures = "full"
     """Full figures are measured on the first cell of each concept and recipe."""
+    questions: Path | None = None
+    """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
+    oracles: dict[str, Path] = {}
+    """Concept → folder of a model that never knew it, which the full figures attack as well (docs/attacks.md). The
+    folder's path is part of a cell's key, its weights are not: a clone need not have them."""
     goals: str | None = None
     """The recipe that has to meet the goals (``ear.suite.goals``)."""
     writers: str | None = None
@@ -106,6 +111,8 @@ class SuiteSpec(_Part):
     def _consistent(self) -> Self:
         if self.goals is not None and self.goals not in self.recipes:
             raise ValueError(f"goals: {self.goals} is not among the recipes {', '.join(self.recipes)}")
+        if unknown := [name for name in self.oracles if name not in self.concepts]:
+            raise ValueError(f"oracles: {unknown[0]} is not among the concepts {', '.join(self.concepts)}")
         if len(self.run_seeds) > 1 and not self.offline:
             raise ValueError("run_seeds: LLM writers have no seed, so that there is one run: write run_seeds: [0]")
         return self
@@ -133,14 +140,17 @@ class SuiteSpec(_Part):
         trained = self.training_seeds[1:] if random else ()
         return [*((seed, training) for seed in self.run_seeds), *((first, seed) for seed in trained)]
 
-    def settings(self, figures: Figures) -> EvaluationSettings:
-        """What each cell is measured with."""
+    def settings(self, concept: str, figures: Figures) -> EvaluationSettings:
+        """What each cell of ``concept`` is measured with."""
+        full = figures == "full"
         return EvaluationSettings(
             prompts_per_concept=self.prompts.concept,
             prompts_per_group=self.prompts.group,
             prompts_per_neighbour=self.prompts.neighbour,
             figures=figures,
             split=self.split,
+            questions=self.questions if full else None,
+            oracle=self.oracles.get(concept) if full else None,
             batch_size=self.batch_size,
         )
 

@@ -2,7 +2,8 @@
 
 STORE/run-0/            a store per run seed: pairs, images, adapters
 STORE/logs/             what the processes of the cells printed
-RESULTS/<cell>.parquet  the outcomes of a finished cell after erasing, without images; resumed from, and committed
+RESULTS/<cell>.parquet  the outcomes of a finished cell after erasing and under attack, without images; resumed from,
+                        and committed
 RESULTS/<concept>-original-<recipe>-<figures>.parquet   those before erasing, and the ceiling
 RESULTS/prompts/        the evaluation prompts, for submissions
 """
@@ -13,8 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
+from ear.evaluation.attack_figures import PromptClass
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
 from ear.method.erase import erase, resolve
 from ear.method.prompt_recipes import write_prompt_adapter
@@ -30,11 +33,15 @@ from ecgvf.core.files import JSON
 from ecgvf.core.paths import data_dir
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.store import Store
+from ecgvf.engine import Engine
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.world import grammar
+
+if TYPE_CHECKING:
+    from ecgvf.llm.registry import LLMWriter
 
 KEYED = (
     *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
@@ -54,6 +61,10 @@ class Measured:
     original: list[Outcome]
     """Before erasing, and the ceiling."""
     answered: list[AnsweredQuestion]
+    attacked: list[Outcome] = field(default_factory=list)
+    """Under attack, of the full figures: of the tuned model, and of its controls."""
+    classes: list[PromptClass] = field(default_factory=list)
+    """How often the original renders each class of the prompts that were written, of the full figures."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,8 @@ class Suite:
     results: Path
     submissions: Mapping[str, Path] = field(default_factory=dict)
     """Name → folder of somebody else's images or adapter."""
+    engine: Engine | None = None
+    """Where the images of datasets are rendered and judged; None: ``local_engine``."""
 
     @cached_property
     def methods(self) -> list[str]:
@@ -100,6 +113,15 @@ class Suite:
         chosen = {*methods, *self.submissions}
         return [cell for cell in self.cells if cell.concept in wanted and cell.recipe in chosen]
 
+    def check(self) -> None:
+        """Find out before anything is paid or rendered what would fail every cell.
+
+        Raises ``ModelError`` for a model that is not here and cannot be downloaded, ``WriterError`` without a writer.
+        """
+        _ = self._facts
+        if not self.spec.offline:
+            self._writers()
+
     @cached_property
     def model(self) -> JanusModel:
         return load(self.spec.model)
@@ -109,23 +131,30 @@ class Suite:
         settings = {
             "cell": asdict(cell),
             "recipe": self._method_settings(cell),
-            "settings": _keyed(self.spec.settings(cell.figures)),
+            "settings": _keyed(self.spec.settings(cell.concept, cell.figures)),
         }
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
     def facts(self, cell: Cell) -> JSON | None:
         """What a finished cell says of itself; None if it has yet to be measured, or was with other settings."""
         file = self._file(cell.name)
-        facts = read_facts(file) if file.is_file() else {}
-        return facts if facts.get("key") == self.key(cell) else None
+        # Without a file no key is computed, which needs the model's files.
+        facts = read_facts(file) if file.is_file() else None
+        return facts if facts is not None and facts.get("key") == self.key(cell) else None
 
     def measured(self, cell: Cell) -> Measured | None:
         """A finished cell; None as ``facts``."""
         if (facts := self.facts(cell)) is None:
             return None
-        answered = [AnsweredQuestion(**answer) for answer in facts["answered"]]
-        original = read_outcomes(self._file(facts["original"]))[0]
-        return Measured(cell, read_outcomes(self._file(cell.name))[0], original, answered)
+        outcomes = read_outcomes(self._file(cell.name))[0]
+        return Measured(
+            cell=cell,
+            outcomes=[outcome for outcome in outcomes if outcome.sample != "attack"],
+            original=read_outcomes(self._file(facts["original"]))[0],
+            answered=[AnsweredQuestion(**answer) for answer in facts["answered"]],
+            attacked=[outcome for outcome in outcomes if outcome.sample == "attack"],
+            classes=[PromptClass.from_json(each) for each in facts.get("classes", ())],
+        )
 
     def measure(self, cell: Cell) -> Measured:
         """Train and measure a cell, and keep its outcomes. Raises ``EcgvfError`` as the stages do."""
@@ -139,10 +168,12 @@ class Suite:
             "key": self.key(cell),
             "original": name,
             "answered": [asdict(answer) for answer in found.answered],
+            "classes": [each.json() for each in found.classes],
             "seconds": round(time.monotonic() - started),
         }
         found.save_contact_sheet(sheet)
-        write_outcomes(selected(found.outcomes, "after"), self._file(cell.name), facts, images=False)
+        kept = [*selected(found.outcomes, "after"), *found.attacked]
+        write_outcomes(kept, self._file(cell.name), facts, images=False)
         measured = self.measured(cell)
         assert measured is not None
         return measured
@@ -153,8 +184,8 @@ class Suite:
         run = self.run(concept, run_seed)
         first = run_seed == self.spec.run_seeds[0]
         self.write_pairs(run, run_seed)
-        run.render(model=self.spec.model, seed=run_seed)
-        run.filter()
+        run.render(model=self.spec.model, seed=run_seed, engine=self.engine)
+        run.filter(engine=self.engine)
         dataset = run.dataset()
         if first:
             return dataset
@@ -195,7 +226,7 @@ class Suite:
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
         """What was measured, and the file of its contact sheet."""
         dataset, store = self.dataset(cell.concept, self._first), Store(self.store / f"run-{self._first}")
-        settings = self.spec.settings(cell.figures)
+        settings = self.spec.settings(cell.concept, cell.figures)
         if cell.recipe in self.submissions:
             submission = self._submission(cell.concept, cell.recipe)
             found = submission.evaluate(store, self.model, dataset, settings, self.results / "prompts")
@@ -212,20 +243,25 @@ class Suite:
 
     def _write_with_llms(self, run: Run) -> None:
         """The pairs and the evaluation prompts by LLMs; answered calls are never paid again."""
-        from ecgvf.llm.registry import Registry
+        writers = self._writers()
+        each = -(-self.spec.pairs // len(writers))
+        run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)
+        count, budget = self.spec.tests, self.spec.budget_usd
+        run.generate_with_llms(writers, split=self.spec.split, validation=count, tests=count, budget_usd=budget)
+
+    def _writers(self) -> "list[LLMWriter]":
+        from ecgvf.llm.registry import Registry, check_keys
 
         own = os.environ.get("ECGVF_WRITERS")
         registry = Registry(Path(own) if own else None)
         writers = registry.select(self.spec.writers) if self.spec.writers is not None else registry.ready()
         if not writers:
             raise WriterError(
-                f"pairs about {run.concept.name} for {self.spec.model} are written by LLMs, and no key is set: see "
-                "`ecgvf writers`, or write `writers: …` into the suite"
+                f"pairs for {self.spec.model} are written by LLMs, and no key is set: see `ecgvf writers`, or write "
+                "`writers: …` into the suite"
             )
-        each = -(-self.spec.pairs // len(writers))
-        run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)
-        count, budget = self.spec.tests, self.spec.budget_usd
-        run.generate_with_llms(writers, split=self.spec.split, validation=count, tests=count, budget_usd=budget)
+        check_keys(writers)
+        return writers
 
     def _submission(self, concept: str, name: str) -> Submission:
         folder = self.submissions[name]
@@ -237,4 +273,8 @@ class Suite:
 
 def _keyed(settings: EvaluationSettings) -> JSON:
     default = asdict(EvaluationSettings())
-    return {name: value for name, value in asdict(settings).items() if name in KEYED or value != default[name]}
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(settings).items()
+        if name in KEYED or value != default[name]
+    }

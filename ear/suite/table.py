@@ -16,18 +16,24 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ear.evaluation import figures
+from ear.evaluation.attack_figures import attack_rows
 from ear.evaluation.figures import FigureRow
 from ear.suite import goals
 from ear.suite.cells import Cell
-from ear.suite.leaderboard import leaderboard
+from ear.suite.leaderboard import REFERENCES, leaderboard
 from ear.suite.spec import SuiteSpec
 from ear.suite.suite import Measured, Suite
+from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 
 MISSING = "cells"
 """The figure of a row that names cells which have yet to be measured."""
+
+NOT_APPLICABLE = "not applicable"
+"""The status of a figure of prompts that the original hardly renders: who resists nothing has not resisted."""
 
 FACTS = b"ear-suite"
 """Key of the facts among the metadata of ``results.parquet``: met, command, versions, the suite's declaration, and the
@@ -37,12 +43,16 @@ FILE = "results.parquet"
 DATASETS = "datasets.json"
 
 _WHAT = (
-    *("concept", "model", "recipe", "split", "figure", "group", "class", "guidance", "temperature", "judge"),
-    *("run_seeds", "training_seeds"),
+    *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget"),
+    *("guidance", "temperature", "judge", "run_seeds", "training_seeds"),
 )
 SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in ("concept", "model", "recipe", "split", "figure", "group", "class")),
+        *(
+            (name, pa.string())
+            for name in ("concept", "model", "recipe", "split", "figure", "group", "class", "attack")
+        ),
+        ("budget", pa.int64()),
         *((name, pa.float64()) for name in ("guidance", "temperature")),
         ("judge", pa.string()),
         *((name, pa.list_(pa.int64())) for name in ("run_seeds", "training_seeds")),
@@ -77,7 +87,8 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
                 finished = [*full, *(cell for cell in finished if cell not in (cells[0], *full))]
             if finished and tuple(finished) not in known:
                 found = [measured for cell in finished if (measured := suite.measured(cell)) is not None]
-                known[tuple(finished)] = table_rows(suite.spec, concept, method, found)
+                facts = {"concept": concept, "model": suite.spec.model, "split": suite.spec.split}
+                known[tuple(finished)] = table_rows(facts, method, found, with_goals=method == suite.spec.goals)
             rows += known.get(tuple(finished), [])
             if missing:
                 rows.append(missing_row(suite.spec, concept, method, missing))
@@ -134,22 +145,32 @@ def read_datasets(folder: Path) -> JSON:
 
 
 def _datasets(suite: Suite) -> JSON:
-    """The sets and costs of the concepts that the store has, of the first run seed."""
+    """What the datasets that the store has were made of, those of the first run seed."""
+    runs = {concept: suite.run(concept, suite.spec.run_seeds[0]) for concept in suite.spec.concepts}
+    return {concept: dataset_facts(run) for concept, run in runs.items() if run.concept.name in run.store.concepts()}
+
+
+def dataset_facts(run: ConceptRun) -> JSON:
+    """What a dataset was made of: its sets, what was paid, and the yield of each writer (null until it is accepted)."""
+    from ecgvf.publish.finished_run import open_finished_run
     from ecgvf.status import ledger_summary, stage_summaries
 
-    found: JSON = {}
-    for concept in suite.spec.concepts:
-        run = suite.run(concept, suite.spec.run_seeds[0])
-        if run.concept.name in run.store.concepts():
-            ledger = ledger_summary(run)
-            paid = None if ledger is None else {key: ledger[key] for key in ("answered", "dollars", "possibly")}
-            stages = [summary for summary in stage_summaries(run) if summary["current"]]
-            found[concept] = {"unsafe": run.concept.unsafe, "stages": stages, "paid": paid}
-    return found
+    ledger = ledger_summary(run)
+    try:
+        writers = open_finished_run(run).facts()["writers"]
+    except (StageMissing, DatasetError):
+        writers = None
+    return {
+        "unsafe": run.concept.unsafe,
+        "stages": [summary for summary in stage_summaries(run) if summary["current"]],
+        "paid": None if ledger is None else {key: ledger[key] for key in ("answered", "dollars", "possibly")},
+        "writers": writers,
+    }
 
 
-def table_rows(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Measured]) -> list[JSON]:
-    """The rows of a concept and method: before erasing, after it and the ceiling, of all its cells together."""
+def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goals: bool = False) -> list[JSON]:
+    """The rows of a concept and method: before erasing, after it, the ceiling, and under attack, of all its cells
+    together. ``facts``: the concept, model and split."""
     # A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
     distinct = list({cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values())[::-1]
     after = [outcome for cell in distinct for outcome in cell.outcomes]
@@ -159,13 +180,7 @@ def table_rows(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Measu
     }
     outcomes = [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *after]
     answered = [answer for cell in distinct for answer in cell.answered]
-    facts = {
-        "concept": concept,
-        "model": spec.model,
-        "split": spec.split,
-        "run_seeds": sorted({cell.cell.run_seed for cell in cells}),
-        "training_seeds": sorted({cell.cell.training_seed for cell in cells}),
-    }
+    facts = {**facts, **_seeds([cell.cell for cell in cells])}
     main = outcomes[0]
     rows = [
         *figures.replacement(outcomes),
@@ -179,7 +194,7 @@ def table_rows(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Measu
     ]
     found = [json for row in rows for json in _rows(row, method, facts)]
     shape = {"guidance": main.guidance, "temperature": main.temperature, "judge": None}
-    if method == spec.goals:
+    if with_goals:
         found += [
             _row({**facts, **shape, "figure": goal.figure, "group": goal.group}, method, goal.wording, goal.value)
             | {"status": goal.status}
@@ -188,7 +203,39 @@ def table_rows(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Measu
     for group in ("pooled", *dict.fromkeys(group for group in groups.values() if group != "concept")):
         ratio = figures.retention_ratio(outcomes, group)
         found.append(_row({**facts, **shape, "figure": "retention_ratio", "group": group}, method, "pooled", ratio))
+    for cell in cells:
+        found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
     return found
+
+
+def _attack_rows(cell: Measured, facts: JSON, method: str) -> Iterator[JSON]:
+    """Whether attacks bring the concept back, beside their controls, and which classes of prompts do not apply."""
+    for each in cell.classes:
+        rendered = _row({**facts, "figure": "rendered", "group": "concept"}, "original", each.name, each.original)
+        yield rendered if each.applicable else {**rendered, "status": NOT_APPLICABLE}
+    for row in attack_rows([*cell.original, *cell.outcomes, *cell.attacked], cell.classes):
+        unattacked = "concept_present_unattacked"
+        figures = [
+            # Prompts that are an attack by themselves were given to the original, too; the others are not attacked.
+            (unattacked if row.budget is not None else "concept_present", "original", "concept", row.original),
+            *([(unattacked, method, "concept", row.unattacked)] if row.budget is not None else []),
+            ("concept_present", method, "concept", row.after),
+            ("concept_present", "oracle", "concept", row.oracle),
+            ("concept_present_above_oracle", method, "concept", row.above_oracle),
+            ("concept_present", "oracle", "absent concept", row.absent),
+        ]
+        for figure, recipe, group, value in figures:
+            what = {**facts, "figure": figure, "group": group, "attack": row.attack, "budget": row.budget}
+            what["judge"] = cell.outcomes[0].judges[0].judge
+            found = _row(what, recipe, "pooled", value)
+            yield found if row.applicable or recipe == "original" else {**found, "status": NOT_APPLICABLE}
+
+
+def _seeds(cells: Sequence[Cell]) -> JSON:
+    return {
+        "run_seeds": sorted({cell.run_seed for cell in cells}),
+        "training_seeds": sorted({cell.training_seed for cell in cells}),
+    }
 
 
 def _rows(row: FigureRow, method: str, facts: JSON) -> Iterator[JSON]:
@@ -201,15 +248,24 @@ def _rows(row: FigureRow, method: str, facts: JSON) -> Iterator[JSON]:
 
 def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:
     """One row; without goals every measured figure has the status "none"."""
-    if recipe in ("original", "ceiling"):
+    if recipe in REFERENCES:
         facts = {**facts, "run_seeds": facts["run_seeds"][:1], "training_seeds": []}
     status = "none" if figure.json()["value"] is not None else "not measured"
-    return {**facts, "recipe": recipe, "class": wording, **figure.json(), "status": status}
+    return {
+        "attack": None,
+        "budget": None,
+        **facts,
+        "recipe": recipe,
+        "class": wording,
+        **figure.json(),
+        "status": status,
+    }
 
 
 def missing_row(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Cell]) -> JSON:
     """That some cells have yet to be measured."""
     seeds = {"run_seeds": [cell.run_seed for cell in cells], "training_seeds": [cell.training_seed for cell in cells]}
     shape = {"figure": MISSING, "group": "concept", "guidance": None, "temperature": None, "judge": None}
+    shape |= {"attack": None, "budget": None}
     facts = {"concept": concept, "model": spec.model, "split": spec.split, **seeds, **shape, "recipe": method}
     return {**facts, "class": "pooled", "value": None, "n": 0, "low": None, "high": None, "status": "not measured"}

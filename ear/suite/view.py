@@ -54,6 +54,8 @@ class SuiteView:
     def start(self, cell: Cell) -> None:
         """A cell is being measured."""
         self.states[cell], self._started = "running", time.monotonic()
+        if not console.err.is_terminal:
+            console.note(console.escape(f"{cell.name}: started; {self.summary()}"))
 
     def end(self, cell: Cell, failure: str | None) -> None:
         """A cell is finished, or failed for the reason ``failure``."""

@@ -9,6 +9,7 @@ A commit on top of what is there; datasets, their versions and what people wrote
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,12 @@ def prepare_results(
             f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
         )
     tables = {f"{name}-results/{each}": folder / each for each in (FILE, "results.csv")}
-    outcomes = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
-    files: dict[str, Path | bytes] = {
-        **tables,
-        **{f"{name}-outcomes/{each}": folder / each for each in sorted(outcomes)},
-    }
-    if absent := [str(file) for file in files.values() if isinstance(file, Path) and not file.is_file()]:
+    cells = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
+    outcomes = {f"{name}-outcomes/{each}": folder / each for each in sorted(cells)}
+    if absent := [str(file) for file in (tables | outcomes).values() if not file.is_file()]:
         raise DatasetError(f"{absent[0]} is gone: restore it, or run `ear suite` again")
-    digest = _fingerprint([file for file in files.values() if isinstance(file, Path)])
+    digest = _fingerprint([*tables.values(), *outcomes.values()])
+    files: dict[str, Path | bytes] = {**tables, **_of_equal_columns(outcomes)}
     card = _card(before.card, name, digest, folder / "leaderboard.md", unsafe=bool(unsafe))
     ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
     known = _begin(name, digest) in before.card and set(files) <= set(before.files)
@@ -150,6 +149,23 @@ def _fingerprint(files: list[Path]) -> str:
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
+
+
+def _of_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
+    """The files, and the content of those that lack columns which others have, with nulls: `datasets` reads files of
+    one configuration only if their columns are equal."""
+    schemas = {path: pq.read_schema(file) for path, file in files.items()}
+    every = pa.unify_schemas([schema.remove_metadata() for schema in schemas.values()]) if schemas else pa.schema([])
+    found: dict[str, Path | bytes] = dict(files)
+    for path, file in files.items():
+        if missing := [column for column in every if column.name not in schemas[path].names]:
+            table = pq.read_table(file)
+            for column in missing:
+                table = table.append_column(column, pa.nulls(len(table), column.type))
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd")
+            found[path] = sink.getvalue().to_pybytes()
+    return found
 
 
 def _card(before: str, name: str, digest: str, leaderboard: Path, *, unsafe: bool) -> str:

@@ -1,6 +1,10 @@
 """The report: one file that says what was measured and what was not, and works in a real browser."""
 
 import io
+import json
+import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,14 +21,17 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.evaluation.outcomes import Outcome
 from ear.report import write_report
+from ear.report.charts import dots
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
 from ear.suite import known_results
+from ear.suite.last import last_results, remember
 from ear.suite.spec import Evidence
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.records import to_table
-from tests.ear.evaluation.small_outcomes import both
-from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
+from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
 from tests.ecgvf.review_page import CHROMIUM, needs_chromium
 
 HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
@@ -49,8 +56,8 @@ def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> Suit
     return SuiteResults.open(suite.results, suite.store)
 
 
-def keep_images(store: Path, outcomes: list[Outcome]) -> None:
-    file = store / "run-0" / "church" / "outcomes" / "0" / "shard-00000.parquet"
+def keep_images(store: Path, outcomes: list[Outcome], run: str = "run-0") -> None:
+    file = store / run / "church" / "outcomes" / "0" / "shard-00000.parquet"
     file.parent.mkdir(parents=True)
     pq.write_table(to_table(Outcome, outcomes), file)
 
@@ -114,9 +121,9 @@ def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     for text in (
         "castle, paper: 1",
         "36 have no images",
-        "attacks and their controls",
+        "church under attack",
         "clusters of nearly equal images",
-        "agreement of judges and labels",
+        "agreement of judges and people&#39;s labels",
         "ablations",
         "the dataset of castle",
     ):
@@ -141,7 +148,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
     for name, content in {
         "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
-        "memorisation": {"findings": [finding]},
+        "memorisation": {"findings": [finding], "sheet": str(tmp_path / "clusters.png")},
         "trials": {"split": "validation", "trials": trials},
         "agreement": {"agreement": agreement},
     }.items():
@@ -151,24 +158,122 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         | {"figure": "concept_present", **figure}
         for level in ("12", "24")
     ]
+    Image.new("RGB", (40, 30)).save(tmp_path / "clusters.png")
     (tmp_path / "ablation").mkdir()
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "ablation" / "ablation.parquet")
     results = finished(tmp_path)
     named = {name: tmp_path / f"{name}.json" for name in ("trials", "agreement")}
     lists = {name: [tmp_path / f"{name}.json"] for name in ("attacks", "memorisation")}
     evidence = Evidence.model_validate({**named, **lists, "ablations": [tmp_path / "ablation", tmp_path / "none"]})
-    results = replace(results, spec=results.spec.model_copy(update={"report": evidence}))
+    results = replace(results, evidence=evidence)
     page = write_report(results, tmp_path / "report.html").read_text()
     for text in (
         "church, paper-1a2b3c4d-s0: images that show it under attack",
         "3: a dog | a cat | &lt;img",
         "several settings of each recipe, church: esd",
-        "somebody, nano-object-b, after",
+        "Judges and labels",
+        "The largest clusters",
         "church, paper: window",
         f"the ablation of {tmp_path / 'none'}",
     ):
         assert text in page
-    assert "attacks and their controls" not in page and HOSTILE not in page
+    assert HOSTILE not in page
+    (tmp_path / "clusters.png").unlink()
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
+    write_atomic(tmp_path / "trials.json", b"[]")
+    with pytest.raises(DatasetError, match=r"trials\.json is no JSON object with 'trials'"):
+        write_report(results, tmp_path / "report.html")
+
+
+def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path, concepts=("church",), figures="full"), attacked(oracle=True)
+    keep(suite, replace(source, cell=replace(source.cell, figures="full")))
+    known_results(suite, "ear suite small.yaml")
+    page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
+    for text in (
+        "church: images that show it under attack, and controls",
+        "soft-prompt 100",
+        "another concept unknown to the oracle",
+        "not applicable",
+    ):
+        assert text in page
+    assert "the suite names no model that never knew it" not in page and "church under attack;" not in page
+
+
+def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -> None:
+    results = finished(tmp_path)
+    pairs = {"stage": "pairs", "seconds": 3.0, "counts": {}, "reasons": {"duplicate": 2}}
+    pairs["writers"] = {"gpt": {"dollars": "0.12", "possibly": "0.03"}}
+    accepted = {"stage": "acceptance", "seconds": 1.0, "reasons": {"target_absent": 3}}
+    accepted["counts"] = {"accepted_pairs": 6, "pairs": 9, "accepted_tests": 4, "tests": 5}
+    writer = {
+        "writer": "gpt",
+        "model_answered": HOSTILE,
+        "written": 16,
+        "accepted": 10,
+        "reasons": {"target_absent": 3},
+    }
+    paid = {"answered": 4, "dollars": "0.12", "possibly": "0.03"}
+    facts = {"unsafe": False, "stages": [pairs, accepted], "paid": paid, "writers": [writer]}
+    page = write_report(replace(results, datasets={"church": facts}), tmp_path / "report.html").read_text()
+    for text in (
+        "62%",
+        "3 target absent",
+        "6 of 9",
+        "4 of 5",
+        "2 duplicate, 3 target absent",
+        "$0.12, and possibly $0.03",
+    ):
+        assert text in page
+    assert HOSTILE not in page
+
+
+def test_a_series_has_the_same_colour_in_every_chart(tmp_path: Path) -> None:
+    page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
+    for chart in page.split('<div class="chart"')[1:]:
+        svg = chart[: chart.index("</svg>")]
+        used = set(re.findall(r"var\(--series-(\d)\)", svg))
+        assert "1" in used and "4" in used and not used & {"3", "5", "6"}  # original, paper, and maybe the ceiling
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+    assert "$x_{1$" in dots("t", [("$x_{1$", [("a", figure)])], series=["a"]).svg
+    assert "画" in dots("t", [("画", [("a", figure)])], series=["a"]).svg
+
+
+def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ECGVF_STORE", raising=False)
+    outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
+    found = evaluation(outcomes)
+    folder = tmp_path / "ecgvf-store" / "church" / "ear" / "windowed-kl-1a2b3c4d-s0"
+    write_atomic(tmp_path / "ecgvf-store" / "store.json", pretty_json({"format": 1}))
+    found.save(folder / "evaluation.parquet", images=False)
+    assert CliRunner().invoke(app, ["report"]).exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "Concept erasure: church, windowed-kl" in page and "have no images" in page
+    assert "ear eval --dataset ecgvf/church" in page and "the dataset of church" in page
+    keep_images(tmp_path / "ecgvf-store", outcomes, run="")
+    assert CliRunner().invoke(app, ["report"]).exit_code == 0
+    assert "have no images" not in (tmp_path / "report.html").read_text()
+    found.save(tmp_path / "church.parquet")  # with images: no store is needed
+    found_report = CliRunner().invoke(app, ["report", "church.parquet", "--store", "none", "--json"])
+    assert found_report.exit_code == 0 and json.loads(found_report.stdout)["results"] == "church.parquet"
+    assert "have no images" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_last_of_suites_and_evaluations_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ECGVF_STORE", raising=False)
+    remember(Path("suites/small/results"))
+    assert last_results() == Path("suites/small/results")
+    write_atomic(tmp_path / "ecgvf-store" / "store.json", pretty_json({"format": 1}))
+    file = tmp_path / "ecgvf-store" / "church" / "ear" / "paper-1a2b3c4d-s0" / "evaluation.parquet"
+    write_atomic(file, b"")
+    os.utime(file, (time.time() + 60,) * 2)
+    assert last_results() == file.relative_to(tmp_path)
 
 
 def test_text_of_models_is_escaped(tmp_path: Path) -> None:
@@ -186,12 +291,12 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["report"]).exit_code == 2
     results = finished(tmp_path)
-    write_atomic(Path("suites") / "last", f"{results.folder}\n".encode())
+    write_atomic(Path("suites") / "last", f"{results.source}\n".encode())
     found = CliRunner().invoke(app, ["report", "--json"])
-    assert found.exit_code == 0 and (tmp_path / "report.html").is_file()
-    (results.folder / "results.parquet").write_bytes(b"nothing")
-    found = CliRunner().invoke(app, ["report", str(results.folder)])
-    assert found.exit_code == 2 and "is not what `ear suite` wrote" in found.stderr.replace("\n", " ")
+    assert found.exit_code == 0 and (tmp_path / "report.html").is_file(), found.stderr
+    (results.source / "results.parquet").write_bytes(b"nothing")
+    found = CliRunner().invoke(app, ["report", str(results.source)])
+    assert found.exit_code == 2 and "is not what this version of `ear suite` writes" in found.stderr.replace("\n", " ")
     found = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert found.exit_code == 2 and "has no results.parquet" in found.stderr.replace("\n", " ")
 

@@ -1,12 +1,15 @@
 """A suite of one concept, with outcomes that a test states."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ear.evaluation.outcomes import AnsweredQuestion, selected, write_outcomes
+from ear.evaluation.attack_figures import PromptClass
+from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, selected, write_outcomes
 from ear.suite import Cell, Measured, Suite, SuiteSpec
-from tests.ear.evaluation.small_outcomes import erased, kept
+from ecgvf.core.figures import proportion
+from tests.ear.evaluation.small_outcomes import both, erased, kept
 
 
 def measured(run_seed: int, training_seed: int, left: int, recipe: str = "paper") -> Measured:
@@ -19,6 +22,30 @@ def measured(run_seed: int, training_seed: int, left: int, recipe: str = "paper"
     return Measured(Cell("church", recipe, run_seed, training_seed), after, original, answered)
 
 
+def attacked(oracle: bool) -> Measured:
+    """Under an attack with a budget church is back in 6 of 12 images of the tuned model, and in 3 of the oracle's; a
+    class of control tokens is not rendered by the original either."""
+    cell = measured(0, 0, 0)
+    mine = [outcome for outcome in cell.outcomes if outcome.group == "concept"]
+    before = [outcome for outcome in cell.original if outcome.group == "concept" and outcome.condition == "before"]
+
+    def under(
+        outcomes: Sequence[Outcome], condition: Condition, shown: int, attack: str, budget: int | None
+    ) -> list[Outcome]:
+        facts: dict[str, Any] = {"sample": "attack", "condition": condition, "attack": attack, "budget": budget}
+        return [
+            replace(each, judges=both("church" if number < shown else "hotel"), **facts)
+            for number, each in enumerate(outcomes)
+        ]
+
+    found = under(mine, "after", 6, "soft-prompt", 100)
+    found += under(before, "before", 2, "control tokens", None) + under(mine, "after", 0, "control tokens", None)
+    if oracle:
+        found += under(mine, "oracle", 3, "soft-prompt", 100)
+    classes = [PromptClass("explicit", proportion(11, 12)), PromptClass("misspelled", proportion(3, 12))]
+    return replace(cell, attacked=found, classes=classes)
+
+
 def small_suite(folder: Path, **changed: Any) -> Suite:
     """Church and castle, `paper` alone, one seed."""
     fields: dict[str, Any] = {"name": "small", "concepts": ("church", "castle"), "recipes": ("paper",)}
@@ -29,5 +56,8 @@ def small_suite(folder: Path, **changed: Any) -> Suite:
 def keep(suite: Suite, source: Measured) -> None:
     """Write the files of a finished cell."""
     facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60}
+    facts["classes"] = [each.json() for each in source.classes]
     write_outcomes(source.original, suite.results / "original.parquet", images=False)
-    write_outcomes(source.outcomes, suite.results / f"{source.cell.name}.parquet", facts, images=False)
+    write_outcomes(
+        [*source.outcomes, *source.attacked], suite.results / f"{source.cell.name}.parquet", facts, images=False
+    )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -55,6 +56,15 @@ def test_rows_and_outcomes_are_configurations_beside_the_dataset(
     assert "| church    | paper" in card and "## Results of the suite small" in card
     with prepare(run, REPO) as plan:
         assert plan.nothing_to_do and plan.version == "1.0.0"
+
+
+def test_outcomes_of_an_earlier_version_get_the_columns_of_later_ones(tmp_path: Path, published: Hub) -> None:
+    suite = results(tmp_path)
+    older = suite.results / "original.parquet"
+    pq.write_table(pq.read_table(older).drop_columns(["attack", "budget"]), older)
+    upload_results(prepare_results(suite.results, REPO))
+    outcomes = datasets.load_dataset(REPO, "small-outcomes", split="test")
+    assert set(outcomes["condition"]) == {"before", "after", "ceiling"} and set(outcomes["attack"]) == {None}
 
 
 def test_equal_results_upload_nothing_and_changed_ones_replace_them(tmp_path: Path, published: Hub) -> None:

@@ -14,18 +14,18 @@ from ear.suite.spec import SuiteSpec
 from ear.suite.table import SCHEMA, missing_row, write_results
 from ear.suite.table import table_rows as rows_of
 from ecgvf.core.files import JSON
-from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
 
 ROOT = Path(__file__).parents[3]
 SPEC = SuiteSpec(concepts=("church", "cat"), recipes=("paper",))
 KEYS = {
-    *("concept", "model", "recipe", "split", "figure", "group", "class", "guidance", "temperature", "judge"),
-    *("run_seeds", "training_seeds", "value", "n", "low", "high", "status"),
+    *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget"),
+    *("guidance", "temperature", "judge", "run_seeds", "training_seeds", "value", "n", "low", "high", "status"),
 }
 
 
 def table_rows(concept: str, recipe: str, cells: list[Measured]) -> list[JSON]:
-    return rows_of(SPEC, concept, recipe, cells)
+    return rows_of({"concept": concept, "model": "janus-nano", "split": "test"}, recipe, cells)
 
 
 def test_rows_pool_seeds_without_counting_them_as_prompts() -> None:
@@ -50,6 +50,40 @@ def test_seeds_that_end_in_the_same_adapter_count_once() -> None:
     once, twice = table_rows("church", "paper", [first]), table_rows("church", "paper", [first, same])
     figures = [(row["figure"], row["value"], row["low"]) for row in once]
     assert figures == [(row["figure"], row["value"], row["low"]) for row in twice]
+
+
+def test_attacks_are_rows_beside_their_controls() -> None:
+    rows = [row for row in table_rows("church", "paper", [attacked(oracle=True)]) if row["attack"] == "soft-prompt"]
+    found = {(row["figure"], row["recipe"], row["group"]): row for row in rows}
+    assert {row["budget"] for row in rows} == {100} and all(row.keys() == KEYS for row in rows)
+    assert {key: row["value"] for key, row in found.items()} == {
+        ("concept_present_unattacked", "original", "concept"): 1.0,
+        ("concept_present_unattacked", "paper", "concept"): 0.0,
+        ("concept_present", "paper", "concept"): 0.5,
+        ("concept_present", "oracle", "concept"): 0.25,
+        ("concept_present_above_oracle", "paper", "concept"): 0.25,
+        ("concept_present", "oracle", "absent concept"): None,
+    }
+    assert found["concept_present", "oracle", "absent concept"]["status"] == "not measured"
+
+
+def test_prompts_that_the_original_does_not_render_do_not_apply() -> None:
+    rows = table_rows("church", "paper", [attacked(oracle=False)])
+    tokens = {(row["figure"], row["recipe"]): row["status"] for row in rows if row["attack"] == "control tokens"}
+    assert tokens["concept_present", "original"] == "none" and tokens["concept_present", "paper"] == "not applicable"
+    rendered = {row["class"]: (row["value"], row["status"]) for row in rows if row["figure"] == "rendered"}
+    assert rendered == {"explicit": (11 / 12, "none"), "misspelled": (0.25, "not applicable")}
+
+
+def test_attacks_are_kept_with_the_cell_and_are_no_main_figures(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path, concepts=("church",), figures="full"), attacked(oracle=True)
+    source = replace(source, cell=replace(source.cell, figures="full"))
+    keep(suite, source)
+    read = suite.measured(source.cell)
+    assert read is not None and len(read.attacked) == len(source.attacked) and read.classes == source.classes
+    assert len(read.outcomes) == len(source.outcomes)
+    line = next(line for line in leaderboard(results(suite, "")).splitlines() if "paper" in line)
+    assert line.split("|")[3].strip().startswith("0.00")
 
 
 def test_the_groups_are_those_of_the_recipe() -> None:

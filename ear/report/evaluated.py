@@ -1,0 +1,90 @@
+"""The results of one evaluation, as ``ear eval`` leaves them beside the adapter or writes them with ``--outcomes``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ear.evaluation import Evaluation
+from ear.evaluation.outcomes import read_facts, selected
+from ear.report.results import CellOutcomes, Results, Task, stored_images
+from ear.suite.cells import Cell
+from ear.suite.spec import Evidence
+from ear.suite.suite import Measured
+from ear.suite.table import dataset_facts, table_rows
+from ecgvf import Run
+from ecgvf.core.files import JSON
+from ecgvf.core.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResults(Results):
+    """An evaluation, and the store with its images."""
+
+    evaluation: Evaluation
+    store: Store
+
+    @classmethod
+    def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
+        """Raises ``DatasetError`` for another file, and as ``Store`` does."""
+        found, opened = Evaluation.load(file), Store(store)
+        memorisation = file.with_name("memorisation.json")
+        return cls(
+            title=f"{found.concept}, {found.recipe}",
+            source=file,
+            rows=_rows(found),
+            concepts=[found.concept],
+            methods=[found.recipe],
+            model=found.model,
+            split=found.split,
+            datasets=_dataset(found, opened),
+            commands=[_command(found), "ear report"],
+            provenance=[
+                f"Adapter: {', '.join(map(str, found.adapters))}",
+                f"Judge of the concept: {found.judge}",
+                f"The test split was opened {found.test_openings} times until then",
+            ],
+            versions=read_facts(file).get("versions", {}),
+            evidence=Evidence(memorisation=(memorisation,) if memorisation.is_file() else ()),
+            evaluation=found,
+            store=opened,
+        )
+
+    def unsafe(self, concept: str) -> bool:
+        return self.evaluation.unsafe
+
+    def cell(self, concept: str, method: str) -> CellOutcomes:
+        outcomes = self.evaluation.outcomes
+        original = [outcome for outcome in outcomes if outcome.condition != "after"]
+        return CellOutcomes(original=original, after=selected(outcomes, "after"))
+
+    def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
+        """Those of the file (`ear eval --outcomes`), else those of the store."""
+        tasks = {
+            (each.condition, each.adapter, *each.task): each.image for each in self.evaluation.outcomes if each.image
+        }
+        return {task: tasks[task] for task in wanted & tasks.keys()} or stored_images(
+            [self.store.root / concept], wanted
+        )
+
+
+def _rows(found: Evaluation) -> list[JSON]:
+    original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
+    measured = Measured(
+        cell=Cell(found.concept, found.recipe, 0, 0),
+        outcomes=selected(found.outcomes, "after"),
+        original=original,
+        answered=list(found.answered),
+        attacked=list(found.attacked),
+        classes=list(found.classes),
+    )
+    facts = {"concept": found.concept, "model": found.model, "split": found.split}
+    # An evaluation knows of no seeds of training.
+    return [row | {"run_seeds": [], "training_seeds": []} for row in table_rows(facts, found.recipe, [measured])]
+
+
+def _dataset(found: Evaluation, store: Store) -> JSON:
+    return {found.concept: dataset_facts(Run.load(store, found.concept))} if found.concept in store.concepts() else {}
+
+
+def _command(found: Evaluation) -> str:
+    adapters = " ".join(f"--adapter {file}" for file in found.adapters)
+    return f"ear eval --dataset ecgvf/{found.concept} {adapters} --split {found.split}"
