@@ -32,7 +32,7 @@ def report(
     from ear.report import open_results, write_report
     from ear.suite.last import last_results
 
-    opened = open_results(results if results is not None else last_results(), store)
+    opened = open_results(results if results is not None else last_results(store), store)
     file = write_report(opened, out, images=images)
     size = file.stat().st_size
     written = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -17,14 +17,15 @@ def remember(results: Path) -> None:
     write_atomic(FILE, f"{results}\n".encode())
 
 
-def last_results() -> Path:
-    """The folder of the suite that ran last in this folder, or the file of a later evaluation in the default store.
+def last_results(store: Path | None = None) -> Path:
+    """The folder of the suite that ran last in this folder, or the file of a later evaluation in ``store`` (None: the
+    default one).
 
     Raises ``DatasetError`` if there is neither, and without a suite as ``Store`` does.
     """
     found = [(FILE.stat().st_mtime, Path(FILE.read_text(encoding="utf-8").strip()))] if FILE.is_file() else []
     try:
-        evaluations = Store().root.glob(f"*/ear/*/{EVALUATION}")
+        evaluations = Store(store).root.glob(f"*/ear/*/{EVALUATION}")
         found += [(file.stat().st_mtime, file) for file in evaluations]
     except StoreError:
         if not found:
