@@ -41,7 +41,11 @@ class SheetArguments:
 
     sheet: Annotated[
         Path | None,
-        typer.Option("--sheet", help="PNG file of the clusters.", show_default="beside the adapter or in DIR"),
+        typer.Option(
+            "--sheet",
+            help="PNG file of the clusters; a JSON file is beside it.",
+            show_default="beside the adapter or in DIR",
+        ),
     ] = None
     clear: Annotated[
         bool, typer.Option("--clear", help="Do not blur images of an unsafe concept, nor those of a DIR.")
@@ -70,6 +74,7 @@ def memorisation(
     """Find near-duplicate images of different prompts, with and without <|startoftext|>, before and after erasing."""
     from ear.memorisation import analyse, table, write_sheet
     from ecgvf.core.errors import SettingsError
+    from ecgvf.core.files import pretty_json, write_atomic
 
     console.json_mode(as_json)
     if folders and (adapter or prompts is not None):
@@ -82,11 +87,9 @@ def memorisation(
     analysis = analyse(conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if on_nano else ''}"
     file = write_sheet(analysis, page.sheet or file, title=title, blurred=blurred and not page.clear)
-    console.print_result(
-        {"nano": on_nano, "seed": seed, **analysis.json(), "sheet": str(file)},
-        table(analysis),
-        f"Clusters: {console.escape(str(file))}",
-    )
+    content = {"nano": on_nano, "seed": seed, **analysis.json(), "sheet": str(file)}
+    write_atomic(file.with_suffix(".json"), pretty_json(content))  # for `ear report`
+    console.print_result(content, table(analysis), f"Clusters: {console.escape(str(file))}")
 
 
 def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool]":

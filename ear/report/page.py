@@ -66,7 +66,12 @@ def _chart_csv(chart: Chart) -> str:
 
 def _gallery_csv(cards: Sequence[object]) -> bytes:
     names = ("concept", "method", "measured", "wording", "prompt", "result", "reading")
-    return _csv([names, *([str(getattr(card, name)) for name in names] for card in cards)])
+    return _csv([names, *([_no_formula(str(getattr(card, name))) for name in names] for card in cards)])
+
+
+def _no_formula(text: str) -> str:
+    """``text`` that spreadsheets do not run."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> bytes:

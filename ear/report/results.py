@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.leaderboard import REFERENCES
-from ear.suite.spec import Evidence, SuiteSpec
+from ear.suite.spec import Evidence, store_folder
 from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
@@ -84,8 +84,14 @@ class Results(ABC):
         return [_read(file, "attacks") for file in self.evidence.attacks if file.is_file()]
 
     def memorisation(self) -> list[JSON]:
-        """What `ear memorisation --json` printed, likewise."""
-        return [_read(file, "findings") for file in self.evidence.memorisation if file.is_file()]
+        """What `ear memorisation` wrote, likewise; the sheet may have moved with it."""
+        found = []
+        for file in self.evidence.memorisation:
+            if file.is_file():
+                content = _read(file, "findings")
+                sheet = Path(content.get("sheet") or file.with_suffix(".png"))
+                found.append(content | {"sheet": str(sheet if sheet.is_file() else file.with_name(sheet.name))})
+        return found
 
     def trials(self) -> JSON | None:
         """Several settings of each recipe; None without the file that the suite names."""
@@ -120,28 +126,28 @@ class SuiteResults(Results):
         try:
             table = pq.read_table(file)
             facts = json.loads((table.schema.metadata or {})[FACTS])
-            spec = SuiteSpec.model_validate(facts["suite"])
+            suite = facts["suite"]
             # Rows of earlier versions lack the columns of attacks.
             empty = dict.fromkeys(SCHEMA.names)
             rows = [empty | row for row in table.to_pylist()]
             names = [row["recipe"] for row in rows]
             return cls(
-                title=spec.name,
+                title=suite["name"],
                 source=folder,
                 rows=rows,
                 concepts=list(dict.fromkeys(row["concept"] for row in rows)),
                 methods=[name for name in dict.fromkeys(names) if name not in REFERENCES],
-                model=spec.model,
-                split=spec.split,
+                model=suite["model"],
+                split=suite["split"],
                 datasets=read_datasets(folder),
                 commands=[facts["command"], f"ear report {folder}"],
-                provenance=list(_declared(spec)),
+                provenance=list(_declared(suite)),
                 versions=facts["versions"],
-                goals=spec.goals,
+                goals=suite["goals"],
                 met=facts["met"],
-                evidence=spec.report,
+                evidence=Evidence.model_validate(suite["report"]),
                 files=_first_cells(folder, facts["cells"]),
-                store=store if store is not None else spec.store_folder,
+                store=store if store is not None else store_folder(suite["name"], suite["store"]),
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{file} is not what this version of `ear suite` writes: run it again") from error
@@ -191,15 +197,16 @@ def _first_cells(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], t
     return found
 
 
-def _declared(spec: SuiteSpec) -> Iterator[str]:
+def _declared(suite: JSON) -> Iterator[str]:
     """What the suite's declaration says, for people."""
-    yield f"Concepts: {', '.join(spec.concepts)}"
-    yield f"Methods: {', '.join(spec.recipes)}"
-    seeds, training = (" ".join(map(str, each)) for each in (spec.run_seeds, spec.training_seeds))
+    yield f"Concepts: {', '.join(suite['concepts'])}"
+    yield f"Methods: {', '.join(suite['recipes'])}"
+    seeds, training = (" ".join(map(str, suite[name])) for name in ("run_seeds", "training_seeds"))
     yield f"Run seeds {seeds}; training seeds {training}"
     yield (
-        f"Written pairs {spec.pairs}, evaluation prompts {spec.tests}; measured with {spec.prompts.concept} prompts of "
-        f"the concept and at least {spec.prompts.group} of each group of others"
+        f"Written pairs {suite['pairs']}, evaluation prompts {suite['tests']}; measured with "
+        f"{suite['prompts']['concept']} prompts of the concept and at least {suite['prompts']['group']} of each group "
+        "of others"
     )
 
 

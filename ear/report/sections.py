@@ -337,7 +337,7 @@ def _understanding(results: Results) -> Section:
 
 def _memorisation(results: Results) -> Section:
     found = results.memorisation()
-    sheets = [Path(content["sheet"]) for content in found if "sheet" in content]
+    sheets = [Path(content["sheet"]) for content in found]
     missing = [f"the image of the clusters, {sheet}" for sheet in sheets if not sheet.is_file()]
     return Section(
         "memorisation",

@@ -51,7 +51,7 @@ class Evidence(_Part):
     attacks: tuple[Path, ...] = ()
     """What `ear attack --json` printed."""
     memorisation: tuple[Path, ...] = ()
-    """What `ear memorisation --json` printed."""
+    """What `ear memorisation` wrote beside its sheet, or printed with --json."""
     agreement: Path | None = None
     """JSON of how far judges and people who labelled images agree, as benchmarks/judges.py writes it."""
 
@@ -100,7 +100,10 @@ class SuiteSpec(_Part):
     @field_validator("concepts")
     @classmethod
     def _known_concepts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return concept_names(names)
+        given = concept_names(names)
+        if len({concepts.find(name).name for name in given}) < len(given):
+            raise ValueError(f"two of {', '.join(given)} have one name: rename your own")
+        return given
 
     @field_validator("recipes")
     @classmethod
@@ -111,8 +114,9 @@ class SuiteSpec(_Part):
     def _consistent(self) -> Self:
         if self.goals is not None and self.goals not in self.recipes:
             raise ValueError(f"goals: {self.goals} is not among the recipes {', '.join(self.recipes)}")
-        if unknown := [name for name in self.oracles if name not in self.concepts]:
-            raise ValueError(f"oracles: {unknown[0]} is not among the concepts {', '.join(self.concepts)}")
+        known = [concepts.find(name).name for name in self.concepts]
+        if unknown := [name for name in self.oracles if name not in known]:
+            raise ValueError(f"oracles: {unknown[0]} is not among the concepts {', '.join(known)}")
         if len(self.run_seeds) > 1 and not self.offline:
             raise ValueError("run_seeds: LLM writers have no seed, so that there is one run: write run_seeds: [0]")
         return self
@@ -124,7 +128,7 @@ class SuiteSpec(_Part):
 
     @property
     def store_folder(self) -> Path:
-        return self.store if self.store is not None else Path("suites") / self.name / "store"
+        return store_folder(self.name, self.store)
 
     @property
     def results_folder(self) -> Path:
@@ -153,6 +157,11 @@ class SuiteSpec(_Part):
             oracle=self.oracles.get(concept) if full else None,
             batch_size=self.batch_size,
         )
+
+
+def store_folder(name: str, store: Path | str | None) -> Path:
+    """A suite's store: what it declares, else its default."""
+    return Path(store) if store is not None else Path("suites") / name / "store"
 
 
 def concept_names(names: Sequence[str]) -> tuple[str, ...]:

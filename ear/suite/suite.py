@@ -27,6 +27,7 @@ from ear.suite.cells import Cell, cells_of, in_order
 from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
 from ecgvf import Run
+from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.files import JSON
@@ -80,6 +81,11 @@ class Suite:
     """Where the images of datasets are rendered and judged; None: ``local_engine``."""
 
     @cached_property
+    def concepts(self) -> dict[str, str]:
+        """Name of a concept → what the declaration calls it, which may be the path of a file."""
+        return {concepts.find(given).name: given for given in self.spec.concepts}
+
+    @cached_property
     def methods(self) -> list[str]:
         """The recipes and the submissions."""
         return [*self.spec.recipes, *self.submissions]
@@ -93,20 +99,21 @@ class Suite:
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are measured."""
         every = [
-            cell for concept in self.spec.concepts for method in self.methods for cell in self.cells_of(concept, method)
+            cell for concept in self.concepts for method in self.methods for cell in self.cells_of(concept, method)
         ]
         return in_order(self.spec, every)
 
-    def cells_among(self, concepts: Sequence[str] | None, recipes: Sequence[str] | None) -> list[Cell]:
-        """The cells of these concepts and recipes (None: of all), and of every submission.
+    def cells_among(self, only: Sequence[str] | None, recipes: Sequence[str] | None) -> list[Cell]:
+        """The cells of the concepts ``only`` and of ``recipes`` (None: of all), and of every submission.
 
         Raises ``SettingsError`` for one that the suite does not have.
         """
-        wanted = concept_names(concepts) if concepts is not None else self.spec.concepts
-        methods = [find(name).name for name in recipes] if recipes is not None else self.spec.recipes
+        given = concept_names(only) if only is not None else self.spec.concepts
+        wanted = [concepts.find(name).name for name in given]
+        methods = [find(name).name for name in recipes] if recipes is not None else list(self.spec.recipes)
         for option, names, known in (
-            ("--concepts", wanted, self.spec.concepts),
-            ("--recipes", methods, self.spec.recipes),
+            ("--concepts", wanted, list(self.concepts)),
+            ("--recipes", methods, list(self.spec.recipes)),
         ):
             if others := [name for name in names if name not in known]:
                 raise SettingsError(f"{option} {others[0]}: the suite has {', '.join(known)}")
@@ -133,6 +140,8 @@ class Suite:
             "recipe": self._method_settings(cell),
             "settings": _keyed(self.spec.settings(cell.concept, cell.figures)),
         }
+        if (given := self.concepts[cell.concept]) != cell.concept:
+            settings["concept"] = concepts.find(given).model_dump(mode="json")
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
     def facts(self, cell: Cell) -> JSON | None:
@@ -205,7 +214,7 @@ class Suite:
 
     def run(self, concept: str, run_seed: int) -> Run:
         """The run of a concept, in the store of its seed."""
-        return Run(concept, self.store / f"run-{run_seed}")
+        return Run(self.concepts[concept], self.store / f"run-{run_seed}")
 
     @property
     def _first(self) -> int:

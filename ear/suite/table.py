@@ -77,7 +77,7 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     """
     rows: list[JSON] = []
     known = {} if known is None else known
-    for concept in suite.spec.concepts:
+    for concept in suite.concepts:
         for method in suite.methods:
             cells = suite.cells_of(concept, method)
             finished = [cell for cell in cells if suite.facts(cell) is not None]
@@ -146,7 +146,7 @@ def read_datasets(folder: Path) -> JSON:
 
 def _datasets(suite: Suite) -> JSON:
     """What the datasets that the store has were made of, those of the first run seed."""
-    runs = {concept: suite.run(concept, suite.spec.run_seeds[0]) for concept in suite.spec.concepts}
+    runs = {concept: suite.run(concept, suite.spec.run_seeds[0]) for concept in suite.concepts}
     return {concept: dataset_facts(run) for concept, run in runs.items() if run.concept.name in run.store.concepts()}
 
 

@@ -98,9 +98,7 @@ class SuiteView:
     def _spent(self) -> Decimal:
         from ecgvf.status import ledger_summary
 
-        runs = [
-            self.suite.run(concept, seed) for concept in self.suite.spec.concepts for seed in self.suite.spec.run_seeds
-        ]
+        runs = [self.suite.run(concept, seed) for concept in self.suite.concepts for seed in self.suite.spec.run_seeds]
         ledgers = [ledger_summary(run) for run in runs if run.concept.name in run.store.concepts()]
         return sum((Decimal(ledger["dollars"]) for ledger in ledgers if ledger is not None), Decimal(0))
 

@@ -1,0 +1,51 @@
+"""Take the README's pictures of a report: its head on a wide screen, and its charts on a phone, dark.
+
+    ear report docs/benchmark --out build/report.html          # where the suite's store is: with images
+    python -m benchmarks.screenshots build/report.html         # docs/images/report.jpg and report-phone.jpg
+
+In headless Chromium (`apt-get install chromium`, or `playwright install chromium`). The last line of standard output is
+JSON; exit code 1 if the page logs an error.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from playwright.sync_api import sync_playwright
+
+VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
+    "report": (1280, "light", "top"),
+    "report-phone": (390, "dark", "frontier"),
+}
+"""Name → width, colour scheme, and the section that comes first."""
+HEIGHT = 1500
+SEEN = """() => [...document.images].every((image) => {
+  const place = image.getBoundingClientRect();
+  return image.complete || !place.height || place.top > innerHeight || place.bottom < 0;
+})"""
+"""Whether the images on the screen are loaded; the others wait until they are."""
+
+
+def main(
+    report: Annotated[Path, typer.Argument(help="HTML file of `ear report`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the pictures.")] = Path("docs/images"),
+) -> None:
+    """Write a picture per view."""
+    errors: list[str] = []
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as play, play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser:
+        for name, (width, scheme, section) in VIEWS.items():
+            page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            page.goto(report.resolve().as_uri())
+            page.evaluate("name => document.getElementById(name)?.scrollIntoView()", section)
+            page.wait_for_function(SEEN)
+            page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=85)
+    print(json.dumps({"pictures": [str(out / f"{name}.jpg") for name in VIEWS], "errors": errors}))
+    raise typer.Exit(1 if errors else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
