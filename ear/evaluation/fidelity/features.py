@@ -130,7 +130,7 @@ def _pixels(picture: Path | bytes) -> NDArray[np.uint8]:
         return decode(picture if isinstance(picture, bytes) else picture.read_bytes())
     except OSError as error:
         name = picture if isinstance(picture, Path) else "a picture"
-        raise DatasetError(f"{name} cannot be read as an image: replace it, or remove its caption") from error
+        raise DatasetError(f"{name} cannot be read as an image ({error}): replace it, or remove its caption") from error
 
 
 def _through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
