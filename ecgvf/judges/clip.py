@@ -38,15 +38,15 @@ class Encoder:
 
     def __init__(self, source: str | None = None, device: str = "cpu", *, option: str = "--weights") -> None:
         source = source or DEFAULT
-        model: Any
         try:
             with offline_if_unreachable():
-                model, loading_info = CLIPModel.from_pretrained(source, output_loading_info=True)
+                loaded: Any = CLIPModel.from_pretrained(source, output_loading_info=True)
                 self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(
                 f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with {option}"
             ) from error
+        model, loading_info = loaded
         if missing := sorted(loading_info["missing_keys"]):
             raise JudgeError(
                 f"the CLIP model {source!r} lacks weights ({', '.join(missing[:3])}), which would be random: name "

@@ -21,6 +21,7 @@ from ear.evaluation.fidelity.encoders import nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import image_features
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
+from ear.method.open_adapter import open_adapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
 from ecgvf.core.png import encode
@@ -254,6 +255,34 @@ def test_captions_of_a_file_are_compared_with_the_pictures_of_their_ids(
     assert result.exit_code == 0, result.output
     paper = json.loads(result.stdout)["paper"]
     assert (paper["captions"], paper["n"], paper["reference_n"], paper["own_text"]) == ("coco.csv", 22, 22, 22)
+
+
+@pytest.mark.slow
+def test_outside_nanos_world_the_figures_are_of_inception_and_clip(
+    store: Store, tiny: JanusModel, dataset: Dataset, adapter: Path, tmp_path: Path
+) -> None:
+    torch.save(random_state(1008, aux=False), tmp_path / "inception.pth")
+    (tmp_path / "val2014").mkdir()
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (30, 50 + number, 3), dtype=np.uint8)
+        (tmp_path / "val2014" / f"COCO_val2014_{number:012d}.png").write_bytes(encode(pixels))
+    rows = "".join(f"{number},a picture of the forest,{number}\n" for number in range(20))
+    (tmp_path / "coco.csv").write_text(f"image_id,prompt,evaluation_seed\n{rows}")
+    settings = FidelitySettings(
+        coco=tmp_path / "coco.csv",
+        coco_images=tmp_path / "val2014",
+        inception=tmp_path / "inception.pth",
+        clip=str(random_clip.build(tmp_path / "clip")),
+    )
+    measurement = FidelityMeasurement.open(store, tiny, replace(dataset, judge="resnet50"), settings, 0)
+    measured = measurement.measure(store, tiny, open_adapter(tiny, [adapter]), "0", None)
+    assert [(row.figure, row.group) for row in measured.rows] == [
+        (figure, "inception (torch-fidelity)") for figure in ("fid", "kid", "clip_score")
+    ]
+    assert all(np.isfinite([row.before.value, row.after.value, row.change.high]).all() for row in measured.rows)
+    assert measured.rows[0].before.value != measured.rows[0].after.value > 0
+    assert "seeds of coco.csv" in measured.description and "299 x 299" in measured.description
+    assert len(set(measured.hashes.values())) == 4
 
 
 def test_photographs_are_encoded_by_inception_and_clip(tmp_path: Path) -> None:
