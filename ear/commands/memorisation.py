@@ -1,5 +1,6 @@
 """``ear memorisation``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,6 +67,13 @@ def memorisation(
         Path | None,
         typer.Option("--prompts", help="File of prompts.", show_default="100 of the dataset's validation split"),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="With --prompts: column to read if several fit; one of an unknown name holds the prompts. Repeatable.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the images of prompts without one.")] = 0,
     bounds: Bounds,
     page: SheetArguments,
@@ -77,33 +85,39 @@ def memorisation(
     from ecgvf.core.files import pretty_json, write_atomic
 
     console.json_mode(as_json)
-    if folders and (adapter or prompts is not None):
-        raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter and --prompts")
+    if folders and (adapter or prompts is not None or source.dataset is not None):
+        raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter, --dataset and --prompts")
+    if column and prompts is None:
+        raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
     if folders:
         conditions, file, blurred, on_nano = _of_folders(folders)
     else:
-        conditions, file, blurred, on_nano = _of_adapter(source, adapter, prompts, seed)
+        conditions, file, blurred, on_nano = _of_adapter(source, adapter, prompts, column or (), seed)
     encoder, name = _encoder(on_nano, bounds.clip)
     analysis = analyse(conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if on_nano else ''}"
     file = write_sheet(analysis, page.sheet or file, title=title, blurred=blurred and not page.clear)
-    content = {"nano": on_nano, "seed": seed, **analysis.json(), "sheet": str(file)}
+    content = {"nano": on_nano, "seed": None if folders else seed, **analysis.json(), "sheet": str(file)}
     write_atomic(file.with_suffix(".json"), pretty_json(content))  # for `ear report`
-    console.print_result(content, table(analysis), f"Clusters: {console.escape(str(file))}")
+    console.print_result(content, table(analysis, title=title), f"Clusters: {console.escape(str(file))}")
 
 
 def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool]":
     """Conditions, file of the sheet, whether it is blurred, and whether the images are nano's."""
     from ear.memorisation import folder_conditions
     from ear.memorisation.images import folder_model
+    from ecgvf.core.errors import SettingsError
 
     conditions = [condition for folder in folders for condition in folder_conditions(folder)]
+    on_nano = {folder_model(folder) == "janus-nano" for folder in folders}
+    if len(on_nano) > 1:
+        raise SettingsError("some of these folders are nano's and some are not: compare them separately")
     # A folder does not say what its prompts are about.
-    return conditions, folders[0] / "memorisation.png", True, folder_model(folders[0]) == "janus-nano"
+    return conditions, folders[0] / "memorisation.png", True, on_nano.pop()
 
 
 def _of_adapter(
-    source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, seed: int
+    source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
 ) -> "tuple[list[Condition], Path, bool, bool]":
     """The same of prompts that are rendered before and after."""
     from ear.evaluation.measure import adapter_hash
@@ -114,20 +128,21 @@ def _of_adapter(
 
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
-    asked = _prompts(dataset, prompts, seed)
+    asked = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), adapter_hash(files), asked)
     return conditions, files[-1].with_name("memorisation.png"), dataset.concept.unsafe, in_nano_world(dataset)
 
 
-def _prompts(dataset: "Dataset", file: Path | None, seed: int) -> "list[EvaluationPrompt]":
+def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":
     """The prompts of ``file``, or distinct ones of the dataset; each has a seed of its own."""
     from ear.evaluation.prompt_images import read_prompts
     from ear.evaluation.prompts import EvaluationPrompt, concept_prompts
 
     if file is not None:
         return [
-            EvaluationPrompt(id=task.id, prompt=task.prompt, seed=task.seed) for task in read_prompts(file, seed=seed)
+            EvaluationPrompt(id=task.id, prompt=task.prompt, seed=task.seed)
+            for task in read_prompts(file, seed=seed, columns=columns)
         ]
     return concept_prompts(dataset, min(PROMPTS, len(dataset.evaluation("validation")) or 1), seed)
 

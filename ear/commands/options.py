@@ -148,28 +148,45 @@ class FidelityArguments:
         ),
     ] = None
     coco_images: Annotated[
-        Path | None, typer.Option("--coco-images", help="Folder of the pictures, named by id (COCO's val2014).")
+        Path | None, typer.Option("--coco-images", help="With --coco: folder of the pictures, named by id (val2014).")
+    ] = None
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="With --coco: column to read if several fit; one of an unknown name holds the captions. Repeatable.",
+        ),
     ] = None
     captions: Annotated[
-        int | None, typer.Option("--captions", help="Captions of --figures paper.", show_default="all")
+        int | None, typer.Option("--captions", help="With --figures paper: number of captions.", show_default="all")
     ] = None
     inception: Annotated[
         Path | None,
-        typer.Option("--inception", help="Weights of Inception-v3, in torch-fidelity's or torchvision's layout."),
+        typer.Option(
+            "--inception",
+            help="With --figures paper: weights of Inception-v3, in torch-fidelity's or torchvision's layout.",
+        ),
     ] = None
     clip: Annotated[
         str | None,
-        typer.Option("--clip", help="CLIP's folder or Hub id.", show_default="openai/clip-vit-base-patch32"),
+        typer.Option(
+            "--clip",
+            help="With --figures paper: CLIP's folder or Hub id.",
+            show_default="openai/clip-vit-base-patch32",
+        ),
     ] = None
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="Repeat the protocol of the paper's released scripts.")
+        bool,
+        typer.Option(
+            "--as-published", help="With --figures paper: repeat the protocol of the paper's released scripts."
+        ),
     ] = False
 
     def settings(self) -> "FidelitySettings":
         """The settings of the paper's figures."""
         from ear.evaluation.fidelity.settings import FidelitySettings
 
-        return FidelitySettings(**asdict(self))
+        return FidelitySettings(**asdict(self) | {"column": tuple(self.column or ())})
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ Beside each figure stands that of a model that never knew the concept, under the
 concept which it never knew either. The unit of every interval is the prompt.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -37,8 +36,7 @@ class PromptClass:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """What ``json`` returned."""
-        original = {name: math.nan if number is None else number for name, number in content["original"].items()}
-        return cls(content["class"], Figure(original["value"], int(original["n"]), original["low"], original["high"]))
+        return cls(content["class"], Figure.from_json(content["original"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,8 +37,8 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
 
 def _same_fidelity(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
     """Raise ``DatasetError`` unless FID, KID and CLIP score are of the same captions and encoders, or of none."""
-    one, two = (None if each.fidelity is None else replace(each.fidelity, rows=()).json() for each in (first, second))
-    if one != two:
+    facts = [None if each.fidelity is None else each.fidelity.facts for each in (first, second)]
+    if facts[0] != facts[1]:
         raise DatasetError(
             f"{other} has FID, KID and CLIP score of other captions or encoders than {name}, or none: measure all with "
             "equal options of --figures paper"
@@ -76,6 +76,7 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
         *figures.retention(outcomes, limits),
         *figures.retention_by_concept(outcomes),
         *figures.understanding(_answered(first, second), outcomes[0].guidance, outcomes[0].temperature),
+        *(first.fidelity.differences(second.fidelity) if first.fidelity and second.fidelity else ()),
     ]
 
 

@@ -272,7 +272,8 @@ def _evaluate(
     questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
     captions = None
     if settings.figures == "paper":
-        captions = FidelityMeasurement.open(dataset, model, settings.fidelity or FidelitySettings(), settings.seed)
+        settings_of_paper = settings.fidelity or FidelitySettings()
+        captions = FidelityMeasurement.open(store, model, dataset, settings_of_paper, settings.seed)
     rehearsed = _rehearsed(dataset, adapter)
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     measurement = Measurement(store, model, dataset, judges, adapter, tuned_hash, settings.batch_size)

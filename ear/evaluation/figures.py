@@ -7,7 +7,7 @@ share, they do not add prompts.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
@@ -68,6 +68,23 @@ class FigureRow:
             "ceiling": ceiling,
             "change": self.change.json(),
         }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """What ``json`` returned. Raises ``KeyError`` and ``TypeError`` for anything else."""
+        before, after, change = (Figure.from_json(content[name]) for name in ("before", "after", "change"))
+        return cls(
+            figure=content["figure"],
+            group=content["group"],
+            wording=content.get("class", POOLED),
+            phrases=content.get("phrases"),
+            guidance=content["guidance"],
+            temperature=content["temperature"],
+            before=before,
+            after=after,
+            ceiling=Figure.from_json(content["ceiling"]) if content["ceiling"] is not None else None,
+            change=change,
+        )
 
 
 def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,8 +65,8 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
     """The table's sections. The evaluations share "before" and "ceiling"."""
     first = evaluations[0]
     lost = set().union(*(each.lost for each in evaluations))
-    changed = differences or [[*first.replacement, *first.scene, *first.groups, *first.understanding, *first.retention]]
-    changed = [[*rows, *(_fidelity_rows(first) if not differences else [])] for rows in changed]
+    own = [first.replacement, first.scene, first.groups, first.understanding, _fidelity_rows(first), first.retention]
+    changed = differences or [list(chain.from_iterable(own))]
     changes = [{(row.figure, row.group): row.change for row in rows} for rows in changed]
 
     def lines(rows: Sequence[Sequence[FigureRow]]) -> list[list[str]]:

@@ -29,7 +29,7 @@ class Condition:
     """Images that are compared with one another."""
 
     name: str
-    """"before", "after", or the folder."""
+    """"before", "after", or the folder's path."""
     token: bool
     """Whether the prompts contain ``TOKEN``."""
     ids: tuple[str, ...]
@@ -103,7 +103,7 @@ def folder_conditions(folder: Path) -> list[Condition]:
     groups = [(token, [row for row in rows if (TOKEN in row["prompt"]) == token]) for token in (False, True)]
     return [
         Condition(
-            folder.name,
+            str(folder),
             token,
             tuple(row["id"] for row in chosen),
             tuple(row["prompt"] for row in chosen),
@@ -124,4 +124,4 @@ def _read(file: Path) -> NDArray[np.uint8]:
     try:
         return decode(file.read_bytes())
     except OSError as error:
-        raise DatasetError(f"{file} cannot be read as an image: restore it") from error
+        raise DatasetError(f"{file} cannot be read as an image ({error}): restore it") from error

@@ -16,11 +16,14 @@ from ecgvf.core.files import write_atomic
 
 CLUSTERS, IMAGES = 3, 6
 """Of each finding, the largest clusters that are shown, and images of each."""
+NAME = 18
+"""Letters of a condition's name that fit beside the images."""
 
 
-def table(analysis: Analysis) -> Table:
+def table(analysis: Analysis, *, title: str) -> Table:
     """A row per condition and method."""
-    page = console.table("images", TOKEN, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
+    columns = ("images", TOKEN, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
+    page = console.table(*columns, title=title)
     for each in analysis.findings:
         largest = each.clusters[0] if each.clusters else ()
         prompts = [each.condition.prompts[index] for index in largest[:2]]
@@ -52,7 +55,9 @@ def write_sheet(analysis: Analysis, file: Path, *, title: str, blurred: bool) ->
 
 def _label(findings: Findings, cluster: Sequence[int]) -> str:
     token = "token" if findings.condition.token else "no token"
-    return f"{findings.condition.name}, {token}, {findings.method}: {len(cluster)}"
+    name = findings.condition.name
+    short = name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+    return f"{short}, {token}, {findings.method}: {len(cluster)}"
 
 
 def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:

@@ -1,8 +1,9 @@
 """Figures: a measured value with its sample size and 95% interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,14 @@ class Figure:
         """``{"value", "n", "low", "high"}``; None for what is undefined."""
         value, low, high = (None if math.isnan(number) else number for number in (self.value, self.low, self.high))
         return {"value": value, "n": self.n, "low": low, "high": high}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, float | None]) -> Self:
+        """What ``json`` returned. Raises ``KeyError`` and ``TypeError`` for anything else."""
+        value, low, high = (
+            math.nan if (number := content[name]) is None else float(number) for name in ("value", "low", "high")
+        )
+        return cls(value, int(content["n"] or 0), low, high)
 
     def __str__(self) -> str:
         if math.isnan(self.value):

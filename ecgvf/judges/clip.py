@@ -33,19 +33,25 @@ class Encoder:
     """A CLIP model that encodes images and texts as unit vectors.
 
     ``source`` is a folder or a Hub id; None: OpenAI's ViT-B/32. ``option`` is what names one, for messages. Raises
-    ``JudgeError`` if it cannot be loaded.
+    ``JudgeError`` if it cannot be loaded or lacks weights.
     """
 
     def __init__(self, source: str | None = None, device: str = "cpu", *, option: str = "--weights") -> None:
         source = source or DEFAULT
         try:
             with offline_if_unreachable():
-                model: Any = CLIPModel.from_pretrained(source)
+                loaded: Any = CLIPModel.from_pretrained(source, output_loading_info=True)
                 self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(
                 f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with {option}"
             ) from error
+        model, loading_info = loaded
+        if missing := sorted(loading_info["missing_keys"]):
+            raise JudgeError(
+                f"the CLIP model {source!r} lacks weights ({', '.join(missing[:3])}), which would be random: name "
+                f"another with {option}"
+            )
         self.device = resolve_device(device)
         self._model = model.eval().to(self.device)
 

@@ -1,7 +1,7 @@
 """Weights that a user names: read without running code from the file, and identified by a hash."""
 
 import hashlib
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,9 +23,15 @@ def read_weights(file: Path, *, option: str = "--weights") -> dict[str, torch.Te
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"):  # about the file's format, which the error says better
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
         raise JudgeError(f"cannot read the weights in {file}: {first_line(error)}") from error
+    except Exception as error:  # of an unpickler that reads anything: whatever the bytes make it raise
+        raise JudgeError(
+            f"cannot read the weights in {file}: it is damaged, or contains more than tensors; save the model's "
+            "state_dict()"
+        ) from error
     # Training scripts wrap the weights.
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -7,16 +7,18 @@ anything, and the first N are a random sample.
 import hashlib
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ear.evaluation.fidelity.settings import FEWEST
 from ear.evaluation.prompts import EvaluationPrompt
-from ecgvf.core import seeds
+from ecgvf.core import console, seeds
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.shard_set import fingerprint
 from ecgvf.judges.files import SUFFIXES
-from ecgvf.pairs.tables import read_table
+from ecgvf.pairs.tables import PromptRow, read_table
 from ecgvf.world import grammar
 from ecgvf.world.questions import load_questions
 
@@ -35,38 +37,47 @@ class Captions:
     prompts: tuple[EvaluationPrompt, ...]
     pictures: tuple[Path | bytes, ...]
     """Of each caption: an image file, or its bytes. As published, the whole folder."""
+    seeds: str
+    """Where the seeds of the images come from, for reports."""
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits: a hash of ids, captions and seeds in their order."""
+        return fingerprint({"captions": [[prompt.id, prompt.prompt, prompt.seed] for prompt in self.prompts]})
 
 
-def read_captions(file: Path, folder: Path, count: int | None, seed: int, *, as_published: bool = False) -> Captions:
+def read_captions(
+    file: Path,
+    folder: Path,
+    count: int | None,
+    seed: int,
+    *,
+    columns: Sequence[str] = (),
+    as_published: bool = False,
+) -> Captions:
     """``count`` (None: all) captions of ``file`` with the pictures in ``folder`` of the same ids.
 
     A picture's id is its name without suffix, or the number at its end: 42 is ``COCO_val2014_000000000042.jpg``. A
-    caption's seed is the file's; without one it is derived from ``seed`` and the id. ``as_published``: the captions are
-    in the file's order, their seeds are ignored, and the pictures are all those in ``folder``.
+    caption's seed is the file's; without one it is derived from ``seed`` and the id. ``columns`` as in ``read_table``.
+    ``as_published``: the captions are in the file's order, their seeds are ignored, and the pictures are all those in
+    ``folder``.
 
-    Raises ``DatasetError`` for captions without ids, without pictures, and for fewer than ``count``.
+    Raises ``DatasetError`` for rows without an id or a caption, for captions without a picture or that are there twice,
+    and for fewer than ``count``.
     """
-    table = read_table(file)
-    if any(row.id is None for row in table.rows):
-        raise DatasetError(f"{file} has rows without the id of a picture: add a column image_id or coco_id")
-    pictures = picture_files(folder)
-    prompts = [_prompt(str(row.id), row.target, None if as_published else row.seed, seed) for row in table.rows]
+    rows = read_table(file, columns).rows
+    _refuse_incomplete(file, rows)
+    files = picture_files(folder)
+    prompts = [_prompt(str(row.id), row.target, None if as_published else row.seed, seed) for row in rows]
     chosen = _first(prompts, count, str(file), in_order=as_published)
-    missing = [prompt.id for prompt in chosen if find_picture(pictures, prompt.id) is None]
-    if len(missing) == len(chosen):
-        raise DatasetError(
-            f"no picture in {folder} has an id of {file.name}: it asks for {missing[0]} and there is "
-            f"{next(iter(pictures.values())).name}; name the folder of its pictures"
-        )
-    if missing:
-        raise DatasetError(
-            f"{folder} lacks {len(missing)} of the {len(chosen)} pictures of {file.name}, such as {missing[0]}: "
-            "complete it, or remove those rows"
-        )
-    if as_published:
-        return Captions(file.name, tuple(chosen), tuple(sorted(set(pictures.values()))))
-    found = tuple(picture for prompt in chosen if (picture := find_picture(pictures, prompt.id)) is not None)
-    return Captions(file.name, tuple(chosen), found)
+    pictures = _pictures_of(chosen, file, folder, files)
+    given = not as_published and all(row.seed is not None for row in rows)
+    return Captions(
+        file.name,
+        tuple(chosen),
+        tuple(files if as_published else pictures),
+        f"seeds of {file.name}" if given else _derived(seed),
+    )
 
 
 def nano_captions(count: int | None, seed: int, *, as_published: bool = False) -> Captions:
@@ -83,35 +94,72 @@ def nano_captions(count: int | None, seed: int, *, as_published: bool = False) -
         text = grammar.sentence(grammar.describe(*scene, rng, everything=True), rng).text
         prompts.append(_prompt(name, text, None, seed))
     chosen = _first(prompts, count, NANO, in_order=as_published)
-    if as_published:
-        return Captions(NANO, tuple(chosen), tuple(question.image for question in images.values()))
-    return Captions(NANO, tuple(chosen), tuple(images[prompt.id].image for prompt in chosen))
+    pictures = [question.image for question in images.values()]
+    if not as_published:
+        pictures = [images[prompt.id].image for prompt in chosen]
+    return Captions(NANO, tuple(chosen), tuple(pictures), _derived(seed))
 
 
-def picture_files(folder: Path) -> dict[str, Path]:
-    """Id → image file: the name without suffix, and the number at its end without leading zeros.
-
-    Raises ``DatasetError`` for a folder without images, and for two images of one number.
-    """
+def picture_files(folder: Path) -> list[Path]:
+    """The images in ``folder``, sorted by name, without hidden ones. Raises ``DatasetError`` if there are none."""
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}: name that of the pictures with --coco-images")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    files = sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )
     if not files:
         raise DatasetError(f"no images in {folder}: name the folder of the pictures with --coco-images")
-    pictures: dict[str, Path] = {}
-    for file in files:
-        for key in dict.fromkeys([file.stem, *_number(file.stem)]):
-            if key in pictures:
-                raise DatasetError(f"{pictures[key]} and {file.name} have one id, {key}: remove one of them")
-            pictures[key] = file
+    return files
+
+
+def _refuse_incomplete(file: Path, rows: Sequence[PromptRow]) -> None:
+    for row in rows:
+        if row.id is None:
+            raise DatasetError(
+                f"{file}, row {row.number}: no id of a picture; add it, in a column image_id or coco_id, or name its "
+                "column with --column"
+            )
+        if not row.target:
+            raise DatasetError(f"{file}, row {row.number}: no caption; add it, or remove the row")
+
+
+def _pictures_of(captions: Sequence[EvaluationPrompt], file: Path, folder: Path, files: Sequence[Path]) -> list[Path]:
+    """The picture of each caption of ``file`` among the ``files`` of ``folder``. Raises ``DatasetError``."""
+    by_id: dict[str, list[Path]] = defaultdict(list)
+    for picture in files:
+        for key in dict.fromkeys([picture.stem, *_number(picture.stem)]):
+            by_id[key].append(picture)
+    found = [_picture_of(caption.id, by_id) for caption in captions]
+    missing = [caption.id for caption, picture in zip(captions, found, strict=True) if picture is None]
+    if len(missing) == len(captions):
+        raise DatasetError(
+            f"no picture in {folder} has an id of {file.name}: it asks for {missing[0]} and there is "
+            f"{files[0].name}; name the folder of its pictures"
+        )
+    if missing:
+        raise DatasetError(
+            f"{folder} lacks {len(missing)} of the {len(captions)} pictures of {file.name}, such as {missing[0]}: "
+            "complete it, or remove those rows"
+        )
+    pictures = [picture for picture in found if picture is not None]
+    texts = zip(pictures, (caption.prompt for caption in captions), strict=True)
+    (picture, text), times = Counter(texts).most_common(1)[0]
+    if times > 1:
+        raise DatasetError(f"{file} has the caption {text!r} of {picture.name} {times} times: keep one row")
+    if (different := len(set(pictures))) < len(pictures):
+        counts = f"{len(pictures)} captions of {different} pictures"
+        console.note(console.escape(f"{file.name} has {counts}: FID counts a picture once for each of its captions"))
     return pictures
 
 
-def find_picture(pictures: Mapping[str, Path], identity: str) -> Path | None:
-    """The picture of a caption's id, which may have leading zeros, or be a file's name."""
-    for key in (identity, Path(identity).stem, *_number(identity)):
-        if key in pictures:
-            return pictures[key]
+def _picture_of(identity: str, by_id: Mapping[str, Sequence[Path]]) -> Path | None:
+    """The picture of a caption's id: a file's name, or a number, which may have leading zeros."""
+    stem = Path(identity).stem  # also of "42.0", as pandas writes numbers
+    for key in (identity, stem, *(_number(stem) if stem.isdecimal() else [])):
+        if pictures := by_id.get(key):
+            if len(pictures) > 1:
+                raise DatasetError(f"{pictures[0]} and {pictures[1].name} have one id, {key}: remove one of them")
+            return pictures[0]
     return None
 
 
@@ -123,6 +171,10 @@ def _number(name: str) -> list[str]:
 def _prompt(identity: str, text: str, seed: int | None, run_seed: int) -> EvaluationPrompt:
     own = seeds.derive(run_seed, identity, PURPOSE) if seed is None else seed
     return EvaluationPrompt(id=identity, prompt=text, seed=own)
+
+
+def _derived(seed: int) -> str:
+    return f"evaluation seed {seed}"
 
 
 def _first(

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ear.evaluation.fidelity.settings import FidelitySettings
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import JudgeError, SettingsError
 from ecgvf.janus.loading import resolve_device
 
 if TYPE_CHECKING:
@@ -78,15 +78,20 @@ class Encoders:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Features [N, D] of RGB images of any size."""
+        """Features [N, D] of RGB images of any size. Raises ``JudgeError`` for NaN and infinity."""
         pixels = torch.from_numpy(np.stack([self.resized(image) for image in images]))
-        encoded: Tensor = self.features(pixels.permute(0, 3, 1, 2).to(self.device))
-        return encoded.float().cpu().numpy()
+        return _finite(self.features(pixels.permute(0, 3, 1, 2).to(self.device)), self.features_name)
 
     def cosines(self, images: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> NDArray[np.float32]:
-        """CLIP's cosine [N] of each image, all of one size, and its text."""
+        """CLIP's cosine [N] of each image, all of one size, and its text. Raises ``JudgeError`` likewise."""
         vectors = self.clip.encode_images(np.stack(images))
-        return (vectors * self.clip.encode_texts(texts)).sum(dim=1).float().cpu().numpy()
+        return _finite((vectors * self.clip.encode_texts(texts)).sum(dim=1), self.clip_name)
+
+
+def _finite(encoded: Tensor, name: str) -> NDArray[np.float32]:
+    if not encoded.isfinite().all():
+        raise JudgeError(f"{name}: features that are not finite (NaN or infinity); its weights are damaged")
+    return encoded.float().cpu().numpy()
 
 
 def nano_encoders() -> Encoders:

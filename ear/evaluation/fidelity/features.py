@@ -76,7 +76,7 @@ def image_features(
         pixels = [decode(image) for image in images.read_shard(index)["image"].to_pylist()]
         return [_through_jpeg(each) for each in pixels] if jpeg else pixels
 
-    return _filled(run, encoders, settings, load, texts, "features of the images")
+    return _filled(run, encoders, settings, len(texts), load, texts, "features of the images")
 
 
 def picture_features(run: ConceptRun, encoders: Encoders, pictures: Sequence[Path | bytes]) -> FeatureSet:
@@ -86,19 +86,18 @@ def picture_features(run: ConceptRun, encoders: Encoders, pictures: Sequence[Pat
     def load(rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         return [_pixels(pictures[row]) for row in rows]
 
-    return _filled(run, encoders, settings, load, None, "features of the reference pictures", len(pictures))
+    return _filled(run, encoders, settings, len(pictures), load, None, "features of the reference pictures")
 
 
 def _filled(
     run: ConceptRun,
     encoders: Encoders,
     settings: Mapping[str, Any],
+    n: int,
     load: Callable[[Sequence[int]], list[NDArray[np.uint8]]],
     texts: Sequence[str] | None,
     description: str,
-    count: int | None = None,
 ) -> FeatureSet:
-    n = len(texts) if texts is not None else count or 0
     settings = {**settings, "encoder": encoders.features_hash, "layout": encoders.label, "resizing": encoders.resizing}
     if texts is not None:
         settings["clip"] = encoders.clip.weights_hash
@@ -130,7 +129,7 @@ def _pixels(picture: Path | bytes) -> NDArray[np.uint8]:
         return decode(picture if isinstance(picture, bytes) else picture.read_bytes())
     except OSError as error:
         name = picture if isinstance(picture, Path) else "a picture"
-        raise DatasetError(f"{name} cannot be read as an image: replace it, or remove its caption") from error
+        raise DatasetError(f"{name} cannot be read as an image ({error}): replace it, or remove its caption") from error
 
 
 def _through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

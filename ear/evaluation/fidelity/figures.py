@@ -1,51 +1,66 @@
-"""FID, KID and CLIP score of feature sets, before and after, with 95% intervals."""
+"""FID and KID of feature sets, before and after, and the spread from which their 95% intervals come."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
-from ear.evaluation import statistics
 from ear.evaluation.fidelity.features import FeatureSet, Floats
 from ear.evaluation.fidelity.frechet import Moments, frechet_distance
 from ear.evaluation.fidelity.kernel import kernel_distance, subset_size
 from ecgvf.core.figures import LEVEL, Figure
 
 GROUPS = 10
-"""Of the jackknife: every tenth image is left out at once."""
+"""Of the jackknife, and of CLIP scores: image i is in group i modulo ``GROUPS``."""
 
-BeforeAfterChange = tuple[Figure, Figure, Figure]
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A distance of ``n`` images from their reference, and the values whose spread gives its interval."""
+
+    value: float
+    replicates: tuple[float, ...]
+    """At least two, whose mean estimates the figure: of a jackknife the pseudo-values."""
+    n: int
+    least: float = -math.inf
+    """Where the interval ends."""
+
+    def figure(self) -> Figure:
+        """The value, with Student's t for the spread of the replicates."""
+        from scipy.stats import t
+
+        count = len(self.replicates)
+        error = float(np.std(self.replicates, ddof=1)) / math.sqrt(count)
+        reach = float(t.ppf((1 + LEVEL) / 2, count - 1)) * error
+        return Figure(self.value, self.n, max(self.least, self.value - reach), self.value + reach)
+
+    def difference(self, other: "Estimate") -> Figure:
+        """``other`` - this, paired: replicate k of both is of the same captions and pictures."""
+        pairs = zip(self.replicates, other.replicates, strict=True)
+        return Estimate(other.value - self.value, tuple(new - old for old, new in pairs), self.n).figure()
 
 
 def frechet(
     before: FeatureSet, after: FeatureSet, reference: FeatureSet, advance: Callable[[], object] = lambda: None
-) -> BeforeAfterChange:
-    """FID of the two to ``reference``, and its change, at least 0 each but the change.
+) -> tuple[Estimate, Estimate]:
+    """FID of the two to ``reference``, at least 0 each.
 
-    The intervals are a delete-a-group jackknife's: image i is left out of all three sets with every tenth other one,
-    and Student's t with nine degrees of freedom widens the deviation of the ten results. They say how far images and
-    captions of the same number would vary, not how far FID is above its limit: compare FIDs of equal n only.
-    ``advance`` is called ``GROUPS`` + 1 times.
+    Replicates are a delete-a-group jackknife's: image i is left out of all three sets with every tenth other one. Their
+    spread says how far images and captions of the same number would vary, not how far FID is above its limit: compare
+    FIDs of equal n only. ``advance`` is called ``GROUPS`` + 1 times.
     """
-    whole = _distances(before, after, reference, None)
-    advance()
-    parts = []
-    for group in range(GROUPS):
-        parts.append(_distances(before, after, reference, group))
+    distances = []
+    for left_out in (None, *range(GROUPS)):
+        distances.append(_distances(before, after, reference, left_out))
         advance()
-    old, new = (np.array(values) for values in zip(*parts, strict=True))
-    n = before.n
-    return (
-        _jackknife(whole[0], old, n, least=0),
-        _jackknife(whole[1], new, n, least=0),
-        _jackknife(whole[1] - whole[0], new - old, n),
-    )
+    old, new = (np.array(values) for values in zip(*distances, strict=True))
+    return _jackknife(old, before.n), _jackknife(new, after.n)
 
 
-def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> BeforeAfterChange:
-    """KID of the two to ``reference``, and its change: means over disjoint subsets, with Student's t for their spread.
+def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> tuple[Estimate, Estimate]:
+    """KID of the two to ``reference``: means over disjoint subsets, which are the replicates.
 
     Subset k of one set is compared with subset k + 1 of the reference, so that no image meets the picture of its own
     caption, and the estimate stays unbiased.
@@ -60,18 +75,15 @@ def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> Befo
     ):
         old.append(kernel_distance(old_images, pictures))
         new.append(kernel_distance(new_images, pictures))
-    values = np.array(old), np.array(new)
-    return _mean(values[0], before.n), _mean(values[1], before.n), _mean(values[1] - values[0], before.n)
-
-
-def clip_score(before: FeatureSet, after: FeatureSet, prompts: Sequence[str]) -> BeforeAfterChange:
-    """Mean cosine, in [-1, 1], of each image and its text. ``prompts``: an id per image."""
-    old, new = before.cosines(), after.cosines()
     return (
-        statistics.mean(old, prompts),
-        statistics.mean(new, prompts),
-        statistics.difference(old, new, prompts),
+        Estimate(float(np.mean(old)), tuple(old), before.n),
+        Estimate(float(np.mean(new)), tuple(new), after.n),
     )
+
+
+def group_means(cosines: Sequence[float]) -> tuple[float, ...]:
+    """Replicates of the mean of ``cosines``."""
+    return tuple(float(np.mean(cosines[group::GROUPS])) for group in range(GROUPS))
 
 
 def _distances(
@@ -85,18 +97,8 @@ def _distances(
     return old, new
 
 
-def _jackknife(value: float, parts: Floats, n: int, *, least: float = -math.inf) -> Figure:
-    spread = (GROUPS - 1) / GROUPS * float(((parts - parts.mean()) ** 2).sum())
-    figure = _figure(value, n, math.sqrt(spread), GROUPS - 1)
-    return replace(figure, low=max(least, figure.low))
-
-
-def _mean(values: Floats, n: int) -> Figure:
-    return _figure(float(values.mean()), n, float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1)
-
-
-def _figure(value: float, n: int, error: float, freedom: int) -> Figure:
-    from scipy.stats import t
-
-    reach = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
-    return Figure(value, n, value - reach, value + reach)
+def _jackknife(distances: Floats, n: int) -> Estimate:
+    """Of the distance of all images, then without each group."""
+    whole = float(distances[0])
+    pseudo_values = GROUPS * whole - (GROUPS - 1) * distances[1:]
+    return Estimate(whole, tuple(pseudo_values.tolist()), n, least=0)

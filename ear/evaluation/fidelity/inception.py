@@ -23,7 +23,7 @@ SIDE = 299
 """Height and width of the input, in pixels."""
 OPTION = "--inception"
 
-_LAYOUTS = {1008: "torch-fidelity", 1000: "torchvision"}
+_LAYOUTS: dict[tuple[int, ...], str] = {(1008,): "torch-fidelity", (1000,): "torchvision"}
 """Number of classes → whose layout it is."""
 
 _AVERAGED = ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_7b")
@@ -40,14 +40,14 @@ class Inception(nn.Module):
     def __init__(self, weights: Path) -> None:
         super().__init__()
         state = read_weights(weights, option=OPTION)
-        head = state.get("fc.weight")
-        self.layout = _LAYOUTS.get(len(head), "") if head is not None else ""
-        if not self.layout or head is None:
+        classes = tuple(state["fc.weight"].shape[:1]) if "fc.weight" in state else ()
+        self.layout = _LAYOUTS.get(classes, "")
+        if not self.layout:
             raise JudgeError(
                 f"{weights} has the layout of neither torch-fidelity's nor torchvision's Inception-v3 (no fc.weight of "
                 f"1,008 or 1,000 classes): name such a file with {OPTION}"
             )
-        network: Any = inception_v3(weights=None, num_classes=len(head), aux_logits=False, init_weights=False)
+        network: Any = inception_v3(weights=None, num_classes=classes[0], aux_logits=False, init_weights=False)
         own = {name: value for name, value in state.items() if not name.startswith("AuxLogits.")}
         try:
             network.load_state_dict(own)

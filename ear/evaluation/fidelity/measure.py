@@ -1,14 +1,16 @@
-"""Measure FID, KID and CLIP score: render captions before and after, encode, compare with the reference pictures."""
+"""Measure FID, KID and CLIP score: encode the reference pictures, render captions before and after, encode, compare."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Self
 
+from ear.evaluation import statistics
 from ear.evaluation.fidelity import figures, published
 from ear.evaluation.fidelity.captions import Captions, nano_captions, read_captions
 from ear.evaluation.fidelity.encoders import Encoders, nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import FeatureSet, image_features, picture_features
+from ear.evaluation.fidelity.figures import Estimate
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.images import evaluation_images
@@ -16,8 +18,7 @@ from ear.method.open_adapter import AnyAdapter
 from ear.retained_concepts import in_nano_world
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, SettingsError
-from ecgvf.core.figures import Figure
+from ecgvf.core.errors import SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
@@ -36,78 +37,104 @@ class Fidelity:
     features: str
     resizing: str
     clip: str
-    seed: int
+    seeds: str
+    """Where the images' seeds come from."""
     as_published: bool
     own_text: int
     """Images whose CLIP score is with their own caption."""
+    hashes: Mapping[str, str]
+    """Of captions and seeds, reference pictures, and the weights of both encoders."""
     rows: tuple[FigureRow, ...]
+    replicates: Mapping[str, tuple[float, ...]]
+    """Figure → the values after erasing whose spread decides ``differences`` (``figures.Estimate``)."""
 
     @property
     def description(self) -> str:
         """What was measured, in one paragraph."""
         text = (
-            f"{self.label}: {self.n} images of {self.captions}, evaluation seed {self.seed}, against "
+            f"{self.label}: images of {self.n} captions from {self.captions}, {self.seeds}, against "
             f"{self.reference_n} pictures. Features: {self.features}; resizing: {self.resizing}. CLIP: {self.clip}, "
             f"{self.own_text} of {self.n} images with their own caption."
         )
         return f"{text} As published: {'; '.join(published.PROTOCOL)}." if self.as_published else text
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What figures must have in common to be compared."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+    def differences(self, other: "Fidelity") -> list[FigureRow]:
+        """Every figure with this one's after as before, and that of ``other``, of equal facts, as after."""
+
+        def estimate(of: Fidelity, row: FigureRow) -> Estimate:
+            return Estimate(row.after.value, of.replicates[row.figure], row.after.n)
+
+        return [
+            replace(new, before=old.after, change=estimate(self, old).difference(estimate(other, new)))
+            for old, new in zip(self.rows, other.rows, strict=True)
+        ]
+
     def json(self) -> dict[str, Any]:
         """As ``ear eval --json`` prints it, under ``paper``."""
-        facts = {name: getattr(self, name) for name in _FACTS}
         protocol = list(published.PROTOCOL) if self.as_published else []
-        return {**facts, "protocol": protocol, "figures": [row.json() for row in self.rows]}
+        replicates = {figure: list(values) for figure, values in self.replicates.items()}
+        return {
+            **self.facts,
+            "protocol": protocol,
+            "figures": [row.json() for row in self.rows],
+            "replicates": replicates,
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """What ``json`` returned. Raises ``KeyError`` and ``TypeError`` for anything else."""
-        rows = tuple(_row(**row) for row in content["figures"])
-        return cls(**{name: content[name] for name in _FACTS}, rows=rows)
+        return cls(
+            **{name: content[name] for name in _FACTS},
+            rows=tuple(FigureRow.from_json(row) for row in content["figures"]),
+            replicates={figure: tuple(values) for figure, values in content["replicates"].items()},
+        )
 
 
-_FACTS = (
-    "label",
-    "captions",
-    "n",
-    "reference_n",
-    "features",
-    "resizing",
-    "clip",
-    "seed",
-    "as_published",
-    "own_text",
-)
+_FACTS = [each.name for each in fields(Fidelity) if each.name not in ("rows", "replicates")]
 
 
 @dataclass(frozen=True)
 class FidelityMeasurement:
-    """Captions and encoders, opened before anything is rendered, so that a wrong file costs nothing."""
+    """Captions, encoders and the features of the pictures: before anything is rendered, so that no wrong file costs."""
 
     dataset: Dataset
     settings: FidelitySettings
     captions: Captions
     encoders: Encoders
-    seed: int
+    reference: FeatureSet
 
     @classmethod
-    def open(cls, dataset: Dataset, model: JanusModel, settings: FidelitySettings, seed: int) -> Self:
+    def open(cls, store: Store, model: JanusModel, dataset: Dataset, settings: FidelitySettings, seed: int) -> Self:
         """Raises ``DatasetError``, ``SettingsError`` and ``JudgeError`` as the parts do."""
-        on_nano, published = in_nano_world(dataset), settings.as_published
+        on_nano, as_published = in_nano_world(dataset), settings.as_published
         if settings.coco is not None and settings.coco_images is not None:
             captions = read_captions(
-                settings.coco, settings.coco_images, settings.captions, seed, as_published=published
+                settings.coco,
+                settings.coco_images,
+                settings.captions,
+                seed,
+                columns=settings.column,
+                as_published=as_published,
             )
         elif on_nano:
-            captions = nano_captions(settings.captions, seed, as_published=published)
+            captions = nano_captions(settings.captions, seed, as_published=as_published)
         else:
             raise SettingsError("--figures paper needs --coco FILE and --coco-images DIR: captions and their pictures")
+        if on_nano and (given := {"--inception", "--clip"}.intersection(settings.given)):
+            raise SettingsError(f"{min(given)}: nano's figures are of its own features; leave it out")
         encoders = nano_encoders() if on_nano else photograph_encoders(settings, str(model.device))
-        return cls(dataset, settings, captions, encoders, seed)
+        reference = picture_features(ConceptRun(store, dataset.concept), encoders, captions.pictures)
+        return cls(dataset, settings, captions, encoders, reference)
 
     def measure(
         self, store: Store, model: JanusModel, adapter: AnyAdapter, adapter_hash: str, batch_size: int | None
     ) -> Fidelity:
-        """Render and encode what the store lacks, and compute the figures. Raises ``DatasetError``."""
+        """Render and encode what the store lacks, and compute the figures."""
         as_published = self.settings.as_published
         if as_published:
             model, batch_size = replace(model, padding_masked=False), published.BATCH
@@ -128,69 +155,45 @@ class FidelityMeasurement:
                 batch_size=batch_size,
             )
             sets.append(image_features(run, self.encoders, images, texts, jpeg=as_published))
-        reference = picture_features(run, self.encoders, self.captions.pictures)
-        if not as_published and not sets[0].n == sets[1].n == reference.n:
-            raise DatasetError(
-                f"{sets[0].n} images before, {sets[1].n} after and {reference.n} pictures: FID needs equal numbers"
-            )
         label = f"{self.encoders.label}, as published" if as_published else self.encoders.label
+        rows, replicates = self._figures(label, sets[0], sets[1], sampling)
         return Fidelity(
             label=label,
             captions=self.captions.name,
             n=len(prompts),
-            reference_n=reference.n,
+            reference_n=self.reference.n,
             features=self.encoders.features_name,
             resizing=self.encoders.resizing,
             clip=self.encoders.clip_name,
-            seed=self.seed,
+            seeds=self.captions.seeds,
             as_published=as_published,
             own_text=sum(own_text == text for own_text, text in zip(own, texts, strict=True)),
-            rows=tuple(self._rows(label, sets[0], sets[1], reference, sampling)),
+            hashes={
+                "captions": self.captions.fingerprint,
+                "pictures": self.reference.shards.settings["pictures"],
+                "features": self.encoders.features_hash,
+                "clip": self.encoders.clip.weights_hash,
+            },
+            rows=tuple(rows),
+            replicates=replicates,
         )
 
-    def _rows(
-        self, label: str, before: FeatureSet, after: FeatureSet, reference: FeatureSet, sampling: Sampling
-    ) -> list[FigureRow]:
+    def _figures(
+        self, label: str, before: FeatureSet, after: FeatureSet, sampling: Sampling
+    ) -> tuple[list[FigureRow], dict[str, tuple[float, ...]]]:
+        """The rows, and each figure's replicates after erasing."""
         with console.progress("FID, with its interval", figures.GROUPS + 1) as bar:
-            found = {"fid": figures.frechet(before, after, reference, bar.advance)}
+            distances = {"fid": figures.frechet(before, after, self.reference, bar.advance)}
         if not self.settings.as_published:  # the paper has none
-            found["kid"] = figures.kernel(before, after, reference)
-        found["clip_score"] = figures.clip_score(before, after, [prompt.id for prompt in self.captions.prompts])
-        return [
-            FigureRow(
-                figure=name,
-                group=label,
-                guidance=sampling.guidance,
-                temperature=sampling.temperature,
-                before=old,
-                after=new,
-                change=change,
-            )
-            for name, (old, new, change) in found.items()
+            distances["kid"] = figures.kernel(before, after, self.reference)
+        row = partial(FigureRow, group=label, guidance=sampling.guidance, temperature=sampling.temperature)
+        rows = [
+            row(figure=name, before=old.figure(), after=new.figure(), change=old.difference(new))
+            for name, (old, new) in distances.items()
         ]
-
-
-def _row(
-    *, figure: str, group: str, guidance: float, temperature: float, ceiling: None, **values: dict[str, float | None]
-) -> FigureRow:
-    """The row whose ``FigureRow.json`` these are."""
-    before, after, change = (_figure(values[name]) for name in ("before", "after", "change"))
-    return FigureRow(
-        figure=figure,
-        group=group,
-        guidance=guidance,
-        temperature=temperature,
-        before=before,
-        after=after,
-        change=change,
-    )
-
-
-def _figure(values: Mapping[str, float | None]) -> Figure:
-    """The figure whose ``Figure.json`` these are."""
-
-    def number(name: str) -> float:
-        value = values[name]
-        return math.nan if value is None else float(value)
-
-    return Figure(number("value"), int(number("n")), number("low"), number("high"))
+        ids = [prompt.id for prompt in self.captions.prompts]
+        cosines = before.cosines(), after.cosines()
+        old, new = (statistics.mean(each, ids) for each in cosines)
+        rows.append(row(figure="clip_score", before=old, after=new, change=statistics.difference(*cosines, ids)))
+        replicates = {name: new.replicates for name, (_, new) in distances.items()}
+        return rows, replicates | {"clip_score": figures.group_means(cosines[1])}

@@ -15,8 +15,8 @@ PROTOCOL = (
     "images go through JPEG (Pillow's quality 75; the scripts' is not known)",
     "FID against every picture in the folder, not only those of the captions",
     "CLIP pairs images sorted by file name (1, 10, 100, …) with captions in the file's order",
-    "accuracy is the judge's share: ResNet-50's top label, NudeNet's nine exposed classes from 0.25 up; the top-k of "
-    "the style classifier is not stated in the paper",
+    "accuracy is as usual, by the judge of this evaluation; the paper's is by ResNet-50's top label, NudeNet's nine "
+    "exposed classes from 0.25 up, or a style classifier's top k, with k not stated",
 )
 """What is repeated, for reports."""
 

@@ -91,7 +91,7 @@ def test_a_prompt_is_the_same_with_and_without_the_token() -> None:
 def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) -> None:
     result = json.loads(run(str(folder), "--json"))
     without, with_token = result["findings"]  # no CLIP is at hand: by hash only
-    assert result["encoder"] is None and not result["nano"]
+    assert result["encoder"] is None and not result["nano"] and result["seed"] is None
     assert [cluster["ids"] for cluster in without["clusters"]] == [["id1", "id3", "id5"]]
     assert without["clusters"][0]["prompts"][0] == "a picture of thing 1"
     assert without["in_clusters"] == {"value": pytest.approx(3 / 7), "n": 7, "low": None, "high": None}
@@ -139,6 +139,27 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     assert Path(result["sheet"]) == adapter.with_name("memorisation.png")
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     assert json.loads(run(*words)) == result
+    assert "Near duplicates of different prompts (nano)" in run(*words[:-1])
+
+
+def test_prompts_of_a_file_whose_columns_are_ambiguous_are_chosen(
+    store: Store, tiny: JanusModel, tmp_path: Path
+) -> None:
+    adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
+    (tmp_path / "prompts.csv").write_text("prompt,text\na church,x\na cat,x\n")
+    words = ["--adapter", str(adapter), "--prompts", str(tmp_path / "prompts.csv")]
+    assert "`--column prompt`" in run(*words, code=2)
+    assert json.loads(run(*words, "--column", "prompt", "--json"))["findings"][0]["in_clusters"]["n"] == 2
+
+
+def test_several_folders_are_called_by_their_paths_and_are_all_nanos_or_none(folder: Path, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "other" / "images")
+    names = {each["images"] for each in json.loads(run(str(folder), str(other), "--json"))["findings"]}
+    assert names == {str(folder), str(other)}
+    (other / "shards").mkdir()
+    (other / "shards" / "manifest.json").write_text('{"model": "janus-nano"}')
+    assert json.loads(run(str(other), "--json"))["nano"]
+    assert "some of these folders are nano's" in run(str(folder), str(other), code=2)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +170,8 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
         ("images --distance 64", "--distance 64: it must be between 0 and 63"),
         ("images --similarity 2", "--similarity 2: it must be between -1 and 1"),
         ("images --clip nothing", "cannot load the CLIP model 'nothing'"),
+        ("images --dataset ecgvf/church", "images is rendered already"),
+        ("--column text", "--column text is of a file of prompts: name it with --prompts"),
         ("--adapter x", "generate"),
     ],
 )

@@ -1,5 +1,6 @@
 """The zero-shot judge, compared with transformers on a tiny CLIP with random weights."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError
@@ -61,5 +63,8 @@ def test_bad_input(clip: str, tmp_path: Path) -> None:
         create(clip, text=("a wall",), contrast=("a wall",))
     with pytest.raises(JudgeError, match="cannot load the CLIP model"):
         create(str(tmp_path), text=("a wall",))
+    save_file({"logit_scale": torch.tensor(1.0)}, Path(shutil.copytree(clip, tmp_path / "cut")) / "model.safetensors")
+    with pytest.raises(JudgeError, match=r"cut' lacks weights \(.*\), which would be random: name another"):
+        create(str(tmp_path / "cut"), text=("a wall",))
     with pytest.raises(JudgeError, match="for judge clip"):
         create_judge(concepts.find("church"), "janus-pro-1b", "resnet50", JudgeOptions(text=("a wall",)))

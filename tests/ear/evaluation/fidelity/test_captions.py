@@ -117,7 +117,7 @@ def test_captions_without_ids_folders_without_pictures_and_two_pictures_of_one_i
     file, pictures = write(tmp_path, [5, 42, 700])
     plain = tmp_path / "plain.txt"
     plain.write_text("a\nb\nc\n")
-    with pytest.raises(DatasetError, match="rows without the id of a picture"):
+    with pytest.raises(DatasetError, match=r"plain.txt, row 1: no id of a picture; .* name its column with --column"):
         read_captions(plain, pictures, None, 0)
     with pytest.raises(DatasetError, match="there is no folder"):
         read_captions(file, tmp_path / "nowhere", None, 0)
@@ -127,3 +127,66 @@ def test_captions_without_ids_folders_without_pictures_and_two_pictures_of_one_i
     shutil.copy(pictures / "COCO_val2014_000000000005.jpg", pictures / "5.png")
     with pytest.raises(DatasetError, match="have one id, 5"):
         read_captions(file, pictures, None, 0)
+
+
+def test_a_folder_may_have_other_images_and_hidden_ones(tmp_path: Path) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    for name in ("cat-9.png", "dog-9.png", "._COCO_val2014_000000000005.jpg", "notes.txt"):
+        (pictures / name).write_bytes(b"")
+    found = read_captions(file, pictures, None, 0)
+    assert {Path(str(picture)).name for picture in found.pictures} == {
+        f"COCO_val2014_{number:012d}.jpg" for number in (5, 42, 700)
+    }
+
+
+@pytest.mark.parametrize("form", ["{:04d}", "{}.0", "COCO_val2014_{:012d}", "COCO_val2014_{:012d}.jpg"])
+def test_an_id_is_a_number_in_any_form_or_a_files_name(tmp_path: Path, form: str) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    file.write_text("image_id,prompt\n" + "".join(f"{form.format(number)},a cat\n" for number in (5, 42, 700)))
+    assert len({*read_captions(file, pictures, None, 0).pictures}) == 3
+
+
+def test_names_of_another_list_do_not_match_by_their_numbers(tmp_path: Path) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    file.write_text("image_id,prompt\n" + "".join(f"train_{number},a cat\n" for number in (5, 42, 700)))
+    with pytest.raises(DatasetError, match=r"no picture in .* has an id of coco_30k.csv: it asks for train_"):
+        read_captions(file, pictures, None, 0)
+
+
+def test_a_caption_that_is_there_twice_would_count_twice(tmp_path: Path) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    file.write_text("image_id,prompt\n5,a cat\n42,a dog\n700,a hat\n0042,a dog\n")
+    with pytest.raises(DatasetError, match=r"the caption 'a dog' of COCO_val2014_000000000042.jpg 2 times: keep one"):
+        read_captions(file, pictures, None, 0)
+
+
+def test_several_captions_of_a_picture_are_compared_with_it_once_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    file.write_text("image_id,prompt\n5,a cat\n42,a dog\n700,a hat\n42,a small dog\n")
+    assert len(read_captions(file, pictures, None, 0).pictures) == 4
+    assert "coco_30k.csv has 4 captions of 3 pictures" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_row_without_a_caption_is_named_before_anything_is_rendered(tmp_path: Path) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    file.write_text("image_id,prompt\n5,a cat\n42,\n700,a hat\n")
+    with pytest.raises(DatasetError, match=r"coco_30k.csv, row 2: no caption"):
+        read_captions(file, pictures, None, 0)
+
+
+def test_columns_may_be_chosen_as_in_cocos_annotations(tmp_path: Path) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    file.write_text("id,image_id,caption\n" + "".join(f"{number + 1},{number},a cat\n" for number in (5, 42, 700)))
+    with pytest.raises(DatasetError, match="`--column"):
+        read_captions(file, pictures, None, 0)
+    found = read_captions(file, pictures, None, 0, columns=["caption", "image_id"])
+    assert {prompt.id for prompt in found.prompts} == {"5", "42", "700"}
+
+
+def test_captions_say_whose_seeds_they_have(tmp_path: Path) -> None:
+    file, pictures = write(tmp_path, [5, 42, 700])
+    assert read_captions(file, pictures, None, 7).seeds == "seeds of coco_30k.csv"
+    assert read_captions(file, pictures, None, 7, as_published=True).seeds == "evaluation seed 7"
+    assert nano_captions(20, 7).seeds == "evaluation seed 7"

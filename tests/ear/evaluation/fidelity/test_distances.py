@@ -109,10 +109,12 @@ def test_fid_and_kid_equal_torchmetrics_on_the_same_images(drawings: NDArray[np.
     assert frechet_distance(*moments) == pytest.approx(float(fid.compute()), rel=1e-3)
     assert kernel_distance(ours[0], ours[1]) == pytest.approx(float(kid.compute()[0]), rel=1e-3)
     sets = [feature_set(tmp_path / str(index), rows) for index, rows in enumerate(ours)]
-    before, after, change = figures.frechet(sets[1], sets[0], sets[0])
+    before, after = figures.frechet(sets[1], sets[0], sets[0])
     assert before.value == pytest.approx(float(fid.compute()), rel=1e-3)
-    assert (before.n, after.value, change.value) == (128, pytest.approx(0, abs=1e-6), pytest.approx(-before.value))
-    assert before.low < before.value < before.high
+    assert (before.n, after.value) == (128, pytest.approx(0, abs=1e-6))
+    assert before.difference(after).value == pytest.approx(-before.value)
+    assert before.figure().low < before.value < before.figure().high
+    assert after.figure().low == 0
 
 
 def test_the_kernel_distance_is_unbiased() -> None:
@@ -141,8 +143,8 @@ def test_intervals_contain_the_truth_about_as_often_as_they_say() -> None:
             FeatureSet(InMemory(gaussian(200, 4, 3 * seed + name, shift=0.5 * (name == 0))), 200)  # type: ignore[arg-type]
             for name in range(3)
         ]
-        fids.append(figures.frechet(sets[0], sets[1], sets[2])[0])
-        kids.append(figures.kernel(sets[0], sets[1], sets[2])[0])
+        fids.append(figures.frechet(sets[0], sets[1], sets[2])[0].figure())
+        kids.append(figures.kernel(sets[0], sets[1], sets[2])[0].figure())
     for found in (fids, kids):
         truth = np.mean([figure.value for figure in found])
         covered = np.mean([figure.low <= truth <= figure.high for figure in found])

@@ -3,16 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchmetrics.multimodal import CLIPScore
+from transformers import CLIPModel, CLIPProcessor
 from typer.testing import CliRunner
 
 from ear.cli import app
-from ear.evaluation import Evaluation, EvaluationSettings, evaluate, report
-from ear.evaluation.comparison import same_tasks
-from ear.evaluation.fidelity import published
+from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, report
+from ear.evaluation.comparison import differences, same_tasks
+from ear.evaluation.fidelity import figures, published
 from ear.evaluation.fidelity.encoders import nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import image_features
 from ear.evaluation.fidelity.measure import FidelityMeasurement
@@ -25,8 +29,10 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, generation_ids, render_images
+from ecgvf.judges.clip import Encoder
 from ecgvf.render import batches
 from tests import random_clip
+from tests.ear.evaluation.fidelity.test_distances import feature_set, gaussian
 from tests.ear.evaluation.fidelity.test_inception import random_state
 from tests.ear.evaluation.test_evaluation import save_adapter
 from tests.ecgvf.judges.photographs import photograph
@@ -106,13 +112,87 @@ def test_through_jpeg_the_features_change_and_so_does_their_set(store: Store, da
     assert one.shape == other.shape and not np.allclose(one, other)
 
 
+def test_compared_adapters_have_the_paired_differences_of_these_figures(
+    store: Store, tiny: JanusModel, dataset: Dataset, adapter: Path, tmp_path: Path
+) -> None:
+    other = save_adapter(tiny, tmp_path / "other" / "adapter.safetensors", seed=1)
+    first, second = compare(store, tiny, dataset, [adapter, other], PAPER)
+    assert first.fidelity is not None and second.fidelity is not None
+    rows = {row.figure: row for row in differences(first, second) if row.group == "nano"}
+    for old, new in zip(first.fidelity.rows, second.fidelity.rows, strict=True):
+        row = rows[new.figure]
+        assert (row.before, row.after) == (old.after, new.after)
+        assert row.change.value == pytest.approx(new.after.value - old.after.value)
+        assert row.change.low < row.change.value < row.change.high
+    same = differences(first, first)
+    assert all(row.change.low == row.change.value == row.change.high == 0 for row in same if row.group == "nano")
+    # Files have them as well.
+    files = [each.save(tmp_path / f"{name}.parquet") for name, each in (("a", first), ("b", second))]
+    loaded = differences(*map(Evaluation.load, files))
+    assert {row.figure: row for row in loaded if row.group == "nano"} == rows
+    result = CliRunner().invoke(app, ["compare", *map(str, files), "--format", "csv"])
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("general captions: nano: FID")]
+    fid = rows["fid"].change
+    assert line.endswith(f'"{fid.value:+.3f} [{fid.low:+.3f}, {fid.high:+.3f}]"')
+
+
+def test_a_difference_is_narrower_than_that_of_other_captions(tmp_path: Path) -> None:
+    """It is paired: what two sets of images share does not widen it."""
+    shared = gaussian(200, 4, 0)
+    first, second, reference = (
+        feature_set(tmp_path / str(index), rows)
+        for index, rows in enumerate([shared, shared * 1.01, gaussian(200, 4, 1)])
+    )
+    old, new = figures.frechet(first, second, reference)
+    paired, own = old.difference(new), old.figure()
+    assert paired.high - paired.low < (own.high - own.low) / 5
+
+
 def test_figures_of_other_captions_are_not_compared(
-    store: Store, tiny: JanusModel, dataset: Dataset, adapter: Path
+    store: Store, tiny: JanusModel, dataset: Dataset, adapter: Path, tmp_path: Path
 ) -> None:
     with_captions = evaluate(store, tiny, dataset, [adapter], PAPER)
+    assert with_captions.fidelity is not None
     same_tasks([with_captions, with_captions], ["a", "b"])
-    with pytest.raises(DatasetError, match="b has FID, KID and CLIP score of other captions"):
-        same_tasks([with_captions, replace(with_captions, fidelity=None)], ["a", "b"])
+    other_list = replace(with_captions.fidelity, hashes={**with_captions.fidelity.hashes, "captions": "of other ones"})
+    for other in (None, other_list):
+        with pytest.raises(DatasetError, match="b has FID, KID and CLIP score of other captions"):
+            same_tasks([with_captions, replace(with_captions, fidelity=other)], ["a", "b"])
+
+
+class TensorClip(CLIPModel):
+    """Features as tensors, as transformers 4 had them and torchmetrics expects them."""
+
+    def get_image_features(self, *args: Any, **inputs: Any) -> Any:
+        return super().get_image_features(*args, **inputs).pooler_output
+
+    def get_text_features(self, *args: Any, **inputs: Any) -> Any:
+        return super().get_text_features(*args, **inputs).pooler_output
+
+
+class Damaged(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images), 2), torch.nan)
+
+
+def test_clip_score_is_that_of_torchmetrics(tmp_path: Path) -> None:
+    clip = str(random_clip.build(tmp_path / "clip"))
+    encoders = replace(nano_encoders(), clip=Encoder(clip))
+    images = [np.array(Image.fromarray(photograph(name)).resize((64, 64))) for name in ("astronaut", "chelsea")]
+    texts = ["a church", "a picture of the forest"]
+    theirs = CLIPScore(lambda: (TensorClip.from_pretrained(clip), CLIPProcessor.from_pretrained(clip)))
+    expected = [
+        float(theirs(torch.from_numpy(pixels).permute(2, 0, 1), text).detach())
+        for pixels, text in zip(images, texts, strict=True)
+    ]
+    found = [max(0.0, 100 * float(cosine)) for cosine in encoders.cosines(images, texts)]
+    assert found == pytest.approx(expected, rel=1e-3) and max(found) > 0
+
+
+def test_features_that_are_not_finite_are_one_line() -> None:
+    encoders = replace(nano_encoders(), features=Damaged())
+    with pytest.raises(JudgeError, match=r"nano's CLIP, .* not finite"):
+        encoders.encode([photograph("astronaut")])
 
 
 @pytest.mark.parametrize(
@@ -120,6 +200,8 @@ def test_figures_of_other_captions_are_not_compared(
     [
         ("--coco x.csv", "--coco FILE and --coco-images DIR belong together"),
         ("--captions 20", "--captions is for --figures paper"),
+        ("--figures paper --column text", "--column text is of the file of captions: name it with --coco"),
+        ("--figures paper --clip x", "--clip: nano's figures are of its own features"),
         ("--as-published", "--as-published is for --figures paper"),
         ("--figures paper --captions 3", "--captions 3: at least 20"),
         ("--figures paper --captions 257", "257 captions are needed, but there are 256"),
@@ -141,20 +223,21 @@ def test_outside_nanos_world_captions_and_weights_are_needed(
 ) -> None:
     photographs = replace(dataset, judge="resnet50")
     with pytest.raises(SettingsError, match="--figures paper needs --coco FILE and --coco-images DIR"):
-        FidelityMeasurement.open(photographs, tiny, FidelitySettings(), 0)
+        FidelityMeasurement.open(store, tiny, photographs, FidelitySettings(), 0)
     rows = "".join(f"{number},a cat\n" for number in range(20))
     (tmp_path / "coco.csv").write_text(f"image_id,prompt\n{rows}")
     for number in range(20):
         (tmp_path / f"{number}.png").write_bytes(b"")
     settings = FidelitySettings(coco=tmp_path / "coco.csv", coco_images=tmp_path)
     with pytest.raises(SettingsError, match="name torch-fidelity's or torchvision's with --inception"):
-        FidelityMeasurement.open(photographs, tiny, settings, 0)
+        FidelityMeasurement.open(store, tiny, photographs, settings, 0)
     settings = replace(settings, inception=tmp_path / "nothing.pth")
     with pytest.raises(JudgeError, match=r"no weights at .*: correct --inception"):
-        FidelityMeasurement.open(photographs, tiny, settings, 0)
-    nano = FidelityMeasurement.open(dataset, tiny, replace(settings, inception=None), 0)
-    with pytest.raises(DatasetError, match="cannot be read as an image"):
-        nano.measure(store, tiny, open_adapter(tiny, [adapter]), "0", None)
+        FidelityMeasurement.open(store, tiny, photographs, settings, 0)
+    with pytest.raises(SettingsError, match="--inception: nano's figures are of its own features"):
+        FidelityMeasurement.open(store, tiny, dataset, settings, 0)
+    with pytest.raises(DatasetError, match=r"\.png cannot be read as an image \(no known image format\): replace it"):
+        FidelityMeasurement.open(store, tiny, dataset, replace(settings, inception=None), 0)
 
 
 def test_captions_of_a_file_are_compared_with_the_pictures_of_their_ids(
@@ -172,6 +255,34 @@ def test_captions_of_a_file_are_compared_with_the_pictures_of_their_ids(
     assert result.exit_code == 0, result.output
     paper = json.loads(result.stdout)["paper"]
     assert (paper["captions"], paper["n"], paper["reference_n"], paper["own_text"]) == ("coco.csv", 22, 22, 22)
+
+
+@pytest.mark.slow
+def test_outside_nanos_world_the_figures_are_of_inception_and_clip(
+    store: Store, tiny: JanusModel, dataset: Dataset, adapter: Path, tmp_path: Path
+) -> None:
+    torch.save(random_state(1008, aux=False), tmp_path / "inception.pth")
+    (tmp_path / "val2014").mkdir()
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (30, 50 + number, 3), dtype=np.uint8)
+        (tmp_path / "val2014" / f"COCO_val2014_{number:012d}.png").write_bytes(encode(pixels))
+    rows = "".join(f"{number},a picture of the forest,{number}\n" for number in range(20))
+    (tmp_path / "coco.csv").write_text(f"image_id,prompt,evaluation_seed\n{rows}")
+    settings = FidelitySettings(
+        coco=tmp_path / "coco.csv",
+        coco_images=tmp_path / "val2014",
+        inception=tmp_path / "inception.pth",
+        clip=str(random_clip.build(tmp_path / "clip")),
+    )
+    measurement = FidelityMeasurement.open(store, tiny, replace(dataset, judge="resnet50"), settings, 0)
+    measured = measurement.measure(store, tiny, open_adapter(tiny, [adapter]), "0", None)
+    assert [(row.figure, row.group) for row in measured.rows] == [
+        (figure, "inception (torch-fidelity)") for figure in ("fid", "kid", "clip_score")
+    ]
+    assert all(np.isfinite([row.before.value, row.after.value, row.change.high]).all() for row in measured.rows)
+    assert measured.rows[0].before.value != measured.rows[0].after.value > 0
+    assert "seeds of coco.csv" in measured.description and "299 x 299" in measured.description
+    assert len(set(measured.hashes.values())) == 4
 
 
 def test_photographs_are_encoded_by_inception_and_clip(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Inception's features from a file of weights, in either layout. No published weights are at hand: these are random."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,40 @@ def test_in_torchvisions_layout_they_are_torchvisions_features(images: Tensor, t
     torch.testing.assert_close(inception(images), expected, rtol=1e-4, atol=1e-5)
 
 
+class Code:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return pytest.fail, ("the file's code ran",)
+
+
+def test_a_file_that_holds_no_tensors_is_one_line_and_runs_no_code(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    contents = {
+        "empty": b"",
+        "page": b"<html>not found</html>",
+        "text": b"hello world",
+        "code": pickle.dumps(Code()),
+        "module": (tmp_path / "module.pth").read_bytes(),
+        "cut": (tmp_path / "module.pth").read_bytes()[:500],
+    }
+    for name, content in contents.items():
+        file = tmp_path / f"{name}.pth"
+        file.write_bytes(content)
+        with pytest.raises(
+            JudgeError, match=r"cannot read the weights in .*: it is damaged, or contains more than"
+        ) as error:
+            Inception(file)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
         (None, "no weights at .*: correct --inception"),
         ({"weight": torch.zeros(1)}, "the layout of neither"),
         ({"fc.weight": torch.zeros(10, 2048)}, "the layout of neither"),
+        ({"fc.weight": torch.tensor(1.0)}, "the layout of neither"),
         ({"fc.weight": torch.zeros(1008, 2048)}, "does not fit torch-fidelity's Inception-v3"),
     ],
 )

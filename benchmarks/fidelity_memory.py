@@ -1,0 +1,88 @@
+"""Measure whether the memory of FID and KID is flat from 1,000 to 30,000 images.
+
+    python -m benchmarks.fidelity_memory --out docs/fidelity-memory.json     # some five minutes on one thread
+
+Each number of images has a process of its own, which keeps random features of Inception's 2,048 dimensions as
+``ear eval --figures paper`` does, and computes FID (without its interval) and KID from them. The peak memory with the
+most images may be at most a tenth above that with the fewest. The last line of standard output is JSON; exit code 1 if
+it is more.
+"""
+
+import json
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+from ear.evaluation.fidelity import figures
+from ear.evaluation.fidelity.features import SHARD, FeatureSet
+from ear.evaluation.fidelity.frechet import Moments, frechet_distance
+from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.shard_set import ShardSet
+
+DIMENSIONS, GOAL = 2_048, 1.1
+
+
+def random_features(folder: Path, n: int, seed: int) -> FeatureSet:
+    """``n`` rows of standard normal features, kept as the stage keeps them."""
+    shards, rng = ShardSet(folder, {"n": n, "seed": seed}, "a benchmark"), np.random.default_rng(seed)
+    for index, start in enumerate(range(0, n, SHARD)):
+        rows = rng.standard_normal((min(SHARD, n - start), DIMENSIONS), dtype=np.float32)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), DIMENSIONS)
+        shards.write_shard(index, pa.table({"features": column, "clip": pa.nulls(len(rows), pa.float32())}))
+    shards.finish({})
+    return FeatureSet(shards, n)
+
+
+def measure(n: int, seed: int) -> dict[str, float]:
+    """FID and KID of ``n`` random features, and what computing them took."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        images, pictures = (random_features(Path(folder) / str(index), n, seed + index) for index in range(2))
+        fid = frechet_distance(*(Moments.of(each.batches()) for each in (images, pictures)))
+        kid, _ = figures.kernel(images, images, pictures)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {
+        "fid": round(fid, 2),
+        "kid": round(kid.value, 6),
+        "seconds": round(time.monotonic() - started, 1),
+        "peak_mb": round(peak, 1),
+    }
+
+
+def main(
+    few: Annotated[int, typer.Option(help="Images of the first process.")] = 1_000,
+    many: Annotated[int, typer.Option(help="Images of the second process.")] = 30_000,
+    seed: Annotated[int, typer.Option(help="Seed of the features.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
+) -> None:
+    """Compare the peak memory of few images and many."""
+    runs = {}
+    for n in (few, many):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            runs[n] = process.submit(measure, n, seed).result()
+        print(f"{n:>6} images: {runs[n]['peak_mb']:.0f} MB at most, {runs[n]['seconds']:.0f} s")
+    ratio = runs[many]["peak_mb"] / runs[few]["peak_mb"]
+    result = {
+        "dimensions": DIMENSIONS,
+        "images": {str(n): run for n, run in runs.items()},
+        "ratio": round(ratio, 3),
+        "goal": GOAL,
+        "seed": seed,
+        "met": ratio <= GOAL,
+    }
+    if out is not None:
+        write_atomic(out, pretty_json(result))
+    print(json.dumps(result))
+    raise typer.Exit(0 if result["met"] else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
