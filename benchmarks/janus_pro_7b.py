@@ -2,9 +2,9 @@
 
     python -m benchmarks.janus_pro_7b --out docs/janus-pro-7b.json
 
-Nothing is rendered or trained. A step costs at least what ``ecgvf.janus.roofline`` and ``ear.method.cost`` count, and a real
-run reaches a share of that: by default the share that Janus-nano reached on a CPU (docs/render.json). Not counted: loading,
-judges, disk and network. The last line of standard output is JSON.
+Nothing is rendered or trained. A step costs at least what ``ecgvf.janus.roofline`` and ``ear.method.cost`` count; a
+real run reaches a share of that roof, here the share that Janus-nano reached on a CPU (docs/render.json). Not counted:
+loading, judges, nats per token, disk and network. The last line of standard output is JSON.
 """
 
 import json

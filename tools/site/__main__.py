@@ -1,6 +1,6 @@
 """Write the pages and build the site of them. Any fault is named and ends the build with exit code 1.
 
-    python -m tools.site
+python -m tools.site
 """
 
 import shutil

@@ -4,6 +4,7 @@ README.md is the first page. A source file that a page links to becomes a page t
 files: so links work on the site as they do in the repository, wherever either is served.
 """
 
+import inspect
 import posixpath
 import re
 import shutil
@@ -16,9 +17,10 @@ from tools.site.notebook import as_markdown
 
 AT_TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Files at the top of the repository → their pages."""
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json"}
+SHOWN = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", "": "text"}
+"""Suffixes of files that a page shows → their language. Others, and those above ``MOST_SHOWN`` bytes, are offered as
+they are."""
 MOST_SHOWN = 100_000
-"""Bytes of a file that a page shows; a larger one is offered as it is."""
 
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _COMMANDS = re.compile(r"^\*\*Commands\*\*:\n\n(?:\* .*\n)+\n*", re.MULTILINE)
@@ -34,9 +36,12 @@ class Pages:
 
     def write(self) -> None:
         """Write all pages. Raises ``FileNotFoundError`` for a link to a file that is not there."""
-        shutil.copytree(self.root / "docs", self.out)
-        documents = [file for file in (self.root / "docs").rglob("*") if file.suffix in (".md", ".ipynb")]
-        for path in (*AT_TOP, *(file.relative_to(self.root).as_posix() for file in documents)):
+        # What is left out is what running the tutorial's notebook leaves.
+        shutil.copytree(
+            self.root / "docs", self.out, ignore=shutil.ignore_patterns("ecgvf-store", ".ipynb_checkpoints")
+        )
+        documents = [file for file in self.out.rglob("*") if file.suffix in (".md", ".ipynb")]
+        for path in (*AT_TOP, *(f"docs/{file.relative_to(self.out).as_posix()}" for file in documents)):
             self._write(path)
         for package in ("ecgvf", "ear"):
             (self.out / f"{package}.md").write_text(command_reference(package), encoding="utf-8")
@@ -52,9 +57,8 @@ class Pages:
             return f"{name}/README.md" if (file / "README.md").exists() else f"{name}/index.md"
         if file.suffix == ".ipynb":
             return f"{name.removesuffix('.ipynb')}.md"
-        if file.suffix == ".md" or path.startswith("docs/") or file.stat().st_size > MOST_SHOWN:
-            return name
-        return f"{name}.md"
+        shown = file.suffix in SHOWN and file.stat().st_size <= MOST_SHOWN and not path.startswith("docs/")
+        return f"{name}.md" if shown else name
 
     def _write(self, path: str) -> None:
         if path in self._written:
@@ -77,7 +81,7 @@ class Pages:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".md":
             return self._with_links(path, text)
-        return f"# {path}\n\n````{LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n````\n"
+        return f"# {path}\n\n````{SHOWN[file.suffix]}\n{text.rstrip()}\n````\n"
 
     def _with_links(self, path: str, markdown: str) -> str:
         """``markdown`` of the document ``path`` with its links as they are on the site; quoted code stays as it is."""
@@ -109,8 +113,15 @@ def command_reference(command: str) -> str:
 
 def docstrings(*packages: str) -> str:
     """Markdown that makes mkdocstrings show the signature and docstring of every public name of ``packages``."""
-    text = "# Docstrings\n\nThe public names as the code declares them. The [Python API](api.md) explains how to use them.\n"
+    text = "# Docstrings\n\nThe public names as the code declares them; the [Python API](api.md) explains their use.\n"
     for package in packages:
-        names = import_module(package).__all__
-        text += f"\n## {package}\n" + "".join(f"\n::: {package}.{name}\n" for name in names)
+        module = import_module(package)
+        text += f"\n## {package}\n"
+        for name in module.__all__:
+            text += f"\n::: {package}.{name}\n"
+            for attribute, value in vars(getattr(module, name)).items():
+                # A function of another module that a class has as its method, which mkdocstrings leaves out.
+                if inspect.isfunction(value) and value.__qualname__.isidentifier() and attribute[0] != "_":
+                    heading = f"    options: {{heading: {name}.{attribute}, heading_level: 4}}"
+                    text += f"\n::: {value.__module__}.{value.__qualname__}\n{heading}\n"
     return text

@@ -35,7 +35,8 @@ def repository(folder: Path, **files: str) -> Path:
 def test_a_link_out_of_docs_leads_to_a_page_that_shows_the_file(tmp_path: Path) -> None:
     root = repository(
         tmp_path,
-        docs__deep__page_md="[code](../../code/run.py) [first](../../README.md#title) [all](../../code) `[y](no.md)`\n```\n[x](no.md)\n```\n",
+        docs__deep__page_md="[code](../../code/run.py) [first](../../README.md#title) [all](../../code)\n"
+        "`[y](no.md)`\n```\n[x](no.md)\n```\n",
         code__run_py="print(1)\n",
     )
     Pages(root, tmp_path / "out").write()
@@ -72,7 +73,10 @@ def test_faults_of_a_built_site_are_named(tmp_path: Path) -> None:
 
 
 def test_a_notebook_is_a_page_with_its_outputs(tmp_path: Path) -> None:
-    image = {"data": {"image/png": base64.b64encode(b"pixels").decode()}, "metadata": {"image/png": {"alt": "A church"}}}
+    image = {
+        "data": {"image/png": base64.b64encode(b"pixels").decode()},
+        "metadata": {"image/png": {"alt": "A church"}},
+    }
     note = {"name": "stderr", "text": ["a note\n"]}
     printed = {"name": "stdout", "text": ["60 pairs\n", "2 rejected\n"]}
     cells = [
