@@ -3,12 +3,13 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint faults render-checks engine-checks benchmark benchmark-full train-speed ablations nano-check clean
+.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks benchmark benchmark-full train-speed ablations nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
 	@echo "make test         the whole suite"
 	@echo "make lint         ruff, mypy and the import contracts"
+	@echo "make docs         build the documentation as a site, and check every link: build/docs/site/index.html"
 	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
@@ -37,6 +38,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed
+	$(BIN)/python -m tools.site
 
 faults: .venv/installed
 	$(BIN)/python -m pytest -m faults

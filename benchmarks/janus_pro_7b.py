@@ -1,0 +1,95 @@
+"""Count what docs/janus-pro-7b.md takes on one 80 GB GPU: bytes and FLOPs of Janus-Pro-7B at the roofs of an H100.
+
+    python -m benchmarks.janus_pro_7b --out docs/janus-pro-7b.json
+
+Nothing is rendered or trained. A step costs at least what ``ecgvf.janus.roofline`` and ``ear.method.cost`` count; a
+real run reaches a share of that roof, here the share that Janus-nano reached on a CPU (docs/render.json). Not counted:
+loading, judges, nats per token, disk and network. The last line of standard output is JSON.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.train import H100, full_size
+from ear.method.cost import training_cost
+from ear.method.recipes import DEFAULT
+from ecgvf.core.files import pretty_json, read_json, write_atomic
+from ecgvf.janus import JanusModel
+from ecgvf.janus.kv_cache import bytes_per_position
+from ecgvf.janus.roofline import batch_cost
+from tools.janus_pro import SHAPES
+
+CARD = 80_000_000_000
+"""Bytes of the GPU's memory."""
+PROMPT_TOKENS = 24
+
+
+def images_at_once(model: JanusModel) -> int:
+    """The batch that ``JanusModel.default_batch_size`` takes on a card with nothing but the weights in its memory."""
+    weights = sum(parameter.numel() for parameter in model.model.parameters()) * model.dtype.itemsize
+    per_image = 2 * (model.image_tokens + 64) * bytes_per_position(model.model.config.text_config, model.dtype)
+    return 1 << min(6, int((CARD - weights) // 2 // per_image).bit_length() - 1)
+
+
+def rendering(model: JanusModel, images: int, batch: int) -> float:
+    """Seconds at the roof of rendering ``images`` images."""
+    return math.ceil(images / batch) * batch_cost(model, batch, prompt_length=PROMPT_TOKENS).seconds(H100)
+
+
+def training(model: JanusModel) -> dict[str, Any]:
+    """Steps, peak memory and seconds at the roof of the default recipe."""
+    resolved = DEFAULT.resolve(tokens=model.image_tokens, depth=SHAPES["7b"][2], concept_window=48)
+    cost = training_cost(model, resolved, DEFAULT.pairs, PROMPT_TOKENS)
+    rounds = cost.rollouts / DEFAULT.rollouts
+    rollout = batch_cost(model, DEFAULT.rollouts, prompt_length=PROMPT_TOKENS)
+    learning = cost.flops - rounds * sum(kernel.calls * kernel.flops for kernel in rollout.kernels)
+    seconds = {"rollouts": rounds * rollout.seconds(H100), "steps": learning / H100.flops_per_second}
+    return {
+        "recipe": DEFAULT.name,
+        "steps": cost.steps,
+        "rollouts": cost.rollouts,
+        "pflop": round(cost.flops / 1e15),
+        "peak_gb": round(cost.peak / 1e9, 1),
+        "seconds_at_roof": {name: round(value) for name, value in seconds.items()},
+    }
+
+
+def main(
+    pairs: Annotated[int, typer.Option(min=0, help="Training pairs, two images each.")] = 180,
+    evaluation: Annotated[int, typer.Option(min=0, help="Validation and test prompts, two images each.")] = 168,
+    retained: Annotated[int, typer.Option(min=0, help="Prompts of retained concepts, an image each.")] = 350,
+    concepts: Annotated[int, typer.Option(min=0, help="Retained concepts.")] = 70,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
+) -> None:
+    """Count what the whole job takes."""
+    model, share = full_size("7b"), float(read_json(Path("docs/render.json"))["share_of_roof"])
+    batch = images_at_once(model)
+    # `ear eval` renders 100 prompts of the concept before, after and as ceiling, and 8 of each other before and after.
+    images = {"dataset": 2 * (pairs + evaluation) + retained, "evaluation": 3 * 100 + 2 * 8 * concepts}
+    trained = training(model)
+    seconds = {
+        "render": rendering(model, images["dataset"], batch),
+        "train": float(sum(trained["seconds_at_roof"].values())),
+        "evaluate": rendering(model, images["evaluation"], batch),
+    }
+    result = {
+        "images": images,
+        "batch_size": batch,
+        "batch_seconds_at_roof": round(rendering(model, batch, batch), 2),
+        "training": trained,
+        "share_of_roof": share,
+        "minutes_at_roof": {name: round(value / 60, 1) for name, value in seconds.items()},
+        "minutes": {name: round(value / share / 60, 1) for name, value in seconds.items()},
+        "gpu": {"bytes_per_second": H100.bytes_per_second, "flops_per_second": H100.flops_per_second, "bytes": CARD},
+    }
+    if out is not None:
+        write_atomic(out, pretty_json(result))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    typer.run(main)
