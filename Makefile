@@ -51,6 +51,7 @@ render-checks: .venv/installed
 	$(BIN)/python -m benchmarks.render --out docs/render.json
 	$(BIN)/python -m benchmarks.equal_images --images 2000 --out docs/equal-images.json
 	$(BIN)/python -m benchmarks.render_memory --out docs/render-memory.json
+	$(BIN)/python -m benchmarks.fidelity_memory --out docs/fidelity-memory.json
 
 engine-checks: .venv/installed
 	$(BIN)/python -m benchmarks.engine --out docs/engine.json

@@ -1,6 +1,6 @@
 """Measure whether the memory of FID and KID is flat from 1,000 to 30,000 images.
 
-    python -m benchmarks.fidelity_memory --out docs/fidelity-memory.json     # some five minutes on one thread
+    python -m benchmarks.fidelity_memory --out docs/fidelity-memory.json     # some minutes
 
 Each number of images has a process of its own, which keeps random features of Inception's 2,048 dimensions as
 ``ear eval --figures paper`` does, and computes FID (without its interval) and KID from them. The peak memory with the

@@ -93,7 +93,7 @@ def _distances(
         return index % GROUPS != left_out
 
     pictures = Moments.of(reference.batches(keep))
-    old, new = (frechet_distance(Moments.of(images.batches(keep)), pictures) for images in (before, after))
+    old, new = (frechet_distance(pictures, Moments.of(images.batches(keep))) for images in (before, after))
     return old, new
 
 

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1706.08500, equation 6.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-@dataclass(slots=True)
+@dataclass
 class Moments:
-    """Running count, mean and covariance of features of D dimensions, in float64."""
+    """Count, mean and covariance of features of D dimensions, in float64."""
 
     n: int
     mean: Floats
@@ -60,17 +61,22 @@ class Moments:
             raise ValueError("a covariance needs at least two rows")
         return self.scatter / (self.n - 1)
 
+    @cached_property
+    def root(self) -> Floats:
+        """The symmetric root of the covariance, [D, D]: the slowest part of a distance, and kept for further ones."""
+        values, vectors = scipy.linalg.eigh(self.covariance)
+        root: Floats = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+        return root
+
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """Squared distance |m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½), at least 0.
+    """Squared distance |m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½), at least 0. The same in both orders.
 
     The trace of the root is the sum of the roots of the eigenvalues of S1^½ S2 S1^½, which is symmetric: those of a
     singular covariance, of fewer images than dimensions, stay real.
     """
     s1, s2 = first.covariance, second.covariance
-    values, vectors = scipy.linalg.eigh(s1)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    product = root @ s2 @ root
+    product = first.root @ s2 @ first.root
     eigenvalues = scipy.linalg.eigvalsh((product + product.T) / 2)
     shift = first.mean - second.mean
     distance = shift @ shift + np.trace(s1) + np.trace(s2) - 2 * np.sqrt(eigenvalues.clip(min=0)).sum()
