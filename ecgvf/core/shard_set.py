@@ -178,13 +178,20 @@ class ShardSet:
         return True
 
     def write_shard(self, index: int, table: pa.Table) -> None:
-        """Write shard ``index``, whole or not at all. Raises ``DiskFull``, and ``StoreCorrupt`` on a finished set."""
-        if self.finished:
-            raise StoreCorrupt(f"{self.path} is finished: its shards are not written again")
-        self._begin({})
+        """Write shard ``index``, whole or not at all. Raises ``DiskFull``.
+
+        On a finished set that lacks this very shard it raises ``StoreCorrupt``; one that has it was finished by another
+        process in the meantime.
+        """
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
+        if self.finished:
+            self._log = None  # the other process wrote lines of its own
+            if self.manifest["files"].get(self.shard(index).name) == _sha256(data):
+                return
+            raise StoreCorrupt(f"{self.path} is finished: its shards are not written again")
+        self._begin({})
         now = time.monotonic()
         line = {"shard": index, "sha256": _sha256(data), "rows": table.num_rows, "seconds": round(now - self._lap, 3)}
         # The hash is on disk before the shard, so that no shard is ever there without one.

@@ -106,6 +106,18 @@ def test_a_finished_set_is_not_written_again(run: ConceptRun) -> None:
         finish(run).write_shard(2, table(4))
 
 
+def test_of_two_processes_that_fill_a_set_the_slower_takes_what_the_faster_wrote(run: ConceptRun) -> None:
+    slower = run.stage_set(PAIRS, SETTINGS)
+    assert slower.missing(2) == [0, 1]
+    finish(run)
+    slower.write_shard(0, table(1, 2))
+    slower.write_shard(1, table(3))
+    slower.finish({"pairs": 3})
+    assert values(slower) == [1, 2, 3]
+    with pytest.raises(StoreCorrupt, match="is finished"):
+        slower.write_shard(1, table(4))
+
+
 def test_seconds_leave_out_the_pause_between_two_runs(run: ConceptRun) -> None:
     stage_set = finish(run)
     log = stage_set.path / "log.jsonl"
