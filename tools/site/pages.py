@@ -69,15 +69,15 @@ class Pages:
         if out.suffix != ".md":
             shutil.copyfile(file, out)
         else:
-            out.write_text(self._markdown(path, file, out), encoding="utf-8")
+            out.write_text(self._markdown(path, file), encoding="utf-8")
 
-    def _markdown(self, path: str, file: Path, out: Path) -> str:
+    def _markdown(self, path: str, file: Path) -> str:
         if file.is_dir():
             names = sorted(entry.name for entry in file.iterdir() if entry.is_file())
             links = "\n".join(f"- [`{name}`]({self._link(path, f'{path}/{name}')})" for name in names)
             return f"# {path}\n\n{links}\n"
         if file.suffix == ".ipynb":
-            return self._with_links(path, as_markdown(file, out.parent))
+            return self._with_links(path, as_markdown(file))
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".md":
             return self._with_links(path, text)

@@ -1,6 +1,5 @@
 """The documentation as a site: this repository's builds without a fault, and each kind of fault is found."""
 
-import base64
 import json
 from pathlib import Path
 
@@ -19,6 +18,8 @@ def test_the_documentation_builds_and_every_link_leads_somewhere(tmp_path: Path)
     assert "--preview-every" in text  # generated from the command line
     assert "prompts_per_concept" in (tmp_path / "site" / "docstrings.html").read_text(encoding="utf-8")
     assert (tmp_path / "site" / "source" / "examples" / "church.py.html").exists()
+    tutorial = (tmp_path / "site" / "tutorial.html").read_text(encoding="utf-8")
+    assert tutorial.count("data:image/png") == 3 and "shows its surrogate" in tutorial  # kept with its outputs
 
 
 def repository(folder: Path, **files: str) -> Path:
@@ -73,22 +74,18 @@ def test_faults_of_a_built_site_are_named(tmp_path: Path) -> None:
 
 
 def test_a_notebook_is_a_page_with_its_outputs(tmp_path: Path) -> None:
-    image = {
-        "data": {"image/png": base64.b64encode(b"pixels").decode()},
-        "metadata": {"image/png": {"alt": "A church"}},
-    }
+    image = {"data": {"image/png": "cGl4ZWxz\n"}, "metadata": {"image/png": {"alt": "A church"}}}
     note = {"name": "stderr", "text": ["a note\n"]}
-    printed = {"name": "stdout", "text": ["60 pairs\n", "2 rejected\n"]}
+    printed = {"name": "stdout", "text": ["60 pairs\n", "\x1b[1m2\x1b[0m rejected\n"]}
     cells = [
         {"cell_type": "markdown", "source": ["# Title"]},
         {"cell_type": "code", "source": ["run()"], "outputs": [note, printed, image]},
     ]
     notebook = tmp_path / "tutorial.ipynb"
     notebook.write_text(json.dumps({"cells": cells}), encoding="utf-8")
-    assert as_markdown(notebook, tmp_path).split("\n\n") == [
+    assert as_markdown(notebook).split("\n\n") == [
         "# Title",
         "```python\nrun()\n```",
         "```text\n60 pairs\n2 rejected\n```",
-        '<img src="tutorial-1-2.png" alt="A church">\n',
+        '<img alt="A church" src="data:image/png;base64,cGl4ZWxz">\n',
     ]
-    assert (tmp_path / "tutorial-1-2.png").read_bytes() == b"pixels"
