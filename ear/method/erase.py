@@ -144,11 +144,17 @@ class _Erasure:
         if threads not in self._rehearsals:
             chosen = (recipe.rehearsed, recipe.rehearsed_concepts)
             self._rehearsals[threads] = rehearsal_set(
-                self.store, self.model, self.dataset, *chosen, noise=recipe.rehearsal_noise
+                self.store,
+                self.model,
+                self.dataset,
+                *chosen,
+                words=recipe.rehearsed_words,
+                noise=recipe.rehearsal_noise,
             )
         rehearsal = self._rehearsals[threads]
-        if len(rehearsal.prompts) < recipe.rehearsed:
-            console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes {recipe.rehearsed}")
+        most = recipe.rehearsed + recipe.rehearsed_words
+        if len(rehearsal.prompts) < most:
+            console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes up to {most}")
         return rehearsal
 
 

@@ -140,6 +140,9 @@ class Recipe:
     """Weight, per position, of the divergence from the frozen model on its own images of other prompts; 0 is none."""
     rehearsed: int = _non_negative()
     """Size of the rehearsal set, in images."""
+    rehearsed_words: int = _non_negative(0)
+    """Further images of the rehearsal set: of target prompts with a word of the model's vocabulary in place of the
+    concept's term, unless they show the concept. They retain what the same sentences ask for, without naming it."""
     rehearsed_per_step: int = _non_negative()
     """Images rehearsed in each step."""
     rehearsal_noise: float = _non_negative(0.0)
@@ -297,6 +300,8 @@ class ResolvedRecipe:
             summary.append(("precision", f"{r.mixed_precision} compute, {r.weight_dtype} weights"))
         if r.retention:
             rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {r.rehearsed_concepts} the others"
+            if r.rehearsed_words:
+                rehearsal += f", and of up to {r.rehearsed_words} with other words in the concept's place"
             summary.append(("retention", f"weight {r.retention:g}, {rehearsal}"))
         return summary
 
@@ -328,6 +333,7 @@ _ADDED: Mapping[str, Any] = {
     "mixed_precision": "no",
     "checkpointing": "no",
     "max_steps": None,
+    "rehearsed_words": 0,
     "rehearsal_noise": 0.0,
     "rehearsed_concepts": "all",
 }

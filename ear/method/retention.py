@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ear.method.objective import kl_divergence
+from ear.method.vocabulary import vocabulary, word_prompts
 from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
@@ -19,13 +20,18 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, PromptNoise, Sampling, hidden_states, logits
+from ecgvf.janus import JanusModel, PromptNoise, Sampling, decode_images, hidden_states, logits
+from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")
 SHARD = 32
 FORWARD_BATCH = 16
 """Images along which the hidden states are computed at once."""
+JUDGED_BATCH = 32
+"""Images that the judge looks at together."""
+WORD = "word"
+"""Topic of the prompts with words of the vocabulary."""
 SCHEMA = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -72,19 +78,25 @@ def rehearsal_set(
     size: int,
     choice: Rehearsed = "all",
     *,
+    words: int = 0,
     noise: float = 0.0,
     batch_size: int | None = None,
 ) -> RehearsalSet:
-    """At most ``size`` images to rehearse of the retained concepts that ``choice`` names (``rehearsal_prompts``).
+    """At most ``size`` images to rehearse of the retained concepts that ``choice`` names (``rehearsal_prompts``), and
+    at most ``words`` of target prompts with other words (``word_prompts``), without those that show the concept.
 
-    They are the accepted images of the dataset's retain split; without one, those that the store lacks are rendered
-    now, by the frozen ``model``. Raises ``DatasetError`` if there is nothing to rehearse.
+    The former are the accepted images of the dataset's retain split; without one, those that the store lacks are
+    rendered now, by the frozen ``model``, as are the latter. The judge that filtered the dataset looks at the latter.
+    Raises ``DatasetError`` if there is nothing to rehearse, and ``JudgeError`` if that judge cannot be created.
     """
     chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
     if dataset.retain is not None and not in_nano_world(dataset):
         prompts, vq_ids = _accepted(dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
+    if words:
+        added, added_ids = _of_words(store, model, dataset, words, batch_size)
+        prompts, vq_ids = [*prompts, *added], torch.cat([vq_ids, added_ids])
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
     return RehearsalSet(tuple(prompts), vq_ids, _frozen_states(model, prompts, vq_ids, noise), noise)
@@ -143,6 +155,25 @@ def _rendered(
     stage_set.finish({"pictures": len(tasks)}, current=False)
     rows = stage_set.read()
     return rows["prompt"].to_pylist(), torch.tensor(rows["vq_ids"].to_pylist(), dtype=torch.int64)
+
+
+def _of_words(
+    store: Store, model: JanusModel, dataset: Dataset, count: int, batch_size: int | None
+) -> tuple[list[str], Tensor]:
+    """At most ``count`` prompts with words of the vocabulary, and the tokens of their images, which do not show the
+    concept."""
+    pairs = [record.pair for record in dataset.train]
+    texts = word_prompts(vocabulary(model), pairs, count, dataset.run_seed)
+    if not texts:
+        return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
+    prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts], batch_size)
+    options = JudgeOptions.from_recorded(dict(dataset.judge_options))
+    judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
+    present: list[bool] = []
+    for ids in vq_ids.split(JUDGED_BATCH):
+        present += [seen.present for seen in judge.predict(decode_images(model, ids.to(model.device)))]
+    kept = [index for index, shows in enumerate(present) if not shows]
+    return [prompts[index] for index in kept], vq_ids[kept]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ import torch
 
 from ear.method import retention
 from ear.method.retention import RehearsalSet, rehearsal_set
+from ear.method.vocabulary import word_prompts
 from ear.retained_concepts import rehearsal_prompts
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, hidden_states, num_threads
 from ecgvf.render import batches
+from tests.ear.conftest import AgreeingJudge
 
 
 def test_the_rehearsal_set_is_rendered_once(
@@ -81,6 +83,21 @@ def test_of_a_retain_split_the_accepted_images_are_rehearsed(
     assert found.vq_ids.tolist() == [list(dataset.train[index].target.vq_ids)]
     with pytest.raises(DatasetError, match="nothing to rehearse"):
         rehearsal_set(store, tiny, replace(outside, retain=retain[2:]), 200)
+
+
+def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_out(
+    store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = AgreeingJudge([True, False, True, False, False, False])
+    monkeypatch.setattr(retention, "create_judge", lambda *_: judge)
+    monkeypatch.setattr(retention, "vocabulary", lambda _: ["mosque", "sloop", "between"])  # the tiny model's is bytes
+    texts = word_prompts(["mosque", "sloop", "between"], [record.pair for record in dataset.train], 6, dataset.run_seed)
+    assert len(texts) == 6
+    whole = rehearsal_set(store, tiny, dataset, 4, words=6)
+    without = rehearsal_set(store, tiny, dataset, 4)
+    assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
+    assert torch.equal(whole.vq_ids[:4], without.vq_ids)
+    assert whole.frozen_states.shape == (8, 16, 32)
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
