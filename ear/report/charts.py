@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ecgvf.core.files import JSON
 
@@ -114,11 +115,9 @@ def bars(
         axes.set_xlabel(label)
         axes.grid(axis="x", alpha=0.6, linewidth=0.6)
         axes.set_axisbelow(True)
-        handles = [
-            axes.plot([], [], "|", color=before, markersize=11, markeredgewidth=2)[0],
-            axes.barh(0, 0, color=colour, alpha=0.5),
-        ]
-        plot.legend(handles, ["original", method], loc="outside upper left", ncols=2)
+        tick = axes.plot([], [], "|", color=before, markersize=11, markeredgewidth=2)[0]
+        bar = Patch(color=colour, alpha=0.5)
+        plot.legend([tick, bar], ["original", method], loc="outside upper left", ncols=2)
         svg = _svg(plot)
     rows = [[group, name, _text(first), _text(second)] for group, members in groups for name, first, second in members]
     return Chart(title, svg, ("group", "concept", "original", method), rows)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation
 from ear.evaluation.outcomes import read_facts, selected
+from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
 from ear.suite.spec import Evidence
@@ -38,7 +39,7 @@ class EvaluationResults(Results):
             datasets=_dataset(found, opened),
             commands=[_command(found), "ear report"],
             provenance=[
-                f"Adapter: {', '.join(map(str, found.adapters))}",
+                f"Adapter: {', '.join(map(_name, found.adapters))}",
                 f"Judge of the concept: {found.judge}",
                 f"The test split was opened {found.test_openings} times until then",
             ],
@@ -58,10 +59,9 @@ class EvaluationResults(Results):
 
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
         """Those of the file (`ear eval --outcomes`), else those of the store."""
-        tasks = {
-            (each.condition, each.adapter, *each.task): each.image for each in self.evaluation.outcomes if each.image
-        }
-        return {task: tasks[task] for task in wanted & tasks.keys()} or stored_images(
+        outcomes = [each for each in self.evaluation.outcomes if each.image]
+        found: dict[Task, bytes] = {(each.condition, each.adapter, *each.task): each.image for each in outcomes}
+        return {task: found[task] for task in wanted & found.keys()} or stored_images(
             [self.store.root / concept], wanted
         )
 
@@ -86,5 +86,10 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
 
 
 def _command(found: Evaluation) -> str:
-    adapters = " ".join(f"--adapter {file}" for file in found.adapters)
+    adapters = " ".join(f"--adapter {_name(file)}" for file in found.adapters)
     return f"ear eval --dataset ecgvf/{found.concept} {adapters} --split {found.split}"
+
+
+def _name(file: Path) -> str:
+    """An adapter as `--adapter` takes it: the name of its run in a store, else its path."""
+    return file.parent.name if file.parent.parent.name == STAGE.name else str(file)

@@ -131,6 +131,7 @@ class SuiteResults(Results):
             empty = dict.fromkeys(SCHEMA.names)
             rows = [empty | row for row in table.to_pylist()]
             names = [row["recipe"] for row in rows]
+            datasets = read_datasets(folder)
             return cls(
                 title=suite["name"],
                 source=folder,
@@ -139,9 +140,9 @@ class SuiteResults(Results):
                 methods=[name for name in dict.fromkeys(names) if name not in REFERENCES],
                 model=suite["model"],
                 split=suite["split"],
-                datasets=read_datasets(folder),
+                datasets=datasets,
                 commands=[facts["command"], f"ear report {folder}"],
-                provenance=list(_declared(suite)),
+                provenance=[*_declared(suite), *_opened(datasets)],
                 versions=facts["versions"],
                 goals=suite["goals"],
                 met=facts["met"],
@@ -208,6 +209,14 @@ def _declared(suite: JSON) -> Iterator[str]:
         f"{suite['prompts']['concept']} prompts of the concept and at least {suite['prompts']['group']} of each group "
         "of others"
     )
+
+
+def _opened(datasets: JSON) -> Iterator[str]:
+    """How often each test split was opened."""
+    counts = {concept: facts["test_openings"] for concept, facts in datasets.items() if "test_openings" in facts}
+    if counts:
+        listed = ", ".join(f"{concept} {count}" for concept, count in counts.items())
+        yield f"How often the test split was opened until now: {listed}"
 
 
 def _read(file: Path, key: str) -> JSON:

@@ -1,6 +1,6 @@
 """The sections of a report: charts with what they show, tables, and what was not measured."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -189,19 +189,18 @@ def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
 
 
 def _robustness(results: Results) -> Section:
-    charts, tables, missing = [], [], []
+    charts: list[Chart] = []
+    tables: list[Table] = []
+    missing: list[str] = []
     for concept in results.concepts:
-        wordings, attacks, table = (
-            _by_wording(results, concept),
-            _attacks(results, concept),
-            _controls(results, concept),
-        )
+        wordings, attacks = _by_wording(results, concept), _attacks(results, concept)
         charts += [chart for chart in (wordings, attacks) if chart is not None]
-        tables += [table] if table is not None else []
+        tables += _controls(results, concept)
         missing += [f"{concept}, per class of prompt"] if wordings is None else []
-        missing += [f"{concept} under attack"] if attacks is None else []
-        if attacks is not None and not _under_attack(results, concept, recipe="oracle"):
-            missing.append(f"the controls of {concept}'s attacks: the suite names no model that never knew it")
+        under = [row for row in _under_attack(results, concept, group="concept") if row["value"] is not None]
+        missing += _absent(results, concept, {row["recipe"] for row in under}, what=" under attack")
+        if attacks is not None and "oracle" not in {row["recipe"] for row in under}:
+            missing.append(f"the controls of {concept}'s attacks, for no model is named that never knew it")
     return Section(
         "robustness",
         "Robustness: other words, and attacks",
@@ -215,6 +214,14 @@ def _robustness(results: Results) -> Section:
     )
 
 
+def _absent(results: Results, concept: str, measured: Collection[str], *, what: str = "") -> list[str]:
+    """The methods of ``concept`` that are not among the measured."""
+    absent = [method for method in results.methods if method not in measured]
+    if len(absent) == len(results.methods):
+        return [f"{concept}{what}"]
+    return [f"{concept}, {method}{what}" for method in absent]
+
+
 def _by_wording(results: Results, concept: str) -> Chart | None:
     """The share of images that show the concept, for each class of prompts."""
     rows = select(results.rows, concept=concept, figure="concept_present", group="concept")
@@ -226,7 +233,8 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
     classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in ("pooled", "unseen")]
     lines = []
     for wording in classes:
-        points = [(row["recipe"], row) for row in rows if row["class"] == wording and row["recipe"] != "ceiling"]
+        mine = {row["recipe"]: row for row in rows if row["class"] == wording and row["recipe"] != "ceiling"}
+        points = [(name, mine[name]) for name in results.series if name in mine]
         label = wording.replace("_", " ")
         lines.append((f"{label}\n(not applicable)" if wording in left_out else label, points))
     return dots(f"{concept}: images that show it", lines, series=results.series) if lines else None
@@ -256,8 +264,8 @@ def _attacks(results: Results, concept: str) -> Chart | None:
     return dots(f"{concept}: images that show it under attack", lines, series=results.series) if lines else None
 
 
-def _controls(results: Results, concept: str) -> Table | None:
-    """Each attack beside its controls."""
+def _controls(results: Results, concept: str) -> list[Table]:
+    """Each attack beside its controls; nothing without attacks."""
     lines = []
     for row in _under_attack(results, concept, figure="concept_present", group="concept"):
         if row["recipe"] not in results.methods:
@@ -275,7 +283,7 @@ def _controls(results: Results, concept: str) -> Table | None:
         first, second, *others = cells
         lines.append([method, str(row["attack"]), str(row["budget"] or ""), first or second, *others])
     title = f"{concept}: images that show it under attack, and controls"
-    return Table(title, ("method", "attack", "budget", *_CONTROLS), lines) if lines else None
+    return [Table(title, ("method", "attack", "budget", *_CONTROLS), lines)] if lines else []
 
 
 _UNATTACKED = ("concept_present_unattacked", "concept_present")
@@ -309,7 +317,7 @@ def _attack_table(content: JSON) -> Table:
 
 
 def _understanding(results: Results) -> Section:
-    charts, missing = [], []
+    charts, missing = [], list[str]()
     for concept in results.concepts:
         rows = select(results.rows, concept=concept, figure="understanding", wording="pooled")
         lines = [
@@ -322,8 +330,7 @@ def _understanding(results: Results) -> Section:
         if lines:
             label = "share of questions answered correctly"
             charts.append(dots(concept, lines, series=results.series, label=label))
-        else:
-            missing.append(concept)
+        missing += _absent(results, concept, {row["recipe"] for row in rows})
     return Section(
         "understanding",
         "Understanding of images",

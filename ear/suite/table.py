@@ -26,6 +26,7 @@ from ear.suite.suite import Measured, Suite
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
+from ecgvf.core.openings import openings
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 
@@ -151,7 +152,8 @@ def _datasets(suite: Suite) -> JSON:
 
 
 def dataset_facts(run: ConceptRun) -> JSON:
-    """What a dataset was made of: its sets, what was paid, and the yield of each writer (null until it is accepted)."""
+    """What a dataset was made of: its sets, what was paid, the yield of each writer (null until it is accepted), and
+    how often its test split was opened in this store."""
     from ecgvf.publish.finished_run import open_finished_run
     from ecgvf.status import ledger_summary, stage_summaries
 
@@ -165,6 +167,7 @@ def dataset_facts(run: ConceptRun) -> JSON:
         "stages": [summary for summary in stage_summaries(run) if summary["current"]],
         "paid": None if ledger is None else {key: ledger[key] for key in ("answered", "dollars", "possibly")},
         "writers": writers,
+        "test_openings": len(openings(run)),
     }
 
 

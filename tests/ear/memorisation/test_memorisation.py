@@ -98,6 +98,7 @@ def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) ->
     assert (with_token["token"], with_token["in_clusters"]["n"], with_token["clusters"]) == (True, 1, [])
     sheet = decode(Path(result["sheet"]).read_bytes())
     assert Path(result["sheet"]) == folder / "memorisation.png"
+    assert json.loads((folder / "memorisation.json").read_bytes()) == result
     assert sheet.shape == (2 * HEADER + SIDE + 2 * GAP, TEXT_WIDTH + 2 * GAP + 6 * (SIDE + GAP), 3)
     shown = " ".join(run(str(folder)).split())
     assert "3 (0.429)" in shown and "at most 6 of 64 bits differ" in shown

@@ -49,7 +49,7 @@ def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> Suit
     source = replace(source, outcomes=after)
     keep(suite, source)
     known_results(suite, "ear suite small.yaml")
-    facts = {"church": {"unsafe": unsafe, "paid": None, "stages": []}}
+    facts: dict[str, Any] = {"church": {"unsafe": unsafe, "paid": None, "stages": []}}
     write_atomic(suite.results / "datasets.json", pretty_json(facts))
     if images:
         keep_images(suite.store, [*source.original, *source.outcomes])
@@ -146,12 +146,13 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         {"concept": "church", "recipe": "esd", "figures": None},
     ]
     agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
-    for name, content in {
+    files: dict[str, Any] = {
         "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
         "memorisation": {"findings": [finding], "sheet": str(tmp_path / "clusters.png")},
         "trials": {"split": "validation", "trials": trials},
         "agreement": {"agreement": agreement},
-    }.items():
+    }
+    for name, content in files.items():
         write_atomic(tmp_path / f"{name}.json", pretty_json(content))
     rows = [
         {"concept": "church", "base": "paper", "factor": "window", "level": level, "equal": "pairs"}
@@ -198,7 +199,11 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "not applicable",
     ):
         assert text in page
-    assert "the suite names no model that never knew it" not in page and "church under attack;" not in page
+    assert "no model is named that never knew it" not in page and "church under attack;" not in page
+    keep(suite, replace(attacked(oracle=False), cell=replace(source.cell, figures="full")))
+    known_results(suite, "ear suite small.yaml")
+    page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
+    assert "no model is named that never knew it" in page
 
 
 def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.outcomes import read_outcomes
-from ear.suite import Cell, Suite, run_suite
+from ear.suite import Cell, Suite, known_results, run_suite
 from ear.suite.runner import measure_in_process
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import EcgvfError, SettingsError
 from tests.ear.suite.small_suite import keep, measured, small_suite
 
 SMALL = """
@@ -81,6 +81,22 @@ def test_a_suite_of_a_file_has_the_model_of_the_file(tmp_path: Path) -> None:
     file.write_text("concepts: [church]\n")
     found = CliRunner().invoke(app, ["suite", str(file), "--model", "janus-pro-1b"])
     assert found.exit_code == 2 and "leave one of the two out" in found.stderr.replace("\n", " ")
+
+
+def test_a_model_or_a_writer_that_is_not_there_is_found_before_anything_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        raise AssertionError("nothing can be measured")
+
+    absent = small_suite(tmp_path / "a", model=str(tmp_path / "none"))
+    with pytest.raises(EcgvfError, match="none"):
+        run_suite(absent, "ear suite", measure_cell=measure)
+    known_results(absent, "ear suite")  # which cells are missing is known without the model
+    keyless = small_suite(tmp_path / "b", writers="gpt")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(EcgvfError, match="no key for"):
+        run_suite(keyless, "ear suite", measure_cell=measure)
 
 
 def test_a_cell_that_takes_too_long_has_failed(tmp_path: Path) -> None:

@@ -34,6 +34,33 @@ def test_names_of_several_concepts_and_default_are_resolved() -> None:
     assert len(read_spec(None, {"concepts": ["painters"]}).concepts) == 10
 
 
+def test_an_oracle_is_part_of_the_key_of_the_full_figures_alone() -> None:
+    keys = [
+        [Suite(spec, Path("store"), Path("results")).key(cell) for cell in cells_of(spec, "church", "paper")]
+        for oracles in ({}, {"church": "oracle"}, {"church": "other"})
+        for spec in [read_spec(None, {"concepts": ["church"], "recipes": ["paper"], "oracles": oracles})]
+    ]
+    assert len({default for default, _ in keys}) == 1 and len({full for _, full in keys}) == 3
+
+
+def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
+    shipped = (ROOT / "data" / "concepts" / "church.yaml").read_text()
+    file = tmp_path / "folder" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(shipped.replace("name: church", "name: minster"))
+    suite = Suite(read_spec(None, {"concepts": [str(file)], "recipes": ["paper"]}), tmp_path / "s", tmp_path / "r")
+    assert {cell.concept for cell in suite.cells_among([str(file)], None)} == {"minster"}
+    assert suite.run("minster", 0).concept.name == "minster"
+    before = suite.key(suite.cells[0])
+    file.write_text(file.read_text() + "\n# a comment\n")
+    assert suite.key(suite.cells[0]) == before
+    file.write_text(file.read_text().replace("kirk", "kirche"))
+    assert suite.key(suite.cells[0]) != before
+    file.write_text(shipped)
+    with pytest.raises(EcgvfError, match="have one name"):
+        read_spec(None, {"concepts": [str(file), "church"]})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -47,6 +74,7 @@ def test_names_of_several_concepts_and_default_are_resolved() -> None:
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
         ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers have no seed"),
         ("concepts: [church]\nname: ../x", "name: String should match"),
+        ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),
     ],
 )
 def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str) -> None:
