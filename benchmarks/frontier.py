@@ -36,7 +36,7 @@ SETTINGS = EvaluationSettings(split="validation", batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
 ERASED, RETAINED = 0.10, 0.95
 """A trial erases if the concept's share is at most this, and retains if all other concepts keep this of theirs."""
-LEFT_OUT = ("windowed-kl-half",)
+LEFT_OUT = ("on-policy-words", "windowed-kl-half")
 """Variants of another recipe."""
 
 GUIDANCES = (1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)

@@ -96,6 +96,7 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "modules": _options("modules", "attention", "qkv", "all"),
         "adapter": _adapters,
         "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
+        "rehearsed-words": _options("rehearsed_words", 0, 100, 300),
         "order": _options("order", "dataset", "shuffled"),
         "trajectory": _trajectories,
         "retention": _retention,

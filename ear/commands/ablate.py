@@ -32,7 +32,7 @@ def ablate(
         typer.Option(
             "--over",
             help="Factors, with commas: window, threshold, layers, modules, adapter, order, trajectory, surrogates, "
-            "retention, retained-concepts, rehearsal-noise, data.",
+            "retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
         ),
     ],
     recipe: Annotated[

@@ -142,6 +142,19 @@ ON_POLICY = Recipe(
     rehearsed_concepts="half",
 )
 
+ON_POLICY_WORDS = dataclasses.replace(
+    ON_POLICY,
+    name="on-policy-words",
+    retention=10.0,
+    rehearsed=100,
+    rehearsed_words=300,
+    description=(
+        "on-policy that also rehearses the target prompts with other words of the vocabulary in the concept's place, "
+        "for a concept whose neighbours look like it; neither windows nor threshold act. Measurements: "
+        "docs/decisions/0017-on-policy.md."
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptRecipe:
@@ -178,6 +191,7 @@ RECIPES: Mapping[str, Recipe | PromptRecipe] = MappingProxyType(
         recipe.name: recipe
         for recipe in (
             ON_POLICY,
+            ON_POLICY_WORDS,
             WINDOWED_KL,
             WINDOWED_KL_HALF,
             PAPER,

@@ -91,7 +91,7 @@ def test_every_setting_and_recipe_is_explained() -> None:
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
     assert all(find(name) is recipe and recipe.name == name for name, recipe in RECIPES.items())
-    known = "use default, or one of on-policy, windowed-kl, windowed-kl-half, paper, paper-rows, published, per-patch"
+    known = "use default, or one of on-policy, on-policy-words, windowed-kl, windowed-kl-half, paper, paper-rows"
     with pytest.raises(RecipeError, match=f"unknown recipe 'papper': {known}"):
         find("papper")
 
