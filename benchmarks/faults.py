@@ -4,8 +4,9 @@
 
 The stages are those of the main job (generate, render, filter, train), with a tiny random Janus and a deterministic
 judge. A child process runs a stage until SIGKILL ends it at a random moment of the time that the stage takes; a second
-child resumes, and the store must equal that of an uninterrupted run. The last line of standard output is the result as
-JSON. Exit code 1 if a byte differs.
+child resumes, and the store must equal that of an uninterrupted run. Rendering is also done by two processes, of which
+one is killed: the run must end by itself. The last line of standard output is the result as JSON. Exit code 1 if a byte
+differs.
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import psutil
 import torch
 import typer
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ from ecgvf.core.records import Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
+from ecgvf.engine import Processes
 from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
@@ -68,6 +71,10 @@ def _render(run: ConceptRun, model: str, pairs: int) -> None:
     render(run, model=model)
 
 
+def _render_in_processes(run: ConceptRun, model: str, pairs: int) -> None:
+    render(run, model=model, engine=Processes([{"OMP_NUM_THREADS": "1"}] * 2))
+
+
 def _filter(run: ConceptRun, model: str, pairs: int) -> None:
     filter_images(run, judge=ParityJudge())
 
@@ -80,7 +87,8 @@ def _train(run: ConceptRun, model: str, pairs: int) -> None:
     erase(run.store, dataset, janus, resolve(recipe, dataset, janus), [0])
 
 
-STAGES: Mapping[str, Callable[[ConceptRun, str, int], None]] = {
+Stage = Callable[[ConceptRun, str, int], None]
+STAGES: Mapping[str, Stage] = {
     "generate": _generate,
     "render": _render,
     "filter": _filter,
@@ -96,25 +104,26 @@ def campaign(folder: Path, kills: int, pairs: int, seed: int) -> dict[str, Any]:
     expected = folder / "empty"
     expected.mkdir()
     due = {stage: kills * (RENDER_KILLS if stage == "render" else 1) for stage in STAGES}
-    with console.progress("kills", sum(due.values())) as bar:
+    with console.progress("kills", sum(due.values()) + kills) as bar:
         for stage, stage_kills in due.items():
             before, expected = expected, folder / f"after-{stage}"
             shutil.copytree(before, expected)
-            seconds = _run(stage, expected, model, pairs)
+            seconds = _run(STAGES[stage], expected, model, pairs)
             killed = equal = missed = 0
             while killed < stage_kills and missed <= 2 * stage_kills:
                 store = folder / "killed"
                 shutil.copytree(before, store)
-                duration = _run(stage, store, model, pairs, kill_after=rng.uniform(0, seconds))
+                duration = _run(STAGES[stage], store, model, pairs, kill_after=rng.uniform(0, seconds))
                 if duration is None:
                     killed += 1
-                    _run(stage, store, model, pairs)
+                    _run(STAGES[stage], store, model, pairs)
                     equal += _content(store) == _content(expected)
                     bar.advance()
                 else:
                     seconds, missed = duration, missed + 1  # it ended before the signal came
                 shutil.rmtree(store)
             stages[stage] = {"seconds": round(seconds, 2), "kills": killed, "equal": equal}
+        stages["render's worker"] = _kill_workers(folder, kills, model, pairs, rng, bar)
     killed, equal = (sum(counts[key] for counts in stages.values()) for key in ("kills", "equal"))
     rendered = [(row.record_id, row.role) for row in _renderings(expected)]
     return {
@@ -124,7 +133,7 @@ def campaign(folder: Path, kills: int, pairs: int, seed: int) -> dict[str, Any]:
         "equal": equal,
         "pairs": pairs,
         "rendered_twice": len(rendered) - len(set(rendered)),
-        "met": equal == killed == sum(due.values()) and len(rendered) == len(set(rendered)),
+        "met": equal == killed == sum(due.values()) + kills and len(rendered) == len(set(rendered)),
     }
 
 
@@ -132,23 +141,55 @@ def _renderings(store: Path) -> list[Rendering]:
     return ConceptRun.load(Store(store)).current(IMAGES).records(Rendering)
 
 
-def _run(stage: str, store: Path, model: str, pairs: int, kill_after: float | None = None) -> float | None:
+def _kill_workers(
+    folder: Path, kills: int, model: str, pairs: int, rng: random.Random, bar: console.Bar
+) -> dict[str, Any]:
+    """Render in two processes and kill one of them at a random moment of the time that they take."""
+    before, expected, store = folder / "after-generate", folder / "after-render", folder / "killed"
+    shutil.copytree(before, store)
+    seconds = _run(_render_in_processes, store, model, pairs)
+    killed = equal = missed = 0
+    while killed < kills and missed <= 2 * kills:
+        shutil.rmtree(store)
+        shutil.copytree(before, store)
+        driver = _start(_render_in_processes, store, model, pairs)
+        driver.join(rng.uniform(0, seconds))
+        workers = psutil.Process(driver.pid).children() if driver.is_alive() else []
+        if workers:
+            rng.choice(workers).kill()
+        driver.join()
+        if workers:
+            killed += 1
+            equal += driver.exitcode == 0 and _content(store) == _content(expected)
+            bar.advance()
+        else:
+            missed += 1  # they had not started, or had ended
+    shutil.rmtree(store)
+    return {"seconds": round(seconds, 2), "kills": killed, "equal": equal}
+
+
+def _run(stage: Stage, store: Path, model: str, pairs: int, kill_after: float | None = None) -> float | None:
     """Run a stage in a child. Returns its seconds, or None if it was killed."""
     started = time.monotonic()
-    child = FORK.Process(target=_work, args=(stage, store, model, pairs))
-    child.start()
+    child = _start(stage, store, model, pairs)
     child.join(kill_after)
     if child.is_alive():
         child.kill()
         child.join()
     if child.exitcode not in (0, -signal.SIGKILL):
-        raise SystemExit(f"{stage} failed with exit code {child.exitcode}")
+        raise SystemExit(f"{stage.__name__} failed with exit code {child.exitcode}")
     return time.monotonic() - started if child.exitcode == 0 else None
 
 
-def _work(stage: str, store: Path, model: str, pairs: int) -> None:
+def _start(stage: Stage, store: Path, model: str, pairs: int) -> multiprocessing.process.BaseProcess:
+    child = FORK.Process(target=_work, args=(stage, store, model, pairs))
+    child.start()
+    return child
+
+
+def _work(stage: Stage, store: Path, model: str, pairs: int) -> None:
     torch.set_num_threads(1)
-    STAGES[stage](ConceptRun(Store(store), concepts.find("church")), model, pairs)
+    stage(ConceptRun(Store(store), concepts.find("church")), model, pairs)
 
 
 def _content(store: Path) -> dict[str, bytes]:

@@ -110,7 +110,8 @@ class EngineArguments:
         typer.Option(help="With Ray: GPUs of each worker; 0.5 lets two share one.", show_default="1, if there are any"),
     ] = None
     retries: Annotated[
-        int | None, typer.Option(help="With Ray: workers that may die at a shard before the run stops.")
+        int | None,
+        typer.Option(help="With Ray: how often a shard whose worker died goes to another one.", show_default="3"),
     ] = None
 
     def open(self, device: str) -> "Engine":

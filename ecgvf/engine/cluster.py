@@ -3,27 +3,29 @@
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cloudpickle
 import pyarrow as pa
 
 from ecgvf.core import console
-from ecgvf.core.errors import EngineError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError
 from ecgvf.core.files import JSON
 from ecgvf.engine.host import Host
 from ecgvf.engine.local import RETRIES
 from ecgvf.engine.pool import WorkerDied, WorkerPool
 from ecgvf.engine.work import Description, Pool, Setup
 
-_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
-"""Where `ray start` writes the address of this machine's cluster."""
 _PATIENCE = 60
-"""Seconds without a worker after which the user reads what the run waits for."""
+"""Seconds without a working worker after which the user reads what the run waits for."""
+_CONNECTION_TRIES = "2"
+"""How often Ray asks a server that listens and does not answer, 40 seconds each; by default it is 20 times."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class RayEngine:
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached."""
-        with connected(self.address):
-            crew = _RayCrew(self, cloudpickle.dumps(dict(setups)))
+        with connected(self.address) as may_grow:
+            crew = _RayCrew(self, cloudpickle.dumps(dict(setups)), may_grow)
             try:
                 yield WorkerPool(crew, self.retries)
             finally:
@@ -64,11 +66,16 @@ class RayEngine:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Connect to the cluster; one that the caller is connected to already is used, and left connected."""
-    existing = address or os.environ.get("RAY_ADDRESS") or _current_cluster()
+def connected(address: str | None) -> Iterator[bool]:
+    """Connect to the cluster; one that the caller is connected to already is used, and left connected.
+
+    Yields whether it may grow: a Ray of this run alone does not.
+    """
+    asked = address or os.environ.get("RAY_ADDRESS") or "auto"
+    existing = {"auto": _current_cluster(), "local": None}.get(asked, asked)
     if existing is not None:
         _check_reachable(existing)
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", _CONNECTION_TRIES)
     if existing is None or existing.startswith("127."):
         # Read when ray is imported: a cluster of this run alone listens on loopback, and reports to nobody.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -79,37 +86,57 @@ def connected(address: str | None) -> Iterator[None]:
     except ImportError as error:
         raise EngineError("--engine ray needs Ray: pip install 'ecgvf[ray]'") from error
     if ray.is_initialized():
-        yield
+        yield True
         return
-    options: dict[str, Any] = {"include_dashboard": False} if existing is None else {}
+    console.note(f"connecting to Ray at {console.escape(existing)}" if existing else "starting Ray on this machine")
+    options: dict[str, Any] = {} if existing else {"include_dashboard": False}
     try:
-        ray.init(address=existing or "local", log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise EngineError(f"cannot connect to the Ray cluster {existing or 'of this run'}: {reason}") from error
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error says it
+            # "auto" rather than its address: only then Ray sends the token of its cluster.
+            ray.init(address=asked if existing else "local", log_to_driver=False, logging_level="ERROR", **options)
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = lines[0].rstrip(".")
+        if reason.endswith(":"):  # of a server's traceback
+            reason += f" {lines[-1]}"
+        if existing:
+            reason += " (ray:// needs the client's port, 10001; a cluster with tokens needs RAY_AUTH_MODE=token)"
+        raise EngineError(f"cannot connect to Ray at {existing or 'this machine'}: {reason}") from error
     try:
         with redirect_stdout(sys.stderr):  # where Ray reports dead workers; standard output may be one JSON object
-            yield
+            yield existing is not None
     finally:
         ray.shutdown()
 
 
 def _current_cluster() -> str | None:
     """HOST:PORT of the cluster that `ray start` has started on this machine."""
-    return _CURRENT_CLUSTER.read_text(encoding="utf-8").strip() if _CURRENT_CLUSTER.is_file() else None
+    file = _current_cluster_file()
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+
+def _current_cluster_file() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray", "ray_current_cluster")
 
 
 def _check_reachable(address: str) -> None:
     """Raise ``EngineError`` unless somebody listens at ``address``: Ray tries for many minutes."""
-    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
-    if not port.isdecimal():
-        return  # Ray knows other forms, such as "auto"
+    url = urlsplit(address if "://" in address else f"ray://{address}")
+    if url.scheme != "ray":
+        return  # Ray has plugins for others
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+        host, port = url.hostname, url.port
+    except ValueError:  # no number, or out of range
+        host = port = None
+    if not host or not port:
+        raise SettingsError(f"{address}: the address of a Ray cluster is HOST:PORT, as in ray://head:10001")
+    try:
+        socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
         raise EngineError(
             f"no Ray cluster answers at {address} ({error}): start it, name another with --engine ray://HOST:PORT or "
-            f"RAY_ADDRESS, or run `ray stop` if {_CURRENT_CLUSTER} is left over"
+            f"RAY_ADDRESS, or run `ray stop` if {_current_cluster_file()} is left over"
         ) from error
 
 
@@ -138,25 +165,33 @@ class _Actor:
 class _RayCrew:
     """Actors, of which those that the cluster has no room for yet are waited for: an autoscaler sees them."""
 
-    def __init__(self, engine: RayEngine, setups: bytes) -> None:
+    def __init__(self, engine: RayEngine, setups: bytes, may_grow: bool) -> None:
         import ray
 
         resources = ray.cluster_resources()
         gpus = engine.gpus if engine.gpus is not None else min(1.0, resources.get("GPU", 0.0))
-        room = resources.get("GPU", 0.0) / gpus if gpus else resources.get("CPU", 1.0) / (engine.cpus or 1)
-        self.most = engine.most or max(engine.least, int(room), 1)
-        self._needs = f"{gpus:g} GPUs and {engine.cpus:g} CPUs"
+        room = _room(resources, gpus, engine.cpus)
+        self._needs = f"{gpus:g} GPU and {engine.cpus:g} CPU"
         self._least = engine.least
+        self.most = engine.most or max(engine.least, room)
+        if room < engine.least:
+            lacking = f"Ray has room for {room} of {engine.least} workers: each needs {self._needs}"
+            if not may_grow:
+                raise EngineError(f"{lacking}; ask for less with --min-workers or --gpus-per-worker")
+            console.note(f"{lacking}. Waiting for machines to join")
+        console.note(f"up to {self.most} workers with {self._needs} each; the first one loads the model")
         self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=engine.cpus, max_restarts=0)
         self._setups = ray.put(setups)
         self._calls: dict[Any, Any] = {}  # reference of the answer → actor
+        self._starting: set[Any] = set()  # those references whose answer says that the actor is there
         self._idle: list[Any] = []
-        self._heard = False
 
     def start(self, count: int) -> None:
         for _ in range(min(max(count, self._least), self.most) - len(self._calls) - len(self._idle)):
             actor = self._actor.remote(self._setups)
-            self._calls[actor.start.remote()] = actor
+            started = actor.start.remote()
+            self._calls[started] = actor
+            self._starting.add(started)
 
     def idle(self) -> Sequence[Hashable]:
         if len(self._idle) >= self._least:
@@ -171,25 +206,40 @@ class _RayCrew:
     def wait(self) -> tuple[Hashable, Any]:
         import ray
 
-        patience = None if self._heard else _PATIENCE
-        while not (finished := ray.wait(list(self._calls), num_returns=1, timeout=patience)[0]):
-            patience = None
-            console.note(f"waiting for workers: each needs {self._needs} of the cluster")
-        self._heard = True
-        actor = self._calls.pop(finished[0])
+        patience = _PATIENCE if len(self._starting) == len(self._calls) else None
         try:
-            answer = ray.get(finished[0])
+            while not (finished := ray.wait(list(self._calls), num_returns=1, timeout=patience)[0]):
+                patience = None
+                have = f"{len(self._idle)} of {self._least} are there"
+                console.note(f"waiting for workers: {have}, each needs {self._needs}")
+        except ConnectionError as error:  # of Ray's client; without it, Ray ends this process
+            raise EngineError(f"Ray was lost: {error}; the same command resumes") from error
+        [reference] = finished
+        self._starting.discard(reference)
+        actor = self._calls.pop(reference)
+        try:
+            answer = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             answer = error.cause if isinstance(error.cause, Exception) else error
         except ray.exceptions.RayError as error:
-            ray.kill(actor)  # if only its node is out of reach
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            return actor, WorkerDied(reason.rstrip("."))
-        self._idle.append(actor)
+            answer = WorkerDied((str(error) or type(error).__name__).splitlines()[0].rstrip("."))
+        if isinstance(answer, DeviceFailed):
+            answer = WorkerDied(str(answer))
+        if isinstance(answer, WorkerDied):
+            ray.kill(actor)  # if its GPU fails, or only its node is out of reach
+        else:
+            self._idle.append(actor)
         return actor, answer
 
     def close(self) -> None:
         import ray
 
-        for actor in [*self._calls.values(), *self._idle]:
-            ray.kill(actor)
+        with suppress(ConnectionError):  # lost, and the workers with it
+            for actor in [*self._calls.values(), *self._idle]:
+                ray.kill(actor)
+
+
+def _room(resources: Mapping[str, float], gpus: float, cpus: float) -> int:
+    """Workers for which a cluster of these ``resources`` has room."""
+    needed = {name: amount for name, amount in (("GPU", gpus), ("CPU", cpus)) if amount}
+    return int(min((resources.get(name, 0.0) / amount for name, amount in needed.items()), default=1))

@@ -1,14 +1,12 @@
 """What runs in a worker: each setup is opened when its first shard comes, and stays open."""
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
 
-from ecgvf.core import console
-from ecgvf.core.errors import DeviceFailed, EngineError
+from ecgvf.core.errors import EngineError
 from ecgvf.core.files import JSON, changes
 from ecgvf.core.shard_set import Advance, versions
 from ecgvf.engine.work import Description, Setup, Worker
@@ -38,11 +36,7 @@ class Host:
         if differences:
             listed = ", ".join(f"{key}: {here} here, {there} there" for key, here, there in differences)
             raise EngineError(f"a worker differs from the first one ({listed}): install the same on every machine")
-        try:
-            return self.run(name, tasks, circumstances, lambda _: None)
-        except DeviceFailed as failure:
-            console.error(str(failure))
-            os._exit(1)  # another worker does the shard
+        return self.run(name, tasks, circumstances, lambda _: None)
 
     def close(self) -> None:
         """Close what was opened."""

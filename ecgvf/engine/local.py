@@ -12,6 +12,7 @@ from typing import Any
 
 import cloudpickle
 
+from ecgvf.core.errors import DeviceFailed
 from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.host import Host
 from ecgvf.engine.pool import WorkerDied, WorkerPool
@@ -137,6 +138,9 @@ class _ProcessCrew:
             answer = cloudpickle.loads(self._processes[number][1].recv_bytes())
         except (EOFError, OSError):
             return number, WorkerDied(self._end(number))
+        if isinstance(answer, DeviceFailed):
+            self._end(number)
+            return number, WorkerDied(str(answer))
         self._idle.append(number)
         return number, answer
 

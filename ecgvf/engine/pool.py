@@ -90,7 +90,6 @@ class WorkerPool:
         if isinstance(answer, WorkerDied):
             self._count_death(schedule.location(job) if job is not None else _STARTING, answer)
             if job is not None:
-                console.note(console.escape(f"a worker died ({answer}): another one does its shard"))
                 schedule.again(job)
         elif isinstance(answer, BatchTooLarge) and job is not None:
             schedule.halve_batches(job, answer.size)
@@ -106,3 +105,4 @@ class WorkerPool:
                 f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
                 "smaller --batch-size; the same command resumes"
             ) from death
+        console.note(console.escape(f"a worker died at {what} ({death}): another one takes over"))

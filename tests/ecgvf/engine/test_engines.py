@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +16,22 @@ from typer.testing import CliRunner
 from ear.cli import app as ear_app
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
 from ecgvf.cli import app
-from ecgvf.core.errors import ModelError, SettingsError
+from ecgvf.core import console
+from ecgvf.core.errors import EngineError, ModelError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.engine import Engine, Pool, Processes, Setup, cluster
-from ecgvf.engine.cluster import RayEngine, connected
+from ecgvf.engine.cluster import RayEngine
 from ecgvf.filter import filter_images
 from ecgvf.render import render, stage
+from tests.ecgvf.engine.conftest import Head
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
 pytestmark = pytest.mark.slow
 
 PROCESSES = Processes([{}, {}])
 RAY = RayEngine(most=2)
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    """A Ray of this module's own, on loopback, whatever cluster this machine has: the tests connect to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "_CURRENT_CLUSTER", Path("no-cluster"))
-        with connected(None):
-            yield
 
 
 @pytest.fixture(params=["processes", "ray"])
@@ -141,8 +136,73 @@ def test_a_run_begun_by_workers_is_finished_here(
     assert contents(run) == contents(expected)
 
 
+def command_on(
+    head: Head, *arguments: str, ends_after_a_shard: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """``ecgvf`` with shards of two records in a process of its own, which may be killed at its first shard."""
+    script = f"""
+import os, signal
+from ecgvf.cli import main
+from ecgvf.core.shard_set import ShardSet
+from ecgvf.render import stage
+
+write_shard = ShardSet.write_shard
+
+def write(self, index, table):
+    write_shard(self, index, table)
+    if {ends_after_a_shard}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stage.SHARD_RECORDS, ShardSet.write_shard = 2, write
+main()
+"""
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, env={**head.environment, **environment}, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.faults
+def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(
+    tmp_path: Path, tiny_path: Path, head: Head
+) -> None:
+    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
+    render(expected, model=str(tiny_path))
+    command = ["render", "--store", str(run.store.root), "--model", str(tiny_path), "--json", "--engine"]
+    for _ in range(3):
+        killed = command_on(head, *command, head.client, "--max-workers", "1", ends_after_a_shard=True)
+        if "Starting Ray client server failed" not in killed.stderr:
+            break  # Ray gives it 30 seconds, which a busy machine may not keep
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = command_on(head, *command, "ray")  # which `ray start` has named
+    assert finished.returncode == 0, finished.stderr
+    assert "connecting to Ray at 127.0.0.1" in finished.stderr
+    assert json.loads(finished.stdout)["new"] == 21 - 4
+    assert contents(run) == contents(expected)
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("may_grow", [False, True])
+def test_a_cluster_without_room_is_not_waited_for_in_silence(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch, may_grow: bool
+) -> None:
+    notes: list[str] = []
+
+    def note(message: str) -> None:
+        notes.append(message)
+        if "waiting for workers" in message:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(console, "note", note)
+    monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(may_grow))
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.1)
+    with pytest.raises(KeyboardInterrupt if may_grow else EngineError, match="" if may_grow else "room for 0 of 1"):
+        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus=1))
+    if may_grow:
+        assert "Ray has room for 0 of 1 workers: each needs 1 GPU and 1 CPU" in notes[0]
+        assert "waiting for workers: 0 of 1 are there" in notes[-1]
+
+
 def test_missing_images_are_rendered_and_judged_as_they_finish(
-    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path))
@@ -159,7 +219,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
         write_shard(self, shard, table)
 
     monkeypatch.setattr(StageSet, "write_shard", noted)
-    filter_images(run, judge="nano-object-a", engine=PROCESSES)
+    filter_images(run, judge="nano-object-a", engine=engine)
     assert contents(run) == contents(expected)
     assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
     last_image = len(written) - 1 - written[::-1].index(IMAGES.name)
@@ -208,6 +268,8 @@ def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
         (["--engine", "ray", "--max-workers", "0"], "1 to 0 workers"),
         (["--engine", "ray", "--retries", "-1"], "-1 retries"),
         (["--engine", "ray://127.0.0.1:1"], "no Ray cluster answers at ray://127.0.0.1:1"),
+        (["--engine", "ray://head"], "ray://head: the address of a Ray cluster is HOST:PORT"),
+        (["--engine", "ray://head:port"], "ray://head:port: the address of a Ray cluster is HOST:PORT"),
         (["--retries", "1"], "are for --engine ray"),
         (["--max-workers", "0"], "--max-workers 0"),
     ],

@@ -17,6 +17,7 @@ import torch
 from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
 from ecgvf.engine import Description, Engine, Filling, Processes, Setup, ThisProcess, local_engine
+from ecgvf.engine.cluster import RayEngine
 from ecgvf.engine.work import ShardTables
 
 TWO = Processes([{}, {}])
@@ -129,11 +130,20 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
 
     assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert killed.exists() and contents(tmp_path / "set") == expected
-    assert "a worker died (signal SIGKILL): another one does its shard" in capsys.readouterr().err
+    assert "shard-00001.parquet (signal SIGKILL): another one takes over" in capsys.readouterr().err
 
 
 @pytest.mark.faults
-def test_a_worker_whose_gpu_fails_is_replaced(tmp_path: Path, expected: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("engine", [TWO, pytest.param(RayEngine(most=2), marks=pytest.mark.slow)])
+def test_a_worker_whose_gpu_fails_is_replaced(
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    engine: Engine,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if isinstance(engine, RayEngine):
+        request.getfixturevalue("ray")
     failed = tmp_path / "failed"
 
     def behave(*_: Any) -> None:
@@ -141,8 +151,9 @@ def test_a_worker_whose_gpu_fails_is_replaced(tmp_path: Path, expected: dict[str
             failed.touch()
             raise DeviceFailed("cuda:0 failed")
 
-    assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
+    assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert failed.exists() and contents(tmp_path / "set") == expected
+    assert "(cuda:0 failed): another one takes over" in capsys.readouterr().err
 
 
 @pytest.mark.faults
