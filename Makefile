@@ -13,7 +13,7 @@ help:
 	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
-	@echo "make benchmark    four concepts, three recipes, five seeds each (resumable, a day on two cores)"
+	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, a day on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
 	@echo "make ablations    the paper's ablations and ours (resumable, some hours on two cores)"
