@@ -31,8 +31,8 @@ _NO_PERMISSION = {
 def open_path(path: str | Path) -> Path:
     """A path of this machine, or of object storage if it is a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
 
-    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` without its library, or for a
-    protocol that no library of fsspec knows.
+    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` without its library, for a
+    protocol that no library of fsspec knows, and if the storage cannot be read.
     """
     if "://" not in str(path):
         return Path(path)
@@ -44,8 +44,20 @@ def open_path(path: str | Path) -> Path:
         remote.fs  # noqa: B018 - raises if the protocol's library is missing
     except (ImportError, ValueError) as error:
         raise StoreError(f"cannot open {path}: {error}; s3:// needs pip install 'ecgvf[s3]'") from error
+    _check_readable(remote)
     opened: Path = remote
     return opened
+
+
+def _check_readable(remote: Any) -> None:
+    """Raise ``StoreError`` without access to a ``UPath``, or without its bucket; its folder need not be there."""
+    try:
+        remote.fs.ls(remote.path)
+    except FileNotFoundError as error:
+        if remote.drive and not remote.fs.exists(remote.drive):
+            raise StoreError(f"cannot open {remote}: there is no bucket {remote.drive}; create it first") from error
+    except Exception as error:  # each library of fsspec raises its own
+        raise StoreError(f"cannot open {remote}: {error}; credentials and endpoint: docs/cluster.md") from error
 
 
 def is_remote(path: Path) -> bool:
@@ -67,8 +79,10 @@ def write_atomic(path: Path, data: bytes) -> None:
     A kill at any moment leaves the old file or the new one. Raises ``DiskFull``, and ``StoreError`` without permission.
     """
     if is_remote(path):
-        with disk_errors(path):
+        try:
             path.write_bytes(data)  # whole or not at all, once it returns
+        except Exception as error:  # each library of fsspec raises its own
+            raise StoreError(f"cannot write {path}: {error}; the same command resumes") from error
         return
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
     with disk_errors(path):

@@ -7,12 +7,13 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.core.files import open_path
+from ecgvf.core.files import open_path, write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter import decisions
@@ -104,3 +105,37 @@ def test_what_needs_locks_or_appends_is_refused(store: str) -> None:
 def test_an_unknown_protocol_is_one_error() -> None:
     with pytest.raises(StoreError, match="cannot open nowhere://x"):
         open_path("nowhere://x")
+
+
+@pytest.mark.faults
+def test_a_bucket_that_is_not_there_is_one_line(store: str) -> None:
+    result = CliRunner().invoke(app, ["generate", "--concept", "church", "--store", "s3://no-such-bucket/store"])
+    assert result.exit_code == 2
+    assert "there is no bucket no-such-bucket" in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", "Could not connect"),
+        ("AWS_ACCESS_KEY_ID", "", "credentials"),
+    ],
+)
+def test_a_storage_that_cannot_be_read_is_one_line(
+    store: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    S3FileSystem.clear_instance_cache()  # which has read the environment before
+    result = CliRunner().invoke(app, ["status", "--store", store])
+    S3FileSystem.clear_instance_cache()
+    assert result.exit_code == 2
+    assert f"cannot open {store}" in result.stderr and message in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.faults
+def test_a_storage_that_is_lost_while_writing_is_one_error(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = open_path(store)
+    monkeypatch.setattr(type(path), "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError("token expired")))
+    with pytest.raises(StoreError, match="token expired; the same command resumes"):
+        write_atomic(path / "file", b"")
