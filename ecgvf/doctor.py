@@ -34,8 +34,8 @@ EXTRAS = {
     "s3": "a store on S3 (`--store s3://…`)",
 }
 """Extra of the package → what it is for; without those of development."""
-STORE_BYTES = 500_000_000
-"""What ``ear quickstart`` writes fits in."""
+STORE_BYTES = 100_000_000
+"""Free disk for ``ear quickstart``, which writes 17 MB."""
 
 State = Literal["ok", "absent", "fault"]
 
