@@ -5,7 +5,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ class RayEngine:
 
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
-        """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached."""
-        with connected(self.address) as may_grow:
+        """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached, or is lost."""
+        with connected(self.address) as may_grow, _loss_reported():
             crew = _RayCrew(self, cloudpickle.dumps(dict(setups)), may_grow)
             try:
                 yield WorkerPool(crew, self.retries)
@@ -71,6 +71,9 @@ def connected(address: str | None) -> Iterator[bool]:
 
     Yields whether it may grow: a Ray of this run alone does not.
     """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield True
+        return
     asked = address or os.environ.get("RAY_ADDRESS") or "auto"
     existing = {"auto": _current_cluster(), "local": None}.get(asked, asked)
     if existing is not None:
@@ -85,9 +88,6 @@ def connected(address: str | None) -> Iterator[bool]:
         import ray
     except ImportError as error:
         raise EngineError("--engine ray needs Ray: pip install 'ecgvf[ray]'") from error
-    if ray.is_initialized():
-        yield True
-        return
     console.note(f"connecting to Ray at {console.escape(existing)}" if existing else "starting Ray on this machine")
     options: dict[str, Any] = {} if existing else {"include_dashboard": False}
     try:
@@ -108,6 +108,17 @@ def connected(address: str | None) -> Iterator[bool]:
             yield existing is not None
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _loss_reported() -> Iterator[None]:
+    """Raise ``EngineError`` if Ray's client loses the cluster; without the client, Ray itself ends this process."""
+    import grpc
+
+    try:
+        yield
+    except (ConnectionError, grpc.RpcError) as error:
+        raise EngineError(f"lost the connection to Ray ({type(error).__name__}): the same command resumes") from error
 
 
 def _current_cluster() -> str | None:
@@ -207,13 +218,9 @@ class _RayCrew:
         import ray
 
         patience = _PATIENCE if len(self._starting) == len(self._calls) else None
-        try:
-            while not (finished := ray.wait(list(self._calls), num_returns=1, timeout=patience)[0]):
-                patience = None
-                have = f"{len(self._idle)} of {self._least} are there"
-                console.note(f"waiting for workers: {have}, each needs {self._needs}")
-        except ConnectionError as error:  # of Ray's client; without it, Ray ends this process
-            raise EngineError(f"Ray was lost: {error}; the same command resumes") from error
+        while not (finished := ray.wait(list(self._calls), num_returns=1, timeout=patience)[0]):
+            patience = None
+            console.note(f"waiting for workers: {len(self._idle)} of {self._least} are there, each needs {self._needs}")
         [reference] = finished
         self._starting.discard(reference)
         actor = self._calls.pop(reference)
@@ -234,9 +241,9 @@ class _RayCrew:
     def close(self) -> None:
         import ray
 
-        with suppress(ConnectionError):  # lost, and the workers with it
-            for actor in [*self._calls.values(), *self._idle]:
-                ray.kill(actor)
+        # If the cluster is lost, so are they, and calls of Ray would connect to another one.
+        for actor in [*self._calls.values(), *self._idle] if ray.is_initialized() else []:
+            ray.kill(actor)
 
 
 def _room(resources: Mapping[str, float], gpus: float, cpus: float) -> int:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
@@ -177,6 +178,20 @@ def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(
     assert "connecting to Ray at 127.0.0.1" in finished.stderr
     assert json.loads(finished.stdout)["new"] == 21 - 4
     assert contents(run) == contents(expected)
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("loss", [ConnectionError("Client is shutting down."), grpc.RpcError()])
+def test_a_cluster_that_is_lost_is_one_error(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch, loss: Exception
+) -> None:
+    def lost(*_: Any, **options: Any) -> None:
+        raise loss
+
+    monkeypatch.setattr("ray.wait", lost)
+    with pytest.raises(EngineError, match="lost the connection to Ray"):
+        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RAY)
 
 
 @pytest.mark.usefixtures("ray")
