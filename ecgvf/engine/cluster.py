@@ -71,13 +71,15 @@ def connected(address: str | None) -> Iterator[bool]:
 
     Yields whether it may grow: a Ray of this run alone does not.
     """
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield True
-        return
-    asked = address or os.environ.get("RAY_ADDRESS") or "auto"
+    already = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    asked = address or ("local" if already else os.environ.get("RAY_ADDRESS") or "auto")
     existing = {"auto": _current_cluster(), "local": None}.get(asked, asked)
     if existing is not None:
         _check_reachable(existing)
+    if already:
+        yield True
+        return
+    if existing is not None:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", _CONNECTION_TRIES)
     if existing is None or existing.startswith("127."):
         # Read when ray is imported: a cluster of this run alone listens on loopback, and reports to nobody.
