@@ -170,8 +170,8 @@ def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(
     command = ["render", "--store", str(run.store.root), "--model", str(tiny_path), "--json", "--engine"]
     for _ in range(3):
         killed = command_on(head, *command, head.client, "--max-workers", "1", ends_after_a_shard=True)
-        if "Starting Ray client server failed" not in killed.stderr:
-            break  # Ray gives it 30 seconds, which a busy machine may not keep
+        if "cannot connect to Ray" not in killed.stderr:
+            break  # on a busy machine Ray's own server for a client starts too late, or is looked at as it ends
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     finished = command_on(head, *command, "ray")  # which `ray start` has named
     assert finished.returncode == 0, finished.stderr
