@@ -7,16 +7,16 @@ roof, by default the share that Janus-nano reached on a CPU (docs/render.json). 
 last ones leave GPUs idle. The last line of standard output is JSON.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.result import finish
 from benchmarks.train import H100, full_size
 from ear.evaluation.prompt_images import SHARD
-from ecgvf.core.files import pretty_json, read_json, write_atomic
+from ecgvf.core.files import read_json
 from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.roofline import batch_cost
 
@@ -63,9 +63,7 @@ def main(
         "gpu": {"bytes_per_second": H100.bytes_per_second, "flops_per_second": H100.flops_per_second},
         **{f"janus-pro-{size}": count(size, batch_size, share) for size in ("1b", "7b")},
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
+    finish(result, out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ other intervals on the same draws. Prints a Markdown table for docs/decisions/00
 standard output is JSON; exit code 1 if an interval in use covers less than ``GOAL`` in any setting.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.result import finish
 from ear.evaluation.statistics import difference, mean, ratio
 from ecgvf.core import console
 from ecgvf.core.figures import Figure, exact_proportion, kappa, proportion
-from ecgvf.core.files import pretty_json, write_atomic
 
 GOAL = 0.93
 CORRELATION = 0.5
@@ -214,10 +213,7 @@ def main(
     lowest = min(row["coverage"]["value"] for row in rows if row["interval"] == "in use")
     result = {"settings": len(found), "simulations": simulations, "seed": seed, "lowest": lowest, "goal": GOAL}
     result["met"] = lowest >= GOAL
-    if out is not None:
-        write_atomic(out, pretty_json({**result, "rows": rows}))
-    print(json.dumps(result))
-    raise typer.Exit(0 if result["met"] else 1)
+    finish(result, out, also_in_file={"rows": rows})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ and its peak memory is compared with that of the smallest run. Beside the librar
 ``BYTES_PER_RECORD``. The last line of standard output is JSON; exit code 1 if it grows by more.
 """
 
-import json
 import multiprocessing
 import os
 import resource
@@ -22,8 +21,8 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 
+from benchmarks.result import finish
 from ecgvf.core import concepts, console
-from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.records import PromptPair, Rendering, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
@@ -177,10 +176,7 @@ def main(
         "met": max(per_record["driver"], per_record["driver_finished"]) <= BYTES_PER_RECORD
         and not any(run["missing"] for run in runs.values()),
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
-    raise typer.Exit(0 if result["met"] else 1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ batches of 17 on two threads. A shuffled order in the same batch shapes must giv
 standard output is JSON; exit code 1 if a goal is missed.
 """
 
-import json
 import random
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +16,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.result import finish
 from ecgvf.core import console
 from ecgvf.core.figures import proportion
-from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import load, num_threads, render_images
 from ecgvf.world import grammar
 
@@ -81,10 +80,7 @@ def main(
         "seed": seed,
         "met": shuffled_share.value == 1 and alone_share.low >= GOAL,
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
-    raise typer.Exit(0 if result["met"] else 1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

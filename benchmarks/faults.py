@@ -9,7 +9,6 @@ one is killed: the run must end by itself. The last line of standard output is t
 differs.
 """
 
-import json
 import multiprocessing
 import random
 import shutil
@@ -27,10 +26,10 @@ import typer
 from numpy.typing import NDArray
 
 import ear.method.train
+from benchmarks.result import finish
 from ear.method.erase import erase, resolve
 from ear.method.recipes import find
 from ecgvf.core import concepts, console
-from ecgvf.core.files import write_atomic
 from ecgvf.core.records import Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
@@ -209,11 +208,7 @@ def main(
     console.json_mode()
     with tempfile.TemporaryDirectory() as folder:
         result = campaign(Path(folder), kills, pairs, seed)
-    if out is not None:
-        write_atomic(out, json.dumps(result, indent=2).encode() + b"\n")
-    console.print_json(result)
-    if not result["met"]:
-        raise typer.Exit(1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ most images may be at most a tenth above that with the fewest. The last line of 
 it is more.
 """
 
-import json
 import resource
 import tempfile
 import time
@@ -21,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import typer
 
+from benchmarks.result import finish
 from ear.evaluation.fidelity import figures
 from ear.evaluation.fidelity.features import SHARD, FeatureSet
 from ear.evaluation.fidelity.frechet import Moments, frechet_distance
-from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.shard_set import ShardSet
 
 DIMENSIONS, GOAL = 2_048, 1.1
@@ -78,10 +77,7 @@ def main(
         "seed": seed,
         "met": ratio <= GOAL,
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
-    raise typer.Exit(0 if result["met"] else 1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

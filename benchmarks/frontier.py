@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.result import finish
 from ear.evaluation import EvaluationSettings, evaluate, figures
 from ear.method.erase import erase, resolve
 from ear.method.prompt_recipes import write_prompt_adapter
@@ -211,7 +212,7 @@ def run(
     write_atomic(out, pretty_json(content))
     typer.echo(tabulate(content["frontiers"], headers="keys", tablefmt="github", floatfmt=".2f", missingval="none"))
     left = sum(trial["figures"] is None for trial in content["trials"])
-    console.print_json({"met": None, "not_measured": left, "out": str(out)})
+    finish({"met": None, "not_measured": left, "out": str(out)})
 
 
 if __name__ == "__main__":

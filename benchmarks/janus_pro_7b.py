@@ -7,17 +7,17 @@ real run reaches a share of that roof, here the share that Janus-nano reached on
 loading, judges, nats per token, disk and network. The last line of standard output is JSON.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.result import finish
 from benchmarks.train import H100, full_size
 from ear.method.cost import training_cost
 from ear.method.recipes import DEFAULT
-from ecgvf.core.files import pretty_json, read_json, write_atomic
+from ecgvf.core.files import read_json
 from ecgvf.janus import JanusModel
 from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.roofline import batch_cost
@@ -86,9 +86,7 @@ def main(
         "minutes": {name: round(value / share / 60, 1) for name, value in seconds.items()},
         "gpu": {"bytes_per_second": H100.bytes_per_second, "flops_per_second": H100.flops_per_second, "bytes": CARD},
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
+    finish(result, out)
 
 
 if __name__ == "__main__":

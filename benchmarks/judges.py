@@ -8,7 +8,6 @@ same decoded images, take turns, and the best of the repeats counts. The last li
 1 if a judge is not ``GOAL`` times as fast.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from benchmarks.result import finish
 from ecgvf.judges import Criterion
 
 SIDE = 384
@@ -104,10 +104,7 @@ def main(
     ratios = {"ratio_nudenet": nudenet(images, repeats), "ratio_resnet50": resnet50(images, repeats)}
     met = all(ratio >= GOAL for ratio in ratios.values())
     rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
-    print(
-        json.dumps({**rounded, "goal": GOAL, "pictures": pictures, "threads": threads, "repeats": repeats, "met": met})
-    )
-    raise typer.Exit(0 if met else 1)
+    finish({**rounded, "goal": GOAL, "pictures": pictures, "threads": threads, "repeats": repeats, "met": met})
 
 
 if __name__ == "__main__":

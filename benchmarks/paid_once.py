@@ -8,7 +8,6 @@ must lie between the ledger's cost and that cost with its open intents. The last
 code 1 if any of this fails.
 """
 
-import json
 import os
 import platform
 import tempfile
@@ -17,8 +16,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.result import finish
 from ecgvf.core import console
-from ecgvf.core.files import write_atomic
 from ecgvf.llm.registry import Registry
 from tests.campaign import campaign
 
@@ -39,11 +38,7 @@ def main(out: Annotated[Path | None, typer.Argument(help="Where to keep the JSON
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
     }
-    if out is not None:
-        write_atomic(out, json.dumps(result, indent=2).encode() + b"\n")
-    console.print_json(result)
-    if not result["met"]:
-        raise typer.Exit(1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ The images are noise of Janus-Pro's size, which PNG cannot compress: the worst c
 The last line is JSON; exit 1 if the push took more than ``BOUND_MB``.
 """
 
-import json
 import multiprocessing
 import os
 import resource
@@ -18,6 +17,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+
+from benchmarks.result import finish
 
 SHARD = 32
 BOUND_MB = 512
@@ -139,8 +140,7 @@ def main(
     print(
         f"{pairs} pairs, {measured['uploaded_mb']} MB uploaded, {taken} MB beside the libraries (bound {BOUND_MB} MB)"
     )
-    print(json.dumps({"pairs": pairs, "side": side, **measured, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met}))
-    raise typer.Exit(0 if met else 1)
+    finish({"pairs": pairs, "side": side, **measured, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met})
 
 
 if __name__ == "__main__":

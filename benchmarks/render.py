@@ -13,7 +13,6 @@ a few tokens are rendered without pixels. Each figure is the median of the runs.
 JSON; exit code 1 if a goal is missed.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +25,8 @@ from transformers import DynamicCache, GenerationConfig, JanusForConditionalGene
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.equal_images import random_prompts
+from benchmarks.result import finish
 from ecgvf.core import console
-from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import JanusModel, generation_ids, load, num_threads, render_images, unconditional_ids
 from ecgvf.janus.decoding import generate_image_tokens
 from ecgvf.janus.fused import join_projections
@@ -183,10 +182,7 @@ def main(
         "seed": seed,
         "met": met,
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
-    raise typer.Exit(0 if met else 1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

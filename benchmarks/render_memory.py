@@ -7,7 +7,6 @@ its own. The peak memory of the second may be at most a tenth above that of the 
 is JSON; exit code 1 if it is more.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 import typer
 
 from benchmarks.equal_images import random_prompts
-from ecgvf.core.files import pretty_json, write_atomic
+from benchmarks.result import finish
 
 GOAL = 1.1
 
@@ -57,10 +56,7 @@ def main(
     }
     for images, run in runs.items():
         print(f"{images:>6} images: {run['peak_mb']:.0f} MB at most, {run['seconds']:.0f} s")
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    print(json.dumps(result))
-    raise typer.Exit(0 if result["met"] else 1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

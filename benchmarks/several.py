@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.result import finish
 from ear.evaluation import EvaluationSettings, evaluate, figures
 from ear.method.erase import erase, resolve
 from ear.method.recipes import ON_POLICY
@@ -68,7 +69,7 @@ def run(
     facts = {"command": COMMAND, "versions": versions(), "recipe": ON_POLICY.name, "split": "validation"}
     write_atomic(out, pretty_json({**facts, "rows": rows}))
     typer.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
-    console.print_json({"met": None, "rows": len(rows), "out": str(out)})
+    finish({"met": None, "rows": len(rows), "out": str(out)})
 
 
 def _dataset(store: Path, concept: str) -> Dataset:

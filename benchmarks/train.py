@@ -17,6 +17,7 @@ import torch
 import typer
 from transformers import JanusForConditionalGeneration
 
+from benchmarks.result import finish
 from ear.dataset import find_dataset
 from ear.method.cost import training_cost
 from ear.method.erase import resolve
@@ -27,7 +28,7 @@ from ear.method.retention import rehearsal_set
 from ear.method.schedule import count_images
 from ear.method.train import train
 from ecgvf.core import console
-from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.files import JSON
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, load
 from ecgvf.janus.roofline import Roofs
@@ -180,11 +181,7 @@ def run(
         "runs": runs,
         "met": met,
     }
-    if out is not None:
-        write_atomic(out, pretty_json(result))
-    console.print_json(result)
-    if not met:
-        raise typer.Exit(1)
+    finish(result, out)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ however many writers there are. The SDKs are imported and warmed beforehand. The
     python -m benchmarks.writers
 """
 
-import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.result import finish
 from ecgvf.core.concepts import find
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
@@ -63,8 +62,7 @@ def main() -> None:
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
     }
-    print(json.dumps(result))
-    sys.exit(not result["met"])
+    finish(result)
 
 
 if __name__ == "__main__":
