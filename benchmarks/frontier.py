@@ -102,10 +102,16 @@ class Frontier:
         if not self.file.is_file():
             return {}
         finished = read_json(self.file)["trials"]
-        return {trial["key"]: trial for trial in finished if trial["figures"] is not None}
+        return {trial["key"]: trial for trial in finished if trial["figures"] is not None or "failed" in trial}
 
     def measure(self, trial: Trial) -> JSON:
-        """Train and measure a trial."""
+        """Train and measure a trial. A training that diverges has no figures, and ``failed`` says why."""
+        try:
+            return self._measure(trial)
+        except RecipeError as error:
+            return {**trial.json(), "key": key(trial), "figures": None, "failed": str(error)}
+
+    def _measure(self, trial: Trial) -> JSON:
         dataset, recipe, started = self.dataset(trial.concept), find(trial.recipe), time.monotonic()
         store, model = Store(self.store), self.model
         if isinstance(recipe, Recipe):
@@ -134,7 +140,7 @@ def key(trial: Trial) -> str:
 
 
 def result(finished: dict[str, JSON]) -> JSON:
-    """docs/frontier.json: every trial, those without figures not measured; and the frontier of each recipe."""
+    """docs/frontier.json: every trial, failed and not measured ones without figures, and the frontier of each recipe."""
     listed, frontiers = [], []
     for concept in CONCEPTS:
         for name in (name for name in RECIPES if name not in LEFT_OUT):
@@ -145,10 +151,6 @@ def result(finished: dict[str, JSON]) -> JSON:
             listed += own
             frontiers.append({"concept": concept, "recipe": name, **frontier(own)})
     return {"command": COMMAND, "versions": versions(), "split": "validation", "frontiers": frontiers, "trials": listed}
-
-
-def _not_measured(trial: Trial) -> JSON:
-    return {**trial.json(), "key": key(trial), "seconds": None, "figures": None}
 
 
 def frontier(own: Sequence[JSON]) -> JSON:
@@ -163,6 +165,7 @@ def frontier(own: Sequence[JSON]) -> JSON:
 
     return {
         "measured": len(figures_of),
+        "failed": sum("failed" in trial for trial in own),
         "trials": len(own),
         "retention_at_erasure": best(
             "retention_ratio", (each for each in figures_of if each["concept_present", "concept"] <= ERASED)
@@ -211,7 +214,7 @@ def run(
     content = result(finished)
     write_atomic(out, pretty_json(content))
     typer.echo(tabulate(content["frontiers"], headers="keys", tablefmt="github", floatfmt=".2f", missingval="none"))
-    left = sum(trial["figures"] is None for trial in content["trials"])
+    left = sum(trial["figures"] is None and "failed" not in trial for trial in content["trials"])
     finish({"met": None, "not_measured": left, "out": str(out)})
 
 

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks import frontier
-from benchmarks.frontier import CONCEPTS, Trial, key, result, trials
+from benchmarks.frontier import CONCEPTS, Frontier, Trial, key, result, trials
 from ear.evaluation import figures
 from ear.method.recipe import Recipe
 from ear.method.recipes import RECIPES, find
+from ecgvf.core.errors import RecipeError
+from ecgvf.core.files import pretty_json
 
 FILE = Path(__file__).parents[1] / "docs" / "frontier.json"
 
@@ -30,9 +34,16 @@ def test_every_recipe_has_as_many_trials() -> None:
 
 
 def test_the_frontier_is_the_best_of_the_trials_that_qualify() -> None:
-    own = [measured(0.05, 0.5, 0.9), measured(0.5, 0.9, 0.99), measured(0.08, 0.6, 0.96), {"figures": None}]
+    own = [measured(0.05, 0.5, 0.9), measured(0.5, 0.9, 0.99), measured(0.08, 0.6, 0.96)]
+    own += [{"figures": None}, {"figures": None, "failed": "the loss is not finite"}]
     found = frontier.frontier(own)
-    assert found == {"measured": 3, "trials": 4, "retention_at_erasure": 0.96, "replacement_at_retention": 0.9}
+    assert found == {
+        "measured": 3,
+        "failed": 1,
+        "trials": 5,
+        "retention_at_erasure": 0.96,
+        "replacement_at_retention": 0.9,
+    }
     assert frontier.frontier([measured(0.5, 0.9, 0.5)])["retention_at_erasure"] is None
 
 
@@ -47,10 +58,24 @@ def test_what_has_not_run_is_not_measured() -> None:
     assert {concept for concept, _ in by_recipe} == set(CONCEPTS)
 
 
+def test_a_training_that_diverges_is_a_failed_trial_which_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: Any) -> Any:
+        raise RecipeError("the loss is not finite")
+
+    monkeypatch.setattr(Frontier, "_measure", diverge)
+    trial, file = trials("church", "esd")[0], tmp_path / "frontier.json"
+    failed = Frontier(tmp_path, file).measure(trial)
+    assert (failed["figures"], failed["failed"]) == (None, "the loss is not finite")
+    file.write_bytes(pretty_json(result({key(trial): failed})))
+    assert list(Frontier(tmp_path, file).measured()) == [key(trial)]
+
+
 def test_the_committed_trials_are_those_of_this_version() -> None:
     """Otherwise `make benchmark-full` would begin anew."""
     content = json.loads(FILE.read_text())
     listed = [Trial(each["concept"], each["recipe"], each["options"]) for each in content["trials"]]
     assert [each["key"] for each in content["trials"]] == [key(trial) for trial in listed]
-    finished = {each["key"]: each for each in content["trials"] if each["figures"] is not None}
+    finished = {each["key"]: each for each in content["trials"] if each["figures"] is not None or "failed" in each}
     assert result(finished)["frontiers"] == content["frontiers"]

@@ -1,6 +1,8 @@
 """Train and measure every variant, one after another; what is finished is not done again."""
 
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,19 @@ from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.runs import TrainingRun
+from ear.method.schedule import count_windows
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
-MOST_PASSES = 1000
-"""Passes of a variant at equal steps, which ends earlier."""
+MOST_WINDOWS = 10
+"""Windows that a variant at equal steps may look at, in those of the base recipe. Windows below the threshold take no
+step: if nearly all are, the steps never become equal, and the table says how many were taken."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,16 @@ class Ablation:
     def recipe(self, variant: Variant) -> Recipe:
         """The base recipe with what the variant changes."""
         options = dict(variant.options)
-        if variant.equal_steps:
-            options |= {"max_steps": self.base_steps(), "passes": MOST_PASSES}
-        return replace(self.base, name=f"{self.base.name}-ablation", **options)
+        changed = replace(self.base, name=f"{self.base.name}-ablation", **options)
+        if not variant.equal_steps:
+            return changed
+        most = MOST_WINDOWS * self._windows(self.base)
+        passes = math.ceil(most / self._windows(replace(changed, passes=1, max_steps=None)))
+        return replace(changed, max_steps=self.base_steps(), passes=passes)
+
+    def _windows(self, recipe: Recipe) -> int:
+        """Windows that a training looks at."""
+        return count_windows(self.data.pairs, resolve(recipe, self.dataset, self.model))
 
     def base_steps(self) -> int:
         """Steps that the base recipe takes, in its first seed's training."""
@@ -114,36 +125,48 @@ class Ablation:
             yield {**facts, "figure": name, **after.json(), "original": original_value, "ceiling": ceiling}
 
 
-def ablate(ablation: Ablation, over: Sequence[str]) -> pa.Table:
+def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -> pa.Table:
     """Train and measure the variants of the factors ``over``; writes ablation.parquet, .csv and a plot per factor.
 
-    A variant that cannot be trained is reported, and the others go on. Returns the table, one row per variant and
-    figure. Raises ``SettingsError`` for an unknown factor, ``DatasetError`` if no variant could be measured.
+    After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained is reported,
+    and the others go on. Returns the table, one row per variant and figure. Raises ``SettingsError`` for an unknown
+    factor, ``DatasetError`` if no variant could be measured.
     """
-    from ear.ablation.plots import plot_factors
-
     if not over:
         raise SettingsError("--over names no factor: write some, such as window,threshold")
     wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
-    rows: list[JSON] = []
-    for number, variant in enumerate(wanted, 1):
+    rows: dict[int, list[JSON]] = {n: ablation.rows(each) for n, each in enumerate(wanted) if ablation.measured(each)}
+    if rows:
+        console.note(f"{len(rows)} of {len(wanted)} variants were measured before")
+    missing, started = [number for number in range(len(wanted)) if number not in rows], time.monotonic()
+    for place, number in enumerate(missing):
+        if time.monotonic() - started > 60 * minutes:
+            console.note(f"{len(missing) - place} variants are left: the same command goes on")
+            break
+        variant = wanted[number]
         by = "steps" if variant.equal_steps else "pairs"
-        kept = " (measured before)" if ablation.measured(variant) else ""
-        console.note(f"{number} of {len(wanted)}: {variant.factor} {variant.level}, equal {by}{kept}")
+        console.note(f"{number + 1} of {len(wanted)}: {variant.factor} {variant.level}, equal {by}")
         try:
-            rows += ablation.rows(variant)
-        except DatasetError as error:
+            rows[number] = ablation.rows(variant)
+        except (DatasetError, RecipeError) as error:
             console.warn(console.escape(f"{variant.factor} {variant.level} is not measured: {error}"))
+        else:
+            _write(rows, ablation.folder)
     if not rows:
         raise DatasetError("no variant could be measured")
-    table = pa.Table.from_pylist(rows)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    write_atomic(ablation.folder / "ablation.parquet", sink.getvalue().to_pybytes())
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(table, sink)
-    write_atomic(ablation.folder / "ablation.csv", sink.getvalue().to_pybytes())
-    plot_factors(table, ablation.folder)
+    return _write(rows, ablation.folder)
+
+
+def _write(rows: Mapping[int, Sequence[JSON]], folder: Path) -> pa.Table:
+    """Write the table, its rows in the order of variants, and its plots; returns the table."""
+    from ear.ablation.plots import plot_factors
+
+    table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
+    for name, write in (("ablation.parquet", pq.write_table), ("ablation.csv", pyarrow.csv.write_csv)):
+        sink = pa.BufferOutputStream()
+        write(table, sink)
+        write_atomic(folder / name, sink.getvalue().to_pybytes())
+    plot_factors(table, folder)
     return table
 
 

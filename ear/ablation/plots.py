@@ -12,6 +12,7 @@ from ecgvf.core.files import write_atomic
 
 FIGURES = {
     "concept_present": "shows the concept",
+    "concept_present_unseen": "the same, unseen wordings",
     "shows_surrogate": "shows its surrogate",
     "retention_pooled": "other concepts shown",
     "retention_neighbours": "neighbours shown",

@@ -1,5 +1,6 @@
 """``ear ablate``."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,10 @@ def ablate(
     seeds: Annotated[
         str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes one.")
     ] = ("0"),
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin no variant after this many minutes; the same command goes on.", show_default=False),
+    ] = None,
     source: DatasetArguments,
     measuring: EvaluationArguments,
     out: Annotated[
@@ -75,7 +80,7 @@ def ablate(
     folder = out if out is not None else store.root / dataset.concept.name / "ablation" / base.name
     print_lines([("base", base.name), ("factors", ", ".join(factors)), ("out", str(folder))])
     ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)
-    table = run_ablation(ablation, factors)
+    table = run_ablation(ablation, factors, math.inf if minutes is None else minutes)
     rows: list[dict[str, Any]] = table.to_pylist()
     if as_json:
         console.print_json({"concept": dataset.concept.name, "base": base.name, "out": str(folder), "rows": rows})

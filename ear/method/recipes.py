@@ -60,7 +60,7 @@ PER_PATCH = dataclasses.replace(
     PAPER,
     name="per-patch",
     window=1,
-    description=("paper with a window of one image token: the threshold acts on each, and nothing accumulates."),
+    description=("paper with a window of one image token, so that nothing accumulates. The threshold acts on each."),
 )
 
 ESD = dataclasses.replace(
@@ -104,7 +104,8 @@ WINDOWED_KL_HALF = dataclasses.replace(
     name="windowed-kl-half",
     rehearsed_concepts="half",
     description=(
-        "windowed-kl that rehearses every second retained concept, so that evaluation tells what becomes of the others."
+        "windowed-kl that rehearses every second retained concept, so that evaluation tells what becomes of the others. "
+        "Windows act; the threshold never skips one."
     ),
 )
 

@@ -209,6 +209,7 @@ def _check(work: Path, settings: dict[str, Any]) -> None:
 def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], figures: dict[str, Figure]) -> None:
     left_out = ", ".join(without)
     title = f"Janus-nano without {left_out}" if without else "Janus-nano, trained again"
+    steps = f"--steps {record['steps']}"
     lines = [
         "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: any-to-any\n---\n",
         f"# {title}\n",
@@ -226,8 +227,8 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
             if each.n
         ),
         "\n## How it was made\n",
-        f"`python -m tools.nano oracle {' '.join(f'--without {thing}' for thing in without)}`. In the log a step "
-        "counts as a second.\n",
+        f"`python -m tools.nano oracle {' '.join([*(f'--without {thing}' for thing in without), steps])}`: as many "
+        f"steps as stated, of which Janus-nano took {_shipped_steps():,}. In the log a step counts as a second.\n",
         f"```json\n{json.dumps(record, indent=1)}\n```\n",
         "Trained on compositions of the drawings that Janus-nano's card credits, under the same licences.",
     ]

@@ -1,6 +1,7 @@
 """An ablation: its variants, what they are trained on, and the table, which a second run does not measure again."""
 
 import importlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from ear.ablation import FACTORS, Ablation, ablate
+from ear.ablation.ablate import MOST_WINDOWS
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, WINDOWS, Variant, variants
 from ear.evaluation import EvaluationSettings
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
@@ -72,15 +74,54 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
 
 
+def test_it_runs_in_parts(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = itertools.count(step=60.0)
+    monkeypatch.setattr("ear.ablation.ablate.time.monotonic", clock.__next__)
+    assert set(ablate(ablation, ["order"], minutes=1)["level"].to_pylist()) == {"dataset"}
+    assert "1 variants are left: the same command goes on" in _words(capsys)
+    assert set(pq.read_table(ablation.folder / "ablation.parquet")["level"].to_pylist()) == {"dataset"}
+    assert set(ablate(ablation, ["order"])["level"].to_pylist()) == {"dataset", "shuffled"}
+    assert "1 of 2 variants were measured before" in _words(capsys)
+
+
+def test_a_variant_whose_training_diverges_does_not_stop_the_others(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("ear.ablation.ablate")
+    erase = module.erase
+
+    def diverge(*arguments: Any) -> Any:
+        if arguments[3].recipe.order == "shuffled":
+            raise RecipeError("the loss is not finite")
+        return erase(*arguments)
+
+    monkeypatch.setattr(module, "erase", diverge)
+    assert set(ablate(ablation, ["order"])["level"].to_pylist()) == {"dataset"}
+    assert "order shuffled is not measured: the loss is not finite" in _words(capsys)
+
+
+def test_equal_steps_are_not_pursued_for_ever(ablation: Ablation) -> None:
+    """No window of this threshold takes a step."""
+    idle = replace(ablation, base=replace(BASE, threshold=1e9))
+    for variant in variants("window", idle.base):
+        recipe = idle.recipe(variant)
+        windows = idle._windows(replace(recipe, max_steps=None))
+        assert windows <= MOST_WINDOWS * idle._windows(idle.base) + idle._windows(
+            replace(recipe, passes=1, max_steps=None)
+        )
+
+
 def test_seeds_are_levels_not_sample_size(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:
     base = replace(BASE, order="shuffled")
     tables = [
         ablate(Ablation(store, tiny, dataset, base, SMALL, seeds, tmp_path / str(len(seeds))), ["modules"]).to_pylist()
         for seeds in ([0], [0, 1])
     ]
-    for one, two in zip(*tables, strict=True):
-        assert (one["seeds"], two["seeds"]) == (1, 2)
-        assert one["n"] == two["n"]
+    for alone, together in zip(*tables, strict=True):
+        assert (alone["seeds"], together["seeds"]) == (1, 2)
+        assert alone["n"] == together["n"]
 
 
 def test_one_word_targets_are_the_bare_term(dataset: Dataset, store: Store) -> None:

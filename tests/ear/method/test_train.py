@@ -73,6 +73,30 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
         torch.testing.assert_close(tuned.modules[name].weight, weight, rtol=1e-4, atol=1e-5)
 
 
+def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> None:
+    """As `esd` does, a window is a single position."""
+    recipe, church = replace(RECIPE, windows="random", passes=5), pair(1)
+    tuned, log = train(tiny, [church], resolved(recipe, window=1), 0)
+    assert log.stepped == [True] * 5  # a step in each pass
+    assert len(set(log.window)) > 1 and set(log.window) <= set(range(16))
+    assert train(tiny, [church], resolved(recipe, window=1), 1)[1].window != log.window
+    again, repeated = train(tiny, [church], resolved(recipe, window=1), 0)
+    assert repeated.window == log.window and same(again, tuned)
+    # By hand: the loss of the first drawn position alone.
+    first = log.window[0]
+    guided = guided_target(
+        tiny,
+        [church.target],
+        [church.surrogate],
+        church.surrogate_ids[None],
+        loss=recipe.loss,
+        guidance=recipe.guidance,
+    )
+    states = hidden_states(tiny, [church.target], church.surrogate_ids[None])
+    losses = position_losses(tiny, states, guided, recipe.loss)
+    assert log.loss[0] == pytest.approx(losses[0, first].item(), rel=1e-5)
+
+
 def test_the_loss_falls(tiny: JanusModel) -> None:
     _, log = train(tiny, [pair(1)], resolved(replace(RECIPE, passes=8)), 0)
     assert sum(log.loss[-2:]) < 0.7 * sum(log.loss[:2])
