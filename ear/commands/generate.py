@@ -99,7 +99,7 @@ def generate(
         Path | None,
         typer.Option("--prompts", help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first image; each prompt takes the next one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; each further prompt takes the next seed.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(

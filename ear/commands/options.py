@@ -70,8 +70,8 @@ class EvaluationArguments:
         int | None,
         typer.Option(
             "--prompts-per-concept",
-            help="Prompts of the concept, and of each retained one.",
-            show_default="100, and 8 of each retained one",
+            help="Prompts of the concept, and of each retained concept.",
+            show_default="100, and 8 of each retained concept",
         ),
     ] = None
     prompts_per_other: Annotated[

@@ -15,7 +15,7 @@ def list_recipes(
     name: Annotated[str | None, typer.Argument(help="Explain this recipe, setting by setting.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the recipes of ear train, or explain the settings of one."""
+    """List the recipes of ear train, or explain the settings of a recipe."""
     from ear.method import recipes
     from ear.method.recipe import setting_descriptions
 

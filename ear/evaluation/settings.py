@@ -21,7 +21,7 @@ class EvaluationSettings:
     """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts, and for another split."""
 
     prompts_per_concept: int | None = None
-    """Prompts of the erased concept, and of each retained one. None: 100, and 8 of each retained one."""
+    """Prompts of the erased concept, and of each retained concept. None: 100, and 8."""
     prompts_per_other: int | None = None
     """Prompts of each retained concept, if the number differs."""
     prompts_per_group: int | None = None
@@ -67,6 +67,6 @@ class EvaluationSettings:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Prompts of the erased concept, and of each retained one."""
+        """Prompts of the erased concept, and of each retained concept."""
         concept, retained = (100, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
         return concept, retained if self.prompts_per_other is None else self.prompts_per_other

@@ -13,7 +13,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, help
 
 @app.callback()
 def concepts(ctx: typer.Context) -> None:
-    """List the shipped concepts, or explain one: `ecgvf concepts explain church`."""
+    """List the shipped concepts, or explain a concept: `ecgvf concepts explain church`."""
     if ctx.invoked_subcommand is None:
         list_concepts()
 

@@ -22,7 +22,7 @@ def judge_images(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     judging: JudgeArguments,
     concept: Annotated[
-        str | None, typer.Option(help="Concept to look for: a shipped one, or the path of a YAML file.")
+        str | None, typer.Option(help="Concept to look for: a shipped concept, or the path of a YAML file.")
     ] = None,
     without: Annotated[
         list[Path] | None,

@@ -29,11 +29,11 @@ StoreOption = Annotated[
     ),
 ]
 ConceptOption = Annotated[
-    str | None, typer.Option(help="A concept of the store.", show_default="the last one generated")
+    str | None, typer.Option(help="A concept of the store.", show_default="the last concept generated")
 ]
 NewConceptOption = Annotated[
     str | None,
-    typer.Option(help="A shipped concept, or the path of a YAML file.", show_default="the last one generated"),
+    typer.Option(help="A shipped concept, or the path of a YAML file.", show_default="the last concept generated"),
 ]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="Start of a set's fingerprint.", show_default="the current set")
@@ -107,11 +107,13 @@ class EngineArguments:
     ] = None
     gpus_per_worker: Annotated[
         float | None,
-        typer.Option(help="With Ray: GPUs of each worker; 0.5 lets two share one.", show_default="1, if there are any"),
+        typer.Option(
+            help="With Ray: GPUs of each worker; 0.5 lets two workers share a GPU.", show_default="1, if there are any"
+        ),
     ] = None
     retries: Annotated[
         int | None,
-        typer.Option(help="With Ray: how often a shard whose worker died goes to another one.", show_default="3"),
+        typer.Option(help="With Ray: how often a shard whose worker died goes to another worker.", show_default="3"),
     ] = None
 
     def open(self, device: str) -> "Engine":
@@ -158,7 +160,10 @@ class JudgeArguments:
         str | None, typer.Option(help="A label set of the concept, such as nudenet-strict.", show_default="the judge's")
     ] = None
     top_k: Annotated[
-        int | None, typer.Option(help="Best labels among which one must be accepted.", show_default="1; style 3")
+        int | None,
+        typer.Option(
+            help="The concept is present if any of its labels is among the K best.", show_default="1; style 3"
+        ),
     ] = None
     threshold: Annotated[
         float | None, typer.Option(help="Least score that counts.", show_default="nudenet 0.25, clip 0.5, others none")

@@ -21,7 +21,7 @@ def push_to_hub(
     repo: Annotated[str | None, typer.Option(help="OWNER/NAME.", show_default="your account's ecgvf")] = None,
     version: Annotated[
         str | None,
-        typer.Option(help="Version, such as 1.2.0.", show_default="the next minor one, first 1.0.0"),
+        typer.Option(help="Version, such as 1.2.0.", show_default="the next minor version, first 1.0.0"),
     ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Make the repository public.", show_default="private")

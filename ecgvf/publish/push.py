@@ -99,7 +99,7 @@ def prepare(
 ) -> Iterator[PushPlan]:
     """Plan a push of ``run`` to ``repo`` (None: ``<account>/ecgvf``); the files are in the store until the end.
 
-    ``version`` None is the next minor one, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
+    ``version`` None is the next minor version, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
     Raises ``SettingsError`` for an invalid option and for an unsafe concept that would be public without
     ``unsafe_known``, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
