@@ -108,7 +108,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
 
-    By default 100 prompts of the concept and 8 of each retained concept; ``family`` selects retained concepts; ``figures``
+    By default 100 prompts of the concept and 8 of each retained concept; ``family`` selects the latter; ``figures``
     "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet file) and attacks
     (``oracle``: folder of a model that never knew the concept, which is attacked as well), "paper" FID, KID and CLIP
     score (``fidelity``: captions, pictures and encoders). ``split``

@@ -104,8 +104,8 @@ WINDOWED_KL_HALF = dataclasses.replace(
     name="windowed-kl-half",
     rehearsed_concepts="half",
     description=(
-        "windowed-kl that rehearses every second retained concept, so that evaluation tells what becomes of the others. "
-        "Windows act; the threshold never skips one."
+        "windowed-kl that rehearses every second retained concept, so that evaluation tells what becomes of the "
+        "others. Windows act; the threshold never skips one."
     ),
 )
 

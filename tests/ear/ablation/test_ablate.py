@@ -78,7 +78,8 @@ def test_it_runs_in_parts(
     ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = itertools.count(step=60.0)
-    monkeypatch.setattr("ear.ablation.ablate.time.monotonic", clock.__next__)
+    module = importlib.import_module("ear.ablation.ablate")
+    monkeypatch.setattr(module.time, "monotonic", clock.__next__)
     assert set(ablate(ablation, ["order"], minutes=1)["level"].to_pylist()) == {"dataset"}
     assert "1 variants are left: the same command goes on" in _words(capsys)
     assert set(pq.read_table(ablation.folder / "ablation.parquet")["level"].to_pylist()) == {"dataset"}
