@@ -223,8 +223,8 @@ class Run(ConceptRun):
         """Publish the dataset on the Hub as a version of ``repo`` (None: ``<account>/ecgvf``).
 
         A new repository is private unless ``public``. ``version`` None is the next minor version. The same content
-        again uploads nothing. Returns the dataset's name for ``ear``, OWNER/REPO/CONCEPT@vX.Y.Z. Raises ``HubError``, and
-        ``SettingsError`` for an unsafe concept that would be public without ``unsafe_known``.
+        again uploads nothing. Returns the dataset's name for ``ear``, OWNER/REPO/CONCEPT@vX.Y.Z. Raises ``HubError``,
+        and ``SettingsError`` for an unsafe concept that would be public without ``unsafe_known``.
         """
         from ecgvf.publish.push import prepare, upload
 
