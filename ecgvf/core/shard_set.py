@@ -75,6 +75,11 @@ class ShardSet:
         """Whether its manifest is written."""
         return (self.path / "manifest.json").is_file()
 
+    def require_finished(self) -> None:
+        """Raise ``StageMissing`` unless the manifest is written."""
+        if not self.finished:
+            raise StageMissing(f"{self.path} is not finished: run `{self.command}` to resume")
+
     @property
     def started(self) -> str:
         """When its first byte was written, ISO 8601 in UTC; empty before that."""
@@ -83,8 +88,7 @@ class ShardSet:
     @property
     def manifest(self) -> JSON:
         """The manifest of a finished set. Raises ``StageMissing`` before that."""
-        if not self.finished:
-            raise StageMissing(f"{self.path} is not finished: run `{self.command}` to resume")
+        self.require_finished()
         return read_json(self.path / "manifest.json")
 
     @property
