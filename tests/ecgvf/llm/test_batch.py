@@ -223,8 +223,11 @@ def test_a_batch_that_is_gone_is_sent_again_and_counts_as_possibly_paid(
     assert ledger().spent().open > 0 and len([row for row in rows() if row.reason is None]) > 25
 
 
-def test_calls_in_a_batch_are_not_sent_beside_it(server: LlmServer, run: Callable[..., Any], killed: Killed) -> None:
-    with killed(BatchRunner, "_collect"):
+@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "batch")])
+def test_calls_in_a_batch_are_not_sent_beside_it(
+    server: LlmServer, run: Callable[..., Any], killed: Killed, owner: Any, method: str
+) -> None:
+    with killed(owner, method):  # after its id was written, and before
         run("--writers", "gpt", "--batch")
     sent = len(server.requests)
     result = run("--writers", "gpt")
