@@ -90,10 +90,16 @@ def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:
 
 def _predict_batch(judge: Judge, batch: Sequence[tuple[Path, Any]]) -> Iterator[tuple[Path, Prediction | str]]:
     try:
-        predictions: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in batch])))
-    except RuntimeError as error:  # out of memory, or an image that the network cannot take
-        predictions = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(batch)
-    yield from zip((file for file, _ in batch), predictions, strict=True)
+        predictions = judge.predict(np.stack([pixels for _, pixels in batch]))
+    except (OSError, ValueError, RuntimeError) as error:  # out of memory, or an image that the network cannot take
+        if len(batch) > 1:
+            # One image spoils the batch: judged alone, each gets its own prediction.
+            for each in batch:
+                yield from _predict_batch(judge, [each])
+        else:
+            yield batch[0][0], f"could not be judged: {' '.join(str(error).split())[:200]}"
+    else:
+        yield from zip((file for file, _ in batch), predictions, strict=True)
 
 
 def _decode(file: Path) -> NDArray[np.uint8] | str:
