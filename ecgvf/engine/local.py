@@ -119,14 +119,15 @@ class _ProcessCrew:
             )
             theirs.close()
             self._processes[number] = process, ours
-            ours.send_bytes(self._setups)
+            with suppress(OSError):  # it has died: ``wait`` says so
+                ours.send_bytes(self._setups)
 
     def idle(self) -> Sequence[Hashable]:
         return list(self._idle)
 
     def call(self, worker: Any, method: str, *arguments: Any) -> None:
         self._idle.remove(worker)
-        with suppress(OSError):  # it has died: ``wait`` says so
+        with suppress(OSError):  # likewise
             self._processes[worker][1].send_bytes(cloudpickle.dumps((method, arguments)))
 
     def wait(self) -> tuple[Hashable, Any]:
