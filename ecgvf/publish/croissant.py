@@ -76,7 +76,9 @@ def _record_set(facts: ConceptFacts, config: ConfigFacts, split: str) -> tuple[m
     )
     fields = [
         _field(files.id, name, column, kind)
-        for column, kind in features(images=facts.images, rejected=config.rejected).items()
+        for column, kind in features(
+            images=facts.images, rejected=config.rejected, retained="retain" in facts.counts
+        ).items()
     ]
     return files, mlc.RecordSet(id=name, name=name, key=[f"{name}/record_id"], fields=fields)
 
