@@ -147,10 +147,6 @@ def result(finished: dict[str, JSON]) -> JSON:
     return {"command": COMMAND, "versions": versions(), "split": "validation", "frontiers": frontiers, "trials": listed}
 
 
-def _not_measured(trial: Trial) -> JSON:
-    return {**trial.json(), "key": key(trial), "seconds": None, "figures": None}
-
-
 def frontier(own: Sequence[JSON]) -> JSON:
     """The best of a recipe's trials."""
     figures_of = [
