@@ -26,6 +26,8 @@ from ecgvf.publish.repository import (
     Repository,
     account,
     catalogue_at,
+    check_name,
+    check_visibility,
     open_repository,
     published_openings,
     version_numbers,
@@ -103,15 +105,14 @@ def prepare(
     Raises ``SettingsError`` for an invalid option and for an unsafe concept that would be public without
     ``unsafe_known``, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
-    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    check_name(repo)
     if version is not None and not re.fullmatch(f"v?{VERSION}", version):
         raise SettingsError(f"--version {version!r}: write three numbers, such as 1.0.0")
     version = version.removeprefix("v") if version is not None else None
     finished = open_finished_run(run, set_id)
     repo = repo if repo is not None else f"{account()}/ecgvf"
     before = open_repository(repo)
-    _check_visibility(repo, finished, before, public=public, unsafe_known=unsafe_known)
+    check_visibility(repo, before, _unsafe(finished, before), public=public, unsafe_known=unsafe_known)
     with staging_folder(run.store.folder(run.concept.name, STAGING)) as folder:
         yield _plan(repo, write_parquet(finished, folder, images=images), before, version, public)
 
@@ -226,15 +227,7 @@ def _next_version(tags: dict[str, str]) -> str:
     return f"{major}.{minor + 1}.0"
 
 
-def _check_visibility(repo: str, run: FinishedRun, before: Repository, *, public: bool, unsafe_known: bool) -> None:
+def _unsafe(run: FinishedRun, before: Repository) -> list[str]:
+    """The unsafe concepts that the repository will have: that of the run first."""
     concepts = before.catalogue.concepts
-    unsafe = [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]
-    if public and unsafe and not unsafe_known:
-        raise SettingsError(
-            f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe "
-            f"(without both it goes to the Hub private and gated)"
-        )
-    if not before.private and not public:
-        raise SettingsError(
-            f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
-        )
+    return [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]
