@@ -62,7 +62,7 @@ class ShardSet:
         self._lap = time.monotonic()
         self._log: dict[int, JSON] | None = None
         header = self._header()
-        if header and fingerprint(header["settings"]) != self.fingerprint:
+        if header and fingerprint(header.get("settings", {})) != self.fingerprint:
             raise StoreCorrupt(f"{self.path / 'settings.json'} was changed by hand: restore it, or delete {self.path}")
 
     def __repr__(self) -> str:
