@@ -125,4 +125,8 @@ def _catalogue(repo: str, revision: str) -> Catalogue:
 
 def _read_text(repo: str, revision: str, path: str) -> str:
     with hub_errors(repo, revision):
-        return Path(HfApi().hf_hub_download(repo, path, repo_type=TYPE, revision=revision)).read_text(encoding="utf-8")
+        file = Path(HfApi().hf_hub_download(repo, path, repo_type=TYPE, revision=revision))
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} of {repo} is not UTF-8 text: correct it first") from error
