@@ -14,6 +14,7 @@ from typing import Literal
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ecgvf.core.errors import HubError, SettingsError
+from ecgvf.core.files import require_local
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish.card import write_card
@@ -103,12 +104,13 @@ def prepare(
 
     ``version`` None is the next minor one, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
     Raises ``SettingsError`` for an invalid option and for an unsafe concept that would be public without
-    ``unsafe_known``, ``HubError``, ``DatasetError``, ``StageMissing``.
+    ``unsafe_known``, ``StoreError`` for a store on object storage, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
     check_name(repo)
     if version is not None and not re.fullmatch(f"v?{VERSION}", version):
         raise SettingsError(f"--version {version!r}: write three numbers, such as 1.0.0")
     version = version.removeprefix("v") if version is not None else None
+    require_local(run.store.root, "the files of a push")
     finished = open_finished_run(run, set_id)
     repo = repo if repo is not None else f"{account()}/ecgvf"
     before = open_repository(repo)
