@@ -1,8 +1,8 @@
 """Stage 1: a writer is asked until enough pairs and evaluation prompts are accepted; rejects stay, with their reason.
 
 A shard per split holds its records in the order written; no prompt is a near duplicate of an earlier one, of whatever
-split. A set's settings say for each split
-what decided its records, so that one split can be written anew while the others are kept (``--split``).
+split. A set's settings say for each split what decided its records, so that one split can be written anew while the
+others are kept (``--split``).
 """
 
 from collections import Counter
