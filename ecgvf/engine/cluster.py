@@ -15,7 +15,7 @@ import cloudpickle
 import pyarrow as pa
 
 from ecgvf.core import console
-from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.engine.host import Host
 from ecgvf.engine.local import RETRIES
@@ -231,7 +231,7 @@ class _RayCrew:
         except ray.exceptions.RayTaskError as error:
             answer = error.cause if isinstance(error.cause, Exception) else error
         except ray.exceptions.RayError as error:
-            answer = WorkerDied((str(error) or type(error).__name__).splitlines()[0].rstrip("."))
+            answer = WorkerDied(first_line(error).rstrip("."))
         if isinstance(answer, DeviceFailed):
             answer = WorkerDied(str(answer))
         if isinstance(answer, WorkerDied):

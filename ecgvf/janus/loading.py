@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
-from ecgvf.core.errors import ModelError
+from ecgvf.core.errors import ModelError, first_line
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.fused import join_projections
@@ -52,7 +52,7 @@ def load(
             model: Any = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch_dtype, local_files_only=True)
             processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}; is the folder complete?") from error
+        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}; is the folder complete?") from error
     model = model.eval().requires_grad_(False).to(torch_device)
     join_projections(model.model.language_model)
     model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
@@ -131,7 +131,7 @@ def _check_config(folder: Path, source: str) -> None:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {file}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read {file}: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{file} is not a configuration: a JSON object was expected")
     model_type = config.get("model_type")
@@ -159,7 +159,3 @@ def silent_transformers() -> Iterator[None]:
         settings.set_verbosity(verbosity)
         if progress_bar:
             settings.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ecgvf.core.errors import JudgeError, SettingsError
+from ecgvf.core.errors import JudgeError, SettingsError, first_line
 from ecgvf.judges.judge import Judge, Prediction
 
 MAX_IMAGES, MAX_PIXELS = 32, 2**24
@@ -110,5 +110,5 @@ def _decode(file: Path) -> NDArray[np.uint8] | str:
                 raise ValueError(f"mode {image.mode} has more than 8 bits per channel: save it with 8 bits")
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # cameras store a rotation
     except _UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return f"cannot be read: {reason.splitlines()[0] if reason else type(error).__name__}"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        return f"cannot be read: {reason}"
