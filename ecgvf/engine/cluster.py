@@ -58,11 +58,11 @@ class RayEngine:
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached, or is lost."""
         with connected(self.address) as may_grow, _loss_reported():
-            crew = _RayCrew(self, cloudpickle.dumps(dict(setups)), may_grow)
+            group = _ActorGroup(self, cloudpickle.dumps(dict(setups)), may_grow)
             try:
-                yield WorkerPool(crew, self.retries)
+                yield WorkerPool(group, self.retries)
             finally:
-                crew.close()
+                group.close()
 
 
 @contextmanager
@@ -175,7 +175,7 @@ class _Actor:
         return self._host
 
 
-class _RayCrew:
+class _ActorGroup:
     """Actors, of which those that the cluster has no room for yet are waited for: an autoscaler sees them."""
 
     def __init__(self, engine: RayEngine, setups: bytes, may_grow: bool) -> None:

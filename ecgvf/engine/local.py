@@ -85,14 +85,14 @@ class Processes:
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``."""
-        crew = _ProcessCrew(self.environments, cloudpickle.dumps(dict(setups)))
+        group = _ProcessGroup(self.environments, cloudpickle.dumps(dict(setups)))
         try:
-            yield WorkerPool(crew, self.retries)
+            yield WorkerPool(group, self.retries)
         finally:
-            crew.close()
+            group.close()
 
 
-class _ProcessCrew:
+class _ProcessGroup:
     """Python processes, known by the number of their environment, that run ``ecgvf.engine.process``.
 
     They are not forked (CUDA cannot be), and unlike those of multiprocessing they do not import the user's script.
