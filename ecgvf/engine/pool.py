@@ -48,11 +48,14 @@ class WorkerPool:
 
     def describe(self, name: str) -> Description:
         """See ``Pool.describe``."""
+        asked: Hashable | None = None  # at most one worker: another's answer would be taken for the next name's
         while name not in self._descriptions:
             self._group.start(1)
-            for worker in self._group.idle()[:1]:
-                self._group.call(worker, "describe", name)
-            _, answer = self._group.wait()
+            if asked is None and (idle := self._group.idle()):
+                asked = idle[0]
+                self._group.call(asked, "describe", name)
+            worker, answer = self._group.wait()
+            asked = None if worker == asked else asked
             if isinstance(answer, WorkerDied):
                 self._count_death(_STARTING, answer)
             elif isinstance(answer, Exception):
