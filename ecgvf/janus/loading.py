@@ -71,18 +71,25 @@ def fingerprint(name_or_path: str) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of ``--device``; "auto" is a GPU if there is one, each process of a launcher its own. Raises
-    ``ModelError``."""
+    """The device of ``--device``; "auto" is a GPU if there is one, each process of a launcher its own.
+
+    Raises ``ModelError`` for another kind of device, and for a GPU that PyTorch does not see.
+    """
     if device == "auto" and torch.cuda.is_available():
         device = f"cuda:{rank}" if (rank := os.environ.get("LOCAL_RANK")) else "cuda"
     elif device == "auto":
         device = "cpu"
+    unknown = f"unknown device {device!r}: use auto, cpu, cuda or cuda:N"
     try:
         torch_device = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N") from error
+        raise ModelError(unknown) from error
+    if torch_device.type not in ("cpu", "cuda"):
+        raise ModelError(unknown)
     if torch_device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"PyTorch sees no GPU for device {device!r}: use --device cpu")
+    if torch_device.type == "cuda" and (torch_device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ModelError(f"PyTorch sees {count} GPUs, and device {device!r} is none of them: they count from cuda:0")
     return torch_device
 
 
