@@ -150,8 +150,12 @@ class ShardSet:
         new size.
         """
         console.note(f"no memory for {size} images at once: going on with {size // 2}")
-        halved = [*self.circumstances.get("halved", []), [len(self.shards()), size // 2]]
-        return self.change_circumstances(batch_size=size // 2, halved=halved)
+        header = self._header()
+        recorded: JSON = header["circumstances"]
+        halved = [*recorded.get("halved", []), [len(self.shards()), size // 2]]
+        recorded |= {"batch_size": size // 2, "halved": halved}
+        write_atomic(self.path / "settings.json", pretty_json(header))
+        return recorded
 
     def record_circumstances(self, **circumstances: Any) -> JSON:
         """Record what is not a setting and must not change within a set (batch size, threads); returns what counts.
@@ -163,14 +167,6 @@ class ShardSet:
         if not self.shards() and header["circumstances"] != circumstances:
             header["circumstances"] = circumstances
             write_atomic(self.path / "settings.json", pretty_json(header))
-        recorded: JSON = header["circumstances"]
-        return recorded
-
-    def change_circumstances(self, **circumstances: Any) -> JSON:
-        """Record circumstances that changed after all, for the shards that are still missing; returns them all."""
-        header = self._header()
-        header["circumstances"] |= circumstances
-        write_atomic(self.path / "settings.json", pretty_json(header))
         recorded: JSON = header["circumstances"]
         return recorded
 
