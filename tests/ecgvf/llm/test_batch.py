@@ -266,3 +266,15 @@ def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Call
     (submitted,) = server.batches.values()
     assert len(submitted.requests) == 2 and server.charged <= Decimal("0.17")
     assert "budget" in result.stderr
+
+
+def test_a_batch_that_is_collected_later_frees_what_it_did_not_cost(
+    server: LlmServer, run: Callable[..., Any], killed: Killed
+) -> None:
+    command = ("--writers", "gpt", "--batch", "--budget-usd", "0.17")  # the most that two of the three calls can cost
+    with killed(BatchRunner, "_collect"):
+        assert run(*command).exit_code == 130
+    result = run(*command)
+    assert result.exit_code == 0 and "set aside" not in result.output, result.output
+    assert [len(submitted.requests) for submitted in server.batches.values()] == [2, 1]
+    assert ledger().spent().cost == server.charged <= Decimal("0.17")
