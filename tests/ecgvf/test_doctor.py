@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from packaging.requirements import Requirement
 from transformers import JanusForConditionalGeneration
 from typer.testing import CliRunner
@@ -85,7 +86,7 @@ def test_a_gpu_is_compared_with_each_model(tmp_path: Path, monkeypatch: pytest.M
 def test_a_model_is_downloaded_once_all_of_its_weights_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repo = tmp_path / "models--deepseek-community--Janus-Pro-7B"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("0" * 40)
