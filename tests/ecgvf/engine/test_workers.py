@@ -1,6 +1,7 @@
 """What an engine promises, whoever works: the same shards, whatever happens to the workers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,16 @@ def test_a_shard_that_kills_every_worker_ends_the_run_and_the_others_stay(tmp_pa
         fill(Processes([{}, {}], retries=2), filling, squares=setup(behave))
     assert len(filling.shard_set.shards()) >= 1
     assert fill(ThisProcess(), squares(tmp_path / "set"))[0] < 10
+
+
+@pytest.mark.faults
+def test_a_worker_that_dies_before_it_reads_its_setups_is_a_dead_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    large = setup(weights="0" * 10_000_000)  # more than a pipe holds
+    with pytest.raises(EngineError, match="2 workers died at their start, the last one by exit code 1"):
+        fill(Processes([{}], retries=1), squares(tmp_path / "set"), large=large)
 
 
 @pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
