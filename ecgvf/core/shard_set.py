@@ -3,7 +3,7 @@
 FOLDER/
   settings.json           the settings, and the circumstances (batch size, threads) that a resumed run must keep
   shard-00000.parquet     no time, no randomness: equal runs write equal bytes
-  log.jsonl               a line per shard: its hash, and the seconds it took
+  log.jsonl               a line per shard: its hash, and the seconds since the one before it, or since the run's start
   manifest.json           written last: the set is finished
 """
 
@@ -104,7 +104,10 @@ class ShardSet:
 
     @property
     def seconds(self) -> float:
-        """Working time so far, without the pauses between runs."""
+        """Seconds in which runs were filling the set, without the pauses between them.
+
+        Sets that are filled together (images and the verdicts on them) count the same time, each of them.
+        """
         return float(sum(line["seconds"] for line in self._lines().values()))
 
     # Writing
