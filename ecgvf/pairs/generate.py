@@ -46,6 +46,9 @@ SPLIT_NAMES: dict[Split, str] = {
     "retain": "prompts of retained concepts",
 }
 
+_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests"}
+"""Split → the setting that says how many prompts were asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class SplitGenerator:
@@ -115,10 +118,6 @@ def generate_pairs(
                 f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
             )
     return stage_set
-
-
-_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests"}
-"""Split → the setting that says how many prompts were asked for."""
 
 
 def write_set(
