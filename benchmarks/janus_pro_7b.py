@@ -19,7 +19,6 @@ from ear.method.cost import training_cost
 from ear.method.recipes import DEFAULT
 from ecgvf.core.files import read_json
 from ecgvf.janus import JanusModel
-from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.roofline import batch_cost
 from tools.janus_pro import SHAPES
 
@@ -31,8 +30,7 @@ PROMPT_TOKENS = 24
 def images_at_once(model: JanusModel) -> int:
     """The batch that ``JanusModel.default_batch_size`` takes on a card with nothing but the weights in its memory."""
     weights = sum(parameter.numel() for parameter in model.model.parameters()) * model.dtype.itemsize
-    per_image = 2 * (model.image_tokens + 64) * bytes_per_position(model.model.config.text_config, model.dtype)
-    return 1 << min(6, int((CARD - weights) // 2 // per_image).bit_length() - 1)
+    return model.batch_size_within((CARD - weights) // 2)
 
 
 def rendering(model: JanusModel, images: int, batch: int) -> float:

@@ -46,7 +46,7 @@ PROMPT = 24
 
 
 @dataclass(frozen=True)
-class Contest:
+class Trainings:
     """Trainings on the same pairs, timed in turn."""
 
     model: JanusModel
@@ -67,7 +67,7 @@ class Contest:
         return time.perf_counter() - started
 
 
-def measure(contest: Contest, runs: int) -> JSON:
+def measure(trainings: Trainings, runs: int) -> JSON:
     """Median seconds per pair of each recipe, all in each run. A recipe's passes over its pairs are all counted."""
     released = replace(PUBLISHED, window=WINDOW, threshold=0.0)
     ours = replace(PAPER, window=WINDOW, threshold=0.0)
@@ -82,7 +82,7 @@ def measure(contest: Contest, runs: int) -> JSON:
     times: dict[str, list[float]] = {name: [] for name in entries}
     for number in range(runs + 1):
         for name, (recipe, pairs, passes) in entries.items():
-            seconds = passes * contest.seconds(recipe, pairs) / pairs
+            seconds = passes * trainings.seconds(recipe, pairs) / pairs
             if number:  # the first run warms up
                 times[name].append(seconds)
     return {name: statistics.median(values) for name, values in times.items()}
@@ -159,8 +159,8 @@ def run(
 
     opened = Store(store)
     dataset = find_dataset(opened, "ecgvf/church")[0]
-    contest = Contest(load("janus-nano"), opened, dataset)
-    seconds = measure(contest, runs)
+    trainings = Trainings(load("janus-nano"), opened, dataset)
+    seconds = measure(trainings, runs)
     full = replace(ON_POLICY, adapter="full")
     saving = replace(full, checkpointing="layers", rollouts=24)
     recipes = (PUBLISHED, PAPER, PER_PATCH, ESD, WINDOWED_KL, ON_POLICY, full, saving)

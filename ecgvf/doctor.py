@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 import ecgvf
 from ecgvf.core.errors import EcgvfError
-from ecgvf.core.files import is_remote
+from ecgvf.core.files import is_remote, read_json
 from ecgvf.core.hub import LOG_IN
 from ecgvf.janus import MODELS
 from ecgvf.llm.registry import Registry
@@ -95,7 +95,7 @@ def _models() -> Iterator[Check]:
         weights = 2 * parameters
         fits = largest > weights
         room = f"of {_gb(largest)}" if largest else "and there is no GPU"
-        downloaded = isinstance(try_to_load_from_cache(MODELS[name], "config.json"), str)
+        downloaded = _is_downloaded(MODELS[name])
         if not fits:
             advice = f"a GPU with more than {_gb(weights)}; for training see `ear train --model {name} --dry-run`"
         elif downloaded:
@@ -107,6 +107,17 @@ def _models() -> Iterator[Check]:
         there = "downloaded" if downloaded else "not downloaded"
         state: State = "ok" if fits and downloaded else "absent"
         yield Check("models", name, state, f"{_gb(weights)} of GPU memory for its weights, {room}; {there}", advice)
+
+
+def _is_downloaded(repo: str) -> bool:
+    """Whether all weights of a model are in the Hub's cache; its configuration comes first (``janus.loading``)."""
+    config = try_to_load_from_cache(repo, "config.json")
+    if not isinstance(config, str):
+        return False
+    folder = Path(config).parent
+    index = folder / "model.safetensors.index.json"
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    return all((folder / shard).is_file() for shard in shards)
 
 
 def _writers() -> Iterator[Check]:

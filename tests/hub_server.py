@@ -145,12 +145,13 @@ class Hub:
     def data(self, stored: Stored) -> bytes:
         return stored.data if stored.data is not None else (self.folder / "lfs" / str(stored.lfs)).read_bytes()
 
-    def write(self, repo: str, path: str, text: str) -> None:
+    def write(self, repo: str, path: str, content: str | bytes) -> None:
         """Commit one file, as somebody else does in the browser."""
         with self.lock:
             repository = self.repos[repo]
             head = repository.at("main")
-            repository.commit(f"Update {path}", {**(head.files if head else {}), path: _small(text.encode())})
+            stored = _small(content if isinstance(content, bytes) else content.encode())
+            repository.commit(f"Update {path}", {**(head.files if head else {}), path: stored})
 
 
 class Handler(BaseHTTPRequestHandler):

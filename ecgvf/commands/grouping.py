@@ -24,8 +24,8 @@ def grouped(command: Callable[..., R]) -> Callable[..., R]:
         for option in (inspect.signature(groups[name]).parameters.values() if name in groups else [parameter])
     ]
     names = [parameter.name for parameter in spread]
-    if len(set(names)) < len(names):
-        raise TypeError(f"{command.__name__}: two groups share an option: {sorted(names)}")
+    if shared := sorted({name for name in names if names.count(name) > 1}):
+        raise TypeError(f"{command.__name__}: two groups share an option: {', '.join(shared)}")
 
     @wraps(command)
     def run(**values: Any) -> R:

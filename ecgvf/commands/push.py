@@ -80,6 +80,8 @@ def _push_results(
     where = f"[bold]{console.escape(plan.repo)}[/bold]"
     lines = [f"  {console.escape(path)}  {decimal(size)}" for path, size in plan.sizes.items()]
     lines += [f"  {console.escape(path)}  deleted" for path in plan.deleted]
+    if plan.uploaded:
+        lines = ["It has the same results already; only its visibility changes."]
     if plan.nothing_to_do:
         console.print_result(facts | {"done": "nothing"}, f"Nothing to do: {where} has these results.")
     elif dry_run:
@@ -91,7 +93,8 @@ def _push_results(
         commit = upload_results(plan)
         configs = [f"{plan.name}-results", f"{plan.name}-outcomes"]
         done = f"Published in {where} (commit {commit[:12]}): {', '.join(configs)}."
-        console.print_result(facts | {"done": "pushed", "commit": commit, "configs": configs}, done)
+        result = {"done": "settings" if plan.uploaded else "pushed", "commit": commit, "configs": configs}
+        console.print_result(facts | result, done)
 
 
 def _facts(plan: "PushPlan") -> dict[str, Any]:

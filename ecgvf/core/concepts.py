@@ -165,7 +165,7 @@ def read(file: Path) -> Concept:
         raise ConceptError(f"cannot read the concept file {file}: {reason}") from error
     try:
         content = strict_yaml.load(text)
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own, and its constructors'
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConceptError(f"{file}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct it") from error

@@ -93,3 +93,8 @@ class SettingsError(EcgvfError):
 
 class DiskFull(EcgvfError):
     """The disk, or the user's quota, has no space left."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says is wrong, for a message of ours: the first line of its error, or its class; never empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

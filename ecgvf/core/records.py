@@ -6,7 +6,7 @@ A record has no time and no random id, so that equal runs write equal bytes.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -60,8 +60,13 @@ class Record:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """The record of one row; columns that the record does not know are ignored."""
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
-        return cls(**{name: value for name, value in row.items() if name in known})
+        return cls(**_known(cls, row))
+
+
+def _known(kind: type[Record], row: Mapping[str, Any]) -> Row:
+    """``row`` without the columns that ``kind`` lacks."""
+    names = set(kind.SCHEMA.names)
+    return {name: value for name, value in row.items() if name in names}
 
 
 _ARROW = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
@@ -107,10 +112,9 @@ def _short_hash(parts: list[str | int | None]) -> str:
 class PromptPair(Record):
     """A target prompt that names the concept, a surrogate prompt that does not, and their provenance.
 
-    Records have both prompts, but those of the retain split, whose target names another concept, and some imported or
-    older ``test`` records have a target only. A pair that
-    stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a ``detail`` in words; if malformed, its
-    ``target`` may be empty.
+    Those of the retain split, whose target names another concept, have a target only, and so do some imported or older
+    ``test`` records. A pair that stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a ``detail`` in words;
+    if malformed, its ``target`` may be empty.
     """
 
     record_id: str
@@ -174,7 +178,7 @@ class Rendering(Record):
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Rendering":
-        return cls(**{**row, "vq_ids": tuple(row["vq_ids"])})
+        return cls(**{**_known(cls, row), "vq_ids": tuple(row["vq_ids"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,8 @@ class Verdict(Record):
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Verdict":
         labels = tuple((top["label"], top["score"]) for top in row["top_labels"])
-        return cls(**{**row, "top_labels": labels, "boxes": tuple(Box(**box) for box in row.get("boxes", ()))})
+        boxes = tuple(Box(**box) for box in row.get("boxes", ()))
+        return cls(**{**_known(cls, row), "top_labels": labels, "boxes": boxes})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,9 +55,10 @@ class ConceptRun:
         return StageSet.at(self, stage, folder / name)
 
     def open(self, stage: Stage, set_id: str | None) -> StageSet:
-        """The set whose fingerprint starts with ``set_id`` (``--set``); None opens the current one.
+        """The finished set whose fingerprint starts with ``set_id`` (``--set``); None opens the current one.
 
-        Raises ``StageMissing`` unless exactly one set fits.
+        Raises ``StageMissing`` unless exactly one set fits, and if it is not finished: the next stage would take the
+        part that is there for the whole.
         """
         if set_id is None:
             return self.current(stage)
@@ -67,4 +68,5 @@ class ConceptRun:
             known = ", ".join(stage_set.fingerprint for stage_set in sets) or "none"
             how_many = "more than one set" if matches else "no set"
             raise StageMissing(f"{how_many} of {self.folder(stage)} starts with {set_id!r}; there are: {known}")
+        matches[0].require_finished()
         return matches[0]

@@ -3,7 +3,7 @@
 FOLDER/
   settings.json           the settings, and the circumstances (batch size, threads) that a resumed run must keep
   shard-00000.parquet     no time, no randomness: equal runs write equal bytes
-  log.jsonl               a line per shard: its hash, and the seconds it took
+  log.jsonl               a line per shard: its hash, and the seconds since the one before it, or since the run's start
   manifest.json           written last: the set is finished
 """
 
@@ -62,7 +62,7 @@ class ShardSet:
         self._lap = time.monotonic()
         self._log: dict[int, JSON] | None = None
         header = self._header()
-        if header and fingerprint(header["settings"]) != self.fingerprint:
+        if header and fingerprint(header.get("settings", {})) != self.fingerprint:
             raise StoreCorrupt(f"{self.path / 'settings.json'} was changed by hand: restore it, or delete {self.path}")
 
     def __repr__(self) -> str:
@@ -75,6 +75,11 @@ class ShardSet:
         """Whether its manifest is written."""
         return (self.path / "manifest.json").is_file()
 
+    def require_finished(self) -> None:
+        """Raise ``StageMissing`` unless the manifest is written."""
+        if not self.finished:
+            raise StageMissing(f"{self.path} is not finished: run `{self.command}` to resume")
+
     @property
     def started(self) -> str:
         """When its first byte was written, ISO 8601 in UTC; empty before that."""
@@ -83,8 +88,7 @@ class ShardSet:
     @property
     def manifest(self) -> JSON:
         """The manifest of a finished set. Raises ``StageMissing`` before that."""
-        if not self.finished:
-            raise StageMissing(f"{self.path} is not finished: run `{self.command}` to resume")
+        self.require_finished()
         return read_json(self.path / "manifest.json")
 
     @property
@@ -100,7 +104,10 @@ class ShardSet:
 
     @property
     def seconds(self) -> float:
-        """Working time so far, without the pauses between runs."""
+        """Seconds in which runs were filling the set, without the pauses between them.
+
+        Sets that are filled together (images and the verdicts on them) count the same time, each of them.
+        """
         return float(sum(line["seconds"] for line in self._lines().values()))
 
     # Writing
@@ -146,8 +153,12 @@ class ShardSet:
         new size.
         """
         console.note(f"no memory for {size} images at once: going on with {size // 2}")
-        halved = [*self.circumstances.get("halved", []), [len(self.shards()), size // 2]]
-        return self.change_circumstances(batch_size=size // 2, halved=halved)
+        header = self._header()
+        recorded: JSON = header["circumstances"]
+        halved = [*recorded.get("halved", []), [len(self.shards()), size // 2]]
+        recorded |= {"batch_size": size // 2, "halved": halved}
+        write_atomic(self.path / "settings.json", pretty_json(header))
+        return recorded
 
     def record_circumstances(self, **circumstances: Any) -> JSON:
         """Record what is not a setting and must not change within a set (batch size, threads); returns what counts.
@@ -159,14 +170,6 @@ class ShardSet:
         if not self.shards() and header["circumstances"] != circumstances:
             header["circumstances"] = circumstances
             write_atomic(self.path / "settings.json", pretty_json(header))
-        recorded: JSON = header["circumstances"]
-        return recorded
-
-    def change_circumstances(self, **circumstances: Any) -> JSON:
-        """Record circumstances that changed after all, for the shards that are still missing; returns them all."""
-        header = self._header()
-        header["circumstances"] |= circumstances
-        write_atomic(self.path / "settings.json", pretty_json(header))
         recorded: JSON = header["circumstances"]
         return recorded
 

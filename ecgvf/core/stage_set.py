@@ -47,7 +47,7 @@ class StageSet(ShardSet):
     @classmethod
     def at(cls, run: "ConceptRun", stage: Stage, folder: Path) -> Self:
         """The set that ``folder`` holds. Raises ``StoreCorrupt`` if its settings were changed by hand."""
-        settings = read_json(folder / "settings.json")["settings"]
+        settings = read_json(folder / "settings.json").get("settings", {})
         if fingerprint(settings) != folder.name:
             raise StoreCorrupt(f"{folder / 'settings.json'} was changed by hand: restore it, or delete {folder}")
         return cls(run, stage, settings)

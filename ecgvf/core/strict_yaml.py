@@ -23,5 +23,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def load(text: str) -> Any:
-    """The content of ``text``. Raises ``yaml.YAMLError``, of which ``DuplicateKey`` is one."""
-    return yaml.load(text, _Loader)
+    """The content of ``text``. Raises ``yaml.YAMLError``, of which ``DuplicateKey`` is one, and nothing else."""
+    try:
+        return yaml.load(text, _Loader)
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:  # of a date such as 2026-13-45
+        raise yaml.YAMLError(str(error)) from error

@@ -15,7 +15,7 @@ import cloudpickle
 import pyarrow as pa
 
 from ecgvf.core import console
-from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.engine.host import Host
 from ecgvf.engine.local import RETRIES
@@ -58,11 +58,11 @@ class RayEngine:
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached, or is lost."""
         with connected(self.address) as may_grow, _loss_reported():
-            crew = _RayCrew(self, cloudpickle.dumps(dict(setups)), may_grow)
+            group = _ActorGroup(self, cloudpickle.dumps(dict(setups)), may_grow)
             try:
-                yield WorkerPool(crew, self.retries)
+                yield WorkerPool(group, self.retries)
             finally:
-                crew.close()
+                group.close()
 
 
 @contextmanager
@@ -175,7 +175,7 @@ class _Actor:
         return self._host
 
 
-class _RayCrew:
+class _ActorGroup:
     """Actors, of which those that the cluster has no room for yet are waited for: an autoscaler sees them."""
 
     def __init__(self, engine: RayEngine, setups: bytes, may_grow: bool) -> None:
@@ -231,7 +231,7 @@ class _RayCrew:
         except ray.exceptions.RayTaskError as error:
             answer = error.cause if isinstance(error.cause, Exception) else error
         except ray.exceptions.RayError as error:
-            answer = WorkerDied((str(error) or type(error).__name__).splitlines()[0].rstrip("."))
+            answer = WorkerDied(first_line(error).rstrip("."))
         if isinstance(answer, DeviceFailed):
             answer = WorkerDied(str(answer))
         if isinstance(answer, WorkerDied):

@@ -85,14 +85,14 @@ class Processes:
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``."""
-        crew = _ProcessCrew(self.environments, cloudpickle.dumps(dict(setups)))
+        group = _ProcessGroup(self.environments, cloudpickle.dumps(dict(setups)))
         try:
-            yield WorkerPool(crew, self.retries)
+            yield WorkerPool(group, self.retries)
         finally:
-            crew.close()
+            group.close()
 
 
-class _ProcessCrew:
+class _ProcessGroup:
     """Python processes, known by the number of their environment, that run ``ecgvf.engine.process``.
 
     They are not forked (CUDA cannot be), and unlike those of multiprocessing they do not import the user's script.
@@ -119,14 +119,15 @@ class _ProcessCrew:
             )
             theirs.close()
             self._processes[number] = process, ours
-            ours.send_bytes(self._setups)
+            with suppress(OSError):  # it has died: ``wait`` says so
+                ours.send_bytes(self._setups)
 
     def idle(self) -> Sequence[Hashable]:
         return list(self._idle)
 
     def call(self, worker: Any, method: str, *arguments: Any) -> None:
         self._idle.remove(worker)
-        with suppress(OSError):  # it has died: ``wait`` says so
+        with suppress(OSError):  # likewise
             self._processes[worker][1].send_bytes(cloudpickle.dumps((method, arguments)))
 
     def wait(self) -> tuple[Hashable, Any]:

@@ -19,7 +19,7 @@ class WorkerDied(Exception):
     """A worker ended without an answer; the message says how."""
 
 
-class Crew(Protocol):
+class WorkerGroup(Protocol):
     """Workers that are started and called, each with a ``Host``."""
 
     most: int
@@ -39,20 +39,23 @@ class Crew(Protocol):
 
 
 class WorkerPool:
-    """The pool of a crew. A shard whose worker dies goes to another one, up to ``retries`` times."""
+    """The pool of a group of workers. A shard whose worker dies goes to another one, up to ``retries`` times."""
 
-    def __init__(self, crew: Crew, retries: int) -> None:
-        self._crew, self._retries = crew, retries
+    def __init__(self, group: WorkerGroup, retries: int) -> None:
+        self._group, self._retries = group, retries
         self._descriptions: dict[str, Description] = {}
         self._deaths: dict[str, int] = {}
 
     def describe(self, name: str) -> Description:
         """See ``Pool.describe``."""
+        asked: Hashable | None = None  # at most one worker: another's answer would be taken for the next name's
         while name not in self._descriptions:
-            self._crew.start(1)
-            for worker in self._crew.idle()[:1]:
-                self._crew.call(worker, "describe", name)
-            _, answer = self._crew.wait()
+            self._group.start(1)
+            if asked is None and (idle := self._group.idle()):
+                asked = idle[0]
+                self._group.call(asked, "describe", name)
+            worker, answer = self._group.wait()
+            asked = None if worker == asked else asked
             if isinstance(answer, WorkerDied):
                 self._count_death(_STARTING, answer)
             elif isinstance(answer, Exception):
@@ -66,9 +69,9 @@ class WorkerPool:
         jobs: dict[Hashable, Job] = {}
         with open_schedule(fillings, self.describe) as schedule:
             while schedule.left:
-                self._crew.start(min(self._crew.most, schedule.left))
+                self._group.start(min(self._group.most, schedule.left))
                 self._hand_out(schedule, jobs)
-                worker, answer = self._crew.wait()
+                worker, answer = self._group.wait()
                 job = jobs.pop(worker, None)
                 if isinstance(answer, pa.Table):
                     # The worker gets its next shard before this one is written: it never waits for the disk.
@@ -79,12 +82,12 @@ class WorkerPool:
         return schedule.due
 
     def _hand_out(self, schedule: Schedule, jobs: dict[Hashable, Job]) -> None:
-        for worker in self._crew.idle():
+        for worker in self._group.idle():
             if (job := schedule.next()) is None:
                 return
             jobs[worker] = job
             facts, tasks = self._descriptions[job.name].facts, schedule.tasks(job)
-            self._crew.call(worker, "run_if", facts, job.name, tasks, job.circumstances)
+            self._group.call(worker, "run_if", facts, job.name, tasks, job.circumstances)
 
     def _take(self, schedule: Schedule, job: Job | None, answer: Any) -> None:
         if isinstance(answer, WorkerDied):

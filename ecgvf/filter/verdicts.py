@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from ecgvf.core.errors import first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
@@ -62,7 +63,7 @@ def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verd
         if len(rendered) > 1:
             # One image spoils the batch: judged alone, each gets its own verdict.
             return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
-        return [_verdict(judge, rendered[0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
+        return [_verdict(judge, rendered[0], _FAILED, first_line(error))]
     return [_verdict(judge, *both) for both in zip(rendered, predictions, strict=True)]
 
 
@@ -91,7 +92,7 @@ def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tu
     except (OSError, ValueError, RuntimeError) as error:
         if len(asked) > 1:
             return [verdict for each in asked for verdict in _judged(judges, judge, [each])]
-        return [_verdict(judge, asked[0][0], _FAILED, (str(error) or type(error).__name__).splitlines()[0])]
+        return [_verdict(judge, asked[0][0], _FAILED, first_line(error))]
     return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
-from ecgvf.core.errors import ModelError
+from ecgvf.core.errors import ModelError, first_line
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.fused import join_projections
@@ -52,7 +52,7 @@ def load(
             model: Any = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch_dtype, local_files_only=True)
             processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}; is the folder complete?") from error
+        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}; is the folder complete?") from error
     model = model.eval().requires_grad_(False).to(torch_device)
     join_projections(model.model.language_model)
     model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
@@ -71,18 +71,25 @@ def fingerprint(name_or_path: str) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of ``--device``; "auto" is a GPU if there is one, each process of a launcher its own. Raises
-    ``ModelError``."""
+    """The device of ``--device``; "auto" is a GPU if there is one, each process of a launcher its own.
+
+    Raises ``ModelError`` for another kind of device, and for a GPU that PyTorch does not see.
+    """
     if device == "auto" and torch.cuda.is_available():
         device = f"cuda:{rank}" if (rank := os.environ.get("LOCAL_RANK")) else "cuda"
     elif device == "auto":
         device = "cpu"
+    unknown = f"unknown device {device!r}: use auto, cpu, cuda or cuda:N"
     try:
         torch_device = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N") from error
+        raise ModelError(unknown) from error
+    if torch_device.type not in ("cpu", "cuda"):
+        raise ModelError(unknown)
     if torch_device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"PyTorch sees no GPU for device {device!r}: use --device cpu")
+    if torch_device.type == "cuda" and (torch_device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ModelError(f"PyTorch sees {count} GPUs, and device {device!r} is none of them: they count from cuda:0")
     return torch_device
 
 
@@ -131,7 +138,7 @@ def _check_config(folder: Path, source: str) -> None:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {file}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read {file}: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{file} is not a configuration: a JSON object was expected")
     model_type = config.get("model_type")
@@ -159,7 +166,3 @@ def silent_transformers() -> Iterator[None]:
         settings.set_verbosity(verbosity)
         if progress_bar:
             settings.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

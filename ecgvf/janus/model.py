@@ -94,6 +94,10 @@ class JanusModel:
         room = 2**30
         if self.device.type == "cuda":
             room = torch.cuda.mem_get_info(self.device)[0] // 2
+        return self.batch_size_within(room)
+
+    def batch_size_within(self, room: int) -> int:
+        """A power of 2, up to 64: how many images have a KV cache of at most ``room`` bytes; at least 1."""
         rows, prompt = 2, 64  # guidance doubles the rows; most prompts are shorter
         per_image = rows * (self.image_tokens + prompt) * bytes_per_position(self.model.config.text_config, self.dtype)
         return 1 << min(6, max(1, room // per_image).bit_length() - 1)

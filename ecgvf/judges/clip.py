@@ -18,12 +18,12 @@ from safetensors import SafetensorError
 from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
-from ecgvf.core.errors import JudgeError
+from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.weights import first_line, state_hash
+from ecgvf.judges.weights import state_hash
 
 DEFAULT = "openai/clip-vit-base-patch32"
 THRESHOLD = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ecgvf.core.errors import JudgeError, SettingsError
+from ecgvf.core.errors import JudgeError, SettingsError, first_line
 from ecgvf.judges.judge import Judge, Prediction
 
 MAX_IMAGES, MAX_PIXELS = 32, 2**24
@@ -90,10 +90,16 @@ def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:
 
 def _predict_batch(judge: Judge, batch: Sequence[tuple[Path, Any]]) -> Iterator[tuple[Path, Prediction | str]]:
     try:
-        predictions: list[Prediction | str] = list(judge.predict(np.stack([pixels for _, pixels in batch])))
-    except RuntimeError as error:  # out of memory, or an image that the network cannot take
-        predictions = [f"could not be judged: {' '.join(str(error).split())[:200]}"] * len(batch)
-    yield from zip((file for file, _ in batch), predictions, strict=True)
+        predictions = judge.predict(np.stack([pixels for _, pixels in batch]))
+    except (OSError, ValueError, RuntimeError) as error:  # out of memory, or an image that the network cannot take
+        if len(batch) > 1:
+            # One image spoils the batch: judged alone, each gets its own prediction.
+            for each in batch:
+                yield from _predict_batch(judge, [each])
+        else:
+            yield batch[0][0], f"could not be judged: {' '.join(str(error).split())[:200]}"
+    else:
+        yield from zip((file for file, _ in batch), predictions, strict=True)
 
 
 def _decode(file: Path) -> NDArray[np.uint8] | str:
@@ -104,5 +110,5 @@ def _decode(file: Path) -> NDArray[np.uint8] | str:
                 raise ValueError(f"mode {image.mode} has more than 8 bits per channel: save it with 8 bits")
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # cameras store a rotation
     except _UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return f"cannot be read: {reason.splitlines()[0] if reason else type(error).__name__}"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        return f"cannot be read: {reason}"

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from ecgvf.core.errors import JudgeError
+from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.weights import first_line
 
 
 class HuggingFace(Classifier):

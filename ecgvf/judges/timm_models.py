@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecgvf.core.errors import JudgeError
+from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.weights import first_line, read_weights
+from ecgvf.judges.weights import read_weights
 
 try:
     import timm

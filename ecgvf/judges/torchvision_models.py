@@ -1,6 +1,6 @@
 """``torchvision:NAME``: any image classifier of torchvision, with published weights or those of a file.
 
-``resnet50``, the paper's judge of objects, is such a one.
+``resnet50`` is the paper's judge of objects.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ecgvf.core.errors import JudgeError
+from ecgvf.core.errors import JudgeError, first_line
 
 
 def read_weights(file: Path, *, option: str = "--weights") -> dict[str, torch.Tensor]:
@@ -58,8 +58,3 @@ def state_hash(state: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's error, at most 200 characters, for a message of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -60,7 +60,10 @@ class BatchRunner:
         """Collect what an earlier run submitted, and submit what is due until everything is answered."""
         name = self.writer.name
         try:
+            counted = self._counted()
             await self._resume()
+            # The budget began with the most that the calls of an earlier run can have cost.
+            await self.budget.settle(Decimal(0), self._counted() - counted)
             for _ in range(1 + RESUBMISSIONS):
                 due = self._due()
                 if not due:
@@ -82,6 +85,10 @@ class BatchRunner:
                 answered = self.ledger.answered(call.hash)
                 yield call, answered
                 call = next_call(conversation, answered) if answered else None
+
+    def _counted(self) -> Decimal:
+        """What this job's attempts count of the budget, in US dollars."""
+        return self.ledger.spent(self.job.owns).total
 
     def _due(self) -> list[Call]:
         return [call for call, answered in self._calls() if answered is None]

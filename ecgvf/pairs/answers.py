@@ -21,8 +21,7 @@ def read_answer(
 
     ``language`` (ISO 639-1) is the requested one; None: any. ``prompt`` is the request that was sent: a copy of the
     example in it counts as unparsed, and a draft has a surrogate if the example has one. ``surrogates`` is what was to
-    stand for the concept. Near duplicates are found
-    where records are built (``generate.to_records``).
+    stand for the concept. Near duplicates are found where records are built (``generate.to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
     drafts = []

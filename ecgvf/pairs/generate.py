@@ -1,8 +1,8 @@
 """Stage 1: a writer is asked until enough pairs and evaluation prompts are accepted; rejects stay, with their reason.
 
 A shard per split holds its records in the order written; no prompt is a near duplicate of an earlier one, of whatever
-split. A set's settings say for each split
-what decided its records, so that one split can be written anew while the others are kept (``--split``).
+split. A set's settings say for each split what decided its records, so that one split can be written anew while the
+others are kept (``--split``).
 """
 
 from collections import Counter
@@ -45,6 +45,9 @@ SPLIT_NAMES: dict[Split, str] = {
     "test": "test prompts",
     "retain": "prompts of retained concepts",
 }
+
+_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests"}
+"""Split → the setting that says how many prompts were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,6 @@ def generate_pairs(
                 f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
             )
     return stage_set
-
-
-_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests"}
-"""Split → the setting that says how many prompts were asked for."""
 
 
 def write_set(

@@ -14,6 +14,7 @@ from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
+from ecgvf.llm.batch import PRICE_SHARE
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
@@ -272,9 +273,9 @@ def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) 
             if not exact:  # it will list prompts that are not written yet
                 input_tokens += _LISTED_TOKENS * sum(plan.counts[: call.iteration - plan.first_iteration])
             likely, most = rates.cost(input_tokens, output_tokens), rates.cost(input_tokens, call.max_output_tokens)
-            divisor = 2 if plan.batch else 1
+            share = PRICE_SHARE if plan.batch else 1
             yield CostEstimate(
-                call, exact, answered is not None, input_tokens, output_tokens, likely / divisor, most / divisor
+                call, exact, answered is not None, input_tokens, output_tokens, likely * share, most * share
             )
         exact = exact and answered is not None
         call = next_call(conversation, answered)

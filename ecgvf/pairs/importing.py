@@ -49,9 +49,8 @@ def import_pairs(
     """Write the rows of ``table`` that are about the concept as a finished pairs set, and make it current.
 
     A row is of the split that it states; of those that state none, rows with a surrogate are training pairs and rows
-    without are test prompts. ``only`` is the concept as the file calls it; if
-    None and no row names the concept, it is the category of its kind (``CATEGORIES``). Raises ``DatasetError`` if no
-    row is about the concept.
+    without are test prompts. ``only`` is the concept as the file calls it; if None and no row names the concept, it is
+    the category of its kind (``CATEGORIES``). Raises ``DatasetError`` if no row is about the concept.
     """
     only = only or _category(run.concept, table)
     rows = matching_rows(run.concept, table, only)

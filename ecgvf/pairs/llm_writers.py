@@ -119,13 +119,16 @@ def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:
 
 
 def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
-    """Raise ``SettingsError`` if a batch holds calls of ``plans``: sent now, they would be paid twice."""
+    """Raise ``SettingsError`` if a batch may hold calls of ``plans``: sent now, they would be paid twice.
+
+    A batch that was submitted before its id was written is known by the mark in its intents alone.
+    """
     waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and _own(plans, attempt.intent)]
-    batched = [attempt for attempt in waiting if ledger.in_a_batch(attempt)]
+    batched = [attempt for attempt in waiting if attempt.intent.get("batch")]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
         raise SettingsError(
-            f"{len(batched)} calls of {names} are in a batch: add --batch to collect them, or --fresh to send them "
+            f"{len(batched)} calls of {names} may be in a batch: add --batch to collect them, or --fresh to send them "
             "again and pay for both"
         )
 

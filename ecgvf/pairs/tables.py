@@ -1,26 +1,20 @@
-"""Read prompts from somebody's file: text, CSV, TSV, JSON, JSONL, Parquet, or a folder of Six-CD.
+"""Read prompts from somebody's records: which column is which field, and what its values mean.
 
 Columns are recognised by name. The literature has several names for one field (``ALIASES``); a few published files use
 a name for another field, and are recognised by all their columns together (``LAYOUTS``).
 """
 
-import csv
 import hashlib
-import io
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import Split
 from ecgvf.core.text import encodable
+from ecgvf.pairs.record_files import INDEX, normalise, read_records
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "target": (
@@ -81,12 +75,6 @@ LAYOUTS: tuple[tuple[str, frozenset[str], dict[str, tuple[str, ...]]], ...] = (
 )
 """Published files that use a name for another field: name, all columns, field → its columns."""
 
-_INDEX = re.compile(r"|index|unnamed: [\d.]+|__index_level_\d+__")
-"""Columns that number the rows, as pandas writes them."""
-
-Record = dict[str, Any]
-"""A row as the file has it: column → value."""
-
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
@@ -126,15 +114,8 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> PromptTable:
     ``columns`` (``--column``) are read instead of others for the same field; a name that is not in ``ALIASES`` is the
     column of target prompts. Raises ``DatasetError``.
     """
-    if path.is_dir():
-        return _read_six_cd(path, columns)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError(f"there is no file {path}") from None
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror}") from error
-    return from_records(path.name, data, parse(path, data), columns)
+    data, records = read_records(path)
+    return from_records(path.name, data, records, columns)
 
 
 def from_records(
@@ -148,11 +129,11 @@ def from_records(
         raise DatasetError(f"{name} has no rows")
     original: dict[str, str] = {}  # normalised column → as in the file
     for column in dict.fromkeys(column for record in records for column in record):
-        if (key := _normalise(column)) in original:
+        if (key := normalise(column)) in original:
             raise DatasetError(f"{name} has two columns of one name: {original[key]!r} and {column!r}; remove one")
-        if not _INDEX.fullmatch(key):
+        if not INDEX.fullmatch(key):
             original[key] = column
-    layout, fields = _recognise(name, list(original), [_normalise(column) for column in columns])
+    layout, fields = _recognise(name, list(original), [normalise(column) for column in columns])
     rows = tuple(
         _row(
             name, number, {field: [record.get(original[column]) for column in found] for field, found in fields.items()}
@@ -165,132 +146,6 @@ def from_records(
 def one_line(text: object) -> str:
     """``text`` without line breaks and without doubled or surrounding spaces."""
     return " ".join(encodable(str(text)).split())
-
-
-# Files
-
-
-def parse(path: Path, data: bytes) -> list[Record]:
-    """The records of a file. Raises ``DatasetError`` naming the file, and the line if there is one."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _parse_parquet(path, data)
-    if suffix not in {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}:
-        raise DatasetError(
-            f"{path}: what is a {suffix or 'file without an ending'}? Use .csv, .tsv, .json, .jsonl, .parquet, or .txt "
-            "with one prompt per line"
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-    if suffix == ".txt":
-        return [{"prompt": line} for line in text.splitlines() if line.strip()]
-    if suffix in {".csv", ".tsv"}:
-        return _parse_csv(path, text, "\t" if suffix == ".tsv" else ",")
-    if suffix == ".json":
-        return _parse_json(path, text)
-    return [_parse_line(path, line, number) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-
-
-def _parse_csv(path: Path, text: str, delimiter: str) -> list[Record]:
-    records = []
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        header = [_normalise(name) for name in reader.fieldnames or ()]
-        repeated = {name for name in header if header.count(name) > 1 and not _INDEX.fullmatch(name)}
-        if repeated:
-            raise DatasetError(f"{path} has two columns named {sorted(repeated)[0]!r}: rename one")
-        for record in reader:
-            if None not in record and set(record.values()) <= {None, ""}:  # a line of spaces
-                continue
-            if None in record or None in record.values():
-                how = "more" if None in record else "fewer"
-                raise DatasetError(
-                    f"{path}, line {reader.line_num}: {how} fields than the header names; quote texts with commas"
-                )
-            records.append(dict(record))
-    except csv.Error as error:
-        raise DatasetError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
-    return records
-
-
-def _parse_json(path: Path, text: str) -> list[Record]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is not valid JSON: {error}") from error
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list)]
-        if lists and all(isinstance(record, dict) for value in lists for record in value):
-            content = [record for value in lists for record in value]  # CoPro: one list per split
-        elif lists and len(lists) == len(content):
-            if len({len(value) for value in lists}) > 1:
-                raise DatasetError(f"{path}: its columns are not equally long")
-            content = [dict(zip(content, values, strict=True)) for values in zip(*lists, strict=True)]
-    if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
-        raise DatasetError(f'{path} is not a list of objects: write [{{"prompt": …}}, …]')
-    return content
-
-
-def _parse_line(path: Path, line: str, number: int) -> Record:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}, line {number}: not valid JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise DatasetError(f"{path}, line {number}: not an object")
-    return record
-
-
-def _parse_parquet(path: Path, data: bytes) -> list[Record]:
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        names = file.schema_arrow.names
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise DatasetError(f"{path} has two columns named {repeated[0]!r}: rename one")
-        textual = [field.name for field in file.schema_arrow if not _is_binary(field.type)]
-        records: list[Record] = file.read(columns=textual).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{path} is not a Parquet file, or it is cut off: download it again") from error
-    return records
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    """Whether a column holds images or other data that is neither text nor a number."""
-    return (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or "binary" in str(kind)
-
-
-def _read_six_cd(folder: Path, columns: Sequence[str]) -> PromptTable:
-    """Six-CD's dual version: target prompts in one file, the same prompts without the concept in the other."""
-    malicious, clean = folder / "malicious.csv", folder / "clean.csv"
-    if not (malicious.is_file() and clean.is_file()):
-        raise DatasetError(f"{folder} is a folder without malicious.csv and clean.csv (Six-CD): name a file")
-
-    def records(file: Path, data: bytes, *required: str) -> list[Record]:
-        found = [{_normalise(name): value for name, value in record.items()} for record in parse(file, data)]
-        missing = [name for name in required if found and name not in found[0]]
-        if missing:
-            raise DatasetError(f"{file} has no column {missing[0]}, which Six-CD's files have")
-        return found
-
-    malicious_data, clean_data = malicious.read_bytes(), clean.read_bytes()
-    targets = records(malicious, malicious_data, "case_number", "evaluation_seed", "prompt")
-    surrogates = {row["case_number"]: row["prompt"] for row in records(clean, clean_data, "case_number", "prompt")}
-    missing = [row["case_number"] for row in targets if row["case_number"] not in surrogates]
-    if missing:
-        raise DatasetError(f"{clean} has no case_number {missing[0]}, which {malicious} has")
-    pairs = [
-        {
-            "case_number": row["case_number"],
-            "evaluation_seed": row["evaluation_seed"],
-            "concept": row.get("target", ""),
-            "malicious": row["prompt"],
-            "clean": surrogates[row["case_number"]],
-        }
-        for row in targets
-    ]
-    return from_records(folder.name, malicious_data + clean_data, pairs, columns)
 
 
 # Columns
@@ -340,10 +195,6 @@ def _overrides(name: str, columns: Sequence[str], selected: Sequence[str]) -> di
                 f"--column {overrides[field][0]} and --column {column} are both for the field {field!r}: choose one"
             )
     return overrides
-
-
-def _normalise(column: str | None) -> str:
-    return (column or "").strip().casefold()
 
 
 # Values

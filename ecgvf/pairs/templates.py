@@ -18,6 +18,7 @@ import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ecgvf.core import strict_yaml
 from ecgvf.core.concepts import Concept, Kind, Surrogates
 from ecgvf.core.errors import TemplateError
 from ecgvf.core.paths import templates_dir
@@ -121,7 +122,7 @@ def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
 
 def _fields(file: Path, front_matter: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(front_matter)
+        content = strict_yaml.load(front_matter)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1

@@ -15,7 +15,7 @@ from typing import Any
 import mlcroissant as mlc
 from datasets import Image, List, Value
 
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, first_line
 from ecgvf.publish.card import CITATION, SUMMARY
 from ecgvf.publish.catalogue import Catalogue, ConceptFacts, ConfigFacts
 from ecgvf.publish.front_matter import PAPER, licence_url, parse_card
@@ -61,7 +61,7 @@ def describe(catalogue: Catalogue, folder: Path) -> str:
             # Reading it validates it.
             mlc.Dataset(jsonld=json.loads(json.dumps(content, default=_to_text)))
         except (mlc.ValidationError, ValueError) as error:
-            raise DatasetError(f"the Croissant of {folder} is not valid: {str(error).splitlines()[0]}") from error
+            raise DatasetError(f"the Croissant of {folder} is not valid: {first_line(error)}") from error
     return json.dumps(content, indent=2, ensure_ascii=False, default=_to_text) + "\n"
 
 
@@ -76,7 +76,9 @@ def _record_set(facts: ConceptFacts, config: ConfigFacts, split: str) -> tuple[m
     )
     fields = [
         _field(files.id, name, column, kind)
-        for column, kind in features(images=facts.images, rejected=config.rejected).items()
+        for column, kind in features(
+            images=facts.images, rejected=config.rejected, retained="retain" in facts.counts
+        ).items()
     ]
     return files, mlc.RecordSet(id=name, name=name, key=[f"{name}/record_id"], fields=fields)
 

@@ -59,7 +59,10 @@ class DatasetFolder:
         from ecgvf.publish.front_matter import default_config, parse_card
 
         readme = self.folder / "README.md"
-        return default_config(parse_card(readme.read_text(encoding="utf-8"))[0]) if readme.is_file() else None
+        try:
+            return default_config(parse_card(readme.read_text(encoding="utf-8"))[0]) if readme.is_file() else None
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{readme} is not UTF-8 text: correct it, or name a concept as …/CONCEPT") from error
 
 
 def shipped_dataset(concept: str) -> DatasetFolder | None:

@@ -14,6 +14,7 @@ from typing import Literal
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ecgvf.core.errors import HubError, SettingsError
+from ecgvf.core.files import require_local
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish.card import write_card
@@ -26,6 +27,8 @@ from ecgvf.publish.repository import (
     Repository,
     account,
     catalogue_at,
+    check_name,
+    check_visibility,
     open_repository,
     published_openings,
     version_numbers,
@@ -101,17 +104,17 @@ def prepare(
 
     ``version`` None is the next minor version, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
     Raises ``SettingsError`` for an invalid option and for an unsafe concept that would be public without
-    ``unsafe_known``, ``HubError``, ``DatasetError``, ``StageMissing``.
+    ``unsafe_known``, ``StoreError`` for a store on object storage, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
-    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    check_name(repo)
     if version is not None and not re.fullmatch(f"v?{VERSION}", version):
         raise SettingsError(f"--version {version!r}: write three numbers, such as 1.0.0")
     version = version.removeprefix("v") if version is not None else None
+    require_local(run.store.root, "the files of a push")
     finished = open_finished_run(run, set_id)
     repo = repo if repo is not None else f"{account()}/ecgvf"
     before = open_repository(repo)
-    _check_visibility(repo, finished, before, public=public, unsafe_known=unsafe_known)
+    check_visibility(repo, before, _unsafe(finished, before), public=public, unsafe_known=unsafe_known)
     with staging_folder(run.store.folder(run.concept.name, STAGING)) as folder:
         yield _plan(repo, write_parquet(finished, folder, images=images), before, version, public)
 
@@ -226,15 +229,7 @@ def _next_version(tags: dict[str, str]) -> str:
     return f"{major}.{minor + 1}.0"
 
 
-def _check_visibility(repo: str, run: FinishedRun, before: Repository, *, public: bool, unsafe_known: bool) -> None:
+def _unsafe(run: FinishedRun, before: Repository) -> list[str]:
+    """The unsafe concepts that the repository will have: that of the run first."""
     concepts = before.catalogue.concepts
-    unsafe = [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]
-    if public and unsafe and not unsafe_known:
-        raise SettingsError(
-            f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe "
-            f"(without both it goes to the Hub private and gated)"
-        )
-    if not before.private and not public:
-        raise SettingsError(
-            f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
-        )
+    return [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from huggingface_hub import CardData, CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 
 from ecgvf.core import concepts
-from ecgvf.core.errors import ConceptError, DatasetError, SettingsError
+from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.hub import hub_errors
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, parse_card
-from ecgvf.publish.repository import TYPE, Repository, account, open_repository
+from ecgvf.publish.repository import TYPE, Repository, account, check_name, check_visibility, open_repository
 
 FILE = "results.parquet"
 FACTS = b"ear-suite"
@@ -43,7 +43,23 @@ class ResultsPlan:
     """Path in the repository → file or content."""
     deleted: tuple[str, ...]
     """Outcomes of an earlier push that this one lacks."""
-    nothing_to_do: bool
+    uploaded: bool
+    """Whether the repository has these very results already."""
+
+    @property
+    def makes_public(self) -> bool:
+        """Whether the repository is private and will be public."""
+        return self.public and self.before.private
+
+    @property
+    def adds_gate(self) -> bool:
+        """Whether the repository will be gated and is not yet."""
+        return self.gated and self.before.gated != "manual"
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether neither content nor visibility changes."""
+        return self.uploaded and not (self.makes_public or self.adds_gate)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -61,20 +77,14 @@ def prepare_results(
     Raises ``DatasetError`` for a folder without results or a repository without a dataset, ``SettingsError`` for unsafe
     concepts that would be public without ``unsafe_known`` and for a public repository without ``public``, ``HubError``.
     """
-    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    check_name(repo)
     facts = _facts(folder / FILE)
     name, unsafe = str(facts["suite"]["name"]), _unsafe(facts["suite"]["concepts"])
     repo = repo if repo is not None else f"{account()}/ecgvf"
     before = open_repository(repo)
     if before.head is None or before.card is None:
         raise DatasetError(f"{repo} has no dataset yet, beside which results stand: run `ecgvf push-to-hub` first")
-    if public and unsafe and not unsafe_known:
-        raise SettingsError(f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe")
-    if not before.private and not public:
-        raise SettingsError(
-            f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
-        )
+    check_visibility(repo, before, unsafe, public=public, unsafe_known=unsafe_known)
     tables = {f"{name}-results/{each}": folder / each for each in (FILE, "results.csv")}
     cells = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
     outcomes = {f"{name}-outcomes/{each}": folder / each for each in sorted(cells)}
@@ -84,7 +94,6 @@ def prepare_results(
     files: dict[str, Path | bytes] = {**tables, **_of_equal_columns(outcomes)}
     card = _card(before.card, name, digest, folder / "leaderboard.md", unsafe=bool(unsafe))
     ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
-    known = _begin(name, digest) in before.card and set(files) <= set(before.files)
     return ResultsPlan(
         repo=repo,
         name=name,
@@ -93,28 +102,33 @@ def prepare_results(
         gated=bool(unsafe) or any(each.unsafe for each in before.catalogue.concepts.values()),
         files={**files, "README.md": card.encode()},
         deleted=tuple(sorted(set(ours) - set(files))),
-        nothing_to_do=known,
+        uploaded=_begin(name, digest) in before.card and set(files) <= set(before.files),
     )
 
 
 def upload_results(plan: ResultsPlan) -> str:
-    """Do what ``plan`` says. Returns the commit. Raises ``HubError``."""
+    """Do what ``plan`` says. Returns the commit of the results. Raises ``HubError``."""
     api = HfApi()
     with hub_errors(plan.repo):
-        if plan.gated and plan.before.gated != "manual":  # before the first unsafe byte arrives
+        if plan.adds_gate:  # before the first unsafe byte arrives
             api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
-        commit = api.create_commit(
-            plan.repo,
-            [
-                *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=file) for path, file in plan.files.items()),
-                *(CommitOperationDelete(path_in_repo=path) for path in plan.deleted),
-            ],
-            commit_message=f"results of the suite {plan.name}",
-            repo_type=TYPE,
-            parent_commit=plan.before.head,
-        )
-        if plan.public and plan.before.private:
+        commit = str(plan.before.head) if plan.uploaded else _commit(api, plan)
+        if plan.makes_public:
             api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
+    return commit
+
+
+def _commit(api: HfApi, plan: ResultsPlan) -> str:
+    commit = api.create_commit(
+        plan.repo,
+        [
+            *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=file) for path, file in plan.files.items()),
+            *(CommitOperationDelete(path_in_repo=path) for path in plan.deleted),
+        ],
+        commit_message=f"results of the suite {plan.name}",
+        repo_type=TYPE,
+        parent_commit=plan.before.head,
+    )
     return str(commit.oid)
 
 

@@ -1,6 +1,7 @@
 """A dataset repository on the Hub: its files, versions and settings."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from ecgvf.core import openings
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.hub import HubName, hub_errors
 from ecgvf.core.openings import Opening
 from ecgvf.publish import catalogue
@@ -36,6 +37,26 @@ class Repository:
 def version_numbers(version: str) -> tuple[int, ...]:
     """1.10.0 → (1, 10, 0), to compare versions."""
     return tuple(map(int, version.split(".")))
+
+
+def check_name(repo: str | None) -> None:
+    """Raise ``SettingsError`` unless ``repo`` (None: that of the account) is OWNER/NAME."""
+    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+
+
+def check_visibility(repo: str, before: Repository, unsafe: Sequence[str], *, public: bool, unsafe_known: bool) -> None:
+    """Raise ``SettingsError`` for ``unsafe`` concepts that would be public without ``unsafe_known``, and for a
+    repository that is public already without ``public``."""
+    if public and unsafe and not unsafe_known:
+        raise SettingsError(
+            f"{unsafe[0]!r} is marked unsafe: --public is refused without --i-know-this-is-unsafe "
+            f"(without both it goes to the Hub private and gated)"
+        )
+    if not before.private and not public:
+        raise SettingsError(
+            f"{repo} is public, and a push is private unless you say otherwise: add --public, or choose another --repo"
+        )
 
 
 def account() -> str:
@@ -104,4 +125,8 @@ def _catalogue(repo: str, revision: str) -> Catalogue:
 
 def _read_text(repo: str, revision: str, path: str) -> str:
     with hub_errors(repo, revision):
-        return Path(HfApi().hf_hub_download(repo, path, repo_type=TYPE, revision=revision)).read_text(encoding="utf-8")
+        file = Path(HfApi().hf_hub_download(repo, path, repo_type=TYPE, revision=revision))
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} of {repo} is not UTF-8 text: correct it first") from error

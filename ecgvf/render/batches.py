@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import console
-from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError, SettingsError
+from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError, SettingsError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
@@ -94,7 +94,7 @@ class ImageWorker:
                 raise SettingsError(f"{device} has no memory for one image of {name}") from error
             raise BatchTooLarge(size) from error
         except _DEVICE_ERROR as error:
-            raise DeviceFailed(f"{self._model.device} failed: {str(error).splitlines()[0]}") from error
+            raise DeviceFailed(f"{self._model.device} failed: {first_line(error)}") from error
 
 
 def image_filling(
@@ -205,7 +205,7 @@ def _render_batch(
         raise
     except (RuntimeError, ValueError, EcgvfError) as error:
         if len(tasks) == 1:
-            return [encoder.submit(RenderedImage, failure=(str(error) or type(error).__name__).splitlines()[0])]
+            return [encoder.submit(RenderedImage, failure=first_line(error))]
         # One of the tasks breaks the batch: rendered alone, only that one fails.
         return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder, options)]
     columns = zip(images.pixels, images.vq_ids, images.finite, strict=True)

@@ -154,6 +154,7 @@ def test_a_published_retain_split_is_read_back(tmp_path: Path, tiny_path: Path, 
     rows = load_dataset(str(tmp_path / "out"), "tench", split="retain", cache_dir=str(tmp_path / "cache"))
     assert set(rows["retained_concept"]) == {SEEN} and set(rows["concept"]) == {"tench"}
     card = (tmp_path / "out" / "README.md").read_text()
+    assert "retained_concept" in (tmp_path / "out" / "croissant.json").read_text()
     assert "| tench | object | 2 | 1 | 0 | 2 |" in card and "`retain` has prompts of other concepts" in card
     assert sum(stage["counts"].get("retained", 0) for stage in run.status() if stage["stage"] == "acceptance") > 100
 

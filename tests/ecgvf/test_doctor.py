@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from packaging.requirements import Requirement
 from transformers import JanusForConditionalGeneration
 from typer.testing import CliRunner
@@ -80,6 +81,24 @@ def test_a_gpu_is_compared_with_each_model(tmp_path: Path, monkeypatch: pytest.M
     assert found["GPU"].found == "a card, 8.0 GB"
     assert found["janus-pro-1b"].advice == "hf download deepseek-community/Janus-Pro-1B"
     assert "a GPU with more than 14.0 GB" in found["janus-pro-7b"].advice
+
+
+def test_a_model_is_downloaded_once_all_of_its_weights_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repo = tmp_path / "models--deepseek-community--Janus-Pro-7B"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("0" * 40)
+    snapshot = repo / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = json.dumps({"weight_map": {"a": shards[0], "b": shards[1]}})
+    for file, content in (("config.json", "{}"), ("model.safetensors.index.json", index), (shards[0], "")):
+        (snapshot / file).write_text(content)
+        assert checks(tmp_path)["janus-pro-7b"].found.endswith("; not downloaded")
+    (snapshot / shards[1]).touch()
+    assert checks(tmp_path)["janus-pro-7b"].found.endswith("; downloaded")
 
 
 @pytest.mark.parametrize("size", SHAPES)

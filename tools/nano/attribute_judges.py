@@ -32,26 +32,28 @@ ATTRIBUTE_JUDGES: Mapping[str, tuple[str, ...]] = {
 WIDTHS = (12, 24, 48, 64)
 CODED_SHARE = 0.2
 """Share of the images that pass through nano's codec."""
-FATES = {"intact": 0.4, "missing": 0.2, "shuffled": 0.4}
+ALTERATIONS = {"intact": 0.4, "missing": 0.2, "shuffled": 0.4}
 """What may happen to a thing, and how often: it is drawn, left out, or its place is cut into patches and shuffled."""
 
 Images = NDArray[np.uint8]
 Tokens = NDArray[np.int64]
 
 
-def random_fates(name: str, count: int) -> list[str]:
-    """`count` fates, the same for the same `name`."""
-    return random.Random(f"ecgvf.nano.fates:{name}").choices(list(FATES), list(FATES.values()), k=count)
+def random_alterations(name: str, count: int) -> list[str]:
+    """`count` alterations, the same for the same `name`."""
+    return random.Random(f"ecgvf.nano.fates:{name}").choices(list(ALTERATIONS), list(ALTERATIONS.values()), k=count)
 
 
-def compose_fates(scenes: Sequence[Scene], fates: Sequence[str], rng: np.random.Generator) -> Images:
-    """The images of scenes whose things met their fates, uint8 ``[N, 64, 64, 3]``."""
-    altered = (compose(scene, _alteration(scene, fate, rng)) for scene, fate in zip(scenes, fates, strict=True))
+def compose_altered(scenes: Sequence[Scene], alterations: Sequence[str], rng: np.random.Generator) -> Images:
+    """The images of scenes whose things are altered so, uint8 ``[N, 64, 64, 3]``."""
+    altered = (
+        compose(scene, _alter(scene, alteration, rng)) for scene, alteration in zip(scenes, alterations, strict=True)
+    )
     return np.stack([np.round(image * 255).astype(np.uint8) for image in altered])
 
 
-def _alteration(scene: Scene, fate: str, rng: np.random.Generator) -> Callable[[Pixels], object] | None:
-    match fate:
+def _alter(scene: Scene, alteration: str, rng: np.random.Generator) -> Callable[[Pixels], object] | None:
+    match alteration:
         case "missing":
             return lambda canvas: np.copyto(canvas, background(scene.sky, scene.ground))
         case "shuffled":
@@ -84,17 +86,17 @@ class Pool:
 
 
 def build_pool(codec: Codec, count: int = 12_000) -> Pool:
-    """Compose `count` images of random fates.
+    """Compose `count` images of random alterations.
 
     The last `CODED_SHARE` of them passed through the codec, where shuffled things were shuffled as tokens.
     """
-    scenes, fates = scene_pool("judge:attributes", count), random_fates("judge:attributes", count)
+    scenes, alterations = scene_pool("judge:attributes", count), random_alterations("judge:attributes", count)
     rng = np.random.default_rng(0)
     first = round((1 - CODED_SHARE) * count)
-    coded = ["intact" if fate == "shuffled" else fate for fate in fates[first:]]
-    images = compose_fates(scenes, [*fates[:first], *coded], rng)
+    coded = ["intact" if alteration == "shuffled" else alteration for alteration in alterations[first:]]
+    images = compose_altered(scenes, [*alterations[:first], *coded], rng)
     tokens = codec.encode(images[first:])
-    wrecked = np.array([fate == "shuffled" for fate in fates[first:]])
+    wrecked = np.array([alteration == "shuffled" for alteration in alterations[first:]])
     images[first:] = codec.decode(np.where(wrecked[:, None], shuffle_thing_tokens(tokens, rng), tokens))
     return Pool(scenes, images)
 
@@ -117,13 +119,16 @@ def train_attribute_judge(
     targets = torch.tensor([labels.index(label) for label in attribute_labels(name, pool.scenes)])
     fit(network, pool.images, targets, generator, epochs=epochs, batch_size=batch_size, seed=seed, name=name)
     network.save(folder / name)
-    scenes, fates = scene_pool("judge:attributes:held-out", tested), random_fates("held-out", tested)
-    images = torch.from_numpy(compose_fates(scenes, fates, np.random.default_rng(1)))
+    scenes, alterations = scene_pool("judge:attributes:held-out", tested), random_alterations("held-out", tested)
+    images = torch.from_numpy(compose_altered(scenes, alterations, np.random.default_rng(1)))
     predicted = probabilities(NanoResNet.load(folder / name), images).argmax(1).tolist()
     correct = np.array([labels[index] for index in predicted]) == np.array(attribute_labels(name, scenes))
     return {
         "held_out_accuracy": round(float(correct.mean()), 4),
-        **{fate: round(float(correct[np.array(fates) == fate].mean()), 4) for fate in FATES},
+        **{
+            alteration: round(float(correct[np.array(alterations) == alteration].mean()), 4)
+            for alteration in ALTERATIONS
+        },
         "n": tested,
         "seed": seed,
         "pictures": len(pool.images),

@@ -13,10 +13,10 @@ from ecgvf.janus import JanusModel, load
 from ecgvf.judges.nano import NO_COMPANION, NanoJudge
 from ecgvf.world.attributes import find_attributes
 from tools.nano.attribute_judges import (
+    ALTERATIONS,
     ATTRIBUTE_JUDGES,
-    FATES,
     attribute_labels,
-    compose_fates,
+    compose_altered,
     shuffle_thing_tokens,
 )
 from tools.nano.check import predictions, render_scenes
@@ -145,9 +145,12 @@ def _composed(judges: dict[str, NanoJudge], run_seed: int) -> Iterator[Row]:
 
 def _composed_attributes(judges: dict[str, NanoJudge], codec: Codec, run_seed: int, count: int = 512) -> Iterator[Row]:
     scenes = scene_pool(f"judges:attributes:{run_seed}", count)
-    for fate in FATES:
-        images = compose_fates(scenes, [fate] * count, np.random.default_rng(run_seed))
-        for name, shown in ((f"composed, thing {fate}", images), (f"coded, thing {fate}", codec.recode(images))):
+    for alteration in ALTERATIONS:
+        images = compose_altered(scenes, [alteration] * count, np.random.default_rng(run_seed))
+        for name, shown in (
+            (f"composed, thing {alteration}", images),
+            (f"coded, thing {alteration}", codec.recode(images)),
+        ):
             for judge in ATTRIBUTE_JUDGES:
                 seen = predictions(judges[judge], shown)
                 yield _share(f"{judge} recognised", judge, name, seen == np.array(attribute_labels(judge, scenes)))

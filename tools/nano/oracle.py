@@ -2,8 +2,8 @@
 
 No caption, image or question of training is about a thing that is left out, in any of its words or languages: neither
 in the pretraining of the vision tower nor in the training of the language model. Tokenizer and codec are the shipped
-ones, so that image tokens and prompts mean the same to all models.
-Both trainings take equally many steps, whatever else the machine does.
+ones, so that image tokens and prompts mean the same to all models. Both trainings take equally many steps, whatever
+else the machine does.
 """
 
 import itertools

@@ -1,5 +1,6 @@
 """A suite's results on the Hub, beside the dataset."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_equal_results_upload_nothing_and_changed_ones_replace_them(tmp_path: Pa
     upload_results(changed)
     assert published.repos[REPO].head != head
     assert published.text(REPO, "README.md").count("## Results of the suite small") == 1
+
+
+def test_equal_results_can_still_be_made_public(tmp_path: Path, published: Hub) -> None:
+    folder = results(tmp_path).results
+    upload_results(prepare_results(folder, REPO))
+    head = published.repos[REPO].head
+    found = CliRunner().invoke(app, ["push-to-hub", "--results", str(folder), "--repo", REPO, "--public", "--json"])
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["done"] == "settings"
+    assert not published.repos[REPO].private and published.repos[REPO].head == head
+    assert prepare_results(folder, REPO, public=True).nothing_to_do
 
 
 def test_results_of_an_unsafe_concept_are_gated_and_not_public_unasked(tmp_path: Path, published: Hub) -> None:

@@ -108,6 +108,21 @@ def test_consecutive_images_of_one_size_are_judged_together(tmp_path: Path) -> N
     assert scores == [*range(34), None, 35]
 
 
+def test_an_image_that_the_judge_cannot_take_spoils_no_other(tmp_path: Path) -> None:
+    def refuse_black(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        if not images.any(axis=(1, 2, 3)).all():
+            raise ValueError("a black image")
+        return images.mean(axis=(1, 2, 3)) / 255
+
+    files = [tmp_path / f"{shade}.png" for shade in (255, 0, 51)]
+    for file in files:
+        Image.fromarray(np.full((4, 4, 3), int(file.stem), np.uint8)).save(file)
+    first, black, last = (found for _, found in predict_files(judge(refuse_black, "judge", "1"), files))
+    assert black == "could not be judged: a black image"
+    assert isinstance(first, Prediction) and first.score == 1
+    assert isinstance(last, Prediction) and last.score == pytest.approx(0.2)
+
+
 def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> None:
     write_images(run.store, run.concept, [(GREY, GREY)] * 2)
     for name, answers in (("first", [True, False, True, False]), ("second", [True, False, False, False])):

@@ -100,6 +100,8 @@ def test_what_needs_locks_or_appends_is_refused(store: str) -> None:
     run = Run("church", store)
     with pytest.raises(StoreError, match="on object storage, where decisions of several reviewers cannot be"):
         decisions.append(run, reviewer="a", pictures="0", record_id="0", accepted=True)
+    with pytest.raises(StoreError, match="on object storage, where the files of a push cannot be"):
+        run.push_to_hub("my-org/ecgvf")
 
 
 def test_an_unknown_protocol_is_one_error() -> None:

@@ -87,6 +87,12 @@ def test_verdicts_come_back_from_a_table(records: list[Verdict]) -> None:
     assert from_table(Verdict, to_table(Verdict, records)) == records
 
 
+@given(st.one_of(pairs, renderings, verdicts, acceptances))
+def test_a_column_of_a_later_version_is_ignored(record: Record) -> None:
+    table = to_table(type(record), [record]).append_column("later", pa.array([1]))
+    assert from_table(type(record), table) == [record]
+
+
 @given(st.lists(acceptances, max_size=3))
 def test_acceptances_come_back_from_a_table(records: list[Acceptance]) -> None:
     assert from_table(Acceptance, to_table(Acceptance, records)) == records

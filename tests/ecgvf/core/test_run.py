@@ -67,6 +67,16 @@ def test_open_takes_the_start_of_a_fingerprint(run: ConceptRun) -> None:
         run.open(PAIRS, "")
 
 
+def test_a_set_that_is_not_finished_is_not_opened(run: ConceptRun) -> None:
+    finish(run)
+    begun = run.stage_set(PAIRS, {**SETTINGS, "pairs": 80})
+    begun.write_shard(0, pa.table({"value": [1]}))
+    with pytest.raises(StageMissing, match="is not finished: run `ecgvf generate` to resume"):
+        run.open(PAIRS, begun.fingerprint)
+    begun.finish({})
+    assert run.open(PAIRS, begun.fingerprint).finished
+
+
 @pytest.mark.faults
 def test_a_current_file_that_names_no_set_is_named(run: ConceptRun) -> None:
     finish(run)

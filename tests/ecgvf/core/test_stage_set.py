@@ -233,9 +233,9 @@ def test_edited_settings_are_named(run: ConceptRun) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", ["settings.json", "manifest.json"])
-def test_broken_json_is_named(run: ConceptRun, name: str) -> None:
-    (finish(run).path / name).write_text("{")
+@pytest.mark.parametrize(("name", "content"), [("settings.json", "{"), ("settings.json", "{}"), ("manifest.json", "{")])
+def test_broken_json_is_named(run: ConceptRun, name: str, content: str) -> None:
+    (finish(run).path / name).write_text(content)
     with pytest.raises(StoreCorrupt, match=name):
         run.current(PAIRS).read()
 

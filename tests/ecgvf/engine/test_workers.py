@@ -1,11 +1,13 @@
 """What an engine promises, whoever works: the same shards, whatever happens to the workers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
 from ecgvf.engine import Description, Engine, Filling, Processes, Setup, ThisProcess, local_engine
 from ecgvf.engine.cluster import RayEngine
+from ecgvf.engine.pool import WorkerPool
 from ecgvf.engine.work import ShardTables
 
 TWO = Processes([{}, {}])
@@ -169,6 +172,16 @@ def test_a_shard_that_kills_every_worker_ends_the_run_and_the_others_stay(tmp_pa
     assert fill(ThisProcess(), squares(tmp_path / "set"))[0] < 10
 
 
+@pytest.mark.faults
+def test_a_worker_that_dies_before_it_reads_its_setups_is_a_dead_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    large = setup(weights="0" * 10_000_000)  # more than a pipe holds
+    with pytest.raises(EngineError, match="2 workers died at their start, the last one by exit code 1"):
+        fill(Processes([{}], retries=1), squares(tmp_path / "set"), large=large)
+
+
 @pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
 def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_path: Path, engine: Engine) -> None:
     def behave(_: list[int], circumstances: Any) -> None:
@@ -194,6 +207,35 @@ def test_a_worker_that_differs_from_the_first_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(EngineError, match=r"differs from the first one \(model: a here, b there\)"):
         fill(TWO, squares(tmp_path / "set"), squares=differing)
+
+
+def test_a_worker_that_starts_meanwhile_is_not_asked_what_it_is() -> None:
+    class TwoWorkers:
+        """Whose answers come in the order of their calls; the second starts while the first answers."""
+
+        most = 2
+
+        def __init__(self) -> None:
+            self.free: list[str] = []
+            self.answers: deque[tuple[str, Any]] = deque([("first", None), ("second", None)])
+
+        def start(self, count: int) -> None:
+            pass
+
+        def idle(self) -> Sequence[Hashable]:
+            return list(self.free)
+
+        def call(self, worker: Any, method: str, *arguments: Any) -> None:
+            self.free.remove(worker)
+            self.answers.append((worker, Description({"name": arguments[0]}, {})))
+
+        def wait(self) -> tuple[Hashable, Any]:
+            worker, answer = self.answers.popleft()
+            self.free.append(worker)
+            return worker, answer
+
+    pool = WorkerPool(TwoWorkers(), retries=0)
+    assert [pool.describe(name).facts["name"] for name in ("images", "verdicts")] == ["images", "verdicts"]
 
 
 def test_an_error_of_a_worker_is_raised_here_as_it_is(tmp_path: Path) -> None:

@@ -83,7 +83,15 @@ def test_an_unusable_checkpoint_is_refused_before_its_weights_are_downloaded(
         load("deepseek-ai/Janus-Pro-1B", device="cpu")
 
 
-@pytest.mark.parametrize(("setting", "value"), [("device", "quantum"), ("dtype", "int3")])
+@pytest.mark.parametrize(("setting", "value"), [("device", "quantum"), ("device", "meta"), ("dtype", "int3")])
 def test_unknown_devices_and_dtypes_are_refused(tiny_janus_path: Path, setting: str, value: str) -> None:
     with pytest.raises(ModelError, match=value):
         load(str(tiny_janus_path), **{setting: value})
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert loading.resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ModelError, match="sees 2 GPUs, and device 'cuda:2' is none of them"):
+        loading.resolve_device("cuda:2")

@@ -223,8 +223,11 @@ def test_a_batch_that_is_gone_is_sent_again_and_counts_as_possibly_paid(
     assert ledger().spent().open > 0 and len([row for row in rows() if row.reason is None]) > 25
 
 
-def test_calls_in_a_batch_are_not_sent_beside_it(server: LlmServer, run: Callable[..., Any], killed: Killed) -> None:
-    with killed(BatchRunner, "_collect"):
+@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "batch")])
+def test_calls_in_a_batch_are_not_sent_beside_it(
+    server: LlmServer, run: Callable[..., Any], killed: Killed, owner: Any, method: str
+) -> None:
+    with killed(owner, method):  # after its id was written, and before
         run("--writers", "gpt", "--batch")
     sent = len(server.requests)
     result = run("--writers", "gpt")
@@ -263,3 +266,15 @@ def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Call
     (submitted,) = server.batches.values()
     assert len(submitted.requests) == 2 and server.charged <= Decimal("0.17")
     assert "budget" in result.stderr
+
+
+def test_a_batch_that_is_collected_later_frees_what_it_did_not_cost(
+    server: LlmServer, run: Callable[..., Any], killed: Killed
+) -> None:
+    command = ("--writers", "gpt", "--batch", "--budget-usd", "0.17")  # the most that two of the three calls can cost
+    with killed(BatchRunner, "_collect"):
+        assert run(*command).exit_code == 130
+    result = run(*command)
+    assert result.exit_code == 0 and "set aside" not in result.output, result.output
+    assert [len(submitted.requests) for submitted in server.batches.values()] == [2, 1]
+    assert ledger().spent().cost == server.charged <= Decimal("0.17")

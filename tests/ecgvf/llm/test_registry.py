@@ -101,6 +101,8 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
     [
         ("[1]", "a registry maps"),
         ("writers: [", "not valid YAML"),
+        ("writers: {mine: {price: {read: 2026-13-45}}}", "not valid YAML"),
+        ("writers: {mine: {batch: !!bool perhaps}}", "not valid YAML"),
         ("writers:\n  mine: {model: a}\n  mine: {model: b}\n", "line 3: duplicate key"),
         ({"writer": {}}, "unknown field 'writer'"),
         ({"writers": []}, "writers: is a mapping"),

@@ -18,7 +18,7 @@ from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
-from ecgvf.pairs import tables
+from ecgvf.pairs import record_files, tables
 from ecgvf.pairs.importing import import_pairs
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import render
@@ -481,6 +481,10 @@ def test_bad_files_are_one_line(tmp_path: Path, name: str, content: str, message
 def test_missing_file_or_another_encoding_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="save it as UTF-8"):
         read_table(write(tmp_path, "a.csv", "prompt\nune église\n", "latin-1"))
+    latin = pa.array(["une église".encode("latin-1")]).view(pa.string())
+    pq.write_table(pa.table({"prompt": latin}), tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=r"a\.parquet holds text that is not UTF-8"):
+        read_table(tmp_path / "a.parquet")
     with pytest.raises(DatasetError, match="there is no file"):
         read_table(tmp_path / "nothing.csv")
     with pytest.raises(DatasetError, match=r"without malicious\.csv"):
@@ -506,5 +510,5 @@ def test_any_prompts_survive_csv_and_json(pairs: list[tuple[str, str]]) -> None:
     expected = [(tables.one_line(target), tables.one_line(surrogate)) for target, surrogate in pairs]
     for name, text in (("a.csv", csv), ("a.jsonl", jsonl)):
         data = text.encode()
-        rows = tables.from_records(name, data, tables.parse(Path(name), data)).rows
+        rows = tables.from_records(name, data, record_files.parse(Path(name), data)).rows
         assert [(row.target, row.surrogate) for row in rows] == expected

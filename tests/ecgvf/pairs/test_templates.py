@@ -148,6 +148,7 @@ def test_empty_request_is_an_error_that_names_the_file(tmp_path, body):
         ("---\nauthor: me\n---\ntext", "version"),
         ("---\n- 1\n---\ntext", "version"),
         ("---\nversion: 1\na: [\n---\ntext", "not valid YAML"),
+        ("---\nversion: 2026-13-45\n---\ntext", "not valid YAML"),
     ],
 )
 def test_invalid_front_matter_is_an_error(tmp_path, text, message):

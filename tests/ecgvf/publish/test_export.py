@@ -72,6 +72,9 @@ def test_validation_is_a_split_with_surrogates_and_classes(filtered: Filter, tmp
     assert [len(records) for records in (dataset.train, dataset.validation, dataset.test)] == [3, 2, 1]
     assert {record.pair.wording for record in dataset.validation} == {"explicit"}
     assert all(record.surrogate is not None for record in dataset.validation)
+    (tmp_path / "out" / "README.md").write_bytes("Für alle.".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"README\.md is not UTF-8 text"):
+        DatasetFolder(tmp_path / "out", "out").dataset()
 
 
 def test_openings_of_test_are_exported_and_change_no_fingerprint(run: ConceptRun, tmp_path: Path) -> None:

@@ -378,6 +378,9 @@ def test_an_unreadable_card_is_not_overwritten(run: ConceptRun, hub: Hub, filter
     filtered(run, train=6)
     with pytest.raises(DatasetError, match="cannot be read"):
         push(run)
+    hub.write(REPO, "README.md", "Für alle.".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"README\.md of .* is not UTF-8 text"):
+        push(run)
 
 
 def test_the_command_shows_its_plan_first(run: ConceptRun, hub: Hub) -> None:

@@ -12,14 +12,14 @@ from transformers.models.janus.modeling_janus import JanusVQVAE
 from ecgvf.judges.nano import NO_COMPANION
 from tools.nano import codec
 from tools.nano.attribute_judges import (
+    ALTERATIONS,
     ATTRIBUTE_JUDGES,
     CODED_SHARE,
-    FATES,
     Pool,
     attribute_labels,
     build_pool,
-    compose_fates,
-    random_fates,
+    compose_altered,
+    random_alterations,
     shuffle_thing_tokens,
     train_attribute_judge,
 )
@@ -38,14 +38,14 @@ def small_codec() -> Codec:
     return Codec(network)
 
 
-def composed(fate: str) -> np.ndarray:
-    return compose_fates(SCENES, [fate] * len(SCENES), np.random.default_rng(0))
+def composed(alteration: str) -> np.ndarray:
+    return compose_altered(SCENES, [alteration] * len(SCENES), np.random.default_rng(0))
 
 
 def test_an_intact_thing_is_drawn_and_a_missing_one_leaves_no_trace() -> None:
     assert np.array_equal(composed("intact"), compose_batch(SCENES))
     others = [replace(scene, thing=next(name for name in things() if name != scene.thing)) for scene in SCENES]
-    without = compose_fates(others, ["missing"] * len(others), np.random.default_rng(0))
+    without = compose_altered(others, ["missing"] * len(others), np.random.default_rng(0))
     assert np.array_equal(composed("missing"), without)
     assert (composed("missing") != composed("intact")).any((1, 2, 3)).all()
 
@@ -72,27 +72,30 @@ def test_shuffled_tokens_are_the_things_own() -> None:
 def test_only_the_last_training_images_passed_through_the_codec(small_codec: Codec) -> None:
     pool = build_pool(small_codec, 40)
     first = round((1 - CODED_SHARE) * 40)
-    fates = random_fates("judge:attributes", 40)
+    alterations = random_alterations("judge:attributes", 40)
     assert [*pool.scenes] == scene_pool("judge:attributes", 40)
     assert np.array_equal(
-        pool.images[:first], compose_fates(pool.scenes[:first], fates[:first], np.random.default_rng(0))
+        pool.images[:first], compose_altered(pool.scenes[:first], alterations[:first], np.random.default_rng(0))
     )
-    without = compose_fates(pool.scenes[first:], ["missing"] * (40 - first), np.random.default_rng(0))
-    missing = np.array([fate == "missing" for fate in fates[first:]])
+    without = compose_altered(pool.scenes[first:], ["missing"] * (40 - first), np.random.default_rng(0))
+    missing = np.array([alteration == "missing" for alteration in alterations[first:]])
     assert missing.any() and np.array_equal(pool.images[first:][missing], small_codec.recode(without)[missing])
     assert (pool.images[first:][~missing] != small_codec.recode(without)[~missing]).any((1, 2, 3)).all()
 
 
 def test_fates_have_their_shares_and_companions_a_label_for_none() -> None:
-    fates = random_fates("test", 2_000)
-    assert fates[:100] == random_fates("test", 100)
-    assert all(abs(fates.count(fate) / 2_000 - share) < 0.04 for fate, share in FATES.items())
+    alterations = random_alterations("test", 2_000)
+    assert alterations[:100] == random_alterations("test", 100)
+    assert all(abs(alterations.count(alteration) / 2_000 - share) < 0.04 for alteration, share in ALTERATIONS.items())
     seen = attribute_labels("companion", SCENES)
     assert {NO_COMPANION} < set(seen) <= set(ATTRIBUTE_JUDGES["companion"])
 
 
 def test_an_attribute_judge_learns(tmp_path: Path) -> None:
-    pool = Pool(SCENES * 4, np.concatenate([composed(fate) for fate in ("intact", "missing", "shuffled", "missing")]))
+    pool = Pool(
+        SCENES * 4,
+        np.concatenate([composed(alteration) for alteration in ("intact", "missing", "shuffled", "missing")]),
+    )
     record = train_attribute_judge("sky", pool, tmp_path, epochs=6, batch_size=16, tested=60)
     assert record["held_out_accuracy"] > 0.35  # of six skies, after 36 steps; chance gives 0.17
     assert json.loads((tmp_path / "sky" / "config.json").read_text())["labels"] == list(SKIES)
