@@ -23,6 +23,7 @@ from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges.nano import NanoJudge
+from ecgvf.world.grammar import with_article
 from tools.nano import language_model, vision
 from tools.nano.build import save
 from tools.nano.check import answers_correctly, predictions, render_scenes
@@ -164,7 +165,8 @@ def _questions(rng: random.Random, without: tuple[str, ...]) -> list[tuple[Scene
             while question.about != shown:
                 question = yes_no(scene, rng, True)
             if not expected:
-                question = Question(question.text.replace(shown, about), "No.", "yes_no", about)
+                text = question.text.replace(with_article(shown), with_article(about))
+                question = Question(text, "No.", "yes_no", about)
         rows.append((scene, question))
     return rows
 
