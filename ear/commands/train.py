@@ -92,10 +92,11 @@ def train(
 def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedRecipe", trainings: int) -> None:
     """What the training would take, by counting; the time is that of its FLOPs at this device's measured peak."""
     from ear.method.cost import training_cost
+    from ear.method.pairs import training_records
     from ecgvf.janus import generation_ids
     from ecgvf.janus.roofline import measure_roofs
 
-    records = dataset.train[: resolved.recipe.pairs]
+    records = training_records(dataset, model, resolved.recipe.pairs)
     prompts = [text for record in records for _, text in record.pair.prompts()]
     longest = int(generation_ids(model, prompts)[0].shape[1])
     cost = training_cost(model, resolved, len(records), longest)

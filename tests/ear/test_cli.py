@@ -20,6 +20,7 @@ from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
+from tools.tiny_janus import build
 
 FAST = [
     word
@@ -124,6 +125,12 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store) -> None:
     assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
     counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))
     assert counted["rollouts"] == 0 and counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+
+
+def test_a_dry_run_refuses_what_a_training_would(store: Store, tmp_path: Path) -> None:
+    another = str(build(tmp_path / "another", seed=1))
+    for words in (["--dry-run"], []):
+        assert "were rendered by" in ear("train", "--model", another, *words, *FAST, store=store, code=2)
 
 
 def test_previews_and_tracking_on_request(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
