@@ -84,7 +84,6 @@ def memorisation(
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
 
-    console.json_mode(as_json)
     if folders and (adapter or prompts is not None or source.dataset is not None):
         raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter, --dataset and --prompts")
     if column and prompts is None:

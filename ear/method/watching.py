@@ -12,7 +12,7 @@ from ecgvf.core import console
 from ecgvf.core.files import write_atomic
 
 Watch = Callable[[TrainingRun, TrainingState], object]
-"""Called after each window of a training."""
+"""Called after each window of a training, of several processes in the first alone: it writes and reports."""
 
 LOSSES = "loss.svg"
 
