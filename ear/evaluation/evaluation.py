@@ -15,7 +15,7 @@ from ear.evaluation.fidelity.measure import Fidelity, FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.measure import Measurement, files_hash
 from ear.evaluation.not_measured import NotMeasured, left_out
 from ear.evaluation.opened import count_openings
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
@@ -240,7 +240,7 @@ def evaluate(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
     adapter = open_adapter(model, files)
-    return _evaluate(store, model, dataset, adapter, adapter_hash(files), settings, files, also_erased)
+    return _evaluate(store, model, dataset, adapter, files_hash(files), settings, files, also_erased)
 
 
 def evaluate_images(

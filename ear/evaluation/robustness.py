@@ -26,7 +26,7 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.measure import Measurement, files_hash
 from ear.evaluation.opened import count_openings
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
@@ -133,7 +133,7 @@ def attack(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
-    measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), adapter_hash(files))
+    measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), files_hash(files))
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
     asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
     known = _of_file(dataset, prompt_set, settings) if prompt_set is not None else []
