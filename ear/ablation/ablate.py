@@ -18,7 +18,7 @@ from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.runs import TrainingRun
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
 from ecgvf.core.shard_set import fingerprint, versions
@@ -117,8 +117,9 @@ class Ablation:
 def ablate(ablation: Ablation, over: Sequence[str]) -> pa.Table:
     """Train and measure the variants of the factors ``over``; writes ablation.parquet, .csv and a plot per factor.
 
-    A variant that cannot be trained is reported, and the others go on. Returns the table, one row per variant and
-    figure. Raises ``SettingsError`` for an unknown factor, ``DatasetError`` if no variant could be measured.
+    A variant that cannot be trained, or that diverges, is reported, and the others go on. Returns the table, one row
+    per variant and figure. Raises ``SettingsError`` for an unknown factor, ``DatasetError`` if no variant could be
+    measured.
     """
     from ear.ablation.plots import plot_factors
 
@@ -132,8 +133,8 @@ def ablate(ablation: Ablation, over: Sequence[str]) -> pa.Table:
         console.note(f"{number} of {len(wanted)}: {variant.factor} {variant.level}, equal {by}{kept}")
         try:
             rows += ablation.rows(variant)
-        except DatasetError as error:
-            console.warn(console.escape(f"{variant.factor} {variant.level} is not measured: {error}"))
+        except (DatasetError, RecipeError) as error:
+            console.warn(f"{variant.factor} {variant.level} is not measured: {error}")
     if not rows:
         raise DatasetError("no variant could be measured")
     table = pa.Table.from_pylist(rows)

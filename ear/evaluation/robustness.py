@@ -135,15 +135,17 @@ def attack(
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), files_hash(files))
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
-    asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
-    known = _of_file(dataset, prompt_set, settings) if prompt_set is not None else []
+    if prompt_set is None:
+        asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
+    else:
+        asked = _of_file(dataset, prompt_set, settings)
     recipe = str(measurement.adapter.facts["recipe"]["name"])
     opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
-    if prompt_set is not None:
-        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, known, prompt_set.name)
-    else:
+    if prompt_set is None:
         outcomes = measurement.outcomes(asked, ceiling=False)
         outcomes += attack_outcomes(measurement, asked, settings.budgets, settings.seed, settings.split, oracle)
+    else:
+        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, asked, prompt_set.name)
     return Robustness(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
