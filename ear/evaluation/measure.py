@@ -35,7 +35,7 @@ from ecgvf.janus import JanusModel, Sampling
 _BY_WHOM: dict[Condition, str] = {
     "before": "of the frozen model",
     "ceiling": "of the frozen model",
-    "after": "after",
+    "after": "of the tuned model",
     "oracle": "of the oracle",
 }
 

@@ -131,6 +131,8 @@ def _rendered(
     store: Store, model: JanusModel, dataset: Dataset, prompts: Sequence[tuple[str, str]], batch_size: int | None
 ) -> tuple[list[str], Tensor]:
     """Prompts and their image tokens, int64 [N, T], from the store's rehearsal set, which is filled first."""
+    if not prompts:
+        return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     settings = {
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),

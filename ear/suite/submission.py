@@ -9,7 +9,8 @@ from pathlib import Path
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
 from ear.evaluation.measure import files_hash
-from ear.evaluation.submitted_images import INDEX, SubmittedImages
+from ear.evaluation.prompt_images import INDEX
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.runs import FILES
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
