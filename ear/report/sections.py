@@ -105,7 +105,7 @@ def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str
     for concept in dict.fromkeys(trial["concept"] for trial in trials):
         points = []
         for trial in (each for each in trials if each["concept"] == concept):
-            figures = {(row["figure"], row["group"]): row for row in trial["figures"] or []}
+            figures = {(row["figure"], row["group"]): row for row in trial["figures"] or [] if row["value"] is not None}
             pair = figures.get(("concept_present", "concept")), figures.get(("retention_ratio", "pooled"))
             if pair[0] is not None and pair[1] is not None:
                 points.append((str(trial["recipe"]), pair[0], pair[1]))
