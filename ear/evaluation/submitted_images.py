@@ -35,10 +35,12 @@ class SubmittedImages:
 
     @property
     def facts(self) -> Mapping[str, Any]:
+        """What an adapter's say of its recipe: the method's name."""
         return {"recipe": {"name": self.name}}
 
     @property
     def concepts(self) -> list[str]:
+        """The concept that its method erased."""
         return [self.concept]
 
     def stage_set(self, run: ConceptRun, prompts: Sequence[EvaluationPrompt], size: int) -> StageSet:

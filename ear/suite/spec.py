@@ -128,10 +128,12 @@ class SuiteSpec(_Part):
 
     @property
     def store_folder(self) -> Path:
+        """Where pairs, images and adapters are kept."""
         return store_folder(self.name, self.store)
 
     @property
     def results_folder(self) -> Path:
+        """Where outcomes and the table are kept."""
         return self.results if self.results is not None else Path("suites") / self.name / "results"
 
     def seeds(self, recipe: str) -> list[tuple[int, int]]:

@@ -131,6 +131,7 @@ class Suite:
 
     @cached_property
     def model(self) -> JanusModel:
+        """The model under test, loaded when it is first needed. Raises ``ModelError``."""
         return load(self.spec.model)
 
     def key(self, cell: Cell) -> str:
