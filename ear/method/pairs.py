@@ -10,7 +10,6 @@ from ear.method.recipe import Trajectory
 from ecgvf.core import console
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.records import Rendering
 from ecgvf.janus import JanusModel, Sampling, render_images
 from ecgvf.pairs.checks import contains
 
@@ -44,8 +43,7 @@ def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[Trai
     """
     records = training_records(dataset, model, limit)
     _report(dataset, len(records), limit)
-    renderings = [each for record in records for each in (record.target, record.surrogate) if each is not None]
-    vq_ids = iter(_image_tokens(dataset, model, renderings))
+    vq_ids = iter(image_tokens(dataset, model, records))
     return [
         TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
         for record in records
@@ -72,9 +70,13 @@ def training_records(dataset: Dataset, model: JanusModel, limit: int) -> Sequenc
     return records
 
 
-def _image_tokens(dataset: Dataset, model: JanusModel, renderings: Sequence[Rendering]) -> list[Tensor]:
-    """The image tokens of each rendering, int64 [T]."""
-    prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in dataset.train}
+def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[AcceptedRecord]) -> list[Tensor]:
+    """The image tokens, int64 [T] each, of the target of each record and of its surrogate if it has one, in order.
+
+    Those that the dataset leaves out are rendered again.
+    """
+    prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in records}
+    renderings = [each for record in records for each in (record.target, record.surrogate) if each is not None]
     missing = [rendering for rendering in renderings if not rendering.vq_ids]
     rendered: dict[tuple[str, str], Tensor] = {}
     if missing:
