@@ -59,7 +59,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
-    training_seeds = parse_seeds(seeds) if seeds is not None else [seed]
+    training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed), option="--seed")
     store = Store(source.store)
     datasets, model = open_datasets(store, source)
     dataset = combine(datasets)

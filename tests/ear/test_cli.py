@@ -218,6 +218,8 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["train", "--recipe", "papr"], "unknown recipe 'papr'"),
         (["train", "--option", "guidance"], "SETTING=VALUE"),
         (["train", "--seeds", "0,x"], "whole numbers"),
+        (["train", "--seed", "-1"], "--seed -1: a seed is a whole number from 0 up"),
+        (["train", "--seeds", f"0,{2**64}"], f"--seeds {2**64}: a seed is a whole number from 0 up, below 2**63"),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
         (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
         (["train", "--model", "janus-giga"], "unknown model"),
