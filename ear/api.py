@@ -73,6 +73,7 @@ def train(
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
     changed = found.with_options(options or {})
     opened = _store(store)
+    named: Sequence[Dataset | str]
     named = dataset if isinstance(dataset, Sequence) and not isinstance(dataset, str) else [dataset]
     if not named:
         raise DatasetError("there is no dataset to train on: pass at least one")
