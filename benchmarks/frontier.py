@@ -140,7 +140,7 @@ def key(trial: Trial) -> str:
 
 
 def result(finished: dict[str, JSON]) -> JSON:
-    """docs/frontier.json: every trial, failed and not measured ones without figures, and the frontier of each recipe."""
+    """docs/frontier.json: every trial, without figures if it failed or was not run, and the frontier of each recipe."""
     listed, frontiers = [], []
     for concept in CONCEPTS:
         for name in (name for name in RECIPES if name not in LEFT_OUT):

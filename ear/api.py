@@ -73,7 +73,10 @@ def train(
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
     changed = found.with_options(options or {})
     opened = _store(store)
-    named = [dataset] if isinstance(dataset, Dataset | str) else dataset
+    named: Sequence[Dataset | str]
+    named = dataset if isinstance(dataset, Sequence) and not isinstance(dataset, str) else [dataset]
+    if not named:
+        raise DatasetError("there is no dataset to train on: pass at least one")
     datasets = [
         each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device)
         for each in named

@@ -14,7 +14,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from ear.evaluation import Evaluation, report
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
-from ear.method.runs import WEIGHTS
+from ear.method.retrained import WEIGHTS as RETRAINED
+from ear.method.runs import PROMPT_RECIPE, WEIGHTS
 from ecgvf.core.errors import AdapterError, SettingsError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.shard_set import versions
@@ -29,17 +30,19 @@ REPO = r"[\w.-]+/[\w.-]+"
 def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     """Upload the adapter that ``evaluation`` measured, its card and its contact sheet in one commit; returns its hash.
 
-    The repository is made if it does not exist, private unless ``public``; one that exists keeps its visibility. Raises
-    ``SettingsError`` for a name that is none, ``AdapterError`` for several adapters, ``HubError``.
+    The repository is made if it does not exist, private unless ``public``; one that exists keeps its visibility. The
+    file gets the name by which ``find_adapter`` finds it. Raises ``SettingsError`` for a name that is none,
+    ``AdapterError`` for several adapters and for a whole model, ``HubError``.
     """
     if not re.fullmatch(REPO, repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
     if len(evaluation.adapters) != 1:
         raise AdapterError("several adapters were measured together: publish each alone, with its own figures")
     [file] = evaluation.adapters
-    facts = adapter_facts(file)
-    names = [file.name, *([lora.CONFIG] if file.name == lora.WEIGHTS else [])]
-    content: dict[str, Path | bytes] = {name: file.with_name(name) for name in names}
+    content: dict[str, Path | bytes] = {_published_name(file): file}
+    if file.name == lora.WEIGHTS:
+        content[lora.CONFIG] = file.with_name(lora.CONFIG)
+    names, facts = [*content], adapter_facts(file)
     with tempfile.TemporaryDirectory() as folder:
         content[SHEET] = evaluation.save_contact_sheet(Path(folder) / SHEET)
         content[CARD] = card(evaluation, facts, repo, names).encode()
@@ -52,6 +55,15 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
                 commit_message=f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}",
             )
     return str(commit.oid)
+
+
+def _published_name(file: Path) -> str:
+    """The name by which ``find_adapter`` finds the adapter in a repository, whatever ``file`` is called here."""
+    if file.name == RETRAINED:
+        raise AdapterError(f"{file} is a whole model and no adapter: publish its folder with `hf upload`")
+    if file.name == lora.WEIGHTS:
+        return lora.WEIGHTS
+    return PROMPT_RECIPE if file.suffix == ".json" else WEIGHTS
 
 
 def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:

@@ -128,9 +128,9 @@ class Ablation:
 def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -> pa.Table:
     """Train and measure the variants of the factors ``over``; writes ablation.parquet, .csv and a plot per factor.
 
-    After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained is reported,
-    and the others go on. Returns the table, one row per variant and figure. Raises ``SettingsError`` for an unknown
-    factor, ``DatasetError`` if no variant could be measured.
+    After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained, or that
+    diverges, is reported, and the others go on. Returns the table, one row per variant and figure. Raises
+    ``SettingsError`` for an unknown factor, ``DatasetError`` if no variant could be measured.
     """
     if not over:
         raise SettingsError("--over names no factor: write some, such as window,threshold")
@@ -149,7 +149,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         try:
             rows[number] = ablation.rows(variant)
         except (DatasetError, RecipeError) as error:
-            console.warn(console.escape(f"{variant.factor} {variant.level} is not measured: {error}"))
+            console.warn(f"{variant.factor} {variant.level} is not measured: {error}")
         else:
             _write(rows, ablation.folder)
     if not rows:

@@ -1,16 +1,19 @@
 """``ear ablate``."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from ear.commands.inputs import open_dataset, print_lines
 from ear.commands.options import DatasetArguments, EvaluationArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.files import JSON
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
@@ -45,7 +48,7 @@ def ablate(
     ] = None,
     seeds: Annotated[
         str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes one.")
-    ] = ("0"),
+    ] = "0",
     minutes: Annotated[
         float | None,
         typer.Option(help="Begin no variant after this many minutes; the same command goes on.", show_default=False),
@@ -69,7 +72,6 @@ def ablate(
     from ecgvf.core.errors import RecipeError
     from ecgvf.core.store import Store
 
-    console.json_mode(as_json)
     base = recipes.find(recipe).with_options(parse_options(option or []))
     if not isinstance(base, Recipe):
         raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")
@@ -80,22 +82,26 @@ def ablate(
     folder = out if out is not None else store.root / dataset.concept.name / "ablation" / base.name
     print_lines([("base", base.name), ("factors", ", ".join(factors)), ("out", str(folder))])
     ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)
-    table = run_ablation(ablation, factors, math.inf if minutes is None else minutes)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    if as_json:
-        console.print_json({"concept": dataset.concept.name, "base": base.name, "out": str(folder), "rows": rows})
-        return
-    printed = console.table("factor", "level", "equal", "steps", "skipped", *SHOWN.values())
-    variants: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    rows = run_ablation(ablation, factors, math.inf if minutes is None else minutes).to_pylist()
+    console.print_result(
+        {"concept": dataset.concept.name, "base": base.name, "out": str(folder), "rows": rows},
+        _table(rows),
+        f"Table and plots: {console.escape(str(folder))}",
+    )
+
+
+def _table(rows: Sequence[JSON]) -> Table:
+    """A row per variant, with the figures of ``SHOWN``."""
+    page = console.table("factor", "level", "equal", "steps", "skipped", *SHOWN.values())
+    variants: dict[tuple[str, str, str], dict[str, JSON]] = {}
     for row in rows:
         variants.setdefault((row["factor"], row["level"], row["equal"]), {})[row["figure"]] = row
     for (factor, level, equal), figures in variants.items():
         first = next(iter(figures.values()))
         cells = [_cell(figures.get(name)) for name in SHOWN]
-        printed.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
-    console.print(printed)
-    console.print(f"Table and plots: {console.escape(str(folder))}")
+        page.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
+    return page
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(row: JSON | None) -> str:
     return "" if row is None or row["value"] is None else f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"

@@ -122,7 +122,6 @@ def attack(
     from ear.evaluation.robustness import attack as attack_adapters
     from ecgvf.core.store import Store
 
-    console.json_mode(as_json)
     settings, prompt_set = attacking.settings(), attacking.prompt_set()
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
@@ -132,11 +131,11 @@ def attack(
     paths = {"sheet": str(found.save_contact_sheet(page))}
     if outcomes is not None:
         paths["outcomes"] = str(found.save(outcomes))
-    if as_json:
-        console.print_json({"dataset": dataset.fingerprint, "seed": attacking.seed, **found.json(), **paths})
-        return
     caption = attack_caption(found.outcomes, found.split, found.test_openings)
     title = f"{found.concept} under attack, erased from {found.model}: shares of images that show it"
-    console.print(attack_table(found.attacks, found.classes, title=title, caption=caption))
-    for label, path in paths.items():
-        console.print(f"{'Contact sheet' if label == 'sheet' else 'Outcomes'}: {console.escape(path)}")
+    labels = {"sheet": "Contact sheet", "outcomes": "Outcomes"}
+    console.print_result(
+        {"dataset": dataset.fingerprint, "seed": attacking.seed, **found.json(), **paths},
+        attack_table(found.attacks, found.classes, title=title, caption=caption),
+        *(f"{labels[name]}: {console.escape(path)}" for name, path in paths.items()),
+    )

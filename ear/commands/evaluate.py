@@ -37,7 +37,6 @@ def evaluate(
     from ear.suite.last import EVALUATION
     from ecgvf.core.store import Store
 
-    console.json_mode(as_json)
     settings = measuring.settings(paper)
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
@@ -50,13 +49,11 @@ def evaluate(
         paths["attack_sheet"] = str(evaluation.save_attack_sheet(page.with_name(f"{page.stem}-attacks.png")))
     if outcomes is not None:
         paths["outcomes"] = str(evaluation.save(outcomes))
-    if as_json:
-        facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
-        console.print_json({**facts, **evaluation.json(), **paths})
-        return
-    console.print(report.table([evaluation], ["after"]))
-    if evaluation.attacked:
-        console.print(evaluation.attack_table())
     labels = {"sheet": "Contact sheet", "attack_sheet": "Contact sheet of the attacks", "outcomes": "Outcomes"}
-    for name, path in paths.items():
-        console.print(f"{labels[name]}: {console.escape(path)}")
+    facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
+    console.print_result(
+        {**facts, **evaluation.json(), **paths},
+        report.table([evaluation], ["after"]),
+        *([evaluation.attack_table()] if evaluation.attacked else []),
+        *(f"{labels[name]}: {console.escape(path)}" for name, path in paths.items()),
+    )

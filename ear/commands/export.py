@@ -33,7 +33,6 @@ def export(
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
-    console.json_mode(as_json)
     files = adapter_files(Store(store), dataset, adapter)
     janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
     export_merged(janus, open_adapter(janus, files), merged)

@@ -149,6 +149,8 @@ def _render_file(
         raise SettingsError("--prompts needs --out DIR: the folder of the images")
     if comparison.dataset is not None:
         raise SettingsError("--dataset is for --prompt: with --prompts, name the adapter itself with --adapter")
+    if comparison.clear:
+        raise SettingsError("--clear is for --prompt: images of --prompts are never blurred, leave it out")
     tasks = read_prompts(prompts, seed=seed, columns=file.column or ())
     files = adapter_files(Store(renderer.store), None, renderer.adapter) if renderer.adapter else []
     model = absolute_name(renderer.name(files))

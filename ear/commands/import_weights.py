@@ -28,7 +28,6 @@ def import_weights(
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
-    console.json_mode(as_json)
     found = concepts.find(concept)
     run = import_file(Store(store), file, found, load(model, device=device, dtype=dtype))
     console.print_result(

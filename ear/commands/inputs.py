@@ -15,27 +15,22 @@ if TYPE_CHECKING:
 
 def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset, JanusModel]":
     """The dataset (by default the last concept's), and the model."""
-    from ear.dataset import find_dataset
-    from ecgvf.janus import load
-
-    name = _dataset_name(store, arguments.dataset)
-    dataset, location = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
-    model = arguments.model or dataset.model
-    print_lines([("dataset", location), ("model", model)])
-    return dataset, load(model, device=arguments.device, dtype=arguments.dtype)
+    dataset = _find(store, _dataset_name(store, arguments.dataset), arguments)
+    return dataset, _load(dataset, arguments)
 
 
 def open_datasets(store: "Store", arguments: DatasetArguments) -> "tuple[list[Dataset], JanusModel]":
-    """The datasets whose names ``--dataset`` joins by commas, and the model."""
-    from dataclasses import replace
-
-    names = (_dataset_name(store, arguments.dataset)).split(",")
-    opened = [open_dataset(store, replace(arguments, dataset=name.strip())) for name in names]
-    return [dataset for dataset, _ in opened], opened[0][1]
+    """The datasets whose names ``--dataset`` joins by commas, and the model of the first, which is loaded once."""
+    names = _dataset_name(store, arguments.dataset).split(",")
+    datasets = [_find(store, name.strip(), arguments) for name in names]
+    return datasets, _load(datasets[0], arguments)
 
 
 def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
-    """The files of ``adapters``; without any, the newest for ``dataset``."""
+    """The files of ``adapters``, each a file, a folder or a run's name; without any, the newest for ``dataset``.
+
+    Raises ``AdapterError``, and ``HubError`` for an adapter on the Hub.
+    """
     from ear.dataset import concept_name
     from ear.method.runs import find_adapter, newest
 
@@ -51,6 +46,22 @@ def print_lines(lines: Sequence[tuple[str, str]]) -> None:
     """Print (label, text) lines in two columns."""
     for label, text in lines:
         console.print(f"[dim]{label:>10}[/dim]  {console.escape(text)}")
+
+
+def _find(store: "Store", name: str, arguments: DatasetArguments) -> "Dataset":
+    from ear.dataset import find_dataset
+
+    dataset, location = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
+    print_lines([("dataset", location)])
+    return dataset
+
+
+def _load(dataset: "Dataset", arguments: DatasetArguments) -> "JanusModel":
+    from ecgvf.janus import load
+
+    model = arguments.model or dataset.model
+    print_lines([("model", model)])
+    return load(model, device=arguments.device, dtype=arguments.dtype)
 
 
 def _dataset_name(store: "Store", name: str | None) -> str:

@@ -84,7 +84,6 @@ def memorisation(
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
 
-    console.json_mode(as_json)
     if folders and (adapter or prompts is not None or source.dataset is not None):
         raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter, --dataset and --prompts")
     if column and prompts is None:
@@ -120,7 +119,7 @@ def _of_adapter(
     source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
 ) -> "tuple[list[Condition], Path, bool, bool]":
     """The same of prompts that are rendered before and after."""
-    from ear.evaluation.measure import adapter_hash
+    from ear.evaluation.measure import files_hash
     from ear.memorisation import adapter_conditions
     from ear.method.open_adapter import open_adapter
     from ear.retained_concepts import in_nano_world
@@ -130,7 +129,7 @@ def _of_adapter(
     dataset, model = open_dataset(store, source)
     asked = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), adapter_hash(files), asked)
+    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), asked)
     return conditions, files[-1].with_name("memorisation.png"), dataset.concept.unsafe, in_nano_world(dataset)
 
 

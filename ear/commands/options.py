@@ -202,12 +202,14 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Different seeds from numbers with commas. Raises ``SettingsError``."""
+def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
+    """Different seeds from numbers with commas. Raises ``SettingsError`` for what is none; ``option`` named it."""
     from ecgvf.core.errors import SettingsError
 
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
-        raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
+        raise SettingsError(f"{option} {text!r}: write whole numbers with commas, such as 0,1,2") from None
+    if others := [seed for seed in seeds if not 0 <= seed < 2**63]:
+        raise SettingsError(f"{option} {others[0]}: a seed is a whole number from 0 up, below 2**63")
     return list(dict.fromkeys(seeds))

@@ -34,7 +34,6 @@ def push_to_hub(
     from ear.publish import push
     from ecgvf.core.store import Store
 
-    console.json_mode(as_json)
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)

@@ -19,7 +19,6 @@ def list_recipes(
     from ear.method import recipes
     from ear.method.recipe import setting_descriptions
 
-    console.json_mode(as_json)
     chosen = list(recipes.RECIPES.values()) if name is None else [recipes.find(name)]
     described = [
         {

@@ -1,6 +1,7 @@
 """``ear suite``."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,7 +93,7 @@ class SuiteArguments:
             words = []
             chosen = [("--concepts", self.concepts), ("--recipes", self.recipes), ("--model", self.model)]
             options = [*((option, value) for option, value in chosen if value is not None), *options]
-        return " ".join(["ear suite", *words, *(word for option in options for word in option)])
+        return shlex.join(["ear", "suite", *words, *(word for option in options for word in option)])
 
 
 @app.command()

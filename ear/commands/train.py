@@ -1,7 +1,7 @@
 """``ear train``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ear.method.recipe import ResolvedRecipe
+    from ear.method.runs import TrainingRun
     from ecgvf.core.dataset import Dataset
     from ecgvf.janus import JanusModel
 
@@ -55,11 +56,10 @@ def train(
     from ear.method.several import combine
     from ecgvf.core.store import Store
 
-    console.json_mode(as_json)
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
-    training_seeds = parse_seeds(seeds) if seeds is not None else [seed]
+    training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed), option="--seed")
     store = Store(source.store)
     datasets, model = open_datasets(store, source)
     dataset = combine(datasets)
@@ -67,35 +67,42 @@ def train(
         print_lines([("recipe", f"{changed.name}: {changed.description}")])
         if dry_run:
             console.print_result({"trainings": 0}, "Nothing would be trained.")
-            return
-        runs, settings = [write_prompt_adapter(store, dataset, model, changed)], {"recipe": {"name": changed.name}}
-    else:
-        changed = replace(changed, pairs=changed.pairs * len(datasets))
-        resolved = resolve(changed, dataset, model)
-        print_lines(resolved.summary())
-        if dry_run:
-            _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)
-            return
-        watch = Watchers(model, dataset, preview_every, track)
-        runs, settings = erase(store, dataset, model, resolved, training_seeds, watch), resolved.settings()
-        watch.finish()
+        else:
+            run = write_prompt_adapter(store, dataset, model, changed)
+            _print_runs(dataset, model, {"recipe": {"name": changed.name}}, [run])
+        return
+    resolved = resolve(replace(changed, pairs=changed.pairs * len(datasets)), dataset, model)
+    print_lines(resolved.summary())
+    if dry_run:
+        _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)
+        return
+    with Watchers(model, dataset, preview_every, track) as watch:
+        runs = erase(store, dataset, model, resolved, training_seeds, watch)
+    _print_runs(dataset, model, resolved.settings(), runs)
+
+
+def _print_runs(
+    dataset: "Dataset", model: "JanusModel", settings: Mapping[str, Any], runs: Sequence["TrainingRun"]
+) -> None:
+    """The adapters, and with --json the ``settings`` of all of them."""
     for run in runs:
         how = _describe(run.facts) if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")
-    if as_json:
-        facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
-        console.print_json({**facts, **settings, "runs": [run.json() for run in runs]})
-    else:
-        console.print("Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it")
+    facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
+    console.print_result(
+        {**facts, **settings, "runs": [run.json() for run in runs]},
+        "Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it",
+    )
 
 
 def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedRecipe", trainings: int) -> None:
     """What the training would take, by counting; the time is that of its FLOPs at this device's measured peak."""
     from ear.method.cost import training_cost
+    from ear.method.pairs import training_records
     from ecgvf.janus import generation_ids
     from ecgvf.janus.roofline import measure_roofs
 
-    records = dataset.train[: resolved.recipe.pairs]
+    records = training_records(dataset, model, resolved.recipe.pairs)
     prompts = [text for record in records for _, text in record.pair.prompts()]
     longest = int(generation_ids(model, prompts)[0].shape[1])
     cost = training_cost(model, resolved, len(records), longest)

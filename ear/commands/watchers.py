@@ -2,7 +2,7 @@
 
 import importlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
@@ -77,7 +77,7 @@ class Tracking:
 
 
 class Watchers:
-    """What was asked for, called after each window."""
+    """What was asked for, called after each window; a context that closes what it opened."""
 
     def __init__(
         self, model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracker: Tracker | None
@@ -85,12 +85,15 @@ class Watchers:
         self._previews = None if preview_every is None else Previews(model, dataset, preview_every)
         self._tracking = None if tracker is None else Tracking(tracker)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the tracker's last run, also if training fails or is interrupted."""
+        if self._tracking is not None:
+            self._tracking.finish()
+
     def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
         for watcher in (self._previews, self._tracking):
             if watcher is not None:
                 watcher(run, state)
-
-    def finish(self) -> None:
-        """Close the tracker's last run."""
-        if self._tracking is not None:
-            self._tracking.finish()

@@ -28,9 +28,11 @@ class PromptClass:
 
     @property
     def applicable(self) -> bool:
-        return not self.original.value < APPLICABLE  # NaN: nothing speaks against it
+        """Whether the original renders it often enough for an attack to mean something; also if that is undefined."""
+        return not self.original.value < APPLICABLE
 
     def json(self) -> dict[str, Any]:
+        """``{"class", "original", "applicable"}``."""
         return {"class": self.name, "original": self.original.json(), "applicable": self.applicable}
 
     @classmethod

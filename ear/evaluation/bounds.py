@@ -1,6 +1,6 @@
-"""Whether a figure keeps within a bound: what its interval shows, not where its value lies.
+"""Whether many concepts keep within a bound, of which some fall below it by chance alone.
 
-``status`` is about one figure; ``worst`` about many concepts at once, of which some fall below a bound by chance alone.
+What counts is what an interval shows, not where a value lies.
 """
 
 import math
@@ -12,7 +12,8 @@ from ear.evaluation.intervals import weighted_ratios
 from ear.evaluation.statistics import paired_sums, ratio
 from ecgvf.core.figures import LEVEL, Figure
 
-Status = Literal["met", "not shown", "missed", "not measured", "none"]
+Status = Literal["met", "not shown", "missed", "not measured"]
+"""What an interval shows about a bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +26,6 @@ class Test:
     p_value: float
     """Holm-adjusted, in [0, 1]: of the hypothesis that the ratio is below the bound. NaN if the ratio is undefined."""
     status: Status
-
-
-def status(figure: Figure, *, at_most: float | None = None, at_least: float | None = None) -> Status:
-    """``met`` if the whole interval keeps within the bounds (ends included), ``missed`` if it lies beyond one.
-
-    Otherwise ``not shown``, as is a figure without an interval. An undefined figure is ``not measured``, and without a
-    bound the status is ``none``.
-    """
-    if at_most is None and at_least is None:
-        return "none"
-    if math.isnan(figure.value):
-        return "not measured"
-    most, least = math.inf if at_most is None else at_most, -math.inf if at_least is None else at_least
-    if figure.low > most or figure.high < least:
-        return "missed"
-    return "met" if figure.low >= least and figure.high <= most else "not shown"
 
 
 def worst(

@@ -15,11 +15,17 @@ from ear.evaluation.fidelity.measure import Fidelity, FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.measure import Measurement, files_hash
 from ear.evaluation.not_measured import NotMeasured, left_out
 from ear.evaluation.opened import count_openings
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
-from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_wording, retained_prompts
+from ear.evaluation.prompts import (
+    EvaluationPrompt,
+    concept_prompts,
+    prompts_by_seed,
+    prompts_by_wording,
+    retained_prompts,
+)
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.robustness import attack_outcomes, find_oracle, written_with_control_tokens
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
@@ -234,7 +240,7 @@ def evaluate(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
     adapter = open_adapter(model, files)
-    return _evaluate(store, model, dataset, adapter, adapter_hash(files), settings, files, also_erased)
+    return _evaluate(store, model, dataset, adapter, files_hash(files), settings, files, also_erased)
 
 
 def evaluate_images(
@@ -364,8 +370,7 @@ def _full_outcomes(
     """Outcomes of the concept beyond the main ones: wordings, more seeds, other guidance and temperature."""
     dataset = measurement.dataset
     by_wording = _unknown(prompts_by_wording(dataset, settings.seed, settings.split), main)
-    distinct = len({prompt.id for prompt in main})
-    more = concept_prompts(dataset, figures.SEEDS * distinct, settings.seed, settings.split)
+    more = prompts_by_seed(dataset, settings.counts[0], figures.SEEDS, settings.seed, settings.split)
     outcomes = measurement.outcomes(by_wording, "wording")
     outcomes += measurement.outcomes(_unknown(more, [*main, *by_wording]), "seeds")
     usual = Sampling(**dataset.sampling)

@@ -50,8 +50,8 @@ def evaluation_images(
     """The finished set of one image per prompt, by the frozen model or with ``adapter``, under ``attack`` if any.
 
     ``adapter_hash`` identifies the adapter's weights. If the model does not mask padding, ``batch_size`` is a setting:
-    the images depend on it. Images that the store has are not rendered again. Raises
-    ``DatasetError`` for a prompt that cannot be rendered.
+    the images depend on it. Images that the store has are not rendered again. Raises ``DatasetError`` for a prompt that
+    cannot be rendered.
     """
     settings: dict[str, Any] = {
         "model": model.fingerprint,

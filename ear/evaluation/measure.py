@@ -6,7 +6,7 @@ Images and outcomes are sets of their own: another judge looks at the same image
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from ecgvf.janus import JanusModel, Sampling
 _BY_WHOM: dict[Condition, str] = {
     "before": "of the frozen model",
     "ceiling": "of the frozen model",
-    "after": "after",
+    "after": "of the tuned model",
     "oracle": "of the oracle",
 }
 
@@ -221,9 +221,10 @@ def _facts(prompt: EvaluationPrompt) -> list[Any]:
     return [prompt.id, *facts]
 
 
-def adapter_hash(files: Sequence[Path]) -> str:
-    """16 hex digits: a hash of the stacked adapters' files."""
+def files_hash(files: Iterable[Path]) -> str:
+    """16 hex digits: a hash of what is in ``files``, in their order, such as those of stacked adapters."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        with file.open("rb") as stream:  # a whole model's weights need not fit in memory twice
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]

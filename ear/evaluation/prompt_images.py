@@ -73,6 +73,7 @@ class PromptImages:
 
     @property
     def index(self) -> Path:
+        """The table of its images (``SCHEMA``)."""
         return self.path / INDEX
 
 

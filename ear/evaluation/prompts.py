@@ -82,6 +82,17 @@ def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "va
     return [prompt for prompts in lists for prompt in prompts]
 
 
+def prompts_by_seed(
+    dataset: Dataset, count: int, times: int, seed: int, split: EvaluationSplit = "validation"
+) -> list[EvaluationPrompt]:
+    """The different prompts among those of ``concept_prompts``, each with ``times`` seeds: first with those there.
+
+    Raises ``DatasetError`` if there are none.
+    """
+    pairs = [record.pair for record in _records(dataset, split)][:count]
+    return _repeated(pairs, times * len(pairs), seed)
+
+
 def retained_prompts(
     concepts: Sequence[RetainedConcept],
     count: int,

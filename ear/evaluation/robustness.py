@@ -26,7 +26,7 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, adapter_hash
+from ear.evaluation.measure import Measurement, files_hash
 from ear.evaluation.opened import count_openings
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
@@ -133,17 +133,19 @@ def attack(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
-    measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), adapter_hash(files))
+    measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), files_hash(files))
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
-    asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
-    known = _of_file(dataset, prompt_set, settings) if prompt_set is not None else []
+    if prompt_set is None:
+        asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
+    else:
+        asked = _of_file(dataset, prompt_set, settings)
     recipe = str(measurement.adapter.facts["recipe"]["name"])
     opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
-    if prompt_set is not None:
-        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, known, prompt_set.name)
-    else:
+    if prompt_set is None:
         outcomes = measurement.outcomes(asked, ceiling=False)
         outcomes += attack_outcomes(measurement, asked, settings.budgets, settings.seed, settings.split, oracle)
+    else:
+        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, asked, prompt_set.name)
     return Robustness(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,

@@ -12,14 +12,13 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from ear.evaluation.images import SCHEMA, STAGE, shards
+from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.prompts import EvaluationPrompt
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.png import encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import StageSet
-
-INDEX = "index.parquet"
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,12 @@ class SubmittedImages:
 
     @property
     def facts(self) -> Mapping[str, Any]:
+        """What an adapter's say of its recipe: the method's name."""
         return {"recipe": {"name": self.name}}
 
     @property
     def concepts(self) -> list[str]:
+        """The concept that its method erased."""
         return [self.concept]
 
     def stage_set(self, run: ConceptRun, prompts: Sequence[EvaluationPrompt], size: int) -> StageSet:
@@ -91,8 +92,9 @@ class SubmittedImages:
     def _files(self) -> dict[tuple[str, int], str]:
         """(prompt, seed) → path of the image."""
         file = self.folder / INDEX
+        columns = pa.schema([("prompt", pa.string()), ("seed", pa.int64()), ("image", pa.string())])
         try:
-            rows = pq.read_table(file, columns=["prompt", "seed", "image"]).to_pylist()
+            rows = pq.read_table(file, columns=columns.names).cast(columns).to_pylist()
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DatasetError(
                 f"{file} has no columns prompt, seed and image: `ear generate --prompts` writes them"

@@ -117,7 +117,8 @@ def folder_conditions(folder: Path) -> list[Condition]:
 def folder_model(folder: Path) -> str | None:
     """Name of the model that rendered the folder; None if it does not say."""
     manifest = folder / SHARDS / "manifest.json"
-    return str(read_json(manifest).get("model")) if manifest.is_file() else None
+    model = read_json(manifest).get("model") if manifest.is_file() else None
+    return None if model is None else str(model)
 
 
 def _read(file: Path) -> NDArray[np.uint8]:

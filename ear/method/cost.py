@@ -50,8 +50,9 @@ def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, promp
     streams = recipe.trajectory == "streams"
     rehearsed = recipe.rehearsed_per_step if recipe.retention else 0
     length = prompt_length + model.image_tokens - 1
-    tokens = (recipe.images_per_step + rehearsed) * length
-    positions = (recipe.images_per_step + rehearsed) * model.image_tokens
+    together = recipe.images_per_step if recipe.trajectory == "rollout" else 1
+    tokens = (together + rehearsed) * length
+    positions = (together + rehearsed) * model.image_tokens
     if streams:  # single tokens of two rows, of one window, and no logits with gradients
         tokens, positions = 2 * (prompt_length + resolved.window), 0
     activations = tokens * token_bytes(model, resolved) + positions * _logit_bytes(model, resolved)
@@ -59,7 +60,8 @@ def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, promp
     if weight_bytes != _compute_bytes(model, resolved) and recipe.checkpointing == "no":
         activations += tuned * _compute_bytes(model, resolved) * (2 if rehearsed else 1)
     if recipe.rollout_epochs > 1:  # the teacher's outputs of a round are kept for its further epochs
-        activations += (recipe.rollouts - recipe.images_per_step) * model.image_tokens * _output_bytes(model, resolved)
+        further = max(0, recipe.rollouts - together)
+        activations += further * model.image_tokens * _output_bytes(model, resolved)
     rollouts = images * (recipe.trajectory == "rollout")
     rows = 2 * min(recipe.rollouts, pairs * recipe.passes)
     memory = {
@@ -79,7 +81,7 @@ def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, promp
     if streams:
         flops = trained * 2 * (3 * forward + student)
     else:
-        windows = steps * recipe.images_per_step / trained  # of each image; a pass ends where its window ends
+        windows = steps * together / trained  # of each image; a pass ends where its window ends
         teachers = (2 if resolved.guidance else 1) / recipe.rollout_epochs
         flops = trained * (teachers * forward + (windows + 1) / 2 * student) + steps * rehearsed * student
     if rollouts:

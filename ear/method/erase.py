@@ -51,7 +51,8 @@ def erase(
     """One finished run per seed, in order; a single one if the recipe has no randomness.
 
     An interrupted run resumes from its checkpoint, a finished one stays. On a CPU, equal runs with equally many threads
-    write equal bytes; an interrupted run resumes with its own number. ``watch`` is called after each window.
+    write equal bytes; an interrupted run resumes with its own number. ``watch`` is called after each window, of several
+    processes in the first alone.
 
     Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
     """
@@ -104,7 +105,8 @@ class _Erasure:
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
-                    self.watch(run, state)
+                    if together.first:
+                        self.watch(run, state)
 
                 adapter, log = train(
                     self.model,

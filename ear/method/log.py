@@ -20,6 +20,7 @@ class TrainingLog:
 
     @property
     def steps(self) -> int:
+        """Number of windows that took a step."""
         return sum(self.stepped)
 
     def add(self, pair: str, window: int, loss: float, stepped: bool, retention_loss: float | None = None) -> None:

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ear.method.recipe import Trajectory
 from ecgvf.core import console
-from ecgvf.core.dataset import Dataset
+from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.records import Rendering
 from ecgvf.janus import JanusModel, Sampling, render_images
 from ecgvf.pairs.checks import contains
 
@@ -39,8 +38,22 @@ class TrainingPair:
 def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
     """The first ``limit`` accepted pairs. Images whose tokens the dataset leaves out are rendered again.
 
-    Fewer pairs, and surrogates that the concept's file does not name, are reported. Raises ``DatasetError`` if there
-    are none, or if their images are not those of ``model``.
+    Fewer pairs, and surrogates that the concept's file does not name, are reported. Raises ``DatasetError`` as
+    ``training_records`` does.
+    """
+    records = training_records(dataset, model, limit)
+    _report(dataset, len(records), limit)
+    vq_ids = iter(image_tokens(dataset, model, records))
+    return [
+        TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
+        for record in records
+    ]
+
+
+def training_records(dataset: Dataset, model: JanusModel, limit: int) -> Sequence[AcceptedRecord]:
+    """The records of the first ``limit`` accepted pairs; nothing is rendered.
+
+    Raises ``DatasetError`` if there are none, if one has no surrogate, and if their images are not those of ``model``.
     """
     if model.fingerprint != dataset.renderer:
         raise DatasetError(
@@ -51,22 +64,19 @@ def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[Trai
     records = dataset.train[:limit]
     if not records:
         raise DatasetError(f"the dataset of {dataset.concept.name!r} has no accepted pair: generate more pairs")
-    renderings: list[Rendering] = []
     for record in records:
         if record.pair.surrogate is None or record.surrogate is None:
             raise DatasetError(f"the accepted pair {record.pair.record_id} has no surrogate image: run `ecgvf filter`")
-        renderings += [record.target, record.surrogate]
-    _report(dataset, len(records), limit)
-    vq_ids = iter(_image_tokens(dataset, model, renderings))
-    return [
-        TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
-        for record in records
-    ]
+    return records
 
 
-def _image_tokens(dataset: Dataset, model: JanusModel, renderings: Sequence[Rendering]) -> list[Tensor]:
-    """The image tokens of each rendering, int64 [T]."""
-    prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in dataset.train}
+def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[AcceptedRecord]) -> list[Tensor]:
+    """The image tokens, int64 [T] each, of the target of each record and of its surrogate if it has one, in order.
+
+    Those that the dataset leaves out are rendered again.
+    """
+    prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in records}
+    renderings = [each for record in records for each in (record.target, record.surrogate) if each is not None]
     missing = [rendering for rendering in renderings if not rendering.vq_ids]
     rendered: dict[tuple[str, str], Tensor] = {}
     if missing:

@@ -119,7 +119,7 @@ class Recipe:
     schedule: Schedule = "constant"
     """Of the learning rate: constant, or falling linearly to 0."""
     images_per_step: int = _count(1)
-    """Trajectories whose window a step takes together."""
+    """Images whose window a step takes together, for the trajectory "rollout"; of another a step takes a single one."""
     mixed_precision: MixedPrecision = "no"
     """bf16: forward and backward passes compute in bfloat16 where autocast does; weights, their gradients, Adam and
     losses stay float32, and rollouts are rendered in the model's dtype. no: all in the model's dtype."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ear.method.objective import kl_divergence
+from ear.method.pairs import image_tokens
 from ear.method.vocabulary import vocabulary, word_prompts
 from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts
 from ecgvf.core import seeds
@@ -91,7 +92,7 @@ def rehearsal_set(
     """
     chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
     if dataset.retain is not None and not in_nano_world(dataset):
-        prompts, vq_ids = _accepted(dataset.retain, chosen)
+        prompts, vq_ids = _accepted(model, dataset, dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
     if words:
@@ -120,17 +121,23 @@ def _noise(scale: float, indices: Sequence[int]) -> PromptNoise | None:
     return PromptNoise(scale, [seeds.derive(0, str(index), "rehearsal noise") for index in indices])
 
 
-def _accepted(records: Sequence[AcceptedRecord], chosen: Sequence[tuple[str, str]]) -> tuple[list[str], Tensor]:
+def _accepted(
+    model: JanusModel, dataset: Dataset, records: Sequence[AcceptedRecord], chosen: Sequence[tuple[str, str]]
+) -> tuple[list[str], Tensor]:
     """The chosen (concept, prompt), each once, with the image tokens of their records, int64 [N, T]."""
-    ids = {(record.pair.retained_concept, record.pair.target): record.target.vq_ids for record in records}
-    distinct = list(dict.fromkeys(chosen))
-    return [prompt for _, prompt in distinct], torch.tensor([ids[each] for each in distinct], dtype=torch.int64)
+    by_prompt = {(record.pair.retained_concept, record.pair.target): record for record in records}
+    found = [by_prompt[each] for each in dict.fromkeys(chosen)]
+    tokens = image_tokens(dataset, model, found)
+    none = torch.empty(0, model.image_tokens, dtype=torch.int64)
+    return [record.pair.target for record in found], torch.stack(tokens) if tokens else none
 
 
 def _rendered(
     store: Store, model: JanusModel, dataset: Dataset, prompts: Sequence[tuple[str, str]], batch_size: int | None
 ) -> tuple[list[str], Tensor]:
     """Prompts and their image tokens, int64 [N, T], from the store's rehearsal set, which is filled first."""
+    if not prompts:
+        return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     settings = {
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),

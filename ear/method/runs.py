@@ -51,6 +51,7 @@ class TrainingRun:
 
     @property
     def finished(self) -> bool:
+        """Whether its adapter and its run.json are there."""
         return self.adapter.is_file() and (self.path / "run.json").is_file()
 
     @property
@@ -71,6 +72,7 @@ class TrainingRun:
         return {"adapter": str(self.adapter), **{key: facts[key] for key in keys}}
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write the state from which an interrupted run resumes, whole or not at all."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         write_atomic(self._checkpoint, buffer.getvalue())
@@ -134,8 +136,7 @@ def newest(store: Store, concept: str) -> TrainingRun:
 
 def find_adapter(store: Store, name: str) -> Path:
     """The adapter file ``name``, or that of the run (or of the retrained model) in the folder ``name``, or of this
-    store's run called ``name``; or
-    that of the repository OWNER/NAME on the Hub, if ``name`` is hub:OWNER/NAME.
+    store's run called ``name``; or that of the repository OWNER/NAME on the Hub, if ``name`` is hub:OWNER/NAME.
 
     Raises ``AdapterError`` if it is none of these, ``HubError``.
     """

@@ -12,7 +12,7 @@ from ecgvf.core import console
 from ecgvf.core.files import write_atomic
 
 Watch = Callable[[TrainingRun, TrainingState], object]
-"""Called after each window of a training."""
+"""Called after each window of a training, of several processes in the first alone: it writes and reports."""
 
 LOSSES = "loss.svg"
 
@@ -27,14 +27,20 @@ class TrainingProgress:
 
     def __call__(self, log: TrainingLog) -> None:
         """Show the state of ``log``."""
-        for pair, window in zip(log.pair[self._seen :], log.window[self._seen :], strict=True):
-            self._pairs += (window == 0) * (1 + pair.count("+"))
+        for index in range(self._seen, len(log.pair)):
+            if not (index and self._continues(log, index)):
+                self._pairs += 1 + log.pair[index].count("+")
         self._seen = len(log.pair)
         begun, before = self._begun = self._begun or (time.monotonic(), self._pairs)
         minutes = (time.monotonic() - begun) / 60
         speed = f", {(self._pairs - before) / minutes:.0f} pairs a minute" if minutes > 0.05 else ""
         state = f"loss {log.loss[-1]:.3g}, {log.steps / len(log.loss):.0%} of windows step{speed}"
         self._bar.update(len(log.loss), f"{self._description}: {state}")
+
+    @staticmethod
+    def _continues(log: TrainingLog, index: int) -> bool:
+        """Whether window ``index`` follows the one before it in the same images."""
+        return log.pair[index] == log.pair[index - 1] and log.window[index] > log.window[index - 1]
 
 
 def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) -> None:

@@ -106,7 +106,7 @@ class Results(ABC):
     def ablations(self) -> list[list[JSON]]:
         """The rows of each ablation that the suite names and that was run."""
         files = [folder / "ablation.parquet" for folder in self.evidence.ablations]
-        return [pq.read_table(file).to_pylist() for file in files if file.is_file()]
+        return [_read_ablation(file) for file in files if file.is_file()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +230,16 @@ def _read(file: Path, key: str) -> JSON:
             f"{file} is no JSON object with {key!r}: write it again, or leave it out of the suite's report"
         )
     return content
+
+
+def _read_ablation(file: Path) -> list[JSON]:
+    """The rows of an ablation. Raises ``DatasetError`` for another file."""
+    columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "low", "high"]
+    try:
+        rows: list[JSON] = pq.read_table(file, columns=columns).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{file} is not what `ear ablate` writes: run it again") from error
+    return rows
 
 
 def select(rows: Sequence[JSON], **wanted: Any) -> list[JSON]:

@@ -1,7 +1,6 @@
 """The sections of a report: charts with what they show, tables, and what was not measured."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,49 +8,19 @@ from ear.evaluation import figures, statistics
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
 from ear.report.gallery import sheet_uri
 from ear.report.results import Results, select
+from ear.report.robustness import robustness
+from ear.report.section import Picture, Section, Table, absent, main_rows
 from ear.suite.leaderboard import COLUMNS, main_figures, standings, text
-from ear.suite.table import NOT_APPLICABLE
 from ecgvf.core.files import JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table; the first cell of each row is its header."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image that is no chart."""
-
-    title: str
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section."""
-
-    id: str
-    title: str
-    intro: str
-    """How to read it, for somebody who knows nothing of this project."""
-    charts: Sequence[Chart] = ()
-    folded: Sequence[Chart] = ()
-    """Charts that are shown on request."""
-    tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
-    missing: Sequence[str] = field(default=())
-    """What was not measured."""
 
 
 def sections(results: Results) -> list[Section]:
     """All sections but headline, gallery and provenance, in order."""
-    makers = (_frontier, _replacement, _retention, _robustness, _understanding, _memorisation, _ablation, _dataset)
-    return [*(make(results) for make in makers), _agreement(results)]
+    makers = (
+        *(_frontier, _replacement, _retention, robustness, _understanding),
+        *(_memorisation, _ablation, _dataset, _agreement),
+    )
+    return [make(results) for make in makers]
 
 
 def headline(results: Results) -> Table:
@@ -70,7 +39,7 @@ def _frontier(results: Results) -> Section:
             ratio = select(rows, figure="retention_ratio", group="pooled")
             if "concept_present" in main and ratio:
                 points.append((method, main["concept_present"], ratio[0]))
-        before = _main(results, concept, "original").get("concept_present")
+        before = main_rows(results, concept, "original").get("concept_present")
         if points and before is not None:
             points.insert(0, ("original", before, {"value": 1.0, "low": None, "high": None}))
             charts.append(_against_retention(concept, concept, points, results.series))
@@ -105,8 +74,9 @@ def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str
     for concept in dict.fromkeys(trial["concept"] for trial in trials):
         points = []
         for trial in (each for each in trials if each["concept"] == concept):
-            figures = {(row["figure"], row["group"]): row for row in trial["figures"] or []}
-            pair = figures.get(("concept_present", "concept")), figures.get(("retention_ratio", "pooled"))
+            measured = [row for row in trial["figures"] or [] if row["value"] is not None]
+            known = {(row["figure"], row["group"]): row for row in measured}
+            pair = known.get(("concept_present", "concept")), known.get(("retention_ratio", "pooled"))
             if pair[0] is not None and pair[1] is not None:
                 points.append((str(trial["recipe"]), pair[0], pair[1]))
         if points:
@@ -122,7 +92,7 @@ def _replacement(results: Results) -> Section:
     charts, missing = [], []
     names = {name: COLUMNS[name] for name in ("concept_present", "shows_surrogate", "shows_something", "scene_kept")}
     for concept in results.concepts:
-        known = {name: _main(results, concept, name) for name in results.series}
+        known = {name: main_rows(results, concept, name) for name in results.series}
         lines = [
             (label, [(name, known[name][figure]) for name in results.series if figure in known[name]])
             for figure, label in names.items()
@@ -188,134 +158,6 @@ def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
     return bars(title, groups, method=method, series=results.series, label=label) if groups else None
 
 
-def _robustness(results: Results) -> Section:
-    charts: list[Chart] = []
-    tables: list[Table] = []
-    missing: list[str] = []
-    for concept in results.concepts:
-        wordings, attacks = _by_wording(results, concept), _attacks(results, concept)
-        charts += [chart for chart in (wordings, attacks) if chart is not None]
-        tables += _controls(results, concept)
-        missing += [f"{concept}, per class of prompt"] if wordings is None else []
-        under = [row for row in _under_attack(results, concept, group="concept") if row["value"] is not None]
-        missing += _absent(results, concept, {row["recipe"] for row in under}, what=" under attack")
-        if attacks is not None and "oracle" not in {row["recipe"] for row in under}:
-            missing.append(f"the controls of {concept}'s attacks, for no model is named that never knew it")
-    return Section(
-        "robustness",
-        "Robustness: other words, and attacks",
-        "The concept can be named, described, misspelled or written in another language; training saw only some of "
-        "these words. Attacks search for what brings the concept back, within a budget: added tokens, tuned vectors, "
-        "the first rows of an image, or fine-tuning. Their control, “oracle”, is a model that never knew the concept, "
-        "attacked with the same budget. Left is better. Prompts that the original hardly renders do not apply.",
-        charts,
-        tables=[*tables, *(_attack_table(each) for each in results.attacks())],
-        missing=missing,
-    )
-
-
-def _absent(results: Results, concept: str, measured: Collection[str], *, what: str = "") -> list[str]:
-    """The methods of ``concept`` that are not among the measured."""
-    absent = [method for method in results.methods if method not in measured]
-    if len(absent) == len(results.methods):
-        return [f"{concept}{what}"]
-    return [f"{concept}, {method}{what}" for method in absent]
-
-
-def _by_wording(results: Results, concept: str) -> Chart | None:
-    """The share of images that show the concept, for each class of prompts."""
-    rows = select(results.rows, concept=concept, figure="concept_present", group="concept")
-    left_out = {
-        row["class"]
-        for row in select(results.rows, concept=concept, figure="rendered")
-        if row["status"] == NOT_APPLICABLE
-    }
-    classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in ("pooled", "unseen")]
-    lines = []
-    for wording in classes:
-        mine = {row["recipe"]: row for row in rows if row["class"] == wording and row["recipe"] != "ceiling"}
-        points = [(name, mine[name]) for name in results.series if name in mine]
-        label = wording.replace("_", " ")
-        lines.append((f"{label}\n(not applicable)" if wording in left_out else label, points))
-    return dots(f"{concept}: images that show it", lines, series=results.series) if lines else None
-
-
-def _under_attack(results: Results, concept: str, **wanted: object) -> list[JSON]:
-    rows = [row for row in results.rows if row["concept"] == concept and row["attack"] is not None]
-    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
-
-
-def _attack_name(row: JSON) -> str:
-    return str(row["attack"]) if row["budget"] is None else f"{row['attack']} {row['budget']}"
-
-
-def _attacks(results: Results, concept: str) -> Chart | None:
-    """The share of images that show the concept under each attack."""
-    rows = _under_attack(results, concept, figure="concept_present", group="concept")
-    rows = [row for row in rows if row["value"] is not None and row["status"] != NOT_APPLICABLE]
-    lines = []
-    for name in dict.fromkeys(map(_attack_name, rows)):
-        mine = {row["recipe"]: row for row in rows if _attack_name(row) == name}
-        if mine.keys() & set(results.methods):
-            lines.append((name, [(each, mine[each]) for each in results.series if each in mine]))
-    if lines:
-        unattacked = {name: _main(results, concept, name).get("concept_present") for name in results.series}
-        lines.insert(0, ("no attack", [(name, row) for name, row in unattacked.items() if row and name != "ceiling"]))
-    return dots(f"{concept}: images that show it under attack", lines, series=results.series) if lines else None
-
-
-def _controls(results: Results, concept: str) -> list[Table]:
-    """Each attack beside its controls; nothing without attacks."""
-    lines = []
-    for row in _under_attack(results, concept, figure="concept_present", group="concept"):
-        if row["recipe"] not in results.methods:
-            continue
-        attack = {"attack": row["attack"], "budget": row["budget"]}
-        method = row["recipe"]
-        cells = [
-            *(_control(results, concept, figure=name, recipe="original", **attack) for name in _UNATTACKED),
-            _control(results, concept, figure="concept_present_unattacked", recipe=method, **attack),
-            _cell(row),
-            _control(results, concept, figure="concept_present", recipe="oracle", group="concept", **attack),
-            _control(results, concept, figure="concept_present_above_oracle", recipe=method, **attack),
-            _control(results, concept, figure="concept_present", recipe="oracle", group="absent concept", **attack),
-        ]
-        first, second, *others = cells
-        lines.append([method, str(row["attack"]), str(row["budget"] or ""), first or second, *others])
-    title = f"{concept}: images that show it under attack, and controls"
-    return [Table(title, ("method", "attack", "budget", *_CONTROLS), lines)] if lines else []
-
-
-_UNATTACKED = ("concept_present_unattacked", "concept_present")
-"""The figure of the original: not attacked, or the prompts are the attack."""
-
-_CONTROLS = ("original", "erased", "under attack", "oracle", "above oracle", "another concept unknown to the oracle")
-
-
-def _control(results: Results, concept: str, **wanted: object) -> str:
-    rows = _under_attack(results, concept, **wanted)
-    return _cell(rows[0]) if rows else ""
-
-
-def _cell(row: JSON) -> str:
-    if row["status"] == NOT_APPLICABLE:
-        return NOT_APPLICABLE
-    return text(row) if row["value"] is not None else "not measured"
-
-
-def _attack_table(content: JSON) -> Table:
-    """What `ear attack --json` printed."""
-    names = ("original", "unattacked", "after", "oracle", "above_oracle", "absent")
-    rows = []
-    for row in content["attacks"]:
-        texts = [text(row[name]) if row[name]["value"] is not None else "not measured" for name in names]
-        budget = "" if row["budget"] is None else str(row["budget"])
-        rows.append([str(row["attack"]), budget, *(texts if row["applicable"] else [NOT_APPLICABLE] * len(texts))])
-    adapter = Path(content["adapter"][-1])
-    title = f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
-    return Table(title, ("attack", "budget", *_CONTROLS), rows)
-
-
 def _understanding(results: Results) -> Section:
     charts, missing = [], list[str]()
     for concept in results.concepts:
@@ -330,7 +172,7 @@ def _understanding(results: Results) -> Section:
         if lines:
             label = "share of questions answered correctly"
             charts.append(dots(concept, lines, series=results.series, label=label))
-        missing += _absent(results, concept, {row["recipe"] for row in rows})
+        missing += absent(results, concept, {row["recipe"] for row in rows})
     return Section(
         "understanding",
         "Understanding of images",
@@ -519,7 +361,3 @@ def _labelled(content: JSON | None) -> Table | None:
 
 def _kappa(figure: JSON) -> str:
     return text(figure) if figure["value"] is not None else "undefined"
-
-
-def _main(results: Results, concept: str, method: str) -> dict[str, JSON]:
-    return main_figures(select(results.rows, concept=concept, recipe=method, wording="pooled"))

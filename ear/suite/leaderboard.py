@@ -66,13 +66,19 @@ def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
 
 
 def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:
-    """Column → its row, at the guidance and temperature of the main figures. ``rows``: pooled, of one method."""
+    """Column → its row, at the guidance and temperature of the main figures.
+
+    ``rows``: those of one concept and method, pooled over wordings, those of the main figures before those of others.
+    """
     main = next((row for row in rows if row["figure"] == "concept_present"), None)
     if main is None:
         return {}
     mine = [row for row in rows if (row["guidance"], row["temperature"]) == (main["guidance"], main["temperature"])]
     cells = {f"{row['figure']} {row['group']}": row for row in mine if row["figure"] == "retention"}
-    return cells | {row["figure"]: row for row in mine if row["group"] in ("concept", "pooled")}
+    # What both have, such as "shows something", is the concept's: of the retained ones it says another thing.
+    for group in ("pooled", "concept"):
+        cells |= {row["figure"]: row for row in mine if row["group"] == group}
+    return cells
 
 
 def text(cell: JSON | str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -74,7 +74,7 @@ class SuiteSpec(_Part):
     """Evaluation prompts to write, of the split that is measured."""
     split: EvaluationSplit = "test"
     prompts: Prompts = Prompts()
-    figures: Figures = "full"
+    figures: Literal["default", "full"] = "full"
     """Full figures are measured on the first cell of each concept and recipe."""
     questions: Path | None = None
     """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
@@ -128,10 +128,12 @@ class SuiteSpec(_Part):
 
     @property
     def store_folder(self) -> Path:
+        """Where pairs, images and adapters are kept."""
         return store_folder(self.name, self.store)
 
     @property
     def results_folder(self) -> Path:
+        """Where outcomes and the table are kept."""
         return self.results if self.results is not None else Path("suites") / self.name / "results"
 
     def seeds(self, recipe: str) -> list[tuple[int, int]]:

@@ -1,7 +1,6 @@
 """Somebody else's method: an adapter, or images of the evaluation prompts."""
 
 import csv
-import hashlib
 import io
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,9 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
-from ear.evaluation.submitted_images import INDEX, SubmittedImages
+from ear.evaluation.measure import files_hash
+from ear.evaluation.prompt_images import INDEX
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.runs import FILES
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
@@ -34,11 +35,7 @@ class Submission:
     def hash(self) -> str:
         """16 hex digits: a hash of its files."""
         files = [self._adapter] if self._adapter is not None else sorted(self.folder.rglob("*"))
-        digest = hashlib.sha256()
-        for file in files:
-            if file.is_file():
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-        return digest.hexdigest()[:16]
+        return files_hash(file for file in files if file.is_file())
 
     def evaluate(
         self, store: Store, model: JanusModel, dataset: Dataset, settings: EvaluationSettings, prompts: Path

@@ -131,6 +131,7 @@ class Suite:
 
     @cached_property
     def model(self) -> JanusModel:
+        """The model under test, loaded when it is first needed. Raises ``ModelError``."""
         return load(self.spec.model)
 
     def key(self, cell: Cell) -> str:
@@ -191,16 +192,14 @@ class Suite:
         """The dataset of a run seed. The first alone has evaluation prompts, and no pair of another is like one of
         them."""
         run = self.run(concept, run_seed)
-        first = run_seed == self.spec.run_seeds[0]
         self.write_pairs(run, run_seed)
         run.render(model=self.spec.model, seed=run_seed, engine=self.engine)
         run.filter(engine=self.engine)
         dataset = run.dataset()
-        if first:
+        if run_seed == self._first:
             return dataset
-        tests = PromptIndex(
-            [each.pair.target for each in self.dataset(concept, self._first).evaluation(self.spec.split)]
-        )
+        measured = self.dataset(concept, self._first).evaluation(self.spec.split)
+        tests = PromptIndex([record.pair.target for record in measured])
         train = [record for record in dataset.train if tests.near_duplicate(record.pair.target) is None]
         return replace(dataset, train=tuple(train))
 

@@ -20,6 +20,7 @@ from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
+from tools.tiny_janus import build
 
 FAST = [
     word
@@ -126,6 +127,12 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store) -> None:
     assert counted["rollouts"] == 0 and counted["peak_bytes"] > sum(counted["memory"].values()) / 2
 
 
+def test_a_dry_run_refuses_what_a_training_would(store: Store, tmp_path: Path) -> None:
+    another = str(build(tmp_path / "another", seed=1))
+    for words in (["--dry-run"], []):
+        assert "were rendered by" in ear("train", "--model", another, *words, *FAST, store=store, code=2)
+
+
 def test_previews_and_tracking_on_request(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, Any]] = []
     tracker = SimpleNamespace(
@@ -211,6 +218,8 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["train", "--recipe", "papr"], "unknown recipe 'papr'"),
         (["train", "--option", "guidance"], "SETTING=VALUE"),
         (["train", "--seeds", "0,x"], "whole numbers"),
+        (["train", "--seed", "-1"], "--seed -1: a seed is a whole number from 0 up"),
+        (["train", "--seeds", f"0,{2**64}"], f"--seeds {2**64}: a seed is a whole number from 0 up, below 2**63"),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
         (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
         (["train", "--model", "janus-giga"], "unknown model"),

@@ -58,6 +58,16 @@ def test_what_is_published_is_found_by_its_name(
         assert json.loads(hub.text(REPO, "adapter_config.json"))["peft_type"] == "LORA"
 
 
+def test_an_adapter_of_another_name_is_published_under_its_own(
+    store: Store, dataset: Dataset, tiny: JanusModel, hub: Hub, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "no-church.safetensors"
+    renamed.write_bytes(trained(store, dataset, tiny).adapter.read_bytes())
+    push(evaluate(store, tiny, dataset, [renamed], SMALL), REPO)
+    assert find_adapter(store, f"hub:{REPO}").read_bytes() == renamed.read_bytes()
+    assert "full weights of the tuned modules" in hub.text(REPO, CARD)
+
+
 def test_the_command_measures_what_has_not_been_measured(
     store: Store,
     dataset: Dataset,
@@ -88,6 +98,8 @@ def test_bad_input_is_one_line(
         push(evaluation, "nowhere")
     with pytest.raises(AdapterError, match="publish each alone"):
         push(replace(evaluation, adapters=(run.adapter, run.adapter)), REPO)
+    with pytest.raises(AdapterError, match="is a whole model and no adapter"):
+        push(replace(evaluation, adapters=(tmp_path / "model.safetensors",)), REPO)
     with pytest.raises(HubError):
         push(evaluation, "reader/other")
     with pytest.raises(AdapterError, match="write hub:OWNER/NAME"):

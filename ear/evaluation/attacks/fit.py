@@ -45,6 +45,7 @@ class FittedAttack:
 
     @property
     def name(self) -> Kind:
+        """Its kind."""
         return self.attack.kind
 
     @contextmanager

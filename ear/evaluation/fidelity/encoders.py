@@ -24,11 +24,14 @@ class TextImageEncoder(Protocol):
     """CLIP: images and texts as unit vectors, whose products are cosines."""
 
     @property
-    def weights_hash(self) -> str: ...
+    def weights_hash(self) -> str:
+        """16 hex digits: a hash of its weights."""
 
-    def encode_texts(self, texts: Sequence[str]) -> Tensor: ...
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [N, D] of N texts."""
 
-    def encode_images(self, images: NDArray[np.uint8]) -> Tensor: ...
+    def encode_images(self, images: NDArray[np.uint8]) -> Tensor:
+        """Unit vectors [N, D] of RGB images uint8 [N, H, W, 3]."""
 
 
 class NanoFeatures(nn.Module):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ear.evaluation.fidelity.encoders import Encoders
+from ear.evaluation.images import SHARD
 from ecgvf.core import console
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
@@ -24,7 +25,6 @@ from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.janus import num_threads
 
 STAGE = Stage("features", "ear eval --figures paper")
-SHARD = 64
 BATCH = 16
 """Images at once: float32 Inception on a CPU gains nothing from more."""
 
@@ -67,7 +67,7 @@ def image_features(
 ) -> FeatureSet:
     """Features of rendered ``images``, and the cosines of each with the text of its number.
 
-    ``jpeg``: as they are after saving as JPEG.
+    ``jpeg``: as they are after saving as JPEG. A shard of features is of a shard of images.
     """
     settings = {"pictures": images.fingerprint, "texts": fingerprint({"texts": list(texts)}), "jpeg": jpeg}
 

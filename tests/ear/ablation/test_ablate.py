@@ -15,7 +15,7 @@ from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, WINDOWS, Variant, variants
 from ear.evaluation import EvaluationSettings
 from ear.method.recipe import Recipe
-from ear.method.recipes import ON_POLICY, PAPER
+from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
 from ecgvf.core.store import Store
@@ -148,6 +148,14 @@ def test_a_variant_that_cannot_be_trained_does_not_stop_the_others(
     assert "data free is not measured: pairs free are written by the offline writer" in _words(capsys)
     with pytest.raises(DatasetError, match="no variant could be measured"):
         ablate(ablation, ["surrogates"])
+
+
+def test_a_variant_that_is_no_recipe_does_not_stop_the_others(
+    ablation: Ablation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = ablate(replace(ablation, base=replace(PUBLISHED, threshold=0.0)), ["adapter"]).to_pylist()
+    assert {row["level"] for row in table} == {"full"}
+    assert "adapter lora 4 is not measured: recipe published-ablation: the trajectory streams is" in _words(capsys)
 
 
 def test_an_unknown_factor_is_one_line(ablation: Ablation) -> None:

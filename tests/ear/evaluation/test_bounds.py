@@ -1,4 +1,4 @@
-"""Bounds: what an interval shows about one figure, and about the worst of many."""
+"""Bounds: what intervals show about the worst of many concepts."""
 
 import math
 
@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ear.evaluation.bounds import Status, holm, status, worst
-from ecgvf.core.figures import Figure
+from ear.evaluation.bounds import holm, worst
 
 PROMPTS = [f"prompt {number}" for number in range(100)]
 Columns = tuple[list[float], list[float], list[str]]
@@ -17,30 +16,6 @@ def kept(share: float) -> Columns:
     """A concept that every image showed before, and ``share`` of them after."""
     ones = round(100 * share)
     return [1.0] * 100, [1.0] * ones + [0.0] * (100 - ones), PROMPTS
-
-
-@pytest.mark.parametrize(
-    ("at_most", "at_least", "expected"),
-    [
-        (0.3, None, "met"),
-        (0.25, None, "not shown"),
-        (0.05, None, "missed"),
-        (None, 0.1, "met"),
-        (None, 0.2, "not shown"),
-        (None, 0.4, "missed"),
-        (0.3, 0.1, "met"),
-        (0.3, 0.2, "not shown"),
-        (0.05, 0.0, "missed"),
-        (None, None, "none"),
-    ],
-)
-def test_the_end_of_the_interval_decides(at_most: float | None, at_least: float | None, expected: Status) -> None:
-    assert status(Figure(0.2, 64, 0.1, 0.3), at_most=at_most, at_least=at_least) == expected
-
-
-def test_what_is_undefined_is_not_measured_and_what_has_no_interval_is_not_shown() -> None:
-    assert status(Figure(math.nan, 0, math.nan, math.nan), at_most=0.1) == "not measured"
-    assert status(Figure(0.05, 3, math.nan, math.nan), at_most=0.1) == "not shown"
 
 
 def test_the_worst_concept_comes_first_and_each_has_its_decision() -> None:

@@ -20,7 +20,7 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
 from ear.evaluation.outcomes import selected
-from ear.evaluation.prompts import concept_prompts
+from ear.evaluation.prompts import concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
 from ear.method.adapter import new_adapter
 from ear.retained_concepts import retained_concepts
@@ -72,6 +72,16 @@ def test_evaluation_seeds_are_never_those_of_the_filter(dataset: Dataset) -> Non
     assert not filtered & {prompt.seed for prompt in prompts}
     assert prompts[:2] == concept_prompts(dataset, 2, seed=0)
     assert prompts[0].seed == seeds.derive(0, f"{dataset.validation[0].pair.record_id}/0", "evaluate")
+
+
+@pytest.mark.parametrize(("count", "different"), [(1, 1), (2, 2), (5, 2)])
+def test_every_prompt_that_is_measured_is_measured_with_as_many_seeds(
+    dataset: Dataset, count: int, different: int
+) -> None:
+    main, more = concept_prompts(dataset, count, seed=0), prompts_by_seed(dataset, count, 4, seed=0)
+    assert len(more) == len({prompt.seed for prompt in more}) == 4 * different
+    assert {prompt.id for prompt in more} == {prompt.id for prompt in main}
+    assert all(prompt in more for prompt in main)
 
 
 def test_validation_is_measured_unless_test_is_asked_for(dataset: Dataset) -> None:

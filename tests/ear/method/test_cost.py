@@ -119,3 +119,11 @@ def test_work_grows_with_passes_windows_and_rehearsal(tiny: JanusModel) -> None:
     assert flops(replace(PAPER, window=12)) > 2 * flops(PAPER)
     assert flops(WINDOWED_KL) > flops(replace(WINDOWED_KL, retention=0.0))
     assert flops(ON_POLICY) < 2 * flops(replace(ON_POLICY, rollout_epochs=1))
+
+
+def test_images_of_the_dataset_are_counted_as_they_are_trained_on_alone(tiny: JanusModel) -> None:
+    costs = []
+    for images_per_step in (1, 4):
+        recipe = replace(ON_POLICY, trajectory="both", rollouts=0, images_per_step=images_per_step)
+        costs.append(training_cost(tiny, recipe.resolve(tokens=16, depth=3, concept_window=144), 8, 10))
+    assert costs[0] == costs[1] and min(costs[0].memory.values()) >= 0

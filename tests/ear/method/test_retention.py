@@ -85,6 +85,19 @@ def test_of_a_retain_split_the_accepted_images_are_rehearsed(
         rehearsal_set(store, tiny, replace(outside, retain=retain[2:]), 200)
 
 
+def test_accepted_images_without_tokens_are_rendered_again(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
+    record = dataset.train[0]
+    kept = AcceptedRecord(
+        replace(record.pair, split="retain", retained_concept="beacon", surrogate=None), record.target, None
+    )
+    without = replace(kept, target=replace(kept.target, vq_ids=()))
+    found = [
+        rehearsal_set(store, tiny, replace(dataset, judge="resnet50", retain=(each,)), 4).vq_ids
+        for each in (kept, without)
+    ]
+    assert found[0].tolist() == [list(record.target.vq_ids)] and torch.equal(found[0], found[1])
+
+
 def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_out(
     store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

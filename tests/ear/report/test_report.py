@@ -141,8 +141,10 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         {"figure": "concept_present", "group": "concept", **figure},
         {"figure": "retention_ratio", "group": "pooled", **figure},
     ]
+    undefined = [{**row, "value": None, "low": None, "high": None} for row in measured_figures]
     trials = [
         {"concept": "church", "recipe": "paper", "figures": measured_figures},
+        {"concept": "church", "recipe": "paper", "figures": undefined},
         {"concept": "church", "recipe": "esd", "figures": None},
     ]
     agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
@@ -184,6 +186,10 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
     write_atomic(tmp_path / "trials.json", b"[]")
     with pytest.raises(DatasetError, match=r"trials\.json is no JSON object with 'trials'"):
+        write_report(results, tmp_path / "report.html")
+    write_atomic(tmp_path / "trials.json", pretty_json(files["trials"]))
+    write_atomic(tmp_path / "ablation" / "ablation.parquet", b"nothing")
+    with pytest.raises(DatasetError, match=r"ablation\.parquet is not what `ear ablate` writes"):
         write_report(results, tmp_path / "report.html")
 
 

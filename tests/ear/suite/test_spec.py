@@ -76,6 +76,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
         ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers have no seed"),
         ("concepts: [church]\nname: ../x", "name: String should match"),
+        ("concepts: [church]\nfigures: paper", "figures: Input should be 'default' or 'full'"),
         ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),
     ],
 )

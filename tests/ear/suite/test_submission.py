@@ -77,8 +77,13 @@ def test_bad_images_are_one_line(
     outside = pa.array(["../church.csv"] * len(table))
     pq.write_table(table.set_column(table.column_names.index("image"), "image", outside), index)
     refused("is not in its folder")
-    pq.write_table(table.drop_columns(["image"]), index)
-    refused("has no columns prompt, seed and image")
+    inside = pa.array([{"bytes": b"", "path": "a.png"}] * len(table))  # an image column of `datasets`
+    for other in (
+        table.drop_columns(["image"]),
+        table.set_column(table.column_names.index("image"), "image", inside),
+    ):
+        pq.write_table(other, index)
+        refused("has no columns prompt, seed and image")
     pq.write_table(table, index)
     Image.new("RGB", (8, 8)).save(submitted.folder / table["image"][0].as_py())
     refused("8 x 8 pixels")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from ear.evaluation.outcomes import Outcome, read_facts
 from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
-from ear.suite.leaderboard import leaderboard_table
+from ear.suite.leaderboard import leaderboard_table, main_figures
 from ear.suite.spec import SuiteSpec
 from ear.suite.table import SCHEMA, missing_row, write_results
 from ear.suite.table import table_rows as rows_of
@@ -84,6 +84,14 @@ def test_attacks_are_kept_with_the_cell_and_are_no_main_figures(tmp_path: Path) 
     assert len(read.outcomes) == len(source.outcomes)
     line = next(line for line in leaderboard(results(suite, "")).splitlines() if "paper" in line)
     assert line.split("|")[3].strip().startswith("0.00")
+
+
+def test_a_main_figure_is_the_concepts_where_the_retained_concepts_have_one_of_its_name() -> None:
+    rows = [row for row in table_rows("church", "paper", [measured(0, 0, 0)]) if row["recipe"] == "paper"]
+    pooled = [row for row in rows if row["class"] == "pooled" and row["attack"] is None]
+    assert {"concept", "pooled"} <= {row["group"] for row in pooled if row["figure"] == "shows_something"}
+    for ordered in (pooled, sorted(pooled, key=lambda row: row["group"] != "pooled")):
+        assert main_figures(ordered)["shows_something"]["group"] == "concept"
 
 
 def test_the_groups_are_those_of_the_recipe() -> None:

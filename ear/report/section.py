@@ -1,0 +1,56 @@
+"""What a section of a report consists of, and what several sections look up."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ear.report.charts import Chart
+from ear.report.results import Results, select
+from ear.suite.leaderboard import main_figures
+from ecgvf.core.files import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first cell of each row is its header."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that is no chart."""
+
+    title: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section."""
+
+    id: str
+    title: str
+    intro: str
+    """How to read it, for somebody who knows nothing of this project."""
+    charts: Sequence[Chart] = ()
+    folded: Sequence[Chart] = ()
+    """Charts that are shown on request."""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    missing: Sequence[str] = ()
+    """What was not measured."""
+
+
+def main_rows(results: Results, concept: str, method: str) -> dict[str, JSON]:
+    """Column of the leaderboard → the row of a concept and method."""
+    return main_figures(select(results.rows, concept=concept, recipe=method, wording="pooled"))
+
+
+def absent(results: Results, concept: str, measured: Collection[str], *, what: str = "") -> list[str]:
+    """The methods of ``concept`` that are not among the measured; ``what`` was measured follows each."""
+    methods = [method for method in results.methods if method not in measured]
+    if len(methods) == len(results.methods):
+        return [f"{concept}{what}"]
+    return [f"{concept}, {method}{what}" for method in methods]
