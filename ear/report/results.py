@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,9 @@ from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.files import JSON
+
+EvidenceName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
+"""A field of ``Evidence``."""
 
 Task = tuple[str, str | None, str, int, float, float]
 """(condition, adapter, id, seed, guidance, temperature) of an image; of the frozen model the adapter is None."""
@@ -105,8 +108,17 @@ class Results(ABC):
 
     def ablations(self) -> list[list[JSON]]:
         """The rows of each ablation that the suite names and that was run."""
-        files = [folder / "ablation.parquet" for folder in self.evidence.ablations]
-        return [pq.read_table(file).to_pylist() for file in files if file.is_file()]
+        return [pq.read_table(file).to_pylist() for file in self._ablation_files if file.is_file()]
+
+    def absent(self, name: EvidenceName) -> list[Path]:
+        """The files of ``name`` that the suite names and that are not there."""
+        named = getattr(self.evidence, name)
+        files = self._ablation_files if name == "ablations" else named if isinstance(named, tuple) else [named]
+        return [file for file in files if file is not None and not file.is_file()]
+
+    @property
+    def _ablation_files(self) -> list[Path]:
+        return [folder / "ablation.parquet" for folder in self.evidence.ablations]
 
 
 @dataclass(frozen=True, kw_only=True)
