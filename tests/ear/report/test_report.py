@@ -173,6 +173,7 @@ def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     page = write_report(finished(tmp_path, images=False), tmp_path / "report.html").read_text()
     for text in (
         "castle, paper: 1",
+        "took 1 min 00 s of wall time, 1 cell in all",
         "36 have no images",
         "church under attack",
         "clusters of nearly equal images",
@@ -363,6 +364,26 @@ def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
         assert page.evaluate("document.activeElement.className") == "pair"
         page.locator("#more").click()
         assert page.locator(".card:visible").count() == 36
+
+
+@needs_chromium
+def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(tmp_path: Path) -> None:
+    file = write_report(finished(tmp_path), tmp_path / "report.html")
+    with opened(file) as page:
+        assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 24 shown"
+        page.locator("select[name=outcome]").select_option("kept")
+        page.locator("details").first.evaluate("each => each.open = true")
+        closed = page.locator("details:not([open])").count()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert closed and page.locator("details:not([open])").count() == 0
+        assert {each.get_attribute("data-outcome") for each in page.locator(".card:visible").all()} == {"kept"}
+        assert page.locator(".card:visible").count() == 21 and page.locator("#count").is_visible()
+        # What is lazy may be missing on paper.
+        assert page.locator(".card:visible img[loading=eager]").count() == 42
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details:not([open])").count() == closed and page.locator(".card:visible").count() == 21
 
 
 @needs_chromium
