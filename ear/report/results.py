@@ -15,6 +15,7 @@ from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.leaderboard import REFERENCES
 from ear.suite.spec import Evidence, store_folder
 from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
+from ear.suite.view import clock
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.files import JSON
@@ -154,7 +155,7 @@ class SuiteResults(Results):
                 split=suite["split"],
                 datasets=datasets,
                 commands=[facts["command"], f"ear report {folder}"],
-                provenance=[*_declared(suite), *_opened(datasets)],
+                provenance=[*_declared(suite), *_measured(facts), *_opened(datasets)],
                 versions=facts["versions"],
                 goals=suite["goals"],
                 met=facts["met"],
@@ -221,6 +222,13 @@ def _declared(suite: JSON) -> Iterator[str]:
         f"{suite['prompts']['concept']} prompts of the concept and at least {suite['prompts']['group']} of each group "
         "of others"
     )
+
+
+def _measured(facts: JSON) -> Iterator[str]:
+    """How long the cells took, if all of them say so."""
+    if facts.get("seconds"):
+        count, spent = len(facts["cells"]), clock(facts["seconds"])
+        yield f"Training and measuring took {spent} of wall time, {count} {'cell' if count == 1 else 'cells'} in all"
 
 
 def _opened(datasets: JSON) -> Iterator[str]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from ear.evaluation import figures, statistics
+from ear.method.recipes import PROMPT_REWRITE
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
 from ear.report.gallery import sheet_uri
 from ear.report.results import EvidenceName, Results, select
@@ -122,6 +123,7 @@ def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str
 
 def _replacement(results: Results) -> Section:
     charts, missing = [], []
+    ceiling = "Ceiling" if PROMPT_REWRITE.name not in results.methods else f"Ceiling, or {PROMPT_REWRITE.name}"
     names = {name: COLUMNS[name] for name in ("concept_present", "shows_surrogate", "shows_something", "scene_kept")}
     for concept in results.concepts:
         known = {name: _main(results, concept, name) for name in results.series}
@@ -136,7 +138,7 @@ def _replacement(results: Results) -> Section:
         "replacement",
         "What stands in the concept's place",
         "A prompt about the concept should give a clean image of its surrogate in the same scene. Original: before "
-        "erasing. Ceiling: the original model, asked for the surrogate by name; no method is expected to do better. "
+        f"erasing. {ceiling}: the original model, asked for the surrogate by name; no method is expected to do better. "
         "“Shows something” asks two judges to agree and is strict: compare it with the ceiling, not with 1.",
         charts,
         missing=missing,
@@ -383,7 +385,7 @@ def _ablation(results: Results) -> Section:
         "ablation",
         "Ablations",
         "One setting of a recipe is changed at a time: at equal pairs each level sees the same training data, at equal "
-        "steps it takes as many optimizer steps. “shows the concept” should be low, the others high.",
+        "steps it takes as many optimizer steps as the recipe. “shows the concept” should be low, the others high.",
         charts,
         missing=_unread(results, "ablations") or ([] if charts else ["ablations (`ear ablate`)"]),
     )

@@ -10,7 +10,9 @@ from pathlib import Path
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
 from ear.evaluation.submitted_images import INDEX, SubmittedImages
+from ear.method.recipes import PROMPT_REWRITE
 from ear.method.runs import FILES
+from ear.suite.leaderboard import REFERENCES
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.files import write_atomic
@@ -83,7 +85,7 @@ def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Pat
         name, equals, folder = text.partition("=")
         if not equals or not folder or not name.replace("-", "").replace("_", "").isalnum():
             raise SettingsError(f"--submit {text!r}: write NAME=DIR, with letters, digits, - and _ in the name")
-        if name in (*taken, "original", "ceiling", "oracle") or name in found:
-            raise SettingsError(f"--submit {name}: the suite has a method of this name, choose another")
+        if name in (*taken, *REFERENCES, PROMPT_REWRITE.name) or name in found:
+            raise SettingsError(f"--submit {name}: a method of the table has this name, choose another")
         found[name] = Path(folder)
     return found
