@@ -102,7 +102,7 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
-    spent = [facts.get("seconds") for cell in suite.cells if (facts := suite.facts(cell)) is not None]
+    spent = [cell["seconds"] for cell in _cell_files(suite)]
     seconds = None if None in spent else sum(spent)
     return {"met": met, "command": command, "versions": versions(), "seconds": seconds, "rows": ordered}
 

@@ -110,7 +110,7 @@ def everything(folder: Path) -> SuiteResults:
     source = replace(source, cell=replace(source.cell, figures="full"))
     keep(suite, source)
     known_results(suite, "ear suite small.yaml")
-    facts = {"church": {"unsafe": False, "paid": None, "stages": []}}
+    facts: dict[str, Any] = {"church": {"unsafe": False, "paid": None, "stages": []}}
     write_atomic(suite.results / "datasets.json", pretty_json(facts))
     keep_images(suite.store, [*source.original, *source.outcomes])
     return with_evidence(SuiteResults.open(suite.results, suite.store), folder)
