@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks benchmark benchmark-full train-speed ablations nano-check clean
+.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed ablations nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -13,6 +13,7 @@ help:
 	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
+	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
 	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, a day on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
@@ -56,6 +57,9 @@ render-checks: .venv/installed
 engine-checks: .venv/installed
 	$(BIN)/python -m benchmarks.engine --out docs/engine.json
 	$(BIN)/python -m benchmarks.coco --out docs/coco.json
+
+report-check: .venv/installed
+	$(BIN)/python -m benchmarks.report --out docs/report.json
 
 benchmark: .venv/installed
 	$(BIN)/ear suite benchmarks/nano.yaml

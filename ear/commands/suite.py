@@ -126,7 +126,8 @@ def suite(
     cells = opened.cells_among(_split(declared.concepts), _split(declared.recipes))
     command = declared.command()
     content, failed = (known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
-    facts = {"met": content["met"], "rows": len(content["rows"]), "out": str(opened.results)}
+    facts = {key: content[key] for key in ("met", "seconds")}
+    facts |= {"rows": len(content["rows"]), "out": str(opened.results)}
     failures = [{"cell": cell.name, "reason": reason} for cell, reason in failed.items()]
     if as_json:
         console.print_json({**facts, "failed": failures})

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.outcomes import Outcome
+from ear.method.recipes import PROMPT_REWRITE
 from ecgvf.core import console, contact_sheet
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
@@ -55,22 +56,30 @@ Section = tuple[str, list[list[str]]]
 """A title and rows: name, before, after per evaluation, ceiling, change or differences."""
 
 
-def header(names: Sequence[str]) -> list[str]:
+def header(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> list[str]:
     """The columns of every section: with several evaluations the changes are their differences to the first."""
     changes = [f"{name} − {names[0]}" for name in names[1:]] or ["change"]
-    return ["", "before", *names, "ceiling", *changes]
+    ceiling = ["ceiling"] if _has_ceiling(evaluations) else []
+    return ["", "before", *names, *ceiling, *changes]
+
+
+def _has_ceiling(evaluations: "Sequence[Evaluation]") -> bool:
+    """Whether the ceiling has a column of its own: the images of `prompt-rewrite` are the ceiling's."""
+    return all(each.recipe != PROMPT_REWRITE.name for each in evaluations)
 
 
 def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ()) -> list[Section]:
-    """The table's sections. The evaluations share "before" and "ceiling"."""
+    """The table's sections. The evaluations share "before" and "ceiling", which is left out beside `prompt-rewrite`."""
     first = evaluations[0]
     lost = set().union(*(each.lost for each in evaluations))
     own = [first.replacement, first.scene, first.groups, first.understanding, _fidelity_rows(first), first.retention]
     changed = differences or [list(chain.from_iterable(own))]
     changes = [{(row.figure, row.group): row.change for row in rows} for rows in changed]
 
+    ceiling = _has_ceiling(evaluations)
+
     def lines(rows: Sequence[Sequence[FigureRow]]) -> list[list[str]]:
-        return [_line(each, changes) for each in _by_figure(rows)]
+        return [_line(each, changes, ceiling=ceiling) for each in _by_figure(rows)]
 
     found = [
         (first.concept, lines([each.replacement for each in evaluations])),
@@ -81,7 +90,7 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
         (
             "one by one, the worst first",
             [
-                _line(rows, changes, f"{rows[0].group} *" if rows[0].group in lost else rows[0].group)
+                _line(rows, changes, f"{rows[0].group} *" if rows[0].group in lost else rows[0].group, ceiling=ceiling)
                 for rows in _by_figure([each.retention for each in evaluations])
             ],
         ),
@@ -97,7 +106,7 @@ def table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences
     """
     first = evaluations[0]
     title = console.escape(f"{first.concept} erased from {first.model}")
-    page = console.table(*map(console.escape, header(names)), title=title)
+    page = console.table(*map(console.escape, header(evaluations, names)), title=title)
     for title, rows in sections(evaluations, differences):
         page.add_section()
         page.add_row(f"[bold]{console.escape(title)}[/bold]")
@@ -125,12 +134,12 @@ def document(
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
     if form == "csv":
         output = io.StringIO()
-        csv.writer(output, lineterminator="\n").writerows([header(names), *rows])
+        csv.writer(output, lineterminator="\n").writerows([header(evaluations, names), *rows])
         return output.getvalue()
     if form == "latex":
-        return tabulate(rows, header(names), tablefmt="latex_booktabs", disable_numparse=True)
+        return tabulate(rows, header(evaluations, names), tablefmt="latex_booktabs", disable_numparse=True)
     rows = [[_markdown(row[0]), *row[1:]] for row in rows]
-    page = tabulate(rows, [*map(_markdown, header(names))], tablefmt="github", disable_numparse=True)
+    page = tabulate(rows, [*map(_markdown, header(evaluations, names))], tablefmt="github", disable_numparse=True)
     missing = "; ".join(str(each) for each in evaluations[0].not_measured)
     notes = [f"Not measured: {_markdown(missing)}."] if missing else []
     notes += [_markdown(fidelity.description)] if (fidelity := evaluations[0].fidelity) is not None else []
@@ -138,7 +147,7 @@ def document(
 
 
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
-    """Write a PNG with the columns "original", one per evaluation, called as ``names`` says, and "ceiling".
+    """Write a PNG with the columns "original", one per evaluation, called as ``names`` says, and the ceiling's.
 
     The evaluations are of one dataset, with equal settings. Images of an unsafe concept are blurred. Returns ``file``.
     Raises ``DatasetError`` if the outcomes are without images.
@@ -150,7 +159,7 @@ def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str
     columns = [("original", _images(first.outcomes, "before", examples))]
     for name, evaluation in zip(names, evaluations, strict=True):
         columns.append((name, _images(evaluation.outcomes, "after", examples)))
-    if any(outcome.condition == "ceiling" for outcome in first.outcomes):
+    if _has_ceiling(evaluations) and any(outcome.condition == "ceiling" for outcome in first.outcomes):
         columns.append(("asked for the surrogate", _images(first.outcomes, "ceiling", examples)))
     png = contact_sheet.comparison(
         [(outcome.concept, outcome.prompt) for outcome in examples],
@@ -173,7 +182,11 @@ def _by_figure(rows: Sequence[Sequence[FigureRow]]) -> list[list[FigureRow]]:
 
 
 def _line(
-    rows: Sequence[FigureRow], changes: Sequence[Mapping[tuple[str, str], Figure]], name: str | None = None
+    rows: Sequence[FigureRow],
+    changes: Sequence[Mapping[tuple[str, str], Figure]],
+    name: str | None = None,
+    *,
+    ceiling: bool,
 ) -> list[str]:
     """One row of the table; ``name`` None is that of the figure, after its group."""
     first = rows[0]
@@ -183,7 +196,7 @@ def _line(
         name,
         _text(first.before),
         *(_text(row.after) for row in rows),
-        _text(first.ceiling),
+        *([_text(first.ceiling)] if ceiling else []),
         *(_change(change.get((first.figure, first.group))) for change in changes),
     ]
 

@@ -10,7 +10,7 @@ from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
 from ear.suite.spec import Evidence
 from ear.suite.suite import Measured
-from ear.suite.table import dataset_facts, table_rows
+from ear.suite.table import ceiling_once, dataset_facts, table_rows
 from ecgvf import Run
 from ecgvf.core.files import JSON
 from ecgvf.core.store import Store
@@ -78,7 +78,8 @@ def _rows(found: Evaluation) -> list[JSON]:
     )
     facts = {"concept": found.concept, "model": found.model, "split": found.split}
     # An evaluation knows of no seeds of training.
-    return [row | {"run_seeds": [], "training_seeds": []} for row in table_rows(facts, found.recipe, [measured])]
+    rows = ceiling_once(table_rows(facts, found.recipe, [measured]))
+    return [row | {"run_seeds": [], "training_seeds": []} for row in rows]
 
 
 def _dataset(found: Evaluation, store: Store) -> JSON:

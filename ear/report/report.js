@@ -1,6 +1,15 @@
 "use strict";
-// Filters, enlarging, and unblurring; without this script everything is still on the page.
+// Filters, enlarging, unblurring, and what is folded on paper; without this script everything is still on the page.
 (() => {
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("details:not([open])")];
+    for (const each of unfolded) each.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const each of unfolded) each.open = false;
+  });
+
   const cards = [...document.querySelectorAll(".card")];
   const form = document.getElementById("filters");
   if (!form) return;
@@ -17,8 +26,13 @@
   const update = () => {
     const found = matching();
     const visible = new Set(found.slice(0, shown));
-    for (const card of cards) card.hidden = !visible.has(card);
-    count.textContent = `${found.length} of ${cards.length} pairs`;
+    for (const card of cards) {
+      card.hidden = !visible.has(card);
+      // Paper has no scrolling that would load them.
+      if (!card.hidden) for (const image of card.querySelectorAll("img")) image.loading = "eager";
+    }
+    const first = found.length > shown ? `, the first ${shown} shown` : "";
+    count.textContent = `${found.length} of ${cards.length} pairs${first}`;
     more.hidden = found.length <= shown;
   };
 
@@ -69,7 +83,5 @@
   dialog.addEventListener("close", () => {
     if (current && !current.hidden) current.querySelector("button").focus();
   });
-  addEventListener("beforeprint", () => cards.forEach((card) => (card.hidden = false)));
-  addEventListener("afterprint", update);
   update();
 })();

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +15,13 @@ from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.leaderboard import REFERENCES
 from ear.suite.spec import Evidence, store_folder
 from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
+from ear.suite.view import clock
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.files import JSON
+
+EvidenceName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
+"""A field of ``Evidence``."""
 
 Task = tuple[str, str | None, str, int, float, float]
 """(condition, adapter, id, seed, guidance, temperature) of an image; of the frozen model the adapter is None."""
@@ -105,8 +109,17 @@ class Results(ABC):
 
     def ablations(self) -> list[list[JSON]]:
         """The rows of each ablation that the suite names and that was run."""
-        files = [folder / "ablation.parquet" for folder in self.evidence.ablations]
-        return [_read_ablation(file) for file in files if file.is_file()]
+        return [_read_ablation(file) for file in self._ablation_files if file.is_file()]
+
+    def absent(self, name: EvidenceName) -> list[Path]:
+        """The files of ``name`` that the suite names and that are not there."""
+        named = getattr(self.evidence, name)
+        files = self._ablation_files if name == "ablations" else named if isinstance(named, tuple) else [named]
+        return [file for file in files if file is not None and not file.is_file()]
+
+    @property
+    def _ablation_files(self) -> list[Path]:
+        return [folder / "ablation.parquet" for folder in self.evidence.ablations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +155,7 @@ class SuiteResults(Results):
                 split=suite["split"],
                 datasets=datasets,
                 commands=[facts["command"], f"ear report {folder}"],
-                provenance=[*_declared(suite), *_opened(datasets)],
+                provenance=[*_declared(suite), *_measured(facts), *_opened(datasets)],
                 versions=facts["versions"],
                 goals=suite["goals"],
                 met=facts["met"],
@@ -209,6 +222,13 @@ def _declared(suite: JSON) -> Iterator[str]:
         f"{suite['prompts']['concept']} prompts of the concept and at least {suite['prompts']['group']} of each group "
         "of others"
     )
+
+
+def _measured(facts: JSON) -> Iterator[str]:
+    """How long the cells took, if all of them say so."""
+    if facts.get("seconds"):
+        count, spent = len(facts["cells"]), clock(facts["seconds"])
+        yield f"Training and measuring took {spent} of wall time, {count} {'cell' if count == 1 else 'cells'} in all"
 
 
 def _opened(datasets: JSON) -> Iterator[str]:

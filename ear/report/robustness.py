@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ear.report.charts import Chart, dots
 from ear.report.results import Results, select
-from ear.report.section import Section, Table, absent, main_rows
+from ear.report.section import Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import text
 from ear.suite.table import NOT_APPLICABLE
 from ecgvf.core.files import JSON
@@ -38,7 +38,7 @@ def robustness(results: Results) -> Section:
         "attacked with the same budget. Left is better. Prompts that the original hardly renders do not apply.",
         charts,
         tables=[*tables, *(_attack_table(each) for each in results.attacks())],
-        missing=missing,
+        missing=[*missing, *unread(results, "attacks")],
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ear.report.charts import Chart
-from ear.report.results import Results, select
+from ear.report.results import EvidenceName, Results, select
 from ear.suite.leaderboard import main_figures
 from ecgvf.core.files import JSON
 
@@ -54,3 +54,15 @@ def absent(results: Results, concept: str, measured: Collection[str], *, what: s
     if len(methods) == len(results.methods):
         return [f"{concept}{what}"]
     return [f"{concept}, {method}{what}" for method in methods]
+
+
+def unread(results: Results, name: EvidenceName) -> list[str]:
+    """What the files would show that the suite names and that are not there."""
+    what: dict[EvidenceName, str] = {
+        "ablations": "an ablation",
+        "trials": "several settings of each recipe",
+        "attacks": "other attacks",
+        "memorisation": "clusters of nearly equal images",
+        "agreement": "agreement of judges and people's labels",
+    }
+    return [f"{what[name]} ({file} does not exist)" for file in results.absent(name)]

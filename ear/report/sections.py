@@ -5,12 +5,14 @@ from decimal import Decimal
 from pathlib import Path
 
 from ear.evaluation import figures, statistics
+from ear.method.recipes import PROMPT_REWRITE
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
 from ear.report.gallery import sheet_uri
 from ear.report.results import Results, select
 from ear.report.robustness import robustness
-from ear.report.section import Picture, Section, Table, absent, main_rows
+from ear.report.section import Picture, Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import COLUMNS, main_figures, standings, text
+from ear.suite.table import DATASETS
 from ecgvf.core.files import JSON
 
 
@@ -47,7 +49,9 @@ def _frontier(results: Results) -> Section:
             missing.append(concept)
     trials = results.trials()
     tried, untried = (
-        _trials(trials, results.series) if trials is not None else ([], ["several settings of each recipe"])
+        _trials(trials, results.series)
+        if trials is not None
+        else ([], unread(results, "trials") or ["several settings of each recipe"])
     )
     return Section(
         "frontier",
@@ -90,6 +94,7 @@ def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str
 
 def _replacement(results: Results) -> Section:
     charts, missing = [], []
+    ceiling = "Ceiling" if PROMPT_REWRITE.name not in results.methods else f"Ceiling, or {PROMPT_REWRITE.name}"
     names = {name: COLUMNS[name] for name in ("concept_present", "shows_surrogate", "shows_something", "scene_kept")}
     for concept in results.concepts:
         known = {name: main_rows(results, concept, name) for name in results.series}
@@ -104,7 +109,7 @@ def _replacement(results: Results) -> Section:
         "replacement",
         "What stands in the concept's place",
         "A prompt about the concept should give a clean image of its surrogate in the same scene. Original: before "
-        "erasing. Ceiling: the original model, asked for the surrogate by name; no method is expected to do better. "
+        f"erasing. {ceiling}: the original model, asked for the surrogate by name; no method is expected to do better. "
         "“Shows something” asks two judges to agree and is strict: compare it with the ceiling, not with 1.",
         charts,
         missing=missing,
@@ -187,7 +192,8 @@ def _understanding(results: Results) -> Section:
 def _memorisation(results: Results) -> Section:
     found = results.memorisation()
     sheets = [Path(content["sheet"]) for content in found]
-    missing = [f"the image of the clusters, {sheet}" for sheet in sheets if not sheet.is_file()]
+    missing = unread(results, "memorisation")
+    missing += [f"the image of the clusters, {sheet}" for sheet in sheets if not sheet.is_file()]
     return Section(
         "memorisation",
         "Memorisation",
@@ -200,7 +206,7 @@ def _memorisation(results: Results) -> Section:
             for sheet in sheets
             if sheet.is_file()
         ],
-        missing=missing if found else ["clusters of nearly equal images (`ear memorisation`)"],
+        missing=missing if found or missing else ["clusters of nearly equal images (`ear memorisation`)"],
     )
 
 
@@ -218,14 +224,13 @@ def _clusters(content: JSON) -> Table:
 
 def _ablation(results: Results) -> Section:
     charts = [chart for rows in results.ablations() for chart in _ablation_charts(rows)]
-    unread = [str(folder) for folder in results.evidence.ablations if not (folder / "ablation.parquet").is_file()]
-    named = results.evidence.ablations
     return Section(
         "ablation",
         "Ablations",
-        "One setting of a recipe is changed at a time. “shows the concept” should be low, the others high.",
+        "One setting of a recipe is changed at a time: at equal pairs each level sees the same training data, at equal "
+        "steps it takes as many optimizer steps as the recipe. “shows the concept” should be low, the others high.",
         charts,
-        missing=[f"the ablation of {name}" for name in unread] if named else ["ablations"],
+        missing=unread(results, "ablations") or ([] if charts else ["ablations (`ear ablate`)"]),
     )
 
 
@@ -236,24 +241,23 @@ def _ablation_charts(rows: Sequence[JSON]) -> Iterator[Chart]:
         "retention_neighbours": "neighbours kept",
         "retention_pooled": "all others kept",
     }
-    known = [row for row in rows if row["value"] is not None and row["equal"] == "pairs"]
-    for factor in dict.fromkeys(row["factor"] for row in known):
-        mine = [row for row in known if row["factor"] == factor]
+    known = [row for row in rows if row["value"] is not None]
+    for factor, equal in dict.fromkeys((row["factor"], row["equal"]) for row in known):
+        mine = [row for row in known if (row["factor"], row["equal"]) == (factor, equal)]
         levels = list(dict.fromkeys(row["level"] for row in mine))
         lines = {
             label: {row["level"]: row for row in mine if row["figure"] == figure} for figure, label in names.items()
         }
-        title = f"{mine[0]['concept']}, {mine[0]['base']}: {factor}"
+        title = f"{mine[0]['concept']}, {mine[0]['base']}: {factor}, at equal {equal}"
         yield curves(title, levels, {label: figures for label, figures in lines.items() if figures})
 
 
 def _dataset(results: Results) -> Section:
     written, accepted, paid = [], [], []
-    missing = []
+    missing = _unknown_datasets(results)
     for concept in results.concepts:
         facts = results.datasets.get(concept)
         if facts is None:
-            missing.append(f"the dataset of {concept}")
             continue
         stages = {stage["stage"]: stage for stage in facts["stages"]}
         costs = stages.get("pairs", {}).get("writers") or {}
@@ -284,6 +288,20 @@ def _dataset(results: Results) -> Section:
     )
 
 
+def _unknown_datasets(results: Results) -> list[str]:
+    """The datasets of which nothing is known, and why, in a line."""
+    unknown = [concept for concept in results.concepts if concept not in results.datasets]
+    if not unknown:
+        return []
+    what = f"yield, reasons for rejection and cost of the dataset of {', '.join(unknown)}"
+    file = results.source / DATASETS
+    if results.source.is_file():
+        return [f"{what} (the dataset is not in the store)"]
+    if not file.is_file():
+        return [f"{what} ({file} does not exist: `ear suite` writes it on the machine that has the datasets)"]
+    return [f"{what} ({file} does not have it)"]
+
+
 def _writer(facts: JSON, costs: Mapping[str, JSON]) -> list[str]:
     """The yield of a writer and of a model that answered it."""
     count, kept = facts["written"], facts["accepted"]
@@ -311,7 +329,9 @@ def _reasons(stages: Mapping[str, JSON]) -> dict[str, int]:
 
 def _agreement(results: Results) -> Section:
     tables = [table for table in (_two_judges(results), _labelled(results.agreement())) if table is not None]
-    missing = [] if results.agreement() is not None else ["agreement of judges and people's labels"]
+    missing = unread(results, "agreement")
+    if results.agreement() is None and not missing:
+        missing.append("agreement of judges and people's labels")
     return Section(
         "agreement",
         "Whether judges agree",

@@ -11,7 +11,9 @@ from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
 from ear.evaluation.measure import files_hash
 from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.submitted_images import SubmittedImages
+from ear.method.recipes import PROMPT_REWRITE
 from ear.method.runs import FILES
+from ear.suite.leaderboard import REFERENCES
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.files import write_atomic
@@ -80,7 +82,7 @@ def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Pat
         name, equals, folder = text.partition("=")
         if not equals or not folder or not name.replace("-", "").replace("_", "").isalnum():
             raise SettingsError(f"--submit {text!r}: write NAME=DIR, with letters, digits, - and _ in the name")
-        if name in (*taken, "original", "ceiling", "oracle") or name in found:
-            raise SettingsError(f"--submit {name}: the suite has a method of this name, choose another")
+        if name in (*taken, *REFERENCES, PROMPT_REWRITE.name) or name in found:
+            raise SettingsError(f"--submit {name}: a method of the table has this name, choose another")
         found[name] = Path(folder)
     return found

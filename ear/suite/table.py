@@ -1,6 +1,6 @@
 """The table of a suite: tidy rows, one per concept, model or method, figure, group and class.
 
-RESULTS.json            {"met", "command", "versions", "rows"}
+RESULTS.json            {"met", "command", "versions", "seconds", "rows"}
 RESULTS/results.parquet, results.csv   the same rows
 RESULTS/leaderboard.md  methods as rows, figures as columns
 RESULTS/datasets.json   what the datasets were made of: yield, reasons for rejection, cost
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ear.evaluation import figures
 from ear.evaluation.attack_figures import attack_rows
 from ear.evaluation.figures import FigureRow
+from ear.method.recipes import PROMPT_REWRITE
 from ear.suite import goals
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import REFERENCES, leaderboard
@@ -37,8 +38,8 @@ NOT_APPLICABLE = "not applicable"
 """The status of a figure of prompts that the original hardly renders: who resists nothing has not resisted."""
 
 FACTS = b"ear-suite"
-"""Key of the facts among the metadata of ``results.parquet``: met, command, versions, the suite's declaration, and the
-cells that are measured with their files."""
+"""Key of the facts among the metadata of ``results.parquet``: met, command, versions, seconds, the suite's declaration,
+and the cells that are measured with their files and seconds."""
 
 FILE = "results.parquet"
 DATASETS = "datasets.json"
@@ -71,9 +72,11 @@ KnownRows = dict[tuple[Cell, ...], list[JSON]]
 
 
 def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
-    """The rows of all finished cells, pooled ones first: ``{"met", "command", "versions", "rows"}``.
+    """The rows of all finished cells, pooled ones first: ``{"met", "command", "versions", "seconds", "rows"}``.
 
     ``met``: whether the recipe with goals meets all of them for every concept; null until all its cells are measured.
+    ``seconds``: wall time of training and measuring the finished cells, added up, without that of interrupted tries;
+    null if a cell does not say.
     ``known``: rows that an earlier call computed; this one adds to them.
     """
     rows: list[JSON] = []
@@ -95,11 +98,13 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
                 rows.append(missing_row(suite.spec, concept, method, missing))
     keys = [tuple(str(row[key]) for key in _WHAT) for row in rows]
     unique = list(dict(zip(reversed(keys), reversed(rows), strict=True)).values())[::-1]
-    ordered = sorted(unique, key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"))
+    ordered = sorted(ceiling_once(unique), key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"))
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
-    return {"met": met, "command": command, "versions": versions(), "rows": ordered}
+    spent = [cell["seconds"] for cell in _cell_files(suite)]
+    seconds = None if None in spent else sum(spent)
+    return {"met": met, "command": command, "versions": versions(), "seconds": seconds, "rows": ordered}
 
 
 def write_results(suite: Suite, content: JSON) -> None:
@@ -121,7 +126,8 @@ def write_results(suite: Suite, content: JSON) -> None:
 def _cell_files(suite: Suite) -> Iterator[JSON]:
     for cell in suite.cells:
         if (facts := suite.facts(cell)) is not None:
-            yield {**asdict(cell), "file": f"{cell.name}.parquet", "original": f"{facts['original']}.parquet"}
+            files = {"file": f"{cell.name}.parquet", "original": f"{facts['original']}.parquet"}
+            yield {**asdict(cell), **files, "seconds": facts.get("seconds")}
 
 
 def json_file(folder: Path) -> Path:
@@ -209,6 +215,17 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
     for cell in cells:
         found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
     return found
+
+
+def ceiling_once(rows: Sequence[JSON]) -> list[JSON]:
+    """The rows without those of the ceiling that `prompt-rewrite` has, too: its images are the ceiling's."""
+    what = [name for name in _WHAT if name not in ("recipe", "run_seeds", "training_seeds")]
+
+    def key(row: JSON) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in what)
+
+    listed = {key(row) for row in rows if row["recipe"] == PROMPT_REWRITE.name}
+    return [row for row in rows if row["recipe"] != "ceiling" or key(row) not in listed]
 
 
 def _attack_rows(cell: Measured, facts: JSON, method: str) -> Iterator[JSON]:

@@ -66,7 +66,7 @@ class SuiteView:
             self.states[cell], self.failed[cell] = "failed", failure
         self._dollars = self._spent()
         if not console.err.is_terminal:
-            how = f"done in {_clock(seconds)}" if failure is None else f"failed: {failure}"
+            how = f"done in {clock(seconds)}" if failure is None else f"failed: {failure}"
             console.note(console.escape(f"{cell.name}: {how}; {self.summary()}"))
 
     def summary(self) -> str:
@@ -93,7 +93,7 @@ class SuiteView:
             total += sum(known) / len(known)
         if "running" in self.states.values():
             total -= min(total, time.monotonic() - self._started)
-        return f"about {_clock(total)} left"
+        return f"about {clock(total)} left"
 
     def _spent(self) -> Decimal:
         from ecgvf.status import ledger_summary
@@ -113,9 +113,9 @@ class SuiteView:
         for (concept, method), cells in methods.items():
             marks = "".join(_MARKS[self.states[cell]] for cell in cells)
             spent = sum(self.seconds.get(cell, 0.0) for cell in cells)
-            page.add_row(console.escape(concept), console.escape(method), marks, _seeds(cells), _clock(spent))
+            page.add_row(console.escape(concept), console.escape(method), marks, _seeds(cells), clock(spent))
         running = [cell for cell, state in self.states.items() if state == "running"]
-        lines = [f"▶ {cell.name}, for {_clock(time.monotonic() - self._started)}" for cell in running]
+        lines = [f"▶ {cell.name}, for {clock(time.monotonic() - self._started)}" for cell in running]
         lines += [f"✗ {cell.name}: {reason}" for cell, reason in self.failed.items()]
         return Group(page, *map(console.escape, [*lines, self.summary()]))
 
@@ -125,7 +125,8 @@ def _seeds(cells: Sequence[Cell]) -> str:
     return " ".join(f"{cell.run_seed}/{cell.training_seed}" for cell in cells if cell.figures != "full") + full
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration for people."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -132,6 +132,12 @@ def test_a_csv_document_has_a_row_per_figure_and_a_column_per_evaluation() -> No
     assert {len(row) for row in rows} == {6}
 
 
+def test_the_ceiling_has_no_column_beside_prompt_rewrite() -> None:
+    first, rewritten = of(4), replace(of(1), recipe="prompt-rewrite")
+    header, *rows = table(document([first, rewritten], ["a", "b"], "csv", [differences(first, rewritten)]))
+    assert header == ["", "before", "a", "b", "b − a"] and {len(row) for row in rows} == {5}
+
+
 def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
     hostile = [replace(each, concept="x|y <b>") for each in kept("castle", "neighbours", 2)]
     same = evaluation([*erased(2), *hostile])

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from playwright.sync_api import sync_playwright
 from typer.testing import CliRunner
 
 from ear.cli import app
@@ -62,14 +64,67 @@ def keep_images(store: Path, outcomes: list[Outcome], run: str = "run-0") -> Non
     pq.write_table(to_table(Outcome, outcomes), file)
 
 
+def with_evidence(results: SuiteResults, folder: Path) -> SuiteResults:
+    """The results beside measurements that the suite names; one of two ablations was not run."""
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+    row = dict.fromkeys(("original", "unattacked", "after", "oracle", "above_oracle", "absent"), figure)
+    attacks = [{"attack": "soft-prompt", "budget": 100, "applicable": True, **row}]
+    adapter = ["store/church/ear/paper-1a2b3c4d-s0/adapter.safetensors"]
+    cluster = {"size": 3, "ids": ["1", "2", "3"], "prompts": ["a dog", "a cat", HOSTILE]}
+    finding = {"images": "before", "token": True, "method": "hash", "in_clusters": figure, "clusters": [cluster]}
+    measured_figures = [
+        {"figure": "concept_present", "group": "concept", **figure},
+        {"figure": "retention_ratio", "group": "pooled", **figure},
+    ]
+    undefined = [{**row, "value": None, "low": None, "high": None} for row in measured_figures]
+    trials = [
+        {"concept": "church", "recipe": "paper", "figures": measured_figures},
+        {"concept": "church", "recipe": "paper", "figures": undefined},
+        {"concept": "church", "recipe": "esd", "figures": None},
+    ]
+    agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
+    files: dict[str, Any] = {
+        "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
+        "memorisation": {"findings": [finding], "sheet": str(folder / "clusters.png")},
+        "trials": {"split": "validation", "trials": trials},
+        "agreement": {"agreement": agreement},
+    }
+    for name, content in files.items():
+        write_atomic(folder / f"{name}.json", pretty_json(content))
+    rows = [
+        {"concept": "church", "base": "paper", "factor": "window", "level": level, "equal": equal}
+        | {"figure": "concept_present", **figure}
+        for equal in ("pairs", "steps")
+        for level in ("12", "24")
+    ]
+    Image.new("RGB", (40, 30)).save(folder / "clusters.png")
+    (folder / "ablation").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "ablation" / "ablation.parquet")
+    named = {name: folder / f"{name}.json" for name in ("trials", "agreement")}
+    lists = {name: [folder / f"{name}.json"] for name in ("attacks", "memorisation")}
+    evidence = Evidence.model_validate({**named, **lists, "ablations": [folder / "ablation", folder / "none"]})
+    return replace(results, evidence=evidence)
+
+
+def everything(folder: Path) -> SuiteResults:
+    """A suite of which every section has something to show: attacks with controls, and all other measurements."""
+    suite, source = small_suite(folder, figures="full"), attacked(oracle=True)
+    source = replace(source, cell=replace(source.cell, figures="full"))
+    keep(suite, source)
+    known_results(suite, "ear suite small.yaml")
+    facts: dict[str, Any] = {"church": {"unsafe": False, "paid": None, "stages": []}}
+    write_atomic(suite.results / "datasets.json", pretty_json(facts))
+    keep_images(suite.store, [*source.original, *source.outcomes])
+    return with_evidence(SuiteResults.open(suite.results, suite.store), folder)
+
+
 @contextmanager
 def opened(file: Path, **options: Any) -> Iterator[Any]:
     """The report in Chromium; it must log no error and request nothing but itself."""
-    sync = pytest.importorskip("playwright.sync_api")
     errors: list[str] = []
     requested: list[str] = []
     with (
-        sync.sync_playwright() as play,
+        sync_playwright() as play,
         play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
     ):
         page = chromium.new_page(**options)
@@ -120,55 +175,20 @@ def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     page = write_report(finished(tmp_path, images=False), tmp_path / "report.html").read_text()
     for text in (
         "castle, paper: 1",
+        "took 1 min 00 s of wall time, 1 cell in all",
         "36 have no images",
         "church under attack",
         "clusters of nearly equal images",
         "agreement of judges and people&#39;s labels",
-        "ablations",
-        "the dataset of castle",
+        "ablations (`ear ablate`)",
+        f"the dataset of castle ({tmp_path / 'results' / 'datasets.json'} does not have it)",
     ):
         assert text in page
 
 
 def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_their_files(tmp_path: Path) -> None:
-    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
-    row = dict.fromkeys(("original", "unattacked", "after", "oracle", "above_oracle", "absent"), figure)
-    attacks = [{"attack": "soft-prompt", "budget": 100, "applicable": True, **row}]
-    adapter = ["store/church/ear/paper-1a2b3c4d-s0/adapter.safetensors"]
-    cluster = {"size": 3, "ids": ["1", "2", "3"], "prompts": ["a dog", "a cat", HOSTILE]}
-    finding = {"images": "before", "token": True, "method": "hash", "in_clusters": figure, "clusters": [cluster]}
-    measured_figures = [
-        {"figure": "concept_present", "group": "concept", **figure},
-        {"figure": "retention_ratio", "group": "pooled", **figure},
-    ]
-    undefined = [{**row, "value": None, "low": None, "high": None} for row in measured_figures]
-    trials = [
-        {"concept": "church", "recipe": "paper", "figures": measured_figures},
-        {"concept": "church", "recipe": "paper", "figures": undefined},
-        {"concept": "church", "recipe": "esd", "figures": None},
-    ]
-    agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
-    files: dict[str, Any] = {
-        "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
-        "memorisation": {"findings": [finding], "sheet": str(tmp_path / "clusters.png")},
-        "trials": {"split": "validation", "trials": trials},
-        "agreement": {"agreement": agreement},
-    }
-    for name, content in files.items():
-        write_atomic(tmp_path / f"{name}.json", pretty_json(content))
-    rows = [
-        {"concept": "church", "base": "paper", "factor": "window", "level": level, "equal": "pairs"}
-        | {"figure": "concept_present", **figure}
-        for level in ("12", "24")
-    ]
-    Image.new("RGB", (40, 30)).save(tmp_path / "clusters.png")
-    (tmp_path / "ablation").mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "ablation" / "ablation.parquet")
-    results = finished(tmp_path)
-    named = {name: tmp_path / f"{name}.json" for name in ("trials", "agreement")}
-    lists = {name: [tmp_path / f"{name}.json"] for name in ("attacks", "memorisation")}
-    evidence = Evidence.model_validate({**named, **lists, "ablations": [tmp_path / "ablation", tmp_path / "none"]})
-    results = replace(results, evidence=evidence)
+    results = with_evidence(finished(tmp_path), tmp_path)
+    trials = (tmp_path / "trials.json").read_bytes()
     page = write_report(results, tmp_path / "report.html").read_text()
     for text in (
         "church, paper-1a2b3c4d-s0: images that show it under attack",
@@ -176,8 +196,9 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         "several settings of each recipe, church: esd",
         "Judges and labels",
         "The largest clusters",
-        "church, paper: window",
-        f"the ablation of {tmp_path / 'none'}",
+        "church, paper: window, at equal pairs",
+        "church, paper: window, at equal steps",
+        f"an ablation ({tmp_path / 'none' / 'ablation.parquet'} does not exist)",
     ):
         assert text in page
     assert HOSTILE not in page
@@ -187,10 +208,24 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     write_atomic(tmp_path / "trials.json", b"[]")
     with pytest.raises(DatasetError, match=r"trials\.json is no JSON object with 'trials'"):
         write_report(results, tmp_path / "report.html")
-    write_atomic(tmp_path / "trials.json", pretty_json(files["trials"]))
+    write_atomic(tmp_path / "trials.json", trials)
     write_atomic(tmp_path / "ablation" / "ablation.parquet", b"nothing")
     with pytest.raises(DatasetError, match=r"ablation\.parquet is not what `ear ablate` writes"):
         write_report(results, tmp_path / "report.html")
+
+
+def test_files_that_the_suite_names_and_that_are_not_there_are_named(tmp_path: Path) -> None:
+    evidence = Evidence(
+        ablations=(tmp_path / "ablation",),
+        trials=tmp_path / "trials.json",
+        attacks=(tmp_path / "attacks.json",),
+        memorisation=(tmp_path / "memorisation.json",),
+        agreement=tmp_path / "agreement.json",
+    )
+    page = write_report(replace(finished(tmp_path), evidence=evidence), tmp_path / "report.html").read_text()
+    for name in ("ablation/ablation.parquet", "trials.json", "attacks.json", "memorisation.json", "agreement.json"):
+        assert f"({tmp_path / name} does not exist)" in page
+    assert "`ear ablate`" not in page and "`ear memorisation`" not in page
 
 
 def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
@@ -339,6 +374,26 @@ def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
 
 
 @needs_chromium
+def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(tmp_path: Path) -> None:
+    file = write_report(finished(tmp_path), tmp_path / "report.html")
+    with opened(file) as page:
+        assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 24 shown"
+        page.locator("select[name=outcome]").select_option("kept")
+        page.locator("details").first.evaluate("each => each.open = true")
+        closed = page.locator("details:not([open])").count()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert closed and page.locator("details:not([open])").count() == 0
+        assert {each.get_attribute("data-outcome") for each in page.locator(".card:visible").all()} == {"kept"}
+        assert page.locator(".card:visible").count() == 21 and page.locator("#count").is_visible()
+        # What is lazy may be missing on paper.
+        assert page.locator(".card:visible img[loading=eager]").count() == 42
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details:not([open])").count() == closed and page.locator(".card:visible").count() == 21
+
+
+@needs_chromium
 def test_unsafe_images_are_blurred_until_asked(tmp_path: Path) -> None:
     file = write_report(finished(tmp_path, unsafe=True), tmp_path / "report.html")
     blur = "getComputedStyle(document.querySelector('{}')).filter"
@@ -355,8 +410,8 @@ def test_unsafe_images_are_blurred_until_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_is_accessible_and_fits_the_screen(tmp_path: Path, width: int, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    file = write_report(finished(tmp_path), tmp_path / "report.html")
+    axe = Axe()
+    file = write_report(everything(tmp_path), tmp_path / "report.html")
     with opened(file, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = axe.run(page).response["violations"]
@@ -365,3 +420,11 @@ def test_it_is_accessible_and_fits_the_screen(tmp_path: Path, width: int, scheme
         ] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("document.querySelectorAll('.chart svg').length") >= 3
+        shown = page.locator("table caption").all_inner_texts()
+        for caption in (
+            "under attack, and controls",
+            "Nearly equal images",
+            "window, at equal steps",
+            "Judges and labels",
+        ):
+            assert any(caption in each for each in shown)

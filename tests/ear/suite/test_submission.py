@@ -1,23 +1,42 @@
 """Somebody else's images or adapter, measured as a recipe is."""
 
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import ear
+import ecgvf.engine
+from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
+from ear.suite import Suite, read_spec
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.store import Store
+from ecgvf.engine.local import Processes
+from ecgvf.engine.work import Pool, Setup
 from ecgvf.janus import JanusModel
+from tests.ear.suite.small_suite import keep, measured
 
+SMALL = """
+name: small
+concepts: [church]
+recipes: [prompt-rewrite]
+pairs: 4
+tests: 4
+prompts: {concept: 4, group: 1, neighbour: 1}
+figures: default
+"""
 SETTINGS = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
 
 
@@ -91,3 +110,47 @@ def test_bad_images_are_one_line(
     refused("is no readable image")
     with pytest.raises(SettingsError, match="full figures"):
         submitted.evaluate(store, tiny, dataset, replace(SETTINGS, figures="full"), tmp_path)
+
+
+@dataclass(frozen=True)
+class TwoProcesses(Processes):
+    """Two processes on the CPU; appends a line to ``log`` whenever they are used."""
+
+    log: Path = Path()
+
+    @contextmanager
+    def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
+        with self.log.open("a") as file:
+            file.write(f"{', '.join(setups)}\n")
+        with super().open(setups) as pool:
+            yield pool
+
+
+@pytest.mark.slow
+def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    engine = TwoProcesses([{}, {}], log=tmp_path / "engine.log")
+    monkeypatch.setattr(ecgvf.engine, "local_engine", lambda device, most: engine)
+    Path("small.yaml").write_text(SMALL)
+    # The suite's own cell is finished: what is missing is the submission.
+    results = tmp_path / "results"
+    keep(Suite(read_spec(Path("small.yaml")), tmp_path / "store", results), measured(0, 0, 0, "prompt-rewrite"))
+    suite = ["suite", "small.yaml", "--store", "store", "--out", "results", "--submit", "mine=images"]
+    asked = CliRunner().invoke(app, suite)
+    assert asked.exit_code == 1
+    assert "images has neither index.parquet nor an adapter" in asked.stderr.replace("\n", " ")
+    assert engine.log.read_text()
+    prompts = str(results / "prompts" / "church.csv")
+    assert CliRunner().invoke(app, ["generate", "--prompts", prompts, "--out", "images"]).exit_code == 0
+    found = CliRunner().invoke(app, [*suite, "--json"])
+    assert found.exit_code == 0, found.stderr
+    content = json.loads((tmp_path / "results.json").read_bytes())
+    rows = [row for row in content["rows"] if row["recipe"] == "mine" and row["class"] == "pooled"]
+    values = {(row["figure"], row["group"]): row["value"] for row in rows}
+    # The frozen model's own images: nothing has changed, and what needs token ids is not measured.
+    assert values["concept_present_change", "concept"] == values["retention_change", "pooled"] == 0
+    assert values["concept_present", "concept"] > 0.5
+    assert not {"nll_frozen", "token_agreement"} & {figure for figure, _ in values}
+    assert "mine" in (results / "leaderboard.md").read_text()

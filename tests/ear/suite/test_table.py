@@ -11,7 +11,7 @@ from ear.evaluation.outcomes import Outcome, read_facts
 from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
 from ear.suite.leaderboard import leaderboard_table, main_figures
 from ear.suite.spec import SuiteSpec
-from ear.suite.table import SCHEMA, missing_row, write_results
+from ear.suite.table import FACTS, FILE, SCHEMA, missing_row, write_results
 from ear.suite.table import table_rows as rows_of
 from ecgvf.core.files import JSON
 from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
@@ -119,6 +119,27 @@ def test_finished_cells_are_read_again_and_changed_ones_are_not(tmp_path: Path) 
     assert [row["status"] for row in content["rows"] if row["concept"] == "castle"] == ["not measured"]
     assert "| church" in leaderboard(content) and "Not measured: castle paper (1 cell)." in leaderboard(content)
     assert small_suite(tmp_path, pairs=61).measured(source.cell) is None
+
+
+def test_the_ceiling_is_listed_once(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, concepts=("church",), recipes=("paper", "prompt-rewrite"))
+    keep(suite, measured(0, 0, 3))
+    assert "ceiling" in leaderboard(results(suite, ""))
+    keep(suite, measured(0, 0, 0, "prompt-rewrite"))
+    content = results(suite, "")
+    assert {row["recipe"] for row in content["rows"]} == {"original", "paper", "prompt-rewrite"}
+    assert "ceiling" not in leaderboard(content)
+
+
+def test_results_say_how_long_their_cells_took(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite"))
+    keep(suite, measured(0, 0, 3))
+    keep(suite, measured(0, 0, 0, "prompt-rewrite"))
+    content = results(suite, "")
+    assert content["seconds"] == 120
+    write_results(suite, content)
+    facts = json.loads(pq.read_schema(suite.results / FILE).metadata[FACTS])
+    assert facts["seconds"] == 120 and [cell["seconds"] for cell in facts["cells"]] == [60, 60]
 
 
 def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -> None:
