@@ -100,7 +100,7 @@ class _Erasure:
             with together.first_alone():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
             with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
-                progress = TrainingProgress(bar, description)
+                progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
