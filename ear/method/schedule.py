@@ -21,6 +21,8 @@ class Round:
     pairs: tuple[TrainingPair, ...]
     vq_ids: Tensor | None
     """Their trajectories, int64 [R, T]; None: they are sampled in the round."""
+    trajectory: int = 0
+    """Which of a pair's trajectories this is, if they are the dataset's."""
 
 
 def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
@@ -35,7 +37,11 @@ def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int)
     if recipe.trajectory in ("rollout", "streams"):
         size = recipe.rollouts or 1
         return [Round(tuple(order[start : start + size]), None) for start in range(0, len(order), size)]
-    return [Round((pair,), vq_ids[None]) for pair in order for vq_ids in pair.trajectories(recipe.trajectory)]
+    return [
+        Round((pair,), vq_ids[None], number)
+        for pair in order
+        for number, vq_ids in enumerate(pair.trajectories(recipe.trajectory))
+    ]
 
 
 def count_images(pairs: int, resolved: ResolvedRecipe) -> int:
