@@ -59,6 +59,7 @@ def erase(
     if len(seeds) > 1 and not recipe.random:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
+    processes(model.device)  # joined before anything is rendered
     pairs = training_pairs(dataset, model, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
