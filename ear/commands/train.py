@@ -113,8 +113,8 @@ def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedReci
         ("memory", f"{cost.peak / 2**30:,.2f} GiB at once: {memory}"),
     ]
     facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "rehearsed": cost.rehearsed}
-    facts |= {"flops": flops, "bytes": moved}
-    console.print_result({**facts, "seconds_at_least": seconds, "memory": dict(cost.memory), "peak_bytes": cost.peak})
+    work = {"flops": flops, "bytes": moved, "seconds_at_least": seconds}
+    console.print_result({**facts, **work, "memory": dict(cost.memory), "peak_bytes": cost.peak})
     print_lines(lines)
 
 
