@@ -96,29 +96,32 @@ def _print_runs(
 
 
 def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedRecipe", trainings: int) -> None:
-    """What the training would take, by counting; the time is that of its FLOPs at this device's measured peak."""
+    """What the training would take, by counting; the time is the least at this device's measured peaks."""
     from ear.method.cost import training_cost
     from ear.method.pairs import training_records
+    from ear.method.retention import count_rendered
     from ecgvf.janus import generation_ids
     from ecgvf.janus.roofline import measure_roofs
 
     records = training_records(dataset, model, resolved.recipe.pairs)
     prompts = [text for record in records for _, text in record.pair.prompts()]
     longest = int(generation_ids(model, prompts)[0].shape[1])
-    cost = training_cost(model, resolved, len(records), longest)
-    roofs = measure_roofs(model.device, model.dtype)
-    seconds = trainings * cost.flops / roofs.flops_per_second
+    cost = training_cost(model, resolved, len(records), longest, rendered=count_rendered(dataset, resolved.recipe))
+    flops, moved = cost.flops(trainings), cost.bytes(trainings)
+    seconds = cost.seconds(measure_roofs(model.device, model.dtype), trainings)
     memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in cost.memory.items())
     lines = [
         ("trainings", f"{trainings}, each of at most {cost.steps:,} steps and {cost.rollouts:,} rollouts"),
+        ("rehearsal", f"{cost.rehearsed:,} images to render first, unless the store has them"),
         (
             "work",
-            f"{trainings * cost.flops:.2e} FLOPs: at least {seconds / 60:,.1f} minutes on this {model.device.type}",
+            f"{flops:.2e} FLOPs, {moved:.2e} bytes: at least {seconds / 60:,.1f} minutes on this {model.device.type}",
         ),
         ("memory", f"{cost.peak / 2**30:,.2f} GiB at once: {memory}"),
     ]
-    facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "flops": cost.flops}
-    console.print_result({**facts, "seconds_at_least": seconds, "memory": dict(cost.memory), "peak_bytes": cost.peak})
+    facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "rehearsed": cost.rehearsed}
+    work = {"flops": flops, "bytes": moved, "seconds_at_least": seconds}
+    console.print_result({**facts, **work, "memory": dict(cost.memory), "peak_bytes": cost.peak})
     print_lines(lines)
 
 

@@ -3,17 +3,22 @@
 Only what grows with the model is counted: buffers of the allocator, and what a library keeps for itself, come on top.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
 from ear.method.adapter import module_names
+from ear.method.objective import windows
 from ear.method.recipe import ResolvedRecipe
-from ear.method.schedule import count_images, count_windows
+from ear.method.retention import FORWARD_BATCH, SHARD
+from ear.method.schedule import count_images, count_windows, windows_per_image
 from ecgvf.janus import JanusModel
 from ecgvf.janus.kv_cache import bytes_per_position, head_dim
-from ecgvf.janus.roofline import batch_cost
+from ecgvf.janus.roofline import Kernel, Roofs, batch_cost
+
+REHEARSAL_SET = "rehearsal set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,10 @@ class TrainingCost:
     """At most: a window at or below τ takes none."""
     rollouts: int
     """Images that are rendered while training."""
-    flops: float
+    rehearsed: int
+    """Images that are rendered before it, once for all trainings on a dataset."""
+    work: Mapping[str, tuple[Kernel, ...]]
+    """Steps, rollouts and rehearsal set → what they compute."""
     memory: Mapping[str, int]
     """What is in the device's memory → bytes. A rollout's cache and a step's activations are never there together."""
 
@@ -35,59 +43,140 @@ class TrainingCost:
         always = sum(size for name, size in self.memory.items() if name not in turns)
         return always + max(self.memory[name] for name in turns)
 
+    def flops(self, trainings: int = 1) -> float:
+        """FLOPs of ``trainings`` trainings, and of their rehearsal set."""
+        return self._sum(lambda kernel: kernel.calls * kernel.flops, trainings)
 
-def training_cost(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> TrainingCost:
+    def bytes(self, trainings: int = 1) -> float:
+        """Bytes that they move between the device's memory and its cores."""
+        return self._sum(lambda kernel: kernel.calls * kernel.bytes, trainings)
+
+    def seconds(self, roofs: Roofs, trainings: int = 1) -> float:
+        """The least time that they take at ``roofs``."""
+        return self._sum(lambda kernel: kernel.seconds(roofs), trainings)
+
+    def _sum(self, measure: Callable[[Kernel], float], trainings: int) -> float:
+        times = {part: 1 if part == REHEARSAL_SET else trainings for part in self.work}
+        return sum(times[part] * sum(map(measure, kernels)) for part, kernels in self.work.items())
+
+
+def training_cost(
+    model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int, *, rendered: int | None = None
+) -> TrainingCost:
     """The cost of training on ``pairs`` pairs whose prompts have up to ``prompt_length`` tokens.
 
-    ``model`` may be on the meta device.
+    ``rendered``: how many images of the rehearsal set are still to be rendered; None: all. ``model`` may be on the meta
+    device.
     """
-    recipe, config = resolved.recipe, model.model.config.text_config
-    parameters = {name: weight.numel() for name, weight in model.model.named_parameters()}
-    language_model = sum(n for name, n in parameters.items() if "language_model.layers" in name)
+    recipe = resolved.recipe
+    rehearsed = (recipe.rehearsed + recipe.rehearsed_words) if recipe.retention else 0
+    rendered = rehearsed if rendered is None else rendered
+    rollouts = count_images(pairs, resolved) * (recipe.trajectory == "rollout")
+    work = {
+        "steps": _steps(model, resolved, pairs, prompt_length),
+        # Their pixels are never decoded.
+        "rollouts": tuple(
+            kernel for kernel in _rendering(model, rollouts, recipe.rollouts, prompt_length) if kernel.name != "pixels"
+        ),
+        REHEARSAL_SET: (
+            *_rendering(model, rendered, min(SHARD, model.default_batch_size()), prompt_length),
+            *_frozen_states(model, rehearsed, prompt_length),
+        ),
+    }
+    memory = _memory(model, resolved, pairs, prompt_length)
+    return TrainingCost(count_windows(pairs, resolved), rollouts, rendered, work, memory)
+
+
+def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> dict[str, int]:
+    recipe = resolved.recipe
     tuned = _tuned_parameters(model, resolved)
     weight_bytes = 4 if recipe.weight_dtype == "float32" else model.dtype.itemsize
-    steps, images = count_windows(pairs, resolved), count_images(pairs, resolved)
-    streams = recipe.trajectory == "streams"
-    rehearsed = recipe.rehearsed_per_step if recipe.retention else 0
-    length = prompt_length + model.image_tokens - 1
-    together = recipe.images_per_step if recipe.trajectory == "rollout" else 1
-    tokens = (together + rehearsed) * length
-    positions = (together + rehearsed) * model.image_tokens
-    if streams:  # single tokens of two rows, of one window, and no logits with gradients
+    images = _images_per_step(resolved) + (recipe.rehearsed_per_step if recipe.retention else 0)
+    tokens, positions = images * (prompt_length + model.image_tokens - 1), images * model.image_tokens
+    if recipe.trajectory == "streams":  # single tokens of two rows, of one window, and no logits with gradients
         tokens, positions = 2 * (prompt_length + resolved.window), 0
     activations = tokens * token_bytes(model, resolved) + positions * _logit_bytes(model, resolved)
-    # A forward pass casts the tuned weights to the dtype it computes in, and keeps the copy until the backward pass.
-    if weight_bytes != _compute_bytes(model, resolved) and recipe.checkpointing == "no":
-        activations += tuned * _compute_bytes(model, resolved) * (2 if rehearsed else 1)
+    activations += cast_bytes(model, resolved) * (2 if recipe.retention else 1)
     if recipe.rollout_epochs > 1:  # the teacher's outputs of a round are kept for its further epochs
-        further = max(0, recipe.rollouts - together)
-        activations += further * model.image_tokens * _output_bytes(model, resolved)
-    rollouts = images * (recipe.trajectory == "rollout")
+        activations += (
+            max(0, recipe.rollouts - _images_per_step(resolved)) * model.image_tokens * _output_bytes(model, resolved)
+        )
     rows = 2 * min(recipe.rollouts, pairs * recipe.passes)
-    memory = {
+    position_bytes = bytes_per_position(model.model.config.text_config, model.dtype)
+    return {
         "weights": sum(weight.numel() * weight.element_size() for weight in model.model.parameters()),
         "tuned weights": tuned * weight_bytes,
         "gradients": tuned * weight_bytes,
         "Adam": 2 * tuned * weight_bytes,
         "activations": activations,
-        "rollout cache": rows * (prompt_length + model.image_tokens) * bytes_per_position(config, model.dtype),
+        "rollout cache": rows * (prompt_length + model.image_tokens) * position_bytes,
     }
-    forward = 2 * language_model * length
+
+
+def _steps(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> tuple[Kernel, ...]:
+    """All steps of a training: the teacher's passes, the student's, and those over rehearsed images."""
+    recipe = resolved.recipe
+    steps, per_image = count_windows(pairs, resolved), windows_per_image(resolved)
+    length = prompt_length + model.image_tokens - 1
     # A student's pass goes forward and, for states and tuned weights, backward; a teacher's goes forward.
-    student = 2 * forward + 2 * tuned * length * (recipe.adapter == "full")
-    if recipe.checkpointing == "layers":
-        student += forward
-    trained = images * recipe.rollout_epochs
-    if streams:
-        flops = trained * 2 * (3 * forward + student)
-    else:
-        windows = steps * together / trained  # of each image; a pass ends where its window ends
-        teachers = (2 if resolved.guidance else 1) / recipe.rollout_epochs
-        flops = trained * (teachers * forward + (windows + 1) / 2 * student) + steps * rehearsed * student
-    if rollouts:
-        cost = batch_cost(model, min(recipe.rollouts, rollouts), prompt_length=prompt_length)
-        flops += rollouts / min(recipe.rollouts, rollouts) * sum(kernel.calls * kernel.flops for kernel in cost.kernels)
-    return TrainingCost(steps, rollouts, flops, memory)
+    student = 3 if recipe.checkpointing == "layers" else 2
+    tuned = _tuned_parameters(model, resolved)
+    # It reads weights, gradients and both moments, and writes all but the gradients.
+    adam = Kernel("Adam", steps, 7 * tuned * (4 if recipe.weight_dtype == "float32" else model.dtype.itemsize), 0.0)
+    if recipe.trajectory == "streams":  # two rows of a token: three through the frozen model, one through the tuned
+        calls = math.ceil(steps / per_image) * model.image_tokens
+        rows = 2 * length / model.image_tokens
+        return (
+            _passes(model, "streams, frozen", calls, rows, reads=3),
+            _passes(model, "streams, tuned", calls, rows, reads=student, tuned=tuned),
+            adam,
+        )
+    batches, images = math.ceil(steps / per_image), _images_per_step(resolved)
+    taught = math.ceil(batches / recipe.rollout_epochs)
+    if recipe.trajectory != "rollout":  # kept for further passes (ear/method/teacher.py)
+        taught = min(taught, count_images(pairs, resolved) // recipe.passes)
+    # A pass ends where its window ends, which is in the middle on average.
+    number = len(list(windows(resolved.tokens, resolved.window, recipe.tail)))
+    seen = images * length * (number + 1) / (2 * number)
+    rehearsed = recipe.rehearsed_per_step if recipe.retention else 0
+    return (
+        _passes(model, "teacher", taught, images * length * (2 if resolved.guidance else 1), reads=1),
+        _passes(model, "student", steps, seen, reads=student, tuned=tuned),
+        _passes(model, "rehearsal", steps if rehearsed else 0, rehearsed * length, reads=student, tuned=tuned),
+        adam,
+    )
+
+
+def _passes(model: JanusModel, name: str, calls: int, tokens: float, *, reads: int, tuned: int = 0) -> Kernel:
+    """Passes over ``tokens`` tokens, each of which reads the layers' weights ``reads`` times, and computes gradients of
+    ``tuned`` weights. The bytes of activations are left out."""
+    weights = _parameters(model, "language_model.layers")
+    return Kernel(name, calls, reads * weights * model.dtype.itemsize, tokens * 2 * (reads * weights + tuned))
+
+
+def _rendering(model: JanusModel, images: int, batch: int, prompt_length: int) -> tuple[Kernel, ...]:
+    """Rendering ``images`` images in batches of ``batch``."""
+    whole, rest = divmod(images, batch) if images else (0, 0)
+    return tuple(
+        replace(kernel, calls=times * kernel.calls)
+        for size, times in ((batch, whole), (rest, 1))
+        if size and times
+        for kernel in batch_cost(model, size, prompt_length=prompt_length).kernels
+    )
+
+
+def _frozen_states(model: JanusModel, images: int, prompt_length: int) -> tuple[Kernel, ...]:
+    """The frozen model's states along ``images`` rehearsed images."""
+    if not images:
+        return ()
+    calls = math.ceil(images / FORWARD_BATCH)
+    tokens = images / calls * (prompt_length + model.image_tokens - 1)
+    return (_passes(model, "frozen states", calls, tokens, reads=1),)
+
+
+def _images_per_step(resolved: ResolvedRecipe) -> int:
+    """A round of the dataset's images has one."""
+    return min(resolved.recipe.images_per_step, resolved.recipe.rollouts or 1)
 
 
 def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
@@ -100,12 +189,29 @@ def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     width, inner = config.hidden_size, config.intermediate_size
     heads = config.num_attention_heads * head_dim(config)
     kv_heads = config.num_key_value_heads * head_dim(config)
+    everything = resolved.recipe.modules == "all"
     layer = 2 * 4 * width + size * (width + 3 * heads + 2 * kv_heads + 3 * inner)
-    if resolved.recipe.modules == "all":  # inputs of the MLP's projections, and of the norms' weights
-        layer += size * (3 * width + inner)
+    if everything:  # inputs of the MLP's projections
+        layer += size * (width + inner)
+    if everything and resolved.recipe.adapter == "full":  # and of the norms' weights
+        layer += size * 2 * width
+    if model.dtype.itemsize != size:  # autocast casts an input anew for each projection: for k and v, and for up
+        layer += size * width * (3 if everything else 2)
     if resolved.recipe.checkpointing == "layers":
         return int(resolved.depth * model.dtype.itemsize * width + layer)
     return int(resolved.depth * layer)
+
+
+def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
+    """Bytes of weights in the dtype that a forward pass computes in, kept for the backward pass: of the tuned ones if
+    they have another, and under autocast of the frozen ones. With checkpointing those of one layer."""
+    recipe, size = resolved.recipe, _compute_bytes(model, resolved)
+    tuned = _tuned_parameters(model, resolved)
+    cast = tuned if size != (4 if recipe.weight_dtype == "float32" else model.dtype.itemsize) else 0
+    if size != model.dtype.itemsize:
+        cast += _parameters(model, "language_model.layers") + _parameters(model, "generation_head")
+        cast -= tuned * (recipe.adapter == "full")  # which stand for frozen ones
+    return size * cast // (resolved.depth if recipe.checkpointing == "layers" else 1)
 
 
 def _logit_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
@@ -135,3 +241,8 @@ def _tuned_parameters(model: JanusModel, resolved: ResolvedRecipe) -> int:
         elif isinstance(module, torch.nn.Linear):
             total += recipe.rank * (module.in_features + module.out_features)
     return total
+
+
+def _parameters(model: JanusModel, part: str) -> int:
+    """Number of parameters of the modules whose names contain ``part``."""
+    return sum(weight.numel() for name, weight in model.model.named_parameters() if part in name)

@@ -60,6 +60,7 @@ def erase(
     if len(seeds) > 1 and not recipe.random:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
+    processes(model.device)  # joined before anything is rendered
     pairs = training_pairs(dataset, model, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
@@ -101,7 +102,7 @@ class _Erasure:
             with together.first_alone():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
             with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
-                progress = TrainingProgress(bar, description)
+                progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ear.method.tuned import LoRAProjection
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.janus import MODELS
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _MODEL = "model.language_model."
@@ -22,14 +23,25 @@ _PREFIX = f"base_model.model.{_MODEL}"
 """Where PEFT puts it."""
 
 
-def write_config(folder: Path, base_model: str, modules: Mapping[str, LoRAProjection]) -> None:
-    """Write the configuration: the fields that differ from PEFT's defaults, and those that older versions require."""
+_AUTO_MAPPING = {
+    "base_model_class": "JanusForConditionalGeneration",
+    "parent_library": "transformers.models.janus.modeling_janus",
+}
+"""How ``AutoPeftModel`` finds the class of the base model."""
+
+
+def write_config(folder: Path, model: str, modules: Mapping[str, LoRAProjection]) -> None:
+    """Write the configuration: the fields that differ from PEFT's defaults, and those that older versions require.
+
+    ``model``: the name of the base model, of which PEFT gets the Hub id if it has one.
+    """
     first = next(iter(modules.values()))
     rank = len(first.lora_A)
     config = {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": base_model,
+        "auto_mapping": _AUTO_MAPPING,
+        "base_model_name_or_path": model if model == "janus-nano" else MODELS.get(model, model),
         "r": rank,
         "lora_alpha": round(first.scaling * rank),
         "lora_dropout": 0.0,

@@ -15,7 +15,6 @@ from ear.method.recipe import Loss, Tail
 from ecgvf.janus import JanusModel, hidden_states, logits
 
 
-@torch.no_grad()
 def guided_target(
     model: JanusModel, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, *, loss: Loss, guidance: float
 ) -> Tensor:
@@ -24,9 +23,28 @@ def guided_target(
     h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl), for B pairs of prompts along
     ``vq_ids`` int64 [B, T]. Returns float32 [B, T, C] or [B, T, V].
     """
+    states = teacher_states(model, targets, surrogates, vq_ids, guidance=guidance)
+    return guided_outputs(model, states, loss=loss, guidance=guidance)
+
+
+@torch.no_grad()
+def teacher_states(
+    model: JanusModel, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, *, guidance: float
+) -> Tensor:
+    """Last hidden states of the frozen ``model``, in its dtype: h*(p_s), and below it h*(p_e) unless ``guidance`` is 0.
+
+    [B or 2B, T, C], for B pairs of prompts along ``vq_ids`` int64 [B, T].
+    """
     if not guidance:
-        return _outputs(model, hidden_states(model, surrogates, vq_ids), loss)
-    states = hidden_states(model, [*surrogates, *targets], vq_ids.repeat(2, 1))
+        return hidden_states(model, surrogates, vq_ids)
+    return hidden_states(model, [*surrogates, *targets], vq_ids.repeat(2, 1))
+
+
+@torch.no_grad()
+def guided_outputs(model: JanusModel, states: Tensor, *, loss: Loss, guidance: float) -> Tensor:
+    """``guided_target`` of ``teacher_states``, on the model's device."""
+    if not guidance:
+        return _outputs(model, states, loss)
     towards, away = _outputs(model, states, loss).chunk(2)
     guided: Tensor = towards - guidance * (away - towards)
     return guided

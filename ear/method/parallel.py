@@ -62,6 +62,8 @@ def processes(device: torch.device) -> Processes:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # which NCCL's barriers and the decoder's CUDA graphs take
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Processes(distributed.get_rank(), count)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ear.method.objective import kl_divergence
 from ear.method.pairs import image_tokens
+from ear.method.recipe import Recipe
 from ear.method.vocabulary import vocabulary, word_prompts
 from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts
 from ecgvf.core import seeds
@@ -91,7 +92,7 @@ def rehearsal_set(
     Raises ``DatasetError`` if there is nothing to rehearse, and ``JudgeError`` if that judge cannot be created.
     """
     chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
-    if dataset.retain is not None and not in_nano_world(dataset):
+    if dataset.retain is not None and _has_images(dataset):
         prompts, vq_ids = _accepted(model, dataset, dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
@@ -101,6 +102,18 @@ def rehearsal_set(
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
     return RehearsalSet(tuple(prompts), vq_ids, _frozen_states(model, prompts, vq_ids, noise), noise)
+
+
+def count_rendered(dataset: Dataset, recipe: Recipe) -> int:
+    """How many images of the rehearsal set are rendered, at most: the store may have some."""
+    if not recipe.retention:
+        return 0
+    return recipe.rehearsed_words + (0 if _has_images(dataset) else recipe.rehearsed)
+
+
+def _has_images(dataset: Dataset) -> bool:
+    """Whether the dataset has images of retained concepts; nano's world has its own prompts."""
+    return dataset.retain is not None and not in_nano_world(dataset)
 
 
 @torch.no_grad()

@@ -21,6 +21,8 @@ class Round:
     pairs: tuple[TrainingPair, ...]
     vq_ids: Tensor | None
     """Their trajectories, int64 [R, T]; None: they are sampled in the round."""
+    trajectory: int = 0
+    """Which of a pair's trajectories this is, if they are the dataset's."""
 
 
 def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
@@ -35,20 +37,38 @@ def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int)
     if recipe.trajectory in ("rollout", "streams"):
         size = recipe.rollouts or 1
         return [Round(tuple(order[start : start + size]), None) for start in range(0, len(order), size)]
-    return [Round((pair,), vq_ids[None]) for pair in order for vq_ids in pair.trajectories(recipe.trajectory)]
+    return [
+        Round((pair,), vq_ids[None], number)
+        for pair in order
+        for number, vq_ids in enumerate(pair.trajectories(recipe.trajectory))
+    ]
 
 
 def count_images(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of trajectories in a training on ``pairs`` pairs, at most."""
+    return pairs * resolved.recipe.passes * _trajectories(resolved)
+
+
+def windows_per_image(resolved: ResolvedRecipe) -> int:
+    """Windows of a trajectory that are trained on each time that it is its turn."""
     recipe = resolved.recipe
-    return pairs * recipe.passes * (2 if recipe.trajectory == "both" else 1)
+    return len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
+
+
+def windows_per_pair(resolved: ResolvedRecipe) -> int:
+    """Windows of a pair in one pass over the pairs, whether they take a step or not."""
+    return windows_per_image(resolved) * resolved.recipe.rollout_epochs * _trajectories(resolved)
 
 
 def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of windows in a training, whether they take a step or not; at most the recipe's ``max_steps``."""
     recipe = resolved.recipe
-    per_batch = len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
     rounds, rest = divmod(count_images(pairs, resolved), recipe.rollouts or 1)
     batches = rounds * math.ceil((recipe.rollouts or 1) / recipe.images_per_step)
     batches += math.ceil(rest / recipe.images_per_step)
-    return min(per_batch * recipe.rollout_epochs * batches, recipe.max_steps or sys.maxsize)
+    return min(windows_per_image(resolved) * recipe.rollout_epochs * batches, recipe.max_steps or sys.maxsize)
+
+
+def _trajectories(resolved: ResolvedRecipe) -> int:
+    """Of each pair in one pass."""
+    return 2 if resolved.recipe.trajectory == "both" else 1

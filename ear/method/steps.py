@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ear.method.objective import guided_target, position_losses, windows
+from ear.method.objective import position_losses, windows
 from ear.method.pairs import TrainingPair
 from ear.method.parallel import Processes
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
 from ear.method.schedule import Round
 from ear.method.state import TrainingState
+from ear.method.teacher import Teacher
 from ecgvf.core import seeds
 from ecgvf.janus import JanusModel, Sampling, generate_image_tokens, hidden_states, uniform_noise
 
@@ -32,13 +33,14 @@ class WindowSteps:
     """Windows of the whole training, or steps if the recipe ends it earlier."""
     watch: Callable[[TrainingState], object]
     processes: Processes
+    teacher: Teacher
 
     def train_round(self, each: Round) -> None:
         """All steps of one round."""
         recipe = self.resolved.recipe
         vq_ids = self._rollouts(each.pairs) if each.vq_ids is None else each.vq_ids
         starts = range(0, len(each.pairs), recipe.images_per_step)
-        batches = [self._batch(each.pairs, vq_ids, start) for start in starts]
+        batches = [self._batch(each, vq_ids, start) for start in starts]
         for _ in range(recipe.rollout_epochs):
             for batch in batches:
                 self._train_batch(batch)
@@ -66,23 +68,21 @@ class WindowSteps:
             raise self.state.diverged("a rollout", self.resolved.recipe.learning_rate)
         return self.processes.gather(vq_ids, len(pairs))
 
-    def _batch(self, pairs: Sequence[TrainingPair], vq_ids: Tensor, start: int) -> "_Batch":
+    def _batch(self, each: Round, vq_ids: Tensor, start: int) -> "_Batch":
         """The images of a step, and this process's share of them."""
-        together = range(start, min(start + self.resolved.recipe.images_per_step, len(pairs)))
+        together = range(start, min(start + self.resolved.recipe.images_per_step, len(each.pairs)))
         own = self.processes.share(together)
-        return _Batch(
-            [pairs[index].record_id for index in together], [pairs[index] for index in own], vq_ids[list(own)]
-        )
+        record_ids = [each.pairs[index].record_id for index in together]
+        key = None if each.vq_ids is None else ("+".join(record_ids), each.trajectory)
+        return _Batch(record_ids, [each.pairs[index] for index in own], vq_ids[list(own)], key)
 
     def _train_batch(self, batch: "_Batch") -> None:
         """The windows of some images, in order, or one of them at random."""
         recipe, model = self.resolved.recipe, self.model
         if batch.guided is None and batch.own:
-            targets, surrogates = batch.targets, [pair.surrogate for pair in batch.own]
+            surrogates = [pair.surrogate for pair in batch.own]
             with self._autocast():
-                batch.guided = guided_target(
-                    model, targets, surrogates, batch.vq_ids, loss=recipe.loss, guidance=self.resolved.guidance
-                )
+                batch.guided = self.teacher.guided(batch.targets, surrogates, batch.vq_ids, batch.key)
         chosen = list(enumerate(windows(self.resolved.tokens, self.resolved.window, recipe.tail)))
         if recipe.windows == "random":
             drawn = random.Random(seeds.derive(self.seed, str(len(self.state.log.loss)), "window"))
@@ -164,6 +164,8 @@ class _Batch:
     """The pairs of this process's images."""
     vq_ids: Tensor
     """int64 [B, T] of this process's images."""
+    key: tuple[str, int] | None
+    """Names them if a further pass has them again."""
     guided: Tensor | None = None
     """What they have to match (``guided_target``), kept for further epochs."""
 

@@ -19,6 +19,7 @@ from ear.method.runs import TrainingRun
 from ear.method.schedule import count_windows, schedule
 from ear.method.state import TrainingState
 from ear.method.steps import WindowSteps
+from ear.method.teacher import Teacher
 from ecgvf.janus import JanusModel, Sampling
 
 CHECKPOINT_SECONDS = 15.0
@@ -51,7 +52,8 @@ def train(
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
         total = count_windows(len(pairs), resolved)
-        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch, together)
+        teacher = Teacher(model, resolved)
+        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch, together, teacher)
     saved = time.monotonic()
     for each in schedule(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(each)

@@ -1,12 +1,14 @@
 """What a user sees of a running training, and the plot of its losses."""
 
 import io
+import math
 import time
 from collections.abc import Callable
 
 from ear.method.log import TrainingLog
 from ear.method.recipe import ResolvedRecipe
 from ear.method.runs import TrainingRun
+from ear.method.schedule import count_windows, windows_per_pair
 from ear.method.state import TrainingState
 from ecgvf.core import console
 from ecgvf.core.files import write_atomic
@@ -15,32 +17,39 @@ Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training, of several processes in the first alone: it writes and reports."""
 
 LOSSES = "loss.svg"
+NOTE_SECONDS = 60.0
+"""Between two lines of a training that no terminal shows."""
 
 
 class TrainingProgress:
-    """A progress bar with the loss, the share of windows that step, and pairs a minute."""
+    """The loss, the share of windows that step, pairs a minute and the time left: in a terminal a progress bar,
+    elsewhere a line each minute."""
 
-    def __init__(self, bar: console.Bar, description: str) -> None:
+    def __init__(self, bar: console.Bar, description: str, pairs: int, resolved: ResolvedRecipe) -> None:
+        """``pairs``: how many the training has."""
         self._bar, self._description = bar, description
-        self._begun: tuple[float, int] | None = None  # when the first window ended, and after how many pairs
-        self._pairs = self._seen = 0
+        self._total, self._per_pair = count_windows(pairs, resolved), windows_per_pair(resolved)
+        self._begun: tuple[float, int, int] | None = None  # when the first window ended, and its two counts
+        self._trained = self._seen = 0  # windows, those of each image of a step counted; entries of the log
+        self._noted = time.monotonic()
 
     def __call__(self, log: TrainingLog) -> None:
         """Show the state of ``log``."""
-        for index in range(self._seen, len(log.pair)):
-            if not (index and self._continues(log, index)):
-                self._pairs += 1 + log.pair[index].count("+")
+        self._trained += sum(1 + pair.count("+") for pair in log.pair[self._seen :])
         self._seen = len(log.pair)
-        begun, before = self._begun = self._begun or (time.monotonic(), self._pairs)
-        minutes = (time.monotonic() - begun) / 60
-        speed = f", {(self._pairs - before) / minutes:.0f} pairs a minute" if minutes > 0.05 else ""
-        state = f"loss {log.loss[-1]:.3g}, {log.steps / len(log.loss):.0%} of windows step{speed}"
-        self._bar.update(len(log.loss), f"{self._description}: {state}")
-
-    @staticmethod
-    def _continues(log: TrainingLog, index: int) -> bool:
-        """Whether window ``index`` follows the one before it in the same images."""
-        return log.pair[index] == log.pair[index - 1] and log.window[index] > log.window[index - 1]
+        now = time.monotonic()
+        begun, trained, seen = self._begun = self._begun or (now, self._trained, self._seen)
+        minutes = (now - begun) / 60
+        state = f"loss {log.loss[-1]:.3g}, {log.steps / self._seen:.0%} of windows step"
+        if minutes > 0.05:
+            state += f", {(self._trained - trained) / self._per_pair / minutes:.0f} pairs a minute"
+        self._bar.update(self._seen, f"{self._description}: {state}")
+        if not console.err.is_terminal and now - self._noted >= NOTE_SECONDS:
+            self._noted = now
+            if self._seen > seen:
+                left = (self._total - self._seen) * minutes / (self._seen - seen)
+                state += f", about {max(0, math.ceil(left))} min left"
+            console.note(console.escape(f"{self._description}: window {self._seen:,} of {self._total:,}, {state}"))
 
 
 def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) -> None:

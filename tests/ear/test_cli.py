@@ -122,9 +122,15 @@ def test_recipes_are_listed_and_explained() -> None:
 def test_a_dry_run_counts_and_trains_nothing(store: Store) -> None:
     shown = " ".join(ear("train", "--dry-run", *FAST, "--seeds", "0,1", store=store).split())
     assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at once: weights" in shown
+    assert "4 images to render first" in shown
     assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
     counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))
-    assert counted["rollouts"] == 0 and counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+    assert counted["rollouts"] == counted["rehearsed"] == 0
+    assert counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+    words = ("--recipe", "on-policy-words", "--option", "rehearsed=10", "--option", "rehearsed_words=20", "--json")
+    rehearsing = json.loads(ear("train", "--dry-run", *words, store=store))
+    assert rehearsing["rehearsed"] == 30
+    assert rehearsing["flops"] > counted["flops"] and rehearsing["bytes"] > counted["bytes"] > 0
 
 
 def test_a_dry_run_refuses_what_a_training_would(store: Store, tmp_path: Path) -> None:

@@ -67,6 +67,24 @@ def test_peft_loads_the_folder_alone(run: TrainingRun, tiny: JanusModel, tiny_pa
     torch.testing.assert_close(states(other), ours, rtol=1e-5, atol=1e-5)
 
 
+def test_peft_finds_the_base_model_by_itself(run: TrainingRun, tiny: JanusModel, tmp_path: Path) -> None:
+    from peft import AutoPeftModel
+
+    with adapters.load(tiny, run.adapter).active(tiny):
+        ours = states(tiny)
+    found = AutoPeftModel.from_pretrained(str(run.path))  # the tiny model's folder is its name
+    torch.testing.assert_close(states(replace(tiny, model=found.base_model.model)), ours, rtol=1e-5, atol=1e-5)
+    modules = adapters.load(tiny, run.adapter).low_rank
+    for name, base in (
+        ("janus-pro-1b", "deepseek-community/Janus-Pro-1B"),
+        ("janus-pro-7b", "deepseek-community/Janus-Pro-7B"),
+        ("somebody/janus", "somebody/janus"),
+        ("janus-nano", "janus-nano"),  # has no Hub id
+    ):
+        lora.write_config(tmp_path, name, modules)
+        assert json.loads((tmp_path / lora.CONFIG).read_text())["base_model_name_or_path"] == base
+
+
 def test_it_renders_as_its_merged_weights_do(run: TrainingRun, tiny: JanusModel) -> None:
     adapter = adapters.load(tiny, run.adapter)
     merged = adapters.stack(tiny, [run.adapter, run.adapter])

@@ -1,12 +1,15 @@
 """A merged model is loaded by transformers alone, and renders what the adapter renders."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoProcessor, JanusForConditionalGeneration
+from typer.testing import CliRunner
 
+from ear.cli import app
 from ear.method.erase import erase, resolve
 from ear.method.merge import export_merged
 from ear.method.open_adapter import open_adapter
@@ -54,3 +57,24 @@ def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny:
     with pytest.raises(AdapterError, match="is not empty: name a new folder"):
         export_merged(tiny, open_adapter(tiny, [run.adapter]), tmp_path / "full")
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["note.txt"]
+
+
+def test_the_command_merges_the_newest_adapter(
+    store: Store, dataset: Dataset, tiny: JanusModel, tiny_path: Path, tmp_path: Path
+) -> None:
+    def ear(*words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["export", *words, "--device", "cpu", "--store", str(store.root)])
+        assert result.exit_code == code, result.output
+        return result.stdout if code == 0 else result.stderr
+
+    assert "no adapter for 'church'" in ear("--merged", str(tmp_path / "merged"), code=2)
+    [run] = erase(store, dataset, tiny, resolve(replace(FULL, adapter="lora"), dataset, tiny), [0])
+    assert f"Merged model: {tmp_path / 'merged'}" in ear("--merged", str(tmp_path / "merged")).replace("\n", "")
+    named = json.loads(ear("--adapter", run.path.name, "--merged", str(tmp_path / "named"), "--json"))
+    assert named == {"adapter": [str(run.adapter)], "model": str(tiny_path), "merged": str(tmp_path / "named")}
+    expected = open_adapter(tiny, [run.adapter])
+    for folder in (tmp_path / "merged", tmp_path / "named"):
+        merged = JanusForConditionalGeneration.from_pretrained(folder)
+        for name, module in expected.modules.items():
+            assert torch.equal(merged.get_submodule(f"model.language_model.{name}").weight, module.weight)
+    assert "is not empty: name a new folder" in ear("--merged", str(tmp_path / "merged"), code=2)

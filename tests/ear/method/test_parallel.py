@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch import distributed
 
 from ear.dataset import find_dataset
 from ear.method.erase import erase, resolve
-from ear.method.parallel import Processes
+from ear.method.parallel import Processes, processes
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, WINDOWED_KL
 from ear.method.runs import TrainingRun
@@ -39,27 +41,63 @@ def train(store: Path, model: str, recipe: Recipe) -> TrainingRun:
     return erase(opened, dataset, janus, resolve(recipe, dataset, janus), [0])[0]
 
 
+LAUNCHERS = {
+    "torchrun": [
+        *("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"),
+        *("--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"),
+    ],
+    # --cpu would start a single process (several need MPI); --multi_gpu starts them with or without a GPU.
+    "accelerate": [
+        *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+    ],
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
-def test_two_processes_train_what_one_does(name: str, store: Store, tiny_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "name"), [("torchrun", "on-policy"), ("torchrun", "windowed-kl"), ("accelerate", "on-policy")]
+)
+def test_two_processes_train_what_one_does(
+    launcher: str, name: str, store: Store, tiny_path: Path, tmp_path: Path
+) -> None:
     alone = train(store.root, str(tiny_path), RECIPES[name])
     one, losses = load_file(alone.adapter), alone.facts["log"]["loss"]
     for file in alone.path.iterdir():
         file.unlink()
     (tmp_path / "train.py").write_text(TRAIN)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    launcher += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-    command = [*launcher, str(tmp_path / "train.py"), str(store.root), str(tiny_path), name]
+    command = [
+        sys.executable,
+        "-m",
+        *LAUNCHERS[launcher],
+        str(tmp_path / "train.py"),
+        str(store.root),
+        str(tiny_path),
+        name,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {str(alone.path)}
+    assert done.stdout.split() == [str(alone.path)] * 2
     together = TrainingRun(alone.path)
     assert together.facts["log"]["loss"] == pytest.approx(losses, rel=1e-4)
     two = load_file(together.adapter)
     assert one.keys() == two.keys()
     for key, weight in one.items():  # Adam enlarges the rounding of a gradient that is nearly 0: not element by element
         assert (two[key] - weight).norm() <= 0.01 * weight.norm(), key
+
+
+def test_each_process_of_a_launcher_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA graphs are captured, and NCCL's barriers wait, on the current device: it is set before they are joined."""
+    calls: list[object] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: "nccl" in calls)
+    monkeypatch.setattr(distributed, "init_process_group", calls.append)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    device = torch.device("cuda:1")
+    assert processes(device) == processes(device) == Processes(1, 2)
+    assert calls == [device, "nccl", device]
 
 
 def test_shares_are_disjoint_and_whole() -> None:

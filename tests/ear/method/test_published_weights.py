@@ -1,12 +1,15 @@
 """Weights as the paper's authors published them become an adapter, or one line."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from ear.cli import app
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method import adapter as adapters
 from ear.method.published_weights import import_weights, read_published
@@ -89,6 +92,42 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="holds weights alone"):
         read_published(tmp_path / "evil.pt")
     assert not Path("/tmp/never-run").exists()
+
+
+def ear(*words: str, store: Store, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["import-weights", *words, "--store", str(store.root)])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_the_command_makes_an_adapter_once(store: Store, tiny: JanusModel, tiny_path: Path, tmp_path: Path) -> None:
+    words = (str(saved(published(tiny), tmp_path)), "--concept", "church", "--model", str(tiny_path))
+    shown = ear(*words, store=store)
+    adapter = newest(store, "church").adapter
+    assert shown.replace("\n", "").endswith(f"Adapter (imported): {adapter}")
+    assert "Adapter (imported before)" in ear(*words, store=store)
+    assert json.loads(ear(*words, "--json", store=store)) == {
+        "concept": "church",
+        "model": str(tiny_path),
+        "adapter": str(adapter),
+        "new": False,
+    }
+
+
+def test_the_command_refuses_in_a_line(store: Store, tiny: JanusModel, tiny_path: Path, tmp_path: Path) -> None:
+    good = str(saved(published(tiny), tmp_path))
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"layers.0.self_attn.q_proj": Malicious()}))
+    for file, concept, model, message in (
+        (str(tmp_path / "gone.pth"), "church", str(tiny_path), "no file at"),
+        (str(tmp_path / "evil.pth"), "church", str(tiny_path), "holds weights alone"),
+        (good, "chruch", str(tiny_path), "chruch"),
+        (good, "church", "janus-tiny", "unknown model 'janus-tiny'"),
+        (good, "church", "janus-nano", "belongs to another model"),
+    ):
+        shown = ear(file, "--concept", concept, "--model", model, store=store, code=2)
+        assert message in shown and "Traceback" not in shown and shown.startswith("error ")
+        assert len(shown.splitlines()) == 1
+    assert not (store.root / "church" / "ear").exists()
 
 
 def _ninth_layer(whole: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ear.method import retention
-from ear.method.retention import RehearsalSet, rehearsal_set
+from ear.method.recipes import ON_POLICY
+from ear.method.retention import RehearsalSet, count_rendered, rehearsal_set
 from ear.method.vocabulary import word_prompts
 from ear.retained_concepts import rehearsal_prompts
 from ecgvf.core.dataset import AcceptedRecord, Dataset
@@ -139,3 +140,11 @@ def test_the_frozen_model_sees_the_same_noise(store: Store, tiny: JanusModel, da
     assert with_noise.prompts == without.prompts and torch.equal(with_noise.vq_ids, without.vq_ids)
     assert not torch.allclose(with_noise.frozen_states, without.frozen_states, atol=1e-3)
     assert with_noise.loss(tiny, [0, 17, 19]).item() < 1e-5  # across batches
+
+
+def test_images_of_a_retain_split_are_not_rendered(dataset: Dataset) -> None:
+    recipe = replace(ON_POLICY, rehearsed=5, rehearsed_words=7)
+    outside = replace(dataset, model="janus-pro-1b", judge="resnet50")
+    assert count_rendered(replace(outside, retain=()), recipe) == 7
+    assert count_rendered(outside, recipe) == count_rendered(replace(dataset, retain=()), recipe) == 12
+    assert count_rendered(outside, replace(recipe, retention=0.0)) == 0

@@ -1,35 +1,89 @@
 """What a user sees of a running training."""
 
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from rich.console import Console
 
+from ear.method import watching
 from ear.method.log import TrainingLog
+from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.recipes import ESD, ON_POLICY, WINDOWED_KL
+from ear.method.train import train
 from ear.method.watching import TrainingProgress
+from ecgvf.core import console
+from ecgvf.janus import JanusModel, Sampling
+from tests.ear.method.test_train import pair, resolved
+
+SMALL = {"retention": 0.0, "learning_rate": 1e-4, "mixed_precision": "no"}
+
+
+class Bar(console.Bar):
+    """Keeps what it shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def update(self, done: int, description: str) -> None:
+        self.shown.append(description)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that goes on by ``seconds`` each time it is read."""
+    fake = SimpleNamespace(now=0.0, seconds=1.0)
+
+    def monotonic() -> float:
+        fake.now += fake.seconds
+        return fake.now
+
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=monotonic))
+    return fake
 
 
 @pytest.mark.parametrize(
-    ("windows", "speed"),
+    ("recipe", "window", "windows"),
     [
-        # Both windows of each pair, in order.
-        ([("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 0)], 1),
-        # One random window of each pair.
-        ([("a", 3), ("b", 1), ("c", 2), ("a", 3), ("a", 2)], 2),
-        # Two pairs a step.
-        ([("a+b", 0), ("c+d", 0), ("a+b", 0)], 4),
+        (replace(ESD, passes=2), 1, 8),  # one random window of each image
+        (replace(ON_POLICY, passes=2, rollouts=4, images_per_step=2), 16, 8),  # each image is trained on twice
+        (replace(ON_POLICY, passes=2, rollouts=2, images_per_step=2), 16, 8),  # the same two images twice in a row
+        (replace(WINDOWED_KL, passes=1), 8, 16),  # two trajectories of two windows
     ],
+    ids=["random windows", "epochs", "a batch twice in a row", "both trajectories"],
 )
-def test_pairs_a_minute_are_counted_whichever_windows_take_a_step(
-    windows: list[tuple[str, int]], speed: int, monkeypatch: pytest.MonkeyPatch
+def test_a_pair_counts_once_a_pass(
+    recipe: Recipe, window: int, windows: int, tiny: JanusModel, clock: SimpleNamespace
 ) -> None:
-    shown: list[str] = []
-    bar: Any = SimpleNamespace(update=lambda done, description: shown.append(description))
-    progress, log = TrainingProgress(bar, "erasing church"), TrainingLog()
-    for number, (pair, window) in enumerate(windows):  # every half a minute
-        clock = SimpleNamespace(monotonic=lambda number=number: 30.0 * number)
-        monkeypatch.setattr("ear.method.watching.time", clock)
-        log.add(pair, window, loss=0.5, stepped=True)
+    pairs, bar = [pair(number) for number in range(4)], Bar()
+    chosen = resolved(recipe.with_options(SMALL), window=window)
+    progress = TrainingProgress(bar, "erasing", len(pairs), chosen)
+    train(tiny, pairs, chosen, 0, sampling=Sampling(guidance=2.0), watch=lambda state: progress(state.log))
+    assert len(bar.shown) == windows
+    # A window takes a second.
+    assert f"{60 * len(pairs) * recipe.passes / windows:.0f} pairs a minute" in bar.shown[-1]
+
+
+def show(resolved: ResolvedRecipe, windows: int) -> None:
+    progress, log = TrainingProgress(Bar(), "erasing [church]", windows, resolved), TrainingLog()
+    for number in range(windows):
+        log.add(str(number), 0, 0.5, number % 2 == 0)
         progress(log)
-    assert f", {speed} pairs a minute" in shown[-1]
-    assert "loss 0.5, 100% of windows step" in shown[-1] and "pairs a minute" not in shown[0]
+
+
+def test_piped_output_has_a_line_each_minute(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    clock.seconds = 20.0
+    show(resolved(replace(ESD, passes=1)), 12)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("erasing [church]: window 3 of 12, loss 0.5, 67% of windows step, 3 pairs a minute")
+    assert lines[0].endswith("about 3 min left") and lines[-1].endswith("about 0 min left")
+
+
+def test_a_terminal_has_its_bar_alone(
+    clock: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True))
+    clock.seconds = 60.0
+    show(resolved(replace(ESD, passes=1)), 5)
+    assert capsys.readouterr().err == ""
