@@ -45,6 +45,8 @@ def load(
     """
     torch_device = resolve_device(device)
     torch_dtype = _resolve_dtype(dtype, torch_device)
+    if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
+        torch.cuda.set_device(torch_device)
     folder = _checkpoint_folder(name_or_path)
     _check_config(folder, str(folder))
     try:
