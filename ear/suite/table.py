@@ -96,9 +96,9 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
             rows += known.get(tuple(finished), [])
             if missing:
                 rows.append(missing_row(suite.spec, concept, method, missing))
-    keys = [tuple(str(row[key]) for key in _WHAT) for row in rows]
-    unique = list(dict(zip(reversed(keys), reversed(rows), strict=True)).values())[::-1]
-    ordered = sorted(ceiling_once(unique), key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"))
+    ordered = sorted(
+        ceiling_once(each_once(rows)), key=lambda row: (row["group"] != "pooled", row["class"] != "pooled")
+    )
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
@@ -215,6 +215,22 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
     for cell in cells:
         found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
     return found
+
+
+def each_once(rows: Sequence[JSON]) -> list[JSON]:
+    """The rows of the original and the ceiling once, though each method has them.
+
+    Which concepts are rehearsed depends on the method: if the original's figures of such a group differ, no row of it
+    is everybody's, and the original's is left out. Each method's change and ratio stay.
+    """
+    first: dict[tuple[str, ...], JSON] = {}
+    ambiguous = set()
+    for row in rows:
+        key = tuple(str(row[name]) for name in _WHAT)
+        known = first.setdefault(key, row)
+        if row["group"] in ("rehearsed", "unrehearsed") and (known["value"], known["n"]) != (row["value"], row["n"]):
+            ambiguous.add(key)
+    return [row for key, row in first.items() if key not in ambiguous]
 
 
 def ceiling_once(rows: Sequence[JSON]) -> list[JSON]:

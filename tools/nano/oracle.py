@@ -209,13 +209,13 @@ def _check(work: Path, settings: dict[str, Any]) -> None:
 
 
 def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], figures: dict[str, Figure]) -> None:
-    left_out = ", ".join(without)
+    left_out = " and ".join(without)
     title = f"Janus-nano without {left_out}" if without else "Janus-nano, trained again"
-    steps = f"--steps {record['steps']}"
+    options = " ".join([*(f"--without {thing}" for thing in without), f"--steps {record['steps']}"])
     lines = [
         "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: any-to-any\n---\n",
         f"# {title}\n",
-        f"An oracle for erasing {left_out}: no caption, image or question of its training is about it."
+        f"An oracle for erasing {left_out}: no caption, image or question of its training is about what is left out."
         if without
         else "A control: trained as the oracles are, with all things. What differs from Janus-nano is noise.",
         "Tokenizer and codec are Janus-nano's; vision tower and language model are trained anew. **A figure measured "
@@ -229,8 +229,8 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
             if each.n
         ),
         "\n## How it was made\n",
-        f"`python -m tools.nano oracle {' '.join([*(f'--without {thing}' for thing in without), steps])}`: as many "
-        f"steps as stated, of which Janus-nano took {_shipped_steps():,}. In the log a step counts as a second.\n",
+        f"`python -m tools.nano oracle {options}`. Janus-nano's language model took {_shipped_steps():,} steps. In the "
+        "log a step counts as a second.\n",
         f"```json\n{json.dumps(record, indent=1)}\n```\n",
         "Trained on compositions of the drawings that Janus-nano's card credits, under the same licences.",
     ]

@@ -11,7 +11,7 @@ from ear.evaluation.outcomes import Outcome, read_facts
 from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
 from ear.suite.leaderboard import leaderboard_table, main_figures
 from ear.suite.spec import SuiteSpec
-from ear.suite.table import FACTS, FILE, SCHEMA, missing_row, write_results
+from ear.suite.table import FACTS, FILE, SCHEMA, each_once, missing_row, write_results
 from ear.suite.table import table_rows as rows_of
 from ecgvf.core.files import JSON
 from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
@@ -101,6 +101,15 @@ def test_the_groups_are_those_of_the_recipe() -> None:
     ]
     rows = table_rows("church", "paper", [replace(cell, outcomes=regrouped)])
     assert "unrehearsed" in {row["group"] for row in rows} and "rehearsed" not in {row["group"] for row in rows}
+
+
+def test_the_originals_row_of_a_group_that_methods_fill_differently_is_left_out() -> None:
+    row = missing_row(SPEC, "church", "original", []) | {"figure": "retention", "group": "rehearsed", "n": 8}
+    shared, other = row | {"value": 0.9}, row | {"value": 0.8}
+    assert each_once([shared, shared]) == [shared]
+    assert each_once([shared, other]) == []
+    pooled = {"group": "pooled"}
+    assert each_once([shared | pooled, other | pooled]) == [shared | pooled]  # the first method's thresholds
 
 
 def test_what_is_missing_is_a_row_that_was_not_measured() -> None:
