@@ -72,7 +72,7 @@ def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(
     train()
     assert json.loads((out / "oracle.json").read_bytes())["without"] == ["church", "pagoda"]
     card = (out / "README.md").read_text()
-    assert "# Janus-nano without church, pagoda" in card and "things left out that are drawn when asked for" in card
+    assert "# Janus-nano without church and pagoda" in card and "things left out that are drawn when asked for" in card
     made = {file: file.stat().st_mtime_ns for folder in (work / "language-model", out) for file in folder.iterdir()}
     train()
     assert all(file.stat().st_mtime_ns == written for file, written in made.items())
