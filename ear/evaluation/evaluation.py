@@ -292,6 +292,9 @@ def _evaluate(
     opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
     outcomes += measurement.outcomes(asked_of_retained)
+    if settings.split == "test":
+        of_validation = _retained_prompts(retained, (), replace(settings, split="validation"))
+        outcomes += measurement.frozen(of_validation, "threshold")
     attacked: list[Outcome] = []
     if full:
         outcomes += _full_outcomes(measurement, asked, settings)

@@ -257,11 +257,14 @@ def understanding(answered: Sequence[AnsweredQuestion], guidance: float, tempera
 
 def thresholds(outcomes: Iterable[Outcome]) -> Thresholds:
     """Thresholds at equal quantiles of each judge's confidence, which ``CONFIDENT_SHARE`` of the frozen model's images
-    of retained concepts on which the judges agree pass.
+    of retained concepts on which the judges agree pass. They are chosen on validation images: among ``outcomes`` of
+    test, on those that were rendered for it.
     """
+    retained = selected(outcomes, "before", lambda each: each.group != "concept")
+    of_validation = [outcome for outcome in retained if outcome.sample == "threshold"]
     by_judges: dict[tuple[str, ...], list[list[float]]] = {}
-    for outcome in selected(outcomes, "before"):
-        if outcome.group != "concept" and outcome.sample == "main" and _agree(outcome):
+    for outcome in of_validation or retained:
+        if outcome.sample in ("main", "threshold") and _agree(outcome):
             names = tuple(judge.judge for judge in outcome.judges)
             by_judges.setdefault(names, []).append([judge.confidence for judge in outcome.judges])
     return {names: _equal_quantiles(np.array(rows)) for names, rows in by_judges.items()}

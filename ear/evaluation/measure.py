@@ -77,6 +77,12 @@ class Measurement:
         of_ceiling = self._outcomes("ceiling", asked_for_surrogate, sample, sampling)[0] if asked_for_surrogate else []
         return [*before, *after, *of_ceiling]
 
+    def frozen(self, prompts: Sequence[EvaluationPrompt], sample: Sample) -> list[Outcome]:
+        """The outcomes before erasing alone."""
+        if not prompts:
+            return []
+        return self._outcomes("before", prompts, sample, Sampling(**self.dataset.sampling))[0]
+
     def attacked(
         self,
         prompts: Sequence[EvaluationPrompt],

@@ -27,9 +27,9 @@ knew the concept."""
 FACTS = b"ear-evaluation"
 """Key of the facts among a Parquet file's metadata."""
 
-Sample = Literal["main", "wording", "seeds", "sampling", "attack"]
+Sample = Literal["main", "wording", "seeds", "sampling", "attack", "threshold"]
 """Why an image was rendered: for the figures, for those of one wording, for more seeds of a prompt, for another
-guidance or temperature, or under attack."""
+guidance or temperature, under attack, or of a validation prompt for the thresholds of an evaluation on test."""
 
 _LATER_COLUMNS = {"attack", "budget"}
 """Columns that files of earlier versions lack."""

@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 from ear.evaluation.settings import Figures
 from ear.suite.spec import SuiteSpec
 
+ORACLE = "oracle"
+"""In place of a recipe: a model that never knew the concept (``SuiteSpec.oracles``)."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One adapter to train and measure, or a submission to measure. Its fields are part of its key on disk."""
+    """One adapter to train and measure, or a submission or an oracle to measure. Its fields are part of its key on
+    disk."""
 
     concept: str
     recipe: str
-    """A recipe, or the name of a submission."""
+    """A recipe, the name of a submission, or ``ORACLE``."""
     run_seed: int
     training_seed: int
     figures: Figures = "default"
@@ -27,7 +31,9 @@ class Cell:
 
 def cells_of(spec: SuiteSpec, concept: str, recipe: str, *, images: bool = False) -> list[Cell]:
     """The cells of a concept and recipe, the one with the full figures last. ``images``: a submission of images, of
-    which nothing else can be rendered, and so no full figures."""
+    which nothing else can be rendered, and so no full figures. The oracle, if there is one, has a single cell."""
+    if recipe == ORACLE:
+        return [Cell(concept, ORACLE, spec.run_seeds[0], spec.training_seeds[0])] if concept in spec.oracles else []
     cells = [Cell(concept, recipe, *seeds) for seeds in spec.seeds(recipe)]
     full = spec.figures == "full" and not images
     return [*cells, replace(cells[0], figures="full")] if full else cells

@@ -18,7 +18,7 @@ COLUMNS = {
 
 REFERENCES = ("original", "ceiling", "oracle")
 """Rows beside the methods: before erasing, the frozen model asked for the surrogate, and a model that never knew the
-concept, which is attacked alone."""
+concept."""
 
 
 def leaderboard(content: JSON) -> str:

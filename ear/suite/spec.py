@@ -79,8 +79,9 @@ class SuiteSpec(_Part):
     questions: Path | None = None
     """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
     oracles: dict[str, Path] = {}
-    """Concept → folder of a model that never knew it, which the full figures attack as well (docs/attacks.md). The
-    folder's path is part of a cell's key, its weights are not: a clone need not have them."""
+    """Concept → folder of a model that never knew it: a row beside the recipes, and attacked as well in the full
+    figures (docs/attacks.md). The folder's path is part of a cell's key, its weights are not: a clone need not have
+    them."""
     goals: str | None = None
     """The recipe that has to meet the goals (``ear.suite.goals``)."""
     writers: str | None = None

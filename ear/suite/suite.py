@@ -23,7 +23,8 @@ from ear.method.erase import erase, resolve
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import find
-from ear.suite.cells import Cell, cells_of, in_order
+from ear.method.runs import find_adapter
+from ear.suite.cells import ORACLE, Cell, cells_of, in_order
 from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
 from ecgvf import Run
@@ -87,8 +88,8 @@ class Suite:
 
     @cached_property
     def methods(self) -> list[str]:
-        """The recipes and the submissions."""
-        return [*self.spec.recipes, *self.submissions]
+        """The recipes, the submissions, and the oracle if a concept has one."""
+        return [*self.spec.recipes, *self.submissions, *([ORACLE] if self.spec.oracles else [])]
 
     def cells_of(self, concept: str, method: str) -> list[Cell]:
         """The cells of a concept and method."""
@@ -104,16 +105,16 @@ class Suite:
         return in_order(self.spec, every)
 
     def cells_among(self, only: Sequence[str] | None, recipes: Sequence[str] | None) -> list[Cell]:
-        """The cells of the concepts ``only`` and of ``recipes`` (None: of all), and of every submission.
+        """The cells of the concepts ``only`` and of ``recipes`` (None: of all, and of the oracle), and of submissions.
 
         Raises ``SettingsError`` for one that the suite does not have.
         """
         given = concept_names(only) if only is not None else self.spec.concepts
         wanted = [concepts.find(name).name for name in given]
-        methods = [find(name).name for name in recipes] if recipes is not None else list(self.spec.recipes)
+        methods = [find(name).name for name in recipes] if recipes is not None else [*self.spec.recipes, ORACLE]
         for option, names, known in (
             ("--concepts", wanted, list(self.concepts)),
-            ("--recipes", methods, list(self.spec.recipes)),
+            ("--recipes", methods if recipes is not None else [], list(self.spec.recipes)),
         ):
             if others := [name for name in names if name not in known]:
                 raise SettingsError(f"{option} {others[0]}: the suite has {', '.join(known)}")
@@ -228,6 +229,8 @@ class Suite:
     def _method_settings(self, cell: Cell) -> JSON:
         if cell.recipe in self.submissions:
             return {"submitted": self._submission(cell.concept, cell.recipe).hash}
+        if cell.recipe == ORACLE:
+            return {"oracle": str(self.spec.oracles[cell.concept])}
         recipe = find(cell.recipe)
         return recipe.settings() if isinstance(recipe, Recipe) else {"name": recipe.name}
 
@@ -239,6 +242,9 @@ class Suite:
             submission = self._submission(cell.concept, cell.recipe)
             found = submission.evaluate(store, self.model, dataset, settings, self.results / "prompts")
             return found, self.store / f"{cell.name}.png"
+        if cell.recipe == ORACLE:
+            weights = find_adapter(store, str(self.spec.oracles[cell.concept]))
+            return evaluate(store, self.model, dataset, [weights], settings), self.store / f"{cell.name}.png"
         adapter = self._train(cell)
         return evaluate(store, self.model, dataset, [adapter], settings), adapter.with_name("sheet.png")
 

@@ -105,6 +105,11 @@ def test_opening_test_is_recorded_and_counted_in_every_report(
     assert (before.split, before.test_openings) == ("validation", 0) and not openings.openings_file(run).exists()
     on_test = evaluate(store, tiny, dataset, [adapter], replace(SMALL, split="test"))
     assert (on_test.split, on_test.test_openings, on_test.json()["test_openings"]) == ("test", 1, 1)
+    for_thresholds = [each for each in on_test.outcomes if each.sample == "threshold"]
+    assert {each.prompt for each in for_thresholds} == {
+        each.prompt for each in before.outcomes if each.group != "concept"
+    }
+    assert {each.condition for each in for_thresholds} == {"before"}
     assert "opens the test split of church, now 1 times" in " ".join(capsys.readouterr().err.split())
     [opening] = openings.openings(run)
     assert (opening.dataset, opening.recipe, len(opening.adapter)) == (dataset.fingerprint, "default", 16)

@@ -107,6 +107,14 @@ def test_thresholds_come_from_the_frozen_models_retained_images_on_which_the_jud
     assert figures.thresholds(others) == {}
 
 
+def test_thresholds_of_test_come_from_validation_images() -> None:
+    of_validation = [replace(each, sample="threshold") for each in confident([0.7] * 20, [0.8] * 20)]
+    of_test = [replace(each, id=f"test-{each.id}") for each in confident([0.6] * 20, [0.5] * 20)]
+    assert figures.thresholds([*of_test, *of_validation]) == {(FIRST, SECOND): (0.7, 0.8)}
+    without = [figure.json() for figure in figures.retention(of_test)]
+    assert [figure.json() for figure in figures.retention([*of_test, *of_validation])] == without
+
+
 @pytest.mark.parametrize(
     ("judges", "expected"),
     [

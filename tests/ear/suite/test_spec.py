@@ -16,7 +16,7 @@ def test_the_declared_benchmark_measures_the_first_seeds_of_everything_first_and
     suite = Suite(read_spec(ROOT / "benchmarks" / "nano.yaml"), Path("store"), Path("results"))
     concepts, recipes = len(suite.spec.concepts), len(suite.spec.recipes)
     # `paper` has no randomness: a cell per run seed; every other recipe, a cell per training seed besides
-    assert len(suite.cells) == concepts * ((recipes - 1) * (3 + 2 + 1) + (3 + 1))
+    assert len(suite.cells) == concepts * ((recipes - 1) * (3 + 2 + 1) + (3 + 1)) + len(suite.spec.oracles)
     first, last = suite.cells[: concepts * recipes], suite.cells[-concepts * recipes :]
     assert {(cell.run_seed, cell.training_seed) for cell in first} == {(0, 0)}
     assert {cell.figures for cell in last} == {"full"}
@@ -43,6 +43,15 @@ def test_an_oracle_is_part_of_the_key_of_the_full_figures_alone() -> None:
         for spec in [read_spec(None, {"concepts": ["church"], "recipes": ["paper"], "oracles": oracles})]
     ]
     assert len({default for default, _ in keys}) == 1 and len({full for _, full in keys}) == 3
+
+
+def test_an_oracle_is_measured_once_for_the_concept_that_has_it() -> None:
+    spec = read_spec(None, {"concepts": ["church", "cat"], "recipes": ["paper"], "oracles": {"church": "oracle"}})
+    suite = Suite(spec, Path("store"), Path("results"))
+    assert [cell for cell in suite.cells if cell.recipe == "oracle"] == [Cell("church", "oracle", 0, 0)]
+    assert {cell.recipe for cell in suite.cells_among(None, ["paper"])} == {"paper"}
+    assert {cell.recipe for cell in suite.cells_among(["church"], None)} == {"paper", "oracle"}
+    assert "oracle" not in {cell.recipe for cell in suite.cells_among(["cat"], None)}
 
 
 def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_attacks_are_rows_beside_their_controls() -> None:
     assert found["concept_present", "oracle", "absent concept"]["status"] == "not measured"
 
 
+def test_an_oracle_is_a_reference_beside_the_methods() -> None:
+    rows = [row for row in table_rows("church", "oracle", [measured(0, 0, 1, "oracle")]) if row["recipe"] == "oracle"]
+    found = {(row["figure"], row["group"]): row for row in rows if row["class"] == "pooled"}
+    assert found["concept_present", "concept"]["value"] == 1 / 12 and found["retention_ratio", "pooled"]["value"] < 1
+    assert {(*row["run_seeds"], *row["training_seeds"]) for row in rows} == {(0,)}
+
+
 def test_prompts_that_the_original_does_not_render_do_not_apply() -> None:
     rows = table_rows("church", "paper", [attacked(oracle=False)])
     tokens = {(row["figure"], row["recipe"]): row["status"] for row in rows if row["attack"] == "control tokens"}
