@@ -5,9 +5,10 @@ prompts ──images──▶ images ──measure (judges, teacher_forcing)─�
 training pairs ──attacks, robustness──▶ outcomes under attack ──attack_figures──▶ attack_report
 """
 
-from ear.evaluation.evaluation import Evaluation, compare, evaluate
+from ear.evaluation.evaluation import compare, evaluate
 from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
 from ear.evaluation.report import write_contact_sheet
+from ear.evaluation.result import Evaluation
 from ear.evaluation.settings import EvaluationSettings
 
 __all__ = [

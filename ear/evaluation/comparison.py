@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from ear.evaluation import figures
-from ear.evaluation.evaluation import Evaluation
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
+from ear.evaluation.result import Evaluation
 from ecgvf.core.errors import DatasetError
 
 

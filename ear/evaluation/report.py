@@ -24,7 +24,7 @@ from ecgvf.core.files import write_atomic
 from ecgvf.core.png import decode
 
 if TYPE_CHECKING:
-    from ear.evaluation.evaluation import Evaluation
+    from ear.evaluation.result import Evaluation
 
 Format = Literal["markdown", "latex", "csv"]
 

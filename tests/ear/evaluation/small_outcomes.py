@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ear.evaluation.evaluation import Evaluation
 from ear.evaluation.outcomes import AttributeOutcome, JudgeOutcome, Outcome
+from ear.evaluation.result import Evaluation
 from ear.retained_concepts import Group
 from ecgvf.core.png import encode
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
-from ear.evaluation.evaluation import Evaluation
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
 from ear.evaluation.report import document, sections
+from ear.evaluation.result import Evaluation
 from ecgvf.core.errors import DatasetError
 from tests.ear.evaluation.small_outcomes import erased, evaluation, kept
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ear.evaluation.evaluation import Evaluation
 from ear.evaluation.outcomes import (
     FACTS,
     AnsweredQuestion,
@@ -24,6 +23,7 @@ from ear.evaluation.outcomes import (
     read_outcomes,
     write_outcomes,
 )
+from ear.evaluation.result import Evaluation
 from ear.retained_concepts import Group
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import WORDINGS, from_table, to_table

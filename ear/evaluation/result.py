@@ -1,0 +1,207 @@
+"""What an evaluation measured: its outcomes, and the figures that they give."""
+
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ear.evaluation import attack_report, figures, report
+from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows
+from ear.evaluation.fidelity.measure import Fidelity
+from ear.evaluation.figures import FigureRow
+from ear.evaluation.not_measured import NotMeasured
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
+from ecgvf.core.errors import DatasetError
+from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.shard_set import versions
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an adapter changed. ``print`` shows it as a table."""
+
+    concept: str
+    """The concept of the dataset, which is measured. Stacked adapters may erase others as well."""
+    unsafe: bool
+    model: str
+    adapters: tuple[Path, ...]
+    recipe: str
+    judge: str
+    split: EvaluationSplit
+    test_openings: int
+    """How often the test split was opened so far, as store and dataset know."""
+    families: dict[str, str] = field(repr=False)
+    """Retained concept → its family."""
+    outcomes: tuple[Outcome, ...] = field(repr=False)
+    """A row per image; every figure is computed from them."""
+    answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
+    """Yes/no questions, of the full figures."""
+    not_measured: tuple[NotMeasured, ...] = field(repr=False, default=())
+    """Retained concepts that are left out, and why."""
+    fidelity: Fidelity | None = field(repr=False, default=None)
+    """FID, KID and CLIP score on general captions, of the paper's figures."""
+    attacked: tuple[Outcome, ...] = field(repr=False, default=())
+    """The outcomes under attack, of the full figures."""
+    classes: tuple[PromptClass, ...] = field(repr=False, default=())
+    """How often the original renders each class of the prompts that were written, of the full figures."""
+
+    @cached_property
+    def attacks(self) -> list[AttackRow]:
+        """Whether attacks bring the concept back; empty unless the figures are full."""
+        return attack_rows([*self.outcomes, *self.attacked], self.classes)
+
+    @cached_property
+    def replacement(self) -> list[FigureRow]:
+        """Whether the concept is gone, and whether its surrogate stands in its place."""
+        return figures.replacement(self.outcomes)
+
+    @cached_property
+    def scene(self) -> list[FigureRow]:
+        """Whether the rest of the scene stays, and whether the image is coherent."""
+        return figures.scene(self.outcomes)
+
+    @cached_property
+    def retention(self) -> list[FigureRow]:
+        """Share of images that show their concept, of each retained concept; the worst first."""
+        return figures.retention_by_concept(self.outcomes)
+
+    @cached_property
+    def lost(self) -> set[str]:
+        """The retained concepts whose loss is shown, corrected for their number (Holm)."""
+        return figures.lost(self.outcomes)
+
+    @cached_property
+    def groups(self) -> list[FigureRow]:
+        """What the groups of retained concepts kept, and all of them pooled."""
+        return figures.retention(self.outcomes)
+
+    @cached_property
+    def understanding(self) -> list[FigureRow]:
+        """Share of yes/no questions about images that are answered correctly; empty unless the figures are full."""
+        main = self.outcomes[0]
+        return figures.understanding(self.answered, main.guidance, main.temperature)
+
+    @property
+    def erasure(self) -> FigureRow:
+        """Share of the concept's prompts whose images show the concept."""
+        return self.replacement[0]
+
+    @property
+    def erasure_rate(self) -> float | None:
+        """1 - share after / share before; None if the concept was absent before."""
+        before = self.erasure.before.value
+        return None if before == 0 else 1 - self.erasure.after.value / before
+
+    def json(self) -> dict[str, Any]:
+        """As ``ear eval --json`` prints it."""
+        files = [str(file) for file in self.adapters]
+        neighbours = {outcome.concept for outcome in self.outcomes if outcome.group == "neighbours"}
+        group_of = {outcome.concept: outcome.group for outcome in self.outcomes}
+        return {
+            "concept": self.concept,
+            "model": self.model,
+            "adapter": files[0] if len(files) == 1 else files,
+            "recipe": self.recipe,
+            "judge": self.judge,
+            "split": self.split,
+            "test_openings": self.test_openings,
+            "erasure": _before_after(self.erasure),
+            "erasure_rate": self.erasure_rate,
+            "retention": [
+                {
+                    "concept": row.group,
+                    "neighbour": row.group in neighbours,
+                    "group": group_of[row.group],
+                    "family": self.families[row.group],
+                    "lost": row.group in self.lost,
+                    **_before_after(row),
+                }
+                for row in self.retention
+            ],
+            "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
+            "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),
+            "groups": [row.json() for row in self.groups],
+            "not_measured": [each.json() for each in self.not_measured],
+            "retention_ratio": figures.retention_ratio(self.outcomes).json(),
+            "replacement": [row.json() for row in self.replacement],
+            "scene": [row.json() for row in self.scene],
+            "understanding": [row.json() for row in self.understanding],
+            "by_wording": [row.json() for row in figures.replacement_by_wording(self.outcomes)],
+            "by_sampling": [row.json() for row in figures.replacement_by_sampling(self.outcomes)],
+            "paper": self.fidelity.json() if self.fidelity is not None else None,
+            "in_any_seed": [row.json() for row in figures.concept_in_any_seed(self.outcomes)],
+            "attacks": [row.json() for row in self.attacks],
+            "classes": [each.json() for each in self.classes],
+        }
+
+    def save(self, file: Path | str, *, images: bool = True) -> Path:
+        """Write the outcomes as one Parquet file, from which ``load`` makes this evaluation again. Returns its path."""
+        lists = {
+            "adapters": [*map(str, self.adapters)],
+            "answered": [asdict(answer) for answer in self.answered],
+            "not_measured": [each.json() for each in self.not_measured],
+            "fidelity": self.fidelity.json() if self.fidelity is not None else None,
+            "classes": [each.json() for each in self.classes],
+        }
+        facts = {name: getattr(self, name) for name in _FACTS} | lists | {"versions": versions()}
+        return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
+
+    @classmethod
+    def load(cls, file: Path | str) -> "Evaluation":
+        """The evaluation that ``save`` wrote. Raises ``DatasetError`` for another file."""
+        outcomes, facts = read_outcomes(Path(file))
+        if missing := sorted(_FACTS - facts.keys()):
+            raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
+        if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
+            raise DatasetError(
+                f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"
+            )
+        try:
+            answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
+            classes = tuple(PromptClass.from_json(each) for each in facts.get("classes", ()))
+            missing_groups = tuple(NotMeasured.from_json(each) for each in facts.get("not_measured", ()))
+            lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
+            measured = facts.get("fidelity")
+            fidelity = Fidelity.from_json(measured) if measured is not None else None
+        except (TypeError, KeyError) as error:
+            raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
+        known = {name: facts[name] for name in _FACTS} | lists
+        return cls(
+            **known,
+            not_measured=missing_groups,
+            fidelity=fidelity,
+            outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),
+            attacked=tuple(outcome for outcome in outcomes if outcome.sample == "attack"),
+            classes=classes,
+        )
+
+    def save_contact_sheet(self, file: Path | str) -> Path:
+        """Write a PNG of some prompts' images before and after, and return its path."""
+        return report.write_contact_sheet([self], ["erased"], Path(file))
+
+    def attack_table(self) -> Table:
+        """What attacks brought back, of the full figures."""
+        caption = attack_report.attack_caption([*self.outcomes, *self.attacked], self.split, self.test_openings)
+        title = f"{self.concept} under attack: shares of images that show it"
+        return attack_report.attack_table(self.attacks, self.classes, title=title, caption=caption)
+
+    def save_attack_sheet(self, file: Path) -> Path:
+        """Write a PNG of what each attack brought back, of the full figures, and return its path."""
+        title = f"{self.concept} under attack, erased from {Path(self.model).name}"
+        outcomes = [*self.outcomes, *self.attacked]
+        return attack_report.write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
+
+    def __str__(self) -> str:
+        return report.text([self], ["after"])
+
+
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "attacked", "classes", "fidelity"}
+
+
+def _before_after(row: FigureRow | None) -> dict[str, Any]:
+    nothing: Figure = proportion(0, 0)
+    before, after = (nothing, nothing) if row is None else (row.before, row.after)
+    return {"before": before.json(), "after": after.json()}
