@@ -112,7 +112,7 @@ def table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences
         page.add_row(f"[bold]{console.escape(title)}[/bold]")
         for row in rows:
             page.add_row(*map(console.escape, row))
-    page.caption = _caption(evaluations)
+    page.caption = console.escape("\n".join(_notes(evaluations)))
     page.caption_justify = "left"
     return page
 
@@ -128,7 +128,8 @@ def text(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> str:
 def document(
     evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format, differences: Differences = ()
 ) -> str:
-    """The same rows for a document. Text is escaped as the format requires."""
+    """The same rows for a document, and below them (in LaTeX above, as comments; not in CSV) what was measured and how
+    often test was opened. Text is escaped as the format requires."""
     from tabulate import tabulate
 
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
@@ -136,14 +137,13 @@ def document(
         output = io.StringIO()
         csv.writer(output, lineterminator="\n").writerows([header(evaluations, names), *rows])
         return output.getvalue()
+    notes = _notes(evaluations)
     if form == "latex":
-        return tabulate(rows, header(evaluations, names), tablefmt="latex_booktabs", disable_numparse=True)
+        page = tabulate(rows, header(evaluations, names), tablefmt="latex_booktabs", disable_numparse=True)
+        return "\n".join([*(f"% {' '.join(note.split())}" for note in notes), page])
     rows = [[_markdown(row[0]), *row[1:]] for row in rows]
     page = tabulate(rows, [*map(_markdown, header(evaluations, names))], tablefmt="github", disable_numparse=True)
-    missing = "; ".join(str(each) for each in evaluations[0].not_measured)
-    notes = [f"Not measured: {_markdown(missing)}."] if missing else []
-    notes += [_markdown(fidelity.description)] if (fidelity := evaluations[0].fidelity) is not None else []
-    return "\n\n".join([page, *notes])
+    return "\n\n".join([page, *map(_markdown, notes)])
 
 
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
@@ -221,16 +221,19 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", one_line)
 
 
-def _caption(evaluations: "Sequence[Evaluation]") -> str:
+def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
+    """What a table cannot say of itself, a paragraph each."""
     first = evaluations[0]
-    missing = [str(each) for each in first.not_measured]  # in its groups, as all columns are
-    return (
-        f"Shares on the {first.split} split, by judge {console.escape(first.judge)}, with 95% intervals over prompts. "
+    notes = [
+        f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
         "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "
         f"The test split was opened {evaluations[-1].test_openings} times so far."
-        + (f"\nNot measured: {console.escape('; '.join(missing))}." if missing else "")
-        + (f"\n{console.escape(first.fidelity.description)}" if first.fidelity is not None else "")
-    )
+    ]
+    if first.not_measured:  # in its groups, as all columns are
+        notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")
+    if first.fidelity is not None:
+        notes.append(first.fidelity.description)
+    return notes
 
 
 def _examples(outcomes: Sequence[Outcome]) -> list[Outcome]:
