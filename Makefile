@@ -18,7 +18,7 @@ help:
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
 	@echo "make several      church and cat in one adapter against two that are stacked (resumable, three trainings)"
-	@echo "make ablations    the paper's ablations and ours (resumable, some hours on two cores)"
+	@echo "make ablations    the paper's ablations and ours (resumable, in parts of under an hour)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
@@ -76,9 +76,9 @@ several: .venv/installed
 
 ablations: .venv/installed
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe paper --out docs/ablations/paper \
-	  --over window,threshold,layers,modules,order,trajectory,retention,surrogates,data
+	  --over window,threshold,layers,modules,order,trajectory,retention,surrogates,data --minutes 30
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --out docs/ablations/on-policy \
-	  --over adapter,rehearsal-noise,retention,retained-concepts,surrogates,data --seeds 0,1,2
+	  --over retained-concepts,retention,adapter,rehearsal-noise,surrogates,data --minutes 20
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check
