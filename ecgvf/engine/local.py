@@ -17,7 +17,7 @@ from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.host import Host
 from ecgvf.engine.pool import WorkerDied, WorkerPool
 from ecgvf.engine.schedule import open_schedule
-from ecgvf.engine.work import Description, Engine, Filling, Pool, Setup
+from ecgvf.engine.work import Description, Engine, FillPlan, Pool, Setup
 
 RETRIES = 3
 """How often a shard whose worker died is given to another one."""
@@ -56,8 +56,8 @@ class _HostPool:
     def describe(self, name: str) -> Description:
         return self._host.describe(name)
 
-    def fill(self, *fillings: Filling) -> list[int]:
-        with open_schedule(fillings, self.describe) as schedule:
+    def fill(self, *plans: FillPlan) -> list[int]:
+        with open_schedule(plans, self.describe) as schedule:
             while (job := schedule.next()) is not None:
                 done = 0
 
@@ -67,7 +67,7 @@ class _HostPool:
                     schedule.advance(job, done)
 
                 try:
-                    table = self._host.run(job.name, schedule.tasks(job), job.circumstances, advance)
+                    table = self._host.run(job.setup, schedule.tasks(job), job.circumstances, advance)
                 except BatchTooLarge as error:
                     schedule.halve_batches(job, error.size)
                 else:

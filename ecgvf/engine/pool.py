@@ -9,7 +9,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import EngineError
 from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.schedule import Job, Schedule, open_schedule
-from ecgvf.engine.work import Description, Filling
+from ecgvf.engine.work import Description, FillPlan
 
 _STARTING = "their start"
 """In place of a shard: until it has made one, a worker has none to blame."""
@@ -64,10 +64,10 @@ class WorkerPool:
                 self._descriptions[name] = answer
         return self._descriptions[name]
 
-    def fill(self, *fillings: Filling) -> list[int]:
+    def fill(self, *plans: FillPlan) -> list[int]:
         """See ``Pool.fill``."""
         jobs: dict[Hashable, Job] = {}
-        with open_schedule(fillings, self.describe) as schedule:
+        with open_schedule(plans, self.describe) as schedule:
             while schedule.left:
                 self._group.start(min(self._group.most, schedule.left))
                 self._hand_out(schedule, jobs)
@@ -86,8 +86,8 @@ class WorkerPool:
             if (job := schedule.next()) is None:
                 return
             jobs[worker] = job
-            facts, tasks = self._descriptions[job.name].facts, schedule.tasks(job)
-            self._group.call(worker, "run_if", facts, job.name, tasks, job.circumstances)
+            facts, tasks = self._descriptions[job.setup].facts, schedule.tasks(job)
+            self._group.call(worker, "run_if", facts, job.setup, tasks, job.circumstances)
 
     def _take(self, schedule: Schedule, job: Job | None, answer: Any) -> None:
         if isinstance(answer, WorkerDied):

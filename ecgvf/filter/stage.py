@@ -11,7 +11,7 @@ from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.engine import Engine, Filling, Setup, local_engine
+from ecgvf.engine import Engine, FillPlan, Setup, local_engine
 from ecgvf.engine.work import ShardTables
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
@@ -140,14 +140,14 @@ def _render_and_judge(
     if missing is not None:
         setups[IMAGES.name] = missing.setup(run.concept)
     with engine.open(setups) as pool:
-        fillings = []
+        plans = []
         if images is None:
             assert missing is not None
             images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-            fillings.append(missing.filling(images, pairs, current=current))
-        shards = len(fillings[0].shards) if fillings else len(images.shards())
+            plans.append(missing.fill_plan(images, pairs, current=current))
+        shards = len(plans[0].shards) if plans else len(images.shards())
         sets = _verdict_sets(images, opened, subjects)
-        pool.fill(*fillings, *_fillings(images, shards, sets, opened))
+        pool.fill(*plans, *_plans(images, shards, sets, opened))
     if missing is not None:
         from ecgvf.render import finish_images
 
@@ -189,7 +189,7 @@ def _verdict_sets(images: StageSet, opened: OpenJudges, subjects: Mapping[str, s
     return [*sets, run.stage_set(VERDICTS, settings)]
 
 
-def _fillings(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[Filling]:
+def _plans(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[FillPlan]:
     *members, verdicts = sets
     # The options are recorded with the verdicts, so that the same judge can be created again.
     to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...], JudgeOptions]] = [
@@ -197,8 +197,8 @@ def _fillings(images: StageSet, shards: int, sets: Sequence[StageSet], opened: O
         (None, verdicts, (images, *members), opened.options),
     ]
     for member, shard_set, inputs, options in to_fill:
-        yield Filling(
-            name=_setup_name(member),
+        yield FillPlan(
+            setup=_setup_name(member),
             shard_set=shard_set,
             shards=ShardTables(shards, *inputs),
             sizes=[1] * shards,

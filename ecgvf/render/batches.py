@@ -16,7 +16,7 @@ from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
-from ecgvf.engine import Description, Filling, ThisProcess
+from ecgvf.engine import Description, FillPlan, ThisProcess
 from ecgvf.janus import GenerationOptions, JanusModel, Sampling, generation_ids, num_threads, render_images
 
 
@@ -106,18 +106,18 @@ def image_filling(
     sizes: Sequence[int] | None = None,
     batch_size: int | None = None,
     **circumstances: Any,
-) -> Filling:
-    """``shard_set`` to be filled by the ``ImageWorker`` of the setup ``name``.
+) -> FillPlan:
+    """The plan to fill ``shard_set`` by the ``ImageWorker`` of the setup ``name``.
 
     ``batch_size`` (None: the worker's own) and the number of threads are recorded with the set before its first batch,
     and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
-    is recorded, too. ``sizes`` are those of the shards, if it takes long to count them.
+    is recorded, too. ``sizes`` are the numbers of tasks per shard; pass them if counting ``shards`` is slow.
     """
     recorded = shard_set.circumstances if shard_set.shards() else {}
     if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
         console.note(f"this set was begun with --batch-size {recorded['batch_size']} and resumes with it")
-    return Filling(
-        name=name,
+    return FillPlan(
+        setup=name,
         shard_set=shard_set,
         shards=shards,
         sizes=sizes if sizes is not None else [len(shard) for shard in shards],
@@ -143,9 +143,9 @@ def fill_with_images(
     depend on itself alone. ``batch_size`` as in ``image_filling``; errors as of an ``ImageWorker``.
     """
     worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
-    filling = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
+    plan = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
     with ThisProcess().open({"images": lambda: nullcontext(worker)}) as pool:
-        [rendered] = pool.fill(filling)
+        [rendered] = pool.fill(plan)
     return rendered
 
 

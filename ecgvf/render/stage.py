@@ -17,7 +17,7 @@ from ecgvf.core.errors import ConceptError, SettingsError, StageMissing
 from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
-from ecgvf.engine import Engine, Filling, Setup, ThisProcess, local_engine
+from ecgvf.engine import Engine, FillPlan, Setup, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load
 from ecgvf.render.batches import ImageWorker, image_filling
 from ecgvf.render.tasks import RenderShards, rendering_table
@@ -75,8 +75,8 @@ class RenderOptions:
         }
         return run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if facts["raw_control_tokens"] else {}))
 
-    def filling(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> Filling:
-        """``images``, to be filled by the worker of the setup ``IMAGES.name``."""
+    def fill_plan(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> FillPlan:
+        """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``."""
         shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed)
         return image_filling(
             IMAGES.name,
@@ -139,7 +139,7 @@ def render(
         engine = ThisProcess()
     with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-        [rendered] = pool.fill(options.filling(images, pairs, current=current))
+        [rendered] = pool.fill(options.fill_plan(images, pairs, current=current))
     finish_images(images, current=current)
     return RenderResult(images, rendered)
 
