@@ -139,7 +139,7 @@ def build(
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     open_encoder(bounds or Bounds(), device)
     renderer: dict[str, Any] = {"guidance": guidance, "batch_size": batch_size}
-    janus, _ = load_renderer(run.concept, model=model, device=device, dtype=dtype, **renderer)
+    janus = load_renderer(run.concept, model, device=device, dtype=dtype, **renderer)
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         images = render(run, model=janus, **renderer, seed=seed, set_id=pairs.fingerprint).images
