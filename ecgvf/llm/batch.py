@@ -16,12 +16,13 @@ from decimal import Decimal
 from typing import TypeVar
 
 from ecgvf.core import console
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.budget import Budget, BudgetReached, most_usd
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import open_batch_client
 from ecgvf.llm.clients.client import BatchClient, Failed, within
 from ecgvf.llm.dispatch import DispatchResult, WriterJob, next_call, why_set_aside
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.retry import with_retries
 
@@ -105,21 +106,21 @@ class BatchRunner:
             except BudgetReached as error:
                 reached = error
                 break
-            attempts[call.hash] = self.ledger.intend(call, batch_rates, most, batch=mark)
+            attempts[call.hash] = self.ledger.record_intent(call, batch_rates, most, batch=mark)
             calls[_name(call.hash, attempts[call.hash])] = call
         try:
             if calls:
                 try:
-                    batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), lost=False)
+                    batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), retry_lost=False)
                 except Failed as failed:
                     if not failed.lost:  # a lost one may have been accepted: the next run looks for it
                         self._fail(attempts, failed)
                     raise
-                self.ledger.batch(batch, self.writer.name, attempts)
+                self.ledger.record_batch(batch, self.writer.name, attempts)
                 await self._collect(batch, attempts)
         finally:
             for attempt in (self.ledger.of_call(call)[-1] for call in attempts):
-                await self.budget.settle(attempt.reserved, attempt.reserved if attempt.open else attempt.cost)
+                await self.budget.settle(attempt.reserved, attempt.reserved if attempt.charge_unknown else attempt.cost)
         if reached is not None:
             raise reached
 
@@ -146,7 +147,7 @@ class BatchRunner:
         if batch is None:  # killed before it was submitted
             self._fail(numbers, Failed("never submitted", "faulty"))
         else:
-            self.ledger.batch(batch, self.writer.name, numbers)
+            self.ledger.record_batch(batch, self.writer.name, numbers)
             await self._collect(batch, numbers)
 
     def _within(self, answer: Awaitable[T]) -> Awaitable[T]:
@@ -157,7 +158,7 @@ class BatchRunner:
 
     def _fail(self, attempts: Mapping[str, int], failed: Failed, seconds: float = 0.0) -> None:
         for call, number in attempts.items():
-            self.ledger.failure(call, number, failed, seconds)
+            self.ledger.record_failure(call, number, failed, seconds)
 
     async def _collect_if_known(self, batch: str, attempts: Mapping[str, int]) -> None:
         """Collect a batch; if the provider no longer knows it, its calls are sent again and count as possibly paid."""
@@ -190,10 +191,10 @@ class BatchRunner:
         for call, number in attempts.items():
             result = results.get(_name(call, number), Failed("not in the batch's results", "faulty", lost=True))
             if isinstance(result, Failed) and result.kind != "filtered":
-                self.ledger.failure(call, number, result, seconds)
+                self.ledger.record_failure(call, number, result, seconds)
             else:
                 raw = result.raw if isinstance(result, Failed) else result
-                if self.ledger.answer(call, number, raw, seconds).answered:
+                if self.ledger.record_answer(call, number, raw, seconds).answered:
                     self.advance()
 
 

@@ -14,11 +14,12 @@ from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.batch import PRICE_SHARE
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.captions import CAPTIONS, captioned_concepts

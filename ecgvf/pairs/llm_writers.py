@@ -13,10 +13,11 @@ from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.batch import dispatch_batches
 from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
 from ecgvf.llm.dispatch import DispatchResult, dispatch
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.secrets import secret_keys
 from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.generate import SPLIT_NAMES, SplitGenerator, keep_split, to_records, write_set
@@ -49,7 +50,7 @@ def complete(
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
     with open_ledger(run, plans).writing() as ledger:
         if fresh:
-            ledger.fresh([plan.writer.name for plan in plans], split)
+            ledger.open_round([plan.writer.name for plan in plans], split)
         plans = in_rounds(plans, ledger)
         if not batch:
             _check_no_batch(plans, ledger)
@@ -201,13 +202,13 @@ def _spending(plans: Sequence[GenerationPlan], ledger: Ledger, result: DispatchR
             "models_answered": sorted(filter(None, {reply.model for reply in replies})),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
-            "possibly": str(spent.open),
+            "possibly": str(spent.possible),
             "priced": plan.writer.priced,
         }
     return {
         "writers": writers,
         "set_aside": result.set_aside,
-        "spent": {"dollars": str(total.cost), "possibly": str(total.open)},
+        "spent": {"dollars": str(total.cost), "possibly": str(total.possible)},
     }
 
 

@@ -11,11 +11,12 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """An attempt without an answer.
+    """An attempt failed.
 
-    ``kind`` is ``busy`` (rate limit) or ``faulty`` (time-out, connection, server error), which are retried, or
-    ``denied``, which is not. ``filtered`` is an answer after all: a content filter stopped this prompt.
-    ``lost``: the request was sent and may have been charged, but nobody knows.
+    ``kind``: ``busy`` (rate limit) and ``faulty`` (time-out, connection, server error) are retried, ``denied`` is not.
+    ``filtered`` means that a content filter stopped this prompt, which counts as an answer.
+    ``status``: the HTTP status, if there was one. ``raw``: the body. ``retry_after``: seconds that the provider asks to
+    wait. ``lost``: the request was sent and its answer never arrived, so it may have been charged.
     """
 
     def __init__(

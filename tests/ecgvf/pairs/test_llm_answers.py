@@ -93,10 +93,10 @@ def test_a_body_that_is_not_an_answer_is_kept_and_sent_again(
     assert run("--writers", writer, "--iterations", "1").exit_code == 0
     assert len(server.requests) == 2 and sum(row.reason is None for row in rows()) >= 9
     first, second = ledger().attempts()
-    assert first.open and first.raw and not first.answered and second.answered
+    assert first.charge_unknown and first.raw and not first.answered and second.answered
     assert first.intent["call"] == second.intent["call"]
     spent = ledger().spent()
-    assert spent.open == first.reserved and spent.cost < server.charged <= spent.total
+    assert spent.possible == first.reserved and spent.cost < server.charged <= spent.total
 
 
 def test_a_body_that_is_not_an_answer_is_sent_again_within_the_budget_and_by_the_next_run(
