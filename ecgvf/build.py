@@ -23,10 +23,10 @@ from ecgvf.filter.clip_score import CLIP_SCORES
 from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
-from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
+from ecgvf.pairs.splits import SHARDS, tally
 from ecgvf.pairs.writer_stats import summarize_writers, total_spending
 
 _ADVICE = {

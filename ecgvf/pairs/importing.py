@@ -18,8 +18,8 @@ from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs import checks
 from ecgvf.pairs.captions import retained_name
 from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
+from ecgvf.pairs.splits import SHARDS, tally
 from ecgvf.pairs.tables import PromptRow, PromptTable
 from ecgvf.pairs.wording import wording_of
 
