@@ -20,8 +20,9 @@ from ecgvf.world.classifier import NanoResNet, probabilities
 from tools.nano.codec import GRID
 from tools.nano.corruption import Codec
 from tools.nano.judges import fit
+from tools.nano.painting import Pixels, background
 from tools.nano.scenes import scene_pool
-from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Pixels, Scene, background, compose
+from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Scene, compose
 
 ATTRIBUTE_JUDGES: Mapping[str, tuple[str, ...]] = {
     "sky": SKIES,

@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from tools.nano.codec import CODES, GRID, to_input
+from tools.nano.painting import SIDE
 from tools.nano.second_world import compose_second_batch, second_scene_pool
-from tools.nano.world import SIDE
 
 Images = NDArray[np.uint8]
 Tokens = NDArray[np.int64]

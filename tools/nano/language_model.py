@@ -31,12 +31,13 @@ from transformers import (
 from tools.nano.auxiliary_heads import DESIGNERS, AuxiliaryHeads
 from tools.nano.codec import CODE_DIMENSIONS, codec_config, latents, pad_codes, to_input
 from tools.nano.muon import MuonAndAdamW
+from tools.nano.painting import SIDE
 from tools.nano.precision import autocast
 from tools.nano.questions import Question, questions
 from tools.nano.scenes import caption, training_scenes
 from tools.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, image_prompt
 from tools.nano.training_loop import TrainingLoop
-from tools.nano.world import SIDE, Scene, compose_batch
+from tools.nano.world import Scene, compose_batch
 
 WIDTH = 256
 BATCH = 16

@@ -18,18 +18,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ecgvf.world.grammar import PLAIN
+from tools.nano.painting import SIDE, Pixels, background, paint
 from tools.nano.world import (
     COMPANION_SIZE,
     COMPANIONS,
     GROUND_LINE,
     GROUNDS,
-    SIDE,
     SKIES,
     STYLES,
     THING_SIZE,
-    Pixels,
-    background,
-    paint,
     rasterise,
     things,
 )
