@@ -124,9 +124,9 @@ class EngineArguments:
             from ecgvf.engine.cluster import RayEngine
 
             given: dict[str, Any] = {
-                "gpus": self.gpus_per_worker,
-                "least": self.min_workers,
-                "most": self.max_workers,
+                "gpus_per_worker": self.gpus_per_worker,
+                "min_workers": self.min_workers,
+                "max_workers": self.max_workers,
                 "retries": self.retries,
             }
             address = None if self.engine == "ray" else self.engine
@@ -137,7 +137,7 @@ class EngineArguments:
             raise SettingsError("--min-workers, --gpus-per-worker and --retries are for --engine ray")
         if self.max_workers is not None and self.max_workers < 1:
             raise SettingsError(f"--max-workers {self.max_workers}: it must be at least 1")
-        return local_engine(device, most=self.max_workers)
+        return local_engine(device, max_workers=self.max_workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Workers outside this process: shards are handed out, and what comes back is written by the driver."""
+"""Workers outside this process: the driver hands shards out and writes the tables that come back."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from ecgvf.engine.schedule import Job, Schedule, open_schedule
 from ecgvf.engine.work import Description, FillPlan
 
 _STARTING = "their start"
-"""In place of a shard: until it has made one, a worker has none to blame."""
+"""In place of a shard's path, for workers that die before they get a shard."""
 
 
 class WorkerDied(Exception):
@@ -20,22 +20,22 @@ class WorkerDied(Exception):
 
 
 class WorkerGroup(Protocol):
-    """Workers that are started and called, each with a ``Host``."""
+    """Starts workers, each with a ``Host``, and calls them."""
 
-    most: int
-    """Workers at once."""
+    max_workers: int
+    """Maximum number of workers at once."""
 
     def start(self, count: int) -> None:
-        """Start workers until there are ``count``, those that are still starting included."""
+        """Start workers until there are ``count``, including those that are still starting."""
 
     def idle(self) -> Sequence[Hashable]:
         """Workers that have started and wait for a call."""
 
     def call(self, worker: Hashable, method: str, *arguments: Any) -> None:
-        """Let an idle worker call a method of its host."""
+        """Call a method of an idle worker's host; ``wait`` returns the answer."""
 
     def wait(self) -> tuple[Hashable, Any]:
-        """Wait until a worker has started (None), has an answer, or died: its answer, or the exception."""
+        """Wait for a worker; return it with its answer: None once it has started, an exception if it failed or died."""
 
 
 class WorkerPool:
@@ -69,7 +69,7 @@ class WorkerPool:
         jobs: dict[Hashable, Job] = {}
         with open_schedule(plans, self.describe) as schedule:
             while schedule.left:
-                self._group.start(min(self._group.most, schedule.left))
+                self._group.start(min(self._group.max_workers, schedule.left))
                 self._hand_out(schedule, jobs)
                 worker, answer = self._group.wait()
                 job = jobs.pop(worker, None)

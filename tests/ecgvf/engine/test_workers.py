@@ -137,7 +137,7 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("engine", [TWO, pytest.param(RayEngine(most=2), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", [TWO, pytest.param(RayEngine(max_workers=2), marks=pytest.mark.slow)])
 def test_a_worker_whose_gpu_fails_is_replaced(
     tmp_path: Path,
     expected: dict[str, bytes],
@@ -301,10 +301,10 @@ def test_every_visible_gpu_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert local_engine() == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(3)])
-    assert local_engine(most=2) == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(2)])
+    assert local_engine(max_workers=2) == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(2)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-1,7")
     assert local_engine() == Processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("5", "GPU-1", "7")])
     assert isinstance(local_engine("cuda:1"), ThisProcess)
-    assert isinstance(local_engine(most=1), ThisProcess)
+    assert isinstance(local_engine(max_workers=1), ThisProcess)
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert isinstance(local_engine(), ThisProcess)
