@@ -1,7 +1,7 @@
-"""Import somebody's pairs as if a writer had written them, to be rendered, judged and published like any others.
+"""Import pairs by other people, to be rendered, judged and published like any others.
 
-People's pairs differ more than a writer's, so what ``generate`` would reject is a warning here. A row that cannot be
-rendered at all (no prompt, the same pair twice) stays as a reject with its reason.
+Such pairs differ more than those of a writer, so what ``generate`` would reject only gives a warning here. A row that
+cannot be rendered (no prompt, the same pair twice) stays as a reject with its reason.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class ImportResult:
     left_out: int
     """Rows of other concepts."""
     warnings: dict[str, int]
-    """Fault for which ``generate`` would have rejected records → how many."""
+    """Fault for which ``generate`` would have rejected a record → number of records."""
     examples: dict[str, str]
     """Fault → the prompts of its first record."""
 
@@ -48,9 +48,9 @@ def import_pairs(
 ) -> ImportResult:
     """Write the rows of ``table`` that are about the concept as a finished pairs set, and make it current.
 
-    A row is of the split that it states; of those that state none, rows with a surrogate are training pairs and rows
-    without are test prompts. ``only`` is the concept as the file calls it; if None and no row names the concept, it is
-    the category of its kind (``CATEGORIES``). Raises ``DatasetError`` if no row is about the concept.
+    A row without a stated split is a training pair if it has a surrogate, else a test prompt. ``only`` is the concept
+    as the file calls it; None: the rows that name the concept, or, if there are none, the category of its kind
+    (``CATEGORIES``). ``licence`` is recorded. Raises ``DatasetError`` if no row is about the concept.
     """
     only = only or _category(run.concept, table)
     rows = matching_rows(run.concept, table, only)
@@ -85,23 +85,22 @@ def import_pairs(
 
 
 def named_concept(table: PromptTable) -> str | None:
-    """The concept that every row of ``table`` names, and nothing else; None if there is no such concept."""
+    """The one concept that all rows of ``table`` name; None if they name several or none."""
     named = {row.concepts for row in table.rows}
     return next(iter(named))[0] if len(named) == 1 and len(next(iter(named))) == 1 else None
 
 
 def _category(concept: Concept, table: PromptTable) -> str | None:
-    """The category of the concept's kind, if ``table`` has rows of it and none that name the concept."""
+    """The category of the concept's kind, if ``table`` has such rows and no row names the concept."""
     named = {name.casefold() for row in table.rows for name in row.concepts}
     category = CATEGORIES.get(concept.kind)
     return category if category in named and not any(_names(concept, name) for name in named) else None
 
 
 def matching_rows(concept: Concept, table: PromptTable, only: str | None = None) -> Sequence[PromptRow]:
-    """The rows that name the concept, or ``only``; all rows if none names any concept.
+    """The rows that are about the concept; all rows if no row names any concept.
 
-    Without ``only``, the rows of the category of the concept's kind if none names the concept itself. Raises
-    ``DatasetError`` if no row is about the concept.
+    ``only`` as in ``import_pairs``. Raises ``DatasetError`` if there are no such rows.
     """
     only = only or _category(concept, table)
     named = Counter(name for row in table.rows for name in row.concepts)

@@ -1,4 +1,4 @@
-"""Pairs by LLMs: send the calls of plans, and write the set of what was answered."""
+"""Pairs by LLMs: send the calls of the plans, and write a set of their answers."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +28,7 @@ from ecgvf.pairs.writer_stats import Spending
 
 
 def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
-    """The ledger of a run, from which the keys of the plans' writers are scrubbed."""
+    """Open the ledger of a run; the keys of the plans' writers never reach it."""
     return Ledger.load(run, secret_keys(plan.writer for plan in plans))
 
 
@@ -40,11 +40,12 @@ def complete(
     fresh: bool = False,
     counts: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> SplitGenerator:
-    """Send the calls of ``plans``, all of one split, that have no answer yet: the split that their answers make.
+    """Send those calls of ``plans``, all of one split, that have no answer yet; return the split made of all answers.
 
-    ``counts`` selects the ledger's intents that count toward the budget (default: the plans'). ``fresh`` opens a new
-    round, in which all calls are sent and paid again. A writer that keeps failing, or that the budget stops, is set
-    aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another run is sending calls.
+    ``budget_usd`` is the maximum cost, and ``counts`` selects the ledger's intents that count toward it (None: those of
+    the plans). ``fresh`` opens a new round, in which all calls are sent and paid again. A writer that keeps failing, or
+    that would exceed the budget, is set aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another
+    run is sending calls.
     """
     check_budget(budget_usd)
     run.store.remember(run.concept)
@@ -74,16 +75,16 @@ def complete(
 
 
 def has_answers(split: SplitGenerator) -> bool:
-    """Whether a split has answers of LLMs."""
+    """Whether a split is made of at least one LLM's answer."""
     return bool((split.settings or {}).get("calls"))
 
 
 def generate_with_llms(
     run: ConceptRun, plans: Sequence[GenerationPlan], *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
 ) -> StageSet:
-    """Complete ``plans``, all of one split, and write the set of the answers that are there; the other splits are kept.
+    """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    Raises ``WriterError`` if there is no answer, and whatever ``complete`` raises.
+    Raises ``WriterError`` if no writer answered, and as ``complete`` does.
     """
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):
@@ -94,7 +95,7 @@ def generate_with_llms(
 
 
 def reparse(run: ConceptRun) -> StageSet:
-    """Read the current set's answers with today's parser and checks, without a call: a new set if these have changed.
+    """Parse and check the current set's stored answers again; a changed parser or check gives a new set. Sends nothing.
 
     Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers.
     """
@@ -152,9 +153,9 @@ def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
 def _split_generator(
     run: ConceptRun, template: Mapping[str, Any], answers: Mapping[str, list[Attempt]], reader: AnswerReader
 ) -> SplitGenerator:
-    """The records of ``answers`` (writer → answered attempts).
+    """The split made of ``answers`` (writer → answered attempts).
 
-    Its settings name the answered calls: equal settings mean equal records.
+    Its settings name the answered calls, so that equal settings mean equal records.
     """
     settings = {
         **{key: template[key] for key in ("template", "hash", "language", "surrogates") if key in template},
@@ -187,7 +188,7 @@ def _provenance(answered: Attempt) -> Provenance:
 
 
 def _spending(plans: Sequence[GenerationPlan], ledger: Ledger, result: DispatchResult) -> Spending:
-    """What a manifest says of the plans' calls."""
+    """What the manifest says about the plans' calls."""
     total = ledger.spent(partial(_own, plans))
     writers = {}
     for plan in plans:
