@@ -21,7 +21,7 @@ from ecgvf.janus import GenerationOptions, JanusModel, Sampling, generation_ids,
 
 
 class ImageTask(Protocol):
-    """What is rendered."""
+    """One image to render."""
 
     @property
     def prompt(self) -> str: ...
@@ -33,23 +33,27 @@ class ImageTask(Protocol):
 T = TypeVar("T", bound=ImageTask)
 
 _DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
-"""A GPU's error, after which it fails at everything; PyTorch has had it since 2.8."""
+"""A GPU's error after which it fails at everything; new in PyTorch 2.8."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """What became of a prompt."""
+    """The image of a prompt, or why there is none."""
 
     image: bytes = b""
     """PNG; empty if it failed."""
     vq_ids: tuple[int, ...] = ()
-    """T image tokens; none if it failed."""
+    """T image tokens; empty if it failed."""
     failure: str | None = None
     """The reason, in one line."""
 
 
 class ImageWorker:
-    """Renders shards of prompts; ``table`` makes the rows of one."""
+    """Renders shards of prompts.
+
+    ``table`` makes the rows of a shard from its tasks and images. ``facts`` are added to the description's. ``options``
+    gives the generation options for tasks that are rendered together; each task's must depend on that task alone.
+    """
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class ImageWorker:
 
     @property
     def description(self) -> Description:
-        """The model and its sampling; a batch size that suits the memory that is free now."""
+        """The model and its sampling as facts; a batch size for the memory that is free now, threads and device."""
         facts = {
             "name": self._model.name,
             "renderer": self._model.fingerprint,
@@ -137,10 +141,9 @@ def fill_with_images(
     batch_size: int | None = None,
     options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
 ) -> int:
-    """Render the missing ``shards`` in this process, with a model that is loaded; returns the number of images.
+    """Render the missing ``shards`` in this process, with a loaded model; return the number of images rendered.
 
-    ``table`` makes the rows of a shard; ``options`` are those of some tasks, rendered together, and each task's must
-    depend on itself alone. ``batch_size`` as in ``image_filling``; errors as of an ``ImageWorker``.
+    ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_filling``.
     """
     worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
     plan = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
@@ -183,7 +186,7 @@ def refuse_failures(tasks: Sequence[ImageTask], images: Sequence[RenderedImage])
 
 
 def _refused(model: JanusModel, prompt: str) -> RenderedImage | None:
-    """The failure of a prompt that the model does not accept, found before the prompt breaks a batch; else None."""
+    """The failure of a prompt that the model refuses, found before it breaks a batch; None if accepted."""
     try:
         generation_ids(model, [prompt])
     except ModelError as error:
