@@ -37,7 +37,7 @@ class VerdictWorker:
         return Description(facts, {"threads": torch.get_num_threads()})
 
     def __call__(self, tasks: Sequence[pa.Table], circumstances: JSON, advance: Advance) -> pa.Table:
-        """The verdicts on the images of ``tasks[0]``; the rest are the verdicts of an ensemble's members."""
+        """The verdicts on the images in ``tasks[0]``; further tables are verdicts of an ensemble's members."""
         from ecgvf.janus import num_threads
 
         renderings = from_table(Rendering, tasks[0])
@@ -102,7 +102,7 @@ def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tu
 
 
 def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """The ensemble's verdicts, from its members' verdicts on the same images; if one failed, the ensemble fails."""
+    """Combine the members' verdicts on the same images; where one member failed, the ensemble fails."""
     combined = []
     for verdicts in zip(*members, strict=True):
         failures = [f"{verdict.judge}: {verdict.failure}" for verdict in verdicts if verdict.failure is not None]

@@ -141,7 +141,7 @@ class Dispatcher:
             try:
                 await with_retries(lambda: self._attempt(client, call))
             except Failed as failed:
-                if not client.falls_back(failed):
+                if not client.fall_back(failed):
                     raise
         return answered
 
