@@ -21,11 +21,11 @@ from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
-from ecgvf.pairs.answers import read_answer
+from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.captions import CAPTIONS, captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import PROMPTS_PER_CALL
-from ecgvf.pairs.parsing import Draft, answer_schema, unparsed
+from ecgvf.pairs.parsing import answer_schema
 from ecgvf.pairs.templates import Template, load
 
 ITERATIONS = 3
@@ -36,43 +36,6 @@ LISTED_PROMPTS, LISTED_CHARACTERS = 60, 90
 
 _LISTED_TOKENS = 25
 """Tokens of a listed prompt, in a cost estimate."""
-
-_FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
-
-
-class AnswerReader:
-    """Parses and checks answers, each once."""
-
-    def __init__(self, concept: Concept, language: str | None, surrogates: Surrogates = "free") -> None:
-        self._concept, self._language, self.surrogates = concept, language, surrogates
-        self._drafts: dict[str, list[Draft]] = {}
-
-    def drafts(self, answered: Attempt) -> list[Draft]:
-        """The checked drafts of an answer; an answer without any is one unparsed draft."""
-        if answered.call not in self._drafts:
-            self._drafts[answered.call] = self._read(answered)
-        return self._drafts[answered.call]
-
-    def _read(self, answered: Attempt) -> list[Draft]:
-        reply, intent = answered.reply, answered.intent
-        if reply.outcome not in ("complete", "length"):
-            fault = _FAULTS.get(reply.outcome, "the answer is not in the provider's format")
-            fault += f" ({reply.why})" if reply.why else ""
-            return [unparsed(fault, reply.text or answered.raw)]
-        drafts = read_answer(
-            self._concept,
-            reply.text,
-            intent["split"],
-            self._language,
-            prompt=intent["request"]["prompt"],
-            surrogates=self.surrogates,
-        )
-        if reply.outcome == "length":  # the drafts before the cut are good
-            drafts = [
-                draft if draft.parsed else unparsed(f"cut off at the token limit: {draft.fault}", draft.raw)
-                for draft in drafts
-            ]
-        return drafts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,15 +176,12 @@ def plan_generation(
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
-    subjects: list[str] = []
+    subjects = [each.name for each in captioned_concepts(concept)] * retained if split == "retain" else []
     if split == "train":
         requested = [(pairs,) * iterations] * len(writers)
-    elif split == "retain":
-        subjects = [each.name for each in captioned_concepts(concept)] * retained
-        requested = [split_into_calls(count) for count in split_evenly(len(subjects), len(writers))]
     else:
-        evaluated = validation if split == "validation" else tests
-        requested = [split_into_calls(count) for count in split_evenly(evaluated, len(writers))]
+        total = {"validation": validation, "test": tests, "retain": len(subjects)}[split]
+        requested = [split_into_calls(count) for count in split_evenly(total, len(writers))]
     template = load(concept.kind, split, templates)
     reader = AnswerReader(concept, template.language, surrogates)
     names = iter(subjects)
@@ -234,7 +194,7 @@ def plan_generation(
             writer=writer,
             counts=counts,
             batch=batch,
-            retained=tuple(tuple(islice(names, count)) for count in counts) if split == "retain" else (),
+            retained=tuple(tuple(islice(names, count)) for count in counts) if subjects else (),
         )
         for writer, counts in zip(writers, requested, strict=True)
         if counts

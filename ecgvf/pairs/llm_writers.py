@@ -19,9 +19,10 @@ from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
 from ecgvf.llm.dispatch import DispatchResult, dispatch
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.secrets import secret_keys
+from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.answers import to_records
 from ecgvf.pairs.checks import PromptIndex, reader_settings
-from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
+from ecgvf.pairs.generation_plan import GenerationPlan, in_rounds
 from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, write_set
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending

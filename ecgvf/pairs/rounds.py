@@ -18,8 +18,9 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
+from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.generate import generate_pairs
-from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, estimate_costs, split_evenly, split_into_calls
+from ecgvf.pairs.generation_plan import GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
 from ecgvf.pairs.splits import SplitGenerator, split_records, write_set
 from ecgvf.pairs.templates import load

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept
 from ecgvf.llm import retry
-from ecgvf.pairs import answers, generation_plan
+from ecgvf.pairs import answer_reader, answers
 from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, SDKS, ledger, rows, scripted, summary
 from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
@@ -33,7 +33,7 @@ def test_a_run_parses_each_answer_once(
         read.append(text)
         return answers.read_answer(concept, text, *more, **options)
 
-    monkeypatch.setattr(generation_plan, "read_answer", read_answer)
+    monkeypatch.setattr(answer_reader, "read_answer", read_answer)
     assert run(*arguments).exit_code == 0
     assert len(read) == len(server.requests) == 5
 
