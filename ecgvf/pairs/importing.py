@@ -129,24 +129,11 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
     first: dict[str, int] = {}
     records = []
     for row in rows:
-        identity = record_id(concept.name, row.target, row.surrogate)
-        reason: Reason | None = None
-        detail = _fault(row)
-        if detail is not None:
-            reason = "malformed"
-        elif identity in first:
-            reason, detail = "duplicate", f"the same as row {first[identity]}"
-        else:
-            first[identity] = row.number
-        surrogate_term = None
-        if row.surrogate is not None:
-            surrogate_term = next((word for word in concept.surrogates if checks.contains(row.surrogate, word)), None)
-        split: Split = row.split or _inferred_split(row)
+        identity, split = record_id(concept.name, row.target, row.surrogate), _split_of(row)
+        reason, detail = _rejection(concept, row, identity, first)
         retained = None
         if split == "retain" and row.retained_concept is not None:
             retained = retained_name(concept, row.retained_concept)
-            if retained is None and reason is None:
-                reason, detail = "malformed", f"row {row.number} retains {row.retained_concept!r}, which is erased"
         records.append(
             PromptPair(
                 record_id=malformed_id(call_id, row.number) if reason else identity,
@@ -156,7 +143,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 target=row.target,
                 surrogate=row.surrogate,
                 target_term=(retained if split == "retain" else concept.term_in(row.target)) or "",
-                surrogate_term=surrogate_term,
+                surrogate_term=_surrogate_term(concept, row.surrogate),
                 writer=WRITER,
                 model_asked=table.name,
                 model_answered=table.name,
@@ -175,11 +162,37 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
     return records
 
 
-def _inferred_split(row: PromptRow) -> Split:
-    """The split of a row that states none."""
+def _split_of(row: PromptRow) -> Split:
+    """The split that a row states, or the one that follows from what it has."""
+    if row.split is not None:
+        return row.split
     if row.retained_concept is not None:
         return "retain"
     return "test" if row.surrogate is None else "train"
+
+
+def _surrogate_term(concept: Concept, surrogate: str | None) -> str | None:
+    if surrogate is None:
+        return None
+    return next((word for word in concept.surrogates if checks.contains(surrogate, word)), None)
+
+
+def _rejection(
+    concept: Concept, row: PromptRow, identity: str, first: dict[str, int]
+) -> tuple[Reason | None, str | None]:
+    """Why a row cannot be rendered: reason and detail; None if it can.
+
+    ``first``: record id → number of the first row with it, which this adds to.
+    """
+    if (fault := _fault(row)) is not None:
+        return "malformed", fault
+    if identity in first:
+        return "duplicate", f"the same as row {first[identity]}"
+    first[identity] = row.number
+    name = row.retained_concept
+    if _split_of(row) == "retain" and name is not None and retained_name(concept, name) is None:
+        return "malformed", f"row {row.number} retains {name!r}, which is erased"
+    return None, None
 
 
 def _fault(row: PromptRow) -> str | None:
