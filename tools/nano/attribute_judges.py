@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ecgvf.judges.nano import NO_COMPANION
 from ecgvf.world.classifier import NanoResNet, probabilities
 from tools.nano.codec import GRID
-from tools.nano.corruption import Codec
+from tools.nano.frozen_codec import Codec, Images, Tokens
 from tools.nano.judges import fit
 from tools.nano.painting import Pixels, background
 from tools.nano.scenes import scene_pool
@@ -35,9 +34,6 @@ CODED_SHARE = 0.2
 """Share of the images that pass through nano's codec."""
 ALTERATIONS = {"intact": 0.4, "missing": 0.2, "shuffled": 0.4}
 """What may happen to a thing, and how often: it is drawn, left out, or its place is cut into patches and shuffled."""
-
-Images = NDArray[np.uint8]
-Tokens = NDArray[np.int64]
 
 
 def random_alterations(name: str, count: int) -> list[str]:

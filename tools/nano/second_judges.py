@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ecgvf.world.classifier import preprocess, probabilities
 from ecgvf.world.convnext import NanoConvNeXt
-from tools.nano.corruption import Codec, trained_corruptions
+from tools.nano.corruption import trained_corruptions
+from tools.nano.frozen_codec import Codec
 from tools.nano.judges import augment
 from tools.nano.second_world import compose_second_batch, second_scene_pool
 from tools.nano.training_loop import TrainingLoop
