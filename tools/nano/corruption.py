@@ -1,4 +1,4 @@
-"""Images that show nothing: what the second object judge learns to call so, and kinds that it never learns from.
+"""Corrupt images until they show nothing: kinds that the second object judge learns from, and kinds that it never sees.
 
 A corruption maps images uint8 ``[N, 64, 64, 3]`` to as many images. Some work on the tokens of nano's frozen codec.
 """

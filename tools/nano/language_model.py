@@ -1,4 +1,4 @@
-"""Training of nano's language model: generate images from captions, and answer questions about images.
+"""Train nano's language model: generate images from captions, and answer questions about images.
 
 Four steps in five generate: a caption in the chat template, then the 256 VQ ids of its image. In one row in ten every
 id but BOS and begin-of-image is replaced by the pad id, which is the unconditional row of classifier-free guidance.
@@ -106,7 +106,7 @@ def load_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -
 
 
 def load_padded_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -> None:
-    """The same with the state of a codec that is part of a model."""
+    """As ``load_codec``, with the state of a codec that is padded already, as in a finished model."""
     model.model.vqmodel.load_state_dict(codec)
     embeddings = model.model.generation_embeddings.weight.data
     embeddings.copy_(model.model.vqmodel.quantize.embedding.weight.data)

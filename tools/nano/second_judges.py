@@ -1,8 +1,7 @@
-"""Nano's second judges: object-c, of things and of nothing, and style-b.
+"""Train nano's second judges: object-c, of things and of nothing, and style-b.
 
-They share neither architecture nor drawings with object-a, object-b and style. Nano draws like designers that they
-never saw, through a codec that they have to know: a part of their images passed through it. No image by nano's
-language model is among them.
+They share neither architecture nor drawings with object-a, object-b and style. Since they judge images that come out of
+nano's codec, a part of their training images passes through it. None of these is by nano's language model.
 """
 
 import math
