@@ -104,7 +104,7 @@ def drive(root: Path, send: Any) -> None:
     options, pairs, started = RenderOptions(model="fake"), run.current(PAIRS), time.monotonic()
     with Processes([{}, {}]).open({IMAGES.name: open_fake}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-        [rendered] = pool.fill(options.filling(images, pairs))
+        [rendered] = pool.fill(options.fill_plan(images, pairs))
         seconds = time.monotonic() - started
     peak = _peak()
     started = time.monotonic()

@@ -1,8 +1,8 @@
 """``ecgvf build``: generate, render and filter in rounds, until exactly N pairs are accepted.
 
-Each round requests from each writer exactly the pairs that it still lacks, so that the writers' shares are equal in the
-end. A round is a run like any other, with sets of its own; finally the rounds' shards are merged into one set per
-stage, which every later command reads. An interrupted build resumes from its finished sets.
+Each round requests from each writer exactly the pairs that it still lacks, so that all writers have equal shares in the
+end. A round has sets of its own, like any run; finally the rounds' shards are merged into one set per stage, which all
+later commands read. An interrupted build resumes from its finished sets.
 """
 
 from collections import Counter
@@ -23,10 +23,10 @@ from ecgvf.filter.clip_score import CLIP_SCORES
 from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
-from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
+from ecgvf.pairs.splits import SHARDS, tally
 from ecgvf.pairs.writer_stats import summarize_writers, total_spending
 
 _ADVICE = {
@@ -58,7 +58,7 @@ class WriterProgress:
     accepted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     rounds_without_pair: int = 0
-    """The last rounds in a row without a new pair."""
+    """Number of rounds, up to the last one, without a new pair."""
 
     @property
     def missing(self) -> int:
@@ -85,7 +85,7 @@ class BuildResult:
     """The outcome of a build."""
 
     filtered: FilterResult
-    """Of all rounds together; its acceptance set is the current one."""
+    """The result of all rounds together; its acceptance set is the current one."""
     rounds: int
     writers: dict[str, WriterProgress]
     reached: bool
@@ -118,12 +118,13 @@ def build(
     bounds: Bounds | None = None,
     device: str = "auto",
 ) -> BuildResult:
-    """Build a dataset of exactly ``accepted`` pairs, with ``validation`` and ``tests`` prompts written for evaluation,
-    in at most ``rounds`` rounds.
+    """Build a dataset of exactly ``accepted`` pairs in at most ``rounds`` rounds.
 
-    ``writers`` None is the offline writer. ``model`` to ``dtype`` as in ``render``, ``judge`` to ``device`` as in
-    ``filter_images``. If the rounds do not suffice or the writers write nothing new, the pairs stay and ``reached`` is
-    False. Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
+    ``validation`` and ``tests`` are the numbers of evaluation prompts to write, accepted or not. ``writers`` None is
+    the offline writer. ``model`` to ``dtype`` as in ``render``, ``judge`` to ``device`` as in ``filter_images``. If the
+    rounds do not suffice or the writers write nothing new, the pairs stay and ``reached`` is False.
+
+    Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
     from ecgvf.render import load_renderer, render  # PyTorch takes seconds, and ``ecgvf.Run`` imports this module
 
@@ -139,7 +140,7 @@ def build(
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     open_encoder(bounds or Bounds(), device)
     renderer: dict[str, Any] = {"guidance": guidance, "batch_size": batch_size}
-    janus, _ = load_renderer(run.concept, model=model, device=device, dtype=dtype, **renderer)
+    janus = load_renderer(run.concept, model, device=device, dtype=dtype, **renderer)
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         images = render(run, model=janus, **renderer, seed=seed, set_id=pairs.fingerprint).images
@@ -255,7 +256,7 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
 
 
 def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
-    """Merge sets of one stage, over the merged ``pairs``, after merging the sets that they were made from."""
+    """Merge ``sets``, of one stage, over the merged ``pairs``, after merging the sets that they were made from."""
     first = sets[0]
     run, stage, settings = first.run, first.stage, dict(first.settings)
     if len(sets) == 1:
@@ -280,7 +281,7 @@ def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
 
 
 def _add(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Summaries with their counts added up, nested ones too; text is that of the first."""
+    """Add up the counts in ``summaries``, also nested ones; keep the first of other values."""
     total: dict[str, Any] = {}
     for summary in summaries:
         for key, value in summary.items():

@@ -1,4 +1,4 @@
-"""What this machine has for each job, and how to get what it lacks."""
+"""Find out what this machine has for each kind of job, and how to get what it lacks."""
 
 import importlib.metadata
 import os
@@ -25,7 +25,7 @@ from ecgvf.llm.registry import Registry
 from ecgvf.publish.repository import account
 
 PARAMETERS = {"janus-pro-1b": 1_866_921_611, "janus-pro-7b": 6_988_342_923}
-"""Of a model on the Hub, counted from its configuration: 2 bytes each on a GPU, 4 on a CPU."""
+"""Model → number of parameters, counted from its configuration; each takes 2 bytes on a GPU, 4 on a CPU."""
 EXTRAS = {
     "nudity": "the judge NudeNet (AGPL-3.0)",
     "judges": "judges of timm (`--judge timm:NAME`)",
@@ -33,7 +33,7 @@ EXTRAS = {
     "ray": "Ray clusters (`--engine ray`)",
     "s3": "a store on S3 (`--store s3://…`)",
 }
-"""Extra of the package → what it is for; without those of development."""
+"""Extra of the package → what it is for; without the extras for development."""
 STORE_BYTES = 100_000_000
 """Free disk for ``ear quickstart``, which writes 17 MB."""
 
@@ -42,7 +42,7 @@ State = Literal["ok", "absent", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found of a thing that some job needs."""
+    """A thing that some job needs, and whether this machine has it."""
 
     topic: str
     name: str
@@ -54,7 +54,7 @@ class Check:
 
 
 def diagnose(store: Path) -> Iterator[Check]:
-    """Check this machine, with the store in ``store``. The Hub is asked who the token's owner is, if there is a token.
+    """Check this machine, and the disk for ``store``. If there is a token, the Hub is asked who owns it.
 
     No check reveals a key or a token.
     """

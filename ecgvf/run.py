@@ -82,11 +82,13 @@ class Run(ConceptRun):
     ) -> StageSet:
         """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
 
-        ``split`` writes only that part and keeps the others of the current set. ``"retain"`` is written only if it is
-        named: ``retained`` captions of each concept that must stay, of those that ship; Janus-nano needs none.
-        ``surrogates``: what stands for the concept, its first surrogate ("single"), one for each of its terms
-        ("per-term"), or any ("free"). Returns the set of ``PromptPair``. Raises ``WriterError`` for a concept outside
-        nano's world, ``SettingsError``, ``StoreError``.
+        ``split`` writes only that split and keeps the others of the current set. ``"retain"``, which is written only if
+        named, takes ``retained`` of the shipped captions of each concept that must stay; Janus-nano needs none.
+        ``surrogates`` says what replaces the concept: its first surrogate ("single"), one for each of its terms
+        ("per-term"), or any ("free"). ``seed`` is the offline writer's.
+
+        Returns the set of ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``,
+        ``StoreError``.
         """
         from ecgvf.pairs.generate import generate_pairs
         from ecgvf.pairs.offline import OfflineWriter

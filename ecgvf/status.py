@@ -46,7 +46,7 @@ def ledger_summary(run: ConceptRun) -> JSON | None:
         return None
     spent = ledger.spent()
     answered = sum(attempt.answered for attempt in ledger.attempts())
-    return {"file": str(ledger.file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.open)}
+    return {"file": str(ledger.file), "answered": answered, "dollars": str(spent.cost), "possibly": str(spent.possible)}
 
 
 def _counts(stage_set: StageSet) -> tuple[JSON, JSON]:

@@ -112,7 +112,7 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
         for call, raw in answered.items()
         for target in _targets(raw)
     )
-    money = spent.cost <= charged <= spent.cost + spent.open
+    money = spent.cost <= charged <= spent.cost + spent.possible
     return {
         "answered": len(answered),
         "accepted": stage.summary["train"]["accepted"],
@@ -121,7 +121,7 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
         "pairs_lost": lost,
         "ledger_usd": str(spent.cost),
         "charged_usd": str(charged),
-        "open_usd": str(spent.open),
+        "open_usd": str(spent.possible),
         "holds": again == 0 and lost == 0 and money and not stage.summary["set_aside"],
     }
 

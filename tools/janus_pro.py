@@ -1,4 +1,4 @@
-"""Configurations of Janus-Pro's shape, for tests and benchmarks that need its size and not its weights."""
+"""Configurations in the shape of Janus-Pro, for tests and benchmarks that need its size but not its weights."""
 
 from transformers import JanusConfig, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
 

@@ -28,13 +28,18 @@ class BlindArguments:
 
     images: Annotated[
         Path | None,
-        typer.Option(help="Label the images of this Parquet file of outcomes, blind.", show_default="review pairs"),
+        typer.Option(help="Parquet file of outcomes whose images to label blind.", show_default="review pairs"),
     ] = None
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Images to label, half before and half after.", show_default="all")
+        int | None,
+        typer.Option(
+            min=1, help="Number of images to label, half from before and half from after.", show_default="all"
+        ),
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the sample and of its order.")] = 0
-    out: Annotated[Path | None, typer.Option(help="JSON lines of the labels.", show_default="beside the images")] = None
+    out: Annotated[
+        Path | None, typer.Option(help="JSON Lines file for the labels.", show_default="beside the images")
+    ] = None
     as_json: JsonOption = False
     """The labels and the judges' agreement, without serving the page."""
 

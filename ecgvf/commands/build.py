@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 def build(
     *,
     concept: NewConceptOption = None,
-    accepted: Annotated[int, typer.Option(help="Pairs to accept.")] = 50,
+    accepted: Annotated[int, typer.Option(help="Number of pairs to accept.")] = 50,
     validation: Annotated[int, typer.Option(help="Validation prompts to write.")] = 100,
     tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
-    rounds: Annotated[int, typer.Option(help="Greatest number of rounds.")] = 10,
+    rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = 10,
     writing: WriterArguments,
     rendering: RenderArguments,
     judging: JudgeArguments,
@@ -67,7 +67,7 @@ def build(
 def _confirm_writers(
     run: "Run", writing: WriterArguments, accepted: int, validation: int, tests: int
 ) -> "Sequence[RoundWriter]":
-    """The LLM writers, after printing what the first round costs and asking the user, or the offline writer."""
+    """The LLMs, after printing the cost of the first round and asking the user to confirm; or the offline writer."""
     from ecgvf.commands import pairs_output as output
     from ecgvf.pairs.offline import OfflineWriter
     from ecgvf.pairs.rounds import LLMRounds, OfflineRounds, first_round

@@ -35,10 +35,10 @@ def filter_pairs(
     judging: JudgeArguments,
     bounding: BoundsArguments,
     engine: EngineArguments,
-    compare: Annotated[bool, typer.Option("--compare", help="Compare two judges' verdicts instead.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare the verdicts of two judges instead.")] = False,
     sets: Annotated[
         str | None,
-        typer.Option(help="Two verdict sets for --compare, with a comma.", show_default="the last two"),
+        typer.Option(help="Two verdict sets for --compare, separated by a comma.", show_default="the last two"),
     ] = None,
     device: DeviceOption = "auto",
     set_id: SetOption = None,

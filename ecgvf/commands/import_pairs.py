@@ -17,13 +17,15 @@ def import_pairs(
     ],
     concept: Annotated[str, typer.Option("--concept", help="A shipped concept, or the path of a YAML file.")],
     only: Annotated[
-        str | None, typer.Option(help="Category of the rows to take, as the file names it, such as violence.")
+        str | None, typer.Option(help="Import only the rows of this category, as the file calls it (violence).")
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Column to read if several fit; an unknown name holds the target prompts. Repeatable."),
+        typer.Option(
+            help="Column to read if several match; one with a name of its own has target prompts. Repeatable."
+        ),
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the file, kept with the pairs.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the file, recorded with the pairs.")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -26,7 +26,7 @@ def judge_images(
     ] = None,
     without: Annotated[
         list[Path] | None,
-        typer.Option(help="Images without the concept: find the threshold that separates the others."),
+        typer.Option(help="Images without the concept: find the threshold that separates IMAGES from them."),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,

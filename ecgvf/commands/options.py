@@ -36,28 +36,30 @@ NewConceptOption = Annotated[
     typer.Option(help="A shipped concept, or the path of a YAML file.", show_default="the last concept generated"),
 ]
 SetOption = Annotated[
-    str | None, typer.Option("--set", help="Start of a set's fingerprint.", show_default="the current set")
+    str | None, typer.Option("--set", help="The set, by the start of its fingerprint.", show_default="the current set")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 RegistryOption = Annotated[
     Path | None,
     typer.Option(
-        envvar="ECGVF_WRITERS", help="YAML file of your own writers; overrides the shipped ones.", show_default="none"
+        envvar="ECGVF_WRITERS",
+        help="YAML file with writers of your own; they override the shipped ones.",
+        show_default="none",
     ),
 ]
 TemplatesOption = Annotated[
-    Path | None, typer.Option("--templates", help="A folder of your own templates.", show_default="the shipped ones")
+    Path | None, typer.Option("--templates", help="Folder with templates of your own.", show_default="the shipped ones")
 ]
 RawControlTokensOption = Annotated[
     bool,
     typer.Option(
         "--raw-control-tokens",
-        help="Send prompts as they are: the model obeys control tokens in them, which otherwise are text.",
+        help="Send prompts as they are, so that the model obeys control tokens in them. By default these are text.",
     ),
 ]
 NoImagesOption = Annotated[
-    bool, typer.Option("--no-images", help="Leave the images out; prompts and image tokens stay.")
+    bool, typer.Option("--no-images", help="Leave out the images, but not the prompts and image tokens.")
 ]
 
 
@@ -66,24 +68,26 @@ def _json_mode(on: bool) -> bool:
     return on
 
 
-JsonOption = Annotated[bool, typer.Option("--json", callback=_json_mode, help="One JSON object on standard output.")]
-"""Nothing else is printed on standard output then; a command needs no line of its own for that."""
+JsonOption = Annotated[
+    bool, typer.Option("--json", callback=_json_mode, help="Print one JSON object on standard output.")
+]
+"""Switches ``console`` to JSON mode, so that a command only has to call ``console.print_result``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderArguments:
-    """What renders, and how; the fields are keywords of ``Run.render`` and ``Run.build``."""
+    """The model and how it renders; the fields are keywords of ``Run.render`` and ``Run.build``."""
 
     model: Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")] = (
         "janus-nano"
     )
     guidance: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance.", show_default="the model's own")
+        float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.", show_default="the model's own")
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images rendered at once.", show_default="by the model's size, or the GPU's memory"),
+        typer.Option(help="Images to render at once.", show_default="by the model's size, or the GPU's memory"),
     ] = None
     device: DeviceOption = "auto"
 
@@ -95,15 +99,16 @@ class EngineArguments:
     engine: Annotated[
         str,
         typer.Option(
-            help="local: every visible GPU, else the CPU. ray: the cluster that RAY_ADDRESS or `ray start` names, else "
-            "one on this machine. Or ray://HOST:PORT."
+            help="Where to run. local: every visible GPU, else the CPU. ray: that of RAY_ADDRESS or `ray start`, "
+            "else one on this machine. Or ray://HOST:PORT."
         ),
     ] = "local"
     max_workers: Annotated[
-        int | None, typer.Option(help="Workers at once, at most.", show_default="as many as there is room for")
+        int | None, typer.Option(help="Maximum number of workers at once.", show_default="as many as there is room for")
     ] = None
     min_workers: Annotated[
-        int | None, typer.Option(help="With Ray: workers to wait for before the first shard.", show_default="1")
+        int | None,
+        typer.Option(help="With Ray: number of workers to wait for before the first shard.", show_default="1"),
     ] = None
     gpus_per_worker: Annotated[
         float | None,
@@ -113,7 +118,7 @@ class EngineArguments:
     ] = None
     retries: Annotated[
         int | None,
-        typer.Option(help="With Ray: how often a shard whose worker died goes to another worker.", show_default="3"),
+        typer.Option(help="With Ray: how often to retry a shard whose worker died.", show_default="3"),
     ] = None
 
     def open(self, device: str) -> "Engine":
@@ -124,9 +129,9 @@ class EngineArguments:
             from ecgvf.engine.cluster import RayEngine
 
             given: dict[str, Any] = {
-                "gpus": self.gpus_per_worker,
-                "least": self.min_workers,
-                "most": self.max_workers,
+                "gpus_per_worker": self.gpus_per_worker,
+                "min_workers": self.min_workers,
+                "max_workers": self.max_workers,
                 "retries": self.retries,
             }
             address = None if self.engine == "ray" else self.engine
@@ -137,12 +142,12 @@ class EngineArguments:
             raise SettingsError("--min-workers, --gpus-per-worker and --retries are for --engine ray")
         if self.max_workers is not None and self.max_workers < 1:
             raise SettingsError(f"--max-workers {self.max_workers}: it must be at least 1")
-        return local_engine(device, most=self.max_workers)
+        return local_engine(device, max_workers=self.max_workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeArguments:
-    """Which judge, and what it looks for."""
+    """The judge, and when it sees the concept."""
 
     judge: Annotated[
         str | None,
@@ -153,34 +158,43 @@ class JudgeArguments:
             show_default="by model and kind of concept",
         ),
     ] = None
-    labels: Annotated[str | None, typer.Option(help="Accepted labels, with commas.", show_default="the concept's")] = (
-        None
-    )
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Labels that mean the concept, separated by commas.", show_default="the concept's"),
+    ] = None
     label_set: Annotated[
-        str | None, typer.Option(help="A label set of the concept, such as nudenet-strict.", show_default="the judge's")
+        str | None,
+        typer.Option(
+            help="Name of a label set in the concept's file, such as nudenet-strict.", show_default="the judge's"
+        ),
     ] = None
     top_k: Annotated[
         int | None,
-        typer.Option(
-            help="The concept is present if any of its labels is among the K best.", show_default="1; style 3"
-        ),
+        typer.Option(help="The concept is present if one of its labels is among the top K.", show_default="1; style 3"),
     ] = None
     threshold: Annotated[
-        float | None, typer.Option(help="Least score that counts.", show_default="nudenet 0.25, clip 0.5, others none")
+        float | None,
+        typer.Option(
+            help="Minimum score, 0 to 1, to see the concept.", show_default="nudenet 0.25, clip 0.5, others none"
+        ),
     ] = None
     weights: Annotated[
         str | None,
         typer.Option(
-            help="V1 or V2 (resnet50), a file, a folder, or a Hub id; for several judges NAME=WEIGHTS with commas, "
-            "also for resnet50, which judges what the judge cannot name of the retain split.",
+            help="Weights: V1 or V2 (resnet50), a file, a folder, or a Hub id. For several judges NAME=WEIGHTS, with "
+            "commas; resnet50 may be among them, as it judges retained concepts that the judge has no label for.",
             show_default="the judge's own",
         ),
     ] = None
-    text: Annotated[list[str] | None, typer.Option(help="For clip: the concept in words. Repeatable.")] = None
-    contrast: Annotated[list[str] | None, typer.Option(help="For clip: the alternatives in words. Repeatable.")] = None
-    combine: Annotated[str, typer.Option(help="For several judges: all, any, or majority must see the concept.")] = (
-        "all"
+    text: Annotated[list[str] | None, typer.Option(help="For clip: a text that describes the concept. Repeatable.")] = (
+        None
     )
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="For clip: a text that describes an alternative. Repeatable.")
+    ] = None
+    combine: Annotated[
+        str, typer.Option(help="How many of several judges must see the concept: all, any, or majority.")
+    ] = "all"
 
     def options(self, device: str) -> "JudgeOptions":
         """The options for ``create_judge``."""
@@ -199,15 +213,18 @@ class JudgeArguments:
 class BoundsArguments:
     """What a pair must satisfy beyond the accept rule; all off by default."""
 
-    seeds: Annotated[int, typer.Option(help="Seeds from which each prompt is rendered.")] = 1
-    share: Annotated[float, typer.Option(help="Share of these seeds in which a pair must pass the accept rule.")] = 1.0
+    seeds: Annotated[int, typer.Option(help="Number of seeds to render each prompt from.")] = 1
+    share: Annotated[
+        float, typer.Option(help="Share of the seeds, 0 to 1, with which a pair must pass the accept rule.")
+    ] = 1.0
     clip_floor: Annotated[
-        float | None, typer.Option(help="Least CLIP cosine of an image and its prompt.", show_default="off")
+        float | None,
+        typer.Option(help="Minimum CLIP cosine similarity, -1 to 1, of an image and its prompt.", show_default="off"),
     ] = None
-    clip: Annotated[str | None, typer.Option(help="CLIP model of --clip-floor: a folder or a Hub id.")] = None
+    clip: Annotated[str | None, typer.Option(help="CLIP model for --clip-floor: a folder or a Hub id.")] = None
     most_change: Annotated[
         float | None,
-        typer.Option(help="Greatest difference, 0 to 1, of a pair's images outside the concept.", show_default="off"),
+        typer.Option(help="Maximum difference, 0 to 1, of a pair's images outside the concept.", show_default="off"),
     ] = None
 
     def bounds(self) -> "Bounds":
@@ -219,25 +236,26 @@ class BoundsArguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterArguments:
-    """Who writes the pairs, and what that may cost."""
+    """Who writes the pairs, and how much that may cost."""
 
     writers: Annotated[
         str | None,
         typer.Option(
-            help="Who writes: gpt,claude,…, paper, or offline.", show_default="every family with a key, else offline"
+            help="LLMs by name, separated by commas (gpt,claude); paper: those of the paper; or offline.",
+            show_default="every family with a key, else offline",
         ),
     ] = None
     writer_url: Annotated[str | None, typer.Option(help="Base URL of your own OpenAI-compatible server.")] = None
     writer_model: Annotated[str | None, typer.Option(help="Model to request from --writer-url.")] = None
-    budget_usd: Annotated[float, typer.Option(help="Most that this run may cost, in US dollars.")] = 5.0
+    budget_usd: Annotated[float, typer.Option(help="Maximum cost of this run, in US dollars.")] = 5.0
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False
     templates: TemplatesOption = None
     registry: RegistryOption = None
     surrogates: Annotated[
         Literal["single", "per-term", "free"],
         typer.Option(
-            help="What stands for the concept in surrogate prompts: its first surrogate, one for each of its terms, or "
-            "any. One for all teaches the model what to draw in its place; many teach it an average."
+            help="What replaces the concept in surrogate prompts. single: its first surrogate; per-term: one for each "
+            "term; free: any. One surrogate teaches the model what to draw instead, several teach it an average."
         ),
     ] = "single"
 

@@ -59,31 +59,31 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateArguments:
-    """How much to write, and whether to send anything."""
+    """How many prompts to write, of which split, and how to send the calls."""
 
     pairs: Annotated[
-        int | None, typer.Option(help="Pairs per iteration of a writer.", show_default="10; offline 60")
+        int | None, typer.Option(help="Pairs to request in each iteration of a writer.", show_default="10; offline 60")
     ] = None
     iterations: Annotated[int | None, typer.Option(help="Iterations of each writer.", show_default="3; offline 1")] = (
         None
     )
     validation: Annotated[
         int | None,
-        typer.Option(help="Validation prompts, by all writers together.", show_default="100"),
+        typer.Option(help="Validation prompts, of all writers together.", show_default="100"),
     ] = None
-    tests: Annotated[int | None, typer.Option(help="Test prompts, by all writers together.", show_default="100")] = None
+    tests: Annotated[int | None, typer.Option(help="Test prompts, of all writers together.", show_default="100")] = None
     count: Annotated[
         int | None,
         typer.Option(
-            help="Prompts of the split that --split names, test prompts without it; for retain, of each retained "
-            "concept (default 5)."
+            help="Prompts for the split that --split names (test, without --split). For retain: prompts per retained "
+            "concept, 5 by default."
         ),
     ] = None
     split: Annotated[
         Literal["train", "validation", "test", "retain"] | None,
         typer.Option(
-            help="Write this part and keep the others. retain: prompts of other concepts, which must stay; Janus-nano "
-            "needs none, its grammar writes them when they are needed.",
+            help="Write only this split and keep the others. retain: prompts of other concepts, which must stay; "
+            "Janus-nano needs none, its grammar writes them when they are needed.",
             show_default="train; offline all but retain",
         ),
     ] = None
@@ -95,7 +95,7 @@ class GenerateArguments:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The counts that were given, as keywords; the others have their defaults."""
+        """The counts that the user gave, as keywords of the API, which has defaults for the others."""
         counts = {
             "pairs": self.pairs,
             "iterations": self.iterations,
@@ -108,7 +108,7 @@ class GenerateArguments:
 
 
 _COUNTED = {"validation": "validation", "retain": "retained"}
-"""Split → what --count sets."""
+"""Split → the keyword that --count sets; ``tests`` for the others."""
 
 
 @grouped
@@ -161,7 +161,7 @@ def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) ->
 
 
 def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArguments, seed: int) -> "StageSet | None":
-    """The set by the offline writer; None after a dry run."""
+    """Write with the offline writer; None after a dry run."""
     from ecgvf.core.errors import SettingsError
 
     if amount.fresh or amount.batch or writing.templates is not None:
@@ -192,7 +192,7 @@ def _generate_with_llms(
     *,
     confirmed: bool,
 ) -> "StageSet | None":
-    """The set by LLMs, after printing and confirming the cost; None after a dry run."""
+    """Print and confirm the cost, then write with LLMs; None after a dry run."""
     from ecgvf.commands import pairs_output as output
     from ecgvf.pairs.generation_plan import estimate_costs, plan_generation
     from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
@@ -219,7 +219,7 @@ def _generate_with_llms(
 
 
 def _check_counts(amount: GenerateArguments) -> None:
-    """Raise ``SettingsError`` for counts of another split than the one that LLMs are to write."""
+    """Raise ``SettingsError`` for a count of a split other than ``amount.split``, the one that LLMs write."""
     from ecgvf.core.errors import SettingsError
 
     counts = amount.counts

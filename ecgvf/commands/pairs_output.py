@@ -17,7 +17,7 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
 from ecgvf.llm.registry import OFFLINE, LLMWriter, Registry, check_keys, missing_keys
 from ecgvf.llm.secrets import unscrubbed_keys
-from ecgvf.pairs.generate import examples
+from ecgvf.pairs.splits import examples
 
 if TYPE_CHECKING:
     from ecgvf.llm.budget import CostEstimate

@@ -22,8 +22,8 @@ from ecgvf.core.paths import data_dir
 Kind = Literal["object", "style", "nudity"]
 
 Surrogates = Literal["single", "per-term", "free"]
-"""What stands for the concept in surrogate prompts: always its first surrogate, one for each term, or what the writer
-chooses."""
+"""What replaces the concept in surrogate prompts: always its first surrogate, one surrogate for each term, or whatever
+the writer chooses."""
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -44,15 +44,15 @@ class Concept(BaseModel):
     surrogates: tuple[Word, ...] = Field(min_length=1)
     """What a surrogate prompt names in place of the term."""
     unseen_terms: tuple[Word, ...] = ()
-    """Words for the concept (of ``terms``, descriptions, misspellings) that no training pair contains: evaluation
-    prompts measure with them whether the concept is gone or only its words. Of each kind, the offline writer uses the
-    first half for validation and all for test."""
+    """Words for the concept (some of ``terms``, descriptions, misspellings) that no training pair contains. Evaluation
+    prompts use them to measure whether the concept is gone, or only its words. The offline writer uses the first half
+    of each kind for validation, and all for test."""
     neighbours: tuple[Word, ...] = ()
     """Similar concepts: never rehearsed in training, always measured."""
     judge_labels: dict[str, tuple[Word, ...]] = {}
     """Label set ("nano", "imagenet", "wikiart", "nudenet") → the labels that mean the concept is in the image."""
     near_labels: dict[str, tuple[Word, ...]] = {}
-    """Label set → labels that are reported as near misses if a judge sees them instead; never accepted."""
+    """Label set → labels to report as near misses if a judge sees them instead of the concept; never accepted."""
     window: int = Field(default=48, ge=1)
     """Image tokens per optimizer step, for the paper's model (T = 576)."""
     unsafe: bool = False
@@ -87,8 +87,8 @@ class Concept(BaseModel):
     def surrogate_of(self, target: str, which: Surrogates) -> str | None:
         """What the surrogate prompt of ``target`` names in place of the concept; None if the writer chooses.
 
-        With "per-term" the first term goes with the first surrogate, and so on, over and over; a target without a term
-        counts as one of the first.
+        "per-term" pairs term i with surrogate i, starting over when the surrogates run out. A target without a term
+        counts as naming the first.
         """
         if which == "free":
             return None
@@ -109,7 +109,7 @@ def _longest(words: tuple[str, ...], text: str) -> str | None:
 
 
 def same_name(name: str) -> str:
-    """What equal names of things have in common: case, hyphens and spaces do not matter."""
+    """A key that is equal for spellings of one name: case, hyphens and repeated spaces do not matter."""
     return " ".join(folded(name).replace("-", " ").split())
 
 
@@ -124,8 +124,10 @@ def folded(text: str) -> str:
 
 
 def inflected(words: str) -> str:
-    """A pattern for ``words`` as whole words, plurals included ("churches", "kitties", "wolves"); a hyphen equals a
-    space. In a script without spaces, it matches anywhere."""
+    """A regular expression for ``words`` as whole words or their plurals ("churches", "kitties", "wolves").
+
+    A hyphen matches a space. In scripts without spaces, the words match anywhere.
+    """
     parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
     if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
         parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"

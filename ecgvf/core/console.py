@@ -36,7 +36,7 @@ def escape(text: str) -> str:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, if running the same command again would not resume; the message says what would."""
+    """Ctrl-C in a command that does not resume when it is run again; the message says which command does."""
 
 
 _json_only = False
@@ -49,7 +49,7 @@ def json_mode(on: bool = True) -> None:
 
 
 def silence() -> None:
-    """Print nothing from now on: of several processes with one task, the first reports."""
+    """Print nothing from now on, for all but the first of several processes that do one job."""
     out.quiet = err.quiet = True
 
 

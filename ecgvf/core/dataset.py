@@ -1,4 +1,4 @@
-"""A dataset as ``ear`` gets it, whether from a store, from exported files or from the Hub."""
+"""A dataset as ``ear`` reads it, from a store, from exported files or from the Hub."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,22 +32,21 @@ class Dataset:
     """The fields of ``ecgvf.janus.Sampling``."""
     run_seed: int
     judge: str
-    """Name of the judge that filtered; another one measures."""
+    """Name of the judge that filtered. Evaluation uses another one."""
     judge_options: Mapping[str, Any]
-    """What that judge was asked beyond the concept's own labels and bounds, as ``JudgeOptions.recorded`` gives it."""
+    """Its options that differ from the defaults (``JudgeOptions.recorded``)."""
     fingerprint: str
     train: tuple[AcceptedRecord, ...]
     validation: tuple[AcceptedRecord, ...]
-    """Empty in a dataset from before there was validation."""
+    """Empty in datasets that are older than this split."""
     test: tuple[AcceptedRecord, ...]
     retain: tuple[AcceptedRecord, ...] | None = None
-    """Prompts of other concepts (``PromptPair.retained_concept``) with their images. None without a retain split: for
-    Janus-nano, whose grammar writes them when they are needed, and if they are left to the captions that ship."""
+    """Prompts of other concepts (``PromptPair.retained_concept``) with their images. None without a retain split: then
+    Janus-nano's grammar writes such prompts when they are needed, and other models use the shipped captions."""
     rejected: tuple[PromptPair, ...] | None = field(default=None, compare=False)
-    """The records that were not accepted, with their reason: with the accepted ones, all that was written. None if the
-    dataset does not tell."""
+    """The records that were not accepted, with their reasons; None if the dataset does not include them."""
     openings: tuple[Opening, ...] = field(default=(), compare=False)
-    """Who looked at ``test``, as far as the dataset tells."""
+    """Measurements on the test split that the dataset knows of."""
 
     def evaluation(self, split: EvaluationSplit) -> tuple[AcceptedRecord, ...]:
         """The records of an evaluation split."""

@@ -1,4 +1,4 @@
-"""Every error that a user can cause or meet. The message is all they see: it says what, where and what to do.
+"""Every error that a user can cause or encounter. The message is all they see: it says what, where and what to do.
 
 EcgvfError                    exit code 2, one line, no traceback
 ├── ConceptError              unknown concept, or an invalid concept file
@@ -84,7 +84,7 @@ class EngineError(EcgvfError):
 
 
 class DeviceFailed(EngineError):
-    """A GPU computes nothing any more in this process: its error is no prompt's."""
+    """A GPU fails at everything in this process from now on; no single prompt is to blame."""
 
 
 class SettingsError(EcgvfError):
@@ -96,5 +96,5 @@ class DiskFull(EcgvfError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says is wrong, for a message of ours: the first line of its error, or its class; never empty."""
+    """The first line of a library's error, to quote in a message of ours; the error's class if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

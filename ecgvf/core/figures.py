@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 LEVEL = 0.95
 ENOUGH = 10
-"""Samples that must differ from the others before resampling shows how far a figure varies."""
+"""Minimum number of samples that differ from the rest; with fewer, resampling does not show how far a figure varies."""
 RESAMPLES = 999
 SEED = 0
 """Of resampling: the same samples always have the same interval."""
@@ -18,7 +18,7 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A value measured on ``n`` samples, with its 95% interval. What is undefined is NaN: everything if ``n`` is 0."""
+    """A value measured on ``n`` samples, with its 95% interval. Undefined numbers are NaN; all are if ``n`` is 0."""
 
     value: float
     n: int

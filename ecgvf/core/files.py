@@ -29,10 +29,10 @@ _NO_PERMISSION = {
 
 
 def open_path(path: str | Path) -> Path:
-    """A path of this machine, or of object storage if it is a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
+    """A local path, or a path on object storage for a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
 
-    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` without its library, for a
-    protocol that no library of fsspec knows, and if the storage cannot be read.
+    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` for a protocol whose library is
+    missing or unknown to fsspec, and for storage that cannot be read.
     """
     if "://" not in str(path):
         return Path(path)
@@ -66,7 +66,7 @@ def is_remote(path: Path) -> bool:
 
 
 def require_local(path: Path, what: str) -> None:
-    """Raise ``StoreError`` if ``what`` would be on object storage, where it is not safe."""
+    """Raise ``StoreError`` if ``path``, which is to hold ``what``, is on object storage, where that is not safe."""
     if is_remote(path):
         raise StoreError(
             f"{path} is on object storage, where {what} cannot be: use a store on a disk (docs/cluster.md)"
@@ -102,8 +102,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 def append_line(path: Path, line: bytes) -> None:
     """Append ``line`` and flush it to the disk. Raises as ``write_atomic`` does.
 
-    A newline is written before the line as well, so that a line that a kill cut short does not swallow this one. On
-    object storage the file is written anew, which is safe for one writer at a time.
+    A newline is written before the line, too, so that an earlier line that was cut short does not swallow it. On object
+    storage the whole file is written again, which is safe for one writer at a time.
     """
     if is_remote(path):
         before = path.read_bytes() if path.is_file() else b""
@@ -135,7 +135,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of ``folder`` to the disk: syncing a new file does not yet sync its name."""
+    """Flush the entries of ``folder`` to the disk: syncing a new file does not sync its name."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
 """Who looked at the test split, and when: ``STORE/<concept>/test_openings.jsonl``; lines are appended, never changed.
 
-A choice made after test was opened is no longer made blindly. The openings are counted in every report and published
-with the dataset, and they decide nothing: neither a fingerprint nor whether a push has something to do.
+A choice that is made after the test split was opened is no longer blind. Every report counts the openings, and they are
+published with the dataset, but nothing depends on them: no fingerprint, nor whether a push has something to do.
 """
 
 import json
@@ -72,7 +72,7 @@ def parse(content: bytes) -> list[Opening]:
 
 
 def merge(*sources: Iterable[Opening]) -> list[Opening]:
-    """Every opening of several files, oldest first; one that stands in two files was copied, and is there once."""
+    """All openings of several files, oldest first; one that is in two files was copied, and is kept once."""
     by_line = {_line(opening): opening for source in sources for opening in source}
     return [by_line[line] for line in sorted(by_line, key=lambda line: (by_line[line].date, line))]
 

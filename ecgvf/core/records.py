@@ -112,9 +112,9 @@ def _short_hash(parts: list[str | int | None]) -> str:
 class PromptPair(Record):
     """A target prompt that names the concept, a surrogate prompt that does not, and their provenance.
 
-    Those of the retain split, whose target names another concept, have a target only, and so do some imported or older
-    ``test`` records. A pair that stage 1 rejects keeps its ``reason`` (malformed, duplicate) and a ``detail`` in words;
-    if malformed, its ``target`` may be empty.
+    ``surrogate`` is None in the retain split, whose targets name other concepts, and in some imported or older ``test``
+    records. A record that stage 1 rejects has a ``reason`` (malformed, duplicate) and a ``detail`` in words; the
+    ``target`` of a malformed one may be empty.
     """
 
     record_id: str
@@ -133,7 +133,7 @@ class PromptPair(Record):
     iteration: Annotated[int, pa.int32()]
     call_id: str
     implicit: bool = False
-    """Whether the target means the concept without one of its terms (described, misspelt, in another language)."""
+    """Whether the target means the concept without any of its terms (described, misspelt, in another language)."""
     reason: Reason | None = None
     detail: str | None = None
     source_id: str | None = None
@@ -141,19 +141,19 @@ class PromptPair(Record):
     seed: int | None = None
     """The seed that an imported record states; its images are rendered with it."""
     wording: Wording | None = None
-    """None: a rejected record, one of the retain split, or one of a store from before there were classes."""
+    """None in rejected records, in the retain split, and in stores that are older than wordings."""
     retained_concept: str | None = None
-    """What a record of the retain split measures; None in the other splits."""
+    """The concept that a record of the retain split measures; None in the other splits."""
 
     def prompts(self) -> list[tuple[Role, str]]:
-        """(role, prompt) of what is rendered: the target, and the surrogate if there is one."""
+        """(role, prompt) of each image to render: the target, and the surrogate if there is one."""
         prompts: list[tuple[Role, str]] = [("target", self.target)]
         if self.surrogate is not None:
             prompts.append(("surrogate", self.surrogate))
         return prompts
 
     def judged_roles(self) -> list[Role]:
-        """The roles whose images decide whether the record is accepted: of an evaluation record the target's alone."""
+        """The roles whose images decide whether the record is accepted: both for training, else only the target."""
         return [role for role, _ in self.prompts() if role == "target" or self.split == "train"]
 
 
@@ -199,9 +199,10 @@ _BOX = [*_LABEL, *((name, pa.int32()) for name in ("left", "top", "width", "heig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Record):
-    """What one judge saw in one image. ``score`` in [0, 1]; ``top_labels`` are (label, score), best first.
+    """What one judge saw in one image.
 
-    ``boxes`` are a detector's, best first. The rest of the criterion (labels, top-k) is in the set's settings.
+    ``score`` is in [0, 1]; ``top_labels`` are (label, score), and ``boxes`` what a detector found, both best first. The
+    labels and the top-k that decided are in the set's settings.
     """
 
     record_id: str

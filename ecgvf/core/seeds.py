@@ -1,4 +1,4 @@
-"""Seeds: a hash of (run seed, record, purpose) and of nothing else, such as order, batch, worker or engine.
+"""Seeds: a hash of (run seed, record, purpose), which does not depend on order, batch, worker or engine.
 
 So a record's image is the same whichever process renders it, and whenever.
 """

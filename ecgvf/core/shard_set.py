@@ -1,10 +1,14 @@
 """Shards in a folder: written whole or not at all, verified when read, and resumable.
 
 FOLDER/
-  settings.json           the settings, and the circumstances (batch size, threads) that a resumed run must keep
+  settings.json           the header: the settings, and the circumstances (batch size, threads) that a resumed run keeps
   shard-00000.parquet     no time, no randomness: equal runs write equal bytes
-  log.jsonl               a line per shard: its hash, and the seconds since the one before it, or since the run's start
+  log.jsonl               a line per shard, written before it: its hash, its rows, and the seconds it took
   manifest.json           written last: the set is finished
+
+How a set resumes after a kill: each file appears whole (``files.write_atomic``), and a log line that was cut short
+harms no other (``files.append_line``). The header is on disk before the first shard, and a shard's hash before the
+shard. So a shard that is there must have its hash (``done``), and the ``missing`` ones are made again.
 """
 
 import hashlib
@@ -29,7 +33,7 @@ from ecgvf.core.records import R, from_table
 T = TypeVar("T")
 
 Advance = Callable[[int], None]
-"""Called with the number of tasks done since its last call."""
+"""A callback of the number of tasks done since its last call."""
 
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
@@ -40,7 +44,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 class BatchTooLarge(Exception):
-    """A batch of ``size`` tasks did not fit in memory: the shard is done again in batches of half the size."""
+    """A batch of ``size`` tasks does not fit in memory: make the shard again in batches of half the size."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -48,9 +52,9 @@ class BatchTooLarge(Exception):
 
 
 class ShardSet:
-    """A folder of shards that ``command`` makes with ``settings``.
+    """The folder ``path``, whose shards ``command`` makes with ``settings``; nothing is written yet.
 
-    ``origin`` is what else the manifest says of them. Raises ``StoreCorrupt`` if the folder has other settings.
+    ``origin`` goes into the manifest. Raises ``StoreCorrupt`` if the folder has other settings.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class ShardSet:
 
     @property
     def started(self) -> str:
-        """When its first byte was written, ISO 8601 in UTC; empty before that."""
+        """When its header was written, ISO 8601 in UTC; empty before that."""
         return str(self._header().get("started", ""))
 
     @property
@@ -99,16 +103,16 @@ class ShardSet:
 
     @property
     def circumstances(self) -> JSON:
-        """Batch size, threads and device, as ``record_circumstances`` recorded them."""
+        """Batch size, threads and device, as ``record_circumstances`` recorded them; empty before that."""
         return dict(self._header().get("circumstances", {}))
 
     @property
     def seconds(self) -> float:
-        """Seconds in which runs were filling the set, without the pauses between them.
+        """Seconds of work on the set, without the pauses between runs.
 
-        Sets that are filled together (images and the verdicts on them) count the same time, each of them.
+        If several sets are filled together (images and the verdicts on them), each counts the whole time.
         """
-        return float(sum(line["seconds"] for line in self._lines().values()))
+        return float(sum(line["seconds"] for line in self._logged().values()))
 
     # Writing
 
@@ -120,11 +124,11 @@ class ShardSet:
         description: str,
         circumstances: Mapping[str, Any] | None = None,
     ) -> int:
-        """Write every shard that is missing, in order, with a progress bar. Returns how many tasks this run did.
+        """Write every missing shard, in order, with a progress bar; return the number of tasks done now.
 
-        ``work(tasks, circumstances, advance)`` makes the table of one shard; it calls ``advance(n)`` as n more tasks
-        are done. ``circumstances`` are those of ``record_circumstances``. A finished set is left as it is. A stage that
-        also runs on several GPUs is filled by an engine instead (ecgvf/engine).
+        ``work(tasks, circumstances, advance)`` makes the table of one shard, and calls ``advance(n)`` after each ``n``
+        tasks. ``circumstances`` as in ``record_circumstances``. A finished set is left as it is. For work on several
+        GPUs, let an engine fill the set instead (``ecgvf.engine``).
         """
         missing = self.missing(len(shards))
         if not missing:
@@ -137,20 +141,19 @@ class ShardSet:
         return due
 
     def missing(self, count: int) -> list[int]:
-        """Which of the first ``count`` shards are still to be written. Raises ``StoreCorrupt`` as ``done`` does."""
+        """Indices of the shards below ``count`` that are not there yet. Raises ``StoreCorrupt`` as ``done`` does."""
         return [] if self.finished else [index for index in range(count) if not self.done(index)]
 
     def begin(self, circumstances: Mapping[str, Any]) -> JSON:
-        """Say what is new about a set without shards, and record its ``circumstances``; returns those that count."""
+        """Announce the set if it has no shards yet; then ``record_circumstances``."""
         if not self.shards():
             self._announce()
         return self.record_circumstances(**circumstances)
 
     def halve_batches(self, size: int) -> JSON:
-        """Record that batches of ``size`` do not fit in memory: for missing shards, half of it; returns what counts.
+        """Record that the missing shards are made in batches of half of ``size``; return the new circumstances.
 
-        ``halved`` lists each change, as the number of shards written before it (the first lines of the log) and the
-        new size.
+        Their ``halved`` lists each change: the number of shards written before it, and the new size.
         """
         console.note(f"no memory for {size} images at once: going on with {size // 2}")
         header = self._header()
@@ -161,11 +164,11 @@ class ShardSet:
         return recorded
 
     def record_circumstances(self, **circumstances: Any) -> JSON:
-        """Record what is not a setting and must not change within a set (batch size, threads); returns what counts.
+        """Record what is no setting but must not change within a set: batch size, threads. Return what is recorded.
 
-        They are recorded before the first shard. A resumed run gets those of the interrupted one, whatever it passes.
+        Once there is a shard, nothing changes: a resumed run gets the circumstances of the interrupted one.
         """
-        self._begin(circumstances)
+        self._write_header(circumstances)
         header = self._header()
         if not self.shards() and header["circumstances"] != circumstances:
             header["circumstances"] = circumstances
@@ -183,8 +186,8 @@ class ShardSet:
     def write_shard(self, index: int, table: pa.Table) -> None:
         """Write shard ``index``, whole or not at all. Raises ``DiskFull``.
 
-        On a finished set that lacks this very shard it raises ``StoreCorrupt``; one that has it was finished by another
-        process in the meantime.
+        Another process may have finished the set meanwhile: if it has this very shard, nothing is written, otherwise
+        ``StoreCorrupt`` is raised.
         """
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
@@ -194,19 +197,19 @@ class ShardSet:
             if self.manifest["files"].get(self.shard(index).name) == _sha256(data):
                 return
             raise StoreCorrupt(f"{self.path} is finished: its shards are not written again")
-        self._begin({})
+        self._write_header({})
         now = time.monotonic()
         line = {"shard": index, "sha256": _sha256(data), "rows": table.num_rows, "seconds": round(now - self._lap, 3)}
         # The hash is on disk before the shard, so that no shard is ever there without one.
         append_line(self.path / "log.jsonl", canonical_json(line))
-        self._lines()[index] = line
+        self._logged()[index] = line
         self._lap = now
         write_atomic(self.shard(index), data)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Check every shard and write the manifest; a finished set is left as it is."""
         if not self.finished:
-            self._begin({})
+            self._write_header({})
             files, rows = {}, 0
             for file in self.shards():
                 line = self._verify(_index(file))
@@ -230,14 +233,14 @@ class ShardSet:
             write_atomic(self.path / "manifest.json", pretty_json(manifest))
 
     def update_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace the summary of a finished set: its rows stay, what is known of their making may change."""
+        """Replace the summary of a finished set, for facts that may change though the rows do not (what calls cost)."""
         if self.manifest["summary"] != dict(summary):
             write_atomic(self.path / "manifest.json", pretty_json({**self.manifest, "summary": dict(summary)}))
 
     # Reading
 
     def shard(self, index: int) -> Path:
-        """Path of shard ``index``, whether it is there or not."""
+        """Path of shard ``index``, which need not exist."""
         return self.path / f"shard-{index:05d}.parquet"
 
     def shards(self) -> list[Path]:
@@ -273,24 +276,27 @@ class ShardSet:
     # Inside
 
     def _announce(self) -> None:
-        """Say what is new about a set before its first shard is written; a folder has nothing to say."""
+        """Tell the user that a new set begins. A subclass has something to say."""
 
     def _header(self) -> JSON:
-        """What ``settings.json`` holds; empty before that."""
+        """The content of ``settings.json``; empty if it is not written yet."""
         file = self.path / "settings.json"
         return read_json(file) if file.is_file() else {}
 
-    def _begin(self, circumstances: JSON) -> None:
+    def _write_header(self, circumstances: JSON) -> None:
+        """Write ``settings.json``, unless it is there."""
         if not self._header():
             header = {"settings": self.settings, "circumstances": circumstances, "started": _now()}
             write_atomic(self.path / "settings.json", pretty_json(header))
             self._lap = time.monotonic()
 
     def _verify(self, index: int, data: bytes | None = None) -> JSON:
-        """The log's line of a shard, after comparing its hash with that of its ``data`` (None: what its file holds),
-        and with the manifest's, if finished."""
+        """The log's line of shard ``index``, whose bytes are ``data`` (None: read them).
+
+        Raises ``StoreCorrupt`` unless their hash is the one in the log and, if the set is finished, in the manifest.
+        """
         file = self.shard(index)
-        line = self._lines().get(index)
+        line = self._logged().get(index)
         known = {line["sha256"]} if line else set()
         if self.finished:
             known &= {self.manifest["files"].get(file.name)}
@@ -301,8 +307,8 @@ class ShardSet:
             )
         return line
 
-    def _lines(self) -> dict[int, JSON]:
-        """Shard → its last line in the log; a line that a kill cut short is skipped."""
+    def _logged(self) -> dict[int, JSON]:
+        """Shard → its last line in the log, without lines that a kill cut short."""
         if self._log is None:
             self._log = {}
             file = self.path / "log.jsonl"
@@ -316,7 +322,7 @@ class ShardSet:
 
 
 def versions() -> dict[str, str]:
-    """Package → version, of the packages that decide images and rows."""
+    """Package → version, of ecgvf, Python and the packages whose version can change images and rows."""
     installed = {package: importlib.metadata.version(package) for package in _PACKAGES}
     return {"ecgvf": ecgvf.__version__, "python": platform.python_version(), **installed}
 

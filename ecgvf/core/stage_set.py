@@ -54,7 +54,7 @@ class StageSet(ShardSet):
 
     @property
     def changed_settings(self) -> list[str]:
-        """What differs from the current set, as "setting: old → new"; empty if there is none or this is it."""
+        """What differs from the current set's settings, as "setting: old → new"; empty if there is no current set."""
         try:
             before = self.run.current(self.stage)
         except StageMissing:
@@ -62,7 +62,7 @@ class StageSet(ShardSet):
         return [f"{key}: {_short(old)} → {_short(new)}" for key, old, new in changes(before.settings, self.settings)]
 
     def source(self, stage: Stage) -> "StageSet":
-        """The set of an earlier stage from which this one was made."""
+        """The set of the earlier ``stage`` from which this one was made."""
         return self.run.open(stage, self.settings[stage.name])
 
     def finish(self, summary: Mapping[str, Any], *, current: bool = True) -> None:
@@ -78,9 +78,9 @@ class StageSet(ShardSet):
         for line in self.changed_settings:
             console.note(console.escape(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
 
-    def _begin(self, circumstances: JSON) -> None:
+    def _write_header(self, circumstances: JSON) -> None:
         self.run.store.create()
-        super()._begin(circumstances)
+        super()._write_header(circumstances)
 
 
 def _short(value: object) -> str:

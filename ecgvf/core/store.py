@@ -82,7 +82,7 @@ class Store:
             raise StageMissing(f"nothing in {self.root} yet: run `ecgvf generate --concept NAME` first") from None
 
     def remember(self, concept: Concept) -> None:
-        """Keep ``concept`` as it is now, and make it the last one."""
+        """Record ``concept`` as it is now, and make it the last one."""
         self.create()
         write_atomic(self._concept_file(concept.name), pretty_json(concept.model_dump(mode="json")))
         write_atomic(self.root / "last", f"{concept.name}\n".encode())
@@ -94,7 +94,7 @@ class Store:
             write_atomic(self.root / "last", f"{name}\n".encode())
 
     def create(self) -> None:
-        """Write ``store.json``, which comes before anything else."""
+        """Write ``store.json`` if it is missing; call this before writing anything else."""
         if not (self.root / "store.json").is_file():
             write_atomic(self.root / "store.json", pretty_json({"format": FORMAT}))
 

@@ -23,36 +23,38 @@ from ecgvf.engine.pool import WorkerDied, WorkerPool
 from ecgvf.engine.work import Description, Pool, Setup
 
 _PATIENCE = 60
-"""Seconds without a working worker after which the user reads what the run waits for."""
+"""Seconds without a working worker until a note says what the run is waiting for."""
 _CONNECTION_TRIES = "2"
-"""How often Ray asks a server that listens and does not answer, 40 seconds each; by default it is 20 times."""
+"""How often Ray asks a server that listens but does not answer, for 40 seconds each; Ray's default is 20 times."""
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """An actor for each worker. It loads the model once.
+    """Workers are actors of a Ray cluster, and each loads the model once.
 
     Raises ``SettingsError`` for a value out of range.
     """
 
     address: str | None = None
     """``ray://HOST:PORT``, or None: the cluster that ``RAY_ADDRESS`` or `ray start` names, else a local one."""
-    gpus: float | None = None
-    """Of each worker; below 1 for several workers on a GPU. None: 1 if the cluster has GPUs."""
-    cpus: float = 1
-    """Of each worker."""
-    least: int = 1
-    """Workers that must have started before the first shard is handed out."""
-    most: int | None = None
-    """Workers at once. None: as many as the cluster has room for when the run starts."""
+    gpus_per_worker: float | None = None
+    """Below 1, several workers share a GPU. None: 1 if the cluster has GPUs, else 0."""
+    cpus_per_worker: float = 1
+    min_workers: int = 1
+    """Workers to wait for before the first shard is handed out."""
+    max_workers: int | None = None
+    """None: as many as the cluster has room for when the run starts."""
     retries: int = RETRIES
-    """How often a shard whose worker died is given to another one."""
+    """How often a shard whose worker died is given to another worker."""
 
     def __post_init__(self) -> None:
-        if self.least < 1 or (self.most is not None and self.most < self.least):
-            raise SettingsError(f"{self.least} to {self.most} workers: at least 1, and at most not below at least")
-        if self.retries < 0 or self.cpus < 0 or (self.gpus is not None and self.gpus < 0):
-            raise SettingsError(f"{self.gpus} GPUs, {self.cpus} CPUs, {self.retries} retries: they must be 0 or more")
+        if self.min_workers < 1 or (self.max_workers is not None and self.max_workers < self.min_workers):
+            raise SettingsError(
+                f"{self.min_workers} to {self.max_workers} workers: use at least 1, and a maximum that is no less"
+            )
+        if min(self.retries, self.cpus_per_worker, self.gpus_per_worker or 0) < 0:
+            needs = f"{self.gpus_per_worker} GPUs and {self.cpus_per_worker} CPUs per worker"
+            raise SettingsError(f"{needs}, {self.retries} retries: they must be 0 or more")
 
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
@@ -67,9 +69,9 @@ class RayEngine:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[bool]:
-    """Connect to the cluster; one that the caller is connected to already is used, and left connected.
+    """Connect to the cluster at ``address``, or start a local one, until the block ends. Yields whether it may grow.
 
-    Yields whether it may grow: a Ray of this run alone does not.
+    If this process is connected to a cluster already, that one is used and stays connected. Raises ``EngineError``.
     """
     already = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     asked = address or ("local" if already else os.environ.get("RAY_ADDRESS") or "auto")
@@ -176,39 +178,39 @@ class _Actor:
 
 
 class _ActorGroup:
-    """Actors, of which those that the cluster has no room for yet are waited for: an autoscaler sees them."""
+    """Ray actors. Those that the cluster has no room for yet are requested all the same: an autoscaler sees them."""
 
     def __init__(self, engine: RayEngine, setups: bytes, may_grow: bool) -> None:
         import ray
 
         resources = ray.cluster_resources()
-        gpus = engine.gpus if engine.gpus is not None else min(1.0, resources.get("GPU", 0.0))
-        room = _room(resources, gpus, engine.cpus)
-        self._needs = f"{gpus:g} GPU and {engine.cpus:g} CPU"
-        self._least = engine.least
-        self.most = engine.most or max(engine.least, room)
-        if room < engine.least:
-            lacking = f"Ray has room for {room} of {engine.least} workers: each needs {self._needs}"
+        gpus = engine.gpus_per_worker if engine.gpus_per_worker is not None else min(1.0, resources.get("GPU", 0.0))
+        room = _room(resources, gpus, engine.cpus_per_worker)
+        self._needs = f"{gpus:g} GPU and {engine.cpus_per_worker:g} CPU"
+        self._min_workers = engine.min_workers
+        self.max_workers = engine.max_workers or max(engine.min_workers, room)
+        if room < engine.min_workers:
+            lacking = f"Ray has room for {room} of {engine.min_workers} workers: each needs {self._needs}"
             if not may_grow:
                 raise EngineError(f"{lacking}; ask for less with --min-workers or --gpus-per-worker")
             console.note(f"{lacking}. Waiting for machines to join")
-        console.note(f"up to {self.most} workers with {self._needs} each; the first one loads the model")
-        self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=engine.cpus, max_restarts=0)
+        console.note(f"up to {self.max_workers} workers with {self._needs} each; the first one loads the model")
+        self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=engine.cpus_per_worker, max_restarts=0)
         self._setups = ray.put(setups)
         self._calls: dict[Any, Any] = {}  # reference of the answer → actor
         self._starting: set[Any] = set()  # those references whose answer says that the actor is there
         self._idle: list[Any] = []
 
     def start(self, count: int) -> None:
-        for _ in range(min(max(count, self._least), self.most) - len(self._calls) - len(self._idle)):
+        for _ in range(min(max(count, self._min_workers), self.max_workers) - len(self._calls) - len(self._idle)):
             actor = self._actor.remote(self._setups)
             started = actor.start.remote()
             self._calls[started] = actor
             self._starting.add(started)
 
     def idle(self) -> Sequence[Hashable]:
-        if len(self._idle) >= self._least:
-            self._least = 1  # reached once
+        if len(self._idle) >= self._min_workers:
+            self._min_workers = 1  # reached once
             return list(self._idle)
         return []
 
@@ -222,7 +224,8 @@ class _ActorGroup:
         patience = _PATIENCE if len(self._starting) == len(self._calls) else None
         while not (finished := ray.wait(list(self._calls), num_returns=1, timeout=patience)[0]):
             patience = None
-            console.note(f"waiting for workers: {len(self._idle)} of {self._least} are there, each needs {self._needs}")
+            here = f"{len(self._idle)} of {self._min_workers} are there"
+            console.note(f"waiting for workers: {here}, each needs {self._needs}")
         [reference] = finished
         self._starting.discard(reference)
         actor = self._calls.pop(reference)
@@ -249,6 +252,6 @@ class _ActorGroup:
 
 
 def _room(resources: Mapping[str, float], gpus: float, cpus: float) -> int:
-    """Workers for which a cluster of these ``resources`` has room."""
+    """How many workers fit into a cluster with these ``resources``."""
     needed = {name: amount for name, amount in (("GPU", gpus), ("CPU", cpus)) if amount}
     return int(min((resources.get(name, 0.0) / amount for name, amount in needed.items()), default=1))

@@ -1,4 +1,4 @@
-"""What runs in a worker: each setup is opened when its first shard comes, and stays open."""
+"""Runs in a worker: opens each setup when its first shard comes, and keeps it open."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from ecgvf.engine.work import Description, Setup, Worker
 
 
 class Host:
-    """Workers by the name of their setup; ``close`` closes them."""
+    """The workers of one process, one per setup. ``close`` closes them."""
 
     def __init__(self, setups: Mapping[str, Setup]) -> None:
         self._setups = setups
@@ -21,7 +21,7 @@ class Host:
         self._workers: dict[str, Worker] = {}
 
     def describe(self, name: str) -> Description:
-        """The worker's description; its facts also have the versions of the packages that decide images."""
+        """The description of the setup's worker, with package versions (but Python's) added to its facts."""
         description = self._worker(name).description
         packages = {package: version for package, version in versions().items() if package != "python"}
         return Description({"versions": packages, **description.facts}, description.circumstances)
@@ -31,7 +31,7 @@ class Host:
         return self._worker(name)(tasks, circumstances, advance)
 
     def run_if(self, facts: JSON, name: str, tasks: Any, circumstances: JSON) -> pa.Table:
-        """The table of a shard, by a worker that is as ``facts`` say. Raises ``EngineError`` if it is not."""
+        """The table of a shard. Raises ``EngineError`` unless ``facts`` are this worker's too."""
         differences = changes(facts, self.describe(name).facts)
         if differences:
             listed = ", ".join(f"{key}: {here} here, {there} there" for key, here, there in differences)
@@ -39,7 +39,7 @@ class Host:
         return self.run(name, tasks, circumstances, lambda _: None)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all workers."""
         self._workers.clear()
         self._stack.close()
 

@@ -17,22 +17,25 @@ from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.host import Host
 from ecgvf.engine.pool import WorkerDied, WorkerPool
 from ecgvf.engine.schedule import open_schedule
-from ecgvf.engine.work import Description, Engine, Filling, Pool, Setup
+from ecgvf.engine.work import Description, Engine, FillPlan, Pool, Setup
 
 RETRIES = 3
-"""How often a shard whose worker died is given to another one."""
+"""How often a shard whose worker died is given to another worker."""
 
 
-def local_engine(device: str = "auto", *, most: int | None = None) -> Engine:
-    """One process per visible GPU, at most ``most``; this process if there are not several, ``device`` names one, or a
-    launcher has started one process per GPU already."""
+def local_engine(device: str = "auto", *, max_workers: int | None = None) -> Engine:
+    """The engine of this machine: one process per visible GPU, at most ``max_workers``.
+
+    It is this process if there is one GPU or none, if ``device`` names a device, or if a launcher such as torchrun has
+    started one process per GPU already.
+    """
     if device != "auto" or "LOCAL_RANK" in os.environ:
         return ThisProcess()
     import torch  # takes seconds
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
-    gpus = names[: torch.cuda.device_count()][:most]
+    gpus = names[: torch.cuda.device_count()][:max_workers]
     return Processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]) if len(gpus) > 1 else ThisProcess()
 
 
@@ -56,8 +59,8 @@ class _HostPool:
     def describe(self, name: str) -> Description:
         return self._host.describe(name)
 
-    def fill(self, *fillings: Filling) -> list[int]:
-        with open_schedule(fillings, self.describe) as schedule:
+    def fill(self, *plans: FillPlan) -> list[int]:
+        with open_schedule(plans, self.describe) as schedule:
             while (job := schedule.next()) is not None:
                 done = 0
 
@@ -67,7 +70,7 @@ class _HostPool:
                     schedule.advance(job, done)
 
                 try:
-                    table = self._host.run(job.name, schedule.tasks(job), job.circumstances, advance)
+                    table = self._host.run(job.setup, schedule.tasks(job), job.circumstances, advance)
                 except BatchTooLarge as error:
                     schedule.halve_batches(job, error.size)
                 else:
@@ -77,7 +80,7 @@ class _HostPool:
 
 @dataclass(frozen=True)
 class Processes:
-    """One process for each of ``environments``, variables such as CUDA_VISIBLE_DEVICES."""
+    """One process per entry of ``environments``: variables such as CUDA_VISIBLE_DEVICES that the process gets."""
 
     environments: Sequence[Mapping[str, str]]
     retries: int = RETRIES
@@ -93,19 +96,20 @@ class Processes:
 
 
 class _ProcessGroup:
-    """Python processes, known by the number of their environment, that run ``ecgvf.engine.process``.
+    """Python processes that run ``ecgvf.engine.process``, named by the index of their environment.
 
-    They are not forked (CUDA cannot be), and unlike those of multiprocessing they do not import the user's script.
+    They are not forked, which CUDA does not survive, nor started by multiprocessing, which would import the user's
+    script in each.
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]], setups: bytes) -> None:
-        self.most = len(environments)
+        self.max_workers = len(environments)
         self._environments, self._setups = environments, setups
         self._processes: dict[int, tuple[subprocess.Popen[bytes], Connection[Any, Any]]] = {}
         self._idle: list[int] = []
 
     def start(self, count: int) -> None:
-        free = [number for number in range(self.most) if number not in self._processes]
+        free = [number for number in range(self.max_workers) if number not in self._processes]
         for number in free[: max(0, count - len(self._processes))]:
             ours, theirs = Pipe()
             inherited = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
@@ -150,7 +154,7 @@ class _ProcessGroup:
             self._end(number)
 
     def _end(self, number: int) -> str:
-        """Make sure that a process has ended; returns how it did."""
+        """End a process if it has not ended; return how it did."""
         process, connection = self._processes.pop(number)
         connection.close()
         try:

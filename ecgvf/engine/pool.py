@@ -1,4 +1,4 @@
-"""Workers outside this process: shards are handed out, and what comes back is written by the driver."""
+"""Workers outside this process: the driver hands shards out and writes the tables that come back."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
@@ -9,10 +9,10 @@ from ecgvf.core import console
 from ecgvf.core.errors import EngineError
 from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.schedule import Job, Schedule, open_schedule
-from ecgvf.engine.work import Description, Filling
+from ecgvf.engine.work import Description, FillPlan
 
 _STARTING = "their start"
-"""In place of a shard: until it has made one, a worker has none to blame."""
+"""In place of a shard's path, for workers that die before they get a shard."""
 
 
 class WorkerDied(Exception):
@@ -20,22 +20,22 @@ class WorkerDied(Exception):
 
 
 class WorkerGroup(Protocol):
-    """Workers that are started and called, each with a ``Host``."""
+    """Starts workers, each with a ``Host``, and calls them."""
 
-    most: int
-    """Workers at once."""
+    max_workers: int
+    """Maximum number of workers at once."""
 
     def start(self, count: int) -> None:
-        """Start workers until there are ``count``, those that are still starting included."""
+        """Start workers until there are ``count``, including those that are still starting."""
 
     def idle(self) -> Sequence[Hashable]:
         """Workers that have started and wait for a call."""
 
     def call(self, worker: Hashable, method: str, *arguments: Any) -> None:
-        """Let an idle worker call a method of its host."""
+        """Call a method of an idle worker's host; ``wait`` returns the answer."""
 
     def wait(self) -> tuple[Hashable, Any]:
-        """Wait until a worker has started (None), has an answer, or died: its answer, or the exception."""
+        """Wait for a worker; return it with its answer: None once it has started, an exception if it failed or died."""
 
 
 class WorkerPool:
@@ -64,12 +64,12 @@ class WorkerPool:
                 self._descriptions[name] = answer
         return self._descriptions[name]
 
-    def fill(self, *fillings: Filling) -> list[int]:
+    def fill(self, *plans: FillPlan) -> list[int]:
         """See ``Pool.fill``."""
         jobs: dict[Hashable, Job] = {}
-        with open_schedule(fillings, self.describe) as schedule:
+        with open_schedule(plans, self.describe) as schedule:
             while schedule.left:
-                self._group.start(min(self._group.most, schedule.left))
+                self._group.start(min(self._group.max_workers, schedule.left))
                 self._hand_out(schedule, jobs)
                 worker, answer = self._group.wait()
                 job = jobs.pop(worker, None)
@@ -86,8 +86,8 @@ class WorkerPool:
             if (job := schedule.next()) is None:
                 return
             jobs[worker] = job
-            facts, tasks = self._descriptions[job.name].facts, schedule.tasks(job)
-            self._group.call(worker, "run_if", facts, job.name, tasks, job.circumstances)
+            facts, tasks = self._descriptions[job.setup].facts, schedule.tasks(job)
+            self._group.call(worker, "run_if", facts, job.setup, tasks, job.circumstances)
 
     def _take(self, schedule: Schedule, job: Job | None, answer: Any) -> None:
         if isinstance(answer, WorkerDied):

@@ -13,12 +13,12 @@ from ecgvf.core.shard_set import Advance, ShardSet
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a worker is."""
+    """How a worker computes."""
 
     facts: JSON
-    """What must be the same on every worker: the model's fingerprint, dtype and sampling, the judge's hash."""
+    """Must be equal on all workers: the model's fingerprint, dtype and sampling, the judge's hash."""
     circumstances: JSON
-    """What a new set records of the first worker, and every worker then keeps: batch size, threads, device."""
+    """Batch size, threads, device. A new set records those of the first worker, and all workers keep to them."""
 
 
 class Worker(Protocol):
@@ -28,54 +28,56 @@ class Worker(Protocol):
     def description(self) -> Description: ...
 
     def __call__(self, tasks: Any, circumstances: JSON, advance: Advance) -> pa.Table:
-        """The table of one shard: ``tasks`` are ``Filling.shards[index]``. ``circumstances`` are those of the set.
+        """The table of one shard.
 
-        Raises ``BatchTooLarge`` if a batch of ``circumstances["batch_size"]`` does not fit in memory.
+        ``tasks`` is ``FillPlan.shards[index]``; ``circumstances`` are the set's. Calls ``advance(n)`` after each ``n``
+        tasks. Raises ``BatchTooLarge`` if a batch of ``circumstances["batch_size"]`` does not fit in memory.
         """
 
 
 Setup = Callable[[], AbstractContextManager[Worker]]
-"""Opens a worker where it works, once for all its shards: this loads the model. For other processes it is pickled."""
+"""Opens a worker (loads its model) in the process where it works, once for all its shards; pickled to get there."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filling:
-    """A set to fill."""
+class FillPlan:
+    """The shards of one set, and the setup whose workers make them."""
 
-    name: str
-    """Of its setup among those of the pool."""
+    setup: str
+    """Name of the setup in ``Engine.open``."""
     shard_set: ShardSet
+    """The set to fill; shards that it has are not made again."""
     shards: Sequence[Any]
-    """What the worker gets for each shard; an item is read when its shard is due."""
+    """The tasks of each shard; an item is read when its shard is due."""
     sizes: Sequence[int]
-    """Number of tasks of each shard."""
+    """Number of tasks in each shard."""
     description: str
-    """For the progress bar."""
+    """Label of the progress bar."""
     circumstances: Mapping[str, Any] = field(default_factory=dict)
-    """Override and add to those of the worker."""
+    """Added to the worker's circumstances; on a conflict these win."""
     after: tuple[ShardSet, ...] = ()
-    """Sets whose shard of the same index comes first; those that are not filled meanwhile have theirs."""
+    """Sets whose shard of the same index must exist first. A set that the same pool is not filling must be complete."""
 
 
 class Pool(Protocol):
     """The workers of an engine."""
 
     def describe(self, name: str) -> Description:
-        """What the workers of the setup ``name`` are; the first one is opened to find out."""
+        """Describe the workers of the setup ``name``; opens the first one."""
 
-    def fill(self, *fillings: Filling) -> list[int]:
-        """Write every missing shard of the sets, and return how many tasks of each this run did.
+    def fill(self, *plans: FillPlan) -> list[int]:
+        """Write all missing shards of the plans' sets; return the number of tasks done now, per plan.
 
         Several sets are filled together: a shard is judged as soon as it is rendered. Raises what a worker raises,
-        and ``EngineError`` if workers keep dying or differ from each other.
+        and ``EngineError`` if workers keep dying or their facts differ.
         """
 
 
 class Engine(Protocol):
-    """Where the workers are."""
+    """A place where workers run: this process, one process per GPU, a Ray cluster."""
 
     def open(self, setups: Mapping[str, Setup]) -> AbstractContextManager[Pool]:
-        """Workers for ``setups``, by name, until the block ends."""
+        """Open a pool whose workers use ``setups`` (name → setup). Leaving the block ends the workers."""
 
 
 class ShardTables(Sequence[list[pa.Table]]):

@@ -1,7 +1,7 @@
 """The accept rule: the judge sees the concept in the target image and not in the surrogate image.
 
-Of a validation or test record only the target's image counts: what the model makes of its surrogate is measured, and no
-condition. Of a record of the retain split, the concept is its own.
+For a validation or test record only the target's image counts, since what the model makes of its surrogate is measured
+later. For a record of the retain split, "the concept" is the one that the record retains.
 """
 
 from collections.abc import Mapping, Set
@@ -23,11 +23,11 @@ def accept_record(
     objection: Reason | None = None,
     review: bool | None = None,
 ) -> Acceptance:
-    """Accept or reject one record, with the first reason against it.
+    """Accept one record, or reject it with the first reason against it.
 
-    ``rendered`` are the roles with an image and ``verdicts`` what the judge predicted for them; a missing one failed.
-    ``objection`` is an optional bound's, and counts if the rule accepts. ``review`` is the reviewers' decision, and
-    overrules both.
+    ``rendered`` has the roles with an image and ``verdicts`` the judge's verdicts on them; what is missing has failed.
+    ``objection`` is the reason of an optional bound, and counts if the rule accepts. ``review`` is the reviewers'
+    decision (True accepts), which overrules both.
     """
     reason = _rule(pair, rendered, verdicts) or objection
     if review is not None and reason not in WITHOUT_IMAGE:

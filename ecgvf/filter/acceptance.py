@@ -1,7 +1,7 @@
-"""From verdicts to an acceptance set: the accept rule, the optional bounds and the reviewers' decisions per record.
+"""Write acceptance sets: apply the accept rule, the optional bounds and the reviewers' decisions to each record.
 
-An acceptance set's settings name everything that decides it, so that it can be written anew after a review without a
-judge.
+An acceptance set's settings name everything that decides it, so that it can be written again after a review without
+running a judge.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ class FilterResult:
 
     @property
     def evaluation(self) -> str:
-        """The accepted prompts of the other splits in words."""
+        """The numbers of the other splits, in words."""
         retained = (
             f", {self.accepted_retained} of {self.retained} prompts of retained concepts" if self.retained else ""
         )
@@ -64,7 +64,7 @@ class FilterResult:
 def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None) -> FilterResult:
     """Accept or reject every record of ``images`` and make the result current.
 
-    ``bounds`` are those of ``ecgvf.filter.stage.measure_bounds``.
+    ``bounds`` is the result of ``ecgvf.filter.stage.measure_bounds``.
     """
     settings = {
         "pairs": images.settings["pairs"],
@@ -77,7 +77,7 @@ def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, 
 
 
 def current_acceptance(run: ConceptRun) -> StageSet:
-    """The current acceptance set, written anew if reviewers have decided since. Raises ``StageMissing``."""
+    """The current acceptance set, written again if there are new reviews. Raises ``StageMissing``."""
     current = run.current(ACCEPTANCE)
     reviewed = _reviewed(current.source(IMAGES))
     if (decisions.fingerprint(reviewed) if reviewed else None) == current.settings.get("people"):
@@ -152,7 +152,7 @@ def _accept(acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, boo
 
 
 def _objections(acceptance: StageSet, pairs: list[PromptPair], verdicts: Verdicts) -> dict[str, Reason]:
-    """Record id → the reason of the optional bound that it exceeds."""
+    """Record id → the reason of an optional bound that the record violates."""
     bounds = acceptance.settings.get("bounds", {})
     judged = {pair.record_id: pair.judged_roles() for pair in pairs}
     objections: dict[str, Reason] = {}
@@ -176,7 +176,7 @@ def _objections(acceptance: StageSet, pairs: list[PromptPair], verdicts: Verdict
 
 
 def _changes(acceptance: StageSet, verdicts: Verdicts) -> Iterator[tuple[str, float]]:
-    """Record id and change outside the concept, of every pair with two readable images."""
+    """(record id, change outside the concept) of each pair with two readable images."""
     accepted_labels = criterion_of(acceptance.source(VERDICTS)).accepted
     for table in acceptance.source(IMAGES).tables():
         pngs: dict[str, list[bytes]] = {}

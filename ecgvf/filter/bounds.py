@@ -23,15 +23,15 @@ class Bounds:
     """The optional bounds. Raises ``SettingsError`` for values out of range."""
 
     seeds: int = 1
-    """Images per prompt: from the run's own seed and the ones that follow it."""
+    """Number of seeds to render each prompt from: the run's own and the following ones."""
     share: float = 1.0
-    """Least share, in (0, 1], of these seeds in which the pair passes the accept rule."""
+    """Minimum share of the seeds, in (0, 1], with which the pair passes the accept rule."""
     clip_floor: float | None = None
-    """Least cosine similarity, in [-1, 1], of an image and its own prompt."""
+    """Minimum cosine similarity, in [-1, 1], of an image and its own prompt."""
     clip: str | None = None
-    """Hub id or folder of the CLIP model that measures it; None: that of judge ``clip``."""
+    """Hub id or folder of the CLIP model that measures it; None: the model of the judge ``clip``."""
     most_change: float | None = None
-    """Greatest mean difference outside the concept, in [0, 1]."""
+    """Maximum mean difference of the two images outside the concept, in [0, 1]."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -51,8 +51,8 @@ class Bounds:
 def change(target: NDArray[np.uint8], surrogate: NDArray[np.uint8], boxes: Sequence[Box] = ()) -> float:
     """Mean absolute difference of two images, RGB uint8 [H, W, 3], outside the concept, in [0, 1].
 
-    ``boxes`` are where a detector found the concept. Without them, the concept is assumed to be in the half of the
-    grid's cells that changed most, and the other half is measured.
+    ``boxes`` are the places where a detector found the concept. Without any, the concept is assumed to be in the half
+    of the grid's cells that changed most, and the other half is measured.
     """
     difference = np.abs(target.astype(np.float64) - surrogate).mean(axis=2) / 255
     if boxes:

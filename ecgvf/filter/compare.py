@@ -39,7 +39,7 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two verdict sets on the same images, without the images on which one of the judges failed."""
+    """Two verdict sets on the same images. Images on which one of the judges failed do not count."""
 
     sets: tuple[StageSet, StageSet]
     agreement: Agreement

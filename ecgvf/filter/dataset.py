@@ -12,7 +12,7 @@ from ecgvf.filter.acceptance import current_acceptance
 
 
 def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
-    """The acceptance set that starts with ``set_id``, or the current one with new reviews, if it makes a dataset.
+    """The acceptance set that starts with ``set_id``, or the current one with new reviews, checked to make a dataset.
 
     Raises ``StageMissing`` before ``ecgvf filter`` has run, ``DatasetError`` if no training pair was accepted or the
     images obey control tokens of their prompts, which no row of a dataset records.
@@ -34,9 +34,9 @@ def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
 
 
 def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool = False) -> Dataset:
-    """The accepted records with their images, of the acceptance set that starts with ``set_id``, or of the current one.
+    """The dataset of the acceptance set that starts with ``set_id`` (None: the current one), with its images.
 
-    ``unfiltered``: all records whose images were rendered, to measure what filtering is worth. Raises as
+    ``unfiltered`` takes all records that were rendered, to measure what filtering is worth. Raises as
     ``dataset_acceptance`` does.
     """
     acceptance = dataset_acceptance(run, set_id)

@@ -1,7 +1,7 @@
 """Reviewers' decisions, in ``STORE/<concept>/review/decisions.jsonl``: lines are appended, never changed.
 
-A decision is about one record's images, which several sets may share: same model, sampling and seed. Each reviewer's
-last decision is their vote, and the majority of votes decides; a tie leaves the record to the judge.
+A decision is about one record's images, which several sets may share (same model, sampling and seed). The last decision
+of a reviewer is their vote. The majority of votes decides; a tie leaves the record to the judge.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ def fingerprint(reviewed: dict[str, bool]) -> str:
 
 
 def _sets_with_same_images(run: ConceptRun, pictures: str) -> set[str]:
-    """The image sets whose settings differ from those of ``pictures`` only in the pairs that they render."""
+    """Fingerprints of the image sets that differ from ``pictures`` only in the pairs that they render."""
     settings = {
         images.fingerprint: {key: value for key, value in images.settings.items() if key not in ("pairs", "gathered")}
         for images in run.sets(IMAGES)

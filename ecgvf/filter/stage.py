@@ -11,17 +11,17 @@ from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.engine import Engine, Filling, Setup, local_engine
+from ecgvf.engine import Engine, FillPlan, Setup, local_engine
 from ecgvf.engine.work import ShardTables
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.verdicts import VerdictWorker
-from ecgvf.judges import judge as judges
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge
+from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def filter_images(
 ) -> FilterResult:
     """Judge the current images, or those of the set that starts with ``set_id``, and accept or reject every record.
 
-    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images are rendered as well, those of the
-    further seeds in ``bounds`` included, and each shard is judged as soon as it is rendered. ``engine`` None is
+    ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
+    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``engine`` None is
     ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
     from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
@@ -54,7 +54,7 @@ def filter_images(
     opened = OpenJudges(run.concept, model, judge, options)
     encoder = open_encoder(bounds, device)
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
-    opened.retained.settings(sorted(set(_subjects(pairs).values())))
+    opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
     if (warning := domain_warning(opened.judge, model)) is not None:
         console.note(console.escape(warning))
     images = existing_images(run, set_id)
@@ -75,9 +75,10 @@ def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
 
 
 class OpenJudges:
-    """The concept's judge and those of retained concepts, as ``filter_images`` gets them.
+    """The concept's judge and the judges of retained concepts, opened for ``filter_images``.
 
-    Another process that it is sent to opens them anew, on its own device. Raises ``JudgeError``.
+    Pickling keeps only the arguments: the process that unpickles it opens the judges again, on its own device.
+    Raises ``JudgeError``.
     """
 
     def __init__(self, concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> None:
@@ -93,13 +94,13 @@ class OpenJudges:
 
 
 def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> Judge:
-    """``judge`` itself, or the one of that name (None: see ``create_judge``), with its weights found.
+    """The judge called ``judge`` (None: the default, see ``create_judge``), or ``judge`` itself if it is one.
 
-    Raises ``JudgeError``.
+    Raises ``JudgeError`` also if its weights are missing.
     """
     if judge is None or isinstance(judge, str):
         judge = create_judge(concept, model, judge, options)
-    judges.settings(judge)  # hashes the weights
+    judge_settings(judge)  # hashes the weights, which must be there
     return judge
 
 
@@ -108,8 +109,8 @@ class VerdictSetup:
     """Opens the worker of one verdict set."""
 
     opened: OpenJudges
-    subjects: Mapping[str, str]
-    """Record id → the retained concept of its prompt, of the retain split; of an ensemble's members none."""
+    retained_concepts: Mapping[str, str]
+    """Record id → the concept that the record retains (retain split only). Empty for an ensemble's members."""
     member: int | None = None
     """Which judge of an ensemble; None: the judge itself."""
 
@@ -118,7 +119,7 @@ class VerdictSetup:
         judge = self.opened.judge
         if self.member is not None and isinstance(judge, Ensemble):
             judge = judge.judges[self.member]
-        yield VerdictWorker(judge, self.opened.retained, self.subjects)
+        yield VerdictWorker(judge, self.opened.retained, self.retained_concepts)
 
 
 def _render_and_judge(
@@ -131,23 +132,23 @@ def _render_and_judge(
     *,
     current: bool = True,
 ) -> tuple[StageSet, StageSet]:
-    """The finished images, rendered as ``missing`` says if they are not there, and the finished verdicts on them.
+    """Render ``images`` if they are None (as ``missing`` says) and judge them; return both sets, finished.
 
     ``current`` as in ``render``.
     """
-    subjects = _subjects(pairs)
-    setups: dict[str, Setup] = dict(_setups(opened, subjects))
+    retained_concepts = _retained_concepts(pairs)
+    setups: dict[str, Setup] = dict(_setups(opened, retained_concepts))
     if missing is not None:
         setups[IMAGES.name] = missing.setup(run.concept)
     with engine.open(setups) as pool:
-        fillings = []
+        plans = []
         if images is None:
             assert missing is not None
             images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-            fillings.append(missing.filling(images, pairs, current=current))
-        shards = len(fillings[0].shards) if fillings else len(images.shards())
-        sets = _verdict_sets(images, opened, subjects)
-        pool.fill(*fillings, *_fillings(images, shards, sets, opened))
+            plans.append(missing.fill_plan(images, pairs, current=current))
+        shards = len(plans[0].shards) if plans else len(images.shards())
+        sets = _verdict_sets(images, opened, retained_concepts)
+        pool.fill(*plans, *_plans(images, shards, sets, opened))
     if missing is not None:
         from ecgvf.render import finish_images
 
@@ -157,7 +158,7 @@ def _render_and_judge(
     return images, sets[-1]
 
 
-# An ensemble's members have verdict sets of their own; the last set is the judge's
+# Each member of an ensemble has a verdict set of its own, before the set of the judge itself
 
 
 def _members(judge: Judge) -> Sequence[Judge]:
@@ -168,20 +169,20 @@ def _setup_name(member: int | None) -> str:
     return VERDICTS.name if member is None else f"{VERDICTS.name} of judge {member}"
 
 
-def _setups(opened: OpenJudges, subjects: Mapping[str, str]) -> dict[str, Setup]:
+def _setups(opened: OpenJudges, retained_concepts: Mapping[str, str]) -> dict[str, Setup]:
     members = range(len(_members(opened.judge)))
     setups: dict[str, Setup] = {_setup_name(member): VerdictSetup(opened, {}, member) for member in members}
-    return setups | {_setup_name(None): VerdictSetup(opened, subjects)}
+    return setups | {_setup_name(None): VerdictSetup(opened, retained_concepts)}
 
 
-def _verdict_sets(images: StageSet, opened: OpenJudges, subjects: Mapping[str, str]) -> list[StageSet]:
+def _verdict_sets(images: StageSet, opened: OpenJudges, retained_concepts: Mapping[str, str]) -> list[StageSet]:
     """The verdict sets of the ensemble's members, and of the judge."""
     run, judge = images.run, opened.judge
-    settings: dict[str, Any] = {"pictures": images.fingerprint, **judges.settings(judge)}
-    if subjects:
-        settings["retained"] = opened.retained.settings(sorted(set(subjects.values())))
+    settings: dict[str, Any] = {"pictures": images.fingerprint, **judge_settings(judge)}
+    if retained_concepts:
+        settings["retained"] = opened.retained.settings(sorted(set(retained_concepts.values())))
     sets = [
-        run.stage_set(VERDICTS, {"pictures": images.fingerprint, **judges.settings(member)})
+        run.stage_set(VERDICTS, {"pictures": images.fingerprint, **judge_settings(member)})
         for member in _members(judge)
     ]
     if isinstance(judge, Ensemble):
@@ -189,7 +190,7 @@ def _verdict_sets(images: StageSet, opened: OpenJudges, subjects: Mapping[str, s
     return [*sets, run.stage_set(VERDICTS, settings)]
 
 
-def _fillings(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[Filling]:
+def _plans(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[FillPlan]:
     *members, verdicts = sets
     # The options are recorded with the verdicts, so that the same judge can be created again.
     to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...], JudgeOptions]] = [
@@ -197,8 +198,8 @@ def _fillings(images: StageSet, shards: int, sets: Sequence[StageSet], opened: O
         (None, verdicts, (images, *members), opened.options),
     ]
     for member, shard_set, inputs, options in to_fill:
-        yield Filling(
-            name=_setup_name(member),
+        yield FillPlan(
+            setup=_setup_name(member),
             shard_set=shard_set,
             shards=ShardTables(shards, *inputs),
             sizes=[1] * shards,
@@ -208,8 +209,8 @@ def _fillings(images: StageSet, shards: int, sets: Sequence[StageSet], opened: O
         )
 
 
-def _subjects(pairs: StageSet) -> dict[str, str]:
-    """Record id → the retained concept of its prompt, of the records of the retain split."""
+def _retained_concepts(pairs: StageSet) -> dict[str, str]:
+    """Record id → the concept that the record retains, for the records of the retain split."""
     rows = pairs.read().select(["record_id", "split", "retained_concept"])
     retained = rows.filter((pc.field("split") == "retain") & pc.field("retained_concept").is_valid())
     return dict(zip(retained["record_id"].to_pylist(), retained["retained_concept"].to_pylist(), strict=True))
@@ -223,7 +224,7 @@ def measure_bounds(
     encoder: "Encoder | None",
     engine: Engine,
 ) -> dict[str, Any]:
-    """The bounds as settings of an acceptance set, after rendering, judging and measuring what they need."""
+    """Render, judge and measure what ``bounds`` need; return them as settings of an acceptance set."""
     from ecgvf.render import RenderOptions, render_options
 
     settings: dict[str, Any] = {}

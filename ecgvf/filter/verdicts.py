@@ -11,10 +11,10 @@ from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
 from ecgvf.core.shard_set import Advance
 from ecgvf.engine import Description
-from ecgvf.judges import judge as judges
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Judge, Prediction
+from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges, predict
 
 _FAILED = Prediction(present=False, score=0.0, top_labels=())
@@ -23,37 +23,37 @@ _FAILED = Prediction(present=False, score=0.0, top_labels=())
 class VerdictWorker:
     """Judges the images of a shard. An ensemble combines its members' verdicts on them."""
 
-    def __init__(self, judge: Judge, retained: RetainedJudges, subjects: Mapping[str, str]) -> None:
-        self._judge, self._retained, self._subjects = judge, retained, subjects
+    def __init__(self, judge: Judge, retained: RetainedJudges, retained_concepts: Mapping[str, str]) -> None:
+        self._judge, self._retained, self._retained_concepts = judge, retained, retained_concepts
 
     @property
     def description(self) -> Description:
         """The judges' hashes and criterion."""
         import torch  # takes seconds, and reviewing needs none
 
-        facts = judges.settings(self._judge) | {
-            "retained": self._retained.settings(sorted(set(self._subjects.values())))
+        facts = judge_settings(self._judge) | {
+            "retained": self._retained.settings(sorted(set(self._retained_concepts.values())))
         }
         return Description(facts, {"threads": torch.get_num_threads()})
 
     def __call__(self, tasks: Sequence[pa.Table], circumstances: JSON, advance: Advance) -> pa.Table:
-        """The verdicts on the images of ``tasks[0]``; the rest are the verdicts of an ensemble's members."""
+        """The verdicts on the images in ``tasks[0]``; further tables are verdicts of an ensemble's members."""
         from ecgvf.janus import num_threads
 
         renderings = from_table(Rendering, tasks[0])
-        own = [each for each in renderings if each.record_id not in self._subjects]
+        own = [each for each in renderings if each.record_id not in self._retained_concepts]
         with num_threads(circumstances["threads"]):
             if isinstance(self._judge, Ensemble):
                 rows = _combine(self._judge, [from_table(Verdict, table) for table in tasks[1:]])
             else:
                 rows = judge_renderings(self._judge, own)
-            rows += judge_retained(self._retained, renderings, self._subjects)
+            rows += judge_retained(self._retained, renderings, self._retained_concepts)
         advance(1)
         return to_table(Verdict, rows)
 
 
 def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
-    """One verdict per rendering with an image, in their order; if the judge fails on it, with a ``failure``."""
+    """One verdict per rendering that has an image, in order; it has a ``failure`` if the judge fails on the image."""
     rendered = [rendering for rendering in renderings if rendering.failure is None]
     if not rendered:
         return []
@@ -68,13 +68,18 @@ def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verd
 
 
 def judge_retained(
-    judges: RetainedJudges, renderings: Sequence[Rendering], subjects: Mapping[str, str]
+    judges: RetainedJudges, renderings: Sequence[Rendering], retained_concepts: Mapping[str, str]
 ) -> list[Verdict]:
-    """One verdict per rendering of the retain split with an image, in their order: whether it shows its own concept.
+    """Whether each image of the retain split shows the concept that its record retains, in the order of the renderings.
 
-    ``subjects``: record id → retained concept. If no judge can name it, or its judge fails, with a ``failure``.
+    ``retained_concepts`` maps record ids to these concepts. A verdict has a ``failure`` if no judge has a label for the
+    concept, or if the judge fails.
     """
-    asked = [(each, subjects[each.record_id]) for each in renderings if each.record_id in subjects and not each.failure]
+    asked = [
+        (each, retained_concepts[each.record_id])
+        for each in renderings
+        if each.record_id in retained_concepts and not each.failure
+    ]
     verdicts: dict[str, Verdict] = {}
     for judge in {judges.of(name) for _, name in asked}:
         own = [(rendering, name) for rendering, name in asked if judges.of(name) is judge]
@@ -84,7 +89,7 @@ def judge_retained(
 
 
 def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
-    """The verdicts of one judge of retained concepts; None: no judge has a label for them."""
+    """The verdicts of one judge on (rendering, concept) pairs; a ``judge`` of None has no label for these concepts."""
     if judge is None:
         return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]
     try:
@@ -97,7 +102,7 @@ def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tu
 
 
 def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """The ensemble's verdicts, from its members' verdicts on the same images; if one failed, the ensemble fails."""
+    """Combine the members' verdicts on the same images; where one member failed, the ensemble fails."""
     combined = []
     for verdicts in zip(*members, strict=True):
         failures = [f"{verdict.judge}: {verdict.failure}" for verdict in verdicts if verdict.failure is not None]

@@ -1,4 +1,4 @@
-"""Prompts to hidden states, and then one image token of every row per step."""
+"""Run the language model while decoding: the prompts first, then one image token of every row per step."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ from ecgvf.janus.kv_cache import KVCache
 from ecgvf.janus.model import JanusModel
 
 CAPTURED_LENGTH = 64
-"""A captured step attends to a number of positions that is a multiple of this."""
+"""A captured step attends to a multiple of this many positions, so that few graphs are captured."""
 
 
 class Decoder:
-    """R rows of one batch.
+    """The hidden states of R rows of one batch.
 
-    ``prefill`` first, then ``step`` for every token but the last. Nothing here waits for the device.
+    Call ``prefill`` first, then ``step`` for every token but the last. Neither waits for the device.
     """
 
     def __init__(self, model: JanusModel, input_ids: Tensor, attention_mask: Tensor, cache: KVCache) -> None:
@@ -42,7 +42,8 @@ class Decoder:
     def prefill(self) -> Tensor:
         """Hidden states [R, C] from which the first image token is predicted.
 
-        Equal rows are computed once: the unconditional rows of prompts of one length, and the seeds of one prompt.
+        Equal rows are computed once: the unconditional rows of prompts of one length, and the same prompt with several
+        seeds.
         """
         prompts, prompt_of_row = torch.unique(self._input_ids, dim=0, return_inverse=True)
         rows = torch.arange(len(prompt_of_row), device=prompts.device)
@@ -65,13 +66,13 @@ class Decoder:
         return states
 
     def _eager_step(self, tokens: Tensor) -> Tensor:
-        """Attends to the positions that are written, no more."""
+        """Attend only to the positions that are written."""
         position, end = slice(self._length, self._length + 1), self._length + 1
         mask = None if self._padding is None else self._padding[..., :end]
         return self._forward(tokens, position, end, mask)
 
     def _captured_step(self, tokens: Tensor) -> Tensor:
-        """Replays a CUDA graph, whose launch costs less than those of its kernels."""
+        """Replay a CUDA graph: one launch costs less than the launches of all its kernels."""
         longest = self._cache.layers.shape[4]
         end = min(-(-(self._length + 1) // CAPTURED_LENGTH) * CAPTURED_LENGTH, longest)
         if end not in self._graphs:
@@ -86,7 +87,7 @@ class Decoder:
         return self._graphs[end](tokens, self._length)
 
     def _masked_step(self, tokens: Tensor, position: Tensor, *, end: int) -> Tensor:
-        """``_eager_step`` in shapes that do not depend on ``position`` (int64 [1]), which is below ``end``."""
+        """``_eager_step`` with shapes that depend on ``end`` but not on ``position`` (int64 [1], below ``end``)."""
         later = torch.arange(end, device=tokens.device) > position
         mask = torch.zeros(end, dtype=self._embeddings.dtype, device=tokens.device).masked_fill_(later, -torch.inf)
         mask = mask[None, None, None] if self._padding is None else mask + self._padding[..., :end]
@@ -102,7 +103,7 @@ class Decoder:
 
 
 class _Graph:
-    """A captured function of tokens and position. It must allocate nothing but what the capture's pool holds."""
+    """A CUDA graph of a function of tokens and position. The function may allocate only from the capture's pool."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, position: int) -> None:
         self._tokens, self._position = tokens.clone(), torch.tensor([position], device=tokens.device)

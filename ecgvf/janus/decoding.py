@@ -20,19 +20,19 @@ from ecgvf.janus.sampling import Sampling, processed_logits, sample_tokens, unif
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """What a rendering is asked beyond prompts and sampling. N is the number of prompts."""
+    """Options of a rendering beyond prompts and sampling. N is the number of prompts."""
 
     prefix: Tensor | None = None
-    """Image tokens that are given, int64 [N, n], n up to T; -1 is a token that is sampled like the rest."""
+    """Given image tokens, int64 [N, n], n up to T, with -1 for a token to sample."""
     guidance: Sequence[float] | None = None
-    """Guidance scale of each prompt, instead of the sampling's."""
+    """Guidance scale of each prompt, which overrides the sampling's."""
     negative_prompt: str | None = None
-    """What guidance leads away from, instead of the model's own negative prompt, or the empty prompt."""
+    """What guidance leads away from. None: the model's own negative prompt, else the empty prompt."""
     log_probabilities: bool = False
-    """Whether the images come with the log-probabilities of their tokens."""
+    """Whether to return the log-probabilities of the image tokens."""
 
     def batch(self, rows: slice) -> "GenerationOptions":
-        """That of the prompts in ``rows``."""
+        """The options for the prompts in ``rows``."""
         prefix = None if self.prefix is None else self.prefix[rows]
         guidance = None if self.guidance is None else self.guidance[rows]
         return GenerationOptions(prefix, guidance, self.negative_prompt, self.log_probabilities)
@@ -47,7 +47,7 @@ class ImageTokens:
     finite: Tensor
     """bool [B]: False if a logit was NaN or infinite, in which case the tokens mean nothing."""
     log_probabilities: Tensor | None
-    """float32 [B, T] in nats, under the distribution that each token is sampled from (of temperature 1, if it is 0)."""
+    """float32 [B, T] in nats, under the distribution that each token is sampled from (with temperature 1 for 0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class RenderedImages:
     finite: NDArray[np.bool_]
     """[N]: False if a logit was NaN or infinite, in which case the image means nothing."""
     log_probabilities: NDArray[np.float32] | None
-    """[N, T], as those of ``ImageTokens``; None unless asked for."""
+    """[N, T], as in ``ImageTokens``; None unless the options request them."""
 
 
 def render_images(

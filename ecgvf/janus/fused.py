@@ -20,8 +20,8 @@ Linear = tuple[Tensor, Tensor | None]
 class FusedLayer:
     """A decoder layer of Llama, for one new position per row.
 
-    The weights are those of the moment it is made, with the adapter that is active then. Raises ``ModelError`` for a
-    projection that is not an ``nn.Linear``.
+    It reads the weights when it is made, with the adapter that is active then. Raises ``ModelError`` for a projection
+    that is not an ``nn.Linear``.
     """
 
     def __init__(self, layer: Any, dtype: torch.dtype) -> None:
@@ -42,7 +42,7 @@ class FusedLayer:
         position: slice | Tensor,
         mask: Tensor | None,
     ) -> Tensor:
-        """Hidden states [R, C] after the layer, from ``states`` [R, C], whose memory they take.
+        """Hidden states [R, C] after the layer, from ``states`` [R, C], whose memory is reused.
 
         ``rotary`` as ``rotate_`` takes them. The keys and values of the new position are written to ``position`` (one
         index) of ``cached`` [2, R, kv heads, N, D], and all N are attended to; ``mask`` [R, 1, 1, N] is added to the
@@ -62,7 +62,7 @@ class FusedLayer:
 
 
 def rms_norm(norm: Any, states: Tensor) -> Tensor:
-    """What a ``LlamaRMSNorm`` computes of states [R, C].
+    """The output of a ``LlamaRMSNorm`` for states [R, C].
 
     ``F.rms_norm`` is one kernel on a GPU; on a CPU it first makes an array of the squares.
     """
@@ -85,7 +85,7 @@ def rotate_(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> None:
 
 
 def signed_sine(sine: Tensor) -> Tensor:
-    """The sine [..., D] with its first half negated: the sign that the second half of a head gets in ``rotate_``."""
+    """The sine [..., D] with its first half negated, as ``rotate_`` needs it."""
     first, second = sine.chunk(2, dim=-1)
     return torch.cat([-first, second], dim=-1)
 
@@ -102,7 +102,7 @@ def join_projections(language_model: Any) -> None:
 
 
 def _add(states: Tensor, inputs: Tensor, linear: Linear) -> Tensor:
-    """``states`` + a linear layer of ``inputs``, in the memory of ``states``."""
+    """Add a linear layer of ``inputs`` to ``states``, in place."""
     weight, bias = linear
     return (states if bias is None else states.add_(bias)).addmm_(inputs, weight.t())
 

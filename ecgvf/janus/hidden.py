@@ -14,12 +14,12 @@ from ecgvf.janus.sampling import apply_guidance
 
 @dataclass(frozen=True, slots=True)
 class PromptNoise:
-    """Gaussian noise on the token embeddings of each prompt: other words, near those of the prompt."""
+    """Gaussian noise on the token embeddings of each prompt, which stands for similar words."""
 
     scale: float
-    """Its standard deviation, in those of the model's token embeddings."""
+    """Standard deviation, as a multiple of that of the model's token embeddings."""
     seeds: Sequence[int]
-    """Of each prompt: equal seeds draw equal noise."""
+    """A seed per prompt: equal seeds give equal noise."""
 
 
 def hidden_states(
@@ -31,14 +31,15 @@ def hidden_states(
     checkpointing: bool = False,
     noise: PromptNoise | None = None,
 ) -> Tensor:
-    """Hidden states of n image positions in one pass, under the conditional prompt (no guidance): [B, n, C].
-
-    ``unconditional``: under the unconditional rows that guidance compares these prompts with.
+    """Hidden states [B, n, C] from which n image tokens are predicted, in one pass without guidance.
 
     ``vq_ids`` int64 [B, n] are the first n image tokens of each prompt's image, n in 1..T. State i, in the model's
-    dtype and after the final norm, is the one from which token i is predicted: it depends on the prompt and tokens
-    0 .. i-1. Gradients flow if they are enabled; ``checkpointing`` as in ``layers.forward``. Raises ``ModelError`` for
-    a prompt that contains a special token.
+    dtype and after the final norm, predicts token i: it depends on the prompt and tokens 0 .. i-1. Gradients flow if
+    they are enabled.
+
+    ``unconditional`` replaces the prompts by the unconditional rows that guidance compares them with. ``noise`` is
+    added to the prompts' embeddings. ``checkpointing`` as in ``layers.forward``. Raises ``ModelError`` as
+    ``generation_ids`` does.
     """
     if unconditional and model.negative_prompt is not None:
         prompts, unconditional = [model.negative_prompt] * len(prompts), False
@@ -59,7 +60,7 @@ def hidden_states(
 
 
 def _drawn(model: JanusModel, attention_mask: Tensor, noise: PromptNoise) -> Tensor:
-    """Noise [B, S, C] on each prompt's own tokens, but for begin-of-image, the last."""
+    """Noise [B, S, C] for each prompt's own tokens, 0 for padding and for begin-of-image, the last token."""
     rows, length = attention_mask.shape
     drawn = torch.zeros(rows, length, model.language_model.config.hidden_size)
     for row, own, seed in zip(drawn, attention_mask.sum(dim=-1).tolist(), noise.seeds, strict=True):
@@ -69,7 +70,7 @@ def _drawn(model: JanusModel, attention_mask: Tensor, noise: PromptNoise) -> Ten
 
 
 def logits(model: JanusModel, states: Tensor) -> Tensor:
-    """Logits of the next image token, [..., V], from hidden states [..., C]; dtype as the model."""
+    """Logits [..., V] of the next image token from hidden states [..., C], in the model's dtype."""
     image_logits: Tensor = model.model.model.generation_head(states)
     return image_logits
 

@@ -18,9 +18,9 @@ class KVCache:
 
     def __init__(self, layers: Tensor) -> None:
         self.layers = layers
-        """[layers, 2, rows, kv heads, length, head dim]; what is not written yet is finite, and means nothing."""
+        """[layers, 2 (keys, values), rows, kv heads, length, head dim]. Unwritten positions have some finite value."""
         self.prompt_of_row: Tensor | slice = slice(None)
-        """int64 [rows]: which of the prompts that ``update`` gets is a row's; by default each row has its own."""
+        """int64 [rows]: the index of each row's prompt among those that ``update`` gets; by default the row's own."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Write keys and values [prompts, kv heads, n, D] of the first n positions of ``layer``, and return them."""
@@ -33,7 +33,7 @@ class KVCache:
 def allocate_kv_cache(
     config: Any, rows: int, length: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[KVCache]:
-    """A cache for a model of ``config``, until the end of the block.
+    """A cache for a model of ``config`` (of its language model), until the end of the block.
 
     On a CPU its memory is kept for the next cache, because the first access to new memory is slow: the operating system
     clears it page by page.
@@ -58,7 +58,7 @@ def head_dim(config: Any) -> int:
 
 
 def bytes_per_position(config: Any, dtype: torch.dtype) -> int:
-    """Bytes that a position of one row takes."""
+    """Bytes per position of one row, in all layers."""
     return int(2 * config.num_hidden_layers * config.num_key_value_heads * head_dim(config) * dtype.itemsize)
 
 

@@ -1,7 +1,7 @@
-"""Embeddings through the language model's own layers, with or without a KV cache.
+"""Run embeddings through the language model's own layers, with or without a KV cache.
 
-The layers are the model's, tuned projections included. What is left out is the bookkeeping of transformers at every
-step, which takes longer than the layers of a small model.
+The layers are the model's, including tuned projections. Only the bookkeeping of transformers at every step is left out,
+since it takes longer than the layers of a small model.
 """
 
 import inspect
@@ -65,7 +65,7 @@ def forward(
 
     ``rotary`` are cosine and sine at the N positions, [B, N, head_dim] each. ``mask`` [B, 1, N, N] is
     added to the attention scores; None is plain causal attention. The N positions are written to ``cache``.
-    ``checkpointing``: keep each layer's input alone for the backward pass, and compute the rest again.
+    ``checkpointing`` keeps only each layer's input for the backward pass, and computes the rest again.
     """
     states = embeddings
     for layer in language_model.layers:

@@ -73,9 +73,9 @@ def fingerprint(name_or_path: str) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of ``--device``; "auto" is a GPU if there is one, each process of a launcher its own.
+    """The device that ``--device`` names; "auto" is a GPU if there is one, in a launcher's process the GPU of its rank.
 
-    Raises ``ModelError`` for another kind of device, and for a GPU that PyTorch does not see.
+    Raises ``ModelError`` for a device other than a CPU or a GPU that PyTorch sees.
     """
     if device == "auto" and torch.cuda.is_available():
         device = f"cuda:{rank}" if (rank := os.environ.get("LOCAL_RANK")) else "cuda"
@@ -106,7 +106,7 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def _checkpoint_folder(name_or_path: str) -> Path:
-    """The folder of the model's files, downloaded if need be."""
+    """The folder of the model's files, which are downloaded if necessary."""
     if name_or_path == "janus-nano":
         nano = data_dir() / "nano"
         if not (nano / "config.json").is_file():

@@ -34,14 +34,14 @@ class JanusModel:
     raw_control_tokens: bool = False
     """Whether the model obeys control tokens that a prompt spells; otherwise they are text."""
     rewrite: Callable[[str], str] | None = None
-    """What becomes of each prompt before it is tokenized; None: nothing."""
+    """Applied to each prompt before it is tokenized."""
     negative_prompt: str | None = None
     """What guidance leads away from; None: the empty prompt."""
     padding_masked: bool = True
-    """Whether the left padding of a batch is hidden from the model. False repeats scripts that pass no mask: an image
-    then depends on the other prompts of its batch."""
+    """Whether the left padding of a batch is hidden from the model. False reproduces scripts that pass no attention
+    mask; an image then depends on the other prompts in its batch."""
     suffix_ids: tuple[int, ...] = ()
-    """Token ids that follow the words of each prompt: those of a soft prompt (``janus.soft_prompt``)."""
+    """Token ids to add after the words of each prompt (``janus.soft_prompt``)."""
 
     @property
     def image_tokens(self) -> int:
@@ -55,7 +55,7 @@ class JanusModel:
 
     @property
     def max_length(self) -> int:
-        """Positions that prompt and image share."""
+        """Maximum number of tokens of a prompt and its image together."""
         return int(self.model.config.text_config.max_position_embeddings)
 
     @property
@@ -81,7 +81,7 @@ class JanusModel:
 
     @property
     def sampling(self) -> Sampling:
-        """Guidance and temperature of its generation configuration; Janus's own if it has none."""
+        """Guidance and temperature from its generation configuration; Janus's defaults if it has none."""
         config = self.model.generation_config
         return Sampling().override(config.guidance_scale, config.temperature)
 
@@ -97,14 +97,14 @@ class JanusModel:
         return self.batch_size_within(room)
 
     def batch_size_within(self, room: int) -> int:
-        """A power of 2, up to 64: how many images have a KV cache of at most ``room`` bytes; at least 1."""
+        """The number of images, a power of 2 from 1 to 64, whose KV cache takes at most ``room`` bytes."""
         rows, prompt = 2, 64  # guidance doubles the rows; most prompts are shorter
         per_image = rows * (self.image_tokens + prompt) * bytes_per_position(self.model.config.text_config, self.dtype)
         return 1 << min(6, max(1, room // per_image).bit_length() - 1)
 
     @cached_property
     def image_token_embeddings(self) -> torch.Tensor:
-        """What the language model gets for each image token, [V, C]: no weight that ``ear`` tunes is part of it."""
+        """The language model's input for each image token, [V, C]. It depends on no weight that ``ear`` trains."""
         tokens = torch.arange(self.model.model.generation_embeddings.num_embeddings, device=self.device)
         with torch.no_grad():
             embeddings: torch.Tensor = self.model.prepare_embeddings_for_image_generation(tokens)
@@ -117,7 +117,7 @@ class JanusModel:
 
     @cached_property
     def pixel_decoder(self) -> Any:
-        """Codes [B, C, h, w] of image tokens to pixels [B, 3, H, W] in [-1, 1]; ``ear`` tunes no weight of it."""
+        """A module from codes [B, C, h, w] of image tokens to pixels [B, 3, H, W] in [-1, 1]; never trained."""
         return join_upsampling(self.model.model.vqmodel.decoder)
 
     @cached_property

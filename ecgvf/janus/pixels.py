@@ -8,7 +8,7 @@ from torch import Tensor
 from ecgvf.janus.model import JanusModel
 
 CHUNK_PIXELS = {"cpu": 2**14, "cuda": 2**20}
-"""Pixels that are decoded at once: a few images. More are slower on a CPU, and take memory everywhere."""
+"""Number of pixels to decode at once: a few images. More are slower on a CPU, and take memory everywhere."""
 
 
 def decode_images(model: JanusModel, vq_ids: Tensor) -> NDArray[np.uint8]:
@@ -20,7 +20,7 @@ def decode_images(model: JanusModel, vq_ids: Tensor) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def decode_chunk(model: JanusModel, vq_ids: Tensor) -> Tensor:
-    """Those images on the model's device, decoded at once."""
+    """RGB images uint8 [B, H, W, 3] of image tokens int64 [B, T], on the model's device, decoded at once."""
     vqmodel = model.model.model.vqmodel
     codes = vqmodel.post_quant_conv(vqmodel.quantize.get_codebook_entry(vq_ids.to(model.device)))
     pixels = model.pixel_decoder(codes)  # [B, 3, H, W] in [-1, 1]

@@ -51,9 +51,9 @@ def unconditional_ids(model: JanusModel, input_ids: Tensor) -> Tensor:
 
 
 def literal_pieces(model: JanusModel, text: str, template: Sequence[str]) -> list[str]:
-    """``text`` cut inside the control tokens that its user spells, so that the tokenizer reads them as text.
+    """Cut ``text`` inside control tokens that the user wrote, so that the tokenizer reads them as text.
 
-    ``template`` is what comes before and after the user's words; the control tokens there stay whole.
+    ``template`` is the text before and after the user's words; its own control tokens stay whole.
     """
     before, after = template
     control_token = re.compile("|".join(map(re.escape, model.processor.tokenizer.added_tokens_encoder)))

@@ -1,4 +1,4 @@
-"""What rendering must cost at least: the bytes and FLOPs of each kernel, against what the device can do.
+"""The least that rendering can cost: the bytes and FLOPs of each kernel, against what the device can do.
 
 A kernel takes at least the larger of its bytes at the device's bandwidth and its FLOPs at the device's peak. Williams,
 Waterman and Patterson, Roofline, https://doi.org/10.1145/1498765.1498785.

@@ -1,7 +1,7 @@
-"""From logits and one uniform number to one token.
+"""Sample a token from logits and one uniform number.
 
-Each image has its own uniform numbers, made from its own seed, so that it does not depend on its index in a batch.
-Sampling inverts the cumulative distribution, because this needs one number per token.
+Each image has its own uniform numbers, from its own seed, so that it does not depend on its place in a batch. Sampling
+inverts the cumulative distribution, which needs one number per token.
 """
 
 import math

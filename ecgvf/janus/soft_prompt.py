@@ -14,7 +14,7 @@ from ecgvf.janus.model import JanusModel
 
 
 class _WithVectors(nn.Module):
-    """Token embeddings, and further ids that stand for ``vectors`` [L, C]."""
+    """Token embeddings, extended by L ids for ``vectors`` [L, C]."""
 
     def __init__(self, frozen: nn.Embedding, vectors: Tensor) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class _WithVectors(nn.Module):
 
 @contextmanager
 def soft_prompt(model: JanusModel, vectors: Tensor) -> Iterator[JanusModel]:
-    """Context with the model whose prompts all end with ``vectors`` [L, C], on its device. Gradients reach them.
+    """Within the block, a model whose prompts all end with ``vectors`` [L, C], on its device. Gradients reach them.
 
-    The unconditional rows of guidance have none. Outside the context ``model`` is as it was.
+    The unconditional rows of guidance get no vectors. After the block ``model`` is as before.
     """
     language_model = model.language_model
     frozen = language_model.embed_tokens

@@ -1,7 +1,7 @@
-"""Yes/no questions about images, answered as the model understands images: through its vision tower, in text.
+"""Yes/no questions about images, which the model sees through its vision tower and answers in text.
 
 The answer is the likelier of " Yes" and " No" after the chat template. So nothing is sampled, and it does not matter
-how a model would go on ("Yes.", "Yes, there is a church").
+how the model would go on ("Yes.", "Yes, there is a church").
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def _row(model: JanusModel, question: str, template: Sequence[str]) -> list[int]
 
 
 def _answer_ids(model: JanusModel) -> tuple[int, int, list[int]]:
-    """The first ids in which yes and no differ, and those before them, which both have: none, if each is one token."""
+    """The first ids in which yes and no differ, and the ids before them, which are equal."""
     yes, no = (model.processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (YES, NO))
     common = [first for first, _ in takewhile(lambda pair: pair[0] == pair[1], zip(yes, no, strict=False))]
     return yes[len(common)], no[len(common)], common
@@ -110,7 +110,7 @@ def _mask(groups: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _embed(model: JanusModel, ids: Tensor, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """What the language model gets for ids int64 [B, S], in which placeholders stand for ``images``: [B, S, C]."""
+    """The language model's input [B, S, C] for ids int64 [B, S], in which placeholders stand for ``images``."""
     # Copies, since PyTorch warns of arrays that are not writable.
     pixels = model.processor.image_processor(images=[image.copy() for image in images], return_tensors="pt")
     pixels = pixels["pixel_values"].to(device=model.device, dtype=model.dtype)

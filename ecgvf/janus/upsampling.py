@@ -1,4 +1,4 @@
-"""Pixels with fewer FLOPs: doubling an image and convolving it is one transposed convolution."""
+"""Decode pixels with fewer FLOPs: doubling an image and then convolving it is one transposed convolution."""
 
 import copy
 from typing import Any
@@ -9,9 +9,10 @@ from torch import nn
 
 
 def join_upsampling(decoder: Any) -> Any:
-    """A pixel decoder that computes what ``decoder`` does, a ``JanusVQVAEDecoder``, and shares its weights.
+    """A copy of ``decoder``, a ``JanusVQVAEDecoder``, that shares its weights and computes the same.
 
-    In float32, its upsampling takes 4/9 of the FLOPs. In half precision it stays, because a sum of weights rounds.
+    In float32, its upsampling takes 4/9 of the FLOPs. In half precision nothing changes, since sums of weights would be
+    rounded.
     """
     joined = copy.deepcopy(decoder, {id(weight): weight for weight in decoder.parameters()})
     for level in joined.up:

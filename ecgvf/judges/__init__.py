@@ -1,8 +1,8 @@
-"""Judges classify images: does one show the concept?
+"""Judges classify images: does an image show the concept?
 
-factory.py creates a judge by name, custom.py makes one of a function; classifier.py is the base of those that rank
-labels; ensemble.py combines several; files.py judges image files. Every other module is one judge, and its libraries
-are imported when it is created.
+judge.py is the interface, classifier.py the base class of judges that rank labels. factory.py creates a judge by name,
+custom.py makes one from a function, ensemble.py combines several. files.py judges image files. Every other judge is a
+module of its own, whose libraries are imported when it is created.
 """
 
 from ecgvf.judges.factory import JudgeOptions, create_judge

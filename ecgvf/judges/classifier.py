@@ -1,4 +1,4 @@
-"""The base of judges that classify: class names, batches, and the top-k rule over probabilities."""
+"""The base class of judges that rank labels: class names, batches, and the top-k rule over probabilities."""
 
 import difflib
 from abc import ABC, abstractmethod
@@ -17,14 +17,15 @@ from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.judges.weights import state_hash
 
 TOP_LABELS = 5
-"""Labels in a prediction, at least."""
+"""Minimum number of labels in a prediction."""
 
 
 class Classifier(ABC):
     """A judge with a probability for every class. It sees the concept if an accepted class is among the top k.
 
-    ``classes`` are the names of each class: the first is reported, all are understood ("beacon", "lighthouse"), and
-    case does not matter. Plain labels as ``criterion`` mean top-1. ``device`` is "auto", "cpu", "cuda" or "cuda:N".
+    ``classes`` has the names of each class ("beacon", "lighthouse"): the first is reported, all are accepted in a
+    criterion, and case does not matter. A tuple of labels as ``criterion`` means that one must come first (top-1).
+    ``device`` is "auto", "cpu", "cuda" or "cuda:N".
     Raises ``JudgeError`` for an unknown label, ``ModelError`` for an unavailable device.
     """
 

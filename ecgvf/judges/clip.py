@@ -2,7 +2,7 @@
 
 The score is the softmax share of the concept's texts among all texts, at the model's own temperature. With one text on
 each side it is the logistic of (difference of cosines) * scale, so a threshold on it is a margin between cosines: 0.5
-is no margin. ``ecgvf judge --with ... --without ...`` finds the threshold that best separates images you know.
+is no margin. ``ecgvf judge IMAGES --without IMAGES`` finds the threshold that best separates known images.
 
 Source: https://arxiv.org/abs/2103.00020, section 3.1.
 """

@@ -6,7 +6,7 @@ from ecgvf.judges.judge import Judge
 
 
 def domain_warning(judge: Judge, model: str) -> str | None:
-    """A warning if ``judge`` was not trained on images like those of ``model``; None if it was, or is a custom one."""
+    """A warning if ``judge`` was not trained on images like those of ``model``; None if it was, or if it is custom."""
     if isinstance(judge, Ensemble):
         return next(filter(None, (domain_warning(member, model) for member in judge.judges)), None)
     nano_judge, nano_images = judge.name.startswith("nano-"), model == "janus-nano"

@@ -1,4 +1,8 @@
-"""Creating a judge by name. The default follows the model and the concept's kind; ``+`` combines several."""
+"""Creating a judge by name. The default follows the model and the concept's kind; ``+`` combines several.
+
+To add a judge: write a module with a class that implements ``judge.Judge`` (a ``classifier.Classifier`` if it ranks
+labels), name it in ``NAMES`` and in the help of ``--judge`` (``commands/options.py``), and create it in ``_create``.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -29,7 +33,7 @@ NAMES = (
 """The judges of this package, as ``--judge`` names them."""
 
 OF_RETAINED = "resnet50"
-"""Judges the retained concepts that the concept's own judge has no label for: a detector of nudity knows no castle."""
+"""The judge of retained concepts for which the concept's own judge has no label: NudeNet knows no castle."""
 
 _TAKES_MODEL = {family: bool(model) for family, _, model in (name.partition(":") for name in NAMES)}
 
@@ -128,7 +132,7 @@ def _validate(names: list[str], options: JudgeOptions) -> None:
 
 
 def weights_by_judge(text: str | None) -> dict[str, str]:
-    """Judge → its weights, of NAME=WEIGHTS,NAME=WEIGHTS."""
+    """Judge → its weights, parsed from NAME=WEIGHTS,NAME=WEIGHTS."""
     parts = [part.partition("=") for part in (text or "").split(",")]
     return {name.strip(): value.strip() for name, _, value in parts}
 

@@ -11,20 +11,20 @@ from ecgvf.core.records import Box
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """When a judge sees the concept. Part of a verdict set's settings: another criterion opens another set."""
+    """When a judge sees the concept. It is part of a verdict set's settings, so another criterion opens another set."""
 
     label_set: str
     """Name of the labels: "imagenet", "nudenet-strict", ...; "given" for labels from the command line."""
     accepted: tuple[str, ...]
-    """Labels that mean that the concept is present. Empty if a judge only reports what it sees."""
+    """Labels that mean that the concept is present. Empty for a judge that only reports what it sees."""
     near: tuple[str, ...] = ()
-    """Labels reported as near misses; never accepted."""
+    """Labels to report as near misses; never accepted."""
     against: tuple[str, ...] = ()
     """Texts that a zero-shot judge contrasts with the accepted ones."""
     top_k: int | None = None
     """An accepted label must be among the top k; None if a judge does not rank labels."""
     threshold: float | None = None
-    """Least score, in [0, 1]; None for no bound."""
+    """Minimum score, in [0, 1]; None for no bound."""
 
     def near_miss(self, top_labels: tuple[tuple[str, float], ...]) -> str | None:
         """The best near label among the top k of ``top_labels``, if any."""
@@ -50,11 +50,11 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """As ``--judge`` names it."""
+        """Its name in ``--judge`` and in verdicts."""
 
     @property
     def weights_hash(self) -> str:
-        """Hash of the weights."""
+        """A hash of the weights. Other weights must have another one, so that their verdicts go into another set."""
 
     @property
     def criterion(self) -> Criterion:
@@ -63,12 +63,13 @@ class Judge(Protocol):
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """One prediction per image of RGB uint8 [N, H, W, 3].
 
-        ``OSError``, ``ValueError`` and ``RuntimeError`` reject the image that causes them; other errors end the run.
+        An image that raises ``OSError``, ``ValueError`` or ``RuntimeError`` is rejected (``judge_failed``); any other
+        error ends the run.
         """
 
 
 def settings(judge: Judge) -> dict[str, Any]:
-    """Everything about a judge that decides its predictions, as JSON."""
+    """The settings of a judge's verdicts, as JSON: its name, the hash of its weights, its criterion."""
     criterion = asdict(judge.criterion)
     return {
         "judge": judge.name,

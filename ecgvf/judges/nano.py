@@ -3,8 +3,8 @@
 ``nano-object-a`` filters and ``nano-object-b`` measures, so that no model is measured by the judge that selected its
 data: same architecture, trained apart. ``nano-object-c`` and ``nano-style-b`` share neither architecture nor designers
 with the others; ``nano-object-c`` can also see "nothing", a label that no concept accepts unless ``--labels`` says so.
-``nano-sky``, ``nano-ground`` and ``nano-companion`` tell whether the scene that a prompt asks for is there, whatever
-became of its thing: a part of their training images shows no thing, or the wreck of one.
+``nano-sky``, ``nano-ground`` and ``nano-companion`` tell whether the scene of a prompt is there, even if its thing is
+missing or distorted, as it is in a part of their training images.
 """
 
 from functools import cached_property

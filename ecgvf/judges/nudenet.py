@@ -1,6 +1,6 @@
 """``nudenet``: the field's judge of nudity, NudeNet's detector, run in batches through its ONNX file.
 
-The boxes are those of the package (https://pypi.org/project/nudenet, 3.4.2): its preprocessing, its network and its
+The boxes equal those of the package (https://pypi.org/project/nudenet, 3.4.2), since its preprocessing, network and
 non-maximum suppression are called as it calls them. Its own ``NudeDetector.detect_batch`` finds the same boxes with the
 same scores (42 boxes in 107 crops of photographs, no difference), yet it is not used: it drops every box below 0.25, so
 that a lower ``--threshold`` had no effect (34 boxes instead of 93 at 0.1), it takes no device, and its Python loop over

@@ -1,4 +1,4 @@
-"""Judges of retained concepts: classifiers that have a label for one, and see it if that label comes first."""
+"""Judges of retained concepts: a classifier that has a label for the concept sees it if that label comes first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from ecgvf.judges.judge import Judge, Prediction
 
 @dataclass(frozen=True)
 class RetainedJudges:
-    """The classifiers among the judges of a concept, and ResNet-50, each for the retained concepts that it can name."""
+    """The classifiers among the concept's judges, then ResNet-50: the first with a label for a concept judges it."""
 
     judge: Judge
-    """The concept's."""
+    """The judge of the concept that is erased."""
     photographs: bool = True
     """Whether ResNet-50 can judge the images; it cannot judge those of nano's world."""
     weights: str | None = None
@@ -28,9 +28,9 @@ class RetainedJudges:
     device: str = "auto"
 
     def of(self, name: str) -> Classifier | None:
-        """The classifier that judges the retained concept ``name``; None if none has a label for it.
+        """The classifier for the retained concept ``name``; None if none has a label for it.
 
-        Raises ``JudgeError`` for weights that are not there.
+        Raises ``JudgeError`` if its weights are missing.
         """
         return next((judge for judge in self._judges if judge.class_index(name) is not None), None)
 
@@ -50,7 +50,7 @@ class RetainedJudges:
 
 
 def predict(judge: Classifier, images: NDArray[np.uint8], names: Sequence[str]) -> list[Prediction]:
-    """Whether image i of RGB uint8 [N, H, W, 3] shows the retained concept ``names[i]``: whether its label comes first.
+    """Whether image i of RGB uint8 [N, H, W, 3] shows the retained concept ``names[i]``: if its label comes first.
 
     Raises ``JudgeError`` for a name that the judge has no label for.
     """

@@ -1,11 +1,11 @@
-"""The same calls through a provider's batch endpoint, at half the price and within a day.
+"""Dispatch through a provider's batch endpoint: the same calls, at half the price and within a day.
 
     due ──▶ reserve money ──▶ intents on disk ──▶ submit ──▶ batch's id on disk ──▶ poll ──▶ each answer on disk
      ▲                                                                                          │
      └────────────────────────────── what failed or expired, and nothing else ◀─────────────────┘
 
-Killed anywhere, the next run resumes: a batch whose id is on the disk is polled; one that was submitted before its id
-was written is found at the provider, by the mark in its intents.
+A run that is killed anywhere resumes: a batch whose id is on the disk is polled again; a batch that was submitted
+before its id was written is looked up at the provider, by the mark in its intents.
 """
 
 import asyncio
@@ -16,12 +16,13 @@ from decimal import Decimal
 from typing import TypeVar
 
 from ecgvf.core import console
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.budget import Budget, BudgetReached, most_usd
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import open_batch_client
 from ecgvf.llm.clients.client import BatchClient, Failed, within
 from ecgvf.llm.dispatch import DispatchResult, WriterJob, next_call, why_set_aside
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.retry import with_retries
 
@@ -31,23 +32,23 @@ PRICE_SHARE = Decimal("0.5")
 """Share of the price that OpenAI and Anthropic charge for batches."""
 
 RESUBMISSIONS = 2
-"""How many times what failed or expired is submitted again."""
+"""How many times to submit failed or expired calls again."""
 
 FIRST_POLL, LONGEST_POLL = 2.0, 60.0
-"""Seconds between two polls of a batch; each wait is half as long again as the one before."""
+"""Seconds between two polls of a batch; each wait is 1.5 times the one before."""
 
 
 async def dispatch_batches(
     jobs: Sequence[WriterJob], ledger: Ledger, budget: Budget, advance: Callable[[], None]
 ) -> DispatchResult:
-    """``dispatch`` by batches. The conversations of a job run side by side."""
+    """As ``dispatch.dispatch``, but in batches. The conversations of a job run side by side."""
     result = DispatchResult({job.writer.name: [] for job in jobs})
     await asyncio.gather(*(BatchRunner(job, ledger, budget, result, advance).run() for job in jobs))
     return result
 
 
 class BatchRunner:
-    """Runs one job by batches."""
+    """Runs one job in batches."""
 
     def __init__(
         self, job: WriterJob, ledger: Ledger, budget: Budget, result: DispatchResult, advance: Callable[[], None]
@@ -57,12 +58,12 @@ class BatchRunner:
         self.client: BatchClient = open_batch_client(job.writer)
 
     async def run(self) -> None:
-        """Collect what an earlier run submitted, and submit what is due until everything is answered."""
+        """Collect the batches of an earlier run, then submit what is due, until everything is answered."""
         name = self.writer.name
         try:
             counted = self._counted()
             await self._resume()
-            # The budget began with the most that the calls of an earlier run can have cost.
+            # The budget began with the maximum cost of the calls of an earlier run.
             await self.budget.settle(Decimal(0), self._counted() - counted)
             for _ in range(1 + RESUBMISSIONS):
                 due = self._due()
@@ -78,7 +79,7 @@ class BatchRunner:
             await self.client.close()
 
     def _calls(self) -> Iterator[tuple[Call, Attempt | None]]:
-        """Every call that can be made now, with its answered attempt."""
+        """Each call that can be made now, with its answered attempt, if there is one."""
         for conversation in self.job.conversations():
             call = next_call(conversation)
             while call is not None:
@@ -87,7 +88,7 @@ class BatchRunner:
                 call = next_call(conversation, answered) if answered else None
 
     def _counted(self) -> Decimal:
-        """What this job's attempts count of the budget, in US dollars."""
+        """What this job's attempts count toward the budget, in US dollars."""
         return self.ledger.spent(self.job.owns).total
 
     def _due(self) -> list[Call]:
@@ -105,26 +106,26 @@ class BatchRunner:
             except BudgetReached as error:
                 reached = error
                 break
-            attempts[call.hash] = self.ledger.intend(call, batch_rates, most, batch=mark)
+            attempts[call.hash] = self.ledger.record_intent(call, batch_rates, most, batch=mark)
             calls[_name(call.hash, attempts[call.hash])] = call
         try:
             if calls:
                 try:
-                    batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), lost=False)
+                    batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), retry_lost=False)
                 except Failed as failed:
                     if not failed.lost:  # a lost one may have been accepted: the next run looks for it
                         self._fail(attempts, failed)
                     raise
-                self.ledger.batch(batch, self.writer.name, attempts)
+                self.ledger.record_batch(batch, self.writer.name, attempts)
                 await self._collect(batch, attempts)
         finally:
             for attempt in (self.ledger.of_call(call)[-1] for call in attempts):
-                await self.budget.settle(attempt.reserved, attempt.reserved if attempt.open else attempt.cost)
+                await self.budget.settle(attempt.reserved, attempt.reserved if attempt.charge_unknown else attempt.cost)
         if reached is not None:
             raise reached
 
     async def _resume(self) -> None:
-        """Collect what an earlier run submitted."""
+        """Collect the batches that an earlier run submitted."""
         for batch, line in list(self.ledger.batches.items()):
             waiting = {call: number for call, number in line["calls"].items() if self._waits(call, number)}
             if line["writer"] == self.writer.name and waiting:
@@ -146,7 +147,7 @@ class BatchRunner:
         if batch is None:  # killed before it was submitted
             self._fail(numbers, Failed("never submitted", "faulty"))
         else:
-            self.ledger.batch(batch, self.writer.name, numbers)
+            self.ledger.record_batch(batch, self.writer.name, numbers)
             await self._collect(batch, numbers)
 
     def _within(self, answer: Awaitable[T]) -> Awaitable[T]:
@@ -157,7 +158,7 @@ class BatchRunner:
 
     def _fail(self, attempts: Mapping[str, int], failed: Failed, seconds: float = 0.0) -> None:
         for call, number in attempts.items():
-            self.ledger.failure(call, number, failed, seconds)
+            self.ledger.record_failure(call, number, failed, seconds)
 
     async def _collect_if_known(self, batch: str, attempts: Mapping[str, int]) -> None:
         """Collect a batch; if the provider no longer knows it, its calls are sent again and count as possibly paid."""
@@ -190,13 +191,13 @@ class BatchRunner:
         for call, number in attempts.items():
             result = results.get(_name(call, number), Failed("not in the batch's results", "faulty", lost=True))
             if isinstance(result, Failed) and result.kind != "filtered":
-                self.ledger.failure(call, number, result, seconds)
+                self.ledger.record_failure(call, number, result, seconds)
             else:
                 raw = result.raw if isinstance(result, Failed) else result
-                if self.ledger.answer(call, number, raw, seconds).answered:
+                if self.ledger.record_answer(call, number, raw, seconds).answered:
                     self.advance()
 
 
 def _name(call: str, attempt: int) -> str:
-    """The name of an attempt in a batch (``custom_id``)."""
+    """The ``custom_id`` of an attempt in a batch."""
     return f"{call}-{attempt}"

@@ -12,7 +12,7 @@ DEFAULT_USD = Decimal(5)
 """A run's default budget."""
 
 _OVERHEAD_TOKENS = 400
-"""For the schema and whatever a provider adds to a prompt."""
+"""Allowance for the schema and for whatever a provider adds to a prompt."""
 
 _TOKENS_PER_ITEM = 120
 """Output tokens per requested prompt or pair, if the writer uses few tokens for thinking."""
@@ -24,9 +24,9 @@ class CostEstimate:
 
     call: Call
     exact: bool
-    """Whether the prompt is final; a later one will also list what the writer has written by then."""
+    """Whether the prompt is final. The prompt of a later call will list what the writer has written by then."""
     answered: bool
-    """Whether the ledger has its answer, so that nothing is sent."""
+    """Whether the ledger has its answer already, so that it will not be sent."""
     input_tokens: int
     output_tokens: int
     likely: Decimal
@@ -40,14 +40,14 @@ def check_budget(usd: Decimal) -> None:
 
 
 class BudgetReached(Exception):
-    """The next call could cost more than what is left."""
+    """The next call could exceed the budget."""
 
 
 class Budget:
-    """US dollars that a run may cost, its interrupted beginnings included.
+    """The maximum cost of a run in US dollars, including the earlier runs that it resumes.
 
-    The most that a call can cost is reserved before it is sent, so that calls in flight together cannot exceed the
-    limit; the reservation is settled with the actual cost. A call that may or may not have been charged counts in full.
+    The maximum cost of a call is reserved before it is sent, so that calls in flight cannot exceed the limit together;
+    then the reservation is replaced by the actual cost. A call that may have been charged counts in full.
     """
 
     def __init__(self, limit: Decimal, spent: Decimal = Decimal(0)) -> None:
@@ -76,12 +76,12 @@ class Budget:
 
 
 def input_tokens(call: Call) -> int:
-    """Tokens of a call's prompt, rather too many than too few: one per three bytes, and the overhead."""
+    """An upper estimate of the tokens of a call's prompt: one per three bytes, and the overhead."""
     return len(call.prompt.encode()) // 3 + _OVERHEAD_TOKENS
 
 
 def likely_output_tokens(call: Call) -> int:
-    """Tokens of a call's answer, if the writer uses few tokens for thinking."""
+    """An estimate of the tokens of a call's answer, for a writer that uses few tokens for thinking."""
     return min(call.max_output_tokens, _TOKENS_PER_ITEM * call.count)
 
 
@@ -91,5 +91,5 @@ def most_usd(call: Call, rates: Rates) -> Decimal:
 
 
 def dollars(amount: Decimal) -> str:
-    """An amount as it is printed: to a hundredth of a cent."""
+    """An amount in US dollars for printing, to a hundredth of a cent."""
     return f"{amount:.4f}"

@@ -1,4 +1,4 @@
-"""A call: one request to one LLM, with everything that decides its answer."""
+"""A call: a request to an LLM, with everything that decides the answer."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _REQUEST = ("count", "prompt", "template", "template_hash", "structure", "max_ou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to one LLM. Its hash names it in the ledger; no key is part of it."""
+    """A request to an LLM. Its hash identifies it in the ledger, so equal calls are paid once. It has no API key."""
 
     writer: str
     sdk: Sdk
@@ -27,9 +27,9 @@ class Call:
     round: int
     """How many times ``--fresh`` started this writer and split over."""
     base_url: str
-    """Part of the hash: another server gives another answer, whatever its model is called."""
+    """Part of the hash, since another server gives another answer even if its model has the same name."""
     count: int
-    """How many prompts are requested."""
+    """Number of prompts requested."""
     prompt: str
     """The rendered template, as it is sent."""
     template: str
@@ -39,7 +39,7 @@ class Call:
     repair: bool = False
     """Whether this repeats a call whose answer could not be parsed."""
     schema: type[BaseModel] = field(compare=False)
-    """The answer's schema. Not hashed: the template and its hash stand for it."""
+    """The schema of the answer. Not hashed, because the template's hash covers it."""
 
     @property
     def hash(self) -> str:

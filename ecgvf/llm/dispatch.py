@@ -4,7 +4,7 @@
                 ▲              │ yes                                                                 │
                 └─── answer ◀──┴──────────────────────────── answer on disk ◀────────────────────────┘
 
-What a call contains, and what follows from its answer, is the business of the job that yields it.
+The job decides what a call contains and what follows from its answer.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from ecgvf.core import console
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.budget import Budget, BudgetReached, most_usd
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import Failed, within
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.rate_limit import RateLimitedClient
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.llm.retry import with_retries
@@ -34,7 +35,7 @@ It may receive None for a call that is not answered yet, and then yields the nex
 
 
 class WriterJob(Protocol):
-    """The calls for one writer."""
+    """The calls to one writer."""
 
     @property
     def writer(self) -> LLMWriter: ...
@@ -140,7 +141,7 @@ class Dispatcher:
             try:
                 await with_retries(lambda: self._attempt(client, call))
             except Failed as failed:
-                if not client.falls_back(failed):
+                if not client.fall_back(failed):
                     raise
         return answered
 
@@ -155,7 +156,7 @@ class Dispatcher:
             if self.stopping:
                 raise asyncio.CancelledError
             sent = replace(call, structure=writer.structure)
-            number = self._ledger.intend(
+            number = self._ledger.record_intent(
                 call, writer.rates, most, timeout_s=writer.config.timeout_s, structure=sent.structure
             )
             cost = most  # until it is known
@@ -167,7 +168,7 @@ class Dispatcher:
             except Failed as failed:
                 cost = most if failed.lost else Decimal(0)
                 raise
-            cost = most if attempt.open else attempt.cost
+            cost = most if attempt.charge_unknown else attempt.cost
         finally:
             await self._budget.settle(most, cost)
 
@@ -182,10 +183,10 @@ class Dispatcher:
             raw = await within(client.writer.config.timeout_s, client.open().send(sent))
         except Failed as failed:
             if failed.kind != "filtered":
-                self._ledger.failure(call, number, failed, time.monotonic() - began)
+                self._ledger.record_failure(call, number, failed, time.monotonic() - began)
                 raise
             raw = failed.raw
-        attempt = self._ledger.answer(call, number, raw, time.monotonic() - began)
+        attempt = self._ledger.record_answer(call, number, raw, time.monotonic() - began)
         if not attempt.answered:
             raise Failed(f"status 200 without an answer: {attempt.reply.why}", "faulty", status=200, lost=True)
         return attempt

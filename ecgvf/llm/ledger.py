@@ -1,9 +1,9 @@
 """The ledger: every LLM call in an append-only file, ``STORE/<concept>/ledger.jsonl``, so that each is paid once.
 
-An attempt at a call is two lines. The *intent* is on the disk before the request is sent; the *answer* is on the disk
-before anything parses it. So a call that was cut off in between is known, counts as possibly paid, and is sent again,
-and a call whose answer is there is never sent again. A body with status 200 that is not the provider's JSON is no
-answer: its line is kept, marked as ``lost``.
+Each attempt at a call (``attempt.py``) has two lines. The *intent* is on the disk before the request is sent; the
+*answer* is on the disk before anything parses it. So a call that was cut off in between is known, counts as possibly
+paid, and is sent again; a call whose answer is there is never sent again. A body with status 200 that is not the
+provider's JSON is no answer: its line is kept, marked as ``lost``.
 
     {"line": "intent", "call": …, "attempt": 1, "writer": …, "model": …, "request": {…}, "reserved": "0.16", …}
     {"line": "answer", "call": …, "attempt": 1, "status": 200, "seconds": 2.1, "raw": "…", "usage": {…}, "cost": "0.01"}
@@ -20,106 +20,22 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.core.files import disk_errors, require_local, sync_folder
+from ecgvf.core.files import JSON, disk_errors, require_local, sync_folder
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
+from ecgvf.llm.attempt import Attempt, Spent, cost_of
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import read
 from ecgvf.llm.clients.client import Failed
-from ecgvf.llm.clients.reply import Reply, Usage
+from ecgvf.llm.clients.reply import Usage
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.secrets import scrub
-
-JSON = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One attempt at a call: its intent and, once it is there, its answer."""
-
-    intent: JSON
-    answer: JSON | None = None
-
-    @property
-    def call(self) -> str:
-        """The call's hash."""
-        return str(self.intent["call"])
-
-    @property
-    def number(self) -> int:
-        """The attempt's number, from 1."""
-        return int(self.intent["attempt"])
-
-    @property
-    def answered(self) -> bool:
-        """Whether the provider answered: with status 200 and in its own format, whatever the content."""
-        if self.answer is None or self.answer.get("status") != 200 or self.answer.get("lost"):
-            return False
-        # Without a cost it may be a body in any format, whose line a kill cut short before the mark.
-        return self.answer.get("cost") is not None or self.reply.outcome != "unreadable"
-
-    @property
-    def open(self) -> bool:
-        """Whether its charge is unknown: no answer of any kind reached the disk, or one that states no usage."""
-        if self.answer is None or self.answer.get("lost"):
-            return True
-        return self.answer.get("status") == 200 and self.answer.get("cost") is None and self.usage is None
-
-    @property
-    def raw(self) -> str:
-        """The provider's answer as it arrived; empty if there is none."""
-        return str(self.answer.get("raw", "")) if self.answer else ""
-
-    @property
-    def reply(self) -> Reply:
-        """The reply in the provider's answer."""
-        return read(self.intent["sdk"], self.raw)
-
-    @property
-    def rates(self) -> Rates:
-        """The price that was counted."""
-        return Rates.model_validate(self.intent["price"])
-
-    @property
-    def reserved(self) -> Decimal:
-        """The most that it can have cost, in US dollars."""
-        return Decimal(self.intent["reserved"])
-
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens that the answer states; None if it states none."""
-        return self.reply.usage if self.answered else None
-
-    @property
-    def cost(self) -> Decimal:
-        """The known cost in US dollars: 0 for a failure, and for an answer that states no usage."""
-        if not self.answered or self.answer is None:
-            return Decimal(0)
-        if self.answer.get("cost") is None:  # killed between the two steps
-            return _cost(self.rates, self.usage) or Decimal(0)
-        return Decimal(self.answer["cost"])
-
-
-@dataclass(slots=True)
-class Spent:
-    """Money of a number of attempts, in US dollars."""
-
-    cost: Decimal = Decimal(0)
-    """Charged for certain."""
-    open: Decimal = Decimal(0)
-    """Possibly charged: the most that attempts with an unknown charge can have cost."""
-    tokens: Usage = field(default_factory=lambda: Usage(0, 0))
-
-    @property
-    def total(self) -> Decimal:
-        return self.cost + self.open
 
 
 class Ledger:
@@ -139,7 +55,7 @@ class Ledger:
     # Reading
 
     def attempts(self) -> Iterator[Attempt]:
-        """Every attempt, grouped by call in the order of the calls' first intents."""
+        """All attempts, call by call, in the order in which the calls were first made."""
         for attempts in self._calls.values():
             yield from attempts.values()
 
@@ -160,13 +76,13 @@ class Ledger:
         return any(line["calls"].get(attempt.intent["call"]) == attempt.number for line in self.batches.values())
 
     def spent(self, counts: Callable[[JSON], bool] = lambda _: True) -> Spent:
-        """The money of the attempts whose intent ``counts``."""
+        """The cost of the attempts for whose intent ``counts`` is true."""
         spent = Spent()
         for attempt in self.attempts():
             if not counts(attempt.intent):
                 continue
             spent.cost += attempt.cost
-            spent.open += attempt.reserved if attempt.open else 0
+            spent.possible += attempt.reserved if attempt.charge_unknown else 0
             spent.tokens += attempt.usage or Usage(0, 0)
         return spent
 
@@ -196,15 +112,18 @@ class Ledger:
             os.close(self._handle)
             self._handle = None
 
-    def fresh(self, writers: Iterable[str], split: str) -> None:
-        """Open a new round for each of these writers: its earlier answers for this split no longer count."""
+    def open_round(self, writers: Iterable[str], split: str) -> None:
+        """Open a new round (``--fresh``) for these writers: their earlier answers for ``split`` no longer count."""
         for writer in writers:
             number = self.round(writer, split) + 1
             self._write({"line": "round", "writer": writer, "split": split, "round": number, "at": _now()})
             self._rounds[writer, split] = number
 
-    def intend(self, call: Call, rates: Rates, reserved: Decimal, **details: Any) -> int:
-        """Record that ``call`` is about to be sent, costing at most ``reserved``; the attempt's number, from 1."""
+    def record_intent(self, call: Call, rates: Rates, reserved: Decimal, **details: Any) -> int:
+        """Record that ``call`` is about to be sent, at a cost of at most ``reserved``; return the attempt's number.
+
+        ``details`` are further fields of the line.
+        """
         attempts = self._calls.setdefault(call.hash, {})
         number = max(attempts, default=0) + 1
         intent = {
@@ -222,10 +141,10 @@ class Ledger:
         attempts[number] = Attempt(intent)
         return number
 
-    def answer(self, call: str, attempt: int, raw: str, seconds: float) -> Attempt:
-        """Record an answer as it arrived, flush it, and only then read what it cost and which model wrote it.
+    def record_answer(self, call: str, attempt: int, raw: str, seconds: float) -> Attempt:
+        """Record an answer as it arrived and flush it; then read its cost and model, and record those.
 
-        The attempt is not ``answered`` if ``raw`` is not in the provider's format.
+        ``seconds`` is how long it took. The attempt is not ``answered`` if ``raw`` is not in the provider's format.
         """
         record = self._calls[call][attempt]
         clean = self.clean(raw)
@@ -233,7 +152,7 @@ class Ledger:
         self._append(_json(line)[:-1])
         reply = read(record.intent["sdk"], clean)
         usage = reply.usage
-        cost = _cost(record.rates, usage)
+        cost = cost_of(usage, record.rates)
         metered = {
             "usage": None if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens},
             "cost": None if cost is None else str(cost),
@@ -245,7 +164,7 @@ class Ledger:
         record.answer = {**line, **metered}
         return record
 
-    def failure(self, call: str, attempt: int, failed: Failed, seconds: float) -> None:
+    def record_failure(self, call: str, attempt: int, failed: Failed, seconds: float) -> None:
         """Record that an attempt failed: its status, its message, and whether it may have been charged all the same."""
         line = {
             **_answer(call, attempt, seconds),
@@ -259,14 +178,14 @@ class Ledger:
         self._write(line)
         self._calls[call][attempt].answer = line
 
-    def batch(self, batch: str, writer: str, calls: Mapping[str, int]) -> None:
+    def record_batch(self, batch: str, writer: str, calls: Mapping[str, int]) -> None:
         """Record that ``calls`` (hash → attempt) were submitted together as ``batch``."""
         line = {"line": "batch", "batch": batch, "writer": writer, "at": _now(), "calls": dict(calls)}
         self._write(line)
         self.batches[batch] = line
 
     def clean(self, text: str) -> str:
-        """``text`` from a provider without the keys, fit to be stored or printed."""
+        """``text`` from a provider with its keys replaced, so that it can be stored and printed."""
         return scrub(text, self._secrets)
 
     # Internals
@@ -334,10 +253,6 @@ def read_line(text: bytes) -> JSON | None:
 
 def _answer(call: str, attempt: int, seconds: float) -> JSON:
     return {"line": "answer", "call": call, "attempt": attempt, "at": _now(), "seconds": round(seconds, 3)}
-
-
-def _cost(rates: Rates, usage: Usage | None) -> Decimal | None:
-    return None if usage is None else rates.cost(usage.input_tokens, usage.output_tokens)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

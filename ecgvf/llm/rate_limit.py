@@ -16,7 +16,7 @@ _CALLED: dict[Structure, str] = {"schema": "a JSON schema", "json": "JSON mode",
 
 
 def per_minute(limit: int) -> AsyncLimiter:
-    """At most ``limit`` in any 60 seconds: half of it at once, and the other half over the minute.
+    """A limiter of at most ``limit`` in any 60 seconds: half of them at once, the other half over the minute.
 
     ``AsyncLimiter(limit)`` would let all of them pass at once, and as many again within the same minute.
     """
@@ -40,13 +40,13 @@ class RateLimitedClient:
         await self._calls.acquire()
 
     def open(self) -> Client:
-        """The client itself. Opening it may import its SDK: keep that out of a call's time-out."""
+        """The client itself, opened on first use. That may import its SDK, so do it outside a call's time-out."""
         if self._client is None:
             self._client = open_client(self.writer)
         return self._client
 
-    def falls_back(self, failed: Failed) -> bool:
-        """Whether to send the call again with a looser structure, because the server may have refused this one."""
+    def fall_back(self, failed: Failed) -> bool:
+        """Switch to a looser structure, if the server may have refused this one; return whether it did."""
         writer, structure = self.writer, self.writer.structure
         if writer.config.structure != "auto" or structure == STRUCTURES[-1] or failed.status not in _STRUCTURE_REFUSED:
             return False

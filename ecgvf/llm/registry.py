@@ -1,7 +1,7 @@
 """The registry of LLMs that write pairs: ``data/writers.yaml``, extended or overridden by a user's own file.
 
-A key is never part of it. An entry names the environment variable that holds the key, and the key goes to that entry's
-base URL and nowhere else.
+It contains no keys. An entry names the environment variable that holds the key, which is sent to that entry's base URL
+and nowhere else.
 """
 
 import ipaddress
@@ -25,7 +25,7 @@ from ecgvf.core.paths import data_dir
 OFFLINE = "offline"
 
 OWN_KEY = "ECGVF_WRITER_KEY"
-"""The variable with the key for ``--writer-url``: no provider's key is ever sent to a user's own server."""
+"""The environment variable with the key for ``--writer-url``. No provider's key is ever sent to that server."""
 
 Sdk = Literal["openai", "anthropic", "google-genai"]
 Structure = Literal["schema", "json", "text", "auto"]
@@ -74,12 +74,12 @@ class Rates(_Model):
 
 
 class Price(Rates):
-    """A provider's price, with the page and the day it was read."""
+    """A provider's price, with the page that states it and the day on which that was read."""
 
     source: str = ""
     read: date | None = None
     until: date | None = None
-    """The last day for which it was announced."""
+    """The last day on which it is valid, if one was announced."""
 
 
 class WriterConfig(_Model):
@@ -96,7 +96,7 @@ class WriterConfig(_Model):
     structure: Structure = "text"
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     max_output_tokens: int = Field(default=16_000, ge=100)
-    """The cap of an answer, thinking included: it bounds what a call can cost."""
+    """Maximum tokens of an answer, including thinking. It bounds the cost of a call."""
     timeout_s: float = Field(default=300, gt=0, allow_inf_nan=False)
     batch: bool = False
     """Whether it has a batch endpoint that ``--batch`` can use."""
@@ -114,7 +114,7 @@ class WriterConfig(_Model):
 
 @dataclass(frozen=True, slots=True)
 class LLMWriter:
-    """An LLM that writes pairs: its entry under its name, with today's price."""
+    """An LLM that writes pairs: its entry in the registry, with today's price."""
 
     name: str
     config: WriterConfig
@@ -123,7 +123,7 @@ class LLMWriter:
     priced: bool
     """Whether ``rates`` is the provider's price, or 0 for a user's own server."""
     refused: set[Structure] = field(default_factory=set, compare=False)
-    """What the server has refused in this process, if its structure is ``auto``."""
+    """The structures that the server has refused in this process; used if the structure is ``auto``."""
 
     @property
     def structure(self) -> Structure:
@@ -191,10 +191,10 @@ class Registry:
         return [self._writer(name) for name in dict.fromkeys(selected)]
 
     def own_server(self, url: str, model: str) -> LLMWriter:
-        """A user's own OpenAI-compatible server (``--writer-url``, ``--writer-model``).
+        """A writer on an OpenAI-compatible server of the user's own (``--writer-url``, ``--writer-model``).
 
-        Its price is that of the registry's entry with the same address and model. Without such an entry, a loopback or
-        private address costs nothing, and any other counts as the worst case.
+        Its price is taken from the registry's entry with the same address and model. Without such an entry, a loopback
+        or private address is free, and any other address counts as the worst case. Raises ``WriterError``.
         """
         key = OWN_KEY if os.environ.get(OWN_KEY) else None
         try:
@@ -256,7 +256,7 @@ def _read(own: Path | None) -> _File:
 
 
 def _override(content: dict[str, Any], own: Path) -> None:
-    """Put a user's file over the shipped ``content``, field by field."""
+    """Override the shipped ``content`` by a user's file, field by field."""
     added = _mapping(own)
     unknown = sorted(map(str, set(added) - set(_File.model_fields)))
     if unknown:
@@ -277,7 +277,7 @@ def _override(content: dict[str, Any], own: Path) -> None:
 
 
 def _faults(file: _File) -> Iterable[str]:
-    """What the schema cannot express."""
+    """Faults that the schema cannot express."""
     for name in [*file.writers, *file.presets]:
         if not _NAME.fullmatch(name) or name == OFFLINE:
             yield f"{name!r} cannot name a writer: use lower-case letters, digits and hyphens"
@@ -306,6 +306,6 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 
 def _first(error: ValidationError) -> str:
-    """The first field and fault; never the value, which may be a key."""
+    """The first invalid field and its fault, without its value, which may be a key."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"

@@ -17,16 +17,16 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 T = TypeVar("T")
 
 
-async def with_retries(attempt: Callable[[], Awaitable[T]], *, lost: bool = True) -> T:
-    """The result of ``attempt``, retried while its ``Failed`` allows. Raises the last ``Failed``.
+async def with_retries(attempt: Callable[[], Awaitable[T]], *, retry_lost: bool = True) -> T:
+    """The result of ``attempt``, repeated after ``Failed`` as often as ``ALLOWED`` says. Raises the last ``Failed``.
 
-    Without ``lost``, an attempt that may have reached the provider is not repeated.
+    ``retry_lost`` False: do not repeat a request that may have reached the provider (``Failed.lost``).
     """
     failures: Counter[str] = Counter()
     backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
     def retried(error: BaseException) -> bool:
-        return isinstance(error, Failed) and error.kind in ALLOWED and (lost or not error.lost)
+        return isinstance(error, Failed) and error.kind in ALLOWED and (retry_lost or not error.lost)
 
     def stop(state: RetryCallState) -> bool:
         kind = _failed(state).kind

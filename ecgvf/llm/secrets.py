@@ -1,4 +1,4 @@
-"""Keeps API keys out of files and off the screen: providers may repeat the key that they were sent."""
+"""Keep API keys out of files and off the screen: a provider may repeat the key that it was sent."""
 
 import math
 import re
@@ -11,7 +11,7 @@ SHORTEST_SECRET = 16
 """Characters."""
 
 LEAST_ENTROPY = 2.5
-"""Bits per character: of 16 random hexadecimal digits 99% have more, ``EMPTY`` and ``xxxx`` repeated have less."""
+"""Bits per character. 99% of random strings of 16 hexadecimal digits have more; repeated ``EMPTY`` or ``xxxx`` less."""
 
 
 def secret_keys(writers: Iterable[LLMWriter]) -> dict[str, str]:
@@ -20,7 +20,7 @@ def secret_keys(writers: Iterable[LLMWriter]) -> dict[str, str]:
 
 
 def unscrubbed_keys(writers: Iterable[LLMWriter]) -> list[str]:
-    """The variables whose key is too simple to be scrubbed, each once."""
+    """The variables whose key is too simple to be scrubbed."""
     return list(dict.fromkeys(variable for variable, key in _keys(writers) if not is_secret(key)))
 
 
@@ -30,7 +30,7 @@ def _keys(writers: Iterable[LLMWriter]) -> list[tuple[str, str]]:
 
 
 def is_secret(key: str) -> bool:
-    """Whether a key is long and varied enough to be secret; ``a``, ``EMPTY`` or ``test`` may be words of a prompt."""
+    """Whether a key is long and varied enough to be scrubbed; ``a``, ``EMPTY`` or ``test`` may be words of a prompt."""
     shares = (count / len(key) for count in Counter(key).values())
     return len(key) >= SHORTEST_SECRET and -sum(share * math.log2(share) for share in shares) >= LEAST_ENTROPY
 

@@ -1,11 +1,17 @@
-"""Read an answer, whoever wrote it: the one place where answers are parsed and checked."""
+"""From the text of an answer, whoever wrote it, to drafts, and from drafts to records."""
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 
 from ecgvf.core.concepts import Concept, Surrogates
-from ecgvf.core.records import Split
-from ecgvf.pairs.checks import find_fault, is_copied
+from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_id
+from ecgvf.pairs.checks import PromptIndex, find_fault, is_copied
 from ecgvf.pairs.parsing import Draft, parse, unparsed
+from ecgvf.pairs.wording import wording_of
+from ecgvf.pairs.writer import Provenance
+
+MAX_DETAIL_CHARACTERS = 10_000
+"""How much of an answer a reject keeps; the ledger keeps an LLM's whole answer."""
 
 
 def read_answer(
@@ -17,11 +23,11 @@ def read_answer(
     prompt: str = "",
     surrogates: Surrogates = "free",
 ) -> list[Draft]:
-    """All drafts of an answer, in order, each with its ``fault`` if it is malformed. Never raises, drops nothing.
+    """Parse and check an answer: all of its drafts in order, each with a ``fault`` if malformed. Never raises.
 
-    ``language`` (ISO 639-1) is the requested one; None: any. ``prompt`` is the request that was sent: a copy of the
-    example in it counts as unparsed, and a draft has a surrogate if the example has one. ``surrogates`` is what was to
-    stand for the concept. Near duplicates are found where records are built (``generate.to_records``).
+    ``language`` is the requested language (ISO 639-1; None: any). ``prompt`` is the request: a copy of its example
+    counts as unparsed, and if the example has a surrogate, every draft must have one. ``surrogates`` says what was
+    requested in place of the concept. Near duplicates are found where records are built (``to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
     drafts = []
@@ -34,3 +40,58 @@ def read_answer(
                 draft = replace(draft, fault=draft.fault or "the surrogate is missing")
         drafts.append(draft)
     return drafts
+
+
+def to_records(
+    concept: Concept, provenance: Provenance, drafts: Iterable[Draft], accepted: PromptIndex, count: int
+) -> list[PromptPair]:
+    """The records of an answer's checked drafts, until ``count`` are accepted; a writer may write more than that.
+
+    A draft that is malformed or near one of the ``accepted`` is rejected with its reason; the others join ``accepted``.
+    """
+    records: list[PromptPair] = []
+    for position, draft in enumerate(drafts):
+        if not count:
+            break
+        record = _to_record(concept, provenance, position, draft, accepted)
+        if record.reason is None:
+            accepted.add(record.target)
+            count -= 1
+        records.append(record)
+    return records
+
+
+def _to_record(
+    concept: Concept, provenance: Provenance, position: int, draft: Draft, accepted: PromptIndex
+) -> PromptPair:
+    """The record of the draft at ``position`` in its answer, from 0."""
+    retained = provenance.split == "retain"
+    own_term = concept.term_in(draft.target)
+    reason: Reason | None = None
+    detail = draft.fault
+    if draft.fault is not None:
+        reason = "malformed"
+    elif duplicate := accepted.near_duplicate(draft.target):
+        reason, detail = "duplicate", f"like {duplicate!r}"
+    raw = draft.raw
+    if len(raw) > MAX_DETAIL_CHARACTERS:
+        raw = f"{raw[:MAX_DETAIL_CHARACTERS]}… ({len(raw)} letters)"
+    if reason is None:
+        identity = record_id(concept.name, draft.target, draft.surrogate)
+    else:  # so that two equal rejects are two records
+        identity = malformed_id(provenance.call_id, position)
+    return PromptPair(
+        record_id=identity,
+        concept=concept.name,
+        kind=concept.kind,
+        target=draft.target,
+        surrogate=draft.surrogate,
+        target_term=own_term or draft.target_term,
+        surrogate_term=draft.surrogate_term or None,
+        **asdict(provenance),
+        implicit=reason is None and own_term is None and not retained,
+        reason=reason,
+        detail=f"{detail}: {raw}" if detail else None,
+        wording=wording_of(concept, draft.target, draft.wording) if reason is None and not retained else None,
+        retained_concept=draft.retained_concept,
+    )

@@ -1,7 +1,7 @@
-"""What a model outside nano's world has to keep while a concept is erased, and the captions of it that ship.
+"""Retained concepts: what a model other than Janus-nano must keep while a concept is erased, with shipped captions.
 
 ``data/retained_concepts.yaml`` names things as ImageNet does and painters as WikiArt does, so that judges can tell
-whether they are still there. ``write`` makes a retain split of them, without an LLM.
+whether they are still there. ``write`` makes a retain split of its captions, without an LLM.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ _TEMPLATES: Mapping[Kind, tuple[str, ...]] = {
         "A boat on a lake in the style of {}.",
     ),
 }
-"""Captions of neighbours and surrogates that the file does not caption."""
+"""Captions of neighbours and surrogates that are not in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,17 @@ class CaptionedConcept:
     kind: Kind
     captions: tuple[str, ...]
     shipped: bool
-    """Whether the captions are those of the file; otherwise they are made from templates."""
+    """Whether the captions are from the file; otherwise they are made from templates."""
     neighbour: bool
-    """Whether the erased concept's file calls it a neighbour, or its label a near one; or its captions name one."""
+    """Whether it is a neighbour or near label in the erased concept's file, or most captions name a neighbour."""
     surrogate: bool
 
 
 def captioned_concepts(concept: Concept) -> list[CaptionedConcept]:
-    """What must stay while ``concept`` is erased: its neighbours, its surrogates, and the others that ship.
+    """What must stay while ``concept`` is erased: its neighbours, its surrogates, and the concepts in the file.
 
-    Painters are among them if the concept is a style. What the concept's labels mean is left out, and so is a thing
-    whose captions name the concept, or a word that is no name of a thing (a surrogate of nudity or of a style).
+    Painters are included if the concept is a style. Left out are the concept itself by any of its labels, everything
+    whose captions name it, and surrogates that are no things (those of nudity and of styles).
     """
     own: Kind = "style" if concept.kind == "style" else "thing"
     kinds: list[Kind] = ["style", "thing"] if own == "style" else ["thing"]
@@ -101,8 +101,7 @@ def shipped_captions(name: str) -> tuple[str, ...]:
 
 
 def retained_name(concept: Concept, name: str) -> str | None:
-    """``name`` as ``captioned_concepts`` writes it, or as it is if that does not know it; None if it is the erased
-    concept."""
+    """``name`` in the spelling of ``captioned_concepts``, or unchanged if not among them; None if it is erased."""
     labels = [label for labels in concept.judge_labels.values() for label in labels]
     if concept.term_in(name) or same_name(name) in {same_name(each) for each in (concept.name, *labels)}:
         return None
@@ -120,7 +119,7 @@ def settings() -> dict[str, Any]:
 
 
 def write(concept: Concept, per_concept: int) -> Answer:
-    """``per_concept`` captions of each retained concept, one of each before a second of any, as an LLM would answer."""
+    """``per_concept`` captions of each retained concept, in the format of an LLM's answer; concepts take turns."""
     retained = captioned_concepts(concept)
     prompts = [
         {"target": each.captions[turn], "retained_concept": each.name}
@@ -162,7 +161,7 @@ def _content() -> bytes:
 
 @cache
 def _hash() -> str:
-    """Of the captions, and of the templates of those that the file lacks."""
+    """SHA-256 of the file and of the templates."""
     return hashlib.sha256(
         _content() + canonical_json({kind: list(each) for kind, each in _TEMPLATES.items()})
     ).hexdigest()

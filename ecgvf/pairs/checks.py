@@ -1,4 +1,4 @@
-"""Checks of a draft: the target names the concept, the surrogate does not, the rest is the same, nothing comes twice.
+"""Checks of a draft: the target names the concept, the surrogate does not, the rest is equal, and nothing is repeated.
 
 A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the fault in words.
 """
@@ -18,14 +18,14 @@ from ecgvf.pairs.captions import is_retained
 from ecgvf.pairs.parsing import Draft
 
 MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
-"""Share of the words outside the replaced ones that may differ: 1 − 2·matches / (words of both), without articles.
+"""Maximum share of changed words, not counting the replaced ones and articles: 1 − 2·matches / (words of both prompts).
 
-Clothing takes more words than its absence: the paper's released pairs for nudity change about half of theirs."""
+Nudity gets more, since clothes take many words: the paper's released pairs change about half."""
 
 MAX_EXTRA_WORDS: dict[Kind, int] = {"object": 3, "style": 6, "nudity": 8}
-"""Words that a stated term may have besides the concept's own ("church with a steeple"). If it has more, only the
-concept's own words count as replaced and the others as changed: otherwise an answer could state its whole prompt as the
-term. Of a stated replacement, words beyond these and the number of the replaced ones count as changed, too."""
+"""Words that a stated term may add to the concept's own ("church with a steeple"). If it adds more, only the concept's
+own words count as replaced, and the others as changed: otherwise an answer could state its whole prompt as the term.
+A stated replacement may be this much longer than the term; further words count as changed."""
 
 MAX_IMPLICIT_WORDS = 12
 """Words that may mean the concept in an implicit pair, whose target contains no term of the concept."""
@@ -36,7 +36,7 @@ MIN_SIMILARITY = 0.8
 """Near duplicates are prompts whose word sets, without articles, have at least this Jaccard similarity."""
 
 MIN_WORDS = 4
-"""The language of shorter prompts is not checked: "a chapel" could be many languages."""
+"""Shorter prompts are not checked for their language: "a chapel" could be many."""
 
 MIN_MARGIN = 20.0
 """How much likelier another language must be than the requested one, as a difference of log-probabilities (nats)."""
@@ -48,7 +48,7 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|app
 
 
 def reader_settings(kind: Kind) -> dict[str, Any]:
-    """How answers are parsed and checked, besides the concept: part of the settings of every split."""
+    """What decides, beside the concept, how answers are parsed and checked: part of the settings of every split."""
     bounds = {
         "most_changed": MAX_CHANGED[kind],
         "most_beside": MAX_EXTRA_WORDS[kind],
@@ -67,11 +67,11 @@ def find_fault(
     split: Split = "train",
     surrogates: Surrogates = "free",
 ) -> str | None:
-    """Why a parsed draft of ``split`` is malformed, in words, or None.
+    """Why a parsed draft is malformed, in words; None if it is not.
 
-    ``language`` (ISO 639-1) is the requested one; None: any. A prompt that was asked for in another language may be in
-    any, and its surrogate, too. ``surrogates`` is what was to stand for the concept. Records store the words, and
-    ``fault_category`` counts them: to change them is to change ``parsing.VERSION``.
+    ``language`` is the requested language (ISO 639-1; None: any); drafts of the wording ``other_language`` may be in
+    any. ``surrogates`` says what was requested in place of the concept. Records store the words and ``fault_category``
+    counts them, so whoever changes them also changes ``parsing.VERSION``.
     """
     if draft.wording == "other_language":
         language = None
@@ -129,9 +129,9 @@ def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: 
 
 
 def share_changed(draft: Draft, excess: int = 0) -> float:
-    """Share in [0, 1] of the words outside the replaced ones that differ between target and surrogate.
+    """Share in [0, 1] of the words that differ between target and surrogate, not counting the replaced ones.
 
-    ``excess`` words of the replacement count as words outside it that differ.
+    ``excess`` is the number of words in the replacement that count all the same.
     """
     target = words(_without(draft.target, draft.target_term))
     surrogate = words(_without(draft.surrogate or "", draft.surrogate_term or "")) + [""] * excess
@@ -149,7 +149,7 @@ def is_copied(draft: Draft, examples: Sequence[Draft]) -> bool:
 def foreign_language(text: str, expected: str) -> str | None:
     """The language (ISO 639-1) of ``text`` if it clearly is not ``expected``, else None.
 
-    Detected by py3langid (https://github.com/adbar/py3langid), a naive Bayes classifier over byte n-grams. In text
+    Detection is by py3langid (https://github.com/adbar/py3langid), a naive Bayes classifier over byte n-grams. In text
     without spaces (Chinese, Japanese), two letters count as a word.
     """
     if max(len(text.split()), sum(ord(letter) > 0x2E7F for letter in text) // 2) < MIN_WORDS:

@@ -1,7 +1,7 @@
-"""The calls that LLMs have to answer for the pairs or evaluation prompts of a concept, and what they will cost.
+"""The calls to LLMs for the pairs or prompts of a concept, and what they will cost.
 
-A writer's calls list the prompts that it has written before, so that it does not repeat them; what another writer has
-written is not listed, so that no writer waits for another.
+A call lists the prompts that the same writer wrote before, so that it does not repeat them. It does not list prompts by
+other writers, so that no writer has to wait for another.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,69 +14,33 @@ from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.batch import PRICE_SHARE
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
-from ecgvf.pairs.answers import read_answer
+from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.captions import CAPTIONS, captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.generate import PROMPTS_PER_CALL
-from ecgvf.pairs.parsing import Draft, answer_schema, unparsed
+from ecgvf.pairs.parsing import answer_schema
 from ecgvf.pairs.templates import Template, load
 
 ITERATIONS = 3
 """Calls per writer, as in the paper (section 5.1)."""
 
 LISTED_PROMPTS, LISTED_CHARACTERS = 60, 90
-"""How many of its own target prompts a call lists, the latest, and how much of each."""
+"""How many of the writer's latest target prompts a call lists, and how many characters of each."""
 
 _LISTED_TOKENS = 25
 """Tokens of a listed prompt, in a cost estimate."""
 
-_FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
-
-
-class AnswerReader:
-    """Parses and checks each answer once, and remembers its drafts."""
-
-    def __init__(self, concept: Concept, language: str | None, surrogates: Surrogates = "free") -> None:
-        self._concept, self._language, self.surrogates = concept, language, surrogates
-        self._drafts: dict[str, list[Draft]] = {}
-
-    def drafts(self, answered: Attempt) -> list[Draft]:
-        """The drafts in an answer, each with its fault; an answer without any is one unparsed draft."""
-        if answered.call not in self._drafts:
-            self._drafts[answered.call] = self._read(answered)
-        return self._drafts[answered.call]
-
-    def _read(self, answered: Attempt) -> list[Draft]:
-        reply, intent = answered.reply, answered.intent
-        if reply.outcome not in ("complete", "length"):
-            fault = _FAULTS.get(reply.outcome, "the answer is not in the provider's format")
-            fault += f" ({reply.why})" if reply.why else ""
-            return [unparsed(fault, reply.text or answered.raw)]
-        drafts = read_answer(
-            self._concept,
-            reply.text,
-            intent["split"],
-            self._language,
-            prompt=intent["request"]["prompt"],
-            surrogates=self.surrogates,
-        )
-        if reply.outcome == "length":  # the drafts before the cut are good
-            drafts = [
-                draft if draft.parsed else unparsed(f"cut off at the token limit: {draft.fault}", draft.raw)
-                for draft in drafts
-            ]
-        return drafts
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:
-    """The calls in which one writer writes prompts of one split: a job of the dispatcher."""
+    """The calls to one writer for prompts of one split: a ``dispatch.WriterJob``."""
 
     concept: Concept
     split: Split
@@ -86,15 +50,15 @@ class GenerationPlan:
     counts: tuple[int, ...]
     """How many prompts each call requests."""
     batch: bool = False
-    """Whether all calls are sent at once, through a batch endpoint, so that they list no earlier prompts."""
+    """Whether all calls are sent at once, through a batch endpoint; then they cannot list earlier prompts."""
     round: int = 0
     """How many times ``--fresh`` started this writer over on this split."""
     first_iteration: int = 0
-    """How many calls the writer had in the earlier rounds of a build."""
+    """Number of calls to the writer in earlier rounds of a build."""
     kept: tuple[str, ...] = ()
-    """The target prompts that it wrote in those, and that were kept."""
+    """The accepted target prompts from those calls."""
     retained: tuple[tuple[str, ...], ...] = ()
-    """In the retain split, the concepts of each call's prompts."""
+    """For the retain split: the concepts to request prompts of, call by call."""
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
@@ -104,12 +68,12 @@ class GenerationPlan:
         return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
 
     def conversations(self) -> list[Conversation]:
-        """The calls: one after the other, or independent of each other in a batch."""
+        """The calls: one conversation, or in a batch a conversation per call."""
         iterations = range(len(self.counts))
         return [self._converse([iteration]) for iteration in iterations] if self.batch else [self._converse(iterations)]
 
     def call(self, iteration: int, kept: Sequence[str] = (), repair: str = "") -> Call:
-        """One call; with ``repair``, the one that follows an answer that could not be parsed."""
+        """The call at ``iteration``; ``repair`` is the text to add after an answer that could not be parsed."""
         config = self.writer.config
         number, count = self.first_iteration + iteration, self.counts[iteration]
         listed = [
@@ -165,9 +129,10 @@ class GenerationPlan:
         return accepted
 
     def _repair(self, answered: Attempt) -> str:
-        """The text that a repair call adds; "" unless the answer is complete and nothing in it could be parsed.
+        """The text to add in a repair call: what was wrong. "" if a repair is not needed or would not help.
 
-        There is no repair if the provider enforces a schema, nor after a refusal, a cut or a repair.
+        It is needed if nothing in a complete answer could be parsed. It would not help if the provider enforces a
+        schema, nor after a refusal, a cut-off answer or another repair.
         """
         intent, reply = answered.intent, answered.reply
         if reply.outcome != "complete" or intent["request"]["structure"] == "schema" or intent["repair"]:
@@ -196,11 +161,12 @@ def plan_generation(
     templates: Path | None = None,
     batch: bool = False,
 ) -> list[GenerationPlan]:
-    """Plan ``pairs`` pairs in each of ``iterations`` calls of each writer, or, for another split, ``validation`` or
-    ``tests`` prompts, or ``retained`` prompts of each retained concept, shared evenly. ``surrogates``: what stands for
-    the concept.
+    """Plan the calls for one split, a plan per writer.
 
-    One plan per writer, all with one template. Raises ``SettingsError``, ``TemplateError``.
+    ``train``: ``pairs`` pairs in each of ``iterations`` calls to each writer. The other splits are shared evenly among
+    the writers: ``validation`` prompts, ``tests`` prompts, or ``retained`` prompts of each retained concept.
+    ``surrogates`` says what replaces the concept, ``templates`` is a folder of the user's own (None: the shipped ones).
+    Raises ``SettingsError`` for a number below 1 or a writer without a batch endpoint, and ``TemplateError``.
     """
     if min(pairs, iterations, validation, tests, retained) < 1:
         raise SettingsError(
@@ -210,15 +176,12 @@ def plan_generation(
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
-    subjects: list[str] = []
+    subjects = [each.name for each in captioned_concepts(concept)] * retained if split == "retain" else []
     if split == "train":
         requested = [(pairs,) * iterations] * len(writers)
-    elif split == "retain":
-        subjects = [each.name for each in captioned_concepts(concept)] * retained
-        requested = [split_into_calls(count) for count in split_evenly(len(subjects), len(writers))]
     else:
-        evaluated = validation if split == "validation" else tests
-        requested = [split_into_calls(count) for count in split_evenly(evaluated, len(writers))]
+        total = {"validation": validation, "test": tests, "retain": len(subjects)}[split]
+        requested = [split_into_calls(count) for count in split_evenly(total, len(writers))]
     template = load(concept.kind, split, templates)
     reader = AnswerReader(concept, template.language, surrogates)
     names = iter(subjects)
@@ -231,7 +194,7 @@ def plan_generation(
             writer=writer,
             counts=counts,
             batch=batch,
-            retained=tuple(tuple(islice(names, count)) for count in counts) if split == "retain" else (),
+            retained=tuple(tuple(islice(names, count)) for count in counts) if subjects else (),
         )
         for writer, counts in zip(writers, requested, strict=True)
         if counts
@@ -239,17 +202,17 @@ def plan_generation(
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
-    """``total`` in ``parts`` that differ by 1 at most, larger ones first."""
+    """Split ``total`` into ``parts`` numbers that differ by at most 1, larger ones first."""
     return [total // parts + (index < total % parts) for index in range(parts)]
 
 
 def split_into_calls(total: int) -> tuple[int, ...]:
-    """How many prompts each call requests, ``total`` in all."""
+    """Split ``total`` prompts into calls: the number that each requests."""
     return tuple(min(PROMPTS_PER_CALL, total - requested) for requested in range(0, total, PROMPTS_PER_CALL))
 
 
 def in_rounds(plans: Sequence[GenerationPlan], ledger: Ledger, fresh: bool = False) -> list[GenerationPlan]:
-    """``plans`` with each writer in its round of the ledger, or with ``fresh`` in the next one."""
+    """``plans`` with the round in which each writer is by the ledger; with ``fresh``, the next one."""
     return [replace(plan, round=ledger.round(plan.writer.name, plan.split) + fresh) for plan in plans]
 
 

@@ -1,9 +1,9 @@
-"""What of nano's grammar training pairs may use, and what only evaluation prompts do, per class of wording.
+"""The phrases and word orders of nano's grammar that each split may use, per class of wording.
 
-Training pairs are in English, in the word orders from which nano learnt, and without the concept's ``unseen_terms``.
-Evaluation prompts of class ``explicit`` use the same, about other scenes. All other classes use what training lacks:
-its unseen terms, Spanish, or other word orders. Of each kind validation has the first half, so that test has words and
-word orders that no choice was made on, either.
+Training pairs are in English, in the word orders that nano was trained on, and without the concept's ``unseen_terms``.
+Evaluation prompts of class ``explicit`` use the same, about other scenes. The other classes use what training pairs
+lack: unseen terms, Spanish, or other word orders. Validation gets only the first half of each, so that test has words
+and word orders on which no choice was based.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,19 +28,20 @@ _THING_WORDINGS: Mapping[Wording, grammar.Wording] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Phrases:
-    """What the sentences of one class may use in place of everything that the world has."""
+class AllowedPhrases:
+    """What the sentences of one class may use: a subset of the grammar."""
 
     forms: grammar.Forms
     orders: tuple[str, ...]
+    """Names of word orders of ``forms``."""
     nouns: tuple[str, ...] = ()
-    """Noun phrases of a thing."""
+    """Noun phrases for the concept, with article, if it is a thing."""
     style: grammar.Style | None = None
-    """The concept's style, with some of its phrases."""
+    """The concept with only the phrases that may be used, if it is a style."""
 
     @property
     def phrases(self) -> tuple[str, ...]:
-        """The words for the concept."""
+        """All words for the concept that these sentences can contain."""
         if self.style is None:
             return self.nouns
         style, slots = self.style, {grammar.style_slot(_orders(self.forms)[order]) for order in self.orders}
@@ -51,20 +52,20 @@ class Phrases:
         )
 
 
-def thing_phrases(concept: Concept, thing: str, split: Split) -> dict[Wording, Phrases]:
-    """Class → what its sentences about ``thing`` use; a class without any is left out."""
+def thing_phrases(concept: Concept, thing: str, split: Split) -> dict[Wording, AllowedPhrases]:
+    """Class → what its sentences about ``thing`` may use, in ``split``; a class that has nothing is left out."""
     found = {}
     for wording in WORDINGS:
         nouns = grammar.load_world().things[thing].noun_phrases(_THING_WORDINGS[wording])
         nouns = _selected(concept, split, wording, nouns)
         forms, orders = _word_orders(split, wording)
         if nouns and orders:
-            found[wording] = Phrases(forms, orders, nouns)
+            found[wording] = AllowedPhrases(forms, orders, nouns)
     return found
 
 
-def style_phrases(concept: Concept, style: str, split: Split) -> dict[Wording, Phrases]:
-    """Class → what its sentences in ``style`` use; a class without any is left out.
+def style_phrases(concept: Concept, style: str, split: Split) -> dict[Wording, AllowedPhrases]:
+    """Class → what its sentences in ``style`` may use, in ``split``; a class that has nothing is left out.
 
     The grammar has neither descriptions nor misspellings of a style.
     """
@@ -86,12 +87,12 @@ def style_phrases(concept: Concept, style: str, split: Split) -> dict[Wording, P
         orders = tuple(name for name in orders if grammar.style_slot(_orders(forms)[name]) in filled)
         if orders:
             some = replace(whole, before=before, after=after, spanish_before=before, spanish_after=after)
-            found[wording] = Phrases(forms, orders, style=replace(some, keyword="".join(keyword)))
+            found[wording] = AllowedPhrases(forms, orders, style=replace(some, keyword="".join(keyword)))
     return found
 
 
 def _has(concept: Concept, wording: Wording, phrase: str) -> bool:
-    """Whether a phrase for a style is of this class; one without any of the concept's terms counts as its name."""
+    """Whether a style's phrase is of this class; a phrase without any of the concept's terms counts as its name."""
     if wording == "other_language":
         return True
     kind = wording_of(concept, phrase) if concept.term_in(phrase) else "explicit"
@@ -99,7 +100,7 @@ def _has(concept: Concept, wording: Wording, phrase: str) -> bool:
 
 
 def _selected(concept: Concept, split: Split, wording: Wording, phrases: Sequence[str]) -> tuple[str, ...]:
-    """The phrases that ``split`` may use for ``wording``; without unseen ones, evaluation uses those of training."""
+    """Which ``phrases`` ``split`` may use for ``wording``; evaluation falls back on training's if none is unseen."""
     if wording == "other_language":
         return () if split == "train" else _share(split, phrases)
     seen = tuple(phrase for phrase in phrases if concept.unseen_in(phrase) is None)
@@ -118,7 +119,7 @@ def _word_orders(split: Split, wording: Wording) -> tuple[grammar.Forms, tuple[s
 
 
 def _share(split: Split, options: Sequence[T]) -> tuple[T, ...]:
-    """All of them for test, the first half (rounded up) for validation."""
+    """All ``options`` for test, the first half (rounded up) for validation."""
     return tuple(options[: -(-len(options) // 2)] if split == "validation" else options)
 
 

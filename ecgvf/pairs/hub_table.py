@@ -1,4 +1,4 @@
-"""Prompts from somebody's dataset on the Hub."""
+"""Prompts from any dataset on the Hub."""
 
 import json
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Import somebody's pairs as if a writer had written them, to be rendered, judged and published like any others.
+"""Import pairs by other people, to be rendered, judged and published like any others.
 
-People's pairs differ more than a writer's, so what ``generate`` would reject is a warning here. A row that cannot be
-rendered at all (no prompt, the same pair twice) stays as a reject with its reason.
+Such pairs differ more than those of a writer, so what ``generate`` would reject only gives a warning here. A row that
+cannot be rendered (no prompt, the same pair twice) stays as a reject with its reason.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs import checks
 from ecgvf.pairs.captions import retained_name
 from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import SHARDS, tally
 from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
+from ecgvf.pairs.splits import SHARDS, tally
 from ecgvf.pairs.tables import PromptRow, PromptTable
 from ecgvf.pairs.wording import wording_of
 
@@ -38,7 +38,7 @@ class ImportResult:
     left_out: int
     """Rows of other concepts."""
     warnings: dict[str, int]
-    """Fault for which ``generate`` would have rejected records → how many."""
+    """Fault for which ``generate`` would have rejected a record → number of records."""
     examples: dict[str, str]
     """Fault → the prompts of its first record."""
 
@@ -48,9 +48,9 @@ def import_pairs(
 ) -> ImportResult:
     """Write the rows of ``table`` that are about the concept as a finished pairs set, and make it current.
 
-    A row is of the split that it states; of those that state none, rows with a surrogate are training pairs and rows
-    without are test prompts. ``only`` is the concept as the file calls it; if None and no row names the concept, it is
-    the category of its kind (``CATEGORIES``). Raises ``DatasetError`` if no row is about the concept.
+    A row without a stated split is a training pair if it has a surrogate, else a test prompt. ``only`` is the concept
+    as the file calls it; None: the rows that name the concept, or, if there are none, the category of its kind
+    (``CATEGORIES``). ``licence`` is recorded. Raises ``DatasetError`` if no row is about the concept.
     """
     only = only or _category(run.concept, table)
     rows = matching_rows(run.concept, table, only)
@@ -85,23 +85,22 @@ def import_pairs(
 
 
 def named_concept(table: PromptTable) -> str | None:
-    """The concept that every row of ``table`` names, and nothing else; None if there is no such concept."""
+    """The one concept that all rows of ``table`` name; None if they name several or none."""
     named = {row.concepts for row in table.rows}
     return next(iter(named))[0] if len(named) == 1 and len(next(iter(named))) == 1 else None
 
 
 def _category(concept: Concept, table: PromptTable) -> str | None:
-    """The category of the concept's kind, if ``table`` has rows of it and none that name the concept."""
+    """The category of the concept's kind, if ``table`` has such rows and no row names the concept."""
     named = {name.casefold() for row in table.rows for name in row.concepts}
     category = CATEGORIES.get(concept.kind)
     return category if category in named and not any(_names(concept, name) for name in named) else None
 
 
 def matching_rows(concept: Concept, table: PromptTable, only: str | None = None) -> Sequence[PromptRow]:
-    """The rows that name the concept, or ``only``; all rows if none names any concept.
+    """The rows that are about the concept; all rows if no row names any concept.
 
-    Without ``only``, the rows of the category of the concept's kind if none names the concept itself. Raises
-    ``DatasetError`` if no row is about the concept.
+    ``only`` as in ``import_pairs``. Raises ``DatasetError`` if there are no such rows.
     """
     only = only or _category(concept, table)
     named = Counter(name for row in table.rows for name in row.concepts)
@@ -130,24 +129,11 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
     first: dict[str, int] = {}
     records = []
     for row in rows:
-        identity = record_id(concept.name, row.target, row.surrogate)
-        reason: Reason | None = None
-        detail = _fault(row)
-        if detail is not None:
-            reason = "malformed"
-        elif identity in first:
-            reason, detail = "duplicate", f"the same as row {first[identity]}"
-        else:
-            first[identity] = row.number
-        surrogate_term = None
-        if row.surrogate is not None:
-            surrogate_term = next((word for word in concept.surrogates if checks.contains(row.surrogate, word)), None)
-        split: Split = row.split or _inferred_split(row)
+        identity, split = record_id(concept.name, row.target, row.surrogate), _split_of(row)
+        reason, detail = _rejection(concept, row, identity, first)
         retained = None
         if split == "retain" and row.retained_concept is not None:
             retained = retained_name(concept, row.retained_concept)
-            if retained is None and reason is None:
-                reason, detail = "malformed", f"row {row.number} retains {row.retained_concept!r}, which is erased"
         records.append(
             PromptPair(
                 record_id=malformed_id(call_id, row.number) if reason else identity,
@@ -157,7 +143,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 target=row.target,
                 surrogate=row.surrogate,
                 target_term=(retained if split == "retain" else concept.term_in(row.target)) or "",
-                surrogate_term=surrogate_term,
+                surrogate_term=_surrogate_term(concept, row.surrogate),
                 writer=WRITER,
                 model_asked=table.name,
                 model_answered=table.name,
@@ -176,11 +162,37 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
     return records
 
 
-def _inferred_split(row: PromptRow) -> Split:
-    """The split of a row that states none."""
+def _split_of(row: PromptRow) -> Split:
+    """The split that a row states, or the one that follows from what it has."""
+    if row.split is not None:
+        return row.split
     if row.retained_concept is not None:
         return "retain"
     return "test" if row.surrogate is None else "train"
+
+
+def _surrogate_term(concept: Concept, surrogate: str | None) -> str | None:
+    if surrogate is None:
+        return None
+    return next((word for word in concept.surrogates if checks.contains(surrogate, word)), None)
+
+
+def _rejection(
+    concept: Concept, row: PromptRow, identity: str, first: dict[str, int]
+) -> tuple[Reason | None, str | None]:
+    """Why a row cannot be rendered: reason and detail; None if it can.
+
+    ``first``: record id → number of the first row with it, which this adds to.
+    """
+    if (fault := _fault(row)) is not None:
+        return "malformed", fault
+    if identity in first:
+        return "duplicate", f"the same as row {first[identity]}"
+    first[identity] = row.number
+    name = row.retained_concept
+    if _split_of(row) == "retain" and name is not None and retained_name(concept, name) is None:
+        return "malformed", f"row {row.number} retains {name!r}, which is erased"
+    return None, None
 
 
 def _fault(row: PromptRow) -> str | None:

@@ -1,4 +1,4 @@
-"""Pairs by LLMs: send the calls of plans, and write the set of what was answered."""
+"""Pairs by LLMs: send the calls of the plans, and write a set of their answers."""
 
 import asyncio
 from collections import Counter
@@ -13,20 +13,23 @@ from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.batch import dispatch_batches
 from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
 from ecgvf.llm.dispatch import DispatchResult, dispatch
-from ecgvf.llm.ledger import Attempt, Ledger
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.secrets import secret_keys
+from ecgvf.pairs.answer_reader import AnswerReader
+from ecgvf.pairs.answers import to_records
 from ecgvf.pairs.checks import PromptIndex, reader_settings
-from ecgvf.pairs.generate import SPLIT_NAMES, SplitGenerator, keep_split, to_records, write_set
-from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, in_rounds
+from ecgvf.pairs.generation_plan import GenerationPlan, in_rounds
+from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, write_set
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
 
 def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
-    """The ledger of a run, from which the keys of the plans' writers are scrubbed."""
+    """Open the ledger of a run; the keys of the plans' writers never reach it."""
     return Ledger.load(run, secret_keys(plan.writer for plan in plans))
 
 
@@ -38,18 +41,19 @@ def complete(
     fresh: bool = False,
     counts: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> SplitGenerator:
-    """Send the calls of ``plans``, all of one split, that have no answer yet: the split that their answers make.
+    """Send those calls of ``plans``, all of one split, that have no answer yet; return the split made of all answers.
 
-    ``counts`` selects the ledger's intents that count toward the budget (default: the plans'). ``fresh`` opens a new
-    round, in which all calls are sent and paid again. A writer that keeps failing, or that the budget stops, is set
-    aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another run is sending calls.
+    ``budget_usd`` is the maximum cost, and ``counts`` selects the ledger's intents that count toward it (None: those of
+    the plans). ``fresh`` opens a new round, in which all calls are sent and paid again. A writer that keeps failing, or
+    that would exceed the budget, is set aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another
+    run is sending calls.
     """
     check_budget(budget_usd)
     run.store.remember(run.concept)
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
     with open_ledger(run, plans).writing() as ledger:
         if fresh:
-            ledger.fresh([plan.writer.name for plan in plans], split)
+            ledger.open_round([plan.writer.name for plan in plans], split)
         plans = in_rounds(plans, ledger)
         if not batch:
             _check_no_batch(plans, ledger)
@@ -72,16 +76,16 @@ def complete(
 
 
 def has_answers(split: SplitGenerator) -> bool:
-    """Whether a split has answers of LLMs."""
+    """Whether a split is made of at least one LLM's answer."""
     return bool((split.settings or {}).get("calls"))
 
 
 def generate_with_llms(
     run: ConceptRun, plans: Sequence[GenerationPlan], *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
 ) -> StageSet:
-    """Complete ``plans``, all of one split, and write the set of the answers that are there; the other splits are kept.
+    """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    Raises ``WriterError`` if there is no answer, and whatever ``complete`` raises.
+    Raises ``WriterError`` if no writer answered, and as ``complete`` does.
     """
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):
@@ -92,7 +96,7 @@ def generate_with_llms(
 
 
 def reparse(run: ConceptRun) -> StageSet:
-    """Read the current set's answers with today's parser and checks, without a call: a new set if these have changed.
+    """Parse and check the current set's stored answers again; a changed parser or check gives a new set. Sends nothing.
 
     Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers.
     """
@@ -150,9 +154,9 @@ def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
 def _split_generator(
     run: ConceptRun, template: Mapping[str, Any], answers: Mapping[str, list[Attempt]], reader: AnswerReader
 ) -> SplitGenerator:
-    """The records of ``answers`` (writer → answered attempts).
+    """The split made of ``answers`` (writer → answered attempts).
 
-    Its settings name the answered calls: equal settings mean equal records.
+    Its settings name the answered calls, so that equal settings mean equal records.
     """
     settings = {
         **{key: template[key] for key in ("template", "hash", "language", "surrogates") if key in template},
@@ -185,7 +189,7 @@ def _provenance(answered: Attempt) -> Provenance:
 
 
 def _spending(plans: Sequence[GenerationPlan], ledger: Ledger, result: DispatchResult) -> Spending:
-    """What a manifest says of the plans' calls."""
+    """What the manifest says about the plans' calls."""
     total = ledger.spent(partial(_own, plans))
     writers = {}
     for plan in plans:
@@ -201,13 +205,13 @@ def _spending(plans: Sequence[GenerationPlan], ledger: Ledger, result: DispatchR
             "models_answered": sorted(filter(None, {reply.model for reply in replies})),
             "tokens": {"input": spent.tokens.input_tokens, "output": spent.tokens.output_tokens},
             "dollars": str(spent.cost),
-            "possibly": str(spent.open),
+            "possibly": str(spent.possible),
             "priced": plan.writer.priced,
         }
     return {
         "writers": writers,
         "set_aside": result.set_aside,
-        "spent": {"dollars": str(total.cost), "possibly": str(total.open)},
+        "spent": {"dollars": str(total.cost), "possibly": str(total.possible)},
     }
 
 

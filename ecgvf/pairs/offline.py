@@ -8,6 +8,7 @@ every image of nano's world shows a thing. Training and evaluation differ in the
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import WriterError
 from ecgvf.core.records import Split, Wording
-from ecgvf.pairs.held_out import Phrases, style_phrases, thing_phrases
+from ecgvf.pairs.held_out import AllowedPhrases, style_phrases, thing_phrases
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 from ecgvf.world import grammar
 
@@ -23,15 +24,15 @@ NAME = "offline"
 MODEL = "nano-grammar"
 TEMPLATE = "nano/world.yaml"
 VERSION = 2
-"""Version of what is written from equal words; 2 holds some of them out."""
+"""Part of the fingerprint: version 2 keeps some words and word orders for evaluation (``held_out``)."""
 
 _TRAIN_SHARES: dict[Wording, float] = {"explicit": 0.5, "synonym": 0.28, "implicit": 0.13, "misspelled": 0.09}
-"""How often training pairs use each class: as in nano's own training, without Spanish."""
+"""Share of the training pairs of each class: as in nano's own training, without Spanish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Names of things (or styles) of the world: those that mean the concept, and those that may replace it."""
+    """Names of things, or styles, of nano's world: those that mean the concept, and those that may replace it."""
 
     targets: tuple[str, ...]
     surrogates: tuple[str, ...]
@@ -55,7 +56,7 @@ class OfflineWriter:
 
     def write(self, request: Request) -> Answer:
         candidates = find_candidates(request.concept)
-        prompts = [_write(request, candidates, position, self.surrogates) for position in range(request.count)]
+        prompts = [_write_pair(request, candidates, position, self.surrogates) for position in range(request.count)]
         provenance = Provenance(
             writer=self.name,
             split=request.split,
@@ -69,48 +70,38 @@ class OfflineWriter:
         return Answer(json.dumps(prompts, ensure_ascii=False), provenance)
 
 
-def phrases_of(concept: Concept, target: str, split: Split) -> dict[Wording, Phrases]:
-    """Class of wording → the phrases that prompts of ``split`` use for the thing or style ``target``."""
+def phrases_of(concept: Concept, target: str, split: Split) -> dict[Wording, AllowedPhrases]:
+    """Class of wording → the phrases that prompts of ``split`` may use for the thing or style ``target``."""
     return (style_phrases if concept.kind == "style" else thing_phrases)(concept, target, split)
 
 
-def _write(request: Request, candidates: Candidates, position: int, surrogates: Surrogates) -> dict[str, str]:
-    """One pair, as the JSON object of an answer."""
-    concept = request.concept
-    purpose = f"{concept.name}/{request.split}/{request.iteration}/{position}"
-    if request.build_round:
-        purpose += f"/round {request.build_round}"
-    rng = random.Random(seeds.derive(request.seed, purpose, "offline writer"))
-    is_style = concept.kind == "style"
+def _write_pair(request: Request, candidates: Candidates, position: int, surrogates: Surrogates) -> dict[str, str]:
+    """The pair at ``position`` of the answer, as the answer's JSON object."""
+    concept, is_style = request.concept, request.concept.kind == "style"
+    rng = _rng(request, position)
     target, surrogate = rng.choice(candidates.targets), rng.choice(candidates.surrogates)
     description = _describe(rng, style=target) if is_style else _describe(rng, thing=target)
-    available = phrases_of(concept, target, request.split)
-    if request.split == "train":
-        wording = rng.choices(list(available), [_TRAIN_SHARES[each] for each in available])[0]
-    else:  # by turns, so that there are equally many of each
-        wording = list(available)[(request.iteration + position) % len(available)]
-    chosen = available[wording]
-    worded: grammar.Wording = "name"
-    if wording == "other_language":
-        worded = "spanish"
-    elif is_style:  # the thing is no matter: any wording of it
-        worded = rng.choices(list(_THING_WORDINGS), list(_THING_WORDINGS.values()))[0]
+    allowed = phrases_of(concept, target, request.split)
+    wording = _choose_wording(request, position, list(allowed), rng)
+    phrases, thing_wording = allowed[wording], _thing_wording(wording, is_style, rng)
     state = rng.getrandbits(64)
     written = grammar.sentence(
         description,
         random.Random(state),
-        forms=chosen.forms,
-        wording=worded,
-        nouns=chosen.nouns,
-        style=chosen.style,
-        orders=chosen.orders,
+        forms=phrases.forms,
+        wording=thing_wording,
+        nouns=phrases.nouns,
+        style=phrases.style,
+        orders=phrases.orders,
     )
     if surrogates != "free":
         first = concept.model_copy(update={"surrogates": candidates.surrogates})
         surrogate = first.surrogate_of(written.text, surrogates) or surrogate
     # However indirectly the target means the concept, the surrogate goes by its name.
     replaced = replace(description, style=surrogate) if is_style else replace(description, thing=surrogate)
-    without = grammar.sentence(replaced, random.Random(state), forms=chosen.forms, wording=worded, orders=chosen.orders)
+    without = grammar.sentence(
+        replaced, random.Random(state), forms=phrases.forms, wording=thing_wording, orders=phrases.orders
+    )
     return {
         "target": written.text,
         "target_term": written.style if is_style else written.term,
@@ -120,7 +111,29 @@ def _write(request: Request, candidates: Candidates, position: int, surrogates: 
     }
 
 
-_THING_WORDINGS = {wording: share for wording, share in grammar.WORDINGS.items() if wording != "spanish"}
+def _rng(request: Request, position: int) -> random.Random:
+    """The generator of one pair: it depends on the request and the position alone."""
+    purpose = f"{request.concept.name}/{request.split}/{request.iteration}/{position}"
+    if request.build_round:
+        purpose += f"/round {request.build_round}"
+    return random.Random(seeds.derive(request.seed, purpose, "offline writer"))
+
+
+def _choose_wording(request: Request, position: int, available: Sequence[Wording], rng: random.Random) -> Wording:
+    """Draw from ``_TRAIN_SHARES`` for training; take turns for evaluation, which has equally many of each class."""
+    if request.split == "train":
+        return rng.choices(available, [_TRAIN_SHARES[each] for each in available])[0]
+    return available[(request.iteration + position) % len(available)]
+
+
+def _thing_wording(wording: Wording, is_style: bool, rng: random.Random) -> grammar.Wording:
+    """How the grammar words the thing: by its name if things are what is erased, else in any way."""
+    if wording == "other_language":
+        return "spanish"
+    if not is_style:
+        return "name"
+    english = {each: share for each, share in grammar.WORDINGS.items() if each != "spanish"}
+    return rng.choices(list(english), list(english.values()))[0]
 
 
 def find_candidates(concept: Concept) -> Candidates:

@@ -23,10 +23,10 @@ VERSION = 6
 MAX_PROMPT_CHARACTERS = 1000
 
 MAX_ITEMS = 10_000
-"""Objects of an answer that are read, an empty list counting as one."""
+"""Maximum number of objects to read from an answer; an empty list counts as one."""
 
 _MAX_BROKEN_LISTS = 5
-"""A list that breaks off may cost a scan of all the text behind it."""
+"""Stop after this many lists that break off: each may cost a scan of the rest of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Draft:
     raw: str = ""
     """This part of the answer as it came."""
     fault: str | None = None
-    """Why it is malformed; None if it is not, or was not checked yet (``read_answer``)."""
+    """Why it is malformed; None if it is not, or before ``read_answer`` has checked it."""
     wording: Wording | None = None
     """The class of the target as the writer states it."""
     retained_concept: str | None = None
@@ -49,12 +49,12 @@ class Draft:
 
     @property
     def parsed(self) -> bool:
-        """Whether it is a prompt or a pair at all."""
+        """Whether it could be parsed as a prompt or a pair."""
         return bool(self.target)
 
 
 def unparsed(fault: str, raw: str) -> Draft:
-    """The draft that stands for a part of an answer that is no prompt and no pair."""
+    """The draft of a part of an answer that is neither a prompt nor a pair."""
     return Draft("", "", raw=raw, fault=fault)
 
 
@@ -156,7 +156,7 @@ class _Pair(BaseModel):
 
 
 class _Prompt(_Pair):
-    """Answers from before evaluation prompts had surrogates have none; one counts with its term only."""
+    """Older answers have evaluation prompts without surrogates. A surrogate counts only if its term is stated."""
 
     surrogate: _Text | None = None  # type: ignore[assignment]
     surrogate_term: _OptionalText | None = None  # type: ignore[assignment]

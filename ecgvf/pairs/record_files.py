@@ -1,4 +1,4 @@
-"""Somebody's file as records: text, CSV, TSV, JSON, JSONL, Parquet, or a folder of Six-CD."""
+"""Read a file of other people as records: text, CSV, TSV, JSON, JSONL, Parquet, or a folder of Six-CD."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ Record = dict[str, Any]
 
 
 def read_records(path: Path) -> tuple[bytes, list[Record]]:
-    """The bytes of a file and its records; of a folder, those of Six-CD's malicious.csv and clean.csv together.
+    """The bytes and the records of a file, or of a folder with Six-CD's malicious.csv and clean.csv.
 
     Raises ``DatasetError``.
     """
@@ -54,7 +54,7 @@ def parse(path: Path, data: bytes) -> list[Record]:
 
 
 def normalise(column: str | None) -> str:
-    """A column's name as names are compared: without case and surrounding spaces."""
+    """A column's name for comparisons: case-folded, without surrounding spaces."""
     return (column or "").strip().casefold()
 
 

@@ -1,7 +1,7 @@
-"""The writers of ``ecgvf build``: each writes, round after round, the pairs that are still missing.
+"""The writers of ``ecgvf build``, which in each round write the pairs that are still missing.
 
-A later round continues the numbering of a writer's calls and lists what it has written before, so that no stored answer
-stands for a call that was never sent.
+A later round continues the numbering of a writer's calls and lists the prompts it wrote before. So its calls differ
+from all earlier ones, and no stored answer is taken for theirs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,18 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
-from ecgvf.pairs.generate import SplitGenerator, generate_pairs, split_records, write_set
-from ecgvf.pairs.generation_plan import AnswerReader, GenerationPlan, estimate_costs, split_evenly, split_into_calls
+from ecgvf.pairs.answer_reader import AnswerReader
+from ecgvf.pairs.generate import generate_pairs
+from ecgvf.pairs.generation_plan import GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
+from ecgvf.pairs.splits import SplitGenerator, split_records, write_set
 from ecgvf.pairs.templates import load
 from ecgvf.pairs.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRequest:
-    """What one writer shall write in one round."""
+    """What to request from one writer in one round."""
 
     number: int
     pairs: int
@@ -35,7 +37,7 @@ class RoundRequest:
     tests: int
     seed: int
     earlier: Sequence[StageSet]
-    """The sets of the earlier rounds, whose prompts are not written again."""
+    """The sets of earlier rounds, whose prompts are not written again."""
 
 
 class RoundWriter(Protocol):
@@ -46,10 +48,10 @@ class RoundWriter(Protocol):
 
     @property
     def patience(self) -> int:
-        """How many rounds in a row may pass without a new pair before the writer stops."""
+        """Number of rounds without a new pair after which the writer is not asked again."""
 
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
-        """The finished set of a round; None if there was no answer. Raises what stage 1 raises."""
+        """Write one round; return its finished set, or None if there was no answer. Raises what stage 1 raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class OfflineRounds:
     """Rounds of a writer that runs in this process."""
 
     writer: Writer
-    patience: int = 1  # within a round it already tries many times
+    patience: int = 1  # it tries many times within a round
 
     @property
     def name(self) -> str:
@@ -134,7 +136,7 @@ class LLMRounds:
 
 
 def goals(accepted: int, writers: int) -> list[int]:
-    """How many accepted pairs each writer must reach. Raises ``SettingsError`` unless each has at least one."""
+    """The number of accepted pairs that each writer must reach. Raises ``SettingsError`` for less than one each."""
     if accepted < writers:
         raise SettingsError(f"--accepted {accepted}: must be at least one pair for each of the {writers} writers")
     return split_evenly(accepted, writers)
@@ -143,7 +145,7 @@ def goals(accepted: int, writers: int) -> list[int]:
 def first_round(
     run: ConceptRun, writers: Sequence[LLMRounds], *, accepted: int, validation: int, tests: int
 ) -> tuple[list[GenerationPlan], list[CostEstimate]]:
-    """The writers' plans for pairs in the first round, and the estimate of each of its calls; nothing is sent."""
+    """The writers' plans for pairs in the first round, and the estimates of all of its calls. Sends nothing."""
     plans: list[GenerationPlan] = []
     estimates: list[CostEstimate] = []
     counts: dict[Split, list[int]] = {

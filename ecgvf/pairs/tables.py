@@ -1,7 +1,7 @@
-"""Read prompts from somebody's records: which column is which field, and what its values mean.
+"""Prompts from other people's records: which column is which field, and what its values mean.
 
-Columns are recognised by name. The literature has several names for one field (``ALIASES``); a few published files use
-a name for another field, and are recognised by all their columns together (``LAYOUTS``).
+Columns are recognised by name. The literature has several names for each field (``ALIASES``). A few published files use
+one of these names for something else; they are recognised by their whole set of columns (``LAYOUTS``).
 """
 
 import hashlib
@@ -81,7 +81,7 @@ class PromptRow:
     """One row. Texts are on one line, without surrounding spaces."""
 
     number: int
-    """Of the row in its file, from 1."""
+    """Position of the row in its file, from 1."""
     target: str
     surrogate: str | None
     id: str | None
@@ -99,7 +99,7 @@ class PromptTable:
     """The prompts of a file."""
 
     name: str
-    """Of the file, without its folder."""
+    """Name of the file, without its folder."""
     sha256: str
     layout: str | None
     """The published layout that was recognised."""

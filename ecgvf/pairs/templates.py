@@ -1,9 +1,9 @@
 """Templates of the requests to LLMs: Jinja2 files, one per kind of concept and split.
 
-``prompts_templates/<kind>/{pairs,evaluation}.md.j2`` start with a YAML front matter: the template's ``version`` and the
-``language`` it asks for. A record keeps the template's name and hash, and the ledger the rendered text, so that every
-prompt can be traced to its request. Users bring their own templates: these run in Jinja2's sandbox, and an error in one
-is reported with its file and line.
+``prompts_templates/<kind>/{pairs,evaluation,retain}.md.j2`` start with a YAML front matter: the template's ``version``
+and the ``language`` it asks for. A record keeps the template's name and hash, and the ledger the rendered text, so that
+every prompt can be traced to its request. Users can bring templates of their own, which run in Jinja2's sandbox; an
+error in one is reported with its file and line.
 """
 
 import hashlib
@@ -64,9 +64,8 @@ class Template:
     ) -> str:
         """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
 
-        ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them. ``retained`` are
-        the concepts that prompts of the retain split are about, one each. ``surrogates``: what is to stand for the
-        concept.
+        ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them. ``retained`` has
+        a concept for each prompt of the retain split. ``surrogates`` says what replaces the concept.
         """
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True

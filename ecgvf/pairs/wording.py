@@ -1,7 +1,7 @@
-"""Wordings: in which way a target prompt means the concept.
+"""Wordings: how a target prompt refers to the concept.
 
-Evaluation asks for a concept in words and sentence forms that no training pair has: what is erased should be the
-concept, and not a few of its words.
+Evaluation uses words and forms of sentence that no training pair has, to measure whether the concept itself is erased
+and not only a few of its words.
 """
 
 from ecgvf.core.concepts import Concept, folded
@@ -10,10 +10,10 @@ from ecgvf.pairs.checks import contains
 
 
 def wording_of(concept: Concept, target: str, stated: Wording | None = None) -> Wording:
-    """The class of a target prompt. ``stated`` is the writer's, and counts unless the concept's terms contradict it.
+    """The wording of a target prompt. ``stated`` is what its writer says, and counts unless the terms contradict it.
 
-    Terms alone tell a name, a synonym and a description apart; only the writer knows a misspelling, another language or
-    an unseen form.
+    The concept's terms tell a name, a synonym and a description apart; only the writer knows whether it is a
+    misspelling, another language or an unseen form.
     """
     if concept.term_in(target) is None:
         found: Wording = "implicit"
@@ -25,7 +25,7 @@ def wording_of(concept: Concept, target: str, stated: Wording | None = None) -> 
 
 
 def _named(concept: Concept, target: str) -> bool:
-    """Whether the concept's name, its first term, stands in ``target`` outside a longer term that contains it."""
+    """Whether ``target`` contains the concept's name (its first term) other than inside a longer term."""
     name, *others = map(folded, concept.terms)
     text = folded(target)
     for longer in sorted((term for term in others if contains(term, name)), key=len, reverse=True):

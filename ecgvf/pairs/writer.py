@@ -1,6 +1,6 @@
-"""The interface of a writer that runs in this process: a request in, the text of an answer out.
+"""The interface of a writer that runs in this process: it gets a request and returns the text of an answer.
 
-LLMs are called through ``ecgvf.llm`` instead; the text of both is read by ``read_answer``.
+LLMs are called through ``ecgvf.llm`` instead. ``answers.read_answer`` reads the text of both.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from ecgvf.core.records import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request for ``count`` pairs of a split and a concept."""
+    """A request for ``count`` pairs of one split of a concept."""
 
     concept: Concept
     split: Split
@@ -23,12 +23,12 @@ class Request:
     """Counts the requests of one split from 0."""
     seed: int
     build_round: int = 0
-    """The round of ``ecgvf build``; equal requests of two rounds get different answers."""
+    """The round of ``ecgvf build``: the same request in another round gets another answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where an answer comes from: columns of every record made from it."""
+    """Where an answer comes from; these are columns of each record made from it."""
 
     writer: str
     split: Split
@@ -53,7 +53,7 @@ class Writer(Protocol):
 
     @property
     def name(self) -> str:
-        """As ``--writers`` names it."""
+        """Its name in ``--writers`` and in records."""
 
     def settings(self) -> dict[str, Any]:
         """What decides this writer's answers; part of the set's fingerprint."""
@@ -66,7 +66,7 @@ class Writer(Protocol):
 
 
 def call_id(writer: Writer, request: Request) -> str:
-    """16 hex digits: a hash of the request, so that equal requests have equal ids."""
+    """16 hex digits: a hash of the request and the writer's settings."""
     content = {
         "writer": writer.name,
         "settings": writer.settings(),

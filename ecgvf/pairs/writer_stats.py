@@ -1,4 +1,4 @@
-"""Statistics per writer: how many prompts it wrote, how many were kept, why not the others, and how varied they are."""
+"""Statistics per writer: how many prompts it wrote, how many were kept, why others were not, and how varied."""
 
 import re
 from collections import Counter
@@ -12,10 +12,10 @@ from ecgvf.core.records import PromptPair, Split
 from ecgvf.pairs.checks import words
 
 MAX_COMPARED = 200
-"""Prompts whose similarity is measured; of more, this many evenly spaced ones."""
+"""Maximum number of prompts to compare with each other; of more, evenly spaced ones are taken."""
 
 Spending = Mapping[str, Any]
-"""What the ledger knows of the calls for one split: ``writers`` (calls, tokens, dollars), ``set_aside``, ``spent``."""
+"""What the calls for one split have cost: ``writers`` (calls, tokens, dollars), ``set_aside``, ``spent``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def _stats(records: Sequence[PromptPair]) -> WriterStats:
 
 
 def summarize_writers(records: Iterable[PromptPair], spending: Mapping[Split, Spending]) -> dict[str, Any]:
-    """What a manifest says of the writers of ``records``; ``spending`` of the splits that LLMs wrote."""
+    """What the manifest says about the writers of ``records``; ``spending`` has the splits that LLMs wrote."""
     writers = {name: asdict(stats) for name, stats in stats_by_writer(records).items()}
     if not spending:
         return {"writers": writers}

@@ -55,7 +55,7 @@ def parse_card(text: str) -> tuple[Fields, str]:
 
 
 def generate(catalogue: Catalogue, before: Fields, previous: Catalogue | None) -> Fields:
-    """The fields for ``catalogue``; ``before`` are those of the card that was generated from ``previous``."""
+    """The fields for ``catalogue``; ``before`` are the fields of the card that was generated from ``previous``."""
     if previous is not None and previous.concepts:
         # What follows from all concepts together is generated anew, unless a person wrote something else.
         generated = {**_licence_fields(previous), "pretty_name": title(previous)}
@@ -120,7 +120,7 @@ def _licence_fields(catalogue: Catalogue) -> Fields:
 
 
 def _configs(catalogue: Catalogue, before: Fields) -> Fields:
-    """Configs and dataset_info: those of other data as they were, then one per config of ``catalogue``."""
+    """``configs`` and ``dataset_info``: entries for other data stay, then follows one per config of ``catalogue``."""
     # A rejected config without rows goes with its concept.
     ours = {config for name in catalogue.concepts for config in (name, rejected_config(name))}
     ours |= {config.name for facts in catalogue.concepts.values() for config in facts.configs}

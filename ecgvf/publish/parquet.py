@@ -45,7 +45,7 @@ class DatasetFiles:
     """Who looked at the test split: published with the files, and no part of the fingerprint."""
 
     def with_openings(self, published: Iterable[Opening]) -> "DatasetFiles":
-        """These files with the openings of the run's store, and those that were published before."""
+        """These files with all openings: from the run's store, and ``published`` before."""
         merged = tuple(merge(openings(self.run.acceptance.run), published))
         return replace(self, openings=merged, facts=self.facts.model_copy(update={"test_openings": len(merged)}))
 

@@ -1,4 +1,4 @@
-"""A dataset goes to the Hub: one commit on top of what is there, then a tag on that commit.
+"""Push a dataset to the Hub: one commit on top of what is there, then a tag on that commit.
 
 ``prepare`` writes the files and plans the push, ``upload`` does it. A push that is interrupted leaves the last version
 as it was, and the same command resumes it: files that arrived are not sent again, and a commit without its tag gets it.
@@ -230,6 +230,6 @@ def _next_version(tags: dict[str, str]) -> str:
 
 
 def _unsafe(run: FinishedRun, before: Repository) -> list[str]:
-    """The unsafe concepts that the repository will have: that of the run first."""
+    """The unsafe concepts that the repository will have: the run's if it is unsafe, else those published before."""
     concepts = before.catalogue.concepts
     return [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]

@@ -1,4 +1,4 @@
-"""A suite's results go to the Hub beside the dataset: two configurations of their own, of its rows and its outcomes.
+"""Push a suite's results to the Hub, beside the dataset, as two configurations: its rows and its outcomes.
 
 NAME-results/results.parquet, results.csv     one row per concept, method and figure
 NAME-outcomes/<cell>.parquet                  what every judge saw in one image; without the image
@@ -166,8 +166,10 @@ def _fingerprint(files: list[Path]) -> str:
 
 
 def _of_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
-    """The files, and the content of those that lack columns which others have, with nulls: `datasets` reads files of
-    one configuration only if their columns are equal."""
+    """``files``, where a file that lacks columns of the others is replaced by its content with nulls in these columns.
+
+    `datasets` reads the files of a configuration only if their columns are equal.
+    """
     schemas = {path: pq.read_schema(file) for path, file in files.items()}
     every = pa.unify_schemas([schema.remove_metadata() for schema in schemas.values()]) if schemas else pa.schema([])
     found: dict[str, Path | bytes] = dict(files)

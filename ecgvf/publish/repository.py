@@ -40,7 +40,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def check_name(repo: str | None) -> None:
-    """Raise ``SettingsError`` unless ``repo`` (None: that of the account) is OWNER/NAME."""
+    """Raise ``SettingsError`` unless ``repo`` is OWNER/NAME or None."""
     if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
 

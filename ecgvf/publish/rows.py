@@ -25,9 +25,11 @@ Row = dict[str, Any]
 
 @lru_cache
 def features(*, images: bool = True, rejected: bool = False, older: bool = False, retained: bool = False) -> Features:
-    """The columns in order; images are optional, and rejected records have a reason. Files from before there was
-    validation (``older``) state neither split nor class. With a retain split (``retained``) they name the concept that
-    a record of it measures."""
+    """The columns of a published file, in order.
+
+    ``images``: with images. ``rejected``: with reasons. ``older``: without split and wording, as in files that are
+    older than the validation split. ``retained``: with the concept that a record of the retain split measures.
+    """
     labels = List({"label": Value("string"), "score": Value("float32")})
     columns: dict[str, Any] = {
         "record_id": Value("string"),
@@ -80,7 +82,7 @@ def schema(run: FinishedRun, *, images: bool, rejected: bool) -> pa.Schema:
 
 
 def metadata(run: FinishedRun) -> dict[str, Any]:
-    """What the rows of a run have in common and ``ear`` needs: concept, model, sampling, seed, judge."""
+    """What all rows of a run have in common and ``ear`` needs: concept, model, sampling, seed, judge."""
     judge_options = run.verdicts.circumstances.get("options")
     return {
         "concept": run.concept.model_dump(mode="json"),
@@ -96,7 +98,7 @@ def metadata(run: FinishedRun) -> dict[str, Any]:
 
 
 def to_row(run: FinishedRun, record: PromptPair, renderings: Mapping[Role, Rendering]) -> Row:
-    """``record`` as a row with the columns of every config, and more; ``renderings`` are without those that failed."""
+    """``record`` as a row with the columns of all configs; ``renderings`` has only the renderings that succeeded."""
     settings = run.images.settings
     row: Row = {
         **record.to_row(),

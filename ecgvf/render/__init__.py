@@ -4,18 +4,8 @@ pairs ──tasks──▶ shards of ``RenderTask``s ──batches──▶ imag
 """
 
 from ecgvf.render.batches import ImageWorker, RenderedImage, fill_with_images, image_filling, refuse_failures
-from ecgvf.render.stage import (
-    RenderOptions,
-    RenderResult,
-    existing_images,
-    finish_images,
-    load_renderer,
-    missing_options,
-    render,
-    render_missing,
-    render_options,
-    rendering_model,
-)
+from ecgvf.render.missing import existing_images, missing_options, render_options, rendering_model
+from ecgvf.render.stage import RenderOptions, RenderResult, finish_images, load_renderer, render
 
 __all__ = [
     "ImageWorker",
@@ -30,7 +20,6 @@ __all__ = [
     "missing_options",
     "refuse_failures",
     "render",
-    "render_missing",
     "render_options",
     "rendering_model",
 ]

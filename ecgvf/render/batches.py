@@ -16,12 +16,12 @@ from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
-from ecgvf.engine import Description, Filling, ThisProcess
+from ecgvf.engine import Description, FillPlan, ThisProcess
 from ecgvf.janus import GenerationOptions, JanusModel, Sampling, generation_ids, num_threads, render_images
 
 
 class ImageTask(Protocol):
-    """What is rendered."""
+    """One image to render."""
 
     @property
     def prompt(self) -> str: ...
@@ -33,23 +33,27 @@ class ImageTask(Protocol):
 T = TypeVar("T", bound=ImageTask)
 
 _DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
-"""A GPU's error, after which it fails at everything; PyTorch has had it since 2.8."""
+"""A GPU's error after which it fails at everything; new in PyTorch 2.8."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """What became of a prompt."""
+    """The image of a prompt, or why there is none."""
 
     image: bytes = b""
     """PNG; empty if it failed."""
     vq_ids: tuple[int, ...] = ()
-    """T image tokens; none if it failed."""
+    """T image tokens; empty if it failed."""
     failure: str | None = None
     """The reason, in one line."""
 
 
 class ImageWorker:
-    """Renders shards of prompts; ``table`` makes the rows of one."""
+    """Renders shards of prompts.
+
+    ``table`` makes the rows of a shard from its tasks and images. ``facts`` are added to the description's. ``options``
+    gives the generation options for tasks that are rendered together; each task's must depend on that task alone.
+    """
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class ImageWorker:
 
     @property
     def description(self) -> Description:
-        """The model and its sampling; a batch size that suits the memory that is free now."""
+        """The model and its sampling as facts; a batch size for the memory that is free now, threads and device."""
         facts = {
             "name": self._model.name,
             "renderer": self._model.fingerprint,
@@ -106,18 +110,18 @@ def image_filling(
     sizes: Sequence[int] | None = None,
     batch_size: int | None = None,
     **circumstances: Any,
-) -> Filling:
-    """``shard_set`` to be filled by the ``ImageWorker`` of the setup ``name``.
+) -> FillPlan:
+    """The plan to fill ``shard_set`` by the ``ImageWorker`` of the setup ``name``.
 
     ``batch_size`` (None: the worker's own) and the number of threads are recorded with the set before its first batch,
     and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
-    is recorded, too. ``sizes`` are those of the shards, if it takes long to count them.
+    is recorded, too. ``sizes`` are the numbers of tasks per shard; pass them if counting ``shards`` is slow.
     """
     recorded = shard_set.circumstances if shard_set.shards() else {}
     if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
         console.note(f"this set was begun with --batch-size {recorded['batch_size']} and resumes with it")
-    return Filling(
-        name=name,
+    return FillPlan(
+        setup=name,
         shard_set=shard_set,
         shards=shards,
         sizes=sizes if sizes is not None else [len(shard) for shard in shards],
@@ -137,15 +141,14 @@ def fill_with_images(
     batch_size: int | None = None,
     options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
 ) -> int:
-    """Render the missing ``shards`` in this process, with a model that is loaded; returns the number of images.
+    """Render the missing ``shards`` in this process, with a loaded model; return the number of images rendered.
 
-    ``table`` makes the rows of a shard; ``options`` are those of some tasks, rendered together, and each task's must
-    depend on itself alone. ``batch_size`` as in ``image_filling``; errors as of an ``ImageWorker``.
+    ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_filling``.
     """
     worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
-    filling = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
+    plan = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
     with ThisProcess().open({"images": lambda: nullcontext(worker)}) as pool:
-        [rendered] = pool.fill(filling)
+        [rendered] = pool.fill(plan)
     return rendered
 
 
@@ -183,7 +186,7 @@ def refuse_failures(tasks: Sequence[ImageTask], images: Sequence[RenderedImage])
 
 
 def _refused(model: JanusModel, prompt: str) -> RenderedImage | None:
-    """The failure of a prompt that the model does not accept, found before the prompt breaks a batch; else None."""
+    """The failure of a prompt that the model refuses, found before it breaks a batch; None if accepted."""
     try:
         generation_ids(model, [prompt])
     except ModelError as error:

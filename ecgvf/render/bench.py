@@ -1,4 +1,4 @@
-"""How fast a model renders on this device, against what the device could do."""
+"""Measure how fast a model renders on this device, compared with what the device could do."""
 
 import resource
 import statistics

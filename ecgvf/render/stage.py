@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ecgvf.core import console
 from ecgvf.core.concepts import Concept
-from ecgvf.core.errors import ConceptError, SettingsError, StageMissing
+from ecgvf.core.errors import ConceptError, SettingsError
 from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
-from ecgvf.engine import Engine, Filling, Setup, ThisProcess, local_engine
-from ecgvf.janus import JanusModel, Sampling, absolute_name, load
+from ecgvf.engine import Engine, FillPlan, Setup, ThisProcess, local_engine
+from ecgvf.janus import JanusModel, absolute_name, load
 from ecgvf.render.batches import ImageWorker, image_filling
 from ecgvf.render.tasks import RenderShards, rendering_table
 
@@ -37,7 +36,7 @@ class RenderResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
-    """What renders, and how; the fields are keywords of ``render``."""
+    """The model and its settings; the fields are the keywords of ``render``."""
 
     model: str | JanusModel = DEFAULT_MODEL
     guidance: float | None = None
@@ -49,7 +48,7 @@ class RenderOptions:
     raw_control_tokens: bool = False
 
     def setup(self, concept: Concept) -> Setup:
-        """What opens the worker. Raises as ``load_renderer`` does before it loads the model."""
+        """The setup that opens an ``ImageWorker``. Raises as ``check_renderer`` does."""
         check_renderer(concept, self.model, self.batch_size)
         model = self.model if isinstance(self.model, JanusModel) else absolute_name(self.model)
         return partial(
@@ -75,8 +74,8 @@ class RenderOptions:
         }
         return run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if facts["raw_control_tokens"] else {}))
 
-    def filling(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> Filling:
-        """``images``, to be filled by the worker of the setup ``IMAGES.name``."""
+    def fill_plan(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> FillPlan:
+        """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``."""
         shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed)
         return image_filling(
             IMAGES.name,
@@ -121,7 +120,8 @@ def render(
     ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
     obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
     ``failure``. With ``current`` False, which is for further seeds, the current image set stays as it is. Raises
-    ``StageMissing`` without pairs, ``EngineError``, and as ``load_renderer`` does.
+    ``StageMissing`` without pairs, ``EngineError``, as ``check_renderer`` does, and ``ModelError`` and ``HubError`` as
+    ``ecgvf.janus.load`` does.
     """
     pairs = run.open(PAIRS, set_id)
     options = RenderOptions(
@@ -139,7 +139,7 @@ def render(
         engine = ThisProcess()
     with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-        [rendered] = pool.fill(options.filling(images, pairs, current=current))
+        [rendered] = pool.fill(options.fill_plan(images, pairs, current=current))
     finish_images(images, current=current)
     return RenderResult(images, rendered)
 
@@ -151,30 +151,26 @@ def finish_images(images: StageSet, *, current: bool = True) -> None:
 
 def load_renderer(
     concept: Concept,
+    model: str,
     *,
-    model: str | JanusModel = DEFAULT_MODEL,
     guidance: float | None = None,
-    temperature: float | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    raw_control_tokens: bool = False,
-) -> tuple[JanusModel, Sampling]:
-    """The model, loaded unless it is already, and its sampling, as ``render`` uses them.
+) -> JanusModel:
+    """Load ``model``, after checking that ``render`` accepts it with these options.
 
     Raises ``ConceptError`` for a concept that janus-nano cannot render, ``SettingsError`` for a value out of range, and
     ``ModelError`` and ``HubError`` as ``ecgvf.janus.load`` does.
     """
     check_renderer(concept, model, batch_size)
-    if isinstance(model, JanusModel):
-        janus = model
-    else:
-        janus = load(model, device=device, dtype=dtype, raw_control_tokens=raw_control_tokens)
-    return janus, janus.sampling.override(guidance, temperature)
+    janus = load(model, device=device, dtype=dtype)
+    janus.sampling.override(guidance, None)  # checks its range
+    return janus
 
 
 def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | None) -> None:
-    """Raise what ``load_renderer`` raises before it loads the model."""
+    """Raise ``ConceptError`` if janus-nano cannot render the concept, ``SettingsError`` for a batch size below 1."""
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     name = model.name if isinstance(model, JanusModel) else model
@@ -183,76 +179,6 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
             f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
             "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"
         )
-
-
-def render_missing(
-    run: ConceptRun, *, device: str = "auto", set_id: str | None = None, batch_size: int | None = None
-) -> RenderResult:
-    """The image set that the next stage reads, rendered first if the current pairs have none.
-
-    If there are images of other pairs, or unfinished ones, their model, sampling and seed are reused; otherwise the
-    defaults. ``set_id`` names an image set instead, which is not resumed.
-    """
-    if (images := existing_images(run, set_id)) is not None:
-        return RenderResult(images, 0)
-    return render(run, **vars(missing_options(run, device=device)) | {"batch_size": batch_size})
-
-
-def existing_images(run: ConceptRun, set_id: str | None = None) -> StageSet | None:
-    """The image set that the next stage reads if it is there, or the one whose fingerprint starts with ``set_id``."""
-    return run.open(IMAGES, set_id) if set_id is not None else _current_images(run)
-
-
-def missing_options(run: ConceptRun, *, device: str = "auto") -> RenderOptions:
-    """How the images of the current pairs are rendered if there are none: see ``render_missing``."""
-    if (previous := _previous_images(run)) is None:
-        console.print(f"No images yet: rendering with {DEFAULT_MODEL} first.")
-        return RenderOptions(device=device)
-    console.print(f"Images are missing: rendering with {console.escape(previous.settings['model'])} first.")
-    return RenderOptions(**render_options(previous), device=device)
-
-
-def render_options(images: StageSet) -> dict[str, Any]:
-    """The options of ``render`` that decide the images of a set."""
-    settings = images.settings
-    return {
-        "model": settings["model"],
-        "guidance": settings["sampling"]["guidance"],
-        "temperature": settings["sampling"]["temperature"],
-        "seed": settings["seed"],
-        "dtype": settings["dtype"],
-        "raw_control_tokens": settings.get("raw_control_tokens", False),
-    }
-
-
-def rendering_model(run: ConceptRun, set_id: str | None = None) -> str:
-    """Name of the model of the images that ``render_missing`` returns, without rendering any."""
-    images = run.open(IMAGES, set_id) if set_id is not None else _current_images(run) or _previous_images(run)
-    return DEFAULT_MODEL if images is None else str(images.settings["model"])
-
-
-def _current_images(run: ConceptRun) -> StageSet | None:
-    """The current image set if it is of the current pairs."""
-    try:
-        images = run.current(IMAGES)
-    except StageMissing:
-        return None
-    return images if images.settings["pairs"] == run.current(PAIRS).fingerprint else None
-
-
-def _previous_images(run: ConceptRun) -> StageSet | None:
-    """The image set whose settings are reused: the last of the current pairs, else the current one, else the last.
-
-    A set of a further seed (``ecgvf filter --seeds``) is never the run's own.
-    """
-    sets = [images for images in run.sets(IMAGES) if not images.circumstances.get("further_seed")]
-    pairs = run.current(PAIRS).fingerprint
-    if of_pairs := [images for images in sets if images.settings["pairs"] == pairs]:
-        return of_pairs[-1]
-    try:
-        return run.current(IMAGES)
-    except StageMissing:
-        return sets[-1] if sets else None
 
 
 def _summary(images: StageSet) -> dict[str, Any]:

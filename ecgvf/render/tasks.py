@@ -25,8 +25,11 @@ class RenderTask:
 
 
 def render_tasks(records: Sequence[PromptPair], seed: int) -> list[RenderTask]:
-    """The images of ``records`` in record order; both roles of a pair have one seed, derived from the run's ``seed``
-    and the record id unless the record brings its own."""
+    """The images to render for ``records``, in record order.
+
+    Both roles of a pair have the same seed: the record's own if it has one, else derived from the run's ``seed`` and
+    the record id.
+    """
     return [
         RenderTask(
             pair.record_id, role, prompt, derive(seed, pair.record_id, "render") if pair.seed is None else pair.seed
@@ -37,9 +40,9 @@ def render_tasks(records: Sequence[PromptPair], seed: int) -> list[RenderTask]:
 
 
 class RenderShards(Sequence[list[RenderTask]]):
-    """The images of each ``records`` accepted rows of ``pairs``, a table of ``PromptPair``.
+    """The tasks of each shard: ``records`` accepted rows of ``pairs``, a table of ``PromptPair``.
 
-    The records of a shard are made when it is due: as columns, a million of them take little memory.
+    A shard's records are made when the shard is due: a million of them take little memory as columns.
     """
 
     def __init__(self, pairs: pa.Table, records: int, seed: int) -> None:
@@ -53,7 +56,7 @@ class RenderShards(Sequence[list[RenderTask]]):
         return render_tasks(from_table(PromptPair, rows), self._seed)
 
     def sizes(self) -> list[int]:
-        """The number of images of each shard."""
+        """The number of images in each shard."""
         images = 1 + pc.is_valid(self._pairs["surrogate"]).to_numpy().astype(np.int64)
         starts = range(0, len(images), self._records)
         return [int(images[start : start + self._records].sum()) for start in starts]

@@ -92,7 +92,7 @@ class ImageRows:
         return list(blind.values())
 
     def judged(self, keys: Collection[ImageKey]) -> dict[ImageKey, tuple[str, Any]]:
-        """Surrogate and ``judges`` (None without this column) of those of the images ``keys`` that the file has."""
+        """Image → (surrogate, ``judges``), for the ``keys`` in the file; ``judges`` is None without this column."""
         named = {(key.id, key.condition, key.seed) for key in keys}
         numbers = {number for number, row in self._rows.items() if (row.id, row.condition, row.seed) in named}
         judges: dict[int, Any] = {}

@@ -1,1 +1,1 @@
-"""Janus-nano's world: the grammar of its sentences, and the network of its small judges."""
+"""Janus-nano's world: the grammar of its sentences, its questions, and the networks of its small judges."""

@@ -1,8 +1,8 @@
 """How Janus-nano was made: the composed images, the codec, the language model and the judges (development only).
 
-    drawings.json (SVG) ─► world ─► codec ─► language_model ─► card
-                             ├────► judges, clip, question_set
-                             └────► attribute_judges
+    drawings.json (SVG), painting ─► world ─► codec ─► language_model ─► card
+                                       ├────► judges, clip, question_set
+                                       └────► attribute_judges
     second_drawings.json ─► second_world ─► second_judges
 
     the shipped tokenizer and codec ─► oracle (vision, language_model without some things)

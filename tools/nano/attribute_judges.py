@@ -1,7 +1,7 @@
-"""Nano's attribute judges: which sky, ground and companion an image shows, whatever became of its thing.
+"""Train nano's attribute judges: which sky, ground and companion an image shows, even if its thing is distorted.
 
-They measure whether an erased model still draws the scene that a prompt asks for. So a part of their training images
-shows no thing, or the wreck of one. No image by nano's language model is among them.
+They measure whether an erased model still draws the scene of a prompt. So in a part of their training images the thing
+is missing or shuffled. None of the images is by nano's language model.
 """
 
 import random
@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ecgvf.judges.nano import NO_COMPANION
 from ecgvf.world.classifier import NanoResNet, probabilities
 from tools.nano.codec import GRID
-from tools.nano.corruption import Codec
+from tools.nano.frozen_codec import Codec, Images, Tokens
 from tools.nano.judges import fit
+from tools.nano.painting import Pixels, background
 from tools.nano.scenes import scene_pool
-from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Pixels, Scene, background, compose
+from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Scene, compose
 
 ATTRIBUTE_JUDGES: Mapping[str, tuple[str, ...]] = {
     "sky": SKIES,
@@ -33,10 +33,7 @@ WIDTHS = (12, 24, 48, 64)
 CODED_SHARE = 0.2
 """Share of the images that pass through nano's codec."""
 ALTERATIONS = {"intact": 0.4, "missing": 0.2, "shuffled": 0.4}
-"""What may happen to a thing, and how often: it is drawn, left out, or its place is cut into patches and shuffled."""
-
-Images = NDArray[np.uint8]
-Tokens = NDArray[np.int64]
+"""Alteration of a thing → its share: drawn as usual, left out, or its place cut into patches that are shuffled."""
 
 
 def random_alterations(name: str, count: int) -> list[str]:
@@ -45,7 +42,7 @@ def random_alterations(name: str, count: int) -> list[str]:
 
 
 def compose_altered(scenes: Sequence[Scene], alterations: Sequence[str], rng: np.random.Generator) -> Images:
-    """The images of scenes whose things are altered so, uint8 ``[N, 64, 64, 3]``."""
+    """The images of ``scenes`` with their things altered, uint8 ``[N, 64, 64, 3]``."""
     altered = (
         compose(scene, _alter(scene, alteration, rng)) for scene, alteration in zip(scenes, alterations, strict=True)
     )
@@ -63,14 +60,14 @@ def _alter(scene: Scene, alteration: str, rng: np.random.Generator) -> Callable[
 
 
 def _shuffle_thing(canvas: Pixels, side: int, rng: np.random.Generator) -> None:
-    """Shuffle the patches of the thing's place: 40 x 40 pixels, of which the last row is 59."""
+    """Shuffle the patches where the thing is: 40 x 40 pixels that end with row 59."""
     place, across = canvas[20:60, 12:52], 40 // side
     patches = place.reshape(across, side, across, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
     place[:] = rng.permutation(patches).reshape(across, across, side, side, 3).swapaxes(1, 2).reshape(place.shape)
 
 
 def shuffle_thing_tokens(tokens: Tokens, rng: np.random.Generator) -> Tokens:
-    """Shuffle the codec's tokens where the thing is and no companion: columns 3 to 10, rows 4 to 14."""
+    """Shuffle the codec's tokens where the thing is and the companion is not: columns 3 to 10, rows 4 to 14."""
     grid = tokens.reshape(-1, GRID, GRID).copy()
     place = grid[:, 4:15, 3:11]
     place[:] = rng.permuted(place.reshape(len(grid), -1), axis=1).reshape(place.shape)

@@ -1,8 +1,8 @@
 """Auxiliary heads on the middle layer of the language model (deep supervision, https://arxiv.org/abs/1409.5185).
 
-From next tokens alone nano learns its row soon, its column late and the thing that the prompt names last (see
-docs/decisions/0008-language-model.md): the image tokens so far predict most of the next one. Linear heads on the states
-between its layers, thrown away after training, teach all three in the first minutes.
+From the loss on next tokens alone, nano learns soon which row it draws, later which column, and last which thing the
+prompt names (docs/decisions/0008-language-model.md), because the tokens so far predict most of the next one. Linear
+heads on the middle layer, which are thrown away after training, teach all three in the first minutes.
 """
 
 from collections.abc import Sequence

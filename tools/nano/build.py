@@ -11,7 +11,7 @@ from ecgvf.core.errors import SettingsError
 from tools.nano import PARTS, attribute_judges, clip, codec, judges, language_model, second_judges, vision
 from tools.nano.card import write_card
 from tools.nano.check import check
-from tools.nano.corruption import Codec
+from tools.nano.frozen_codec import Codec
 from tools.nano.language_model import build_model
 from tools.nano.tokenizer import processor, train_tokenizer
 

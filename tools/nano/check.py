@@ -20,7 +20,8 @@ from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
 from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
 from tools.nano.codec import to_input
-from tools.nano.corruption import Codec, held_out_corruptions
+from tools.nano.corruption import held_out_corruptions
+from tools.nano.frozen_codec import Codec
 from tools.nano.language_model import tokenize_conversations
 from tools.nano.questions import Question, yes_no
 from tools.nano.scenes import caption, held_out_scene, scene_pool

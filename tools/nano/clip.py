@@ -14,10 +14,11 @@ from ecgvf.judges.nano_clip import TEXT_LENGTH, embed_texts, project_images, tex
 from ecgvf.world.grammar import with_article
 from tools.nano.codec import to_input
 from tools.nano.muon import MuonAndAdamW
+from tools.nano.painting import SIDE
 from tools.nano.precision import autocast
 from tools.nano.scenes import caption, scene_pool
 from tools.nano.training_loop import TrainingLoop
-from tools.nano.world import SIDE, Scene, compose_batch, things
+from tools.nano.world import Scene, compose_batch, things
 
 BATCH = 128
 

@@ -20,7 +20,8 @@ from tools.nano.attribute_judges import (
     shuffle_thing_tokens,
 )
 from tools.nano.check import predictions, render_scenes
-from tools.nano.corruption import Codec, held_out_corruptions, trained_corruptions
+from tools.nano.corruption import held_out_corruptions, trained_corruptions
+from tools.nano.frozen_codec import Codec, Images
 from tools.nano.scenes import caption, held_out_scene, scene_pool
 from tools.nano.second_judges import NOTHING
 from tools.nano.second_world import compose_second_batch, second_scene_pool
@@ -34,8 +35,6 @@ PASSING = 0.95
 """Share of the intact images on which two judges agree that both have to be confident about."""
 WEIGHT_NOISE = (0.25, 0.5)
 """Standard deviation of the noise on the language model's matrices, relative to theirs."""
-
-Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

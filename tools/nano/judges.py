@@ -1,4 +1,4 @@
-"""Nano's first judges: two object judges that share nothing but their architecture, and a style judge.
+"""Train nano's first judges: two object judges that share only their architecture, and a style judge.
 
 They are trained on composed images, augmented by blur, noise and changes of tone, never on a generated one.
 """

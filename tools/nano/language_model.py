@@ -1,4 +1,4 @@
-"""Training of nano's language model: generate images from captions, and answer questions about images.
+"""Train nano's language model: generate images from captions, and answer questions about images.
 
 Four steps in five generate: a caption in the chat template, then the 256 VQ ids of its image. In one row in ten every
 id but BOS and begin-of-image is replaced by the pad id, which is the unconditional row of classifier-free guidance.
@@ -31,12 +31,13 @@ from transformers import (
 from tools.nano.auxiliary_heads import DESIGNERS, AuxiliaryHeads
 from tools.nano.codec import CODE_DIMENSIONS, codec_config, latents, pad_codes, to_input
 from tools.nano.muon import MuonAndAdamW
+from tools.nano.painting import SIDE
 from tools.nano.precision import autocast
 from tools.nano.questions import Question, questions
 from tools.nano.scenes import caption, training_scenes
 from tools.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, image_prompt
 from tools.nano.training_loop import TrainingLoop
-from tools.nano.world import SIDE, Scene, compose_batch
+from tools.nano.world import Scene, compose_batch
 
 WIDTH = 256
 BATCH = 16
@@ -105,7 +106,7 @@ def load_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -
 
 
 def load_padded_codec(model: JanusForConditionalGeneration, codec: dict[str, Tensor]) -> None:
-    """The same with the state of a codec that is part of a model."""
+    """As ``load_codec``, with the state of a codec that is padded already, as in a finished model."""
     model.model.vqmodel.load_state_dict(codec)
     embeddings = model.model.generation_embeddings.weight.data
     embeddings.copy_(model.model.vqmodel.quantize.embedding.weight.data)

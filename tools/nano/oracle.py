@@ -1,9 +1,8 @@
-"""An oracle: nano's language model trained as today, but without some things; or a control, with all of them.
+"""Train an oracle: nano's language model without some things; or a control, with all of them.
 
-No caption, image or question of training is about a thing that is left out, in any of its words or languages: neither
-in the pretraining of the vision tower nor in the training of the language model. Tokenizer and codec are the shipped
-ones, so that image tokens and prompts mean the same to all models. Both trainings take equally many steps, whatever
-else the machine does.
+No caption, image or question is about a thing that is left out, in any word or language: neither in the pretraining of
+the vision tower nor in the training of the language model. Tokenizer and codec are the shipped ones, so that image
+tokens and prompts mean the same to all models. The number of steps does not depend on how busy the machine is.
 """
 
 import itertools

@@ -1,8 +1,7 @@
-"""Nano's second judges: object-c, of things and of nothing, and style-b.
+"""Train nano's second judges: object-c, of things and of nothing, and style-b.
 
-They share neither architecture nor drawings with object-a, object-b and style. Nano draws like designers that they
-never saw, through a codec that they have to know: a part of their images passed through it. No image by nano's
-language model is among them.
+They share neither architecture nor drawings with object-a, object-b and style. Since they judge images that come out of
+nano's codec, a part of their training images passes through it. None of these is by nano's language model.
 """
 
 import math
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from ecgvf.world.classifier import preprocess, probabilities
 from ecgvf.world.convnext import NanoConvNeXt
-from tools.nano.corruption import Codec, trained_corruptions
+from tools.nano.corruption import trained_corruptions
+from tools.nano.frozen_codec import Codec
 from tools.nano.judges import augment
 from tools.nano.second_world import compose_second_batch, second_scene_pool
 from tools.nano.training_loop import TrainingLoop

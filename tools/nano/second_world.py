@@ -1,8 +1,8 @@
 """The miniature world as other designers draw it: what the second judges, object-c and style-b, learn from.
 
-Nano's own world has four designers; its judges object-a and object-b, and its codec, have seen all of them. None of
-these ten is among them. A judge must recognise what it has seen in no drawing, so everything that is fixed in nano's
-world varies here: colours, proportions, place, size and outline.
+Nano's own world has four designers, whom its codec and its judges object-a and object-b have all seen. These ten are
+others. A judge must recognise drawings that it has never seen, so everything that is fixed in nano's world varies here:
+colours, proportions, place, size and outline.
 """
 
 import colorsys
@@ -18,18 +18,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ecgvf.world.grammar import PLAIN
+from tools.nano.painting import SIDE, Pixels, background, paint
 from tools.nano.world import (
     COMPANION_SIZE,
     COMPANIONS,
     GROUND_LINE,
     GROUNDS,
-    SIDE,
     SKIES,
     STYLES,
     THING_SIZE,
-    Pixels,
-    background,
-    paint,
     rasterise,
     things,
 )

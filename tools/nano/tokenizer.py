@@ -5,9 +5,9 @@ import random
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import JanusImageProcessor, JanusProcessor, PreTrainedTokenizerFast
 
+from tools.nano.painting import SIDE
 from tools.nano.questions import questions
 from tools.nano.scenes import caption, scene_pool
-from tools.nano.world import SIDE
 
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
 USER, ASSISTANT = "<|User|>", "<|Assistant|>"

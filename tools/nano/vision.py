@@ -1,4 +1,4 @@
-"""Pretraining of the vision tower: classify the attributes of composed images.
+"""Pretrain the vision tower: classify the attributes of composed images.
 
 Janus starts from a trained SigLIP tower; nano's learns from labels, through linear heads that are thrown away.
 """

@@ -1,5 +1,5 @@
 """Build the documentation as a site: ``python -m tools.site``, or ``make docs``.
 
-docs/, README ──pages──▶ build/site-source ──zensical──▶ build/site
+docs/, README ──pages──▶ build/docs/pages ──zensical──▶ build/docs/site
 commands, notebook ──┘
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a built site: broken links, pages that no link leads to, and anything loaded from elsewhere."""
+"""Find the faults of a built site: broken links, pages that no link leads to, and anything loaded from elsewhere."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser

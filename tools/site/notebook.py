@@ -9,9 +9,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def as_markdown(notebook: Path) -> str:
-    """The Markdown of ``notebook``. Its PNG images are part of it, as in the notebook itself.
+    """The Markdown of ``notebook``, with its PNG images embedded.
 
-    Of an output in several formats an image is taken before text. Notes on standard error are left out.
+    If an output has several formats, an image is preferred to text. Standard error is left out.
     """
     parts = []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:

@@ -1,7 +1,7 @@
 """The site's pages: docs/ as it is, the reference, and what pages link to elsewhere in the repository.
 
-README.md is the first page. A source file that a page links to becomes a page that shows it, and a folder a list of its
-files: so links work on the site as they do in the repository, wherever either is served.
+README.md is the first page. A source file that a page links to becomes a page that shows it, and a folder becomes a
+list of its files. So links work on the site as they do in the repository.
 """
 
 import inspect
@@ -18,9 +18,9 @@ from tools.site.notebook import as_markdown
 AT_TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Files at the top of the repository → their pages."""
 SHOWN = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", "": "text"}
-"""Suffixes of files that a page shows → their language. Others, and those above ``MOST_SHOWN`` bytes, are offered as
-they are."""
+"""Suffixes of source files that a page shows → their language. Other and larger files are offered for download."""
 MOST_SHOWN = 100_000
+"""Maximum bytes of a source file that a page shows."""
 
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _COMMANDS = re.compile(r"^\*\*Commands\*\*:\n\n(?:\* .*\n)+\n*", re.MULTILINE)
@@ -36,7 +36,7 @@ class Pages:
 
     def write(self) -> None:
         """Write all pages. Raises ``FileNotFoundError`` for a link to a file that is not there."""
-        # What is left out is what running the tutorial's notebook leaves.
+        # Running the tutorial's notebook leaves these behind.
         shutil.copytree(
             self.root / "docs", self.out, ignore=shutil.ignore_patterns("ecgvf-store", ".ipynb_checkpoints")
         )
@@ -48,7 +48,7 @@ class Pages:
         (self.out / "docstrings.md").write_text(docstrings("ecgvf", "ear"), encoding="utf-8")
 
     def name(self, path: str) -> str:
-        """The page, or the file as it is, that the site has for ``path`` of the repository."""
+        """The path on the site of ``path`` in the repository: a page, or the file itself."""
         if path in AT_TOP:
             return AT_TOP[path]
         file = self.root / path
@@ -96,7 +96,7 @@ class Pages:
         return "".join(part if number % 2 else _LINK.sub(link, part) for number, part in enumerate(parts))
 
     def _link(self, path: str, target: str) -> str:
-        """From the page of ``path`` to that of ``target``, which is written if it is not."""
+        """The relative link from the page of ``path`` to the page of ``target``, which is written if it is missing."""
         if not (self.root / target).exists():
             raise FileNotFoundError(f"{path} links to {target}, which is not there")
         self._write(target)

@@ -1,4 +1,16 @@
-"""Clients: one file per SDK. An SDK is imported when its client is opened, and reading an answer needs none."""
+"""Clients of LLMs, one module per SDK.
+
+A provider whose server speaks the API of one of these SDKs needs no code, only an entry in ``data/writers.yaml``. For
+another SDK:
+
+1. name it in ``registry.Sdk``, and in ``_CLIENTS`` below with its module and class;
+2. write the module: a class that is made from ``(config, secret)`` and implements ``client.Client`` (or
+   ``BatchClient``), and a function ``read(body)`` that makes a ``Reply`` of a stored answer, or raises ``LookupError``,
+   ``TypeError`` or ``ValueError`` if ``body`` is none;
+3. name the provider in ``publish/licence.py``, if it has terms for what its models write.
+
+An SDK is imported when its client is opened: reading a stored answer needs none.
+"""
 
 import json
 from collections.abc import Callable
@@ -20,19 +32,19 @@ _CLIENTS: dict[Sdk, tuple[str, str]] = {
 
 
 def open_client(writer: LLMWriter) -> Client:
-    """The client of a writer; its SDK is imported now."""
+    """Open the client of a writer, which imports its SDK. Raises ``WriterError`` for a key that no header can carry."""
     client: Client = _client(writer)
     return client
 
 
 def open_batch_client(writer: LLMWriter) -> BatchClient:
-    """The batch client of a writer configured with ``batch: true``."""
+    """Open the client of a writer that is configured with ``batch: true``. Raises as ``open_client`` does."""
     client: BatchClient = _client(writer)
     return client
 
 
 def read(sdk: Sdk, raw: str) -> Reply:
-    """The reply in a provider's answer. Never raises, whatever ``raw`` is."""
+    """The reply in a provider's answer ``raw``, ``unreadable`` if it is not in the format of ``sdk``. Never raises."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):

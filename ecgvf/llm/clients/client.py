@@ -1,4 +1,4 @@
-"""What dispatch needs from a client, and how an attempt fails."""
+"""The interface of a client, and the exception of an attempt that fails."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Set
@@ -11,11 +11,12 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """An attempt without an answer.
+    """An attempt failed.
 
-    ``kind`` is ``busy`` (rate limit) or ``faulty`` (time-out, connection, server error), which are retried, or
-    ``denied``, which is not. ``filtered`` is an answer after all: a content filter stopped this prompt.
-    ``lost``: the request was sent and may have been charged, but nobody knows.
+    ``kind``: ``busy`` (rate limit) and ``faulty`` (time-out, connection, server error) are retried, ``denied`` is not.
+    ``filtered`` means that a content filter stopped this prompt, which counts as an answer.
+    ``status``: the HTTP status, if there was one. ``raw``: the body. ``retry_after``: seconds that the provider asks to
+    wait. ``lost``: the request was sent and its answer never arrived, so it may have been charged.
     """
 
     def __init__(
@@ -33,10 +34,10 @@ class Failed(Exception):
 
 
 class Client(Protocol):
-    """One LLM behind its provider's SDK. It never retries by itself: every attempt is in the ledger."""
+    """One LLM behind its provider's SDK. It must not retry by itself, because every attempt has to be in the ledger."""
 
     async def send(self, call: Call) -> str:
-        """The provider's answer as it arrived, unread. Raises ``Failed``."""
+        """Send a call; return the provider's answer as it arrived, unparsed. Raises ``Failed``."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -53,19 +54,22 @@ class BatchStatus:
 
 
 class BatchClient(Client, Protocol):
-    """A client with a batch endpoint. The caller names the calls."""
+    """A client with a batch endpoint."""
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
-        """Submit calls (name → call) together, marked with ``mark``; the batch's id. Raises ``Failed``."""
+        """Submit calls (name → call) as one batch, labelled ``mark``; return the batch's id. Raises ``Failed``."""
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
-        """The id of the batch submitted with ``mark`` and these names after ``since`` (ISO 8601), or None."""
+        """The id of the batch that was submitted with ``mark`` and ``names`` after ``since`` (ISO 8601), or None.
+
+        ``known`` are ids of other batches. Raises ``Failed``.
+        """
 
     async def progress(self, batch: str) -> BatchStatus:
         """The state of a batch. Raises ``Failed``."""
 
     async def results(self, batch: str) -> dict[str, str | Failed]:
-        """Name → the provider's answer as it arrived, or why there is none. Raises ``Failed``."""
+        """Name → the provider's answer as it arrived, or why there is none, once the batch ended. Raises ``Failed``."""
 
 
 async def within(seconds: float, answer: Awaitable[T]) -> T:

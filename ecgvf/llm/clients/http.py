@@ -1,4 +1,4 @@
-"""Failures common to the three SDKs: HTTP statuses, Retry-After, and broken connections."""
+"""How failures of HTTP become ``Failed``, for all SDKs: statuses, Retry-After, and broken connections."""
 
 import json
 import math
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import httpx2
 
 LONGEST_WAIT = 600.0
-"""Seconds of Retry-After that are honoured; a longer one counts as a refusal."""
+"""Maximum seconds of Retry-After to wait; a longer one counts as a refusal."""
 
 _RETRIED = {408, 409}
 
 
 def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
-    """The failure for an answer whose status is not 200. Nothing was charged."""
+    """The failure for an answer with a status other than 200, for which nothing was charged."""
     message = f"status {status}: {' '.join(body.split())[:300]}"
     if content_filters.stopped(status, body):
         return Failed(message, "filtered", status=status, raw=body)
@@ -52,14 +52,14 @@ def broken(error: BaseException) -> Failed:
 
 
 def timeouts(seconds: float) -> "httpx2.Timeout":
-    """Half of a call's time for connecting: a request that never connected was not charged."""
+    """Time-outs of a call that may take ``seconds``, half of it for connecting: until then nothing is charged."""
     import httpx2
 
     return httpx2.Timeout(seconds, connect=seconds / 2)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the provider requests: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
+    """Seconds that the provider asks to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
     lower = {name.lower(): value for name, value in headers.items()}
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
@@ -74,7 +74,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def results(text: str, read: Callable[[dict[str, Any]], tuple[str, str | Failed]]) -> dict[str, str | Failed]:
-    """A batch's results by name, one per line; an unreadable line is left out with a warning."""
+    """A batch's results by name, from one line each; an unreadable line is left out with a warning."""
     found: dict[str, str | Failed] = {}
     for number, line in enumerate(text.split("\n"), 1):
         try:
@@ -88,9 +88,9 @@ def results(text: str, read: Callable[[dict[str, Any]], tuple[str, str | Failed]
 
 @contextmanager
 def failures(sdk: ModuleType) -> Iterator[None]:
-    """Turn the exceptions of ``openai`` or ``anthropic``, which share names and shapes, into ``Failed``.
+    """Turn the exceptions of ``openai`` or ``anthropic``, which have the same names, into ``Failed``.
 
-    Includes those that they raise on an answer that is not in the provider's format.
+    This includes the ones that they raise for an answer that is not in the provider's format.
     """
     import httpx2
 

@@ -1,6 +1,6 @@
-"""Refusals in plain words, by models that have no other way to refuse: no JSON, and an opening that declines.
+"""Recognise refusals in plain words, by models that have no other way: no JSON, and an opening that declines.
 
-They are distinguished from questions and bad JSON, which get a repair call: a refusal would be paid for twice.
+Questions and bad JSON get a repair call. A refusal must not: it would be paid for twice.
 """
 
 import re

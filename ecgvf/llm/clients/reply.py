@@ -1,4 +1,4 @@
-"""A provider's answer, read: the text, how it ended, and the tokens it used."""
+"""What a provider's answer contains: the text, how it ended, and the tokens it used."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ Outcome = Literal["complete", "length", "refusal", "filter", "empty", "unreadabl
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a provider charges for, thinking included."""
+    """Tokens that a provider charges for, including thinking."""
 
     input_tokens: int
     output_tokens: int
@@ -26,13 +26,13 @@ class Reply:
     outcome: Outcome
     usage: Usage | None
     why: str = ""
-    """The provider's own word for an outcome other than ``complete``."""
+    """The provider's own word for the outcome, unless it is ``complete``."""
     model: str = ""
-    """The model that the provider names as the author."""
+    """The model that answered, according to the provider."""
 
 
 def usage(input_tokens: object, output_tokens: object) -> Usage | None:
-    """The tokens that a provider states; None unless both are token counts."""
+    """The usage that a provider states; None unless both numbers are token counts."""
     counts = [
         count
         for count in (input_tokens, output_tokens)

@@ -132,7 +132,7 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
 ) -> None:
     monkeypatch.chdir(tmp_path)
     engine = TwoProcesses([{}, {}], log=tmp_path / "engine.log")
-    monkeypatch.setattr(ecgvf.engine, "local_engine", lambda device, most: engine)
+    monkeypatch.setattr(ecgvf.engine, "local_engine", lambda device, max_workers: engine)
     Path("small.yaml").write_text(SMALL)
     # The suite's own cell is finished: what is missing is the submission.
     results = tmp_path / "results"

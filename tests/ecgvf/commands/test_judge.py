@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.commands.options import JudgeArguments
 from ecgvf.core import concepts
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.custom import judge
+from ecgvf.judges.factory import NAMES
 from ecgvf.judges.files import best_threshold, predict_files
 from ecgvf.judges.judge import Prediction
 from tests.ecgvf.judges.photographs import photograph
@@ -73,6 +76,11 @@ def test_judge_refuses_bad_input_in_one_line(tmp_path: Path) -> None:
         result = runner.invoke(app, ["judge", *arguments])
         assert result.exit_code == 2, result.output
         assert result.stderr.count("\n") == 1
+
+
+def test_the_help_names_every_judge() -> None:
+    option = get_type_hints(JudgeArguments, include_extras=True)["judge"].__metadata__[0]
+    assert [name for name in NAMES if name not in option.help] == []
 
 
 def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tests.ecgvf.small_run import church_pairs, write_pairs
 pytestmark = pytest.mark.slow
 
 PROCESSES = Processes([{}, {}])
-RAY = RayEngine(most=2)
+RAY = RayEngine(max_workers=2)
 
 
 @pytest.fixture(params=["processes", "ray"])
@@ -200,7 +200,7 @@ def test_a_ray_of_this_run_alone_without_room_is_an_error(
 ) -> None:
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(False))
     with pytest.raises(EngineError, match="room for 0 of 1 workers: each needs 1 GPU and 1 CPU"):
-        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus=1))
+        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus_per_worker=1))
 
 
 @pytest.mark.usefixtures("ray")
@@ -218,7 +218,7 @@ def test_a_cluster_without_room_is_not_waited_for_in_silence(
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(True))
     monkeypatch.setattr(cluster, "_PATIENCE", 0.1)
     with pytest.raises(KeyboardInterrupt):
-        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus=1))
+        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus_per_worker=1))
     assert "Ray has room for 0 of 1 workers: each needs 1 GPU and 1 CPU. Waiting for machines to join" in notes
     assert notes[-1] == "waiting for workers: 0 of 1 are there, each needs 1 GPU and 1 CPU"
 
@@ -310,4 +310,4 @@ def test_engine_options_need_a_file_of_prompts() -> None:
 
 def test_a_range_of_workers_that_is_none_is_refused() -> None:
     with pytest.raises(SettingsError, match="3 to 2 workers"):
-        RayEngine(least=3, most=2)
+        RayEngine(min_workers=3, max_workers=2)

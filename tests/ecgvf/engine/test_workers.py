@@ -18,7 +18,7 @@ import torch
 
 from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
-from ecgvf.engine import Description, Engine, Filling, Processes, Setup, ThisProcess, local_engine
+from ecgvf.engine import Description, Engine, FillPlan, Processes, Setup, ThisProcess, local_engine
 from ecgvf.engine.cluster import RayEngine
 from ecgvf.engine.pool import WorkerPool
 from ecgvf.engine.work import ShardTables
@@ -47,15 +47,15 @@ def setup(behave: Callable[[list[int], dict[str, Any]], None] = lambda *_: None,
     return opened
 
 
-def squares(folder: Path, **options: Any) -> Filling:
+def squares(folder: Path, **options: Any) -> FillPlan:
     shard_set = ShardSet(folder, {"numbers": 10}, "test")
     sizes = [len(shard) for shard in SHARDS]
-    return Filling(name="squares", shard_set=shard_set, shards=SHARDS, sizes=sizes, description="squaring", **options)
+    return FillPlan(setup="squares", shard_set=shard_set, shards=SHARDS, sizes=sizes, description="squaring", **options)
 
 
-def fill(engine: Engine, *fillings: Filling, **setups: Setup) -> list[int]:
+def fill(engine: Engine, *plans: FillPlan, **setups: Setup) -> list[int]:
     with engine.open({"squares": setup(), **setups}) as pool:
-        return pool.fill(*fillings)
+        return pool.fill(*plans)
 
 
 def contents(*folders: Path) -> dict[str, bytes]:
@@ -105,9 +105,9 @@ def test_a_shard_of_a_later_set_is_made_as_soon_as_its_input_is_there(tmp_path: 
         yield Doubling()
 
     first = squares(tmp_path / "first")
-    first = Filling(**{**vars(first), "shard_set": Ordered(tmp_path / "first", {"numbers": 10}, "test")})
-    second = Filling(
-        name="doubles",
+    first = FillPlan(**{**vars(first), "shard_set": Ordered(tmp_path / "first", {"numbers": 10}, "test")})
+    second = FillPlan(
+        setup="doubles",
         shard_set=Ordered(tmp_path / "second", {"doubles": 10}, "test"),
         shards=ShardTables(len(SHARDS), first.shard_set),
         sizes=[1] * len(SHARDS),
@@ -137,7 +137,7 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("engine", [TWO, pytest.param(RayEngine(most=2), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", [TWO, pytest.param(RayEngine(max_workers=2), marks=pytest.mark.slow)])
 def test_a_worker_whose_gpu_fails_is_replaced(
     tmp_path: Path,
     expected: dict[str, bytes],
@@ -165,10 +165,10 @@ def test_a_shard_that_kills_every_worker_ends_the_run_and_the_others_stay(tmp_pa
         if 5 in tasks:
             os._exit(7)
 
-    filling = squares(tmp_path / "set")
+    plan = squares(tmp_path / "set")
     with pytest.raises(EngineError, match=r"3 workers died at .*shard-00002.parquet, the last one by exit code 7"):
-        fill(Processes([{}, {}], retries=2), filling, squares=setup(behave))
-    assert len(filling.shard_set.shards()) >= 1
+        fill(Processes([{}, {}], retries=2), plan, squares=setup(behave))
+    assert len(plan.shard_set.shards()) >= 1
     assert fill(ThisProcess(), squares(tmp_path / "set"))[0] < 10
 
 
@@ -188,10 +188,10 @@ def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_pa
         if circumstances["batch_size"] > 2:
             raise BatchTooLarge(circumstances["batch_size"])
 
-    filling = squares(tmp_path / "set")
-    fill(engine, filling, squares=setup(behave))
-    assert filling.shard_set.read()["batch"].to_pylist() == [2] * 10
-    circumstances = filling.shard_set.circumstances
+    plan = squares(tmp_path / "set")
+    fill(engine, plan, squares=setup(behave))
+    assert plan.shard_set.read()["batch"].to_pylist() == [2] * 10
+    circumstances = plan.shard_set.circumstances
     assert (circumstances["batch_size"], circumstances["halved"]) == (2, [[0, 4], [0, 2]])
 
 
@@ -301,10 +301,10 @@ def test_every_visible_gpu_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert local_engine() == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(3)])
-    assert local_engine(most=2) == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(2)])
+    assert local_engine(max_workers=2) == Processes([{"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in range(2)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-1,7")
     assert local_engine() == Processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("5", "GPU-1", "7")])
     assert isinstance(local_engine("cuda:1"), ThisProcess)
-    assert isinstance(local_engine(most=1), ThisProcess)
+    assert isinstance(local_engine(max_workers=1), ThisProcess)
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert isinstance(local_engine(), ThisProcess)

@@ -17,7 +17,7 @@ from ecgvf.filter import Bounds, FilterResult, filter_images
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
-from ecgvf.render import render, render_missing
+from ecgvf.render import missing_options, render
 from tests import random_clip
 from tests.ecgvf.small_run import Oracle, church_pairs, write_images, write_pairs
 from tools import tiny_janus
@@ -131,7 +131,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
         assert filtered(0.6, []).accepted_pairs == 2
     # New pairs are rendered from the run's own seed, not from one of the further seeds.
     write_pairs(run.store, church_pairs(train=3, test=1))
-    assert render_missing(run).images.settings["seed"] == 5
+    assert missing_options(run).seed == 5
 
 
 def test_interrupted_further_seeds_change_no_run(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,21 +80,21 @@ def test_a_batch_sends_what_a_call_sends_and_neither_is_paid_twice(
 def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
     server: LlmServer, run: Callable[..., Any], killed: Killed, writer: str, moment: str
 ) -> None:
-    with killed(*((BatchRunner, "_collect") if moment == "after" else (Ledger, "batch"))):
+    with killed(*((BatchRunner, "_collect") if moment == "after" else (Ledger, "record_batch"))):
         assert run("--writers", writer, "--batch").exit_code == 130
-    assert len(server.batches) == 1 and ledger().spent().open > 0
+    assert len(server.batches) == 1 and ledger().spent().possible > 0
     result = run("--writers", writer, "--batch")
     assert result.exit_code == 0, result.output
     assert len(server.batches) == 1 and len(rows()) >= 30
     spent = ledger().spent()
-    assert spent.cost == server.charged and spent.open == 0
+    assert spent.cost == server.charged and spent.possible == 0
 
 
 @pytest.mark.faults
 def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
     server: LlmServer, run: Callable[..., Any], killed: Killed
 ) -> None:
-    with killed(Ledger, "batch"):
+    with killed(Ledger, "record_batch"):
         assert run("--writers", "claude", "--batch").exit_code == 130
     server.batches["anthropicother"] = Batch([{}], polls_until_done=float("inf"))
     result = run("--writers", "claude", "--batch")
@@ -113,7 +113,7 @@ def test_a_run_that_was_killed_before_submitting_submits(
         assert run("--writers", writer, "--batch").exit_code == 130
     assert not server.batches
     assert run("--writers", writer, "--batch").exit_code == 0
-    assert len(server.batches) == 1 and ledger().spent().open == 0
+    assert len(server.batches) == 1 and ledger().spent().possible == 0
 
 
 @pytest.mark.faults
@@ -150,7 +150,7 @@ def test_results_that_are_cut_off_are_downloaded_again(server: LlmServer, run: C
     result = run("--writers", writer, "--batch")
     assert result.exit_code == 0, result.output
     assert len(server.batches) == 1 and not server.downloads
-    assert ledger().spent().cost == server.charged and ledger().spent().open == 0
+    assert ledger().spent().cost == server.charged and ledger().spent().possible == 0
 
 
 @pytest.mark.faults
@@ -194,7 +194,7 @@ def test_a_second_batch_whose_id_was_not_written_is_found(
     server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.behave = lambda request: "expired" if request.number == 0 else "fine"
-    written = Ledger.batch
+    written = Ledger.record_batch
     calls = iter(range(1))
 
     def kill_second(self: Ledger, *arguments: Any) -> None:
@@ -203,12 +203,12 @@ def test_a_second_batch_whose_id_was_not_written_is_found(
         written(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "batch", kill_second)
+        patch.setattr(Ledger, "record_batch", kill_second)
         assert run("--writers", "gpt", "--batch").exit_code == 130
     assert len(server.batches) == 2
     assert run("--writers", "gpt", "--batch").exit_code == 0
     spent = ledger().spent()
-    assert len(server.batches) == 2 and spent.cost == server.charged and spent.open == 0
+    assert len(server.batches) == 2 and spent.cost == server.charged and spent.possible == 0
 
 
 @pytest.mark.faults
@@ -220,10 +220,10 @@ def test_a_batch_that_is_gone_is_sent_again_and_counts_as_possibly_paid(
     server.batches.clear()
     result = run("--writers", "gpt", "--batch")
     assert result.exit_code == 0 and "sent again" in result.stderr
-    assert ledger().spent().open > 0 and len([row for row in rows() if row.reason is None]) > 25
+    assert ledger().spent().possible > 0 and len([row for row in rows() if row.reason is None]) > 25
 
 
-@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "batch")])
+@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])
 def test_calls_in_a_batch_are_not_sent_beside_it(
     server: LlmServer, run: Callable[..., Any], killed: Killed, owner: Any, method: str
 ) -> None:
@@ -252,7 +252,7 @@ def test_an_invalid_batch_is_submitted_once_and_its_reason_is_reported(
     assert [name for name in server.batches if name.startswith("openai")] in (["openai0"], ["openai1"])
     assert "invalid_request: the key [OPENAI_API_KEY] has no access to this model" in result.stderr
     assert "denied" in result.stderr and result.stderr.count("invalid_request") == 1
-    assert ledger().spent().open == 0
+    assert ledger().spent().possible == 0
     server.invalid = ""
     assert run("--writers", "gpt,claude", "--batch").exit_code == 0 and {row.writer for row in rows()} == {
         "gpt",

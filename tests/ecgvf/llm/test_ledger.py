@@ -70,7 +70,7 @@ def filled(file: Path, answers: int = 1) -> None:
     with ledger(file).writing() as writing:
         for number in range(answers):
             numbered = call(iteration=number)
-            writing.answer(numbered.hash, writing.intend(numbered, RATES, MOST), raw(), 0.5)
+            writing.record_answer(numbered.hash, writing.record_intent(numbered, RATES, MOST), raw(), 0.5)
 
 
 def test_an_attempt_is_two_lines(file: Path) -> None:
@@ -85,10 +85,10 @@ def test_an_attempt_is_two_lines(file: Path) -> None:
 
 def test_an_intent_counts_as_possibly_paid(file: Path) -> None:
     with ledger(file).writing() as writing:
-        writing.intend(call(), RATES, MOST)
+        writing.record_intent(call(), RATES, MOST)
         seen = ledger(file)
         assert seen.answered(call().hash) is None
-        assert (seen.spent().cost, seen.spent().open) == (0, MOST)
+        assert (seen.spent().cost, seen.spent().possible) == (0, MOST)
 
 
 def test_an_answer_is_found_by_the_calls_hash(file: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_ledger_of_the_first_version_is_continued_byte_for_byte(file: Path) ->
     file.write_text(OLD_LEDGER)
     assert ledger(file).answered(call().hash) is not None
     with ledger(file).writing() as writing:
-        writing.intend(call(), RATES, MOST, timeout_s=300.0, structure="schema")
+        writing.record_intent(call(), RATES, MOST, timeout_s=300.0, structure="schema")
     old, _, new = file.read_text().splitlines()
     assert re.sub('"at":"[^"]*"', "", new) == re.sub('"at":"[^"]*"', "", old.replace('"attempt":1', '"attempt":2'))
 
@@ -161,7 +161,7 @@ def test_a_kill_at_any_byte_loses_no_flushed_answer_and_invents_none(file: Path)
         if there is not None:
             assert there.cost == Decimal("0.0007")
         elif length > second_answer:
-            assert seen.spent().open == MOST
+            assert seen.spent().possible == MOST
 
 
 @pytest.mark.faults
@@ -169,7 +169,7 @@ def test_a_run_after_a_kill_appends_whole_lines_after_the_torn_one(file: Path) -
     filled(file)
     file.write_bytes(file.read_bytes()[:-30])
     with ledger(file).writing() as writing:
-        writing.intend(call(iteration=1), RATES, MOST)
+        writing.record_intent(call(iteration=1), RATES, MOST)
     seen = ledger(file)
     assert seen.answered(call().hash) is not None
     assert len(seen.of_call(call(iteration=1).hash)) == 1
@@ -177,41 +177,41 @@ def test_a_run_after_a_kill_appends_whole_lines_after_the_torn_one(file: Path) -
 
 def test_a_failure_costs_nothing_and_a_lost_call_possibly_everything(file: Path) -> None:
     with ledger(file).writing() as writing:
-        writing.failure(call().hash, writing.intend(call(), RATES, MOST), Failed("no", "faulty", status=500), 0.1)
-        writing.failure(call().hash, writing.intend(call(), RATES, MOST), Failed("cut", "faulty", lost=True), 0.1)
-        writing.answer(call().hash, writing.intend(call(), RATES, MOST), raw(), 0.1)
+        for failed in (Failed("no", "faulty", status=500), Failed("cut", "faulty", lost=True)):
+            writing.record_failure(call().hash, writing.record_intent(call(), RATES, MOST), failed, 0.1)
+        writing.record_answer(call().hash, writing.record_intent(call(), RATES, MOST), raw(), 0.1)
     spent = ledger(file).spent()
-    assert (spent.cost, spent.open) == (Decimal("0.0007"), MOST)
+    assert (spent.cost, spent.possible) == (Decimal("0.0007"), MOST)
     assert [attempt.intent["attempt"] for attempt in ledger(file).of_call(call().hash)] == [1, 2, 3]
 
 
 def test_an_answer_without_usage_may_have_cost_what_was_reserved(file: Path) -> None:
     silent = json.dumps({"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}]})
     with ledger(file).writing() as writing:
-        writing.answer(call().hash, writing.intend(call(), RATES, MOST), silent, 0.1)
+        writing.record_answer(call().hash, writing.record_intent(call(), RATES, MOST), silent, 0.1)
     spent = ledger(file).spent()
-    assert (spent.cost, spent.open, spent.total) == (0, MOST, MOST)
+    assert (spent.cost, spent.possible, spent.total) == (0, MOST, MOST)
     assert ledger(file).answered(call().hash) is not None
 
 
 @pytest.mark.parametrize("body", ["<html>", raw()[:40], "{}", "[]", ""])
 def test_a_body_in_another_format_is_kept_is_no_answer_and_is_possibly_paid(file: Path, body: str) -> None:
     with ledger(file).writing() as writing:
-        assert not writing.answer(call().hash, writing.intend(call(), RATES, MOST), body, 0.1).answered
+        assert not writing.record_answer(call().hash, writing.record_intent(call(), RATES, MOST), body, 0.1).answered
     whole = file.read_bytes()
     for length in (len(whole), whole.rindex(b',"usage":')):  # as it is, and killed between the two steps
         file.write_bytes(whole[:length])
         seen = ledger(file)
         assert seen.answered(call().hash) is None
         assert [attempt.raw for attempt in seen.of_call(call().hash)] == [body]
-        assert (seen.spent().cost, seen.spent().open) == (0, MOST)
+        assert (seen.spent().cost, seen.spent().possible) == (0, MOST)
 
 
 def test_keys_never_reach_the_file(file: Path) -> None:
     with ledger(file, {"sk-secret": "[OPENAI_API_KEY]"}).writing() as writing:
-        writing.answer(call().hash, writing.intend(call(), RATES, MOST), raw("you sent sk-secret"), 0.1)
+        writing.record_answer(call().hash, writing.record_intent(call(), RATES, MOST), raw("you sent sk-secret"), 0.1)
         failed = Failed("bad key sk-secret", "denied", status=401, raw="sk-secret")
-        writing.failure(call().hash, writing.intend(call(), RATES, MOST), failed, 0.1)
+        writing.record_failure(call().hash, writing.record_intent(call(), RATES, MOST), failed, 0.1)
     assert b"sk-secret" not in file.read_bytes() and b"[OPENAI_API_KEY]" in file.read_bytes()
 
 
@@ -227,7 +227,7 @@ def test_the_folder_is_synced_before_anything_is_sent(file: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", seen)
     with ledger(file).writing() as writing:
-        writing.intend(call(), RATES, MOST)
+        writing.record_intent(call(), RATES, MOST)
     assert flushed == [(True, file.parent.stat().st_ino), (False, file.stat().st_ino)]
 
 
@@ -242,8 +242,8 @@ def test_two_runs_at_once_are_refused(file: Path) -> None:
 
 def test_rounds_and_batches_are_remembered(file: Path) -> None:
     with ledger(file).writing() as writing:
-        writing.fresh(["gpt"], "train")
-        writing.batch("b1", "gpt", {call().hash: 1})
+        writing.open_round(["gpt"], "train")
+        writing.record_batch("b1", "gpt", {call().hash: 1})
     seen = ledger(file)
     assert seen.round("gpt", "train") == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
     assert seen.round("kimi", "train") == seen.round("gpt", "test") == 0
@@ -261,6 +261,6 @@ def test_a_file_that_is_not_a_ledger_is_an_error_with_its_line(file: Path) -> No
 def test_any_answer_is_read_back_unchanged(tmp_path_factory: pytest.TempPathFactory, answer: str) -> None:
     file = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
     with ledger(file).writing() as writing:
-        writing.answer(call().hash, writing.intend(call(), RATES, MOST), answer, 0.1)
+        writing.record_answer(call().hash, writing.record_intent(call(), RATES, MOST), answer, 0.1)
     (found,) = ledger(file).of_call(call().hash)
     assert found.raw == answer

@@ -10,7 +10,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import PromptPair
 from ecgvf.pairs import captions
 from ecgvf.pairs.captions import captioned_concepts
-from ecgvf.pairs.generate import split_records
+from ecgvf.pairs.splits import split_records
 
 
 def test_neighbours_and_near_labels_come_first_and_are_marked() -> None:

@@ -18,8 +18,9 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.pairs.checks import PromptIndex, are_near_duplicates
-from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs, keep_split
+from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs
 from ecgvf.pairs.offline import OfflineWriter
+from ecgvf.pairs.splits import keep_split
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 
 CHURCH = find("church")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept
 from ecgvf.llm import retry
-from ecgvf.pairs import answers, generation_plan
+from ecgvf.pairs import answer_reader, answers
 from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, SDKS, ledger, rows, scripted, summary
 from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
@@ -33,7 +33,7 @@ def test_a_run_parses_each_answer_once(
         read.append(text)
         return answers.read_answer(concept, text, *more, **options)
 
-    monkeypatch.setattr(generation_plan, "read_answer", read_answer)
+    monkeypatch.setattr(answer_reader, "read_answer", read_answer)
     assert run(*arguments).exit_code == 0
     assert len(read) == len(server.requests) == 5
 
@@ -93,10 +93,10 @@ def test_a_body_that_is_not_an_answer_is_kept_and_sent_again(
     assert run("--writers", writer, "--iterations", "1").exit_code == 0
     assert len(server.requests) == 2 and sum(row.reason is None for row in rows()) >= 9
     first, second = ledger().attempts()
-    assert first.open and first.raw and not first.answered and second.answered
+    assert first.charge_unknown and first.raw and not first.answered and second.answered
     assert first.intent["call"] == second.intent["call"]
     spent = ledger().spent()
-    assert spent.open == first.reserved and spent.cost < server.charged <= spent.total
+    assert spent.possible == first.reserved and spent.cost < server.charged <= spent.total
 
 
 def test_a_body_that_is_not_an_answer_is_sent_again_within_the_budget_and_by_the_next_run(

@@ -30,8 +30,8 @@ def test_temporary_faults_are_retried(server: LlmServer, run: Callable[..., Any]
     assert result.exit_code == 0, result.output
     assert len(server.requests) == 2
     spent = ledger().spent()
-    assert spent.cost <= server.charged <= spent.cost + spent.open
-    assert (spent.open > 0) is (fault == "cut")
+    assert spent.cost <= server.charged <= spent.cost + spent.possible
+    assert (spent.possible > 0) is (fault == "cut")
 
 
 @pytest.mark.faults
@@ -42,7 +42,7 @@ def test_a_call_that_hangs_or_drips_times_out_and_is_possibly_paid(
 ) -> None:
     server.behave = scripted(behaviour)
     assert run("--writers", writer, "--iterations", "1", timeout_s=0.4).exit_code == 0
-    assert len(server.requests) == 2 and ledger().spent().open > 0
+    assert len(server.requests) == 2 and ledger().spent().possible > 0
 
 
 @pytest.mark.faults
@@ -117,7 +117,7 @@ def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and "Run the same command again" in result.stderr
-    assert len(server.requests) == 2 and ledger().spent().cost == server.charged and ledger().spent().open == 0
+    assert len(server.requests) == 2 and ledger().spent().cost == server.charged and ledger().spent().possible == 0
     server.behave = lambda _: "fine"
     assert run("--writers", "gpt").exit_code == 0
     assert len(server.requests) == 3

@@ -188,7 +188,7 @@ def test_your_own_server_gets_a_schema_and_then_whatever_it_accepts(
     assert result.stderr.count("own refuses") == len(refuses)
     types = {"schema": "json_schema", "json": "json_object"}
     assert [types.get(attempt.intent["structure"]) for attempt in ledger().attempts()] == forms
-    assert ledger().spent().open == 0
+    assert ledger().spent().possible == 0
     run(*arguments)
     assert len(server.requests) == len(forms)
 
@@ -277,7 +277,7 @@ def test_a_finished_set_reports_the_cost_of_its_last_run(server: LlmServer, run:
     run("--writers", "kimi", "--iterations", "1")
     server.behave = lambda _: "cut"
     printed = json.loads(run("--writers", "kimi", "--iterations", "2", "--json").stdout)
-    assert "kimi" in printed["set_aside"] and Decimal(printed["spent"]["possibly"]) == ledger().spent().open > 0
+    assert "kimi" in printed["set_aside"] and Decimal(printed["spent"]["possibly"]) == ledger().spent().possible > 0
 
 
 def test_a_changed_concept_reports_what_is_left_out(server: LlmServer, run: Callable[..., Any], tmp_path: Path) -> None:

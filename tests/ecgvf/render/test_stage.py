@@ -12,7 +12,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import decode_images, decoding, load
-from ecgvf.render import batches, render, render_missing, rendering_model, stage
+from ecgvf.render import RenderResult, batches, existing_images, missing_options, render, rendering_model, stage
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
 from tools.tiny_janus import build
 
@@ -273,6 +273,12 @@ def test_a_concept_outside_nanos_world_is_refused_before_loading(
 
 
 # Images for the next stage
+
+
+def render_missing(run: ConceptRun) -> RenderResult:
+    """As ``filter_images`` renders, without judging."""
+    images = existing_images(run)
+    return RenderResult(images, 0) if images is not None else render(run, **vars(missing_options(run)))
 
 
 def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(

@@ -23,7 +23,7 @@ from tools.nano.attribute_judges import (
     shuffle_thing_tokens,
     train_attribute_judge,
 )
-from tools.nano.corruption import Codec
+from tools.nano.frozen_codec import Codec
 from tools.nano.scenes import scene_pool
 from tools.nano.world import SKIES, compose_batch, things
 

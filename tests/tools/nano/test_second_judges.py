@@ -11,7 +11,8 @@ import torch
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from tools.nano import codec, second_judges
-from tools.nano.corruption import Codec, held_out_corruptions, trained_corruptions
+from tools.nano.corruption import held_out_corruptions, trained_corruptions
+from tools.nano.frozen_codec import Codec
 from tools.nano.judge_comparison import Confident
 from tools.nano.second_world import (
     compose_second,

@@ -1,0 +1,149 @@
+"""A pairs set, split by split.
+
+Each split is a shard with its records in the order written, rejects included. No prompt is a near duplicate of an
+earlier one, whatever their splits. The settings say for each split what decided its records, so that one split can be
+written again while the others are kept (``--split``).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ecgvf.core import console
+from ecgvf.core.concepts import parse
+from ecgvf.core.errors import StageMissing
+from ecgvf.core.records import PromptPair, Split, from_table, record_id, to_table
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.writer_stats import Spending, summarize_writers
+
+SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
+"""Split → its shard. Sets from before there was validation have test in shard 1: ``split_records`` reads both."""
+
+SPLIT_NAMES: dict[Split, str] = {
+    "train": "pairs",
+    "validation": "validation prompts",
+    "test": "test prompts",
+    "retain": "prompts of retained concepts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitGenerator:
+    """How to make one split of a set. The default makes an empty one."""
+
+    settings: dict[str, Any] | None = None
+    """Everything that decides the records, part of the set's settings; None if there are no records."""
+    records: Callable[[PromptIndex], Sequence[PromptPair]] = lambda accepted: ()
+    """Makes the records, given the prompts accepted so far, and adds the accepted ones to these."""
+    spending: Spending | None = None
+    """What its LLMs have cost; None if none wrote it."""
+    source: dict[str, Any] | None = None
+    """The file that it was imported from, if it was."""
+
+
+def write_set(
+    run: ConceptRun,
+    splits: Mapping[Split, SplitGenerator],
+    writer: str,
+    *,
+    build_round: int = 0,
+    earlier: Sequence[StageSet] = (),
+) -> StageSet:
+    """Write the set of these splits, finish it and make it current.
+
+    ``build_round`` and ``earlier`` as in ``generate_pairs``. The summary of a set without records names ``writer``.
+    Raises ``StoreError`` and ``DiskFull``.
+    """
+    run.store.remember(run.concept)
+    settings: dict[str, Any] = {
+        "concept": run.concept.model_dump(mode="json"),
+        **{split: generator.settings for split, generator in splits.items() if generator.settings or split != "retain"},
+    }
+    if build_round or earlier:
+        settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
+    if source := next((generator.source for generator in splits.values() if generator.source), None):
+        settings["source"] = source
+    stage_set = run.stage_set(PAIRS, settings)
+    for line in stage_set.changed_settings:
+        console.note(console.escape(f"new set {stage_set.fingerprint}: {line}"))
+    accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
+    summary: dict[str, Any] = {"writer": writer}
+    records: list[PromptPair] = []
+    for split, generator in splits.items():
+        if split == "retain" and generator.settings is None:
+            continue  # older sets have no such split, and their fingerprints must stay
+        shard = SHARDS[split]
+        if not stage_set.done(shard):
+            stage_set.write_shard(shard, to_table(PromptPair, generator.records(PromptIndex(accepted))))
+        written = from_table(PromptPair, stage_set.read_shard(shard))
+        accepted += [record.target for record in written if record.reason is None]
+        records += written
+        summary[split] = tally(written)
+    # The writers of kept splits count, too.
+    summary["writer"] = ", ".join(dict.fromkeys(record.writer for record in records)) or writer
+    spending = {split: generator.spending for split, generator in splits.items() if generator.spending}
+    summary |= summarize_writers(records, spending)
+    stage_set.finish(summary)
+    stage_set.update_summary(summary)  # a finished set's answers may have cost more since: failed or lost calls
+    return stage_set
+
+
+def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
+    """The split as it is in the current set; empty if there is none, or if the concept has changed since."""
+    try:
+        current = run.current(PAIRS)
+    except StageMissing:
+        return SplitGenerator()
+    source = current.settings.get("source")
+    imported = {"set": current.fingerprint} if source else None  # it has no settings per split
+    settings = current.settings.get(split, imported if split != "retain" or split in current.summary else None)
+    if settings is None:
+        return SplitGenerator()
+    if "gathered" in current.settings:  # a build's: its settings are those of the first round alone
+        settings = {**settings, "set": current.fingerprint}
+    recorded = current.settings.get("concept")
+    if recorded is None or parse(recorded, f"{current.path / 'settings.json'}") != run.concept:
+        console.note(
+            f"the concept has changed since the {SPLIT_NAMES[split]} of set {current.fingerprint} were written: the "
+            f"new set leaves them out; write them anew with --split {split}"
+        )
+        return SplitGenerator()
+
+    def records(accepted: PromptIndex) -> list[PromptPair]:
+        return [_recheck(record, accepted) for record in split_records(current, split)]
+
+    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), source)
+
+
+def split_records(stage_set: StageSet, split: Split) -> list[PromptPair]:
+    """The records of a split, in the order written; a set from before there was validation has none of it."""
+    return [record for record in stage_set.records(PromptPair) if record.split == split]
+
+
+def tally(records: Sequence[PromptPair]) -> dict[str, int]:
+    """How many records were accepted, and how many rejected for each reason."""
+    counts = Counter(record.reason or "accepted" for record in records)
+    return {outcome: counts[outcome] for outcome in ("accepted", "malformed", "duplicate")}
+
+
+def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
+    """The first ``number`` accepted pairs of a set; evaluation prompts if it has no pairs."""
+    accepted = [record for record in stage_set.records(PromptPair) if record.reason is None]
+    return ([record for record in accepted if record.split == "train"] or accepted)[:number]
+
+
+def _recheck(record: PromptPair, accepted: PromptIndex) -> PromptPair:
+    """``record`` after a new check for near duplicates among the ``accepted`` prompts.
+
+    A record that an earlier check of this kind rejected still has the id of an accepted one, and may be accepted again.
+    A record that was rejected when it was written stays rejected.
+    """
+    if record.reason == "duplicate" and record.record_id == record_id(record.concept, record.target, record.surrogate):
+        record = replace(record, reason=None, detail=None)
+    duplicate = accepted.near_duplicate(record.target) if record.reason is None else None
+    if duplicate is None:
+        return record
+    return replace(record, reason="duplicate", detail=f"like {duplicate!r}: {record.target}")

@@ -1,0 +1,70 @@
+"""The images that the next stage reads: those that exist, or how to render them if they are missing."""
+
+from typing import Any
+
+from ecgvf.core import console
+from ecgvf.core.errors import StageMissing
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
+from ecgvf.render.stage import DEFAULT_MODEL, RenderOptions
+
+
+def existing_images(run: ConceptRun, set_id: str | None = None) -> StageSet | None:
+    """The current images of the current pairs, None if there are none; or the set that starts with ``set_id``."""
+    return run.open(IMAGES, set_id) if set_id is not None else _current_images(run)
+
+
+def missing_options(run: ConceptRun, *, device: str = "auto") -> RenderOptions:
+    """The options to render the current pairs with, if they have no images; prints which model it will be.
+
+    Model, sampling and seed are those of the images rendered before: of an unfinished set of these pairs, or of other
+    pairs; without any images, the defaults.
+    """
+    if (previous := _previous_images(run)) is None:
+        console.print(f"No images yet: rendering with {DEFAULT_MODEL} first.")
+        return RenderOptions(device=device)
+    console.print(f"Images are missing: rendering with {console.escape(previous.settings['model'])} first.")
+    return RenderOptions(**render_options(previous), device=device)
+
+
+def rendering_model(run: ConceptRun, set_id: str | None = None) -> str:
+    """Name of the model that rendered ``existing_images``, or that ``missing_options`` will choose."""
+    images = run.open(IMAGES, set_id) if set_id is not None else _current_images(run) or _previous_images(run)
+    return DEFAULT_MODEL if images is None else str(images.settings["model"])
+
+
+def render_options(images: StageSet) -> dict[str, Any]:
+    """The options of ``render`` that decide the images of a set."""
+    settings = images.settings
+    return {
+        "model": settings["model"],
+        "guidance": settings["sampling"]["guidance"],
+        "temperature": settings["sampling"]["temperature"],
+        "seed": settings["seed"],
+        "dtype": settings["dtype"],
+        "raw_control_tokens": settings.get("raw_control_tokens", False),
+    }
+
+
+def _current_images(run: ConceptRun) -> StageSet | None:
+    """The current image set, if it was rendered from the current pairs."""
+    try:
+        images = run.current(IMAGES)
+    except StageMissing:
+        return None
+    return images if images.settings["pairs"] == run.current(PAIRS).fingerprint else None
+
+
+def _previous_images(run: ConceptRun) -> StageSet | None:
+    """The image set to take settings from: the latest of the current pairs, else the current one, else the latest.
+
+    Sets that only add a seed (``ecgvf filter --seeds``) do not count.
+    """
+    sets = [images for images in run.sets(IMAGES) if not images.circumstances.get("further_seed")]
+    pairs = run.current(PAIRS).fingerprint
+    if of_pairs := [images for images in sets if images.settings["pairs"] == pairs]:
+        return of_pairs[-1]
+    try:
+        return run.current(IMAGES)
+    except StageMissing:
+        return sets[-1] if sets else None
