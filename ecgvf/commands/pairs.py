@@ -75,8 +75,8 @@ class GenerateArguments:
     count: Annotated[
         int | None,
         typer.Option(
-            help="Prompts for the split that --split names (test, without --split). For retain: prompts per retained "
-            "concept, 5 by default."
+            help="Prompts for the split that --split names (test, without --split; train has --pairs). For retain: "
+            "prompts per retained concept, 5 by default."
         ),
     ] = None
     split: Annotated[
@@ -102,6 +102,10 @@ class GenerateArguments:
             "validation": self.validation,
             "tests": self.tests,
         }
+        from ecgvf.core.errors import SettingsError
+
+        if self.count is not None and self.split == "train":
+            raise SettingsError(f"--count {self.count}: training pairs are counted by --pairs, in each iteration")
         if self.count is not None:
             counts[_COUNTED.get(self.split or "test", "tests")] = self.count
         return {name: count for name, count in counts.items() if count is not None}

@@ -68,7 +68,8 @@ def write_set(
         settings["source"] = source
     stage_set = run.stage_set(PAIRS, settings)
     for line in stage_set.changed_settings:
-        console.note(console.escape(f"new set {stage_set.fingerprint}: {line}"))
+        which = "an earlier set" if stage_set.finished else "a new set"
+        console.note(console.escape(f"{which}, {stage_set.fingerprint}: {line}"))
     accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
     summary: dict[str, Any] = {"writer": writer}
     records: list[PromptPair] = []

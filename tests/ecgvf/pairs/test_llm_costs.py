@@ -137,6 +137,8 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
         (["--yes", "--pairs", "5", "--tests", "7"], "--split test --count 7"),
         (["--writers", "gpt", "--split", "test", "--pairs", "5"], "--count N"),
         (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
+        (["--writers", "gpt", "--split", "train", "--count", "5"], "counted by --pairs"),
+        (["--writers", "offline", "--split", "train", "--count", "5"], "counted by --pairs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
