@@ -12,7 +12,7 @@ import torch
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair, training_pairs
-from ear.method.parallel import processes
+from ear.method.parallel import process_group
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.runs import LORA_WEIGHTS, WEIGHTS, TrainingRun, open_run
@@ -60,7 +60,7 @@ def erase(
     if len(seeds) > 1 and not recipe.random:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
-    processes(model.device)  # joined before anything is rendered
+    process_group(model.device)  # joined before anything is rendered
     pairs = training_pairs(dataset, model, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
@@ -98,15 +98,15 @@ class _Erasure:
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Even if this is the present number: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
-            together = processes(self.model.device)
-            with together.first_alone():
+            group = process_group(self.model.device)
+            with group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
             with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
-                    if together.first:
+                    if group.is_main:
                         self.watch(run, state)
 
                 adapter, log = train(
@@ -124,8 +124,8 @@ class _Erasure:
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
-        with together.first_alone():
-            if together.first:
+        with group.main_process_first():
+            if group.is_main:
                 self._save(run, seed, threads, adapter, log, time.monotonic() - started)
         return replace(run, new=True)
 

@@ -7,7 +7,7 @@ import torch
 
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
-from ear.method.parallel import Processes
+from ear.method.parallel import ProcessGroup
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
@@ -38,17 +38,17 @@ class TrainingState:
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         return cls(adapter, optimizer, torch.Generator(model.device).manual_seed(PUBLISHED_SEED))
 
-    def step(self, loss: torch.Tensor, learning_rate: float, processes: Processes) -> None:
-        """One step of Adam; ``loss`` is this process's part of it. Raises ``RecipeError`` if the loss is not finite."""
+    def step(self, loss: torch.Tensor, learning_rate: float, group: ProcessGroup) -> None:
+        """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
         whole = loss.detach().clone()
-        processes.sum_([whole])
+        group.sum_([whole])
         if not torch.isfinite(whole):
             raise self.diverged("the loss", learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        processes.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
+        group.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
         self.optimizer.step()
 
     def finished(self, recipe: Recipe) -> bool:
