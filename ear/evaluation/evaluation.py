@@ -12,7 +12,7 @@ from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, files_hash
 from ear.evaluation.not_measured import NotMeasured, left_out
-from ear.evaluation.opened import count_openings
+from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
 from ear.evaluation.prompts import (
     EvaluationPrompt,
@@ -100,7 +100,7 @@ def _evaluate(
     asked_of_retained = _retained_prompts(retained, rehearsed, settings)
     judges.settings([*asked, *asked_of_retained])  # hashes the weights, so that a missing file costs no rendering
     recipe = str(adapter.facts["recipe"]["name"])
-    opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    opened = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
     outcomes += measurement.outcomes(asked_of_retained)
     if settings.split == "test":

@@ -27,7 +27,7 @@ from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement, files_hash
-from ear.evaluation.opened import count_openings
+from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
 from ear.evaluation.submitted_images import SubmittedImages
@@ -140,7 +140,7 @@ def attack(
     else:
         asked = _of_file(dataset, prompt_set, settings)
     recipe = str(measurement.adapter.facts["recipe"]["name"])
-    opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    opened = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
     if prompt_set is None:
         outcomes = measurement.outcomes(asked, ceiling=False)
         outcomes += attack_outcomes(measurement, asked, settings.budgets, settings.seed, settings.split, oracle)
