@@ -11,7 +11,8 @@ import jinja2
 import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from ear.evaluation import Evaluation, report
+from ear.evaluation import Evaluation
+from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
 from ear.method.retrained import WEIGHTS as RETRAINED
@@ -97,7 +98,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         split=evaluation.split,
         judge=_text(evaluation.judge),
         openings=evaluation.test_openings,
-        figures=report.document([evaluation], ["after"], "markdown"),
+        figures=document([evaluation], ["after"], "markdown"),
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
         nano=nano,
     )

@@ -118,7 +118,7 @@ def attack(
 
     It resumes, and renders no image twice. The attack sees training pairs alone.
     """
-    from ear.evaluation.attack_report import attack_caption, attack_table
+    from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
     from ecgvf.core.store import Store
 

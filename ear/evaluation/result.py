@@ -7,12 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
-from ear.evaluation import attack_report, figures, report
+from ear.evaluation import figures
 from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows
+from ear.evaluation.attack_table import attack_caption, attack_table
+from ear.evaluation.contact_sheets import write_attack_sheet, write_contact_sheet
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
+from ear.evaluation.table import text
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
@@ -180,22 +183,22 @@ class Evaluation:
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
-        return report.write_contact_sheet([self], ["erased"], Path(file))
+        return write_contact_sheet([self], ["erased"], Path(file))
 
     def attack_table(self) -> Table:
         """What attacks brought back, of the full figures."""
-        caption = attack_report.attack_caption([*self.outcomes, *self.attacked], self.split, self.test_openings)
+        caption = attack_caption([*self.outcomes, *self.attacked], self.split, self.test_openings)
         title = f"{self.concept} under attack: shares of images that show it"
-        return attack_report.attack_table(self.attacks, self.classes, title=title, caption=caption)
+        return attack_table(self.attacks, self.classes, title=title, caption=caption)
 
     def save_attack_sheet(self, file: Path) -> Path:
         """Write a PNG of what each attack brought back, of the full figures, and return its path."""
         title = f"{self.concept} under attack, erased from {Path(self.model).name}"
         outcomes = [*self.outcomes, *self.attacked]
-        return attack_report.write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
+        return write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
 
     def __str__(self) -> str:
-        return report.text([self], ["after"])
+        return text([self], ["after"])
 
 
 _FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "attacked", "classes", "fidelity"}

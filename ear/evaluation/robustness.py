@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows, prompt_classes
-from ear.evaluation.attack_report import write_attack_sheet
 from ear.evaluation.attacks.attack import Example, Kind
 from ear.evaluation.attacks.fit import fit
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.contact_sheets import write_attack_sheet
 from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
