@@ -8,9 +8,10 @@ from ear.evaluation.outcomes import read_facts, selected
 from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
+from ear.suite.rows import ceiling_once, table_rows
 from ear.suite.spec import Evidence
 from ear.suite.suite import Measured
-from ear.suite.table import ceiling_once, dataset_facts, table_rows
+from ear.suite.table import dataset_facts
 from ecgvf import Run
 from ecgvf.core.files import JSON
 from ecgvf.core.store import Store
