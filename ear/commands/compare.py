@@ -41,7 +41,7 @@ def compare(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show several adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
+    """Show adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
     from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
     from ear.evaluation.contact_sheets import write_contact_sheet
     from ear.evaluation.table import document, evaluation_table

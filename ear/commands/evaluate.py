@@ -30,7 +30,7 @@ def evaluate(
 ) -> None:
     """Measure the concept before and after erasing, what stands in its place, and what the retained concepts lost.
 
-    `ear report` makes a page of it.
+    `ear report` writes the results as a page.
     """
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.table import evaluation_table
