@@ -8,7 +8,6 @@ FOLDER/
 The images are files, not a report: those of an unsafe concept are not blurred.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -27,6 +26,7 @@ from ecgvf.core.files import JSON, changes, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load
+from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import ImageWorker, RenderedImage, image_filling
 
@@ -160,7 +160,7 @@ def _open_worker(
     janus = model if isinstance(model, JanusModel) else load(model, **loading)
     adapter = open_adapter(janus, adapters) if adapters else None
     sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else janus.sampling
-    facts = {"adapters": [_sha256(file)[:16] for file in adapters]}
+    facts = {"adapters": [file_hash(file, option="--adapter") for file in adapters]}
     with adapter.active(janus) if adapter is not None else nullcontext(janus) as tuned:
         yield ImageWorker(tuned, sampling.override(guidance, temperature), _table, facts)
 
@@ -246,8 +246,3 @@ def _delete_temporaries(folder: Path) -> None:
     for pattern in (f"{INDEX}.*.tmp", f"{IMAGES}/*.png.*.tmp"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,11 +17,6 @@ from ecgvf.core.figures import Figure
 
 Method = Literal["hash", "features"]
 
-DISTANCE = 6
-"""Most bits of 64 that differ."""
-SIMILARITY = 0.98
-"""Least cosine."""
-
 
 @dataclass(frozen=True)
 class Findings:
@@ -87,12 +82,13 @@ def analyse(
     encoder: TextImageEncoder | None,
     encoder_name: str | None,
     *,
-    distance: int = DISTANCE,
-    similarity: float = SIMILARITY,
+    distance: int = 6,
+    similarity: float = 0.98,
 ) -> Analysis:
-    """Compare the images of each condition with one another. ``encoder`` None: by hash only.
+    """Compare the images of each condition with each other; by hash only if ``encoder`` is None.
 
-    Raises ``SettingsError`` for bounds out of range, and for conditions without two images.
+    Near duplicates differ in at most ``distance`` bits of 64, or have a cosine of at least ``similarity``. Raises
+    ``SettingsError`` for bounds out of range, and for conditions without two images.
     """
     if not 0 <= distance < BITS:
         raise SettingsError(f"--distance {distance}: it must be between 0 and {BITS - 1} bits")

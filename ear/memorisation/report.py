@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
+from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.memorisation.analysis import Analysis, Findings
-from ear.memorisation.images import TOKEN
 from ecgvf.core import console, contact_sheet
 from ecgvf.core.files import write_atomic
 
@@ -22,7 +22,7 @@ NAME = 18
 
 def table(analysis: Analysis, *, title: str) -> Table:
     """A row per condition and method."""
-    columns = ("images", TOKEN, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
+    columns = ("images", STARTOFTEXT, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
     page = console.table(*columns, title=title)
     for each in analysis.findings:
         largest = each.clusters[0] if each.clusters else ()

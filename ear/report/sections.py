@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from ear.evaluation import figures, statistics
+from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.method.recipes import PROMPT_REWRITE
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
 from ear.report.gallery import sheet_uri
@@ -218,7 +219,7 @@ def _clusters(content: JSON) -> Table:
         token = "with" if found["token"] else "without"
         share = text(found["in_clusters"]) if found["in_clusters"]["value"] is not None else "not measured"
         rows.append([str(found["images"]), token, str(found["method"]), share, str(len(found["clusters"])), example])
-    columns = ("images", "<|startoftext|>", "compared by", "share in clusters", "clusters", "the largest")
+    columns = ("images", STARTOFTEXT, "compared by", "share in clusters", "clusters", "the largest")
     return Table("Nearly equal images of different prompts", columns, rows)
 
 
