@@ -121,9 +121,8 @@ def _of_adapter(
     source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
 ) -> "tuple[list[Condition], Path, bool, bool]":
     """As ``_of_folders``, of prompts that are rendered before and after erasing."""
-    from ear.evaluation.measure import files_hash
     from ear.memorisation import adapter_conditions
-    from ear.method.open_adapter import open_adapter
+    from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.store import Store
 

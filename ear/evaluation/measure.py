@@ -5,10 +5,8 @@ prompts ──images──▶ images of one condition ──judges, teacher forc
 Images and outcomes are sets of their own: another judge looks at the same images.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,12 +223,3 @@ def _facts(prompt: EvaluationPrompt) -> list[Any]:
     facts = [concept, prompt.group, prompt.wording, prompt.term, prompt.surrogate, prompt.surrogate_prompt]
     facts.append(prompt.target_prompt)
     return [prompt.id, *facts]
-
-
-def files_hash(files: Iterable[Path]) -> str:
-    """16 hex digits: a hash of what is in ``files``, in their order, such as those of stacked adapters."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:  # a whole model's weights need not fit in memory twice
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]

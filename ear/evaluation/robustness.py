@@ -26,12 +26,12 @@ from ear.evaluation.contact_sheets import write_attack_sheet
 from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, files_hash
+from ear.evaluation.measure import Measurement
 from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
 from ear.evaluation.submitted_images import SubmittedImages
-from ear.method.open_adapter import open_adapter
+from ear.method.open_adapter import files_hash, open_adapter
 from ear.method.pairs import training_pairs
 from ear.method.retrained import read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
-from ear.evaluation.measure import files_hash
 from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.submitted_images import SubmittedImages
+from ear.method.open_adapter import files_hash
 from ear.method.recipes import PROMPT_REWRITE
 from ear.method.runs import FILES
 from ear.suite.leaderboard import REFERENCES
