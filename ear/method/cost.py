@@ -1,6 +1,6 @@
-"""What a training takes, counted from the model's configuration and the recipe before anything is computed.
+"""Estimate what a training takes, by counting from the model's configuration and the recipe.
 
-Only what grows with the model is counted: buffers of the allocator, and what a library keeps for itself, come on top.
+Only what grows with the model is counted; the allocator's buffers and what libraries keep for themselves come on top.
 """
 
 import math
@@ -26,7 +26,7 @@ class TrainingCost:
     """Steps, work and memory of a training."""
 
     steps: int
-    """At most: a window at or below τ takes none."""
+    """Steps of Adam, at most: a window whose loss is at most τ takes none."""
     rollouts: int
     """Images that are rendered while training."""
     rehearsed: int
@@ -34,11 +34,11 @@ class TrainingCost:
     work: Mapping[str, tuple[Kernel, ...]]
     """Steps, rollouts and rehearsal set → what they compute."""
     memory: Mapping[str, int]
-    """What is in the device's memory → bytes. A rollout's cache and a step's activations are never there together."""
+    """Part → bytes on the device. The rollout cache and the activations of a step are never there at the same time."""
 
     @property
     def peak(self) -> int:
-        """Bytes of everything that is there at once."""
+        """Most bytes that are on the device at the same time."""
         turns = ("activations", "rollout cache")
         always = sum(size for name, size in self.memory.items() if name not in turns)
         return always + max(self.memory[name] for name in turns)
@@ -52,7 +52,7 @@ class TrainingCost:
         return self._sum(lambda kernel: kernel.calls * kernel.bytes, trainings)
 
     def seconds(self, roofs: Roofs, trainings: int = 1) -> float:
-        """The least time that they take at ``roofs``."""
+        """The least time that they take on a device with these ``roofs``."""
         return self._sum(lambda kernel: kernel.seconds(roofs), trainings)
 
     def _sum(self, measure: Callable[[Kernel], float], trainings: int) -> float:
@@ -175,7 +175,7 @@ def _frozen_states(model: JanusModel, images: int, prompt_length: int) -> tuple[
 
 
 def _images_per_step(resolved: ResolvedRecipe) -> int:
-    """A round of the dataset's images has one."""
+    """Images in a step; a single image unless the trajectory is rollout."""
     return min(resolved.recipe.images_per_step, resolved.recipe.rollouts or 1)
 
 

@@ -23,7 +23,7 @@ class TrainingState:
     adapter: Adapter
     optimizer: torch.optim.Adam
     generator: torch.Generator
-    """From which the released loop samples; other recipes derive a seed for each purpose."""
+    """Samples the streams of the released loop; other recipes derive a seed for each purpose."""
     log: TrainingLog = field(default_factory=TrainingLog)
     rounds: int = 0
     """Finished rounds."""
@@ -63,7 +63,7 @@ class TrainingState:
         )
 
     def checkpoint(self) -> dict[str, Any]:
-        """What ``restore`` takes, as torch saves it; between two rounds."""
+        """The state between two rounds, as torch saves it; ``restore`` takes it."""
         return {
             "weights": {name: weight.detach() for name, weight in self.adapter.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
@@ -75,7 +75,7 @@ class TrainingState:
 
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for one of an earlier version."""
+        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of an earlier version."""
         if not checkpoint.keys() >= {"weights", "optimizer", "generator", "log", "rounds"}:
             raise AdapterError("checkpoint.pt is of an earlier version: delete it, and the run starts anew")
         for name, weight in self.adapter.parameters.items():
