@@ -29,7 +29,7 @@ def attack_table(rows: Sequence[AttackRow], classes: Sequence[PromptClass], *, t
 
 
 def attack_caption(outcomes: Sequence[Outcome], split: str, test_openings: int) -> str:
-    """What the figures of the table are, and which control was not measured, and why."""
+    """What the table shows, and which controls were not measured, and why."""
     of_oracle = [outcome for outcome in outcomes if outcome.condition == "oracle"]
     absent = sorted({outcome.concept for outcome in of_oracle if outcome.group != "concept"})
     controls = "Oracle: a model that never knew the concept, under the same attack and budget"

@@ -48,14 +48,14 @@ Section = tuple[str, list[list[str]]]
 
 
 def header(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> list[str]:
-    """The columns of every section: with several evaluations the changes are their differences to the first."""
+    """The columns of every section; with several evaluations, the changes are differences to the first."""
     changes = [f"{name} − {names[0]}" for name in names[1:]] or ["change"]
     ceiling = ["ceiling"] if has_ceiling(evaluations) else []
     return ["", "before", *names, *ceiling, *changes]
 
 
 def has_ceiling(evaluations: "Sequence[Evaluation]") -> bool:
-    """Whether the ceiling has a column of its own: the images of `prompt-rewrite` are the ceiling's."""
+    """Whether there is a column for the ceiling: not beside `prompt-rewrite`, whose images are the ceiling's."""
     return all(each.recipe != PROMPT_REWRITE.name for each in evaluations)
 
 
@@ -90,10 +90,9 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
 
 
 def evaluation_table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:
-    """The table of the terminal, with one column "after" per evaluation, called as ``names`` says.
+    """The table for the terminal, with a column "after" per evaluation, under its name in ``names``.
 
-    ``differences``, here and below: of several evaluations, the rows of ``comparison.differences`` of the first and
-    each other one.
+    ``differences``, here and below: for each further evaluation, ``comparison.differences`` of the first and it.
     """
     first = evaluations[0]
     title = console.escape(f"{first.concept} erased from {first.model}")
@@ -119,7 +118,7 @@ def text(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> str:
 def document(
     evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format, differences: Differences = ()
 ) -> str:
-    """The same rows for a document. Text is escaped as the format requires."""
+    """The rows of ``evaluation_table`` as ``form``, escaped as it requires."""
     from tabulate import tabulate
 
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
