@@ -25,11 +25,11 @@ class Findings:
     condition: Condition
     method: Method
     clusters: tuple[tuple[int, ...], ...]
-    """Numbers of images, the largest cluster first."""
+    """Indices of the images of each cluster, the largest cluster first."""
 
     @property
     def share(self) -> Figure:
-        """Share of images that nearly equal another prompt's; no interval, for images of a cluster are one event."""
+        """Share of images in clusters, without an interval: the images of a cluster are not independent."""
         n = len(self.condition.ids)
         return Figure(sum(map(len, self.clusters)) / n if n else math.nan, n, math.nan, math.nan)
 
@@ -54,13 +54,13 @@ class Findings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found, and by which bounds."""
+    """The findings of all conditions, and the bounds of a near duplicate."""
 
     findings: tuple[Findings, ...]
     distance: int
     similarity: float
     encoder: str | None
-    """Whose features; None: only hashes were compared."""
+    """Name of the encoder of the features; None: only hashes were compared."""
 
     @property
     def description(self) -> str:

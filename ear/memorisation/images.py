@@ -1,4 +1,4 @@
-"""The images that are compared: of a folder of ``ear generate --prompts``, or of prompts rendered before and after."""
+"""The images to compare: in a folder of ``ear generate --prompts``, or of prompts rendered before and after erasing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from ecgvf.janus import JanusModel, Sampling
 
 @dataclass(frozen=True)
 class Condition:
-    """Images that are compared with one another."""
+    """Images to compare with each other."""
 
     name: str
     """"before", "after", or the folder's path."""
@@ -48,7 +48,7 @@ class Condition:
 
     @property
     def bare_prompts(self) -> list[str]:
-        """The prompts without ``STARTOFTEXT``: what tells whether two prompts are different ones."""
+        """The prompts without ``STARTOFTEXT``, in lower case: two prompts are different if these are."""
         return [without_token(prompt).casefold() for prompt in self.prompts]
 
 
@@ -65,7 +65,7 @@ def adapter_conditions(
     adapter_hash: str,
     prompts: Sequence[EvaluationPrompt],
 ) -> list[Condition]:
-    """Before and after, without and with ``STARTOFTEXT`` at the start of each prompt; every prompt keeps its seed.
+    """Four conditions: before and after, without and with ``STARTOFTEXT`` before each prompt, from the same seeds.
 
     What the store has is not rendered again. Raises ``DatasetError`` for a prompt that cannot be rendered.
     """

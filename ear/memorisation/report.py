@@ -1,4 +1,4 @@
-"""What was found, for people: a table, and one image of the largest clusters."""
+"""The findings for people: a table, and a contact sheet of the largest clusters."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -15,7 +15,7 @@ from ecgvf.core import console, contact_sheet
 from ecgvf.core.files import write_atomic
 
 CLUSTERS, IMAGES = 3, 6
-"""Of each finding, the largest clusters that are shown, and images of each."""
+"""Clusters to show of each finding, the largest, and images to show of each cluster."""
 NAME = 18
 """Letters of a condition's name that fit beside the images."""
 

@@ -1,4 +1,4 @@
-"""The results of one evaluation, as ``ear eval`` leaves them beside the adapter or writes them with ``--outcomes``."""
+"""The results of an evaluation, which ``ear eval`` writes beside the adapter, or to a file of ``--outcomes``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from ecgvf.core.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResults(Results):
-    """An evaluation, and the store with its images."""
+    """The results of an evaluation, and the store that has the images."""
 
     evaluation: Evaluation
     store: Store
 
     @classmethod
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
-        """Raises ``DatasetError`` for another file, and as ``Store`` does."""
+        """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
         memorisation = file.with_name("memorisation.json")
         return cls(

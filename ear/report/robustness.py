@@ -16,7 +16,7 @@ _CONTROLS = ("original", "erased", "under attack", "oracle", "above oracle", "an
 
 
 def robustness(results: Results) -> Section:
-    """The section."""
+    """The section on robustness."""
     charts: list[Chart] = []
     tables: list[Table] = []
     missing: list[str] = []

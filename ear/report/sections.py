@@ -18,7 +18,7 @@ from ecgvf.core.files import JSON
 
 
 def sections(results: Results) -> list[Section]:
-    """All sections but headline, gallery and provenance, in order."""
+    """All sections in order; headline, gallery and provenance are parts of the page itself."""
     makers = (
         *(_frontier, _replacement, _retention, robustness, _understanding),
         *(_memorisation, _ablation, _dataset, _agreement),
@@ -290,7 +290,7 @@ def _dataset(results: Results) -> Section:
 
 
 def _unknown_datasets(results: Results) -> list[str]:
-    """The datasets of which nothing is known, and why, in a line."""
+    """The datasets of which nothing is known, and why, in a single line; empty without any."""
     unknown = [concept for concept in results.concepts if concept not in results.datasets]
     if not unknown:
         return []

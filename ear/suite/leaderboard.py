@@ -20,8 +20,8 @@ MISSING = "cells"
 """The ``figure`` of a row that stands for cells which have yet to be measured."""
 
 REFERENCES = ("original", "ceiling", "oracle")
-"""Rows beside the methods: before erasing, the frozen model asked for the surrogate, and a model that never knew the
-concept."""
+"""Rows beside the methods: the frozen model, the frozen model given the surrogate prompt, and a model that never knew
+the concept."""
 
 
 def leaderboard(content: JSON) -> str:

@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
 
 
 KnownRows = dict[tuple[Cell, ...], list[JSON]]
-"""Finished cells of one concept and method → their rows, which take seconds to compute."""
+"""Finished cells of a concept and method → their rows, which take seconds to compute."""
 
 
 def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
@@ -118,7 +118,7 @@ def _cell_files(suite: Suite) -> Iterator[JSON]:
 
 
 def json_file(folder: Path) -> Path:
-    """The JSON of the rows, beside the results' folder: docs/benchmark → docs/benchmark.json."""
+    """The file of ``results`` as JSON, beside the folder: docs/benchmark → docs/benchmark.json."""
     return folder.with_name(f"{folder.name}.json")
 
 
@@ -133,13 +133,13 @@ def csv_text(rows: Sequence[JSON]) -> bytes:
 
 
 def read_datasets(folder: Path) -> JSON:
-    """Concept → what its dataset was made of, as far as the results say."""
+    """Concept → ``dataset_facts``, as far as they are in the results' ``folder``."""
     file = folder / DATASETS
     return dict(json.loads(file.read_bytes())) if file.is_file() else {}
 
 
 def _datasets(suite: Suite) -> JSON:
-    """What the datasets that the store has were made of, those of the first run seed."""
+    """Concept → ``dataset_facts`` of the datasets in the store, for the first run seed."""
     runs = {concept: suite.run(concept, suite.spec.run_seeds[0]) for concept in suite.concepts}
     return {concept: dataset_facts(run) for concept, run in runs.items() if run.concept.name in run.store.concepts()}
 
