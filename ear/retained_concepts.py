@@ -140,7 +140,10 @@ def _uses(name: str, captions: Sequence[str]) -> dict[str, Use]:
 
 
 def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
-    """``count`` (concept, prompt) of the retained concepts that ``choice`` selects, the concepts in turn."""
+    """At most ``count`` (concept, prompt), the concepts in turn, of the retained concepts that ``choice`` selects.
+
+    Neighbours are never among them.
+    """
     concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
     if choice != "all":
         concepts.sort(key=lambda concept: (concept.name.casefold(), concept.name))

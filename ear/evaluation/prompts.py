@@ -87,7 +87,7 @@ def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "va
 def prompts_by_seed(
     dataset: Dataset, count: int, times: int, seed: int, split: EvaluationSplit = "validation"
 ) -> list[EvaluationPrompt]:
-    """The distinct prompts of ``concept_prompts``, each with ``times`` seeds, of which the first is the same as there.
+    """The distinct prompts of ``concept_prompts``, each with ``times`` seeds, beginning with the seeds used there.
 
     Raises ``DatasetError`` if there are none.
     """

@@ -26,7 +26,7 @@ FORMAT = "ear-prompt-recipe-1"
 
 @dataclass(frozen=True)
 class PromptAdapter:
-    """An adapter without weights: inside ``active``, the frozen model is asked another prompt."""
+    """An adapter without weights: inside ``active``, the frozen model gets another prompt or a negative prompt."""
 
     facts: Mapping[str, Any]
 
