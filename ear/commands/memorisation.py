@@ -76,7 +76,7 @@ def memorisation(
             help="With --prompts: column to read if several fit; an unknown name holds the prompts. Repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the images of prompts without one.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the images whose prompts have none.")] = 0,
     bounds: Bounds,
     page: SheetArguments,
     as_json: JsonOption = False,

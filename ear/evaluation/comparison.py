@@ -81,7 +81,7 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
 
 
 def _answered(first: Evaluation, second: Evaluation) -> list[AnsweredQuestion]:
-    """The questions that both answered, with the answer of ``first`` as the one before."""
+    """The questions that both answered, with the answer after erasing of ``first`` in place of before."""
     before = {answer.id: answer.after for answer in first.answered}
     return [replace(answer, before=before[answer.id]) for answer in second.answered if answer.id in before]
 

@@ -62,7 +62,7 @@ class JudgeOutcome:
 
     @property
     def confidence(self) -> float:
-        """The probability of the most probable label; 0 without one."""
+        """The probability of the most probable label; 0 without labels."""
         return self.top[0][1] if self.top else 0.0
 
 

@@ -33,9 +33,9 @@ from ecgvf.render import ImageWorker, RenderedImage, image_filling
 COMMAND = "ear generate --prompts"
 INDEX, IMAGES, SHARDS = "index.parquet", "images", "shards"
 PNG = "png"
-"""Column of the images between worker and folder."""
+"""Column of the PNG files in the tables that workers return; it is not part of the index."""
 SHARD = 64
-"""Prompts whose images are in memory at once."""
+"""Prompts per shard, whose images are in memory at the same time."""
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -67,9 +67,9 @@ class PromptImages:
     path: Path
     images: int
     failed: int
-    """Prompts that have a reason instead of an image."""
+    """Number of prompts that could not be rendered."""
     new: int
-    """Prompts that this run rendered, failed ones included; 0 if the folder was finished."""
+    """Prompts that this call rendered, including failed prompts; 0 if the folder was finished."""
 
     @property
     def index(self) -> Path:
@@ -116,11 +116,11 @@ def render_to_folder(
 ) -> PromptImages:
     """Render ``prompts`` into ``folder`` with the stacked ``adapters``, or without any with the frozen model.
 
-    ``model`` is a name, a folder or a Hub id that the workers load, or a model that is loaded already, which has its
-    own ``device``, ``dtype`` and ``raw_control_tokens`` and renders in this process. ``engine`` None is
-    ``local_engine(device)``. ``guidance`` and ``temperature`` default to the adapter's, without one to the model's own.
-    A prompt that cannot be rendered becomes a row with its failure. An interrupted folder is completed, with the bytes
-    of an uninterrupted run; a finished one is left as it is.
+    ``model`` is a name, a folder or a Hub id, which the workers load; or a loaded model, which renders in this process
+    and ignores ``device``, ``dtype`` and ``raw_control_tokens``. ``engine`` None: ``local_engine(device)``.
+    ``guidance`` and ``temperature`` None: the adapter's, or the model's own without an adapter. A prompt that cannot be
+    rendered becomes a row with its failure. An interrupted folder is completed, with the bytes of an uninterrupted
+    run; a finished folder is left as it is.
 
     Raises ``AdapterError``, ``EngineError``, ``SettingsError`` for a folder with images of other settings or with other
     files in their place, and ``StoreCorrupt`` for an image that is gone.

@@ -61,7 +61,7 @@ def _label(findings: Findings, cluster: Sequence[int]) -> str:
 
 
 def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white ones."""
+    """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white squares."""
     wanted, side = set(cluster), contact_sheet.SIDE
     numbered = enumerate(findings.condition.pixels())
     found = islice((pixels for index, pixels in numbered if index in wanted), len(wanted))

@@ -182,8 +182,8 @@ def _images_per_step(resolved: ResolvedRecipe) -> int:
 def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes of activations that all layers keep for the backward pass, of one token of one row.
 
-    The inputs of both norms (float32), of the tuned projections, q, k, v and the output of attention, and of the MLP
-    its gate, the activated gate and up; with checkpointing each layer's input, and the rest of one layer alone.
+    Of each layer: the inputs of both norms (float32) and of the tuned projections; q, k, v and the output of attention;
+    the MLP's gate, activated gate and up. With checkpointing: the input of each layer, and the rest of a single layer.
     """
     config, size = model.model.config.text_config, _compute_bytes(model, resolved)
     width, inner = config.hidden_size, config.intermediate_size
@@ -203,14 +203,17 @@ def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 
 
 def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    """Bytes of weights in the dtype that a forward pass computes in, kept for the backward pass: of the tuned ones if
-    they have another, and under autocast of the frozen ones. With checkpointing those of one layer."""
+    """Bytes of weights that are cast to the dtype of a forward pass, and kept for the backward pass.
+
+    Tuned weights are cast if they have another dtype, frozen weights under autocast. With checkpointing, only those of
+    one layer are kept.
+    """
     recipe, size = resolved.recipe, _compute_bytes(model, resolved)
     tuned = _tuned_parameters(model, resolved)
     cast = tuned if size != (4 if recipe.weight_dtype == "float32" else model.dtype.itemsize) else 0
     if size != model.dtype.itemsize:
         cast += _parameters(model, "language_model.layers") + _parameters(model, "generation_head")
-        cast -= tuned * (recipe.adapter == "full")  # which stand for frozen ones
+        cast -= tuned * (recipe.adapter == "full")  # which replace frozen weights
     return size * cast // (resolved.depth if recipe.checkpointing == "layers" else 1)
 
 

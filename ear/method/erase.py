@@ -11,13 +11,14 @@ import torch
 
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
+from ear.method.lora import WEIGHTS as LORA_WEIGHTS
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, training_pairs
 from ear.method.parallel import process_group
 from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
-from ear.method.runs import LORA_WEIGHTS, WEIGHTS, TrainingRun, open_run
+from ear.method.runs import WEIGHTS, TrainingRun, open_run
 from ear.method.schedule import count_windows
 from ear.method.state import TrainingState
 from ear.method.train import train

@@ -1,6 +1,6 @@
-"""Retention: the tuned model stays close to the frozen one on the frozen model's own images of other prompts.
+"""Retention: keep the tuned model close to the frozen model, along the frozen model's own images of other prompts.
 
-The paper has no such term; without one, what resembles the concept is lost with it. The frozen model renders a
+The paper has no such term; without it, what resembles the concept is lost with it. The frozen model renders a
 rehearsal set once, and the store keeps it, so that every recipe and seed rehearses the same images.
 """
 

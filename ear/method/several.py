@@ -56,7 +56,7 @@ def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
         return tuple(dict.fromkeys(word for word in words if same_name(word) not in erased))
 
     label_sets = dict.fromkeys(chain.from_iterable(concept.judge_labels for concept in concepts))
-    # A copy is not validated again: "+" is for names like this one alone.
+    # A copy is not validated again: "+" is allowed in such names only.
     return concepts[0].model_copy(
         update={
             "name": "+".join(concept.name for concept in concepts),

@@ -36,7 +36,7 @@ class WindowSteps:
     teacher: Teacher
 
     def train_round(self, round_: Round) -> None:
-        """All steps of one round."""
+        """Take all steps of a round."""
         recipe = self.resolved.recipe
         vq_ids = self._rollouts(round_.pairs) if round_.vq_ids is None else round_.vq_ids
         starts = range(0, len(round_.pairs), recipe.images_per_step)

@@ -52,9 +52,18 @@ def train(
     if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
-        total = count_windows(len(pairs), resolved)
-        teacher = Teacher(model, resolved)
-        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch, group, teacher)
+        steps = WindowSteps(
+            model=model,
+            resolved=resolved,
+            seed=seed,
+            sampling=sampling,
+            rehearsal=rehearsal,
+            state=state,
+            total=count_windows(len(pairs), resolved),
+            watch=watch,
+            group=group,
+            teacher=Teacher(model, resolved),
+        )
     saved = time.monotonic()
     for round_ in schedule(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)

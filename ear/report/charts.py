@@ -210,7 +210,7 @@ def _kinds(series: Sequence[str], names: Sequence[str]) -> dict[str, int]:
 
 
 def _errors(figure: JSON) -> list[list[float]]:
-    """Distances to the ends of the interval, below and above; 0 without one."""
+    """Distances to the ends of the interval, below and above; 0 without an interval."""
     low, high = (figure["value"] if figure[end] is None else figure[end] for end in ("low", "high"))
     return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
 

@@ -148,7 +148,7 @@ def _with_images(results: Results, cards: Sequence[Card]) -> list[Card]:
 
 
 def data_uri(png: bytes) -> str:
-    """An image as WebP of at most ``MOST_BYTES`` in a data URI; smaller ones keep their size."""
+    """An image as WebP of at most ``MOST_BYTES`` in a data URI; small images keep their size."""
     with Image.open(io.BytesIO(png)) as image:
         full = image.convert("RGB")
     content = b""

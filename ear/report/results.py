@@ -188,7 +188,7 @@ def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
     columns = ["condition", "adapter", "id", "seed", "guidance", "temperature"]
     for file in sorted(file for run in runs for file in run.glob("outcomes/*/shard-*.parquet")):
         table = pq.read_table(file, columns=[*columns, "sample"])
-        # Under attack an image has the task of the one that is not attacked.
+        # An image under attack has the same task as the image that is not attacked.
         tasks = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
         samples = table["sample"].to_pylist()
         places = [
@@ -203,7 +203,7 @@ def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
 
 
 def _first_cells(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], tuple[Path, Path]]:
-    """Of each concept and method the first cell, or the one with the full figures."""
+    """(concept, method) → files of the cell with the full figures, else of the first cell: before, after."""
     found: dict[tuple[str, str], tuple[Path, Path]] = {}
     for cell in sorted(cells, key=lambda each: each["figures"] != "full"):
         original, after = (folder / Path(cell[name]).name for name in ("original", "file"))
@@ -241,7 +241,7 @@ def _opened(datasets: JSON) -> Iterator[str]:
 
 
 def _read(file: Path, key: str) -> JSON:
-    """A JSON file that the suite names. Raises ``DatasetError`` for one without ``key``."""
+    """A JSON file that the suite names. Raises ``DatasetError`` for a file without ``key``."""
     try:
         content = json.loads(file.read_bytes())
     except ValueError:

@@ -103,7 +103,7 @@ class SuiteView:
         return sum((Decimal(ledger["dollars"]) for ledger in ledgers if ledger is not None), Decimal(0))
 
     def _page(self) -> Group:
-        """A row per concept and method, a mark per cell; then the cell that runs, the failed ones, and the summary."""
+        """A row per concept and method with a mark per cell; then the running cell, failed cells, and the summary."""
         methods: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.states:
             methods.setdefault((cell.concept, cell.recipe), []).append(cell)
