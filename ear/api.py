@@ -3,10 +3,14 @@
     adapter = ear.train("ecgvf/church")
     print(ear.evaluate("ecgvf/church", adapter))
 
-``dataset`` is an ``ecgvf.Dataset``, or a name as in ear/dataset.py. ``store`` keeps what is trained and rendered; None:
-``$ECGVF_STORE``, or ``./ecgvf-store``. ``model`` is a name, a folder or a Hub id; None: the model that rendered the
-dataset. ``device``: "auto", "cpu", "cuda" or "cuda:N". ``dtype``: "auto", "float32", "bfloat16" or "float16". Misuse
-raises an ``EcgvfError``, one line.
+Arguments that all functions share:
+
+- ``dataset``: an ``ecgvf.Dataset``, or a name as in ear/dataset.py.
+- ``store``: a folder, which keeps what is trained and rendered; None: ``$ECGVF_STORE``, or ``./ecgvf-store``.
+- ``model``: a name, a folder or a Hub id; None: the model that rendered the dataset.
+- ``device``: "auto", "cpu", "cuda" or "cuda:N". ``dtype``: "auto", "float32", "bfloat16" or "float16".
+
+Every error that a caller can cause is an ``EcgvfError`` with a message of one line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,10 +44,10 @@ AnyAdapter = TrainingRun | Path | str  # a training run, or its file, folder or 
 def load_dataset(
     name: str, *, store: AnyStore = None, set_id: str | None = None, model: str | None = None, device: str = "auto"
 ) -> Dataset:
-    """Load a dataset of the store, of the package, in a file or on the Hub.
+    """Load a dataset from the store, the package, a file or the Hub.
 
-    ``set_id``: start of an acceptance set's fingerprint. ``model`` renders a file of prompts. Raises ``DatasetError``,
-    ``HubError``, ``StageMissing``.
+    ``set_id``: start of an acceptance set's fingerprint, of 12 hex digits; None: the current set. ``model`` renders the
+    prompts of a file without images. Raises ``DatasetError``, ``HubError``, ``StageMissing``.
     """
     if not isinstance(name, str | Path):
         raise DatasetError(f"{name!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")
@@ -61,12 +65,12 @@ def train(
     device: str = "auto",
     dtype: str = "auto",
 ) -> TrainingRun:
-    """Train an adapter. Returns the finished run, whose file is ``.adapter`` and whose losses are in ``.facts``.
+    """Train an adapter, and return the finished run: ``.adapter`` is its file, ``.facts`` has its losses.
 
-    Several datasets make one adapter that erases the concept of each, with as many pairs of each.
-    ``options`` replaces settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides the order of the pairs
-    and what is rehearsed. An interrupted training resumes; a finished one is returned as it is. Raises
-    ``DatasetError``, ``ModelError``, ``RecipeError``.
+    Several datasets make a single adapter that erases the concept of each, from equally many pairs of each. ``options``
+    overrides settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides rollouts, the order of the pairs and
+    what is rehearsed. An interrupted training resumes from its last checkpoint; a finished training is returned as it
+    is. Raises ``DatasetError``, ``HubError``, ``ModelError``, ``RecipeError``.
     """
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
@@ -109,15 +113,21 @@ def evaluate(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Evaluation:
-    """Measure the concept and the retained concepts before and after. Several adapters are stacked; None: the newest.
+    """Measure the concept and the retained concepts, before and after erasing.
 
-    By default 100 prompts of the concept and 8 of each retained concept; ``family`` selects the latter; ``figures``
-    "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet file) and attacks
-    (``oracle``: folder of a model that never knew the concept, which is attacked as well), "paper" FID, KID and CLIP
-    score (``fidelity``: captions, pictures and encoders). ``split``
-    "test" instead of "validation" is recorded in the store. ``seed`` is independent of filtering. ``judge`` is the
-    concept's, a ``Judge`` or a name with ``weights`` (None: another than the filter's, if there is one).
-    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``SettingsError``.
+    - ``adapter``: what ``train`` returned, a file, a folder or a run's name; several are stacked. None: the newest in
+      the store for the concept.
+    - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 8).
+      ``prompts_per_other``: of each retained concept, if different. ``family``: only retained concepts of this family.
+    - ``figures``: "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet
+      file) and attacks (``oracle``: folder of a model that never knew the concept, which is attacked as well); "paper"
+      adds FID, KID and CLIP score (``fidelity``: captions, pictures and encoders).
+    - ``split``: "validation", or "test", which is recorded in the store.
+    - ``seed``: decides prompts and images, independent of filtering.
+    - ``judge``: the concept's, a ``Judge`` or a name with ``weights``. None: not the filter's judge, if there is
+      another.
+
+    Raises ``AdapterError``, ``DatasetError``, ``HubError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
     settings = EvaluationSettings(
         prompts_per_concept=prompts_per_concept,

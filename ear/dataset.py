@@ -37,9 +37,10 @@ def find_dataset(
 ) -> tuple[Dataset, str]:
     """The dataset called ``name``, and where it was found, for people.
 
-    ``set_id`` is the start of an acceptance set's fingerprint, of this store only. A file of prompts is rendered by
-    ``model`` (None: the model of the run) on ``device``. Raises ``DatasetError`` for an unknown name or an unreadable
-    file, ``HubError``, and ``StageMissing`` if neither the store nor the package has the dataset.
+    ``set_id`` is the start of an acceptance set's fingerprint, for datasets of this store. A file of prompts is
+    rendered by ``model`` (None: the model of its earlier images in this store, else Janus-nano) on ``device``. Raises
+    ``DatasetError`` for an unknown name or an unreadable file, ``HubError``, ``SettingsError`` for a ``set_id``
+    elsewhere, and ``StageMissing`` if neither the store nor the package has the dataset.
     """
     if name.startswith(STORE):
         return _from_store(store, _concept(name), set_id)
@@ -105,7 +106,7 @@ def _from_hub(store: Store, text: str, model: str | None, device: str) -> tuple[
 def _from_prompts(
     store: Store, source: "PromptTable", location: str, model: str | None, device: str
 ) -> tuple[Dataset, str]:
-    """Import prompts into the store, render and filter them; then they are like any other dataset of the store."""
+    """Import prompts into the store, render and filter them, so that they are like any other dataset of the store."""
     from ecgvf.filter import filter_images
     from ecgvf.pairs.importing import import_pairs, named_concept
     from ecgvf.render import render

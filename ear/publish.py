@@ -11,7 +11,8 @@ import jinja2
 import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from ear.evaluation import Evaluation, report
+from ear.evaluation import Evaluation
+from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
 from ear.method.retrained import WEIGHTS as RETRAINED
@@ -24,15 +25,15 @@ from ecgvf.janus import MODELS
 CARD, SHEET = "README.md", "sheet.png"
 PAPER = "https://arxiv.org/abs/2506.20151"
 REPO = r"[\w.-]+/[\w.-]+"
-"""A repository on the Hub."""
+"""Pattern of a repository on the Hub: OWNER/NAME."""
 
 
 def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     """Upload the adapter that ``evaluation`` measured, its card and its contact sheet in one commit; returns its hash.
 
-    The repository is made if it does not exist, private unless ``public``; one that exists keeps its visibility. The
-    file gets the name by which ``find_adapter`` finds it. Raises ``SettingsError`` for a name that is none,
-    ``AdapterError`` for several adapters and for a whole model, ``HubError``.
+    A new repository is private unless ``public``; an existing repository keeps its visibility. The file gets the name
+    by which ``find_adapter`` finds it. Raises ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several
+    adapters and for a whole model, ``HubError``.
     """
     if not re.fullmatch(REPO, repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
@@ -97,7 +98,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         split=evaluation.split,
         judge=_text(evaluation.judge),
         openings=evaluation.test_openings,
-        figures=report.document([evaluation], ["after"], "markdown"),
+        figures=document([evaluation], ["after"], "markdown"),
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
         nano=nano,
     )
@@ -136,5 +137,5 @@ The licence of {{ model }} applies to its weights, also where they are tuned.
 
 
 def _text(text: str) -> str:
-    """Text of others, so that it cannot format the card."""
+    """Escape Markdown in text that others wrote."""
     return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", text)

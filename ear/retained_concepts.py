@@ -1,8 +1,8 @@
 """Retained concepts: what else the model can render. They are rehearsed in training and measured afterwards.
 
-Of Janus-nano's world they are all other things and, if a style is erased, all other styles; the grammar writes prompts
-of them. Outside it they are those of the dataset's retain split, else those that ship (``ecgvf.pairs.captions``).
-Neighbours are never rehearsed.
+In Janus-nano's world they are all other things and, if a style is erased, all other styles; the grammar writes their
+prompts. Outside it they are the concepts of the dataset's retain split, or, without this split, those with shipped
+captions (``ecgvf.pairs.captions``). Neighbours are never rehearsed.
 """
 
 import hashlib
@@ -17,22 +17,22 @@ from ecgvf.pairs.captions import captioned_concepts, shipped_captions
 from ecgvf.world import grammar
 
 Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed"]
-"""What a measured concept is to the erased one; "concept" is the erased one itself. The others are disjoint: a concept
-that could be in several is in the first of them."""
+"""How a measured concept relates to the erased concept; "concept" is the erased concept itself. Groups are disjoint: a
+concept that fits several is in the first."""
 
 Rehearsed = Literal["all", "half"] | int
-"""Which retained concepts are rehearsed that are no neighbours: all, every second one in alphabetical order, or this
-many, evenly spaced in that order."""
+"""Which retained concepts to rehearse, of those that are not neighbours: all, every second in alphabetical order, or
+this many, evenly spaced in that order."""
 
 Use = Literal["rehearse", "validation", "test"]
-"""What prompts of a retained concept are for: each use has prompts of its own."""
+"""What prompts of a retained concept are for; each use has its own prompts."""
 
 _USES: tuple[Use, ...] = ("rehearse", "validation", "test", "rehearse", "rehearse")
-"""The uses that a concept's captions are shared among, by turns: of those that ship in their order, of others in that
-of their hashes, so that it does not matter which are accepted, nor in which order a dataset has them."""
+"""The uses of a concept's captions, in turn: shipped captions in their order, others in the order of their hashes, so
+that the order in a dataset does not matter."""
 
 PURPOSES: dict[Use, str] = {"rehearse": "rehearse", "validation": "evaluate", "test": "evaluate on test"}
-"""Use → the purpose of its seeds: never that of the images that were filtered."""
+"""Use → the purpose that its seeds are derived for, which differs from that of filtered images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RetainedConcept:
     """Outside nano's world, its prompts."""
 
     def group(self, rehearsed: Collection[str]) -> Group:
-        """Its group if training rehearsed the concepts of these names."""
+        """Its group, if training ``rehearsed`` the concepts with these names."""
         if self.neighbour:
             return "neighbours"
         if self.surrogate:
@@ -60,11 +60,11 @@ class RetainedConcept:
         return "rehearsed" if self.name in rehearsed else "unrehearsed"
 
     def prompts(self, count: int, seed: int, use: Use) -> list[tuple[str, str]]:
-        """``count`` prompts about it, each with its id: what is one prompt has one id ("castle/3").
+        """``count`` prompts about it, as (id, prompt); equal prompts have one id, such as "castle/3".
 
-        In nano's world prompt i depends on ``seed``, ``use`` and i alone. Outside, the captions of this use come again
-        and again; a concept that has none for it takes those of the other uses, and one without captions has no
-        prompts.
+        In nano's world, prompt i depends only on ``seed``, ``use`` and i. Outside, the captions of this use are
+        repeated; a concept that has no caption for this use takes those of other uses, and a concept without captions
+        has no prompts.
         """
         if self.captions is None:
             sentences = [self._sentence(seeds.derive(seed, f"{self.name}/{i}", PURPOSES[use])) for i in range(count)]
@@ -92,7 +92,7 @@ class RetainedConcept:
 
 
 def retained_concepts(dataset: Dataset) -> list[RetainedConcept]:
-    """Everything but the erased concept, in a fixed order."""
+    """The retained concepts of ``dataset``, in a fixed order."""
     return _of_nano(dataset) if in_nano_world(dataset) else _with_captions(dataset)
 
 
@@ -116,7 +116,7 @@ def _of_nano(dataset: Dataset) -> list[RetainedConcept]:
 
 
 def _with_captions(dataset: Dataset) -> list[RetainedConcept]:
-    """Outside nano's world: with the accepted prompts of the retain split, or else with the captions that ship."""
+    """Outside nano's world: with the accepted prompts of the retain split, or without it with the shipped captions."""
     known = {each.name: each for each in captioned_concepts(dataset.concept)}
     captions = {name: each.captions if each.shipped else () for name, each in known.items()}
     if dataset.retain is not None:
@@ -140,9 +140,9 @@ def _uses(name: str, captions: Sequence[str]) -> dict[str, Use]:
 
 
 def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
-    """``count`` prompts of retained concepts that are no neighbours, one of each concept before a second of any.
+    """At most ``count`` (concept, prompt), the concepts in turn, of the retained concepts that ``choice`` selects.
 
-    ``choice``: of which of these concepts.
+    Neighbours are never among them.
     """
     concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
     if choice != "all":
@@ -165,7 +165,7 @@ def _spaced(concepts: Sequence[RetainedConcept], number: int) -> list[RetainedCo
 
 
 def rehearsed_concepts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[str]:
-    """Names of the concepts among ``count`` rehearsal prompts, sorted."""
+    """Sorted names of the concepts among ``rehearsal_prompts``."""
     return sorted({concept.name for concept, _ in rehearsal_prompts(dataset, count, choice)})
 
 

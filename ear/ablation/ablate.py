@@ -1,4 +1,4 @@
-"""Train and measure every variant, one after another; what is finished is not done again."""
+"""Train and measure every variant, one after another; a measured variant is not measured again."""
 
 import math
 import time
@@ -29,8 +29,8 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
 MOST_WINDOWS = 10
-"""Windows that a variant at equal steps may look at, in those of the base recipe. Windows below the threshold take no
-step: if nearly all are, the steps never become equal, and the table says how many were taken."""
+"""Windows that a variant at equal steps may go over, as a multiple of the base recipe's. A window below the threshold
+takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Ablation:
         return replace(changed, max_steps=self.base_steps(), passes=passes)
 
     def _windows(self, recipe: Recipe) -> int:
-        """Windows that a training looks at."""
+        """Number of windows that a training goes over."""
         return count_windows(self.data.pairs, resolve(recipe, self.dataset, self.model))
 
     def base_steps(self) -> int:
-        """Steps that the base recipe takes, in its first seed's training."""
+        """Number of steps of the base recipe with the first seed, which is trained if it is not yet."""
         resolved = resolve(replace(self.base, name=f"{self.base.name}-ablation"), self.dataset, self.model)
         dataset = self.data.load("filtered")
         return int(erase(self.store, dataset, self.model, resolved, self.seeds[:1])[0].facts["steps"])
 
     def rows(self, variant: Variant) -> list[JSON]:
-        """The rows of one variant, of all seeds together; measured now unless they are kept."""
+        """The rows of a variant, of all seeds together; it is trained and measured unless it was before."""
         file = self.folder / "variants" / f"{self._key(variant)}.json"
         if file.is_file():
             rows: list[JSON] = read_json(file)["rows"]
@@ -86,7 +86,7 @@ class Ablation:
         return rows
 
     def measured(self, variant: Variant) -> bool:
-        """Whether its rows are kept."""
+        """Whether the variant was measured before."""
         return (self.folder / "variants" / f"{self._key(variant)}.json").is_file()
 
     def _key(self, variant: Variant) -> str:

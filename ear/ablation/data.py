@@ -1,4 +1,4 @@
-"""The training pairs of an ablation's variants, as many of each kind."""
+"""The training pairs of an ablation's variants: of each kind equally many."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.pairs.checks import PromptIndex
 
 SPARE = 1.5
-"""Pairs that are written for each that is wanted: some are rejected."""
+"""Pairs to write for each pair that is needed, since some are rejected."""
 
 _SURROGATES: Mapping[TrainingData, Surrogates] = {
     "single": "single",
@@ -36,9 +36,9 @@ class VariantData:
     """Training pairs of each variant."""
 
     def load(self, data: TrainingData) -> Dataset:
-        """The dataset with the training pairs of ``data``; validation and test stay.
+        """The dataset with the training pairs of ``data``, and its own validation and test prompts.
 
-        Raises ``DatasetError`` if there are too few, and outside nano's world for those that have to be written.
+        Raises ``DatasetError`` if there are too few pairs, and outside nano's world if they have to be written.
         """
         if data == "filtered":
             train = self.dataset.train
@@ -52,7 +52,7 @@ class VariantData:
         return replace(self.dataset, train=train[: self.pairs], fingerprint=fingerprint)
 
     def _bare(self, index: int, record: AcceptedRecord) -> AcceptedRecord:
-        """The concept's name and its surrogate, rendered with a seed of their own when they are needed."""
+        """The pair of the concept's first term and surrogate; training renders its images, from a seed of its own."""
         concept = self.dataset.concept
         seed = seeds.derive(self.dataset.run_seed, str(index), "one-word targets")
         pair = replace(record.pair, target=concept.terms[0], surrogate=concept.surrogates[0])
@@ -60,7 +60,7 @@ class VariantData:
         return AcceptedRecord(pair, images[0], images[1])
 
     def _written(self, data: TrainingData) -> tuple[AcceptedRecord, ...]:
-        """Pairs of the offline writer, none of which is like a validation or test prompt of the dataset."""
+        """Pairs of the offline writer, without near duplicates of the dataset's validation and test prompts."""
         if not in_nano_world(self.dataset):
             raise DatasetError(f"pairs {data} are written by the offline writer, which knows nano's world alone")
         run = Run(self.dataset.concept, Store(self.store.root / "ablation" / _SURROGATES[data]))

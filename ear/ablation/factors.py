@@ -1,4 +1,7 @@
-"""The factors of an ablation, and the variants of a base recipe that each compares."""
+"""The factors of an ablation, and the variants of a base recipe that each factor compares.
+
+To add a factor, add it to ``FACTORS`` (settings) or ``DATA_FACTORS`` (training pairs), and to the help of ``--over``.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +13,15 @@ from ear.method.recipes import ON_POLICY
 from ecgvf.core.errors import SettingsError
 
 TrainingData = Literal["filtered", "unfiltered", "one-word targets", "single", "per-term", "free"]
-"""What is trained on: the dataset's own pairs; the same before filtering; pairs of the bare term and its surrogate; or
-pairs written with one surrogate for the concept, one for each of its terms, or any."""
+"""What to train on: the dataset's own pairs; such pairs before filtering; pairs of the bare term and its surrogate; or
+pairs written with a single surrogate, with a surrogate per term of the concept, or with any surrogate."""
 
 WINDOWS = (12, 24, 48, 72, 100, 256, 576)
 """L of 576: those of the paper's figure 5, two rows of nano's tokens, and the whole image."""
 
 
 LORA_RATE = 6
-"""Learning rate of LoRA over that of full weights."""
+"""Learning rate of LoRA, as a multiple of the learning rate of full weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def _layers(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
 
 
 def _adapters(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    """Full weights and ranks. Each kind has its learning rate: that of the other diverges, or moves too little."""
+    """Full weights, and ranks of LoRA. Each has its own learning rate: the other's diverges, or moves too little."""
     low_rank = base.learning_rate * (1 if base.adapter == "lora" else LORA_RATE)
     ranks = [{"adapter": "lora", "rank": rank, "learning_rate": low_rank} for rank in (4, 16, 64)]
     full = {"adapter": "full", "learning_rate": low_rank / LORA_RATE}

@@ -35,35 +35,35 @@ def ablate(
         str,
         typer.Option(
             "--over",
-            help="Factors, with commas: window, threshold, layers, modules, adapter, order, trajectory, surrogates, "
-            "retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
+            help="Factors, separated by commas: window, threshold, layers, modules, adapter, order, trajectory, "
+            "surrogates, retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(help="Recipe whose settings are changed, one factor at a time.", show_default="on-policy")
+        str, typer.Option(help="Base recipe, of which one factor at a time is varied.", show_default="on-policy")
     ] = "default",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Another value for a setting of that recipe, such as passes=10. Repeatable."),
+        typer.Option("--option", help="Override a setting of the base recipe, such as passes=10. Repeatable."),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes one.")
+        str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes the first.")
     ] = "0",
     minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no variant after this many minutes; the same command goes on.", show_default=False),
+        typer.Option(help="Begin no variant after this many minutes; the same command resumes.", show_default=False),
     ] = None,
     source: DatasetArguments,
     measuring: EvaluationArguments,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
+        typer.Option("--out", help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train and measure variants of a recipe, one factor at a time: a table, and a plot per factor.
+    """Train and measure variants of a recipe, one factor at a time, and write a table and a plot per factor.
 
-    Resumable: variants that were measured are not measured again.
+    Resumable: measured variants are not measured again.
     """
     from ear.ablation import Ablation
     from ear.ablation import ablate as run_ablation

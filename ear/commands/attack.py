@@ -28,15 +28,15 @@ class AttackArguments:
         Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
         typer.Option(
             "--kind",
-            help="token-search adds words to every prompt, soft-prompt vectors; prefix gives an image's first rows; "
-            "relearning fine-tunes.",
+            help="token-search adds words to every prompt, soft-prompt adds vectors, prefix gives the first rows of an "
+            "image, relearning fine-tunes.",
         ),
     ] = None
     budget: Annotated[
         int | None,
         typer.Option(
             "--budget",
-            help="Gradient steps; of token-search candidates, of prefix rows.",
+            help="Gradient steps; for token-search, candidates; for prefix, rows.",
             show_default="that of ear eval --figures full",
         ),
     ] = None
@@ -52,7 +52,7 @@ class AttackArguments:
         typer.Option("--column", help="With --prompts: column to read if several fit. Repeatable."),
     ] = None
     count: Annotated[
-        int, typer.Option("--prompts-per-concept", help="Prompts that are reported; no attack sees them.")
+        int, typer.Option("--prompts-per-concept", help="Prompts to measure with; no attack sees them.")
     ] = 100
     oracle: OracleOption = None
     split: SplitOption = "validation"
@@ -89,7 +89,7 @@ class AttackArguments:
         )
 
     def name(self, settings: "AttackSettings") -> str:
-        """A part of a file's name: "prefix-8", or the stem of the file of prompts."""
+        """The attack's part of a file name: "prefix-8", or the stem of the file of prompts."""
         if self.prompts is not None:
             return self.prompts.stem
         return "-".join(f"{kind}-{budget}" for kind, budget in settings.budgets.items())
@@ -114,11 +114,11 @@ def attack(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try to bring the concept back within a budget, beside a model that never knew it (--oracle).
+    """Try to bring the concept back within a budget, and compare with a model that never knew it (--oracle).
 
-    It resumes, and renders no image twice. The attack sees training pairs alone.
+    The attack sees training pairs only. Resumable: no image is rendered twice.
     """
-    from ear.evaluation.attack_report import attack_caption, attack_table
+    from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
     from ecgvf.core.store import Store
 

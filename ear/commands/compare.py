@@ -41,9 +41,10 @@ def compare(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show several adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
-    from ear.evaluation import report
+    """Show adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
     from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
+    from ear.evaluation.contact_sheets import write_contact_sheet
+    from ear.evaluation.table import document, evaluation_table
     from ecgvf.core.shard_set import fingerprint
     from ecgvf.core.store import Store
 
@@ -59,15 +60,15 @@ def compare(
     result = comparison_json(evaluations, names)
     page = sheet if sheet is not None else folder / f"compare-{fingerprint({'sheet': result})[:8]}.png"
     if all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
-        result["sheet"] = str(report.write_contact_sheet(evaluations, names, page))
+        result["sheet"] = str(write_contact_sheet(evaluations, names, page))
     if as_json:
         console.print_json(result)
         return
     changes = [differences(evaluations[0], evaluation) for evaluation in evaluations[1:]]
     if form is not None:
-        typer.echo(report.document(evaluations, names, form, changes))
+        typer.echo(document(evaluations, names, form, changes))
     else:
-        console.print(report.table(evaluations, names, changes))
+        console.print(evaluation_table(evaluations, names, changes))
         console.print(f"Contact sheet: {console.escape(result.get('sheet', 'none, the outcomes are without images'))}")
 
 

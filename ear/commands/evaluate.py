@@ -30,10 +30,10 @@ def evaluate(
 ) -> None:
     """Measure the concept before and after erasing, what stands in its place, and what the retained concepts lost.
 
-    `ear report` makes a page of it.
+    `ear report` writes the results as a page.
     """
     from ear.evaluation import evaluate as evaluate_adapters
-    from ear.evaluation import report
+    from ear.evaluation.table import evaluation_table
     from ear.suite.last import EVALUATION
     from ecgvf.core.store import Store
 
@@ -53,7 +53,7 @@ def evaluate(
     facts = {"dataset": dataset.fingerprint, "evaluation_seed": measuring.seed}
     console.print_result(
         {**facts, **evaluation.json(), **paths},
-        report.table([evaluation], ["after"]),
+        evaluation_table([evaluation], ["after"]),
         *([evaluation.attack_table()] if evaluation.attacked else []),
         *(f"{labels[name]}: {console.escape(path)}" for name, path in paths.items()),
     )

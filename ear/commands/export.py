@@ -16,7 +16,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 @app.command()
 def export(
     *,
-    merged: Annotated[Path, typer.Option("--merged", help="New folder of the whole tuned model.")],
+    merged: Annotated[Path, typer.Option("--merged", help="New folder for the whole tuned model.")],
     adapter: AdapterOption = None,
     dataset: DatasetOption = None,
     model: Annotated[

@@ -25,7 +25,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonArguments:
-    """What only ``--prompt`` has."""
+    """Options of ``--prompt``."""
 
     dataset: DatasetOption = None
     clear: Annotated[bool, typer.Option("--clear", help="Do not blur the sheet of an unsafe concept.")] = False
@@ -33,13 +33,13 @@ class ComparisonArguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileArguments:
-    """What only ``--prompts`` has."""
+    """Options of ``--prompts``."""
 
     column: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
-            help="With --prompts: column to read if several fit; one of an unknown name holds the prompts. Repeatable.",
+            help="With --prompts: column to read if several fit; an unknown name holds the prompts. Repeatable.",
         ),
     ] = None
     guidance: Annotated[
@@ -112,10 +112,10 @@ def generate(
     renderer: RendererArguments,
     as_json: JsonOption = False,
 ) -> None:
-    """Render prompts before and after erasing, with the same seed: before | after.
+    """Render prompts before and after erasing, from the same seed, side by side.
 
-    With --prompts, render a file of them with one model, into a folder.
-    Its images are not blurred, even if the adapter's concept is unsafe.
+    With --prompts, render a file of prompts into a folder, by the original or the erased model alone.
+    These images are not blurred, even if the adapter's concept is unsafe.
     """
     from ecgvf.core.errors import SettingsError
 

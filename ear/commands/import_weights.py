@@ -22,7 +22,7 @@ def import_weights(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Make an adapter of published weights, to render with it and to measure it."""
+    """Make an adapter of published weights, to render with and to measure."""
     from ear.method.published_weights import import_weights as import_file
     from ecgvf.core import concepts
     from ecgvf.core.store import Store

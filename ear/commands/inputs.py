@@ -1,4 +1,4 @@
-"""The inputs of a command: dataset, model and adapters. Each is printed as it is found."""
+"""Find the inputs of a command, dataset, model and adapters, and print each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset, JanusModel]":
-    """The dataset (by default the last concept's), and the model."""
+    """The dataset, by default the last concept's, and the model, by default that of the dataset."""
     dataset = _find(store, _dataset_name(store, arguments.dataset), arguments)
     return dataset, _load(dataset, arguments)
 
 
 def open_datasets(store: "Store", arguments: DatasetArguments) -> "tuple[list[Dataset], JanusModel]":
-    """The datasets whose names ``--dataset`` joins by commas, and the model of the first, which is loaded once."""
+    """The datasets that ``--dataset`` names, separated by commas, and the model of the first."""
     names = _dataset_name(store, arguments.dataset).split(",")
     datasets = [_find(store, name.strip(), arguments) for name in names]
     return datasets, _load(datasets[0], arguments)

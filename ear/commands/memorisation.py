@@ -29,8 +29,10 @@ PROMPTS = 100
 class Bounds:
     """What makes two images near duplicates."""
 
-    distance: Annotated[int, typer.Option("--distance", help="Bits of 64 in which near duplicates may differ.")] = 6
-    similarity: Annotated[float, typer.Option("--similarity", help="Least cosine of near duplicates.")] = 0.98
+    distance: Annotated[int, typer.Option("--distance", help="Most bits, of 64, in which near duplicates differ.")] = 6
+    similarity: Annotated[float, typer.Option("--similarity", help="Least cosine similarity of near duplicates.")] = (
+        0.98
+    )
     clip: Annotated[
         str | None, typer.Option("--clip", help="CLIP's folder or Hub id.", show_default="ViT-B/32; nano's for nano")
     ] = None
@@ -38,7 +40,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetArguments:
-    """One image of the clusters."""
+    """The contact sheet of the clusters."""
 
     sheet: Annotated[
         Path | None,
@@ -49,7 +51,7 @@ class SheetArguments:
         ),
     ] = None
     clear: Annotated[
-        bool, typer.Option("--clear", help="Do not blur images of an unsafe concept, nor those of a DIR.")
+        bool, typer.Option("--clear", help="Do not blur images, neither of an unsafe concept nor of a DIR.")
     ] = False
 
 
@@ -71,10 +73,10 @@ def memorisation(
         list[str] | None,
         typer.Option(
             "--column",
-            help="With --prompts: column to read if several fit; one of an unknown name holds the prompts. Repeatable.",
+            help="With --prompts: column to read if several fit; an unknown name holds the prompts. Repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the images of prompts without one.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the images whose prompts have none.")] = 0,
     bounds: Bounds,
     page: SheetArguments,
     as_json: JsonOption = False,
@@ -102,7 +104,7 @@ def memorisation(
 
 
 def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool]":
-    """Conditions, file of the sheet, whether it is blurred, and whether the images are nano's."""
+    """The conditions, the file of the sheet, whether to blur it, and whether the images are nano's."""
     from ear.memorisation import folder_conditions
     from ear.memorisation.images import folder_model
     from ecgvf.core.errors import SettingsError
@@ -118,10 +120,9 @@ def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool
 def _of_adapter(
     source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
 ) -> "tuple[list[Condition], Path, bool, bool]":
-    """The same of prompts that are rendered before and after."""
-    from ear.evaluation.measure import files_hash
+    """As ``_of_folders``, of prompts that are rendered before and after erasing."""
     from ear.memorisation import adapter_conditions
-    from ear.method.open_adapter import open_adapter
+    from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.store import Store
 
@@ -134,7 +135,7 @@ def _of_adapter(
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":
-    """The prompts of ``file``, or distinct ones of the dataset; each has a seed of its own."""
+    """The prompts of ``file``, or distinct prompts of the dataset; each has its own seed."""
     from ear.evaluation.prompt_images import read_prompts
     from ear.evaluation.prompts import EvaluationPrompt, concept_prompts
 
@@ -147,7 +148,7 @@ def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed
 
 
 def _encoder(on_nano: bool, clip: str | None) -> "tuple[Encoder | NanoEncoder | None, str | None]":
-    """CLIP and its name; None if it is neither here nor can be downloaded, and was not asked for."""
+    """CLIP and its name; (None, None) if it was not asked for and is neither here nor can be downloaded."""
     from ecgvf.core.errors import JudgeError
     from ecgvf.judges.clip import DEFAULT, Encoder
     from ecgvf.judges.nano_clip import NanoEncoder

@@ -35,12 +35,12 @@ OracleOption = Annotated[
     Path | None,
     typer.Option(
         "--oracle",
-        help="Folder of a model that never knew the concept, attacked under the same budgets.",
+        help="Folder of a model that never knew the concept, to attack under the same budgets.",
         show_default="none: not measured",
     ),
 ]
 SplitOption = Annotated[
-    Literal["validation", "test"], typer.Option("--split", help="Prompts to measure with; test is recorded.")
+    Literal["validation", "test"], typer.Option("--split", help="Split to measure on; measuring on test is recorded.")
 ]
 SheetOption = Annotated[
     Path | None, typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter")
@@ -64,7 +64,7 @@ class DatasetArguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationArguments:
-    """What is measured, and by which judge."""
+    """What to measure, and by which judge."""
 
     prompts_per_concept: Annotated[
         int | None,
@@ -81,15 +81,15 @@ class EvaluationArguments:
         str | None,
         typer.Option(
             "--family",
-            help="Only retained concepts of this family: building, animal, …; outside nano's world thing or style.",
+            help="Only retained concepts of this family: building, animal, …; outside nano's world, thing or style.",
         ),
     ] = None
     figures: Annotated[
         Literal["default", "full", "paper"],
         typer.Option(
             "--figures",
-            help="full adds each wording, guidance, temperature, more seeds, understanding and attacks; paper adds "
-            "FID, KID and CLIP score. Both resume.",
+            help="full adds wordings, guidance, temperature, more seeds, understanding and attacks; paper adds FID, "
+            "KID and CLIP score. Both resume.",
         ),
     ] = "default"
     questions: Annotated[
@@ -137,13 +137,13 @@ class EvaluationArguments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FidelityArguments:
-    """What only ``--figures paper`` has."""
+    """Options of ``--figures paper``."""
 
     coco: Annotated[
         Path | None,
         typer.Option(
             "--coco",
-            help="With --figures paper: file of captions with the ids of their pictures, such as coco_30k.csv.",
+            help="With --figures paper: file of captions and the ids of their pictures, such as coco_30k.csv.",
             show_default="nano's 256 drawings for nano",
         ),
     ] = None
@@ -154,7 +154,7 @@ class FidelityArguments:
         list[str] | None,
         typer.Option(
             "--column",
-            help="With --coco: column to read if several fit; one of an unknown name holds the captions. Repeatable.",
+            help="With --coco: column to read if several fit; an unknown name holds the captions. Repeatable.",
         ),
     ] = None
     captions: Annotated[
@@ -190,7 +190,7 @@ class FidelityArguments:
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, str]:
-    """Settings of a recipe from SETTING=VALUE. Raises ``RecipeError``."""
+    """Setting → value, as text, from SETTING=VALUE. Raises ``RecipeError`` for other text."""
     from ecgvf.core.errors import RecipeError
 
     options = {}
@@ -203,7 +203,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
-    """Different seeds from numbers with commas. Raises ``SettingsError`` for what is none; ``option`` named it."""
+    """The distinct seeds, 0 to 2**63 - 1, in comma-separated ``text`` of ``option``. Raises ``SettingsError``."""
     from ecgvf.core.errors import SettingsError
 
     try:

@@ -32,7 +32,7 @@ def quickstart(
 ) -> None:
     """Erase the church from Janus-nano: every step from prompts to a report, in about ten minutes on two cores.
 
-    Each step is a command, printed before it runs. Interrupted, the same command goes on where it stopped.
+    Each step is a command, printed before it runs. If interrupted, the same command resumes.
     """
     from ecgvf.cli import app as ecgvf_app
 

@@ -20,7 +20,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteArguments:
-    """A suite's file, or what it would say."""
+    """A suite's file, or options that stand for it."""
 
     declaration: Annotated[
         Path | None,
@@ -29,14 +29,14 @@ class SuiteArguments:
     concepts: Annotated[
         str | None,
         typer.Option(
-            help="Concepts, with commas; imagenette and painters are ten each. With a file, only these of its own.",
+            help="Concepts, separated by commas; imagenette and painters stand for ten each. With a file, a selection.",
             show_default="the file's",
         ),
     ] = None
     recipes: Annotated[
         str | None,
         typer.Option(
-            help="Recipes, with commas. With a file, only these of its own.", show_default="the file's, else default"
+            help="Recipes, separated by commas. With a file, a selection.", show_default="the file's, else default"
         ),
     ] = None
     model: Annotated[
@@ -47,8 +47,8 @@ class SuiteArguments:
         typer.Option(
             "--submit",
             metavar="NAME=DIR",
-            help="Measure somebody else's images (DIR/index.parquet, as `ear generate --prompts` writes) or adapter, "
-            "of several concepts in DIR/CONCEPT. Repeatable.",
+            help="Measure another method, by its adapter or its images (index.parquet, as `ear generate --prompts` "
+            "writes it); for several concepts, in DIR/CONCEPT. Repeatable.",
         ),
     ] = None
     store: Annotated[
@@ -59,13 +59,13 @@ class SuiteArguments:
         Path | None,
         typer.Option(
             "--out",
-            help="Folder of the outcomes and the table; its JSON is beside it.",
+            help="Folder for the outcomes and the table; the JSON is written beside it.",
             show_default="the file's, else suites/NAME/results",
         ),
     ] = None
 
     def spec(self) -> "SuiteSpec":
-        """The suite of the file; without one that of the options."""
+        """The suite in the file, or without a file the suite of the options. Raises ``SettingsError``."""
         from ear.suite import read_spec
         from ecgvf.core.errors import SettingsError
 
@@ -85,7 +85,7 @@ class SuiteArguments:
         return read_spec(None, {key: value for key, value in named.items() if value})
 
     def command(self) -> str:
-        """What reproduces the whole table: with a file, the selection of cells is left out."""
+        """The command that reproduces the whole table: with a file, without the selection of cells."""
         options = [("--submit", each) for each in self.submit or []]
         if self.declaration is not None:
             words = [str(self.declaration)]
@@ -104,11 +104,13 @@ def suite(
     engine: EngineArguments,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Measure nothing: list the missing cells, and write the table of the others."),
+        typer.Option(
+            "--dry-run", help="List the missing cells and write the table of the others, but measure nothing."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train and measure every cell of a benchmark that is missing: one table, and a leaderboard. Resumable."""
+    """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable."""
     from ear.suite import Suite, known_results, leaderboard, run_suite
     from ear.suite.last import remember
     from ear.suite.submission import parse_submissions

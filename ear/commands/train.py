@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ear.commands.inputs import open_datasets, print_lines
 from ear.commands.options import DatasetArguments, parse_options, parse_seeds
+from ear.commands.watchers import Tracker, Watchers
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -32,24 +33,24 @@ def train(
     ] = "default",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Another value for a recipe's setting, such as guidance=0.8. Repeatable."),
+        typer.Option("--option", help="Override a setting of the recipe, such as guidance=0.8. Repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of rollouts, of the order of the pairs and of rehearsal.")] = 0,
-    seeds: Annotated[str | None, typer.Option(help="Several seeds, one training each: 0,1,2.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds, each of which trains an adapter: 0,1,2.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print steps, time and memory that it would take, and train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the steps, time and memory that training would take, but train nothing."),
     ] = False,
     preview_every: Annotated[
         int | None,
-        typer.Option("--preview-every", help="Render some prompts before | after every N steps.", metavar="N", min=1),
+        typer.Option(
+            "--preview-every", help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1
+        ),
     ] = None,
-    track: Annotated[
-        Literal["trackio", "wandb"] | None, typer.Option("--track", help="Log losses there as well.")
-    ] = None,
+    track: Annotated[Tracker | None, typer.Option("--track", help="Tracker to log the losses to as well.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
-    from ear.commands.watchers import Watchers
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.prompt_recipes import write_prompt_adapter
@@ -84,7 +85,7 @@ def train(
 def _print_runs(
     dataset: "Dataset", model: "JanusModel", settings: Mapping[str, Any], runs: Sequence["TrainingRun"]
 ) -> None:
-    """The adapters, and with --json the ``settings`` of all of them."""
+    """Print the adapters; with --json also the ``settings`` that they share."""
     for run in runs:
         how = _describe(run.facts) if run.new else "trained before"
         console.print(f"Adapter ({how}): {console.escape(str(run.adapter))}")
@@ -96,7 +97,7 @@ def _print_runs(
 
 
 def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedRecipe", trainings: int) -> None:
-    """What the training would take, by counting; the time is the least at this device's measured peaks."""
+    """Print what training would take, by counting; the time is the least at this device's measured peaks."""
     from ear.method.cost import training_cost
     from ear.method.pairs import training_records
     from ear.method.retention import count_rendered

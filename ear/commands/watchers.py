@@ -1,4 +1,4 @@
-"""What ``ear train`` does after each window on request: previews, and tracking by trackio or wandb."""
+"""What ``ear train`` does after each window if asked to: previews, and tracking by trackio or wandb."""
 
 import importlib
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ PREVIEWED = 4
 
 @dataclass(frozen=True)
 class Previews:
-    """Every ``every`` steps, some target prompts before and after, beside the adapter."""
+    """Renders some target prompts before and after erasing, every ``every`` steps, beside the adapter."""
 
     model: "JanusModel"
     dataset: "Dataset"
     every: int
 
     def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
-        """Write preview-<steps>.png, if it is time."""
+        """Write preview-<steps>.png if the last window took the ``every``-th step."""
         from ear.evaluation.preview import preview
         from ear.method.adapter import Adapter
         from ecgvf.core.files import write_atomic
@@ -46,7 +46,7 @@ class Previews:
 
 @dataclass
 class Tracking:
-    """Each window's losses, to a tracker with wandb's interface."""
+    """Logs each window's losses to a tracker with wandb's interface, which must be installed (``SettingsError``)."""
 
     tracker: Tracker
     _module: Any = field(init=False)
@@ -59,7 +59,7 @@ class Tracking:
             raise SettingsError(f"--track {self.tracker}: pip install {self.tracker}") from error
 
     def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
-        """Log the last window; the first of a run begins it."""
+        """Log the last window; the first window of a training begins a run of the tracker."""
         if self._run != run.path.name:
             self.finish()
             self._module.init(project="ear", name=run.path.name)
@@ -70,14 +70,14 @@ class Tracking:
         self._module.log({name: value for name, value in values.items() if value is not None})
 
     def finish(self) -> None:
-        """Close the last run."""
+        """Close the tracker's run, if there is any."""
         if self._run is not None:
             self._module.finish()
             self._run = None
 
 
 class Watchers:
-    """What was asked for, called after each window; a context that closes what it opened."""
+    """Previews and tracking, as far as asked for; a context that closes the tracker."""
 
     def __init__(
         self, model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracker: Tracker | None

@@ -1,7 +1,7 @@
-"""Whether attacks bring the concept back: figures from the outcomes under attack, and from nothing else.
+"""Whether attacks bring the concept back: figures computed from the outcomes under attack and nothing else.
 
-Beside each figure stands that of a model that never knew the concept, under the same budget, and that of another
-concept which it never knew either. The unit of every interval is the prompt.
+Beside each figure stand two controls under the same budget: the oracle, a model that never knew the concept, and the
+absent concept, another concept that the oracle never knew. The unit of every interval is the prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ class PromptClass:
 
     @property
     def applicable(self) -> bool:
-        """Whether the original renders it often enough for an attack to mean something; also if that is undefined."""
+        """Whether the original renders it often enough for an attack to mean something; True if that is unknown."""
         return not self.original.value < APPLICABLE
 
     def json(self) -> dict[str, Any]:
@@ -49,16 +49,17 @@ class AttackRow:
     budget: int | None
     """None: the prompts are the attack."""
     original: Figure
-    """Of the original model: not attacked, on the same prompts."""
+    """The original model on the same prompts, not attacked."""
     unattacked: Figure
-    """Of the tuned model, not attacked, on the same prompts; n is 0 if the prompts are the attack."""
+    """The tuned model on the same prompts, not attacked; n is 0 if the prompts are the attack."""
     after: Figure
+    """The tuned model under attack."""
     oracle: Figure
-    """Of a model that never knew the concept, under the same attack and budget; n is 0 without one."""
+    """The oracle under the same attack and budget; n is 0 without an oracle."""
     above_oracle: Figure
     """After − oracle, paired by prompt and seed."""
     absent: Figure
-    """Of another concept that the oracle never knew; n is 0 without one."""
+    """The oracle, attacked for the absent concept; n is 0 without an absent concept."""
     applicable: bool
     """False if the original renders these prompts less often than ``APPLICABLE``."""
 
@@ -70,7 +71,10 @@ class AttackRow:
 
 
 def prompt_classes(dataset: Dataset, split: EvaluationSplit) -> list[PromptClass]:
-    """The wordings of ``split``, by the verdicts of the filter's judge; none if the rejected prompts are unknown."""
+    """How often the original renders each wording of ``split``, by the filter's judge.
+
+    Empty if the dataset does not have its rejected prompts.
+    """
     pairs = written_pairs(dataset, split) or []
     classes = []
     for wording in sorted({pair.wording for pair in pairs if pair.wording is not None}):

@@ -1,4 +1,4 @@
-"""Whether many concepts keep within a bound, of which some fall below it by chance alone.
+"""Whether many concepts keep within a bound, although some fall below it by chance alone.
 
 What counts is what an interval shows, not where a value lies.
 """
@@ -18,7 +18,7 @@ Status = Literal["met", "not shown", "missed", "not measured"]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """What is shown about one of many concepts."""
+    """What is shown about a concept, among many."""
 
     __test__ = False  # for pytest, which collects classes of this name
 
@@ -34,11 +34,11 @@ def worst(
     """Test each concept's mean after over its mean before (``statistics.ratio``), and correct for their number.
 
     ``concepts`` maps a name to (before, after, prompts), values in [0, 1]; for the bound of a share, ``before`` is 1
-    everywhere. The result is in the order of the ratios, lowest first, undefined ones last.
+    everywhere. The result is sorted by ratio, the lowest first, undefined ratios last.
 
-    The tests are one-sided, those of the exact interval whatever the number of prompts that differ. A concept is
-    ``met`` if a ratio below ``at_least`` is rejected, ``missed`` if one above is, each at 2.5% (an end of a 95%
-    interval) over all concepts by Holm's correction. Raises ``ValueError`` for values outside [0, 1], and as ``ratio``.
+    The tests are one-sided, by the exact interval whatever the number of prompts that differ. A concept is ``met`` if a
+    ratio below ``at_least`` is rejected, ``missed`` if a ratio above it is, each at 2.5% (an end of a 95% interval)
+    over all concepts by Holm's correction. Raises ``ValueError`` for values outside [0, 1], and as ``ratio``.
     """
     figures = {name: ratio(*columns) for name, columns in concepts.items()}
     measured = [name for name, figure in figures.items() if not math.isnan(figure.value)]

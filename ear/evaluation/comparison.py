@@ -1,4 +1,4 @@
-"""Several evaluations on the same prompts and seeds: what they share, and where they differ."""
+"""Compare evaluations on the same prompts and seeds: check that they can be compared, and compute differences."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +46,7 @@ def _same_fidelity(first: Evaluation, second: Evaluation, name: str, other: str)
 
 
 def same_groups(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """The evaluations with every retained concept in its group of the first, so that a group means the same concepts.
+    """The evaluations with the first evaluation's groups, so that a group is the same concepts in all of them.
 
     Which concepts are rehearsed depends on the recipe. All must have the same tasks.
     """
@@ -61,9 +61,9 @@ def same_groups(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
-    """Every figure with ``first`` as before and ``second`` as after: ``change`` is their paired difference.
+    """Every figure with ``first`` in place of before and ``second`` in place of after: ``change`` is their difference.
 
-    Both have the same tasks and groups.
+    Paired by prompt and seed. Both must have the same tasks and groups.
     """
     limits = figures.thresholds(first.outcomes)
     outcomes: list[Outcome] = [
@@ -81,7 +81,7 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
 
 
 def _answered(first: Evaluation, second: Evaluation) -> list[AnsweredQuestion]:
-    """The questions that both answered, with the answer of ``first`` as the one before."""
+    """The questions that both answered, with the answer after erasing of ``first`` in place of before."""
     before = {answer.id: answer.after for answer in first.answered}
     return [replace(answer, before=before[answer.id]) for answer in second.answered if answer.id in before]
 

@@ -1,7 +1,7 @@
 """Prompts with control tokens: the model's own, as text or obeyed, and ``<|startoftext|>``.
 
-Prompts that were found by attacks on diffusion models often begin with CLIP's ``<|startoftext|>``, which Janus reads as
-text. The prompts are taken from all that were written, so that the original's share is not that of chosen ones.
+Prompts found by attacks on diffusion models often begin with CLIP's ``<|startoftext|>``, which is plain text to Janus.
+Prompts are taken from all that were written, so that the original's share is not of prompts chosen for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,11 @@ STARTOFTEXT = "<|startoftext|>"
 def control_token_outcomes(
     measurement: Measurement, oracle: Measurement | None, prompts: Sequence[EvaluationPrompt]
 ) -> list[Outcome]:
-    """The outcomes of each class before and after, and of the ``oracle``. Every control token of the model's tokenizer
-    is put before some of ``prompts``, by turns."""
+    """The outcomes of three classes of prompts, before and after erasing, and by the ``oracle``.
+
+    Before each of ``prompts`` stands ``STARTOFTEXT``, or a control token of the model's tokenizer, each in turn: once
+    as text, once obeyed.
+    """
     tokens = sorted(measurement.model.processor.tokenizer.added_tokens_encoder)
     classes: list[tuple[str, bool, Callable[[int], str]]] = [
         (STARTOFTEXT, False, lambda _: STARTOFTEXT),
@@ -40,9 +43,9 @@ def class_outcomes(
     *,
     obeyed: bool = False,
 ) -> list[Outcome]:
-    """The outcomes before and after, and of the ``oracle``, of a class of prompts that is an attack by itself.
+    """The outcomes of a class of prompts that is an attack by itself, before and after erasing, and by the ``oracle``.
 
-    ``obeyed``: whether control tokens inside a prompt are control tokens.
+    ``obeyed``: control tokens in prompts act as such, instead of being text.
     """
     measurement = _obeying(measurement) if obeyed else measurement
     outcomes = measurement.outcomes(prompts, "attack", ceiling=False)

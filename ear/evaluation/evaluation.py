@@ -10,9 +10,9 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, files_hash
+from ear.evaluation.measure import Measurement
 from ear.evaluation.not_measured import NotMeasured, left_out
-from ear.evaluation.opened import count_openings
+from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
 from ear.evaluation.prompts import (
     EvaluationPrompt,
@@ -23,11 +23,11 @@ from ear.evaluation.prompts import (
 )
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.result import Evaluation
-from ear.evaluation.robustness import attack_outcomes, find_oracle, written_with_control_tokens
+from ear.evaluation.robustness import Oracle, attack_outcomes, find_oracle, written_with_control_tokens
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
-from ear.method.open_adapter import AnyAdapter, open_adapter
+from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
 from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -45,9 +45,9 @@ def evaluate(
     *,
     also_erased: Collection[str] = (),
 ) -> Evaluation:
-    """Render and judge the evaluation prompts with the frozen model and with the stacked adapters of ``files``.
+    """Render and judge the evaluation prompts, by the frozen model and with the stacked adapters in ``files``.
 
-    Concepts that these adapters erase, and those in ``also_erased``, do not count as retained.
+    Neither the concepts that these adapters erase nor those in ``also_erased`` count as retained.
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
     adapter = open_adapter(model, files)
@@ -57,10 +57,10 @@ def evaluate(
 def evaluate_images(
     store: Store, model: JanusModel, dataset: Dataset, images: SubmittedImages, settings: EvaluationSettings
 ) -> Evaluation:
-    """The same for images that another method rendered of ``evaluation_prompts``.
+    """As ``evaluate``, for images of ``evaluation_prompts`` that another method rendered.
 
-    Figures that need image tokens, and those of other prompts, guidance and temperature, are not measured. Raises as
-    ``evaluate`` does, ``SettingsError`` for other figures, and ``DatasetError`` for missing images.
+    Figures that need image tokens, other prompts, guidance or temperature are not measured. Raises as ``evaluate``
+    does, ``SettingsError`` for figures other than the default, and ``DatasetError`` for missing images.
     """
     if settings.figures != "default":
         raise SettingsError(f"{images.name}: images of the prompts alone cannot have the {settings.figures} figures")
@@ -68,7 +68,7 @@ def evaluate_images(
 
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
-    """The prompts that the default figures need an image of, if training rehearsed nothing."""
+    """The prompts of the default figures, for a method that rehearsed nothing."""
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
@@ -85,8 +85,9 @@ def _evaluate(
     files: Sequence[Path],
     also_erased: Collection[str] = (),
 ) -> Evaluation:
+    """Check what can be wrong before anything is rendered, then measure."""
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
-    questions = _questions(dataset, settings)  # read at once, so that a wrong file costs no rendering
+    questions = _questions(dataset, settings)
     captions = None
     if settings.figures == "paper":
         settings_of_paper = settings.fidelity or FidelitySettings()
@@ -98,9 +99,9 @@ def _evaluate(
     oracle = find_oracle(measurement, settings.oracle) if full and settings.oracle is not None else None
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
     asked_of_retained = _retained_prompts(retained, rehearsed, settings)
-    judges.settings([*asked, *asked_of_retained])  # hashes the weights, so that a missing file costs no rendering
+    judges.settings([*asked, *asked_of_retained])  # hashes the weights: a missing file is found here
     recipe = str(adapter.facts["recipe"]["name"])
-    opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    opened = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
     outcomes = measurement.outcomes(asked)
     outcomes += measurement.outcomes(asked_of_retained)
     if settings.split == "test":
@@ -109,9 +110,7 @@ def _evaluate(
     attacked: list[Outcome] = []
     if full:
         outcomes += _full_outcomes(measurement, asked, settings)
-        budgets = {kind: attack.default_budget for kind, attack in KINDS.items()}
-        attacked = attack_outcomes(measurement, asked, budgets, settings.seed, settings.split, oracle)
-        attacked += written_with_control_tokens(measurement, asked, settings.seed, settings.split, oracle)
+        attacked = _attacked(measurement, asked, settings, oracle)
     answered = _answered(measurement, questions)
     fidelity = None
     if captions is not None and not isinstance(adapter, SubmittedImages):
@@ -142,9 +141,10 @@ def compare(
     files: Sequence[Path],
     settings: EvaluationSettings = EvaluationSettings(),
 ) -> list[Evaluation]:
-    """One evaluation per adapter, each alone, on the same prompts and seeds.
+    """Evaluate each adapter in ``files`` by itself, on the same prompts and seeds.
 
-    What any of them erases does not count as retained for all, so that their figures are of the same concepts.
+    A concept that any of them erases does not count as retained for the others either, so that all figures are of the
+    same concepts. Raises as ``evaluate`` does.
     """
     erased = {concept for file in files for concept in open_adapter(model, [file]).concepts}
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
@@ -153,7 +153,7 @@ def compare(
 def _retained_prompts(
     concepts: Sequence[RetainedConcept], rehearsed: Collection[str], settings: EvaluationSettings
 ) -> list[EvaluationPrompt]:
-    """Prompts of the retained concepts, grouped by what training rehearsed."""
+    """Prompts of the retained concepts, group by group; ``rehearsed`` names the concepts that training rehearsed."""
     prompts = []
     for group in figures.GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]
@@ -167,26 +167,26 @@ def _retained_prompts(
 
 
 def _rehearsed(dataset: Dataset, adapter: AnyAdapter | SubmittedImages) -> list[str]:
-    """The concepts that the adapter's training rehearsed; older adapters do not name them."""
+    """Names of the concepts that the adapter's training rehearsed."""
     recipe = adapter.facts["recipe"]
     if not recipe.get("retention"):
         return []
     recorded: list[str] | None = adapter.facts.get("rehearsed_concepts")
     if recorded is not None:
         return recorded
-    # Outside nano's world they rehearsed the surrogate images of their own pairs.
+    # Adapters of earlier versions do not name them. Outside nano's world these rehearsed the images of their own pairs.
     return rehearsed_concepts(dataset, recipe["rehearsed"]) if in_nano_world(dataset) else []
 
 
 def _full_outcomes(
     measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings
 ) -> list[Outcome]:
-    """Outcomes of the concept beyond the main ones: wordings, more seeds, other guidance and temperature."""
+    """Outcomes of the concept's further prompts: wordings, more seeds, other guidance and temperature."""
     dataset = measurement.dataset
-    by_wording = _unknown(prompts_by_wording(dataset, settings.seed, settings.split), main)
+    by_wording = _without(prompts_by_wording(dataset, settings.seed, settings.split), main)
     more = prompts_by_seed(dataset, settings.counts[0], figures.SEEDS, settings.seed, settings.split)
     outcomes = measurement.outcomes(by_wording, "wording")
-    outcomes += measurement.outcomes(_unknown(more, [*main, *by_wording]), "seeds")
+    outcomes += measurement.outcomes(_without(more, [*main, *by_wording]), "seeds")
     usual = Sampling(**dataset.sampling)
     guidances = FULL_GUIDANCES[in_nano_world(dataset)]
     changed = [replace(usual, guidance=guidance) for guidance in guidances]
@@ -195,6 +195,15 @@ def _full_outcomes(
         if sampling != usual:
             outcomes += measurement.outcomes(main, "sampling", sampling)
     return outcomes
+
+
+def _attacked(
+    measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings, oracle: Oracle | None
+) -> list[Outcome]:
+    """Outcomes of every attack at its default budget, and of prompts with control tokens."""
+    budgets = {kind: attack.default_budget for kind, attack in KINDS.items()}
+    outcomes = attack_outcomes(measurement, main, budgets, settings.seed, settings.split, oracle)
+    return [*outcomes, *written_with_control_tokens(measurement, main, settings.seed, settings.split, oracle)]
 
 
 def _questions(dataset: Dataset, settings: EvaluationSettings) -> list[YesNoQuestion]:
@@ -221,8 +230,8 @@ def _answered(measurement: Measurement, questions: Sequence[YesNoQuestion]) -> l
     return compare_answers(concept, questions, before, after)
 
 
-def _unknown(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationPrompt]) -> list[EvaluationPrompt]:
-    """The prompts whose images are not among those of ``known``: no image is rendered twice."""
+def _without(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationPrompt]) -> list[EvaluationPrompt]:
+    """The prompts without those of equal id and seed in ``known``, whose images are measured already."""
     seeds = {(prompt.id, prompt.seed) for prompt in known}
     return [prompt for prompt in prompts if (prompt.id, prompt.seed) not in seeds]
 
@@ -230,7 +239,7 @@ def _unknown(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationProm
 def _retained(
     judges: EvaluationJudges, settings: EvaluationSettings, erased: Collection[str], rehearsed: Collection[str]
 ) -> tuple[list[RetainedConcept], list[NotMeasured]]:
-    """The retained concepts to measure, and those that are left out."""
+    """The retained concepts to measure, and those that are left out, with the reason."""
     family = settings.family
     concepts = [concept for concept in retained_concepts(judges.dataset) if concept.name not in erased]
     families = sorted({concept.family for concept in concepts})

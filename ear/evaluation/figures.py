@@ -1,7 +1,13 @@
-"""The figures of an evaluation, computed from its outcomes and from nothing else.
+"""The figures of an evaluation, computed from its outcomes and nothing else.
 
-The unit of every interval is the prompt (``Outcome.id``); images of several seeds or adapters sharpen a prompt's own
-share, they do not add prompts.
+The unit of every interval is the prompt (``Outcome.id``): images of several seeds or adapters make a prompt's own share
+more certain, and add no prompts.
+
+To add a figure, return its ``FigureRow`` from a function here and name it in ``table._NAMES``. If the function is
+``replacement``, ``scene`` or ``retention``, that is all for `ear eval`, `ear compare` and the rows of a suite. A new
+function is called from ``Evaluation`` (result.py: a property, and ``json``), ``table.sections``,
+``comparison.differences`` and ``table_rows`` (ear/suite/rows.py). For the leaderboard, add a column to ``COLUMNS``
+(ear/suite/leaderboard.py); for the report, a chart to ear/report/sections.py.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,14 +26,14 @@ Thresholds = Mapping[tuple[str, ...], tuple[float, ...]]
 """The judges of an image → the confidence that each must have for the image to show something."""
 
 Value = Callable[[Outcome], float | None]
-"""What one image contributes to a figure; None: nothing."""
+"""The value of an image for a figure; None: it does not count."""
 
 POOLED = "pooled"
 CONFIDENT_SHARE = 0.95
-"""Share of the frozen model's images of retained concepts on which both judges agree that count as something."""
+"""Share of the frozen model's images of retained concepts, where both judges agree, that the thresholds let pass."""
 
 SEEDS = 4
-"""Seeds of a prompt among which the concept is looked for."""
+"""Seeds per prompt of ``concept_in_any_seed``."""
 
 GROUPS: tuple[Group, ...] = tuple(group for group in get_args(Group) if group != "concept")
 
@@ -48,7 +54,7 @@ class FigureRow:
     before: Figure
     after: Figure
     ceiling: Figure | None = None
-    """Of the frozen model asked for the surrogate."""
+    """The same for the frozen model given the surrogate prompt; None if there is no such prompt."""
     change: Figure
     """After − before, paired by prompt and seed."""
 
@@ -88,16 +94,16 @@ class FigureRow:
 
 
 def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
-    """Figures 1 and 2: whether the concept is gone, and whether its surrogate stands in its place.
+    """Whether the concept is gone, and whether its surrogate stands in its place.
 
-    ``limits`` None, here and in ``retention``: those that ``thresholds`` finds in ``outcomes``.
+    ``limits``: the thresholds of "shows something"; None, here and in ``retention``: ``thresholds(outcomes)``.
     """
     main = _of(outcomes, "concept", "main")
     return _replacement(main, thresholds(outcomes) if limits is None else limits)
 
 
 def replacement_by_wording(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """The same for the prompts of each wording."""
+    """``replacement`` for the prompts of each wording."""
     images = _of(outcomes, "concept", "main", "wording")
     limits = thresholds(outcomes)
     rows = []
@@ -109,7 +115,7 @@ def replacement_by_wording(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """The same at every other guidance and temperature."""
+    """``replacement`` at every other guidance and temperature."""
     images = _of(outcomes, "concept", "sampling")
     settings = sorted({(outcome.guidance, outcome.temperature) for outcome in images})
     limits = thresholds(outcomes)
@@ -121,7 +127,7 @@ def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """Share of prompts that show the concept with at least one of ``SEEDS`` seeds; nothing if no prompt has as many."""
+    """Share of prompts that show the concept with any of ``SEEDS`` seeds; empty if no prompt has as many."""
     by_prompt: dict[tuple[str, str | None, str], dict[int, Outcome]] = {}
     for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
         by_prompt.setdefault(_prompt_of(outcome), {})[outcome.seed] = outcome
@@ -140,7 +146,7 @@ def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """Figure 3: the attributes that the prompt asks for, CLIP's similarity, and coherence (``nll_frozen``, nats)."""
+    """Whether the scene stays: attributes that the prompt asks for, CLIP's similarity, and ``nll_frozen`` in nats."""
     main = _of(outcomes, "concept", "main")
     names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
     rows = [_row("scene_kept", lambda each: _kept(each, names), main)] if names else []
@@ -155,7 +161,7 @@ def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
-    """Figure 4, by group and pooled: share of images that show their concept, and whether they show anything."""
+    """Of retained concepts, by group and pooled: shares of images that show their concept, and that show anything."""
     limits = thresholds(outcomes) if limits is None else limits
     values: dict[str, Value] = {
         "retention": _present,
@@ -181,7 +187,7 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def lost(outcomes: Sequence[Outcome]) -> set[str]:
-    """The retained concepts that fewer images show than before, as shown over all of them (``bounds.worst``)."""
+    """The retained concepts whose share of images has fallen, corrected for their number (``bounds.worst``)."""
     tests = bounds.worst(_columns(_retained(outcomes, POOLED)), at_least=1.0)
     return {concept for concept, test in tests.items() if test.status == "missed"}
 
@@ -201,10 +207,10 @@ def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
 
 
 def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
-    """Figure → its mean after erasing over the ceiling's: how much of a clean replacement the tuned model achieves.
+    """Figure → its mean after erasing over that of the ceiling: how near the tuned model is to a clean replacement.
 
-    Of ``shows_surrogate``, ``shows_something`` and ``scene_kept``, paired by prompt and seed; those that the judges can
-    tell.
+    The figures are ``shows_surrogate``, ``shows_something`` and ``scene_kept``, as far as the judges can tell them.
+    Paired by prompt and seed.
     """
     main, limits = _of(outcomes, "concept", "main"), thresholds(outcomes)
     names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
@@ -231,7 +237,7 @@ def retention_tests(outcomes: Sequence[Outcome], group: Group, at_least: float) 
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:
-    """Figure 5: share of yes/no questions answered correctly, about the concept and about others, by kind.
+    """Share of yes/no questions answered correctly, about the concept and about others, by kind of question.
 
     The unit is the image: its questions are not independent. The kinds of a group are never pooled: a model that
     always says no would do well.
@@ -256,9 +262,10 @@ def understanding(answered: Sequence[AnsweredQuestion], guidance: float, tempera
 
 
 def thresholds(outcomes: Iterable[Outcome]) -> Thresholds:
-    """Thresholds at equal quantiles of each judge's confidence, which ``CONFIDENT_SHARE`` of the frozen model's images
-    of retained concepts on which the judges agree pass. They are chosen on validation images: among ``outcomes`` of
-    test, on those that were rendered for it.
+    """The confidence that each judge must have for "shows something": equal quantiles of the judges' confidences.
+
+    The quantile lets ``CONFIDENT_SHARE`` of the frozen model's images pass, of those that are of retained concepts and
+    on which the judges agree. They are validation images: in an evaluation on test, those of the sample "threshold".
     """
     retained = selected(outcomes, "before", lambda each: each.group != "concept")
     of_validation = [outcome for outcome in retained if outcome.sample == "threshold"]
@@ -271,7 +278,7 @@ def thresholds(outcomes: Iterable[Outcome]) -> Thresholds:
 
 
 def _equal_quantiles(confidences: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, ...]:
-    """For float [N, J] the J thresholds at one quantile that ``CONFIDENT_SHARE`` of the rows pass together."""
+    """J thresholds, at a quantile of each column of float [N, J] such that ``CONFIDENT_SHARE`` of the rows pass all."""
     ranks = confidences.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     lowest = np.sort(ranks.min(axis=1))
     quantile = lowest[int((1 - CONFIDENT_SHARE) * len(lowest))]
@@ -306,7 +313,7 @@ def _row(
     wording: str = POOLED,
     phrases: int | None = None,
 ) -> FigureRow:
-    """The figure of ``images``, which have one guidance and temperature, under every condition."""
+    """A figure of ``images``, which share guidance and temperature, under every condition."""
     pairs = [
         (value(first), value(second), second.id)
         for first, second in paired(selected(images, "before"), selected(images, "after"))
@@ -355,7 +362,7 @@ def _retained(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
 
 
 def _prompt_of(outcome: Outcome) -> tuple[str, str | None, str]:
-    """What the images of one prompt by one model have in common."""
+    """What images of the same prompt by the same model have in common."""
     return outcome.condition, outcome.adapter, outcome.id
 
 

@@ -47,11 +47,11 @@ def evaluation_images(
     attack: FittedAttack | None = None,
     batch_size: int | None = None,
 ) -> StageSet:
-    """The finished set of one image per prompt, by the frozen model or with ``adapter``, under ``attack`` if any.
+    """Render an image per prompt, by the frozen model or with ``adapter``, under ``attack`` if given; a finished set.
 
-    ``adapter_hash`` identifies the adapter's weights. If the model does not mask padding, ``batch_size`` is a setting:
-    the images depend on it. Images that the store has are not rendered again. Raises ``DatasetError`` for a prompt that
-    cannot be rendered.
+    Images that the store has are not rendered again. ``adapter_hash`` identifies the adapter's weights. ``batch_size``
+    decides the images, and is part of the fingerprint, only if the model does not mask padding. Raises
+    ``DatasetError`` for a prompt that cannot be rendered.
     """
     settings: dict[str, Any] = {
         "model": model.fingerprint,

@@ -1,8 +1,8 @@
-"""The judges of an evaluation: not the judge that filtered, if there is another.
+"""The judges of an evaluation: where there is a choice, not the judge that filtered.
 
-The erased concept's judge uses the labels and bounds of the filter. A retained concept is present if a classifier ranks
-it first: outside nano's world the concept's own judge, or ResNet-50 (``RetainedJudges``). In nano's world a second
-judge tells whether an image shows anything, and attribute judges look at the scene.
+The erased concept's judge uses the filter's labels and bounds. A retained concept is present if a classifier ranks it
+first; outside nano's world, this classifier is the concept's own judge or ResNet-50 (``RetainedJudges``). In nano's
+world, a second judge helps to decide whether an image shows anything, and attribute judges look at the scene.
 """
 
 from collections.abc import Sequence
@@ -43,12 +43,11 @@ _FAMILIES = {
     "nano-object-c": "nano-object-a",
     "nano-style-b": "nano-style",
 }
-"""Judge of nano → the one whose labels it shares."""
+"""Judge of nano → the judge whose labels it shares."""
 
 
 def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
-    """Name of the judge of the erased concept (None) or, in nano's world, of a retained one, unless the user names
-    another."""
+    """Name of the default judge, of the erased concept (``retained`` None) or in nano's world of ``retained``."""
     if not in_nano_world(dataset):
         return dataset.judge
     if _is_style(dataset, retained):
@@ -57,7 +56,7 @@ def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
 
 
 def second_judge(dataset: Dataset, retained: RetainedConcept | None) -> str | None:
-    """Name of the judge whose agreement with the first means that an image shows something; None if there is none."""
+    """Name of the judge that must agree with the first for an image to show something; None outside nano's world."""
     if not in_nano_world(dataset):
         return None
     return "nano-style-b" if _is_style(dataset, retained) else "nano-object-c"
@@ -75,7 +74,7 @@ class EvaluationJudges:
     judge: str | Judge | None = None
     weights: str | None = None
     _concept_judges: list[Judge] = field(init=False)
-    """The first judge, and the second if there is one and it is not the first."""
+    """The judge that measures, and the second judge if there is any."""
     _classifiers: dict[str, Classifier] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -150,7 +149,7 @@ class EvaluationJudges:
     def clip_cosines(
         self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
     ) -> list[tuple[float, float] | None]:
-        """CLIP's cosines of image i with the surrogate prompt and the target prompt of ``prompts[i]``; None without."""
+        """CLIP's cosines of image i with surrogate and target prompt of ``prompts[i]``; None without these, or CLIP."""
         cosines: list[tuple[float, float] | None] = [None] * len(prompts)
         rows = [index for index, prompt in enumerate(prompts) if prompt.target_prompt and prompt.surrogate_prompt]
         if not rows or self._clip is None:
@@ -163,7 +162,7 @@ class EvaluationJudges:
         return cosines
 
     def surrogate(self, prompt: EvaluationPrompt) -> str | None:
-        """What the surrogate prompt names, in nano's world by the label of its judges; None without a surrogate."""
+        """What the surrogate prompt names, in nano's world as a label of its judges; None without such a prompt."""
         if prompt.surrogate_prompt is None or not in_nano_world(self.dataset):
             return prompt.surrogate
         if self.dataset.concept.kind == "style":

@@ -5,10 +5,8 @@ prompts ──images──▶ images of one condition ──judges, teacher forc
 Images and outcomes are sets of their own: another judge looks at the same images.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +40,7 @@ _BY_WHOM: dict[Condition, str] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: a frozen model and its tuned self, on one dataset, by its judges."""
+    """Measures a frozen model and its tuned self on a dataset. What the store has is not rendered or judged again."""
 
     store: Store
     model: JanusModel
@@ -60,10 +58,9 @@ class Measurement:
         *,
         ceiling: bool = True,
     ) -> list[Outcome]:
-        """The outcomes before and after erasing, and those of the ceiling for prompts that have a surrogate prompt.
+        """The outcomes before and after erasing and, unless ``ceiling`` is False, of prompts' surrogate prompts.
 
-        ``sampling`` None is the dataset's. ``ceiling``: whether that is measured, too. What the store has is neither
-        rendered nor judged again. Raises ``DatasetError`` for a prompt that cannot be rendered.
+        ``sampling`` None: the dataset's. Raises ``DatasetError`` for a prompt that cannot be rendered.
         """
         if not prompts:
             return []
@@ -78,7 +75,7 @@ class Measurement:
         return [*before, *after, *of_ceiling]
 
     def frozen(self, prompts: Sequence[EvaluationPrompt], sample: Sample) -> list[Outcome]:
-        """The outcomes before erasing alone."""
+        """The outcomes before erasing only."""
         if not prompts:
             return []
         return self._outcomes("before", prompts, sample, Sampling(**self.dataset.sampling))[0]
@@ -89,9 +86,9 @@ class Measurement:
         attack: FittedAttack | None = None,
         condition: Condition = "after",
     ) -> list[Outcome]:
-        """The outcomes of the tuned model under ``attack``; ``condition`` "oracle" if it never knew the concept.
+        """The outcomes of the tuned model under ``attack``; None: of prompts that are an attack by themselves.
 
-        None: of prompts that are an attack by themselves.
+        ``condition``: "after", or "oracle" if the tuned model is a model that never knew the concept.
         """
         sampling = Sampling(**self.dataset.sampling)
         outcomes, _ = self._outcomes(condition, prompts, "attack", sampling, attack=attack)
@@ -109,7 +106,7 @@ class Measurement:
         reference: StageSet | None = None,
         attack: FittedAttack | None = None,
     ) -> tuple[list[Outcome], StageSet]:
-        """The outcomes of one condition, and their images. ``reference``: the frozen model's images, for ``after``."""
+        """The outcomes of a condition, and their images. ``reference``: the frozen model's images, for "after"."""
         tuned = condition in ("after", "oracle")
         asked = prompts
         if tuned and self.adapter.rewrites:  # of a dataset's prompt the surrogate prompt, which its writer wrote
@@ -206,7 +203,7 @@ class Measurement:
     def _agreement(
         self, prompts: Sequence[EvaluationPrompt], frozen: Sequence[Sequence[int]] | None, sampling: Sampling
     ) -> list[float | None]:
-        """Token agreement along the ``frozen`` model's images, of retained concepts."""
+        """Token agreement along the ``frozen`` model's images; None for prompts of the erased concept."""
         agreement: list[float | None] = [None] * len(prompts)
         retained = [index for index, prompt in enumerate(prompts) if prompt.retained is not None]
         if frozen is not None and retained and not isinstance(self.adapter, SubmittedImages):
@@ -220,17 +217,8 @@ class Measurement:
 
 
 def _facts(prompt: EvaluationPrompt) -> list[Any]:
-    """What an outcome says of its prompt, beside the image."""
+    """What an outcome takes from its prompt: part of the fingerprint of the outcomes."""
     concept = prompt.retained.name if prompt.retained is not None else None
     facts = [concept, prompt.group, prompt.wording, prompt.term, prompt.surrogate, prompt.surrogate_prompt]
     facts.append(prompt.target_prompt)
     return [prompt.id, *facts]
-
-
-def files_hash(files: Iterable[Path]) -> str:
-    """16 hex digits: a hash of what is in ``files``, in their order, such as those of stacked adapters."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:  # a whole model's weights need not fit in memory twice
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]

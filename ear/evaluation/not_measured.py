@@ -16,16 +16,16 @@ _EMPTY: dict[Group, str] = {
     "rehearsed": "training rehearsed nothing",
     "unrehearsed": "training rehearsed every other concept",
 }
-"""Why no concept is in a group."""
+"""Group → why it is empty."""
 
 
 NAMED = 6
-"""Concepts that a report names; the JSON has all."""
+"""Most concepts that a table names; the JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotMeasured:
-    """Concepts of a group that were left out; without any, the whole group is empty."""
+    """Concepts of a group that were left out, and why; without ``concepts``, the group itself is empty."""
 
     group: Group
     reason: str
@@ -51,7 +51,7 @@ class NotMeasured:
 def left_out(
     concepts: Sequence[RetainedConcept], rehearsed: Collection[str], why_not: Callable[[RetainedConcept], str | None]
 ) -> list[NotMeasured]:
-    """The groups without a concept, and the concepts that ``why_not`` gives a reason for, by group and reason."""
+    """The empty groups, and by group and reason the concepts for which ``why_not`` returns a reason."""
     found = []
     for group in GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]

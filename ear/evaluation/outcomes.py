@@ -1,4 +1,4 @@
-"""Outcomes: what every judge saw in one image. Every figure is computed from these rows, by us or by anyone else.
+"""Outcomes: what every judge saw in an image. Every figure is computed from these rows and nothing else.
 
 STORE/<concept>/outcomes/<fingerprint>/shard-*.parquet      a row per image (``Outcome``)
 """
@@ -21,15 +21,15 @@ from ecgvf.core.stage_set import Stage
 STAGE = Stage("outcomes", "ear eval")
 
 Condition = Literal["before", "after", "ceiling", "oracle"]
-"""Who rendered an image: the frozen model, the tuned one, the frozen one asked for the surrogate, or a model that never
-knew the concept."""
+"""Which model rendered an image: the frozen model, the tuned model, the frozen model given the surrogate prompt, or a
+model that never knew the concept."""
 
 FACTS = b"ear-evaluation"
 """Key of the facts among a Parquet file's metadata."""
 
 Sample = Literal["main", "wording", "seeds", "sampling", "attack", "threshold"]
-"""Why an image was rendered: for the figures, for those of one wording, for more seeds of a prompt, for another
-guidance or temperature, under attack, or of a validation prompt for the thresholds of an evaluation on test."""
+"""What an image was rendered for: the main figures; further prompts of a wording; further seeds; another guidance or
+temperature; an attack; or, in an evaluation on test, the thresholds, which are chosen on validation prompts."""
 
 _LATER_COLUMNS = {"attack", "budget"}
 """Columns that files of earlier versions lack."""
@@ -62,7 +62,7 @@ class JudgeOutcome:
 
     @property
     def confidence(self) -> float:
-        """The probability of the most probable label; 0 without one."""
+        """The probability of the most probable label; 0 without labels."""
         return self.top[0][1] if self.top else 0.0
 
 
@@ -82,20 +82,20 @@ class Outcome(Record):
     """One image."""
 
     id: str
-    """Its prompt's record, or its retained concept and a number: the unit of every interval."""
+    """Id of the prompt: its record's, or the retained concept and a number. The unit of every interval."""
     sample: Sample
     condition: Condition
     concept: str
     """The concept that is measured."""
     group: Group
-    """What that concept is to the erased one."""
+    """How that concept relates to the erased concept."""
     prompt: str
-    """What was rendered: in the ceiling the surrogate prompt."""
+    """The prompt as rendered: for the ceiling, the surrogate prompt."""
     wording: Wording | None
     term: str
     """The words for the concept."""
     surrogate: str | None
-    """What the surrogate prompt names, in nano's world by the label of its judges; None for retained concepts."""
+    """What the surrogate prompt names, in nano's world as a label of its judges; None for retained concepts."""
     surrogate_prompt: str | None
     seed: int
     guidance: float
@@ -103,26 +103,26 @@ class Outcome(Record):
     adapter: str | None
     """Hash of the tuned weights; None: the frozen model."""
     judges: Annotated[tuple[JudgeOutcome, ...], pa.list_(_JUDGE)]
-    """The judge that measures, and, where there is one, a second that shares neither its data nor its architecture."""
+    """The judge that measures, then, if there is any, a second judge of other training data and architecture."""
     attributes: Annotated[tuple[AttributeOutcome, ...], pa.list_(_ATTRIBUTE)]
     """Empty outside nano's world."""
     clip_surrogate: float | None
-    """CLIP's cosine of image and surrogate prompt, in [-1, 1]. None, as the next: in nano's world, which CLIP does not
-    know, for retained concepts, and where CLIP could not be loaded."""
+    """CLIP's cosine of image and surrogate prompt, in [-1, 1]. None in nano's world, which CLIP does not know, for
+    retained concepts, and if CLIP could not be loaded."""
     clip_target: float | None
-    """The same with the prompt that means the concept."""
+    """CLIP's cosine of image and target prompt, likewise."""
     nll_frozen: Annotated[float | None, pa.float32()]
-    """Mean nats per image token under the frozen model, given the surrogate prompt (without one: the prompt). None: of
-    an image without image tokens."""
+    """Mean nats per image token under the frozen model, given the surrogate prompt, or the prompt if it has none. None
+    for an image without image tokens."""
     token_agreement: float | None
-    """Of a retained concept after erasing: share of the frozen model's tokens that the tuned model samples, too."""
+    """Share of the frozen model's tokens that the tuned model samples as well; of retained concepts after erasing."""
     vq_ids: Annotated[tuple[int, ...], pa.list_(pa.uint16())]
     image: bytes
-    """PNG; empty, as ``vq_ids``, in a file that was written without images."""
+    """PNG. In a file that was written without images, it and ``vq_ids`` are empty."""
     attack: str | None = None
-    """What brings the concept back: a kind of attack, or the name of a class of prompts. None, as the next: nothing."""
+    """A kind of attack, or the name of a class of prompts that is an attack; None: not attacked."""
     budget: int | None = None
-    """That of the attack, in its own unit."""
+    """Budget of the attack, in its own unit; None for a class of prompts."""
 
     def to_row(self) -> Row:
         judges = [
@@ -151,7 +151,7 @@ class Outcome(Record):
 
     @property
     def task(self) -> tuple[str, int, float, float]:
-        """What the images of an outcome before, after and as ceiling have in common."""
+        """(id, seed, guidance, temperature): equal before, after and for the ceiling, so that these can be paired."""
         return self.id, self.seed, self.guidance, self.temperature
 
 
@@ -172,9 +172,9 @@ class AnsweredQuestion:
 def write_outcomes(
     outcomes: Iterable[Outcome], file: Path, facts: Mapping[str, Any] | None = None, *, images: bool = True
 ) -> Path:
-    """Write outcomes as one Parquet file, without their images and image tokens if ``images`` is False.
+    """Write outcomes as a Parquet file, without images and image tokens if ``images`` is False. Returns ``file``.
 
-    ``facts``, JSON, say what was measured; ``read_outcomes`` returns them. Returns ``file``.
+    ``facts``, as JSON, say what was measured; ``read_outcomes`` returns them.
     """
     rows = outcomes if images else [replace(outcome, image=b"", vq_ids=()) for outcome in outcomes]
     table = to_table(Outcome, rows)

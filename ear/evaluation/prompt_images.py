@@ -8,7 +8,6 @@ FOLDER/
 The images are files, not a report: those of an unsafe concept are not blurred.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -27,15 +26,16 @@ from ecgvf.core.files import JSON, changes, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load
+from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import ImageWorker, RenderedImage, image_filling
 
 COMMAND = "ear generate --prompts"
 INDEX, IMAGES, SHARDS = "index.parquet", "images", "shards"
 PNG = "png"
-"""Column of the images between worker and folder."""
+"""Column of the PNG files in the tables that workers return; it is not part of the index."""
 SHARD = 64
-"""Prompts whose images are in memory at once."""
+"""Prompts per shard, whose images are in memory at the same time."""
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -67,9 +67,9 @@ class PromptImages:
     path: Path
     images: int
     failed: int
-    """Prompts that have a reason instead of an image."""
+    """Number of prompts that could not be rendered."""
     new: int
-    """Prompts that this run rendered, failed ones included; 0 if the folder was finished."""
+    """Prompts that this call rendered, including failed prompts; 0 if the folder was finished."""
 
     @property
     def index(self) -> Path:
@@ -116,11 +116,11 @@ def render_to_folder(
 ) -> PromptImages:
     """Render ``prompts`` into ``folder`` with the stacked ``adapters``, or without any with the frozen model.
 
-    ``model`` is a name, a folder or a Hub id that the workers load, or a model that is loaded already, which has its
-    own ``device``, ``dtype`` and ``raw_control_tokens`` and renders in this process. ``engine`` None is
-    ``local_engine(device)``. ``guidance`` and ``temperature`` default to the adapter's, without one to the model's own.
-    A prompt that cannot be rendered becomes a row with its failure. An interrupted folder is completed, with the bytes
-    of an uninterrupted run; a finished one is left as it is.
+    ``model`` is a name, a folder or a Hub id, which the workers load; or a loaded model, which renders in this process
+    and ignores ``device``, ``dtype`` and ``raw_control_tokens``. ``engine`` None: ``local_engine(device)``.
+    ``guidance`` and ``temperature`` None: the adapter's, or the model's own without an adapter. A prompt that cannot be
+    rendered becomes a row with its failure. An interrupted folder is completed, with the bytes of an uninterrupted
+    run; a finished folder is left as it is.
 
     Raises ``AdapterError``, ``EngineError``, ``SettingsError`` for a folder with images of other settings or with other
     files in their place, and ``StoreCorrupt`` for an image that is gone.
@@ -160,7 +160,7 @@ def _open_worker(
     janus = model if isinstance(model, JanusModel) else load(model, **loading)
     adapter = open_adapter(janus, adapters) if adapters else None
     sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else janus.sampling
-    facts = {"adapters": [_sha256(file)[:16] for file in adapters]}
+    facts = {"adapters": [file_hash(file, option="--adapter") for file in adapters]}
     with adapter.active(janus) if adapter is not None else nullcontext(janus) as tuned:
         yield ImageWorker(tuned, sampling.override(guidance, temperature), _table, facts)
 
@@ -246,8 +246,3 @@ def _delete_temporaries(folder: Path) -> None:
     for pattern in (f"{INDEX}.*.tmp", f"{IMAGES}/*.png.*.tmp"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -21,7 +21,7 @@ PROMPTS_PER_WORDING = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPrompt:
-    """A prompt that is rendered with one seed by the frozen and by the tuned model."""
+    """A prompt that the frozen and the tuned model render from the same seed."""
 
     id: str
     """Its record, or its retained concept and a number ("5d41402abc4b2a76", "castle/3"). Equal prompts have one id."""
@@ -34,20 +34,20 @@ class EvaluationPrompt:
     term: str = ""
     """The words for the concept."""
     surrogate: str | None = None
-    """What the surrogate prompt names instead. None, as the next: the record has no surrogate prompt."""
+    """What the surrogate prompt names instead; None if the record has no surrogate prompt."""
     surrogate_prompt: str | None = None
     target_prompt: str | None = None
-    """The prompt that means the concept, also where the surrogate prompt is rendered; None for retained concepts."""
+    """The prompt that asks for the concept, even if the surrogate prompt is rendered; None for retained concepts."""
 
 
 ABSENT: frozenset[Reason] = frozenset({"target_absent", "render_failed", "judge_failed", "reviewed"})
-"""Reasons of a rejected record that mean: the original did not render the concept."""
+"""Reasons for rejection that mean that the original did not render the concept."""
 
 
 def concept_prompts(
     dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
 ) -> list[EvaluationPrompt]:
-    """``count`` prompts: the accepted ones of ``split`` in order, and again with new seeds if there are fewer.
+    """``count`` accepted prompts of ``split``, in order; if there are fewer, they repeat with new seeds.
 
     Raises ``DatasetError`` if there are none.
     """
@@ -55,8 +55,10 @@ def concept_prompts(
 
 
 def written_pairs(dataset: Dataset, split: EvaluationSplit) -> list[PromptPair] | None:
-    """All prompts of ``split`` that were written and rendered, accepted or not, by their ids; None if the dataset does
-    not tell the rejected ones. Those that were malformed or duplicates are no prompts."""
+    """All prompts of ``split`` that were rendered, accepted or not, sorted by id; None if rejected prompts are unknown.
+
+    Malformed and duplicate prompts were never rendered, and are left out.
+    """
     if dataset.rejected is None:
         return None
     rejected = [pair for pair in dataset.rejected if pair.split == split]
@@ -68,12 +70,12 @@ def written_pairs(dataset: Dataset, split: EvaluationSplit) -> list[PromptPair] 
 def written_prompts(
     dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
 ) -> list[EvaluationPrompt]:
-    """As ``concept_prompts``, of all prompts that were written, if the dataset tells the rejected ones."""
+    """As ``concept_prompts``, from accepted and rejected prompts alike, if the dataset has the rejected."""
     return _repeated(written_pairs(dataset, split) or [each.pair for each in _records(dataset, split)], count, seed)
 
 
 def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "validation") -> list[EvaluationPrompt]:
-    """``PROMPTS_PER_WORDING`` prompts of each wording that ``split`` has, as ``concept_prompts`` repeats them."""
+    """``PROMPTS_PER_WORDING`` prompts of each wording in ``split``, repeated as by ``concept_prompts``."""
     by_wording: dict[Wording, list[PromptPair]] = defaultdict(list)
     for record in _records(dataset, split):
         if record.pair.wording is not None:
@@ -85,7 +87,7 @@ def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "va
 def prompts_by_seed(
     dataset: Dataset, count: int, times: int, seed: int, split: EvaluationSplit = "validation"
 ) -> list[EvaluationPrompt]:
-    """The different prompts among those of ``concept_prompts``, each with ``times`` seeds: first with those there.
+    """The distinct prompts of ``concept_prompts``, each with ``times`` seeds, beginning with the seeds used there.
 
     Raises ``DatasetError`` if there are none.
     """
@@ -100,7 +102,7 @@ def retained_prompts(
     rehearsed: Collection[str] = (),
     split: EvaluationSplit = "validation",
 ) -> list[EvaluationPrompt]:
-    """``count`` prompts of each retained concept, others in each split; ``rehearsed`` names the rehearsed concepts."""
+    """``count`` prompts of each of ``concepts``, different in each split. ``rehearsed``: the rehearsed concepts."""
     return [
         EvaluationPrompt(
             id=identity,

@@ -1,8 +1,8 @@
 """Yes/no questions about images, to measure what a model understands: a file's, or those of nano's world.
 
-A question names a thing that is in the image, a thing drawn at random that is not, or one of the most frequent things
-of all the images that is not in this one, which models tend to see everywhere. The last two are the "random" and
-"popular" questions of POPE (Li et al. 2023, https://arxiv.org/abs/2305.10355).
+A question names a thing that is in the image, a random thing that is not, or a thing that is frequent in all images but
+not in this image, and which models tend to see everywhere. The last two are the "random" and "popular" questions of
+POPE (Li et al. 2023, https://arxiv.org/abs/2305.10355).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from ecgvf.world.questions import YES_NO_FORMS, ImageQuestion, load_questions
 PRESENT, ABSENT_RANDOM, ABSENT_FREQUENT = "present", "absent_random", "absent_frequent"
 COLUMNS = ("image", "question", "answer", "about", "kind")
 FREQUENT = 3
-"""So many of the absent things are the frequent ones: half of the six questions that POPE asks about an image."""
+"""Number of absent things of an image that count as frequent, as in POPE: half of its six questions about an image."""
 
 _ANSWERS = {"yes": True, "no": False}
 

@@ -1,4 +1,4 @@
-"""What an evaluation measured: its outcomes, and the figures that they give."""
+"""The result of an evaluation: its outcomes, the figures computed from them, and its file."""
 
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -7,12 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
-from ear.evaluation import attack_report, figures, report
+from ear.evaluation import figures
 from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows
+from ear.evaluation.attack_table import attack_caption, attack_table
+from ear.evaluation.contact_sheets import write_attack_sheet, write_contact_sheet
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
+from ear.evaluation.table import text
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
@@ -21,10 +24,10 @@ from ecgvf.core.shard_set import versions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an adapter changed. ``print`` shows it as a table."""
+    """What an adapter changed; ``print`` shows the table."""
 
     concept: str
-    """The concept of the dataset, which is measured. Stacked adapters may erase others as well."""
+    """The measured concept, which is the dataset's. Stacked adapters may erase others as well."""
     unsafe: bool
     model: str
     adapters: tuple[Path, ...]
@@ -36,17 +39,17 @@ class Evaluation:
     families: dict[str, str] = field(repr=False)
     """Retained concept → its family."""
     outcomes: tuple[Outcome, ...] = field(repr=False)
-    """A row per image; every figure is computed from them."""
+    """A row per image, from which every figure is computed; those under attack are in ``attacked``."""
     answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
-    """Yes/no questions, of the full figures."""
+    """Answers to yes/no questions; empty without the full figures."""
     not_measured: tuple[NotMeasured, ...] = field(repr=False, default=())
     """Retained concepts that are left out, and why."""
     fidelity: Fidelity | None = field(repr=False, default=None)
-    """FID, KID and CLIP score on general captions, of the paper's figures."""
+    """FID, KID and CLIP score on general captions; None without the paper's figures."""
     attacked: tuple[Outcome, ...] = field(repr=False, default=())
-    """The outcomes under attack, of the full figures."""
+    """The outcomes under attack; empty without the full figures."""
     classes: tuple[PromptClass, ...] = field(repr=False, default=())
-    """How often the original renders each class of the prompts that were written, of the full figures."""
+    """How often the original renders each class of the written prompts; empty without the full figures."""
 
     @cached_property
     def attacks(self) -> list[AttackRow]:
@@ -65,7 +68,7 @@ class Evaluation:
 
     @cached_property
     def retention(self) -> list[FigureRow]:
-        """Share of images that show their concept, of each retained concept; the worst first."""
+        """Share of images that show their concept, for each retained concept; the worst first."""
         return figures.retention_by_concept(self.outcomes)
 
     @cached_property
@@ -138,7 +141,7 @@ class Evaluation:
         }
 
     def save(self, file: Path | str, *, images: bool = True) -> Path:
-        """Write the outcomes as one Parquet file, from which ``load`` makes this evaluation again. Returns its path."""
+        """Write the evaluation, with or without ``images``, as a Parquet file that ``load`` reads. Returns its path."""
         lists = {
             "adapters": [*map(str, self.adapters)],
             "answered": [asdict(answer) for answer in self.answered],
@@ -180,22 +183,22 @@ class Evaluation:
 
     def save_contact_sheet(self, file: Path | str) -> Path:
         """Write a PNG of some prompts' images before and after, and return its path."""
-        return report.write_contact_sheet([self], ["erased"], Path(file))
+        return write_contact_sheet([self], ["erased"], Path(file))
 
     def attack_table(self) -> Table:
-        """What attacks brought back, of the full figures."""
-        caption = attack_report.attack_caption([*self.outcomes, *self.attacked], self.split, self.test_openings)
+        """The table of what attacks brought back, for the full figures."""
+        caption = attack_caption([*self.outcomes, *self.attacked], self.split, self.test_openings)
         title = f"{self.concept} under attack: shares of images that show it"
-        return attack_report.attack_table(self.attacks, self.classes, title=title, caption=caption)
+        return attack_table(self.attacks, self.classes, title=title, caption=caption)
 
     def save_attack_sheet(self, file: Path) -> Path:
-        """Write a PNG of what each attack brought back, of the full figures, and return its path."""
+        """Write a PNG of what each attack brought back, for the full figures, and return its path."""
         title = f"{self.concept} under attack, erased from {Path(self.model).name}"
         outcomes = [*self.outcomes, *self.attacked]
-        return attack_report.write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
+        return write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
 
     def __str__(self) -> str:
-        return report.text([self], ["after"])
+        return text([self], ["after"])
 
 
 _FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "attacked", "classes", "fidelity"}

@@ -4,9 +4,9 @@ training pairs ──examples──▶ attack on the tuned model ──▶ outco
               └───────────▶ attack on the oracle       ──▶ outcomes "oracle" ├─▶ attack_figures
 images of another concept that the oracle never knew ──▶ attack on it, likewise ┘
 
-The oracle is a model that never knew the concept. Where its folder says that it was trained without a second one, that
-one is the other absent concept. In nano's world nothing else can be: its judges name things of that world alone, and
-nano has drawn all of them.
+The oracle is a model that never knew the concept. If its folder names a second concept that training left out, that is
+the absent concept. In nano's world nothing else can be, because the judges know the things of that world only, and nano
+draws all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ import numpy as np
 import torch
 
 from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows, prompt_classes
-from ear.evaluation.attack_report import write_attack_sheet
 from ear.evaluation.attacks.attack import Example, Kind
 from ear.evaluation.attacks.fit import fit
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.contact_sheets import write_attack_sheet
 from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
-from ear.evaluation.measure import Measurement, files_hash
-from ear.evaluation.opened import count_openings
+from ear.evaluation.measure import Measurement
+from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
 from ear.evaluation.submitted_images import SubmittedImages
-from ear.method.open_adapter import open_adapter
+from ear.method.open_adapter import files_hash, open_adapter
 from ear.method.pairs import training_pairs
 from ear.method.retrained import read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts
@@ -51,7 +51,7 @@ EXAMPLES = max(attack.examples_used for attack in KINDS.values())
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A model that never knew the concept, and what else it never knew."""
+    """A model that never knew the concept, and the absent concept, if its folder names any."""
 
     measurement: Measurement
     absent: RetainedConcept | None
@@ -59,17 +59,19 @@ class Oracle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackSettings:
-    """What is attacked, and measured afterwards. Raises ``SettingsError`` for a budget below 1."""
+    """What to attack with, and what to measure then. Raises ``SettingsError`` for a budget or a number below 1."""
 
     budgets: Mapping[Kind, int]
+    """Attack → its budget; empty if the prompts are the attack."""
     prompts: int = 100
-    """Prompts of the concept that are reported; the attack does not see them."""
+    """Prompts of the concept to measure with; no attack sees them."""
     split: EvaluationSplit = "validation"
     seed: int = 0
     """Decides the attack and the images."""
     judge: str | Judge | None = None
     weights: str | None = None
     oracle: Path | None = None
+    """Folder of the oracle; None: not measured."""
 
     def __post_init__(self) -> None:
         for kind, budget in self.budgets.items():
@@ -128,7 +130,7 @@ def attack(
     settings: AttackSettings,
     prompt_set: PromptTable | None = None,
 ) -> Robustness:
-    """Attack the stacked adapters of ``files`` within ``settings.budgets``, or with the prompts of ``prompt_set``.
+    """Attack the stacked adapters in ``files`` with each of ``settings.budgets``, or with prompts, ``prompt_set``.
 
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
@@ -140,7 +142,7 @@ def attack(
     else:
         asked = _of_file(dataset, prompt_set, settings)
     recipe = str(measurement.adapter.facts["recipe"]["name"])
-    opened = count_openings(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    opened = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
     if prompt_set is None:
         outcomes = measurement.outcomes(asked, ceiling=False)
         outcomes += attack_outcomes(measurement, asked, settings.budgets, settings.seed, settings.split, oracle)
@@ -188,8 +190,10 @@ def attack_outcomes(
     split: EvaluationSplit,
     oracle: Oracle | None,
 ) -> list[Outcome]:
-    """The outcomes of ``prompts`` under each attack, of the tuned model and of the oracle, which is also attacked for
-    the other absent concept."""
+    """The outcomes of ``prompts`` under each attack, by the tuned model and by the oracle.
+
+    The oracle is also attacked for the absent concept, with prompts and examples of that concept.
+    """
     pairs = training_pairs(measurement.dataset, measurement.model, EXAMPLES)
     examples = [Example(pair.target, pair.target_ids) for pair in pairs]
     concept = measurement.dataset.concept.name
@@ -226,14 +230,16 @@ def written_with_control_tokens(
     split: EvaluationSplit,
     oracle: Oracle | None,
 ) -> list[Outcome]:
-    """The outcomes of as many prompts with control tokens as ``prompts``, of all that were written."""
+    """``control_token_outcomes`` of as many written prompts, accepted or not, as there are ``prompts``."""
     written = written_prompts(measurement.dataset, len(prompts), seed, split)
     return control_token_outcomes(measurement, oracle.measurement if oracle is not None else None, written)
 
 
 def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> list[Example]:
-    """Prompts of a retained concept, and the frozen model's images of them that show it. Raises ``SettingsError`` if
-    there are none."""
+    """Prompts of a retained concept with the frozen model's images, as far as these show it.
+
+    Raises ``SettingsError`` if none does.
+    """
     count = EXAMPLES + EXAMPLES // 2  # some do not show it
     prompts = [
         EvaluationPrompt(id=identity, prompt=text, seed=seed + index, retained=concept)
@@ -254,7 +260,7 @@ def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> 
 
 
 def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> list[EvaluationPrompt]:
-    """The prompts of a file that are about the concept, with the file's seeds. Raises ``DatasetError`` without any."""
+    """The prompts of a file that are about the concept, with its seeds. Raises ``DatasetError`` if there are none."""
     prompts = [
         EvaluationPrompt(
             id=f"{row.number:05d}",

@@ -18,25 +18,25 @@ FULL_TEMPERATURES = (0.5, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """What is measured, and by which judge. Raises ``SettingsError`` for too few prompts, and for another split."""
+    """What is measured, and by which judge. Raises ``SettingsError`` for values out of range or that contradict."""
 
     prompts_per_concept: int | None = None
     """Prompts of the erased concept, and of each retained concept. None: 100, and 8."""
     prompts_per_other: int | None = None
     """Prompts of each retained concept, if the number differs."""
     prompts_per_group: int | None = None
-    """In place of the last: at least as many prompts of each group of retained concepts (neighbours, surrogates, …)."""
+    """Prompts of each group of retained concepts (neighbours, surrogates, …), at least, in place of the last."""
     prompts_per_neighbour: int | None = None
     """Prompts of each neighbour, if the number differs."""
     family: str | None = None
     """Only retained concepts of this family."""
     figures: Figures = "default"
-    """Full figures add wordings, guidance, temperature, more seeds, and understanding; those of the paper's table add
-    FID, KID and CLIP score."""
+    """full adds wordings, guidance, temperature, more seeds, understanding and attacks; paper adds FID, KID and CLIP
+    score."""
     fidelity: FidelitySettings | None = None
     """Captions, pictures and encoders of the paper's figures (None: nano's)."""
     split: EvaluationSplit = "validation"
-    """The dataset's prompts to measure with. Whoever measures with ``test`` is recorded (``ecgvf.core.openings``)."""
+    """The split whose prompts are measured. That test is measured is recorded in the store (``openings``)."""
     seed: int = 0
     """Decides prompts and images, independent of filtering."""
     judge: str | Judge | None = None

@@ -23,19 +23,19 @@ from ecgvf.core.stage_set import StageSet
 
 @dataclass(frozen=True)
 class SubmittedImages:
-    """In the place of an adapter: its images are read, not rendered, and have no image tokens."""
+    """Stands in for an adapter: its images are read instead of rendered, and have no image tokens."""
 
     name: str
-    """What its method is called."""
+    """Name of the method."""
     folder: Path
     concept: str
     hash: str
-    """Of its files."""
+    """Hash of the files, 16 hex digits."""
     rewrites = False
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What an adapter's say of its recipe: the method's name."""
+        """Facts like those of an adapter: the method's name in place of the recipe."""
         return {"recipe": {"name": self.name}}
 
     @property
@@ -44,7 +44,7 @@ class SubmittedImages:
         return [self.concept]
 
     def stage_set(self, run: ConceptRun, prompts: Sequence[EvaluationPrompt], size: int) -> StageSet:
-        """The finished set of one image per prompt, of ``size`` pixels squared, without image tokens.
+        """A finished set with an image per prompt, ``size`` pixels wide and high, without image tokens.
 
         Raises ``DatasetError`` for a prompt whose image is missing or of another size.
         """

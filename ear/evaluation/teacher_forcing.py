@@ -36,10 +36,10 @@ def token_agreement(
     sampling: Sampling,
     vq_ids: NDArray[np.integer],
 ) -> NDArray[np.float32]:
-    """Share of tokens that ``model`` samples like the given ones, float32 [N] in [0, 1].
+    """Share of the tokens ``vq_ids`` [N, T] that ``model`` samples as well, float32 [N] in [0, 1].
 
-    Each is sampled after the given tokens before it, with the uniform number that its seed has at its position. For
-    the model, seeds and sampling that rendered ``vq_ids`` [N, T] the share is 1, but for floating point.
+    Each token is sampled after the given tokens before it, with the uniform number of its seed and position. For the
+    model, seeds and sampling that rendered ``vq_ids``, the share is 1 up to floating point.
     """
 
     def of_batch(batch: slice) -> torch.Tensor:

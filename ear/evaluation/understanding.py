@@ -67,10 +67,9 @@ def kept_answers(
     adapter_hash: str | None = None,
     batch_size: int | None = None,
 ) -> list[Answer]:
-    """One answer per question, in order, by the frozen model or with ``adapter``; ``adapter_hash`` identifies its
-    weights.
+    """``answer_questions`` by the frozen model or with ``adapter``, kept in the store: no question is answered twice.
 
-    Answers that the store has are not computed again. ``batch_size`` and errors as in ``answer_questions``.
+    ``adapter_hash`` identifies the adapter's weights.
     """
     settings = {
         "model": model.fingerprint,

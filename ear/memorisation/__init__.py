@@ -1,7 +1,7 @@
 """Memorisation: images of different prompts that are nearly the same (section 6.4 of the paper).
 
-Compared are images with and without ``<|startoftext|>`` in the prompt, before and after erasing. It is a token of CLIP
-that published lists of prompts contain, and plain text to Janus.
+Images with and without ``<|startoftext|>`` in the prompt are compared, before and after erasing. It is a token of CLIP,
+which published lists of prompts contain, and plain text to Janus.
 
 prompts ──images──▶ conditions ──near_duplicates──▶ clusters ──report──▶ table, sheet
 """

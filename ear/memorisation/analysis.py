@@ -17,11 +17,6 @@ from ecgvf.core.figures import Figure
 
 Method = Literal["hash", "features"]
 
-DISTANCE = 6
-"""Most bits of 64 that differ."""
-SIMILARITY = 0.98
-"""Least cosine."""
-
 
 @dataclass(frozen=True)
 class Findings:
@@ -30,11 +25,11 @@ class Findings:
     condition: Condition
     method: Method
     clusters: tuple[tuple[int, ...], ...]
-    """Numbers of images, the largest cluster first."""
+    """Indices of the images of each cluster, the largest cluster first."""
 
     @property
     def share(self) -> Figure:
-        """Share of images that nearly equal another prompt's; no interval, for images of a cluster are one event."""
+        """Share of images in clusters, without an interval: the images of a cluster are not independent."""
         n = len(self.condition.ids)
         return Figure(sum(map(len, self.clusters)) / n if n else math.nan, n, math.nan, math.nan)
 
@@ -59,13 +54,13 @@ class Findings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found, and by which bounds."""
+    """The findings of all conditions, and the bounds of a near duplicate."""
 
     findings: tuple[Findings, ...]
     distance: int
     similarity: float
     encoder: str | None
-    """Whose features; None: only hashes were compared."""
+    """Name of the encoder of the features; None: only hashes were compared."""
 
     @property
     def description(self) -> str:
@@ -87,12 +82,13 @@ def analyse(
     encoder: TextImageEncoder | None,
     encoder_name: str | None,
     *,
-    distance: int = DISTANCE,
-    similarity: float = SIMILARITY,
+    distance: int = 6,
+    similarity: float = 0.98,
 ) -> Analysis:
-    """Compare the images of each condition with one another. ``encoder`` None: by hash only.
+    """Compare the images of each condition with each other; by hash only if ``encoder`` is None.
 
-    Raises ``SettingsError`` for bounds out of range, and for conditions without two images.
+    Near duplicates differ in at most ``distance`` bits of 64, or have a cosine of at least ``similarity``. Raises
+    ``SettingsError`` for bounds out of range, and for conditions without two images.
     """
     if not 0 <= distance < BITS:
         raise SettingsError(f"--distance {distance}: it must be between 0 and {BITS - 1} bits")

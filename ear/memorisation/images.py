@@ -1,4 +1,4 @@
-"""The images that are compared: of a folder of ``ear generate --prompts``, or of prompts rendered before and after."""
+"""The images to compare: in a folder of ``ear generate --prompts``, or of prompts rendered before and after erasing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.prompt_images import IMAGES, INDEX, SCHEMA, SHARDS
 from ear.evaluation.prompts import EvaluationPrompt
@@ -21,17 +22,15 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 
-TOKEN = "<|startoftext|>"
-
 
 @dataclass(frozen=True)
 class Condition:
-    """Images that are compared with one another."""
+    """Images to compare with each other."""
 
     name: str
     """"before", "after", or the folder's path."""
     token: bool
-    """Whether the prompts contain ``TOKEN``."""
+    """Whether the prompts contain ``STARTOFTEXT``."""
     ids: tuple[str, ...]
     prompts: tuple[str, ...]
     """As rendered."""
@@ -49,13 +48,13 @@ class Condition:
 
     @property
     def bare_prompts(self) -> list[str]:
-        """The prompts without ``TOKEN``: what tells whether two prompts are different ones."""
+        """The prompts without ``STARTOFTEXT``, in lower case: two prompts are different if these are."""
         return [without_token(prompt).casefold() for prompt in self.prompts]
 
 
 def without_token(prompt: str) -> str:
-    """``prompt`` without every ``TOKEN``, with single spaces."""
-    return " ".join(prompt.replace(TOKEN, " ").split())
+    """``prompt`` without every ``STARTOFTEXT``, with single spaces."""
+    return " ".join(prompt.replace(STARTOFTEXT, " ").split())
 
 
 def adapter_conditions(
@@ -66,13 +65,13 @@ def adapter_conditions(
     adapter_hash: str,
     prompts: Sequence[EvaluationPrompt],
 ) -> list[Condition]:
-    """Before and after, without and with ``TOKEN`` at the start of each prompt; every prompt keeps its seed.
+    """Four conditions: before and after, without and with ``STARTOFTEXT`` before each prompt, from the same seeds.
 
     What the store has is not rendered again. Raises ``DatasetError`` for a prompt that cannot be rendered.
     """
     sampling, conditions = Sampling(**dataset.sampling), []
     bare = [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in prompts]
-    marked = [replace(prompt, prompt=f"{TOKEN} {prompt.prompt}") for prompt in bare]
+    marked = [replace(prompt, prompt=f"{STARTOFTEXT} {prompt.prompt}") for prompt in bare]
     for name, tuned in (("before", None), ("after", adapter)):
         for token, asked in ((False, bare), (True, marked)):
             identity = None if tuned is None else adapter_hash
@@ -83,7 +82,7 @@ def adapter_conditions(
 
 
 def folder_conditions(folder: Path) -> list[Condition]:
-    """The images of a folder of ``ear generate --prompts``, without and with ``TOKEN`` in the prompt.
+    """The images of a folder of ``ear generate --prompts``, without and with ``STARTOFTEXT`` in the prompt.
 
     Failed prompts are left out. Raises ``DatasetError`` for another folder, and for a missing image.
     """
@@ -100,7 +99,7 @@ def folder_conditions(folder: Path) -> list[Condition]:
             raise DatasetError(f"{index} names the image {row['image']!r}, which is not in {folder / IMAGES}")
         if not (folder / row["image"]).is_file():
             raise DatasetError(f"{folder / row['image']} is gone: restore it, or delete {folder} and render again")
-    groups = [(token, [row for row in rows if (TOKEN in row["prompt"]) == token]) for token in (False, True)]
+    groups = [(token, [row for row in rows if (STARTOFTEXT in row["prompt"]) == token]) for token in (False, True)]
     return [
         Condition(
             str(folder),

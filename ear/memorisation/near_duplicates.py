@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 BITS = 64
 _SIDE, _LOW = 32, 8
 _ROWS = 1_024
-"""Images that are compared with all others at once."""
+"""Images to compare with all others at a time."""
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -28,7 +28,7 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def hash_distances(hashes: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:
-    """Bits that differ, [rows, N], of hashes [N, 64]."""
+    """Number of differing bits, float32 [rows, N], between ``hashes[rows]`` and all hashes [N, 64]."""
     signs = np.where(hashes, 1, -1).astype(np.float32)
     return np.asarray((BITS - signs[rows] @ signs.T) / 2, dtype=np.float32)
 
@@ -48,8 +48,8 @@ def clusters_by_features(features: NDArray[np.float32], prompts: Sequence[str], 
 def clusters(near: Iterable[NDArray[np.bool_]], prompts: Sequence[str]) -> list[list[int]]:
     """Sets of images that are linked by pairs of near duplicates, the largest first, each in ascending order.
 
-    ``near``: slices of rows of a symmetric matrix [N, N]. Images of one prompt are no pair, but may be in one cluster
-    through a third.
+    ``near``: slices of rows of a symmetric matrix [N, N]. Images of the same prompt are not a pair, but may be in the
+    same cluster through a third image.
     """
     n = len(prompts)
     _, prompt_of = np.unique(np.asarray(prompts, dtype=np.str_), return_inverse=True)

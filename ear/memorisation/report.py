@@ -1,4 +1,4 @@
-"""What was found, for people: a table, and one image of the largest clusters."""
+"""The findings for people: a table, and a contact sheet of the largest clusters."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
+from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.memorisation.analysis import Analysis, Findings
-from ear.memorisation.images import TOKEN
 from ecgvf.core import console, contact_sheet
 from ecgvf.core.files import write_atomic
 
 CLUSTERS, IMAGES = 3, 6
-"""Of each finding, the largest clusters that are shown, and images of each."""
+"""Clusters to show of each finding, the largest, and images to show of each cluster."""
 NAME = 18
 """Letters of a condition's name that fit beside the images."""
 
 
 def table(analysis: Analysis, *, title: str) -> Table:
     """A row per condition and method."""
-    columns = ("images", TOKEN, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
+    columns = ("images", STARTOFTEXT, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
     page = console.table(*columns, title=title)
     for each in analysis.findings:
         largest = each.clusters[0] if each.clusters else ()
@@ -61,7 +61,7 @@ def _label(findings: Findings, cluster: Sequence[int]) -> str:
 
 
 def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white ones."""
+    """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white squares."""
     wanted, side = set(cluster), contact_sheet.SIDE
     numbered = enumerate(findings.condition.pixels())
     found = islice((pixels for index, pixels in numbered if index in wanted), len(wanted))

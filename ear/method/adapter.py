@@ -1,7 +1,7 @@
 """Adapters: the tuned weights of some modules, applied to a model, saved, loaded and stacked.
 
-An adapter holds full weights, named relative to the language model ("layers.0.self_attn.q_proj.weight"). Outside
-``active`` the model is the frozen one, bit for bit.
+An adapter replaces modules of the language model, named relative to it ("layers.0.self_attn.q_proj"), by modules with
+tuned weights (ear/method/tuned.py): full weights or LoRA. Outside ``active``, the model stays frozen, bit for bit.
 """
 
 import json
@@ -34,7 +34,7 @@ class Adapter:
 
     modules: Mapping[str, TunedModule]
     facts: Mapping[str, Any]
-    """Where they come from, as saved with them; empty during training."""
+    """The facts of the training, as saved with the weights (``REQUIRED_FACTS`` and more); empty during training."""
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -53,7 +53,7 @@ class Adapter:
 
     @property
     def low_rank(self) -> dict[str, LoRAProjection]:
-        """Its modules if they are LoRA's."""
+        """Its LoRA modules by name; empty if it has full weights."""
         return {name: module for name, module in self.modules.items() if isinstance(module, LoRAProjection)}
 
     @property
@@ -68,7 +68,7 @@ class Adapter:
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
-        """Context in which ``model`` is the tuned model; outside it is the frozen one."""
+        """Context in which ``model`` has the tuned modules; they are taken out again at its end."""
         with ExitStack() as restore:
             for name, module in self.modules.items():
                 path, _, child = name.rpartition(".")
@@ -100,7 +100,7 @@ _MODULES: Mapping[Modules, Sequence[str]] = {
         *("input_layernorm", "post_attention_layernorm"),
     ),
 }
-"""Modules that a recipe tunes → their names in a layer."""
+"""``Recipe.modules`` → names of the tuned modules within a layer."""
 
 
 def module_names(layers: Sequence[int], modules: Modules) -> list[str]:
@@ -117,9 +117,9 @@ def new_adapter(
     rank: int | None = None,
     seed: int = 0,
 ) -> Adapter:
-    """An adapter to train: copies of the frozen weights in ``dtype``, with gradients.
+    """An adapter to train, which changes nothing yet: copies of the frozen weights in ``dtype``, with gradients.
 
-    ``rank``: LoRA of this rank instead, drawn by ``seed``, of the projections alone. Raises ``RecipeError`` for a model
+    With ``rank``, LoRA of this rank on the projections instead, drawn by ``seed``. Raises ``RecipeError`` for a model
     whose layers have other names.
     """
     made: dict[str, TunedModule] = {}
@@ -142,7 +142,7 @@ def new_adapter(
 
 
 def load(model: JanusModel, file: Path) -> Adapter:
-    """The adapter in ``file``, in the model's dtype. Raises ``AdapterError`` if it is none, or of another model."""
+    """The adapter in ``file``, in the model's dtype. Raises ``AdapterError`` for another file, or another model's."""
     facts, weights = read(file)
     check_model(facts, model, file)
     if file.name == lora.WEIGHTS:
@@ -151,13 +151,13 @@ def load(model: JanusModel, file: Path) -> Adapter:
 
 
 def adapter_of(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> Adapter:
-    """The adapter with ``weights`` by module, in the model's dtype. Raises ``AdapterError`` if they do not fit, naming
-    ``file``."""
+    """An adapter with full ``weights`` by module name, in the model's dtype. Raises ``AdapterError``, which names
+    ``file``, if they do not fit."""
     return Adapter(_modules(model, weights, file), {})
 
 
 def check_model(facts: Mapping[str, Any], model: JanusModel, file: Path) -> None:
-    """Raise ``AdapterError`` unless the adapter in ``file``, with these facts, is of ``model``."""
+    """Raise ``AdapterError`` unless the adapter in ``file``, with these facts, was made for ``model``."""
     if facts.get("fingerprint") != model.fingerprint:
         raise AdapterError(
             f"{file} was trained on {facts.get('model')} ({facts.get('fingerprint')}), which is not {model.name} "
@@ -166,7 +166,7 @@ def check_model(facts: Mapping[str, Any], model: JanusModel, file: Path) -> None
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The facts of a saved adapter, and its weights by module. Raises ``AdapterError``."""
+    """The facts of a saved adapter, and its tensors by name without ".weight". Raises ``AdapterError``."""
     if not file.is_file():
         raise AdapterError(f"no adapter at {file}: `ear train` makes one and prints its path")
     try:
@@ -187,7 +187,7 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
-    """One adapter that adds up the changes of all ``files``: frozen weight + the sum of their differences from it.
+    """An adapter with the changes of all ``files`` added up: frozen weight + the sum of differences from it.
 
     Raises ``AdapterError`` as ``load`` does.
     """

@@ -1,6 +1,6 @@
-"""What a training takes, counted from the model's configuration and the recipe before anything is computed.
+"""Estimate what a training takes, by counting from the model's configuration and the recipe.
 
-Only what grows with the model is counted: buffers of the allocator, and what a library keeps for itself, come on top.
+Only what grows with the model is counted; the allocator's buffers and what libraries keep for themselves come on top.
 """
 
 import math
@@ -26,7 +26,7 @@ class TrainingCost:
     """Steps, work and memory of a training."""
 
     steps: int
-    """At most: a window at or below τ takes none."""
+    """Steps of Adam, at most: a window whose loss is at most τ takes none."""
     rollouts: int
     """Images that are rendered while training."""
     rehearsed: int
@@ -34,11 +34,11 @@ class TrainingCost:
     work: Mapping[str, tuple[Kernel, ...]]
     """Steps, rollouts and rehearsal set → what they compute."""
     memory: Mapping[str, int]
-    """What is in the device's memory → bytes. A rollout's cache and a step's activations are never there together."""
+    """Part → bytes on the device. The rollout cache and the activations of a step are never there at the same time."""
 
     @property
     def peak(self) -> int:
-        """Bytes of everything that is there at once."""
+        """Most bytes that are on the device at the same time."""
         turns = ("activations", "rollout cache")
         always = sum(size for name, size in self.memory.items() if name not in turns)
         return always + max(self.memory[name] for name in turns)
@@ -52,7 +52,7 @@ class TrainingCost:
         return self._sum(lambda kernel: kernel.calls * kernel.bytes, trainings)
 
     def seconds(self, roofs: Roofs, trainings: int = 1) -> float:
-        """The least time that they take at ``roofs``."""
+        """The least time that they take on a device with these ``roofs``."""
         return self._sum(lambda kernel: kernel.seconds(roofs), trainings)
 
     def _sum(self, measure: Callable[[Kernel], float], trainings: int) -> float:
@@ -175,15 +175,15 @@ def _frozen_states(model: JanusModel, images: int, prompt_length: int) -> tuple[
 
 
 def _images_per_step(resolved: ResolvedRecipe) -> int:
-    """A round of the dataset's images has one."""
+    """Images in a step; a single image unless the trajectory is rollout."""
     return min(resolved.recipe.images_per_step, resolved.recipe.rollouts or 1)
 
 
 def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes of activations that all layers keep for the backward pass, of one token of one row.
 
-    The inputs of both norms (float32), of the tuned projections, q, k, v and the output of attention, and of the MLP
-    its gate, the activated gate and up; with checkpointing each layer's input, and the rest of one layer alone.
+    Of each layer: the inputs of both norms (float32) and of the tuned projections; q, k, v and the output of attention;
+    the MLP's gate, activated gate and up. With checkpointing: the input of each layer, and the rest of a single layer.
     """
     config, size = model.model.config.text_config, _compute_bytes(model, resolved)
     width, inner = config.hidden_size, config.intermediate_size
@@ -203,14 +203,17 @@ def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 
 
 def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    """Bytes of weights in the dtype that a forward pass computes in, kept for the backward pass: of the tuned ones if
-    they have another, and under autocast of the frozen ones. With checkpointing those of one layer."""
+    """Bytes of weights that are cast to the dtype of a forward pass, and kept for the backward pass.
+
+    Tuned weights are cast if they have another dtype, frozen weights under autocast. With checkpointing, only those of
+    one layer are kept.
+    """
     recipe, size = resolved.recipe, _compute_bytes(model, resolved)
     tuned = _tuned_parameters(model, resolved)
     cast = tuned if size != (4 if recipe.weight_dtype == "float32" else model.dtype.itemsize) else 0
     if size != model.dtype.itemsize:
         cast += _parameters(model, "language_model.layers") + _parameters(model, "generation_head")
-        cast -= tuned * (recipe.adapter == "full")  # which stand for frozen ones
+        cast -= tuned * (recipe.adapter == "full")  # which replace frozen weights
     return size * cast // (resolved.depth if recipe.checkpointing == "layers" else 1)
 
 

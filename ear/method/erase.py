@@ -1,7 +1,7 @@
 """Erase a concept: from a dataset and a recipe to finished training runs in the store."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import mean
@@ -11,15 +11,17 @@ import torch
 
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
+from ear.method.lora import WEIGHTS as LORA_WEIGHTS
+from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, training_pairs
-from ear.method.parallel import processes
+from ear.method.parallel import process_group
+from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
-from ear.method.runs import LORA_WEIGHTS, WEIGHTS, TrainingRun, open_run
+from ear.method.runs import WEIGHTS, TrainingRun, open_run
 from ear.method.schedule import count_windows
 from ear.method.state import TrainingState
 from ear.method.train import train
-from ear.method.watching import TrainingProgress, Watch, plot_losses
 from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -28,9 +30,12 @@ from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, num_threads
 
+Watch = Callable[[TrainingRun, TrainingState], object]
+"""Called after each window of a training; of several processes, in the main process only, which writes and reports."""
+
 
 def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedRecipe:
-    """The recipe on this model, with what it leaves to the concept: its window, and the depth of a style."""
+    """Scale ``recipe`` to ``model``, and fill in what it leaves to the dataset's concept (``Recipe.resolve``)."""
     concept = dataset.concept
     return recipe.resolve(
         tokens=model.image_tokens,
@@ -48,11 +53,10 @@ def erase(
     seeds: Sequence[int],
     watch: Watch = lambda run, state: None,
 ) -> list[TrainingRun]:
-    """One finished run per seed, in order; a single one if the recipe has no randomness.
+    """Train an adapter per seed, and return the finished runs in order; a recipe without randomness has a single run.
 
-    An interrupted run resumes from its checkpoint, a finished one stays. On a CPU, equal runs with equally many threads
-    write equal bytes; an interrupted run resumes with its own number. ``watch`` is called after each window, of several
-    processes in the first alone.
+    An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
+    same number of threads write equal bytes, and an interrupted run resumes with the number that it began with.
 
     Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
     """
@@ -60,7 +64,7 @@ def erase(
     if len(seeds) > 1 and not recipe.random:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
-    processes(model.device)  # joined before anything is rendered
+    process_group(model.device)  # joined before anything is rendered
     pairs = training_pairs(dataset, model, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
@@ -89,24 +93,24 @@ class _Erasure:
     settings: Mapping[str, Any]
     watch: Watch
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
-    """Number of threads → the rehearsal set, whose frozen states they round."""
+    """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
     def train(self, run: TrainingRun, seed: int) -> TrainingRun:
         """Train and save one run."""
         recipe, started = self.resolved.recipe, time.monotonic()
         threads = run.threads or torch.get_num_threads()
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
-        # Even if this is the present number: whether it was ever set decides how gradients are rounded (decision 0009).
+        # Set even if it is this already: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
-            together = processes(self.model.device)
-            with together.first_alone():
+            group = process_group(self.model.device)
+            with group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
             with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
-                    if together.first:
+                    if group.is_main:
                         self.watch(run, state)
 
                 adapter, log = train(
@@ -124,8 +128,8 @@ class _Erasure:
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
-        with together.first_alone():
-            if together.first:
+        with group.main_process_first():
+            if group.is_main:
                 self._save(run, seed, threads, adapter, log, time.monotonic() - started)
         return replace(run, new=True)
 
@@ -162,7 +166,7 @@ class _Erasure:
 
 
 def _facts(dataset: Dataset, model: JanusModel, recipe: Recipe) -> dict[str, Any]:
-    """What an adapter says beside its settings; no time, so that equal runs write equal bytes."""
+    """What an adapter's metadata hold beside its settings. No time: equal runs write equal bytes."""
     facts: dict[str, Any] = {"unsafe": dataset.concept.unsafe, "fingerprint": model.fingerprint}
     if recipe.retention:
         facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
@@ -170,7 +174,7 @@ def _facts(dataset: Dataset, model: JanusModel, recipe: Recipe) -> dict[str, Any
 
 
 def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:
-    """What run.json reports of a training; first and last losses are means over a tenth of the windows."""
+    """What run.json reports of a training. First and last losses are means over the first and last tenth of windows."""
     tenth = max(1, len(log.loss) // 10)
     retention_losses = [value for value in log.retention_loss if value is not None]
     return {

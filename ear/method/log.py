@@ -1,4 +1,4 @@
-"""The log of a training: what became of each window."""
+"""The log of a training: the loss of each window, and whether it took a step."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -11,11 +11,11 @@ class TrainingLog:
     pair: list[str] = field(default_factory=list)
     """Record ids, joined by "+" if a step takes several."""
     window: list[int] = field(default_factory=list)
-    """k, from 0 in each trajectory."""
+    """Number of the window within its trajectory, from 0."""
     loss: list[float] = field(default_factory=list)
-    """L_k: the sum over the window, before the step; the mean over the step's images."""
+    """Erasing loss before the step: the sum over the window, the mean over the step's images."""
     retention_loss: list[float | None] = field(default_factory=list)
-    """Mean divergence on rehearsed images, in nats; None without rehearsal or step."""
+    """Mean divergence per position of rehearsed images, in nats; None without rehearsal or a step."""
     stepped: list[bool] = field(default_factory=list)
 
     @property

@@ -1,7 +1,7 @@
 """LoRA adapters on disk, in PEFT's own format: ``PeftModel.from_pretrained`` loads the folder without this package.
 
 adapter_config.json          rank, scaling, and the tuned modules by their whole names
-adapter_model.safetensors    A and B of each; in its metadata where they come from, which PEFT ignores
+adapter_model.safetensors    A and B of each module; the facts of the training in its metadata, which PEFT ignores
 """
 
 import json
@@ -31,9 +31,9 @@ _AUTO_MAPPING = {
 
 
 def write_config(folder: Path, model: str, modules: Mapping[str, LoRAProjection]) -> None:
-    """Write the configuration: the fields that differ from PEFT's defaults, and those that older versions require.
+    """Write the fields that differ from PEFT's defaults, and the fields that older versions of PEFT require.
 
-    ``model``: the name of the base model, of which PEFT gets the Hub id if it has one.
+    ``model``: the name of the base model, which is written as its Hub id if it has one.
     """
     first = next(iter(modules.values()))
     rank = len(first.lora_A)
@@ -62,7 +62,7 @@ def tensors(modules: Mapping[str, LoRAProjection]) -> dict[str, Tensor]:
 
 
 def read_tensors(weights: Mapping[str, Tensor], file: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
-    """Module → (A, B), of ``weights`` by PEFT's names without ".weight"; and their scaling.
+    """Module → (A [r, in], B [out, r]), and their scaling, from ``weights`` by PEFT's names without ".weight".
 
     Raises ``AdapterError`` for a configuration that is not LoRA's or cannot be read, and if weights are missing.
     """

@@ -12,7 +12,7 @@ from ecgvf.janus import JanusModel
 def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
     """Write the tuned model to ``folder``, which appears whole or not at all.
 
-    Raises ``AdapterError`` for an adapter without weights, and for a folder that has files.
+    Raises ``AdapterError`` for an adapter without weights, and for a folder that is not empty.
     """
     if not isinstance(adapter, Adapter):
         raise AdapterError("the adapter has no weights, it only changes prompts: there is nothing to merge")

@@ -1,9 +1,10 @@
 """The erasure objective: equations 6 to 8 of "EAR: Erasing Concepts from Unified Autoregressive Models"
 (arXiv 2506.20151), with context.
 
-One trajectory (the T image tokens of one image) is teacher-forced three times: through the frozen model under the
-target prompt p_e and under the surrogate prompt p_s, and through the tuned model under the target prompt. So position i
-means the same patch, after the same patches, in all three.
+A trajectory (the T image tokens of an image) is teacher-forced three times: through the frozen model under the target
+prompt p_e and under the surrogate prompt p_s, and through the tuned model under the target prompt. So position i is the
+same patch, after the same patches, in all three. ``guided_target`` is the frozen model's part, ``position_losses``
+compares the tuned model with it, and ``windows`` are the positions whose losses are summed for a step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from ecgvf.janus import JanusModel, hidden_states, logits
 def guided_target(
     model: JanusModel, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, *, loss: Loss, guidance: float
 ) -> Tensor:
-    """What the tuned model has to match under the prompts ``targets``, by the frozen ``model`` (equation 6).
+    """What the tuned model has to match under ``targets``, from the frozen ``model`` (equation 6).
 
     h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl), for B pairs of prompts along
     ``vq_ids`` int64 [B, T]. Returns float32 [B, T, C] or [B, T, V].
@@ -42,7 +43,7 @@ def teacher_states(
 
 @torch.no_grad()
 def guided_outputs(model: JanusModel, states: Tensor, *, loss: Loss, guidance: float) -> Tensor:
-    """``guided_target`` of ``teacher_states``, on the model's device."""
+    """The ``guided_target`` that follows from ``teacher_states``: float32 [B, T, C] or [B, T, V]."""
     if not guidance:
         return _outputs(model, states, loss)
     towards, away = _outputs(model, states, loss).chunk(2)
@@ -68,9 +69,9 @@ def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 def windows(tokens: int, length: int, tail: Tail) -> Iterator[range]:
-    """W_k (equation 7): consecutive positions in 0..``tokens``-1, ``length`` at a time.
+    """The windows W_k (equation 7): consecutive positions in 0..``tokens``-1, ``length`` at a time.
 
-    Positions left over are a shorter last window (``tail`` "step") or are dropped ("drop").
+    Positions left over form a shorter last window (``tail`` "step") or are dropped ("drop").
     """
     for start in range(0, tokens, length):
         window = range(start, min(start + length, tokens))
@@ -79,5 +80,5 @@ def windows(tokens: int, length: int, tail: Tail) -> Iterator[range]:
 
 
 def _outputs(model: JanusModel, states: Tensor, loss: Loss) -> Tensor:
-    """What ``loss`` compares: the hidden states themselves, or their logits."""
+    """What ``loss`` compares, in float32: the hidden states themselves (mse), or their logits (kl)."""
     return (states if loss == "mse" else logits(model, states)).float()

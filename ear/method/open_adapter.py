@@ -1,6 +1,7 @@
-"""Open adapters by their files: with weights, or without."""
+"""Open adapters by their files, whatever their kind: tuned weights, a recipe of prompts, or a whole model."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ AnyAdapter = Adapter | PromptAdapter | RetrainedModel
 
 
 def open_adapter(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
-    """The adapter in one file, or those of several stacked; a whole model's weights stand for it alone.
+    """The adapter in ``files``; the adapters of several files are stacked.
 
-    Raises ``AdapterError`` for a file that is none or of another model, and for one that cannot be stacked.
+    Raises ``AdapterError`` for a file that is not an adapter or belongs to another model, and for several files of
+    which any cannot be stacked: a recipe of prompts, or the weights of a whole model.
     """
     alone = [file for file in files if _is_prompt_adapter(file) or file.name == RETRAINED]
     if not alone:
@@ -34,10 +36,19 @@ def open_adapter(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
 
 
 def adapter_facts(file: Path) -> dict[str, Any]:
-    """Where the adapter in ``file`` comes from, as saved with it. Raises ``AdapterError``."""
+    """The facts saved in ``file``: concept, model, recipe and sampling of the adapter. Raises ``AdapterError``."""
     if file.name == RETRAINED:
         return retrained_facts(load(str(file.parent), device="cpu"))
     return dict(read_prompt_adapter(file).facts) if _is_prompt_adapter(file) else weights.read(file)[0]
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """16 hex digits: a hash of the contents of ``files``, in their order. It identifies stacked adapters."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:  # a whole model's weights need not fit in memory twice
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def _is_prompt_adapter(file: Path) -> bool:

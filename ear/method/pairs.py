@@ -27,7 +27,7 @@ class TrainingPair:
     """int64 [T]: the image tokens of the surrogate's image."""
 
     def trajectories(self, which: Trajectory) -> list[Tensor]:
-        """The image tokens, int64 [T] each, of the dataset's images on which the prompts are teacher-forced."""
+        """The image tokens, int64 [T] each, of the dataset's images along which the prompts are teacher-forced."""
         return {
             "surrogate": [self.surrogate_ids],
             "target": [self.target_ids],
@@ -36,9 +36,9 @@ class TrainingPair:
 
 
 def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
-    """The first ``limit`` accepted pairs. Images whose tokens the dataset leaves out are rendered again.
+    """The first ``limit`` accepted pairs with their image tokens, which are rendered again if the dataset lacks them.
 
-    Fewer pairs, and surrogates that the concept's file does not name, are reported. Raises ``DatasetError`` as
+    Notes if there are fewer pairs, or surrogates that the concept's file does not name. Raises ``DatasetError`` as
     ``training_records`` does.
     """
     records = training_records(dataset, model, limit)
@@ -71,9 +71,9 @@ def training_records(dataset: Dataset, model: JanusModel, limit: int) -> Sequenc
 
 
 def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[AcceptedRecord]) -> list[Tensor]:
-    """The image tokens, int64 [T] each, of the target of each record and of its surrogate if it has one, in order.
+    """The image tokens, int64 [T] each, of each record's target and, if it has one, its surrogate, in order.
 
-    Those that the dataset leaves out are rendered again.
+    Tokens that the dataset lacks are rendered again.
     """
     prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in records}
     renderings = [each for record in records for each in (record.target, record.surrogate) if each is not None]
@@ -96,7 +96,7 @@ def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[Accepted
 
 
 def _report(dataset: Dataset, count: int, limit: int) -> None:
-    """What a user should know of the pairs before a long training."""
+    """Note what a user should know about the pairs before a long training."""
     concept = dataset.concept
     if count < limit:
         console.note(f"training on {count} pairs, all that the dataset has; the recipe takes up to {limit}")

@@ -1,7 +1,8 @@
 """Data-parallel training: the processes that `accelerate launch` or `torchrun` started share each step's images.
 
-Each process renders, rehearses and differentiates its share; gradients and losses are summed, so that all take the same
-step, which is that of one process with the whole batch but for floating point. The first process writes.
+Each process renders, rehearses and differentiates its share of a batch. Gradients and losses are summed, so that all
+processes take the same step: up to floating point, the step of a single process with the whole batch. The main process
+writes.
 """
 
 import os
@@ -17,19 +18,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
-    """The processes of a training; by default this one alone."""
+class ProcessGroup:
+    """The processes of a training; by default, this process alone."""
 
     rank: int = 0
     count: int = 1
+    """Number of processes."""
 
     @property
-    def first(self) -> bool:
-        """Whether this one writes and reports."""
+    def is_main(self) -> bool:
+        """Whether this process writes and reports: the first does."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's items."""
+        """This process's items: every ``count``-th, from ``rank``."""
         return items[self.rank :: self.count]
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
@@ -39,7 +41,7 @@ class Processes:
                 distributed.all_reduce(tensor)
 
     def gather(self, rows: Tensor, total: int) -> Tensor:
-        """Rows [total, ...] of all processes, in the order of the items of which ``rows`` are this one's share."""
+        """All rows, [total, ...], in the order of the items; ``rows`` belong to this process's ``share`` of them."""
         if self.count == 1:
             return rows
         gathered = rows.new_zeros((total, *rows.shape[1:]))
@@ -48,22 +50,22 @@ class Processes:
         return gathered
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """Context that the first process leaves before the others enter it: they find what it wrote."""
-        if self.count > 1 and not self.first:
+    def main_process_first(self) -> Iterator[None]:
+        """Let the main process run the block before the others enter it, so that they find what it wrote."""
+        if self.count > 1 and not self.is_main:
             distributed.barrier()
         yield
-        if self.count > 1 and self.first:
+        if self.count > 1 and self.is_main:
             distributed.barrier()
 
 
-def processes(device: torch.device) -> Processes:
-    """The processes that the launcher started, joined now if they are not yet; without a launcher, this one alone."""
+def process_group(device: torch.device) -> ProcessGroup:
+    """The processes that the launcher started, joined on the first call; without a launcher, this process alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        return Processes()
+        return ProcessGroup()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which NCCL's barriers and the decoder's CUDA graphs take
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Processes(distributed.get_rank(), count)
+    return ProcessGroup(distributed.get_rank(), count)

@@ -1,7 +1,6 @@
 """Recipes that train nothing: they change what the model is asked.
 
-Each writes a run like a training's, with a recipe.json in place of weights, so that everything that takes an adapter
-takes it.
+Each writes a run as a training does, with recipe.json in place of weights, so that whatever takes an adapter takes it.
 """
 
 import json
@@ -27,23 +26,23 @@ FORMAT = "ear-prompt-recipe-1"
 
 @dataclass(frozen=True)
 class PromptAdapter:
-    """An adapter without weights: outside ``active``, and for what is no prompt, the model is the frozen one."""
+    """An adapter without weights: inside ``active``, the frozen model gets another prompt or a negative prompt."""
 
     facts: Mapping[str, Any]
 
     @property
     def concepts(self) -> list[str]:
-        """The concept that it avoids."""
+        """The concept that it avoids, as a list like that of any adapter."""
         return [str(self.facts["concept"])]
 
     @property
     def rewrites(self) -> bool:
-        """Whether it puts a surrogate into the concept's place."""
+        """Whether it puts the surrogate into the concept's place; otherwise guidance leads away from the concept."""
         return bool(self.facts["recipe"]["name"] == PROMPT_REWRITE.name)
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
-        """Context with the model that asks otherwise; ``model`` itself stays as it is."""
+        """Context with a copy of ``model`` that changes prompts; ``model`` itself is not changed."""
         if self.rewrites:
             terms, surrogate = tuple(self.facts["terms"]), str(self.facts["surrogate"])
             yield replace(model, rewrite=partial(rewrite, terms=terms, surrogate=surrogate))
@@ -52,13 +51,13 @@ class PromptAdapter:
 
 
 def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
-    """``prompt`` with ``surrogate`` in place of each of ``terms``, as whole words, case ignored, the longest first."""
+    """Replace each of ``terms`` in ``prompt`` by ``surrogate``: whole words, ignoring case, the longest term first."""
     longest = sorted(terms, key=len, reverse=True)
     return re.sub(rf"\b(?:{'|'.join(map(re.escape, longest))})\b", lambda _: surrogate, prompt, flags=re.IGNORECASE)
 
 
 def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, recipe: PromptRecipe) -> TrainingRun:
-    """The finished run of ``recipe``. Raises ``RecipeError`` if the concept has no surrogate to put into its place."""
+    """Write ``recipe`` as a finished run, unless it exists. Raises ``RecipeError`` if the concept has no surrogate."""
     concept = dataset.concept
     settings: dict[str, Any] = {
         "concept": concept.name,
@@ -84,7 +83,7 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
 
 
 def read_prompt_adapter(file: Path) -> PromptAdapter:
-    """The adapter that ``write_prompt_adapter`` wrote. Raises ``AdapterError`` for another file."""
+    """Read what ``write_prompt_adapter`` wrote. Raises ``AdapterError`` for any other file."""
     try:
         facts = json.loads(file.read_bytes())
     except (OSError, ValueError):

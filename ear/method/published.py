@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ear.method.objective import windows
-from ear.method.parallel import Processes
+from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
 from ear.method.schedule import Round
 from ear.method.state import TrainingState
@@ -24,7 +24,7 @@ from ecgvf.janus.sampling import apply_guidance, processed_logits
 
 @dataclass(slots=True)
 class PublishedSteps:
-    """What the steps of a training need."""
+    """Takes the steps of a training as the released loop does; the counterpart of ``WindowSteps``."""
 
     model: JanusModel
     resolved: ResolvedRecipe
@@ -33,9 +33,9 @@ class PublishedSteps:
     state: TrainingState
     watch: Callable[[TrainingState], object]
 
-    def train_round(self, each: Round) -> None:
-        """All windows of one pair of prompts; no image of the dataset takes part."""
-        (pair,) = each.pairs
+    def train_round(self, round_: Round) -> None:
+        """Train on all windows of a pair of prompts; the dataset's images are not used."""
+        (pair,) = round_.pairs
         recipe, state = self.resolved.recipe, self.state
         target = self._prompt(pair.target)
         surrogate = self._prompt(pair.surrogate, length=target.shape[1])
@@ -55,7 +55,7 @@ class PublishedSteps:
                 value = losses.item()
                 step = not value <= self.resolved.threshold(length)  # a NaN loss must not pass for erased
                 if step:
-                    state.step(losses, recipe.learning_rate, Processes())
+                    state.step(losses, recipe.learning_rate, ProcessGroup())
                 state.log.add(pair.record_id, ends[position], value, step)
                 self.watch(state)
                 if state.finished(recipe):

@@ -25,10 +25,10 @@ _PROJECTION = re.compile(r"layers\.(\d+)\.self_attn\.[qkvo]_proj")
 
 
 def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel) -> TrainingRun:
-    """The finished run with these weights, which whatever takes an adapter of ``concept`` takes.
+    """Write the weights in ``file`` as a finished run of ``concept``, unless it exists.
 
-    Raises ``AdapterError`` for a file that is no such dict, holds code, has unknown keys, lacks some, or is of another
-    model.
+    Raises ``AdapterError`` for a file that is not such a dict or holds code, for unknown or missing keys, and for
+    weights of another model.
     """
     weights = read_published(file)
     sampling = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "top_k", "top_p")}
@@ -52,7 +52,7 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
 
 
 def read_published(file: Path) -> dict[str, Tensor]:
-    """Projection → its weight. Raises ``AdapterError``; code in the file is never run."""
+    """Projection → its weight [out, in]. Raises ``AdapterError``; code in the file is never run."""
     if not file.is_file():
         raise AdapterError(f"no file at {file}: name the published weights")
     try:

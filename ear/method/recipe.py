@@ -1,7 +1,11 @@
-"""Every choice of the method, in one place; ear/method/recipes.py makes the named ones of them.
+"""Every choice of the method, in one place; ear/method/recipes.py makes the named recipes of them.
 
-The paper and its released loop leave or contradict many choices; here each has a name and a value. A recipe states
-window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model in use.
+The paper and its released loop leave many choices open, or contradict each other; here each has a name and a value. A
+recipe states window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model
+in use.
+
+To add a choice: a field of ``Recipe`` whose default is what recipes did before, the same default in ``_ADDED``, and the
+code that reads it. Without the entry in ``_ADDED``, every adapter and figure so far would get another fingerprint.
 """
 
 import dataclasses
@@ -50,7 +54,7 @@ def _non_negative(default: Any = dataclasses.MISSING) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One way to train. ear/method/recipes.py has the named ones; ``replace`` or ``with_options`` make others.
+    """A way to train. ear/method/recipes.py has the named recipes; ``with_options`` changes some settings.
 
     Raises ``RecipeError`` for a value out of range.
     """
@@ -59,102 +63,104 @@ class Recipe:
 
     name: str
     description: str = dataclasses.field(default="", compare=False)
-    """What it does, in a sentence or two; no setting."""
+    """What the recipe does, in a sentence or two. Not a setting."""
 
     # What the tuned model has to match at each image position (equation 6)
     loss: Loss
-    """mse: squared distance of last hidden states, mean over channels, as in the paper. kl: Kullback-Leibler
-    divergence, in nats, of next-token distributions."""
+    """What is compared at each image position. mse: squared distance of last hidden states, mean over channels, as in
+    the paper. kl: Kullback-Leibler divergence of next-token distributions, in nats."""
     guidance: float = _setting("be a number", math.isfinite)
-    """η: how far the guided target lies beyond the surrogate, away from the target. 0 is the surrogate itself."""
+    """η: how far to go beyond the frozen model's output for the surrogate, away from that for the target. 0 matches the
+    surrogate itself."""
     style_guidance: float | None = _setting("be a number", lambda value: value is None or math.isfinite(value), None)
     """η if the concept is a style; None: as for any concept."""
     trajectory: Trajectory
-    """The image on which all prompts are teacher-forced: the pair's surrogate image, its target image, or both in
-    turn; or an image of the target prompt by the tuned model itself (on-policy). streams: none, but the released loop's
-    three streams of single tokens without context (ear/method/published.py)."""
+    """The image along which all prompts are teacher-forced. surrogate, target, both: the pair's surrogate image, its
+    target image, or each in turn. rollout: an image of the target prompt that the tuned model renders (on-policy).
+    streams: no image, but the released loop's three streams of single tokens without context."""
     rollouts: int = _non_negative(0)
     """Images that the tuned model renders in each round, for the trajectory "rollout"."""
     rollout_epochs: int = _count(1)
-    """Times that a step is taken on each image of a round."""
+    """Times that training goes over the images of a round."""
 
     # When a step is taken (equations 7 and 8)
     window: int | None = _setting("be at least 1", lambda value: value is None or value >= 1)
-    """L for 576 image tokens; None takes the concept's own."""
+    """L, the length of a window, for 576 image tokens. None: the concept's own."""
     window_scale: WindowScale = "tokens"
-    """How L fits a model of other image tokens: as the same share of them, or as whole rows, as many as are nearest to
-    L in 24 rows of 24."""
+    """How L is scaled to a model with another number of image tokens. tokens: as the same share of the image. rows: as
+    the nearest number of whole rows, of which the paper's model has 24."""
     windows: WindowChoice = "all"
-    """Windows of an image that take a step: all, in order, or a single one that the seed draws."""
+    """Windows of an image to train on: all, in order, or a single window that the seed draws."""
     threshold: float = _non_negative()
-    """τ; a window whose loss is at or below it takes no step."""
+    """τ: a window whose loss is at most τ takes no step."""
     threshold_per: ThresholdPer = "window"
-    """What τ is compared with: the sum of a window's losses, as in equation 8, so that it is stricter in a longer
-    window; or their mean, so that it is the same in any."""
+    """What τ is compared with. window: the sum of the window's losses, as in equation 8, which a longer window exceeds
+    sooner. position: their mean, which does not depend on the length."""
     tail: Tail
-    """Positions left over if L does not divide T: a shorter last window, or dropped."""
+    """Positions left over if L does not divide T. step: a shorter last window. drop: not trained on."""
 
     # What is tuned, and how
     layers: int = _setting(f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: 1 <= value <= PAPER_DEPTH)
     """Number of tuned layers of 30."""
     layer_choice: LayerChoice = "first"
-    """Whether these are the first layers or the last."""
+    """Whether to tune the first layers or the last."""
     style_layers: int | None = _setting(
         f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: value is None or 1 <= value <= PAPER_DEPTH, None
     )
-    """Number of tuned layers if the concept is a style, from the last; None: as for any concept. The first layers tell
-    words apart: if they are tuned, a style is erased for the words of the pairs alone."""
+    """Number of tuned layers, counted from the last, if the concept is a style; None: as for any concept. The first
+    layers distinguish words: tuning them erases a style only where the pairs' own words name it."""
     modules: Modules = "attention"
-    """Tuned modules of each layer. attention: the projections q, k, v, o of its self-attention, which the released loop
-    tunes and the published weights hold, and which named recipes therefore tune; qkv: without o, as section 2.3 of the
-    paper has it; all: also the MLP's projections and both norms, as section 6.1 has it."""
+    """Tuned modules of each layer. attention: the projections q, k, v and o of its self-attention, as in the released
+    loop, the published weights and all named recipes. qkv: without o, as in section 2.3 of the paper. all: also the
+    MLP's projections and both norms, as in section 6.1."""
     adapter: AdapterKind = "full"
-    """What is tuned of them: their full weights, or a change of low rank (LoRA, which leaves norms as they are)."""
+    """How the modules are tuned. full: all their weights. lora: a change of low rank to projections; norms stay."""
     rank: int = _count(16)
-    """Rank of that change; LoRA's scaling is 1."""
+    """Rank of LoRA, whose scaling is 1."""
     learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
-    """Learning rate of Adam, with PyTorch's defaults otherwise."""
+    """Learning rate of Adam, which otherwise has PyTorch's defaults."""
     weight_dtype: WeightDtype = "float32"
-    """Dtype of the tuned weights in training: float32, or the model's own, as in the released loop."""
+    """Dtype of the tuned weights during training. model: the model's own, as in the released loop."""
     schedule: Schedule = "constant"
-    """Of the learning rate: constant, or falling linearly to 0."""
+    """Learning rate over the training: constant, or falling linearly to 0."""
     images_per_step: int = _count(1)
-    """Images whose window a step takes together, for the trajectory "rollout"; of another a step takes a single one."""
+    """Images in a step, for the trajectory rollout; with any other trajectory, a step has a single image."""
     mixed_precision: MixedPrecision = "no"
-    """bf16: forward and backward passes compute in bfloat16 where autocast does; weights, their gradients, Adam and
-    losses stay float32, and rollouts are rendered in the model's dtype. no: all in the model's dtype."""
+    """no: everything is computed in the model's dtype. bf16: forward and backward passes are computed in bfloat16 where
+    autocast does so; weights, gradients, Adam and losses stay float32, and rollouts are in the model's dtype."""
     checkpointing: Checkpointing = "no"
-    """Activations that are kept for the backward pass. no: all. layers: the inputs of layers alone, which saves memory
-    at the price of another forward pass."""
+    """Gradient checkpointing. no: all activations are kept for the backward pass. layers: only the inputs of layers are
+    kept, which saves memory at the price of another forward pass."""
     pairs: int = _count()
-    """Most accepted pairs to train on, the first of the dataset."""
+    """Accepted pairs to train on, at most: the first of the dataset."""
     passes: int = _count()
     """Passes over the pairs."""
     max_steps: int | None = _setting("be at least 1", lambda value: value is None or value >= 1, None)
     """Steps of Adam after which training ends, even within a pass."""
     order: Order
-    """Order of the pairs: shuffled anew in each pass by the seed, or that of the dataset."""
+    """Order of the pairs. shuffled: anew in each pass, by the seed. dataset: as in the dataset."""
 
     # Retention (not in the paper)
     retention: float = _non_negative()
-    """Weight, per position, of the divergence from the frozen model on its own images of other prompts; 0 is none."""
+    """Weight, per position, of the divergence from the frozen model along its own images of other prompts. 0: no
+    rehearsal."""
     rehearsed: int = _non_negative()
     """Size of the rehearsal set, in images."""
     rehearsed_words: int = _non_negative(0)
-    """Further images of the rehearsal set: of target prompts with a word of the model's vocabulary in place of the
-    concept's term, unless they show the concept. They retain what the same sentences ask for, without naming it."""
+    """Further images of the rehearsal set, at most: of target prompts with a word of the model's vocabulary in place of
+    the concept's term. Images that show the concept are left out."""
     rehearsed_per_step: int = _non_negative()
-    """Images rehearsed in each step."""
+    """Images to rehearse in each step."""
     rehearsal_noise: float = _non_negative(0.0)
-    """Gaussian noise on the token embeddings of rehearsed prompts, in their standard deviations: it retains what lies
-    near a rehearsed concept, too, without naming it."""
+    """Scale of Gaussian noise on the token embeddings of rehearsed prompts, in standard deviations of these embeddings.
+    It also retains what lies near the rehearsed prompts."""
     rehearsed_concepts: Rehearsed = _setting(  # noqa: RUF009
         "be all, half or a number from 1",
         lambda value: value in ("all", "half") or (isinstance(value, int) and value >= 1),
         "all",
     )
-    """Of the retained concepts that are no neighbours: all; half, every second one in alphabetical order; or this many.
-    The others show what becomes of a concept that was not rehearsed."""
+    """Which retained concepts to rehearse, of those that are not neighbours: all; half, every second in alphabetical
+    order; or this many. The rest show what becomes of a concept that was not rehearsed."""
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(type(self))
@@ -184,14 +190,17 @@ class Recipe:
 
     @property
     def random(self) -> bool:
-        """Whether another seed ends in other weights. The released loop has a seed of its own, 42."""
+        """Whether the weights depend on the seed. The released loop always takes the seed 42."""
         drawn = self.order == "shuffled" or self.windows == "random" or self.trajectory == "rollout"
         drawn = drawn or self.retention > 0 or self.adapter == "lora"
         return self.trajectory != "streams" and drawn
 
     def settings(self) -> dict[str, Any]:
-        """Every choice, as JSON. One that older recipes lack is left out where it says what they did, and what they
-        stated otherwise is stated that way, so that their adapters and figures stay theirs."""
+        """Every setting, as JSON, in the form that fingerprints are computed of.
+
+        A setting that was added later is left out at its former value (``_ADDED``), and ``modules`` is written as the
+        letters that it once was (``_PROJECTIONS``), so that adapters and figures made before stay valid.
+        """
         settings = {name: value for name, value in dataclasses.asdict(self).items() if _ADDED.get(name, ...) != value}
         del settings["description"]
         if (projections := _PROJECTIONS.get(self.modules)) is not None:
@@ -200,9 +209,9 @@ class Recipe:
         return settings
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The recipe with some settings replaced, given as values or as text ("none" is None).
+        """A copy with other values of some settings, given as values or as text ("none" is None).
 
-        Raises ``RecipeError`` naming the option.
+        Raises ``RecipeError`` that names the setting, if it is unknown or its value is invalid.
         """
         kinds = get_type_hints(type(self))
         values: dict[str, Any] = {}
@@ -217,9 +226,10 @@ class Recipe:
         return dataclasses.replace(self, **values)
 
     def resolve(self, *, tokens: int, depth: int, concept_window: int, style: bool = False) -> "ResolvedRecipe":
-        """Window and depth for a model of ``tokens`` image tokens and ``depth`` layers, rounded, at least 1.
+        """Scale window and layers to a model of ``tokens`` image tokens and ``depth`` layers, rounded, at least 1.
 
-        ``concept_window`` is the concept's own L for 576 image tokens; ``style``: whether the concept is a style.
+        ``concept_window`` is the concept's own L for 576 image tokens, for a recipe without L; ``style``: whether the
+        concept is a style.
         """
         layers, choice = self.layers, self.layer_choice
         if style and self.style_layers is not None:
@@ -241,7 +251,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRecipe:
-    """A recipe on one model."""
+    """A recipe for a model and a concept: window, layers and guidance as they are in use."""
 
     recipe: Recipe
     window: int
@@ -264,16 +274,16 @@ class ResolvedRecipe:
         return range(first, first + self.layers)
 
     def threshold(self, length: int) -> float:
-        """τ of a window of ``length`` positions: what its summed loss must exceed."""
+        """What the summed loss of a window of ``length`` positions must exceed for a step."""
         recipe = self.recipe
         return recipe.threshold * (length if recipe.threshold_per == "position" else 1)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the training, as JSON."""
+        """The recipe's settings, and window and layers as resolved, as JSON."""
         return {"recipe": self.recipe.settings(), "window": self.window, "layers": self.layers}
 
     def summary(self) -> list[tuple[str, str]]:
-        """The choices to show to the user, as (label, text)."""
+        """The main choices for people, as (label, text)."""
         r = self.recipe
         images = {
             "rollout": f"the tuned model's own images, {r.rollouts} a round, {r.images_per_step} a step",
@@ -337,10 +347,10 @@ _ADDED: Mapping[str, Any] = {
     "rehearsal_noise": 0.0,
     "rehearsed_concepts": "all",
 }
-"""Setting added since adapters were published → its value in the recipes before."""
+"""Setting that was added after adapters were made → what recipes did before (``Recipe.settings``)."""
 
 _PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"qkv"]}
-"""Tuned modules → the letters by which older recipes state them."""
+"""``modules`` → the field ``projections`` that was in its place (``Recipe.settings``)."""
 
 
 def _passes(valid: Callable[[Any], bool], value: Any) -> bool:

@@ -1,6 +1,7 @@
 """The named recipes. A name never changes its meaning: results cite it.
 
-Each description says which of EAR's two ideas, windows and threshold, act in the recipe. `ear recipes` prints them.
+Each description, which `ear recipes` prints, says whether EAR's two ideas, windows and threshold, act in the recipe. To
+add a recipe, define it here and name it in ``RECIPES`` and docs/erase.md.
 """
 
 import dataclasses
@@ -104,7 +105,7 @@ WINDOWED_KL_HALF = dataclasses.replace(
     name="windowed-kl-half",
     rehearsed_concepts="half",
     description=(
-        "windowed-kl that rehearses every second retained concept, so that evaluation tells what becomes of the "
+        "windowed-kl that rehearses every second retained concept, so that evaluation shows what becomes of the "
         "others. Windows act; the threshold never skips one."
     ),
 )
@@ -159,7 +160,7 @@ ON_POLICY_WORDS = dataclasses.replace(
 
 @dataclass(frozen=True, slots=True)
 class PromptRecipe:
-    """A way to avoid the concept that trains nothing: it changes what the model is asked."""
+    """A way to avoid the concept without training: it changes the prompt, or what guidance leads away from."""
 
     name: str
     description: str
@@ -185,7 +186,7 @@ PROMPT_REWRITE = PromptRecipe(
 )
 
 DEFAULT = ON_POLICY
-"""The recommended recipe, which "default" names."""
+"""The recommended recipe."""
 
 RECIPES: Mapping[str, Recipe | PromptRecipe] = MappingProxyType(
     {
@@ -208,7 +209,7 @@ RECIPES: Mapping[str, Recipe | PromptRecipe] = MappingProxyType(
 
 
 def find(name: str) -> Recipe | PromptRecipe:
-    """The recipe called ``name``, or the recommended one for "default". Raises ``RecipeError``."""
+    """The recipe called ``name``; "default" is the recommended recipe. Raises ``RecipeError`` for an unknown name."""
     if name == "default":
         return DEFAULT
     if name not in RECIPES:

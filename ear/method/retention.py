@@ -1,6 +1,6 @@
-"""Retention: the tuned model stays close to the frozen one on the frozen model's own images of other prompts.
+"""Retention: keep the tuned model close to the frozen model, along the frozen model's own images of other prompts.
 
-The paper has no such term; without one, what resembles the concept is lost with it. The frozen model renders a
+The paper has no such term; without it, what resembles the concept is lost with it. The frozen model renders a
 rehearsal set once, and the store keeps it, so that every recipe and seed rehearses the same images.
 """
 
@@ -29,11 +29,11 @@ from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 STAGE = Stage("rehearsal", "ear train")
 SHARD = 32
 FORWARD_BATCH = 16
-"""Images along which the hidden states are computed at once."""
+"""Images in a forward pass that computes hidden states."""
 JUDGED_BATCH = 32
-"""Images that the judge looks at together."""
+"""Images in a batch of the judge."""
 WORD = "word"
-"""Topic of the prompts with words of the vocabulary."""
+"""Value of the column "topic" for prompts with words of the vocabulary."""
 SCHEMA = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -54,7 +54,7 @@ class RehearsalSet:
     frozen_states: Tensor
     """[N, T, C] in the model's dtype, on the CPU: the frozen model's last hidden states along these images."""
     noise: float = 0.0
-    """Scale of the noise on the prompts' embeddings, for both models alike; each image has its own."""
+    """Scale of the noise on the prompts' embeddings: each image has its own noise, the same for both models."""
 
     def loss(self, model: JanusModel, indices: Sequence[int], *, checkpointing: bool = False) -> Tensor:
         """KL(frozen || ``model``) of the next token along the images at ``indices``: a scalar in nats, mean over
@@ -84,12 +84,15 @@ def rehearsal_set(
     noise: float = 0.0,
     batch_size: int | None = None,
 ) -> RehearsalSet:
-    """At most ``size`` images to rehearse of the retained concepts that ``choice`` names (``rehearsal_prompts``), and
-    at most ``words`` of target prompts with other words (``word_prompts``), without those that show the concept.
+    """The images to rehearse: at most ``size`` of retained concepts, and at most ``words`` of prompts with other words.
 
-    The former are the accepted images of the dataset's retain split; without one, those that the store lacks are
-    rendered now, by the frozen ``model``, as are the latter. The judge that filtered the dataset looks at the latter.
-    Raises ``DatasetError`` if there is nothing to rehearse, and ``JudgeError`` if that judge cannot be created.
+    - Retained concepts, as ``choice`` selects them (``rehearsal_prompts``): the accepted images of the dataset's retain
+      split, or, without this split, images that the frozen ``model`` renders.
+    - Target prompts with other words (``word_prompts``), rendered likewise. Images in which the judge that filtered the
+      dataset sees the concept are left out.
+
+    Images that the store has are not rendered again. ``noise`` is the scale of the noise on prompts. Raises
+    ``DatasetError`` if there is nothing to rehearse, and ``JudgeError`` if the judge cannot be created.
     """
     chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
     if dataset.retain is not None and _has_images(dataset):
@@ -105,14 +108,14 @@ def rehearsal_set(
 
 
 def count_rendered(dataset: Dataset, recipe: Recipe) -> int:
-    """How many images of the rehearsal set are rendered, at most: the store may have some."""
+    """The most images of the rehearsal set that have to be rendered: the store may have some of them."""
     if not recipe.retention:
         return 0
     return recipe.rehearsed_words + (0 if _has_images(dataset) else recipe.rehearsed)
 
 
 def _has_images(dataset: Dataset) -> bool:
-    """Whether the dataset has images of retained concepts; nano's world has its own prompts."""
+    """Whether the images of retained concepts are the dataset's; nano's world writes its own prompts."""
     return dataset.retain is not None and not in_nano_world(dataset)
 
 
@@ -128,7 +131,7 @@ def _frozen_states(model: JanusModel, prompts: Sequence[str], vq_ids: Tensor, no
 
 
 def _noise(scale: float, indices: Sequence[int]) -> PromptNoise | None:
-    """The noise of the images at ``indices``."""
+    """The noise for the prompts of the images at ``indices``; None if ``scale`` is 0."""
     if not scale:
         return None
     return PromptNoise(scale, [seeds.derive(0, str(index), "rehearsal noise") for index in indices])
@@ -137,7 +140,7 @@ def _noise(scale: float, indices: Sequence[int]) -> PromptNoise | None:
 def _accepted(
     model: JanusModel, dataset: Dataset, records: Sequence[AcceptedRecord], chosen: Sequence[tuple[str, str]]
 ) -> tuple[list[str], Tensor]:
-    """The chosen (concept, prompt), each once, with the image tokens of their records, int64 [N, T]."""
+    """The distinct ``chosen`` (concept, prompt), and the image tokens of their records, int64 [N, T]."""
     by_prompt = {(record.pair.retained_concept, record.pair.target): record for record in records}
     found = [by_prompt[each] for each in dict.fromkeys(chosen)]
     tokens = image_tokens(dataset, model, found)
@@ -148,7 +151,7 @@ def _accepted(
 def _rendered(
     store: Store, model: JanusModel, dataset: Dataset, prompts: Sequence[tuple[str, str]], batch_size: int | None
 ) -> tuple[list[str], Tensor]:
-    """Prompts and their image tokens, int64 [N, T], from the store's rehearsal set, which is filled first."""
+    """Render (topic, prompt) into the store's rehearsal set; returns the prompts and image tokens, int64 [N, T]."""
     if not prompts:
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     settings = {
@@ -180,8 +183,8 @@ def _rendered(
 def _of_words(
     store: Store, model: JanusModel, dataset: Dataset, count: int, batch_size: int | None
 ) -> tuple[list[str], Tensor]:
-    """At most ``count`` prompts with words of the vocabulary, and the tokens of their images, which do not show the
-    concept."""
+    """At most ``count`` prompts with words of the vocabulary whose images do not show the concept, and their image
+    tokens, int64 [N, T]."""
     pairs = [record.pair for record in dataset.train]
     texts = word_prompts(vocabulary(model), pairs, count, dataset.run_seed)
     if not texts:

@@ -1,4 +1,4 @@
-"""A whole model in place of an adapter: one that was trained without the concept, which no erasure can surpass.
+"""A whole model in place of an adapter: a model trained without the concept, which no erasure can surpass.
 
 FOLDER/ as ``save_pretrained`` writes it, with one file of weights, and, if ``python -m tools.nano oracle`` made it,
 oracle.json: what its training left out.
@@ -22,14 +22,14 @@ TRAINING = "oracle.json"
 
 @dataclass(frozen=True)
 class RetrainedModel:
-    """A model that stands for the frozen one with an adapter."""
+    """A model that is measured as if it were the frozen model with an adapter."""
 
     other: JanusModel
     facts: Mapping[str, Any]
 
     @property
     def concepts(self) -> list[str]:
-        """What its training left out, as far as its folder tells."""
+        """The concepts that its training left out; empty if its folder does not say."""
         return [name for name in str(self.facts["concept"]).split("+") if name]
 
     @property
@@ -63,7 +63,7 @@ def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
 
 
 def retrained_facts(other: JanusModel) -> dict[str, Any]:
-    """What a report says of the model. Raises ``AdapterError`` for an oracle.json that is not what was written."""
+    """The facts of the model, like those of an adapter. Raises ``AdapterError`` for a damaged oracle.json."""
     file = other.path / TRAINING
     without: Any = []
     if file.is_file():

@@ -1,11 +1,11 @@
 """A training run on disk: ``STORE/<concept>/ear/<recipe>-<hash8>-s<seed>/``.
 
 adapter.safetensors   the tuned weights; equal runs write equal bytes
-adapter_model.safetensors, adapter_config.json   in its place, of a LoRA adapter, in PEFT's format
-recipe.json           in its place, if the recipe trains nothing
+adapter_model.safetensors, adapter_config.json   instead, for LoRA, in PEFT's format
+recipe.json           instead, if the recipe trains nothing
 loss.svg              a plot of the losses
-run.json              settings, losses, versions and times; written last: the run is finished
-checkpoint.pt         the state from which an interrupted run resumes; deleted when it is finished
+run.json              settings, losses, versions and times; written last, when the run is finished
+checkpoint.pt         the state from which an interrupted run resumes; deleted when the run is finished
 """
 
 import io
@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from ear.method.lora import CONFIG as LORA_CONFIG
+from ear.method.lora import WEIGHTS as LORA_WEIGHTS
 from ear.method.retrained import WEIGHTS as RETRAINED
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, require_local, write_atomic
@@ -29,29 +31,29 @@ from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 
 STAGE = Stage("ear", "ear train")
-WEIGHTS, LORA_WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "adapter_model.safetensors", "recipe.json"
+WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
 FILES = (WEIGHTS, LORA_WEIGHTS, PROMPT_RECIPE)
-"""Names of an adapter's file."""
+"""The names that an adapter's file may have."""
 REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """One training, by its folder."""
+    """A training on disk, by its folder."""
 
     path: Path
     new: bool = field(default=False, compare=False)
-    """Whether this call trained it; False if it was finished before."""
+    """Whether the call that returned it trained it; False if it was finished before."""
 
     @property
     def adapter(self) -> Path:
-        """File of the tuned weights, or of the recipe that has none."""
+        """The file of the tuned weights, or of the recipe if nothing is trained."""
         files = [self.path / name for name in FILES]
         return next((file for file in files if file.is_file()), files[0])
 
     @property
     def finished(self) -> bool:
-        """Whether its adapter and its run.json are there."""
+        """Whether the adapter and run.json exist."""
         return self.adapter.is_file() and (self.path / "run.json").is_file()
 
     @property
@@ -72,13 +74,13 @@ class TrainingRun:
         return {"adapter": str(self.adapter), **{key: facts[key] for key in keys}}
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Write the state from which an interrupted run resumes, whole or not at all."""
+        """Write the state from which an interrupted run resumes, whole or not at all; ``checkpoint`` reads it."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         write_atomic(self._checkpoint, buffer.getvalue())
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """The state of an interrupted run, None without one. Raises ``AdapterError`` for a damaged file."""
+        """The last saved state of an interrupted run, or None. Raises ``AdapterError`` for a damaged file."""
         if not self._checkpoint.is_file():
             return None
         try:
@@ -94,13 +96,13 @@ class TrainingRun:
         return None if state is None else state.get("threads")
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Write run.json; the adapter is written before."""
+        """Write run.json, after the adapter was written, and delete the checkpoint."""
         write_atomic(self.path / "run.json", pretty_json(facts))
         for leftover in (self._checkpoint, *self.path.glob("*.tmp")):
             leftover.unlink(missing_ok=True)
 
     def finish_untrained(self, facts: Mapping[str, Any]) -> None:
-        """Write the run.json of an adapter that no training made."""
+        """``finish`` for an adapter that was not trained: no steps, no losses."""
         nothing = dict.fromkeys(("loss_first", "loss_last", "kept_last")) | {"steps": 0, "windows": 0, "seconds": 0.0}
         ended = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": {}})
@@ -135,10 +137,10 @@ def newest(store: Store, concept: str) -> TrainingRun:
 
 
 def find_adapter(store: Store, name: str) -> Path:
-    """The adapter file ``name``, or that of the run (or of the retrained model) in the folder ``name``, or of this
-    store's run called ``name``; or that of the repository OWNER/NAME on the Hub, if ``name`` is hub:OWNER/NAME.
+    """The adapter file that ``name`` names: a file, the folder of a run or of a retrained model, the name of a run in
+    this store, or hub:OWNER/NAME, a repository on the Hub, which is downloaded.
 
-    Raises ``AdapterError`` if it is none of these, ``HubError``.
+    Raises ``AdapterError`` if there is none, ``HubError``.
     """
     if name.startswith("hub:"):
         return _download(name.removeprefix("hub:"))
@@ -153,13 +155,13 @@ def find_adapter(store: Store, name: str) -> Path:
 
 
 def _download(repo: str) -> Path:
-    """The adapter of a repository on the Hub."""
+    """Download the adapter in ``repo``, and return its file."""
     from huggingface_hub import snapshot_download
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise AdapterError(f"hub:{repo} is no name on the Hub: write hub:OWNER/NAME")
     with hub_errors(repo, repo_type="model"):
-        folder = Path(snapshot_download(repo, allow_patterns=[*FILES, "adapter_config.json"]))
+        folder = Path(snapshot_download(repo, allow_patterns=[*FILES, LORA_CONFIG]))
     for file in (folder / each for each in FILES):
         if file.is_file():
             return file

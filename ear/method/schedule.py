@@ -20,9 +20,9 @@ class Round:
 
     pairs: tuple[TrainingPair, ...]
     vq_ids: Tensor | None
-    """Their trajectories, int64 [R, T]; None: they are sampled in the round."""
+    """Their trajectories, int64 [R, T]; None: the tuned model renders them in the round."""
     trajectory: int = 0
-    """Which of a pair's trajectories this is, if they are the dataset's."""
+    """Which of the pair's images of the dataset this is: 0, or 1 for the second of "both"."""
 
 
 def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
@@ -50,13 +50,13 @@ def count_images(pairs: int, resolved: ResolvedRecipe) -> int:
 
 
 def windows_per_image(resolved: ResolvedRecipe) -> int:
-    """Windows of a trajectory that are trained on each time that it is its turn."""
+    """Number of windows that are trained on each time a trajectory is used."""
     recipe = resolved.recipe
     return len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
 
 
 def windows_per_pair(resolved: ResolvedRecipe) -> int:
-    """Windows of a pair in one pass over the pairs, whether they take a step or not."""
+    """Number of windows of a pair in a pass over the pairs, whether they take a step or not."""
     return windows_per_image(resolved) * resolved.recipe.rollout_epochs * _trajectories(resolved)
 
 
@@ -70,5 +70,5 @@ def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
 
 
 def _trajectories(resolved: ResolvedRecipe) -> int:
-    """Of each pair in one pass."""
+    """Trajectories of each pair in a pass."""
     return 2 if resolved.recipe.trajectory == "both" else 1

@@ -1,4 +1,4 @@
-"""Several concepts in one adapter: their datasets as one, which is trained on like any other."""
+"""Several concepts in an adapter: their datasets are combined into a dataset that is trained on like any other."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,10 +14,11 @@ T = TypeVar("T")
 
 
 def combine(datasets: Sequence[Dataset]) -> Dataset:
-    """The pairs of all ``datasets`` by turns, for a concept "a+b" with the terms, surrogates and neighbours of each.
+    """Take pairs of all ``datasets`` in turn, for a concept "a+b" with the terms, surrogates and neighbours of each.
 
-    What one of them erases is no surrogate, neighbour or retained concept of the others. Raises ``DatasetError`` for
-    datasets of different models or sampling, twice the same concept, and a concept whose only surrogate is erased, too.
+    A concept that any of them erases is not a surrogate, neighbour or retained concept of the others. Raises
+    ``DatasetError`` for datasets of different models or sampling, for the same concept twice, and if the first
+    surrogate of a concept is erased as well.
     """
     first, *others = datasets
     if not others:
@@ -55,7 +56,7 @@ def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
         return tuple(dict.fromkeys(word for word in words if same_name(word) not in erased))
 
     label_sets = dict.fromkeys(chain.from_iterable(concept.judge_labels for concept in concepts))
-    # A copy is not validated again: "+" is for names like this one alone.
+    # A copy is not validated again: "+" is allowed in such names only.
     return concepts[0].model_copy(
         update={
             "name": "+".join(concept.name for concept in concepts),
@@ -79,6 +80,6 @@ def _retained(datasets: Sequence[Dataset], erased: set[str]) -> tuple[AcceptedRe
 
 
 def _by_turns(columns: Sequence[Sequence[T]]) -> tuple[T, ...]:
-    """One of each column, then the next of each, until all are taken."""
+    """The first item of each column, then the second of each, until all are taken."""
     longest = max(map(len, columns))
     return tuple(column[index] for index in range(longest) for column in columns if index < len(column))

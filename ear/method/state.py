@@ -7,7 +7,7 @@ import torch
 
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
-from ear.method.parallel import Processes
+from ear.method.parallel import ProcessGroup
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
@@ -23,7 +23,7 @@ class TrainingState:
     adapter: Adapter
     optimizer: torch.optim.Adam
     generator: torch.Generator
-    """From which the released loop samples; other recipes derive a seed for each purpose."""
+    """Samples the streams of the released loop; other recipes derive a seed for each purpose."""
     log: TrainingLog = field(default_factory=TrainingLog)
     rounds: int = 0
     """Finished rounds."""
@@ -38,17 +38,17 @@ class TrainingState:
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         return cls(adapter, optimizer, torch.Generator(model.device).manual_seed(PUBLISHED_SEED))
 
-    def step(self, loss: torch.Tensor, learning_rate: float, processes: Processes) -> None:
-        """One step of Adam; ``loss`` is this process's part of it. Raises ``RecipeError`` if the loss is not finite."""
+    def step(self, loss: torch.Tensor, learning_rate: float, group: ProcessGroup) -> None:
+        """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
         whole = loss.detach().clone()
-        processes.sum_([whole])
+        group.sum_([whole])
         if not torch.isfinite(whole):
             raise self.diverged("the loss", learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        processes.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
+        group.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
         self.optimizer.step()
 
     def finished(self, recipe: Recipe) -> bool:
@@ -63,7 +63,7 @@ class TrainingState:
         )
 
     def checkpoint(self) -> dict[str, Any]:
-        """What ``restore`` takes, as torch saves it; between two rounds."""
+        """The state between two rounds, as torch saves it; ``restore`` takes it."""
         return {
             "weights": {name: weight.detach() for name, weight in self.adapter.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
@@ -75,7 +75,7 @@ class TrainingState:
 
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for one of an earlier version."""
+        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of an earlier version."""
         if not checkpoint.keys() >= {"weights", "optimizer", "generator", "log", "rounds"}:
             raise AdapterError("checkpoint.pt is of an earlier version: delete it, and the run starts anew")
         for name, weight in self.adapter.parameters.items():

@@ -1,4 +1,4 @@
-"""The steps of a round, with context: window by window, one Adam step per window that is not yet erased."""
+"""Training steps with context: window by window, a step of Adam for each window whose loss exceeds the threshold."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ear.method.objective import position_losses, windows
 from ear.method.pairs import TrainingPair
-from ear.method.parallel import Processes
+from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
 from ear.method.schedule import Round
@@ -21,7 +21,7 @@ from ecgvf.janus import JanusModel, Sampling, generate_image_tokens, hidden_stat
 
 @dataclass(slots=True)
 class WindowSteps:
-    """What the steps of a training need."""
+    """Takes the steps of a training, round by round: ``train_round`` → batches of images → windows → ``state.step``."""
 
     model: JanusModel
     resolved: ResolvedRecipe
@@ -32,15 +32,15 @@ class WindowSteps:
     total: int
     """Windows of the whole training, or steps if the recipe ends it earlier."""
     watch: Callable[[TrainingState], object]
-    processes: Processes
+    group: ProcessGroup
     teacher: Teacher
 
-    def train_round(self, each: Round) -> None:
-        """All steps of one round."""
+    def train_round(self, round_: Round) -> None:
+        """Take all steps of a round."""
         recipe = self.resolved.recipe
-        vq_ids = self._rollouts(each.pairs) if each.vq_ids is None else each.vq_ids
-        starts = range(0, len(each.pairs), recipe.images_per_step)
-        batches = [self._batch(each, vq_ids, start) for start in starts]
+        vq_ids = self._rollouts(round_.pairs) if round_.vq_ids is None else round_.vq_ids
+        starts = range(0, len(round_.pairs), recipe.images_per_step)
+        batches = [self._batch(round_, vq_ids, start) for start in starts]
         for _ in range(recipe.rollout_epochs):
             for batch in batches:
                 self._train_batch(batch)
@@ -51,7 +51,7 @@ class WindowSteps:
 
     def _rollouts(self, pairs: Sequence[TrainingPair]) -> Tensor:
         """The tuned model's images of the target prompts, as rendering samples them: int64 [R, T]."""
-        own = self.processes.share(range(len(pairs)))
+        own = self.group.share(range(len(pairs)))
         noise = uniform_noise(
             [seeds.derive(self.seed, f"{self.state.rounds}/{index}", "rollout") for index in own],
             self.resolved.tokens,
@@ -63,21 +63,21 @@ class WindowSteps:
                 images = generate_image_tokens(self.model, [pairs[index].target for index in own], noise, self.sampling)
             vq_ids = images.vq_ids.clone()  # not an inference tensor: the loss is differentiated along it
             finite = images.finite.all().float()[None].clone()
-        self.processes.sum_([finite])
-        if finite.item() < self.processes.count:
+        self.group.sum_([finite])
+        if finite.item() < self.group.count:
             raise self.state.diverged("a rollout", self.resolved.recipe.learning_rate)
-        return self.processes.gather(vq_ids, len(pairs))
+        return self.group.gather(vq_ids, len(pairs))
 
-    def _batch(self, each: Round, vq_ids: Tensor, start: int) -> "_Batch":
-        """The images of a step, and this process's share of them."""
-        together = range(start, min(start + self.resolved.recipe.images_per_step, len(each.pairs)))
-        own = self.processes.share(together)
-        record_ids = [each.pairs[index].record_id for index in together]
-        key = None if each.vq_ids is None else ("+".join(record_ids), each.trajectory)
-        return _Batch(record_ids, [each.pairs[index] for index in own], vq_ids[list(own)], key)
+    def _batch(self, round_: Round, vq_ids: Tensor, start: int) -> "_Batch":
+        """The images of a step, from the ``start``-th of the round, and this process's share of them."""
+        indices = range(start, min(start + self.resolved.recipe.images_per_step, len(round_.pairs)))
+        own = self.group.share(indices)
+        record_ids = [round_.pairs[index].record_id for index in indices]
+        key = None if round_.vq_ids is None else ("+".join(record_ids), round_.trajectory)
+        return _Batch(record_ids, [round_.pairs[index] for index in own], vq_ids[list(own)], key)
 
     def _train_batch(self, batch: "_Batch") -> None:
-        """The windows of some images, in order, or one of them at random."""
+        """Train on every window of a batch, in order, or on a random window."""
         recipe, model = self.resolved.recipe, self.model
         if batch.guided is None and batch.own:
             surrogates = [pair.surrogate for pair in batch.own]
@@ -96,9 +96,10 @@ class WindowSteps:
                 return
 
     def _train_window(self, batch: "_Batch", window: range) -> tuple[float, bool, float | None]:
-        """Equations 7 and 8 for one window, with the weights that the window before left.
+        """Sum the losses of a window (equation 7), and take a step if the sum exceeds the threshold (equation 8).
 
-        Returns its loss, whether it stepped, and the loss of the rehearsed images.
+        The step's loss is the erasing loss plus the retention loss, weighted per position. Returns the erasing loss,
+        whether a step was taken, and the retention loss (None without a step or rehearsal).
         """
         recipe, state = self.resolved.recipe, self.state
         loss = self._window_loss(batch, window)
@@ -113,14 +114,14 @@ class WindowSteps:
             # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
             loss = loss + recipe.retention * len(window) * retention_loss
         left = max(0.0, 1 - len(state.log.loss) / self.total) if recipe.schedule == "linear" else 1.0
-        state.step(loss, recipe.learning_rate * left, self.processes)
+        state.step(loss, recipe.learning_rate * left, self.group)
         return value, True, retained
 
     def _window_loss(self, batch: "_Batch", window: range) -> Tensor:
-        """This process's part of the window's loss: the sum over positions, the mean over the step's images."""
+        """This process's share of the erasing loss: the sum over the window, the mean over the step's images."""
         recipe = self.resolved.recipe
         if batch.guided is None:
-            return self._nothing()
+            return self._zero_loss()
         with self._autocast():
             checkpointing = recipe.checkpointing == "layers"
             seen = batch.vq_ids[:, : window.stop]
@@ -130,23 +131,23 @@ class WindowSteps:
         return losses.sum(dim=-1).sum() / len(batch.record_ids)
 
     def _retention_loss(self, rehearsal: RehearsalSet) -> Tensor:
-        """This process's part of the divergence on the rehearsed images of the step."""
+        """This process's share of the retention loss, in nats: the mean over the positions of the rehearsed images."""
         recipe = self.resolved.recipe
         batch = rehearsal.batch(self.seed, self.state.log.steps, recipe.rehearsed_per_step)
-        if not (own := self.processes.share(batch)):
-            return self._nothing()
+        if not (own := self.group.share(batch)):
+            return self._zero_loss()
         with self._autocast():
             loss = rehearsal.loss(self.model, own, checkpointing=recipe.checkpointing == "layers")
         return loss * len(own) / len(batch)
 
-    def _nothing(self) -> Tensor:
-        """A loss of 0 with a gradient of 0, of a process that has no image in this step."""
+    def _zero_loss(self) -> Tensor:
+        """A loss whose gradients are 0, for a process without an image in this step: all must sum the same tensors."""
         zeros = [weight.sum() * 0.0 for weight in self.state.adapter.weights]
         return torch.stack(zeros).sum()
 
     def _summed(self, loss: Tensor) -> float:
         value = loss.detach().clone()
-        self.processes.sum_([value])
+        self.group.sum_([value])
         return value.item()
 
     def _autocast(self) -> torch.autocast:
@@ -159,15 +160,15 @@ class _Batch:
     """The images of a step."""
 
     record_ids: list[str]
-    """Of their pairs."""
+    """Of the pairs of all processes' images."""
     own: Sequence[TrainingPair]
     """The pairs of this process's images."""
     vq_ids: Tensor
-    """int64 [B, T] of this process's images."""
+    """int64 [B, T]: the image tokens of this process's images."""
     key: tuple[str, int] | None
-    """Names them if a further pass has them again."""
+    """Identifies the images if later passes train on them again, for ``Teacher``; None for rollouts."""
     guided: Tensor | None = None
-    """What they have to match (``guided_target``), kept for further epochs."""
+    """What the tuned model has to match along them (``guided_target``), kept for further epochs."""
 
     @property
     def targets(self) -> list[str]:

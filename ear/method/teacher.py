@@ -1,4 +1,4 @@
-"""The teacher: what the frozen model says along a trajectory, kept for further passes if they have it again."""
+"""The teacher: the frozen model's outputs along a trajectory, kept if later passes need them again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from ear.method.recipe import ResolvedRecipe
 from ecgvf.janus import JanusModel
 
 MOST_BYTES = 2**30
-"""Bytes of kept states from which no more are kept."""
+"""Once the kept states take this many bytes, no more are kept."""
 
 
 @dataclass(slots=True)
 class Teacher:
     """The frozen model under both prompts, for one training.
 
-    Last hidden states along the dataset's images, which every pass repeats, are kept on the CPU, in the dtype in which
-    they were computed, until they take ``MOST_BYTES``; the rest is computed again in each pass. States and not logits,
-    which are V wide: of an image of Janus-Pro-7B they take 4.7 MB (576 tokens of 4,096 bfloat16), twice that with
-    guidance, and its float32 logits 38 MB.
+    Every pass goes over the same images of a dataset. Their last hidden states are kept on the CPU, in the dtype in
+    which they were computed, until they take ``MOST_BYTES``; the rest is computed again in each pass. States are kept
+    because logits are larger: for an image of Janus-Pro-7B, states take 4.7 MB (576 tokens of 4,096 bfloat16), twice
+    that with guidance, and float32 logits 38 MB.
     """
 
     model: JanusModel
@@ -31,7 +31,7 @@ class Teacher:
     def guided(
         self, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, key: tuple[str, int] | None
     ) -> Tensor:
-        """``guided_target`` of the recipe. ``key`` names the trajectory if it comes again."""
+        """``guided_target`` with the recipe's loss and guidance; ``key`` identifies a trajectory that is used again."""
         states = None if key is None else self._kept.get(key)
         if states is None:
             states = teacher_states(self.model, targets, surrogates, vq_ids, guidance=self.resolved.guidance)

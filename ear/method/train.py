@@ -1,8 +1,8 @@
 """The training loop: round by round, with checkpoints.
 
-A round has some pairs, each with a trajectory: an image of the dataset, or one that the tuned model renders at the
-start of the round (a rollout). Its steps are those of ear/method/steps.py, or of the released loop
-(ear/method/published.py).
+A round trains on some pairs, each along a trajectory: an image of the dataset, or an image that the tuned model renders
+at the start of the round (a rollout). The steps are taken by ear/method/steps.py, or by the released loop in
+ear/method/published.py. A checkpoint is saved between rounds, never within.
 """
 
 import time
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
-from ear.method.parallel import processes
+from ear.method.parallel import process_group
 from ear.method.published import PublishedSteps
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
@@ -23,6 +23,7 @@ from ear.method.teacher import Teacher
 from ecgvf.janus import JanusModel, Sampling
 
 CHECKPOINT_SECONDS = 15.0
+"""Minimum time between two checkpoints."""
 
 
 def train(
@@ -38,29 +39,38 @@ def train(
 ) -> tuple[Adapter, TrainingLog]:
     """Train an adapter that erases the concept. ``model`` is left as it was.
 
-    ``sampling`` is that of rendering, for images that the training samples. With a ``run``, training resumes from its
-    checkpoint and saves new ones; the result is that of an uninterrupted training. ``watch`` is called after each
-    window, and once after resuming. Raises ``RecipeError`` if a loss is not finite, or a rollout.
+    ``sampling``: how rollouts, and the streams of the released loop, are sampled. With a ``run``, training resumes from
+    its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``watch`` is called after each
+    window, and once after resuming. Raises ``RecipeError`` if a loss or the logits of a rollout are not finite.
     """
     state = TrainingState.start(model, resolved, seed)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint)
         watch(state)
     steps: WindowSteps | PublishedSteps
-    together = processes(model.device)
+    group = process_group(model.device)
     if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
-        total = count_windows(len(pairs), resolved)
-        teacher = Teacher(model, resolved)
-        steps = WindowSteps(model, resolved, seed, sampling, rehearsal, state, total, watch, together, teacher)
+        steps = WindowSteps(
+            model=model,
+            resolved=resolved,
+            seed=seed,
+            sampling=sampling,
+            rehearsal=rehearsal,
+            state=state,
+            total=count_windows(len(pairs), resolved),
+            watch=watch,
+            group=group,
+            teacher=Teacher(model, resolved),
+        )
     saved = time.monotonic()
-    for each in schedule(pairs, resolved, seed)[state.rounds :]:
-        steps.train_round(each)
+    for round_ in schedule(pairs, resolved, seed)[state.rounds :]:
+        steps.train_round(round_)
         if state.finished(resolved.recipe):
             break
         state.rounds += 1
-        if run is not None and together.first and time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if run is not None and group.is_main and time.monotonic() - saved > CHECKPOINT_SECONDS:
             run.save_checkpoint(state.checkpoint())
             saved = time.monotonic()
     for weight in state.adapter.weights:

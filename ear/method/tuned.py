@@ -54,7 +54,7 @@ class LoRAProjection(nn.Linear):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The weight of a linear layer that computes the same, in the dtype of the frozen one."""
+        """The weight of the linear layer that computes the same, in the frozen weight's dtype."""
         frozen = self._frozen[0].weight
         change = self.lora_B.float() @ self.lora_A.float() * self.scaling
         return (frozen.float() + change).to(frozen.dtype)
@@ -69,12 +69,12 @@ TunedModule = Projection | Norm | LoRAProjection
 
 
 def tuned(weight: Tensor, frozen: nn.Linear | LlamaRMSNorm) -> Projection | Norm:
-    """What replaces ``frozen``, with ``weight``."""
+    """The module with ``weight`` that replaces ``frozen``."""
     return Projection(weight, frozen) if isinstance(frozen, nn.Linear) else Norm(weight, frozen)
 
 
 def new_lora(frozen: nn.Linear, rank: int, dtype: torch.dtype, generator: torch.Generator) -> LoRAProjection:
-    """LoRA of ``rank`` that changes nothing yet; A is drawn as PEFT draws it, from ``generator`` (on the CPU)."""
+    """LoRA of ``rank`` that changes nothing yet. A is drawn as in PEFT, by ``generator``, which is on the CPU."""
     bound = 1 / math.sqrt(frozen.in_features)  # kaiming_uniform_ with a = sqrt(5)
     a = torch.empty(rank, frozen.in_features).uniform_(-bound, bound, generator=generator)
     b = torch.zeros(frozen.out_features, rank)

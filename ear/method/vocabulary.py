@@ -1,8 +1,7 @@
-"""Words to rehearse: target prompts with a word of the model's vocabulary where the concept's term was.
+"""Prompts to rehearse that are target prompts with another word of the model's vocabulary in the concept's place.
 
-They keep what such sentences ask for, whatever it is, without naming it: the concept's words turn into its surrogate,
-and other words stay what they are, those of neighbours among them. A word under which the frozen model draws the
-concept is one of the concept's own; its image is left out (``rehearsal_set``).
+They teach that only the concept's own words turn into the surrogate: any other word, including those of neighbours,
+keeps its meaning. ``rehearsal_set`` leaves out words for which the frozen model draws the concept.
 """
 
 import random
@@ -17,16 +16,17 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 def vocabulary(model: JanusModel) -> list[str]:
-    """The words that are a single token of ``model``: at least three letters and nothing else; sorted."""
+    """The words of three letters or more that are a single token of ``model``, sorted."""
     tokenizer = model.processor.tokenizer
     tokens = (tokenizer.convert_tokens_to_string([token]) for token in tokenizer.get_vocab())
     return sorted({text[1:] for text in tokens if text.startswith(" ") and _WORD.fullmatch(text[1:])})
 
 
 def word_prompts(words: Sequence[str], pairs: Sequence[PromptPair], count: int, seed: int) -> list[str]:
-    """``count`` prompts: the targets of ``pairs`` by turns, each with one of ``words`` in place of its term.
+    """``count`` prompts: the target prompts of ``pairs`` in turn, each with a word of ``words`` in place of its term.
 
-    ``seed`` draws the words. Pairs whose target prompt does not contain their term are left out; empty if all are.
+    ``seed`` draws the words. Pairs whose target prompt does not contain their term are skipped; if all are, the list is
+    empty.
     """
     generator = random.Random(seeds.derive(seed, "vocabulary", "rehearse"))
     sentences = [(pair.target, re.compile(re.escape(pair.target_term), re.IGNORECASE)) for pair in pairs]

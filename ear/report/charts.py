@@ -22,7 +22,7 @@ WIDTH = 5.0
 """Inches of a chart; matplotlib's SVG has 72 points to the inch."""
 
 _COLOURS = tuple(f"#00010{number}" for number in range(1, 9))
-"""Stand for the page's colours of series; the next two for its text and its lines."""
+"""Placeholders for the page's colours of series, which ``_svg`` replaces; the next two are for text and lines."""
 _INK, _LINE = "#000200", "#000300"
 _MARKERS = ("o", "D", "X", "s", "^", "v", "P", "*")
 
@@ -50,7 +50,7 @@ Bar = tuple[str, JSON, JSON]
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawn chart, and the same as rows of a table."""
+    """A drawn chart, and its numbers as rows of a table."""
 
     title: str
     svg: str
@@ -66,9 +66,9 @@ def dots(
     label: str = "share of images",
     limits: tuple[float, float] | None = (0, 1),
 ) -> Chart:
-    """A line per name with a dot and its interval per series, on one scale.
+    """A line per name, with a dot and its interval per series.
 
-    ``series``: all names of the report, as in the other charts: each has the same colour and marker everywhere.
+    ``series``, here and below: all names of the report, so that each has the same colour and marker in every chart.
     """
     kinds = _kinds(series, [name for _, points in lines for name, _ in points])
     height = 0.9 + 0.3 * (1 + len(kinds) // 3) + 0.16 * sum(max(2, len(points)) for _, points in lines)
@@ -126,8 +126,7 @@ def bars(
 def frontier(
     title: str, points: Sequence[tuple[str, JSON, JSON]], *, series: Sequence[str], across: str, up: str
 ) -> Chart:
-    """A point per (series, figure across, figure up), with both intervals; the best corner is marked. ``series`` as in
-    ``dots``."""
+    """A point per (series, figure across, figure up), with both intervals; the best corner is marked."""
     kinds = _kinds(series, [name for name, _, _ in points])
     with matplotlib.rc_context(_STYLE):
         plot, axes = _axes(4.2)
@@ -206,12 +205,12 @@ def _dot(axes: Axes, figure: JSON, place: float, kind: int) -> None:
 
 
 def _kinds(series: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Those of ``series`` that are drawn → which colour and marker they have."""
+    """Drawn name → the number of its colour and marker, which is its place in ``series``."""
     return {name: kind for kind, name in enumerate(series) if name in names}
 
 
 def _errors(figure: JSON) -> list[list[float]]:
-    """Distances to the ends of the interval, below and above; 0 without one."""
+    """Distances to the ends of the interval, below and above; 0 without an interval."""
     low, high = (figure["value"] if figure[end] is None else figure[end] for end in ("low", "high"))
     return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
 

@@ -1,4 +1,4 @@
-"""The results of one evaluation, as ``ear eval`` leaves them beside the adapter or writes them with ``--outcomes``."""
+"""The results of an evaluation, which ``ear eval`` writes beside the adapter, or to a file of ``--outcomes``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,10 @@ from ear.evaluation.outcomes import read_facts, selected
 from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
+from ear.suite.rows import ceiling_once, table_rows
 from ear.suite.spec import Evidence
 from ear.suite.suite import Measured
-from ear.suite.table import ceiling_once, dataset_facts, table_rows
+from ear.suite.table import dataset_facts
 from ecgvf import Run
 from ecgvf.core.files import JSON
 from ecgvf.core.store import Store
@@ -18,14 +19,14 @@ from ecgvf.core.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResults(Results):
-    """An evaluation, and the store with its images."""
+    """The results of an evaluation, and the store that has the images."""
 
     evaluation: Evaluation
     store: Store
 
     @classmethod
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
-        """Raises ``DatasetError`` for another file, and as ``Store`` does."""
+        """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
         memorisation = file.with_name("memorisation.json")
         return cls(

@@ -1,4 +1,4 @@
-"""The gallery: images before and after erasing, with the prompt and what the judges saw; the worst first."""
+"""The gallery: pairs of images before and after erasing, with prompt and what the judge saw; the worst first."""
 
 import base64
 import io
@@ -26,19 +26,19 @@ MEANINGS: dict[Result, str] = {
     "replaced": "the surrogate is shown in the concept's place",
     "kept": "another concept is still shown",
 }
-"""The outcome of an image, the worst first → what it means."""
+"""Result of an image → what it means, the worst first."""
 
 MOST_BYTES = 28_000
 """Of an embedded image: 1,000 of them, in base64, stay under 40 MB."""
 
 _FORMS = ((384, 80), (384, 50), (256, 50), (192, 30))
-"""Longer side in pixels and quality of an embedded image, the best first; of the last even noise is small
-enough."""
+"""Longer side in pixels, and WebP quality, of an embedded image: the first that fits ``MOST_BYTES``. At the last, even
+noise does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One pair of images."""
+    """A pair of images, before and after erasing."""
 
     concept: str
     method: str
@@ -48,17 +48,17 @@ class Card:
     prompt: str
     result: Result
     reading: str
-    """What the judges saw after erasing."""
+    """What the judge saw before and after erasing, for people."""
     unsafe: bool
     task: Task
     before: str = ""
-    """A data URI, as ``after``; empty if the store lacks the image."""
+    """A data URI; empty if the store lacks the image."""
     after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Some cards, and how many there are of each outcome in all."""
+    """The chosen cards, and how many there are of each result in all."""
 
     cards: Sequence[Card]
     counts: dict[Result, int]
@@ -66,8 +66,8 @@ class Gallery:
 
 
 def gallery(results: Results, images: int) -> Gallery:
-    """Cards with at most ``images`` images of the first cell of each concept and method, as many of each; of each
-    outcome some, the worst first."""
+    """Choose cards with at most ``images`` images: equally many of each concept and method, from its first cell, and
+    some of each result, the worst first."""
     every: list[list[Card]] = []
     for concept in results.concepts:
         for method in results.methods:
@@ -125,7 +125,7 @@ def _saw(outcome: Outcome) -> str:
 
 
 def _some_of_each(cards: Sequence[Card], count: int) -> list[Card]:
-    """``count`` cards, of each outcome as many as there are or as fit, the worst outcome first."""
+    """``count`` cards: of each result in turn, the worst first."""
     by_result = [[card for card in cards if card.result == name] for name in MEANINGS]
     turns = [card for turn in zip_longest(*by_result) for card in turn if card is not None]
     return turns[:count]
@@ -148,7 +148,7 @@ def _with_images(results: Results, cards: Sequence[Card]) -> list[Card]:
 
 
 def data_uri(png: bytes) -> str:
-    """An image as WebP of at most ``MOST_BYTES`` in a data URI; smaller ones keep their size."""
+    """An image as WebP of at most ``MOST_BYTES`` in a data URI; small images keep their size."""
     with Image.open(io.BytesIO(png)) as image:
         full = image.convert("RGB")
     content = b""
@@ -160,7 +160,7 @@ def data_uri(png: bytes) -> str:
 
 
 def sheet_uri(file: Path) -> str:
-    """A contact sheet likewise, at most 1,200 pixels wide. Raises ``DatasetError`` if it is no image."""
+    """A contact sheet as WebP in a data URI, at most 1,200 pixels wide. Raises ``DatasetError`` for another file."""
     try:
         with Image.open(file) as image:
             return _uri(_webp(image.convert("RGB"), (1200, 1200 * image.height // image.width or 1), 80))

@@ -1,4 +1,4 @@
-"""The page: one HTML file with its styles, scripts, charts and images inside. Every text is escaped."""
+"""Write the page: an HTML file with its styles, scripts, charts and images inside. Every text is escaped."""
 
 import base64
 import csv
@@ -70,7 +70,7 @@ def _gallery_csv(cards: Sequence[object]) -> bytes:
 
 
 def _no_formula(text: str) -> str:
-    """``text`` that spreadsheets do not run."""
+    """Quote ``text`` that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

@@ -1,4 +1,4 @@
-"""What a report is made of: rows, the outcomes of cells, images, and other measurements beside them."""
+"""The input of a report: rows, outcomes, images and further measurements, of a suite or of an evaluation."""
 
 import json
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ EvidenceName = Literal["ablations", "trials", "attacks", "memorisation", "agreem
 """A field of ``Evidence``."""
 
 Task = tuple[str, str | None, str, int, float, float]
-"""(condition, adapter, id, seed, guidance, temperature) of an image; of the frozen model the adapter is None."""
+"""(condition, adapter, id, seed, guidance, temperature) of an image; the adapter of the frozen model is None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,30 +52,31 @@ class Results(ABC):
     datasets: JSON
     """Concept → what its dataset was made of, as far as it is known."""
     commands: Sequence[str]
-    """What gives these results again."""
+    """Commands that reproduce these results."""
     provenance: Sequence[str]
+    """Where the results come from, in sentences for people."""
     versions: Mapping[str, str]
     goals: str | None = None
     """The recipe that has to meet the goals."""
     met: bool | None = None
-    """Whether it does; None: not decided."""
+    """Whether it meets them; None while cells are missing."""
     evidence: Evidence = field(default_factory=Evidence)
 
     @abstractmethod
     def cell(self, concept: str, method: str) -> CellOutcomes | None:
-        """Those of the cell with the full figures if it is measured; None without a measured cell."""
+        """The outcomes of the cell with the full figures, else of the first measured cell; None without any."""
 
     @abstractmethod
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
-        """The images that are at hand, as PNG."""
+        """The ``wanted`` images that are in the store or the file, as PNG."""
 
     @property
     def series(self) -> list[str]:
-        """All names that charts show, in an order that is the same everywhere."""
+        """The names that charts can show, in the same order everywhere, which decides their colours."""
         return [*REFERENCES, *self.methods]
 
     def unsafe(self, concept: str) -> bool:
-        """Whether its images are blurred; yes for a concept that nothing is known of."""
+        """Whether to blur its images; True for an unknown concept."""
         if concept in self.datasets:
             return bool(self.datasets[concept]["unsafe"])
         try:
@@ -88,7 +89,7 @@ class Results(ABC):
         return [_read(file, "attacks") for file in self.evidence.attacks if file.is_file()]
 
     def memorisation(self) -> list[JSON]:
-        """What `ear memorisation` wrote, likewise; the sheet may have moved with it."""
+        """What `ear memorisation` wrote, of the files that the suite names. ``sheet`` is the image's present path."""
         found = []
         for file in self.evidence.memorisation:
             if file.is_file():
@@ -103,7 +104,7 @@ class Results(ABC):
         return _read(file, "trials") if file is not None and file.is_file() else None
 
     def agreement(self) -> JSON | None:
-        """How far judges agree with labels, likewise."""
+        """How far judges agree with labels; None without the file that the suite names."""
         file = self.evidence.agreement
         return _read(file, "agreement") if file is not None and file.is_file() else None
 
@@ -124,7 +125,7 @@ class Results(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteResults(Results):
-    """The results' folder of a suite, and the store with its images."""
+    """The results of a suite, from its folder, and the store that has the images."""
 
     files: Mapping[tuple[str, str], tuple[Path, Path]]
     """Concept and method → the files of the cell's outcomes, before and after."""
@@ -182,12 +183,12 @@ class SuiteResults(Results):
 
 
 def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
-    """The images of outcomes in the folders of concepts in stores, as PNG."""
+    """The ``wanted`` images among the outcomes in ``runs``, folders of concepts in stores, as PNG."""
     found: dict[Task, bytes] = {}
     columns = ["condition", "adapter", "id", "seed", "guidance", "temperature"]
     for file in sorted(file for run in runs for file in run.glob("outcomes/*/shard-*.parquet")):
         table = pq.read_table(file, columns=[*columns, "sample"])
-        # Under attack an image has the task of the one that is not attacked.
+        # An image under attack has the same task as the image that is not attacked.
         tasks = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
         samples = table["sample"].to_pylist()
         places = [
@@ -202,7 +203,7 @@ def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
 
 
 def _first_cells(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], tuple[Path, Path]]:
-    """Of each concept and method the first cell, or the one with the full figures."""
+    """(concept, method) → files of the cell with the full figures, else of the first cell: before, after."""
     found: dict[tuple[str, str], tuple[Path, Path]] = {}
     for cell in sorted(cells, key=lambda each: each["figures"] != "full"):
         original, after = (folder / Path(cell[name]).name for name in ("original", "file"))
@@ -240,7 +241,7 @@ def _opened(datasets: JSON) -> Iterator[str]:
 
 
 def _read(file: Path, key: str) -> JSON:
-    """A JSON file that the suite names. Raises ``DatasetError`` for one without ``key``."""
+    """A JSON file that the suite names. Raises ``DatasetError`` for a file without ``key``."""
     try:
         content = json.loads(file.read_bytes())
     except ValueError:
@@ -263,7 +264,7 @@ def _read_ablation(file: Path) -> list[JSON]:
 
 
 def select(rows: Sequence[JSON], **wanted: Any) -> list[JSON]:
-    """The rows with a value and these fields, by default not under attack; ``wording`` is their class."""
+    """The rows with a value and the ``wanted`` fields, by default not under attack; ``wording`` stands for "class"."""
     fields = {("class" if name == "wording" else name): value for name, value in ({"attack": None} | wanted).items()}
     return [
         row for row in rows if row["value"] is not None and all(row[name] == value for name, value in fields.items())

@@ -6,7 +6,7 @@ from ear.report.charts import Chart, dots
 from ear.report.results import Results, select
 from ear.report.section import Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import text
-from ear.suite.table import NOT_APPLICABLE
+from ear.suite.rows import NOT_APPLICABLE
 from ecgvf.core.files import JSON
 
 _UNATTACKED = ("concept_present_unattacked", "concept_present")
@@ -16,7 +16,7 @@ _CONTROLS = ("original", "erased", "under attack", "oracle", "above oracle", "an
 
 
 def robustness(results: Results) -> Section:
-    """The section."""
+    """The section on robustness."""
     charts: list[Chart] = []
     tables: list[Table] = []
     missing: list[str] = []

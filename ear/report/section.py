@@ -1,4 +1,4 @@
-"""What a section of a report consists of, and what several sections look up."""
+"""The parts of a section of a report, and look-ups that several sections need."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image that is no chart."""
+    """An image that is not a chart."""
 
     title: str
     uri: str
+    """A data URI."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section."""
+    """A section: text, charts, tables, pictures, and what is missing."""
 
     id: str
     title: str
@@ -49,7 +50,7 @@ def main_rows(results: Results, concept: str, method: str) -> dict[str, JSON]:
 
 
 def absent(results: Results, concept: str, measured: Collection[str], *, what: str = "") -> list[str]:
-    """The methods of ``concept`` that are not among the measured; ``what`` was measured follows each."""
+    """What is missing of ``concept``, for people: the methods that are not ``measured``, each followed by ``what``."""
     methods = [method for method in results.methods if method not in measured]
     if len(methods) == len(results.methods):
         return [f"{concept}{what}"]
@@ -57,7 +58,7 @@ def absent(results: Results, concept: str, measured: Collection[str], *, what: s
 
 
 def unread(results: Results, name: EvidenceName) -> list[str]:
-    """What the files would show that the suite names and that are not there."""
+    """What is missing, for people, because the suite names a file of ``name`` that does not exist."""
     what: dict[EvidenceName, str] = {
         "ablations": "an ablation",
         "trials": "several settings of each recipe",

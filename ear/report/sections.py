@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from ear.evaluation import figures, statistics
+from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.method.recipes import PROMPT_REWRITE
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
 from ear.report.gallery import sheet_uri
@@ -17,7 +18,7 @@ from ecgvf.core.files import JSON
 
 
 def sections(results: Results) -> list[Section]:
-    """All sections but headline, gallery and provenance, in order."""
+    """All sections in order; headline, gallery and provenance are parts of the page itself."""
     makers = (
         *(_frontier, _replacement, _retention, robustness, _understanding),
         *(_memorisation, _ablation, _dataset, _agreement),
@@ -218,7 +219,7 @@ def _clusters(content: JSON) -> Table:
         token = "with" if found["token"] else "without"
         share = text(found["in_clusters"]) if found["in_clusters"]["value"] is not None else "not measured"
         rows.append([str(found["images"]), token, str(found["method"]), share, str(len(found["clusters"])), example])
-    columns = ("images", "<|startoftext|>", "compared by", "share in clusters", "clusters", "the largest")
+    columns = ("images", STARTOFTEXT, "compared by", "share in clusters", "clusters", "the largest")
     return Table("Nearly equal images of different prompts", columns, rows)
 
 
@@ -289,7 +290,7 @@ def _dataset(results: Results) -> Section:
 
 
 def _unknown_datasets(results: Results) -> list[str]:
-    """The datasets of which nothing is known, and why, in a line."""
+    """The datasets of which nothing is known, and why, in a single line; empty without any."""
     unknown = [concept for concept in results.concepts if concept not in results.datasets]
     if not unknown:
         return []

@@ -1,6 +1,6 @@
 """A benchmark as a declaration: concepts, recipes and seeds become cells, cells outcomes, outcomes one table.
 
-suite.yaml ──spec──▶ cells ──runner (one process each)──▶ outcomes per cell ──table──▶ rows ──▶ leaderboard
+suite.yaml ──spec──▶ cells ──runner (one process each)──▶ outcomes per cell ──rows──▶ table ──▶ leaderboard
 """
 
 from ear.suite.cells import Cell

@@ -12,8 +12,10 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Cell:
-    """One adapter to train and measure, or a submission or an oracle to measure. Its fields are part of its key on
-    disk."""
+    """An adapter to train and measure, or a submission or an oracle to measure.
+
+    Its fields are part of its key on disk (``Suite.key``): another field makes every finished cell unfinished.
+    """
 
     concept: str
     recipe: str
@@ -30,8 +32,11 @@ class Cell:
 
 
 def cells_of(spec: SuiteSpec, concept: str, recipe: str, *, images: bool = False) -> list[Cell]:
-    """The cells of a concept and recipe, the one with the full figures last. ``images``: a submission of images, of
-    which nothing else can be rendered, and so no full figures. The oracle, if there is one, has a single cell."""
+    """The cells of a concept and recipe; the last has the full figures, if the suite asks for them.
+
+    ``images``: the recipe is a submission of images, which cannot have the full figures. The concept's oracle, if it
+    has one, is a single cell.
+    """
     if recipe == ORACLE:
         return [Cell(concept, ORACLE, spec.run_seeds[0], spec.training_seeds[0])] if concept in spec.oracles else []
     cells = [Cell(concept, recipe, *seeds) for seeds in spec.seeds(recipe)]
@@ -40,7 +45,7 @@ def cells_of(spec: SuiteSpec, concept: str, recipe: str, *, images: bool = False
 
 
 def in_order(spec: SuiteSpec, cells: Sequence[Cell]) -> list[Cell]:
-    """As they are measured: the first seeds of every concept and recipe, then the others, the full figures last."""
+    """Sort cells as they are measured: the first seeds of every concept and recipe, further seeds, the full figures."""
     seeds = list(dict.fromkeys(pair for recipe in spec.recipes for pair in spec.seeds(recipe)))
     seeds.sort(key=lambda pair: pair[1] != spec.training_seeds[0])
     return sorted(cells, key=lambda cell: (cell.figures == "full", seeds.index((cell.run_seed, cell.training_seed))))

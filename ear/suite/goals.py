@@ -1,7 +1,7 @@
 """The goals of the recommended recipe on Janus-nano, and whether its outcomes meet them.
 
-Each is a bound on the end of an interval, on a point, or on both: ``met`` if all of its bounds hold, ``missed`` if the
-point is beyond one, otherwise ``not shown``.
+A goal bounds an end of an interval, the value, or both. It is ``met`` if all of its bounds hold, ``missed`` if the
+value is beyond a bound, otherwise ``not shown``.
 """
 
 import math
@@ -14,12 +14,12 @@ from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.figures import Figure
 
 LOST = 0.93
-"""A neighbour that keeps this share or less of its images has lost too much: the hypothesis that is to be rejected."""
+"""Share of a neighbour's images that is too little to keep: the hypothesis to reject is that it keeps this or less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal and what was measured."""
+    """A goal, with what was measured."""
 
     figure: str
     group: str

@@ -1,4 +1,4 @@
-"""The results that commands take by default: those of the suite, or of `ear eval`, that ran last."""
+"""The results that `ear report` takes by default: of the suite or the `ear eval` that ran last."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from ecgvf.core.store import Store
 FILE = Path("suites") / "last"
 
 EVALUATION = "evaluation.parquet"
-"""Beside an adapter: its last evaluation, without images."""
+"""Name of the file, beside an adapter, that holds its last evaluation without images."""
 
 
 def remember(results: Path) -> None:
-    """Make ``results`` the default."""
+    """Make the folder ``results`` the default."""
     write_atomic(FILE, f"{results}\n".encode())
 
 
 def last_results(store: Path | None = None) -> Path:
-    """The folder of the suite that ran last in this folder, or the file of a later evaluation in ``store`` (None: the
-    default one).
+    """The results of the suite that ran last in this folder, or the file of a later evaluation in ``store``.
 
-    Raises ``DatasetError`` if there is neither, and without a suite as ``Store`` does.
+    ``store`` None: the default store. Raises ``DatasetError`` if there are neither results nor evaluations, and as
+    ``Store`` does if there are no results.
     """
     found = [(FILE.stat().st_mtime, Path(FILE.read_text(encoding="utf-8").strip()))] if FILE.is_file() else []
     try:

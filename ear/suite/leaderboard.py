@@ -16,9 +16,12 @@ COLUMNS = {
 }
 """Figure (of the retained concepts with their group) → its column."""
 
+MISSING = "cells"
+"""The ``figure`` of a row that stands for cells which have yet to be measured."""
+
 REFERENCES = ("original", "ceiling", "oracle")
-"""Rows beside the methods: before erasing, the frozen model asked for the surrogate, and a model that never knew the
-concept."""
+"""Rows beside the methods: the frozen model, the frozen model given the surrogate prompt, and a model that never knew
+the concept."""
 
 
 def leaderboard(content: JSON) -> str:
@@ -33,7 +36,7 @@ def leaderboard(content: JSON) -> str:
 
 def missing_cells(rows: Sequence[JSON]) -> list[tuple[str, str, int]]:
     """(concept, method, number of cells) that have yet to be measured."""
-    return [(row["concept"], row["recipe"], len(row["run_seeds"])) for row in rows if row["figure"] == "cells"]
+    return [(row["concept"], row["recipe"], len(row["run_seeds"])) for row in rows if row["figure"] == MISSING]
 
 
 def leaderboard_table(content: JSON) -> str:
@@ -45,7 +48,8 @@ def leaderboard_table(content: JSON) -> str:
 
 
 def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
-    """(concept, method, cells): per column the figure's row, "not measured", or "" where it does not apply."""
+    """(concept, method, cells) per line: a cell is the row of its column's figure, "not measured", or "" if it does not
+    apply."""
     pooled = [
         row
         for row in rows  # those of earlier versions have no attacks
@@ -68,14 +72,15 @@ def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
 def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:
     """Column → its row, at the guidance and temperature of the main figures.
 
-    ``rows``: those of one concept and method, pooled over wordings, those of the main figures before those of others.
+    ``rows``: of a single concept and method, pooled over wordings; rows of the main sampling come before those of
+    other guidance and temperature.
     """
     main = next((row for row in rows if row["figure"] == "concept_present"), None)
     if main is None:
         return {}
     mine = [row for row in rows if (row["guidance"], row["temperature"]) == (main["guidance"], main["temperature"])]
     cells = {f"{row['figure']} {row['group']}": row for row in mine if row["figure"] == "retention"}
-    # What both have, such as "shows something", is the concept's: of the retained ones it says another thing.
+    # A figure that both have, such as "shows something", is shown for the concept.
     for group in ("pooled", "concept"):
         cells |= {row["figure"]: row for row in mine if row["group"] == group}
     return cells

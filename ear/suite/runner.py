@@ -1,5 +1,4 @@
-"""Runs the cells of a suite that are missing, each in a process of its own: it may fail, hang or be killed, and the
-others go on."""
+"""Run the missing cells of a suite, each in its own process: a cell that fails, hangs or is killed stops no other."""
 
 import os
 import sys
@@ -18,16 +17,16 @@ from ecgvf.core.errors import EcgvfError
 from ecgvf.core.files import JSON
 
 MeasureCell = Callable[[Suite, Cell], str | None]
-"""Measures a cell and keeps its outcomes; returns why it failed, None if it did not."""
+"""Measures a cell and writes its outcomes; returns the reason if it failed, else None."""
 
 
 def run_suite(
     suite: Suite, command: str, cells: Sequence[Cell] | None = None, measure_cell: MeasureCell | None = None
 ) -> tuple[JSON, dict[Cell, str]]:
-    """Measure those of ``cells`` (None: all) that are missing, and write the table of the whole suite after each.
+    """Measure the unfinished among ``cells`` (None: all), in turn, and write the table of the whole suite after each.
 
-    What is finished is not done again. ``measure_cell`` None: one after another, each in a process of this machine.
-    Returns the results, and why cells failed. Raises as ``Suite.check`` does if cells are missing.
+    ``measure_cell`` None: ``measure_in_process``. Returns the results (``table.results``), and the reason of each cell
+    that failed. Raises as ``Suite.check`` does, if any cell is missing.
     """
     measure_cell = measure_in_process if measure_cell is None else measure_cell
     view, known = SuiteView(suite, cells), KnownRows()
@@ -45,14 +44,14 @@ def run_suite(
 
 
 def known_results(suite: Suite, command: str) -> JSON:
-    """The results of the cells that are measured, which are written, too; no cell is measured."""
+    """Write and return the results of the cells that are finished; no cell is measured."""
     content = results(suite, command)
     write_results(suite, content)
     return content
 
 
 def measure_in_process(suite: Suite, cell: Cell) -> str | None:
-    """Measure a cell in a new process, for at most the suite's ``timeout_minutes``; as ``MeasureCell``."""
+    """A ``MeasureCell``: a new process on this machine, which is killed after the suite's ``timeout_minutes``."""
     log = log_file(suite, cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     # A forked process would inherit the locks of PyTorch's threads.
@@ -78,7 +77,7 @@ def measure_in_process(suite: Suite, cell: Cell) -> str | None:
 
 
 def log_file(suite: Suite, cell: Cell) -> Path:
-    """Where the process of a cell prints."""
+    """The file of what the process of a cell prints."""
     return suite.store / "logs" / f"{cell.name}.log"
 
 
@@ -100,7 +99,7 @@ def _measure(suite: Suite, cell: Cell, log: Path, reasons: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed suite leaves no process that goes on alone."""
+    """End this process when its parent ends, so that a killed suite leaves none behind."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

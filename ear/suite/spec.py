@@ -1,4 +1,4 @@
-"""The declaration of a suite: a small YAML file, or the options of ``ear suite``."""
+"""The declaration of a suite: a YAML file, or the options of ``ear suite``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ IMAGENETTE = (
     *("tench", "english-springer", "cassette-player", "chain-saw", "church"),
     *("french-horn", "garbage-truck", "gas-pump", "golf-ball", "parachute"),
 )
-"""The classes of Imagenette, which the name "imagenette" stands for."""
+"""The classes of Imagenette, for which the name "imagenette" stands."""
 
 NANO = "janus-nano"
 
@@ -31,12 +31,12 @@ class _Part(BaseModel):
 
 
 class Prompts(_Part):
-    """How many prompts each adapter is measured with."""
+    """Numbers of prompts to measure each adapter with."""
 
     concept: int = Field(default=100, ge=1)
     """Of the erased concept."""
     group: int = Field(default=100, ge=1)
-    """Of each group of retained concepts, at least."""
+    """Of each group of retained concepts, at least (``EvaluationSettings.prompts_per_group``)."""
     neighbour: int | None = Field(default=None, ge=1)
     """Of each neighbour, if the number differs."""
 
@@ -65,9 +65,9 @@ class SuiteSpec(_Part):
     """Shipped concepts, or paths of YAML files; "imagenette" and "painters" stand for several."""
     recipes: tuple[str, ...] = Field(default=("default",), min_length=1)
     run_seeds: Seeds = (0,)
-    """New pairs and new noise, each at the first training seed."""
+    """Each seed writes new pairs and renders them from new noise; it is trained at the first training seed."""
     training_seeds: Seeds = (0,)
-    """Each at the first run seed; a recipe without randomness takes the first alone."""
+    """Each trains on the pairs of the first run seed; a recipe without randomness takes the first seed only."""
     pairs: int = Field(default=60, ge=1)
     """Training pairs to write."""
     tests: int = Field(default=100, ge=1)
@@ -75,19 +75,20 @@ class SuiteSpec(_Part):
     split: EvaluationSplit = "test"
     prompts: Prompts = Prompts()
     figures: Literal["default", "full"] = "full"
-    """Full figures are measured on the first cell of each concept and recipe."""
+    """The full figures are measured for the first seeds of each concept and recipe."""
     questions: Path | None = None
     """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
     oracles: dict[str, Path] = {}
-    """Concept → folder of a model that never knew it: a row beside the recipes, and attacked as well in the full
-    figures (docs/attacks.md). The folder's path is part of a cell's key, its weights are not: a clone need not have
-    them."""
+    """Concept → folder of a model that never knew it, which is a row of the table, and is attacked as well in the full
+    figures (docs/attacks.md). A cell's key has the path of the folder and not the weights, which a clone need not
+    have."""
     goals: str | None = None
     """The recipe that has to meet the goals (``ear.suite.goals``)."""
     writers: str | None = None
-    """Who writes the pairs: LLMs with commas, or "offline". None: offline for nano, else every family with a key."""
+    """LLMs that write the pairs, separated by commas, or "offline". None: offline for nano, else the preset "default",
+    as far as its keys are set."""
     budget_usd: float = Field(default=5.0, ge=0)
-    """Most that the LLM calls about one concept may cost, in US dollars."""
+    """Limit on the cost of the LLM calls for a concept, in US dollars."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images rendered at once; None: by the model's size."""
     timeout_minutes: float | None = Field(default=None, gt=0)
@@ -138,7 +139,7 @@ class SuiteSpec(_Part):
         return self.results if self.results is not None else Path("suites") / self.name / "results"
 
     def seeds(self, recipe: str) -> list[tuple[int, int]]:
-        """(run seed, training seed) of each cell of ``recipe``, a submission's name included."""
+        """(run seed, training seed) of each cell of ``recipe``, or of a submission of this name."""
         first, training = self.run_seeds[0], self.training_seeds[0]
         if recipe not in self.recipes:
             return [(first, training)]
@@ -148,7 +149,7 @@ class SuiteSpec(_Part):
         return [*((seed, training) for seed in self.run_seeds), *((first, seed) for seed in trained)]
 
     def settings(self, concept: str, figures: Figures) -> EvaluationSettings:
-        """What each cell of ``concept`` is measured with."""
+        """The settings of the evaluation of each cell of ``concept``."""
         full = figures == "full"
         return EvaluationSettings(
             prompts_per_concept=self.prompts.concept,
@@ -168,7 +169,7 @@ def store_folder(name: str, store: Path | str | None) -> Path:
 
 
 def concept_names(names: Sequence[str]) -> tuple[str, ...]:
-    """``names`` with what "imagenette" and "painters" stand for. Raises ``ConceptError`` for an unknown concept."""
+    """``names``, with "imagenette" and "painters" spelled out. Raises ``ConceptError`` for an unknown concept."""
     painters = [name for name in concepts.names() if concepts.find(name).kind == "style"]
     groups: dict[str, Sequence[str]] = {"imagenette": IMAGENETTE, "painters": painters}
     found = [each for name in names for each in groups.get(name, [name])]

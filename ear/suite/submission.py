@@ -1,4 +1,4 @@
-"""Somebody else's method: an adapter, or images of the evaluation prompts."""
+"""A submitted method: an adapter, or images of the evaluation prompts."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
-from ear.evaluation.measure import files_hash
 from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.submitted_images import SubmittedImages
+from ear.method.open_adapter import files_hash
 from ear.method.recipes import PROMPT_REWRITE
 from ear.method.runs import FILES
 from ear.suite.leaderboard import REFERENCES
@@ -23,14 +23,14 @@ from ecgvf.janus import JanusModel
 
 @dataclass(frozen=True)
 class Submission:
-    """The folder of one method and concept: ``index.parquet`` with images, or an adapter."""
+    """A method's folder for a concept, with ``index.parquet`` and images, or an adapter."""
 
     name: str
     folder: Path
 
     @property
     def has_images(self) -> bool:
-        """Whether it submits images, or nothing yet; otherwise an adapter."""
+        """True for images and for an empty folder, False for an adapter."""
         return self._adapter is None
 
     @cached_property
@@ -42,9 +42,10 @@ class Submission:
     def evaluate(
         self, store: Store, model: JanusModel, dataset: Dataset, settings: EvaluationSettings, prompts: Path
     ) -> Evaluation:
-        """Measure it. Writes the prompts that its images must show to ``prompts``/CONCEPT.csv: id, prompt and seed.
+        """Measure the method. For images, write the id, prompt and seed of each to ``prompts``/CONCEPT.csv first.
 
-        Raises ``DatasetError`` for a folder with neither, and as ``evaluate`` and ``SubmittedImages`` do.
+        Raises ``DatasetError`` for a folder with neither images nor an adapter, and as ``evaluate`` and
+        ``SubmittedImages`` do.
         """
         if self._adapter is not None:
             return evaluate(store, model, dataset, [self._adapter], settings)
@@ -76,7 +77,7 @@ def write_prompts(dataset: Dataset, settings: EvaluationSettings, file: Path) ->
 
 
 def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Path]:
-    """Name → folder, from NAME=DIR. Raises ``SettingsError``."""
+    """Name → folder, from NAME=DIR. Raises ``SettingsError`` for other text, and for a name that is ``taken``."""
     found: dict[str, Path] = {}
     for text in texts:
         name, equals, folder = text.partition("=")

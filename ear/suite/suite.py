@@ -2,10 +2,12 @@
 
 STORE/run-0/            a store per run seed: pairs, images, adapters
 STORE/logs/             what the processes of the cells printed
-RESULTS/<cell>.parquet  the outcomes of a finished cell after erasing and under attack, without images; resumed from,
-                        and committed
-RESULTS/<concept>-original-<recipe>-<figures>.parquet   those before erasing, and the ceiling
+RESULTS/<cell>.parquet  the outcomes of a finished cell after erasing and under attack, without images
+RESULTS/<concept>-original-<recipe>-<figures>.parquet   the outcomes before erasing, and the ceiling's
 RESULTS/prompts/        the evaluation prompts, for submissions
+
+A cell is finished if its file in RESULTS holds its present key (``Suite.key``); otherwise it is trained and measured
+(again). So a clone that has the committed files of RESULTS resumes from them, without the store.
 """
 
 import os
@@ -49,8 +51,8 @@ KEYED = (
     *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
     *("split", "seed", "judge", "weights", "questions", "batch_size"),
 )
-"""Settings of an evaluation that are part of every cell's key; later ones are if they differ from their default, so
-that a new setting does not invalidate what was measured without it."""
+"""Settings of an evaluation that are part of every cell's key. Any other, which was added later, is part of it if it is
+not at its default, so that a new setting does not invalidate what was measured without it."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class Measured:
     """Before erasing, and the ceiling."""
     answered: list[AnsweredQuestion]
     attacked: list[Outcome] = field(default_factory=list)
-    """Under attack, of the full figures: of the tuned model, and of its controls."""
+    """Under attack, by the tuned model and by its controls; empty without the full figures."""
     classes: list[PromptClass] = field(default_factory=list)
-    """How often the original renders each class of the prompts that were written, of the full figures."""
+    """How often the original renders each class of the written prompts; empty without the full figures."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,12 @@ class Suite:
         ]
         return in_order(self.spec, every)
 
-    def cells_among(self, only: Sequence[str] | None, recipes: Sequence[str] | None) -> list[Cell]:
-        """The cells of the concepts ``only`` and of ``recipes`` (None: of all, and of the oracle), and of submissions.
+    def cells_among(self, chosen_concepts: Sequence[str] | None, recipes: Sequence[str] | None) -> list[Cell]:
+        """The cells of ``chosen_concepts`` (None: all) and of ``recipes`` (None: all, and the oracle) or submissions.
 
-        Raises ``SettingsError`` for one that the suite does not have.
+        Raises ``SettingsError`` for a concept or recipe that the suite does not have.
         """
-        given = concept_names(only) if only is not None else self.spec.concepts
+        given = concept_names(chosen_concepts) if chosen_concepts is not None else self.spec.concepts
         wanted = [concepts.find(name).name for name in given]
         methods = [find(name).name for name in recipes] if recipes is not None else [*self.spec.recipes, ORACLE]
         for option, names, known in (
@@ -122,9 +124,9 @@ class Suite:
         return [cell for cell in self.cells if cell.concept in wanted and cell.recipe in chosen]
 
     def check(self) -> None:
-        """Find out before anything is paid or rendered what would fail every cell.
+        """Check what every cell needs, before anything is paid or rendered.
 
-        Raises ``ModelError`` for a model that is not here and cannot be downloaded, ``WriterError`` without a writer.
+        Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer.
         """
         _ = self._facts
         if not self.spec.offline:
@@ -136,7 +138,11 @@ class Suite:
         return load(self.spec.model)
 
     def key(self, cell: Cell) -> str:
-        """Changes with everything that decides the cell's outcomes, but for the code."""
+        """A fingerprint of what decides the cell's outcomes: the cell, the recipe's settings (a submission's files, an
+        oracle's path), the settings of the evaluation, the numbers of pairs and prompts, and ``_facts``.
+
+        The code, the shipped concepts and who writes the pairs are not part of it.
+        """
         settings = {
             "cell": asdict(cell),
             "recipe": self._method_settings(cell),
@@ -147,14 +153,14 @@ class Suite:
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
     def facts(self, cell: Cell) -> JSON | None:
-        """What a finished cell says of itself; None if it has yet to be measured, or was with other settings."""
+        """The facts in a finished cell's file; None if the cell has yet to be measured, or was under another key."""
         file = self._file(cell.name)
         # Without a file no key is computed, which needs the model's files.
         facts = read_facts(file) if file.is_file() else None
         return facts if facts is not None and facts.get("key") == self.key(cell) else None
 
     def measured(self, cell: Cell) -> Measured | None:
-        """A finished cell; None as ``facts``."""
+        """The outcomes of a finished cell; None if ``facts`` is."""
         if (facts := self.facts(cell)) is None:
             return None
         outcomes = read_outcomes(self._file(cell.name))[0]
@@ -167,8 +173,8 @@ class Suite:
             classes=[PromptClass.from_json(each) for each in facts.get("classes", ())],
         )
 
-    def measure(self, cell: Cell) -> Measured:
-        """Train and measure a cell, and keep its outcomes. Raises ``EcgvfError`` as the stages do."""
+    def measure(self, cell: Cell) -> None:
+        """Train and measure a cell, and write its outcomes. Raises ``EcgvfError`` as the stages do."""
         started = time.monotonic()
         found, sheet = self._evaluate(cell)
         original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
@@ -185,13 +191,13 @@ class Suite:
         found.save_contact_sheet(sheet)
         kept = [*selected(found.outcomes, "after"), *found.attacked]
         write_outcomes(kept, self._file(cell.name), facts, images=False)
-        measured = self.measured(cell)
-        assert measured is not None
-        return measured
 
     def dataset(self, concept: str, run_seed: int) -> Dataset:
-        """The dataset of a run seed. The first alone has evaluation prompts, and no pair of another is like one of
-        them."""
+        """The dataset of a run seed, made if the store lacks it.
+
+        Evaluation prompts are written for the first run seed alone; training pairs of other seeds that are near
+        duplicates of them are left out.
+        """
         run = self.run(concept, run_seed)
         self.write_pairs(run, run_seed)
         run.render(model=self.spec.model, seed=run_seed, engine=self.engine)
@@ -205,7 +211,7 @@ class Suite:
         return replace(dataset, train=tuple(train))
 
     def write_pairs(self, run: Run, run_seed: int) -> None:
-        """Write the pairs of a run seed, and of the first the evaluation prompts, offline or by LLMs."""
+        """Write the pairs of a run seed, offline or by LLMs, and for the first seed the evaluation prompts."""
         if not self.spec.offline:
             self._write_with_llms(run)
             return
@@ -222,6 +228,7 @@ class Suite:
 
     @cached_property
     def _facts(self) -> JSON:
+        """Hashes of the model, of nano's world and of its judges' weights."""
         judges = sorted((data_dir() / "nano" / "judges").glob("*/model.safetensors"))
         weights = {file.parent.name: file_hash(file) for file in judges}
         return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": weights}
@@ -235,7 +242,7 @@ class Suite:
         return recipe.settings() if isinstance(recipe, Recipe) else {"name": recipe.name}
 
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
-        """What was measured, and the file of its contact sheet."""
+        """Train the cell's adapter if it has a recipe, and measure it. Returns also the file for the contact sheet."""
         dataset, store = self.dataset(cell.concept, self._first), Store(self.store / f"run-{self._first}")
         settings = self.spec.settings(cell.concept, cell.figures)
         if cell.recipe in self.submissions:
@@ -256,7 +263,7 @@ class Suite:
         return erase(store, dataset, self.model, resolve(recipe, dataset, self.model), [cell.training_seed])[0].adapter
 
     def _write_with_llms(self, run: Run) -> None:
-        """The pairs and the evaluation prompts by LLMs; answered calls are never paid again."""
+        """Let LLMs write the pairs and the evaluation prompts; answered calls are never paid again."""
         writers = self._writers()
         each = -(-self.spec.pairs // len(writers))
         run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)

@@ -1,4 +1,4 @@
-"""One view of all cells: done, running, failed, time left, dollars."""
+"""The progress of a suite: cells done, running and failed, time left, dollars spent."""
 
 import time
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _MARKS: dict[State, str] = {
 
 
 class SuiteView:
-    """The cells of a suite and their states; a live table in a terminal, elsewhere a line per cell that ends."""
+    """Shows the states of a suite's cells: as a live table in a terminal, else as a line when a cell starts or ends."""
 
     def __init__(self, suite: Suite, cells: Sequence[Cell] | None = None) -> None:
         """``cells`` None: all of the suite."""
@@ -52,13 +52,13 @@ class SuiteView:
             self._live.stop()
 
     def start(self, cell: Cell) -> None:
-        """A cell is being measured."""
+        """Mark ``cell`` as running."""
         self.states[cell], self._started = "running", time.monotonic()
         if not console.err.is_terminal:
             console.note(console.escape(f"{cell.name}: started; {self.summary()}"))
 
     def end(self, cell: Cell, failure: str | None) -> None:
-        """A cell is finished, or failed for the reason ``failure``."""
+        """Mark ``cell`` as done, or as failed for the reason ``failure``."""
         seconds = time.monotonic() - self._started
         if failure is None:
             self.states[cell], self.seconds[cell] = "done", seconds
@@ -80,7 +80,7 @@ class SuiteView:
         )
 
     def _time_left(self) -> str:
-        """By the mean of the finished cells with the same figures."""
+        """Estimated time left, by the mean of the finished cells with the same figures."""
         left = [cell for cell, state in self.states.items() if state in ("missing", "running")]
         if not left:
             return "nothing left to do"
@@ -103,7 +103,7 @@ class SuiteView:
         return sum((Decimal(ledger["dollars"]) for ledger in ledgers if ledger is not None), Decimal(0))
 
     def _page(self) -> Group:
-        """A row per concept and method, a mark per cell; then the cell that runs, the failed ones, and the summary."""
+        """A row per concept and method with a mark per cell; then the running cell, failed cells, and the summary."""
         methods: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.states:
             methods.setdefault((cell.concept, cell.recipe), []).append(cell)

@@ -2,6 +2,6 @@
 
 examples (prompts and images of the concept) ──fit (steps of an ``Attack``)──▶ FittedAttack ──▶ images under attack
 
-One file per attack, one interface (``attack``); ``kinds`` lists them. An attack sees training pairs alone: the prompts
-that are reported are not among them.
+Each attack is a file with the interface of ``attack``; ``kinds`` lists them. Attacks see training pairs only, never the
+prompts that are measured.
 """

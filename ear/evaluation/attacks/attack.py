@@ -1,4 +1,8 @@
-"""What every attack has in common."""
+"""The interface of an attack, and what attacks share.
+
+To add an attack, write a file with a subclass of ``Attack``, ``OptimisedAttack`` or ``GradientAttack``, and name it in
+``Kind`` below, in ``KINDS`` (kinds.py), in ``--kind`` (ear/commands/attack.py), and in docs/attacks.md.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -25,21 +29,21 @@ class Example:
 
 
 class Attack:
-    """One attack on ``model``, with what it has found so far.
+    """An attack on ``model``, with what it has found so far.
 
-    ``examples`` are what the attacker has; ``seed`` decides everything random. Inside the context of the adapter, the
-    model is the tuned one, and an attack is made, stepped and active there alone.
+    ``examples`` are what the attacker has, and ``seed`` decides everything random. ``model`` is the tuned model: an
+    attack is made, stepped and active only inside the context of the adapter.
     """
 
     kind: ClassVar[Kind]
     unit: ClassVar[str]
-    """What the budget counts, in the plural."""
+    """What the budget counts, in the plural, for messages."""
     default_budget: ClassVar[int]
-    """Of the full figures."""
+    """The budget of the full figures."""
     examples_used: ClassVar[int]
-    """How many examples it takes."""
+    """Number of examples that it takes, at most."""
     settings: ClassVar[dict[str, Any]]
-    """Its constants: all that decides what it finds, beside model, examples, budget and seed."""
+    """Its constants, as JSON. They are part of the fingerprint, with model, adapter, examples, budget and seed."""
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         self.model, self.examples, self.seed = model, examples, seed
@@ -53,15 +57,15 @@ class Attack:
         yield model
 
     def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
-        """What the attacker forces on images of these seeds."""
+        """What the attacker forces on the images with these ``seeds``, such as their first tokens."""
         return GenerationOptions()
 
     def found(self) -> str | None:
-        """What was found, for people."""
+        """What was found, for people; None if it cannot be shown."""
         return None
 
     def batch(self, number: int, size: int) -> list[Example]:
-        """``size`` different examples of step ``number``."""
+        """``size`` distinct examples for step ``number``."""
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, str(number), self.kind))
         return [self.examples[index] for index in torch.randperm(len(self.examples), generator=generator)[:size]]
 
@@ -82,8 +86,26 @@ class OptimisedAttack(Attack, ABC):
         """Resume from what ``state`` returned."""
 
 
+class GradientAttack(OptimisedAttack):
+    """An attack that tunes ``weights`` with Adam, until the examples' images are likely."""
+
+    batch_size: ClassVar[int]
+    """Examples in a step."""
+    weights: Sequence[Tensor]
+    optimizer: torch.optim.Adam
+
+    def step(self, number: int) -> float:
+        batch = self.batch(number, self.batch_size)
+        with self.active(self.model) as model:
+            loss = image_loss(model, [example.prompt for example in batch], batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss, inputs=self.weights)
+        self.optimizer.step()
+        return loss.item()
+
+
 def image_loss(model: JanusModel, prompts: Sequence[str], examples: Sequence[Example]) -> Tensor:
-    """Mean nats per token of the examples' images given ``prompts``, a scalar; no guidance."""
+    """Mean nats per image token of the examples' images given ``prompts``, without guidance: a scalar."""
     vq_ids = torch.stack([example.vq_ids for example in examples]).to(model.device)
     scores = logits(model, hidden_states(model, prompts, vq_ids)).float()
     return torch.nn.functional.cross_entropy(scores.flatten(0, 1), vq_ids.flatten())

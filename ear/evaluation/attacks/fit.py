@@ -1,4 +1,4 @@
-"""Run an attack's steps, kept in the store: an interrupted attack resumes, with the bytes of an uninterrupted one.
+"""Take an attack's steps and keep them in the store: an interrupted attack resumes, and ends with the same bytes.
 
 STORE/<concept>/attacks/<fingerprint>/shard-*.parquet      a row per step; a shard's last row has the state after it
 """
@@ -71,10 +71,10 @@ def fit(
     adapter_hash: str,
     concept: str,
 ) -> FittedAttack:
-    """Spend ``budget`` on the tuned model, to bring back what ``examples`` show, which is ``concept``.
+    """Attack ``model`` with its ``adapter`` until ``budget`` is spent, to bring back ``concept``.
 
-    ``adapter_hash`` identifies the adapter's weights. Steps that the store has are not taken again. Raises
-    ``SettingsError`` for a budget that is too large.
+    ``examples`` show the concept, and ``adapter_hash`` identifies the adapter's weights. Steps that the store has are
+    not taken again. Raises ``SettingsError`` for a budget that is too large.
     """
     chosen = list(examples[: KINDS[kind].examples_used])
     settings = {

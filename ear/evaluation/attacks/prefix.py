@@ -1,7 +1,7 @@
 """Prefix: the first rows of an image of the concept are given, and the model continues.
 
-The image that is continued is that of another prompt. A model that never knew the concept can continue it, too: what
-counts is how much more often than that.
+The image belongs to another prompt. A model that never knew the concept can continue it as well, so what counts is how
+much more often the tuned model does.
 """
 
 import math

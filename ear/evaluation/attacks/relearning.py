@@ -1,7 +1,7 @@
 """Relearning: fine-tuning on a few images of the concept.
 
-The attacker has the weights and a few images. Of a concept that is only hidden, fewer steps bring it back than a model
-that never knew it needs to learn it.
+The attacker has the weights and a few images. A concept that is only hidden comes back in fewer steps than a model that
+never knew it needs to learn it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ear.evaluation.attacks.attack import Example, OptimisedAttack, image_loss
+from ear.evaluation.attacks.attack import Example, GradientAttack
 from ear.method.adapter import new_adapter
 from ecgvf.janus import JanusModel
 
@@ -18,39 +18,32 @@ RANK, BATCH = 16, 4
 LEARNING_RATE = 1e-3
 
 
-class Relearning(OptimisedAttack):
+class Relearning(GradientAttack):
     """LoRA of ``RANK`` on every projection of the tuned model, with Adam."""
 
     kind = "relearning"
     unit = "gradient steps"
     default_budget = 16
     examples_used = 8
+    batch_size = BATCH
     settings: ClassVar[dict[str, Any]] = {"rank": RANK, "batch": BATCH, "learning_rate": LEARNING_RATE}
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         super().__init__(model, examples, seed)
-        # Inside the adapter's context: what is changed are its projections where it has some.
+        # Made inside the adapter's context, so that it changes the adapter's projections where there are some.
         self._adapter = new_adapter(model, range(model.depth), "all", rank=RANK, seed=seed % 2**32)
-        self._optimizer = torch.optim.Adam(self._adapter.weights, lr=LEARNING_RATE)
-
-    def step(self, number: int) -> float:
-        batch = self.batch(number, BATCH)
-        with self.active(self.model) as model:
-            loss = image_loss(model, [example.prompt for example in batch], batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss, inputs=self._adapter.weights)
-        self._optimizer.step()
-        return loss.item()
+        self.weights = self._adapter.weights
+        self.optimizer = torch.optim.Adam(self.weights, lr=LEARNING_RATE)
 
     def state(self) -> dict[str, Any]:
         weights = {name: weight.detach() for name, weight in self._adapter.parameters.items()}
-        return {"weights": weights, "optimizer": self._optimizer.state_dict()}
+        return {"weights": weights, "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             for name, weight in self._adapter.parameters.items():
                 weight.copy_(state["weights"][name])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:

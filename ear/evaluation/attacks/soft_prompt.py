@@ -10,22 +10,23 @@ from typing import Any, ClassVar
 
 import torch
 
-from ear.evaluation.attacks.attack import Example, OptimisedAttack, image_loss
+from ear.evaluation.attacks.attack import Example, GradientAttack
 from ecgvf.core import seeds
 from ecgvf.janus import JanusModel, soft_prompt
 
 VECTORS, BATCH = 8, 4
 LEARNING_RATE = 0.1
-"""Of Adam, in standard deviations of the token embeddings."""
+"""Learning rate of Adam, in standard deviations of the token embeddings."""
 
 
-class SoftPrompt(OptimisedAttack):
+class SoftPrompt(GradientAttack):
     """``VECTORS`` vectors, the same for every prompt; they start as the embeddings of random tokens."""
 
     kind = "soft-prompt"
     unit = "gradient steps"
     default_budget = 100
     examples_used = 32
+    batch_size = BATCH
     settings: ClassVar[dict[str, Any]] = {"vectors": VECTORS, "batch": BATCH, "learning_rate": LEARNING_RATE}
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
@@ -34,24 +35,16 @@ class SoftPrompt(OptimisedAttack):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "start", self.kind))
         tokens = torch.randint(table.num_embeddings, (VECTORS,), generator=generator).to(model.device)
         self._vectors = table(tokens).detach().float().clone().requires_grad_(True)
-        self._optimizer = torch.optim.Adam([self._vectors], lr=LEARNING_RATE * model.embedding_scale)
-
-    def step(self, number: int) -> float:
-        batch = self.batch(number, BATCH)
-        with self.active(self.model) as model:
-            loss = image_loss(model, [example.prompt for example in batch], batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss, inputs=[self._vectors])
-        self._optimizer.step()
-        return loss.item()
+        self.weights = [self._vectors]
+        self.optimizer = torch.optim.Adam(self.weights, lr=LEARNING_RATE * model.embedding_scale)
 
     def state(self) -> dict[str, Any]:
-        return {"vectors": self._vectors.detach(), "optimizer": self._optimizer.state_dict()}
+        return {"vectors": self._vectors.detach(), "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             self._vectors.copy_(state["vectors"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:

@@ -1,7 +1,7 @@
 """Captions and the pictures that they describe: COCO's, joined by id, or those of nano's world.
 
-They are in the order of a hash of id and text, so that neither the order of the file nor that of the folder changes
-anything, and the first N are a random sample.
+They are sorted by a hash of id and text, so that the order of file and folder does not matter, and the first N are a
+random sample.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Captions:
     """What they are, for reports."""
     prompts: tuple[EvaluationPrompt, ...]
     pictures: tuple[Path | bytes, ...]
-    """Of each caption: an image file, or its bytes. As published, the whole folder."""
+    """The picture of each caption, as a file or its bytes. As published: all pictures of the folder."""
     seeds: str
     """Where the seeds of the images come from, for reports."""
 
@@ -58,12 +58,11 @@ def read_captions(
     """``count`` (None: all) captions of ``file`` with the pictures in ``folder`` of the same ids.
 
     A picture's id is its name without suffix, or the number at its end: 42 is ``COCO_val2014_000000000042.jpg``. A
-    caption's seed is the file's; without one it is derived from ``seed`` and the id. ``columns`` as in ``read_table``.
-    ``as_published``: the captions are in the file's order, their seeds are ignored, and the pictures are all those in
-    ``folder``.
+    caption without a seed in the file has a seed derived from ``seed`` and the id. ``columns`` as in ``read_table``.
+    ``as_published``: captions stay in the file's order, their seeds are ignored, and all pictures in ``folder`` count.
 
-    Raises ``DatasetError`` for rows without an id or a caption, for captions without a picture or that are there twice,
-    and for fewer than ``count``.
+    Raises ``DatasetError`` for rows without an id or a caption, for captions without a picture, for duplicates, and for
+    fewer captions than ``count``.
     """
     rows = read_table(file, columns).rows
     _refuse_incomplete(file, rows)
@@ -81,9 +80,9 @@ def read_captions(
 
 
 def nano_captions(count: int | None, seed: int, *, as_published: bool = False) -> Captions:
-    """``count`` (None: all) of the drawings of nano's world that ship, with sentences of its grammar.
+    """``count`` (None: all) of the shipped drawings of nano's world, with sentences of its grammar as captions.
 
-    The drawings are nano's questions': eight of each thing, none of them among its training images.
+    The drawings are those of nano's questions: eight of each thing, none of which nano was trained on.
     ``as_published``: all drawings are reference pictures, whatever the ``count``.
     """
     images = {question.image_id: question for question in load_questions()}
@@ -101,7 +100,7 @@ def nano_captions(count: int | None, seed: int, *, as_published: bool = False) -
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The images in ``folder``, sorted by name, without hidden ones. Raises ``DatasetError`` if there are none."""
+    """The images in ``folder`` that are not hidden, sorted by name. Raises ``DatasetError`` if there are none."""
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}: name that of the pictures with --coco-images")
     files = sorted(
@@ -153,7 +152,7 @@ def _pictures_of(captions: Sequence[EvaluationPrompt], file: Path, folder: Path,
 
 
 def _picture_of(identity: str, by_id: Mapping[str, Sequence[Path]]) -> Path | None:
-    """The picture of a caption's id: a file's name, or a number, which may have leading zeros."""
+    """The picture of a caption's id, which is a file name, or a number that may have leading zeros; else None."""
     stem = Path(identity).stem  # also of "42.0", as pandas writes numbers
     for key in (identity, stem, *(_number(stem) if stem.isdecimal() else [])):
         if pictures := by_id.get(key):

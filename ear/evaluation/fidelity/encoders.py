@@ -1,4 +1,4 @@
-"""What turns images into features: Inception-v3 and CLIP for photographs, nano's CLIP for nano's world."""
+"""Encoders of images into features: Inception-v3 and CLIP for photographs, nano's CLIP for nano's world."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ class NanoFeatures(nn.Module):
 
 @dataclass(frozen=True)
 class Encoders:
-    """The encoders of one evaluation."""
+    """The encoders of an evaluation."""
 
     label: str
-    """Before every figure's name: "nano", or the layout of the Inception weights."""
+    """Prefix of every figure's name: "nano", or the layout of the Inception weights."""
     features: nn.Module
     """uint8 [N, 3, side, side] → float32 [N, D], for FID and KID."""
     features_name: str
@@ -69,7 +69,7 @@ class Encoders:
         return f"centre square, bicubic with antialiasing to {self.side} x {self.side}"
 
     def resized(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The centre square of RGB uint8 [H, W, 3], as [side, side, 3]; one of that size stays as it is."""
+        """The centre square of RGB uint8 [H, W, 3], resized to [side, side, 3] unless it has that size."""
         height, width = pixels.shape[:2]
         edge = min(height, width)
         top, left = (height - edge) // 2, (width - edge) // 2
@@ -81,12 +81,12 @@ class Encoders:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Features [N, D] of RGB images of any size. Raises ``JudgeError`` for NaN and infinity."""
+        """Features float32 [N, D] of RGB images uint8 [H, W, 3] of any size. Raises ``JudgeError`` if not finite."""
         pixels = torch.from_numpy(np.stack([self.resized(image) for image in images]))
         return _finite(self.features(pixels.permute(0, 3, 1, 2).to(self.device)), self.features_name)
 
     def cosines(self, images: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> NDArray[np.float32]:
-        """CLIP's cosine [N] of each image, all of one size, and its text. Raises ``JudgeError`` likewise."""
+        """CLIP's cosine, float32 [N], of each image and its text; all images have one size. Raises as ``encode``."""
         vectors = self.clip.encode_images(np.stack(images))
         return _finite((vectors * self.clip.encode_texts(texts)).sum(dim=1), self.clip_name)
 
@@ -98,7 +98,7 @@ def _finite(encoded: Tensor, name: str) -> NDArray[np.float32]:
 
 
 def nano_encoders() -> Encoders:
-    """Nano's CLIP for everything."""
+    """Nano's CLIP, for features and for cosines."""
     from ecgvf.judges.nano_clip import NanoEncoder
 
     encoder = NanoEncoder()
@@ -115,8 +115,10 @@ def nano_encoders() -> Encoders:
 
 
 def photograph_encoders(settings: FidelitySettings, device: str) -> Encoders:
-    """Inception-v3 and CLIP from the user's weights. Raises ``SettingsError`` without Inception's, ``JudgeError`` for
-    weights that cannot be used."""
+    """Inception-v3 and CLIP, with the weights that the user names, on ``device``.
+
+    Raises ``SettingsError`` without weights of Inception, ``JudgeError`` for weights that cannot be used.
+    """
     from ear.evaluation.fidelity.inception import OPTION, SIDE, Inception
     from ecgvf.judges.clip import DEFAULT, Encoder
 

@@ -1,4 +1,4 @@
-"""Feature sets: a row per image, kept in the store and read a shard at a time."""
+"""Feature sets, with a row per image: kept in the store and read a shard at a time."""
 
 import hashlib
 import io
@@ -39,7 +39,7 @@ class FeatureSet:
     n: int
 
     def batches(self, keep: Callable[[int], bool] = lambda _: True) -> Iterator[Floats]:
-        """Features float64 [n, D], a shard at a time, of the images whose number ``keep`` accepts."""
+        """Features float64 [n, D], a shard at a time, of the images whose index ``keep`` accepts."""
         start = 0
         for table in self.shards.tables():
             rows = [index for index in range(table.num_rows) if keep(start + index)]
@@ -48,7 +48,7 @@ class FeatureSet:
             yield column.flatten().to_numpy().reshape(table.num_rows, -1)[rows].astype(np.float64)
 
     def subsets(self, size: int) -> Iterator[Floats]:
-        """Disjoint subsets float64 [size, D] of consecutive images; what remains at the end is left out."""
+        """Disjoint subsets of consecutive images, float64 [size, D]; images left over at the end are dropped."""
         held: list[Floats] = []
         for batch in self.batches():
             held.append(batch)
@@ -65,9 +65,9 @@ class FeatureSet:
 def image_features(
     run: ConceptRun, encoders: Encoders, images: StageSet, texts: Sequence[str], *, jpeg: bool = False
 ) -> FeatureSet:
-    """Features of rendered ``images``, and the cosines of each with the text of its number.
+    """Features of rendered ``images``, and CLIP's cosine of image i and ``texts[i]``.
 
-    ``jpeg``: as they are after saving as JPEG. A shard of features is of a shard of images.
+    ``jpeg``: the images go through JPEG first. Shards of features correspond to shards of images.
     """
     settings = {"pictures": images.fingerprint, "texts": fingerprint({"texts": list(texts)}), "jpeg": jpeg}
 
@@ -133,7 +133,7 @@ def _pixels(picture: Path | bytes) -> NDArray[np.uint8]:
 
 
 def _through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] as JPEG keeps it, of Pillow's default quality 75."""
+    """RGB [H, W, 3] after JPEG of Pillow's default quality, 75."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG")
     return decode(buffer.getvalue())

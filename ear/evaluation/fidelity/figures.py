@@ -13,7 +13,7 @@ from ear.evaluation.fidelity.kernel import kernel_distance, subset_size
 from ecgvf.core.figures import LEVEL, Figure
 
 GROUPS = 10
-"""Of the jackknife, and of CLIP scores: image i is in group i modulo ``GROUPS``."""
+"""Groups of the jackknife, and of CLIP scores: image i is in group i modulo ``GROUPS``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Estimate:
 
     value: float
     replicates: tuple[float, ...]
-    """At least two, whose mean estimates the figure: of a jackknife the pseudo-values."""
+    """At least two values whose mean estimates the figure; for a jackknife, its pseudo-values."""
     n: int
     least: float = -math.inf
-    """Where the interval ends."""
+    """Lower bound of the figure, at which the interval is cut off."""
 
     def figure(self) -> Figure:
-        """The value, with Student's t for the spread of the replicates."""
+        """The value, with a 95% interval by Student's t from the spread of the replicates."""
         from scipy.stats import t
 
         count = len(self.replicates)
@@ -37,7 +37,7 @@ class Estimate:
         return Figure(self.value, self.n, max(self.least, self.value - reach), self.value + reach)
 
     def difference(self, other: "Estimate") -> Figure:
-        """``other`` - this, paired: replicate k of both is of the same captions and pictures."""
+        """``other`` minus this, paired: replicate k of both comes from the same captions and pictures."""
         pairs = zip(self.replicates, other.replicates, strict=True)
         return Estimate(other.value - self.value, tuple(new - old for old, new in pairs), self.n).figure()
 
@@ -45,11 +45,11 @@ class Estimate:
 def frechet(
     before: FeatureSet, after: FeatureSet, reference: FeatureSet, advance: Callable[[], object] = lambda: None
 ) -> tuple[Estimate, Estimate]:
-    """FID of the two to ``reference``, at least 0 each.
+    """FID of ``before`` and of ``after`` to ``reference``, at least 0 each.
 
-    Replicates are a delete-a-group jackknife's: image i is left out of all three sets with every tenth other one. Their
-    spread says how far images and captions of the same number would vary, not how far FID is above its limit: compare
-    FIDs of equal n only. ``advance`` is called ``GROUPS`` + 1 times.
+    Replicates are those of a delete-a-group jackknife: each leaves out a tenth of the images, the same in all three
+    sets. Their spread says how far FID varies between samples of this size, not how far it lies above its limit:
+    compare FIDs of equal n only. ``advance`` is called ``GROUPS`` + 1 times.
     """
     distances = []
     for left_out in (None, *range(GROUPS)):
@@ -60,7 +60,7 @@ def frechet(
 
 
 def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> tuple[Estimate, Estimate]:
-    """KID of the two to ``reference``: means over disjoint subsets, which are the replicates.
+    """KID of ``before`` and of ``after`` to ``reference``: means over disjoint subsets, which are the replicates.
 
     Subset k of one set is compared with subset k + 1 of the reference, so that no image meets the picture of its own
     caption, and the estimate stays unbiased.
@@ -69,7 +69,7 @@ def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> tupl
     pictures_of = reference.subsets(size)
     first = next(pictures_of)
     old, new = [], []
-    # The reference may have more subsets; the last subset of as many gets the first one.
+    # The last subset meets the reference's first, unless the reference has more subsets.
     for old_images, new_images, pictures in zip(
         before.subsets(size), after.subsets(size), chain(pictures_of, [first]), strict=False
     ):
@@ -82,7 +82,7 @@ def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> tupl
 
 
 def group_means(cosines: Sequence[float]) -> tuple[float, ...]:
-    """Replicates of the mean of ``cosines``."""
+    """Replicates of the mean of ``cosines``: the means of its ``GROUPS`` groups."""
     return tuple(float(np.mean(cosines[group::GROUPS])) for group in range(GROUPS))
 
 
@@ -98,7 +98,7 @@ def _distances(
 
 
 def _jackknife(distances: Floats, n: int) -> Estimate:
-    """Of the distance of all images, then without each group."""
+    """The estimate from the distance with all images, ``distances[0]``, and those without each group."""
     whole = float(distances[0])
     pseudo_values = GROUPS * whole - (GROUPS - 1) * distances[1:]
     return Estimate(whole, tuple(pseudo_values.tolist()), n, least=0)

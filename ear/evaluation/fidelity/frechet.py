@@ -63,7 +63,7 @@ class Moments:
 
     @cached_property
     def root(self) -> Floats:
-        """The symmetric root of the covariance, [D, D]: the slowest part of a distance, and kept for further ones."""
+        """The symmetric root of the covariance, [D, D]: the slowest part of a distance, kept for further distances."""
         values, vectors = scipy.linalg.eigh(self.covariance)
         root: Floats = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
         return root
@@ -72,8 +72,8 @@ class Moments:
 def frechet_distance(first: Moments, second: Moments) -> float:
     """Squared distance |m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½), at least 0. The same in both orders.
 
-    The trace of the root is the sum of the roots of the eigenvalues of S1^½ S2 S1^½, which is symmetric: those of a
-    singular covariance, of fewer images than dimensions, stay real.
+    The trace of the root is the sum of the roots of the eigenvalues of S1^½ S2 S1^½. As this is symmetric, they are
+    real even for a singular covariance, of fewer images than dimensions.
     """
     s1, s2 = first.covariance, second.covariance
     product = first.root @ s2 @ first.root

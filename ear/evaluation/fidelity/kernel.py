@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SUBSET = 1_000
-"""Most images of a subset, as is usual."""
+"""Largest number of images in a subset, as is usual."""
 SUBSETS = 10
-"""Fewest subsets: fewer than ``SUBSET * SUBSETS`` images make smaller ones."""
+"""Least number of subsets: with fewer than ``SUBSET * SUBSETS`` images, subsets are smaller."""
 
 
 def subset_size(n: int) -> int:
-    """Images in each of the disjoint subsets of ``n``."""
+    """Number of images in each disjoint subset of ``n`` images."""
     return min(SUBSET, n // SUBSETS)
 
 
 def kernel_distance(first: Floats, second: Floats) -> float:
-    """Of features float64 [M, D] and [N, D], M and N at least 2; below 0 by chance if the sets are alike."""
+    """KID of features float64 [M, D] and [N, D], M and N at least 2; by chance below 0 if the sets are alike."""
     within_first, within_second = _kernel(first, first), _kernel(second, second)
     between = float(_kernel(first, second).mean())
     return _mean_of_others(within_first) + _mean_of_others(within_second) - 2 * between

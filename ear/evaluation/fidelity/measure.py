@@ -26,13 +26,13 @@ from ecgvf.janus import JanusModel, Sampling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """The figures, and all that decides what they mean."""
+    """FID, KID and CLIP score, before and after erasing, and everything that decides what they mean."""
 
     label: str
-    """Before each figure's name: whose features, and whether the protocol is the published one."""
+    """Prefix of each figure's name: the encoder of the features, and "as published" if that is the protocol."""
     captions: str
     n: int
-    """Images before, as many as after."""
+    """Number of images before, and of images after."""
     reference_n: int
     features: str
     resizing: str
@@ -64,7 +64,7 @@ class Fidelity:
         return {name: getattr(self, name) for name in _FACTS}
 
     def differences(self, other: "Fidelity") -> list[FigureRow]:
-        """Every figure with this one's after as before, and that of ``other``, of equal facts, as after."""
+        """Every figure with this after in place of before, and that of ``other``, which has equal facts, as after."""
 
         def estimate(of: Fidelity, row: FigureRow) -> Estimate:
             return Estimate(row.after.value, of.replicates[row.figure], row.after.n)
@@ -100,7 +100,8 @@ _FACTS = [each.name for each in fields(Fidelity) if each.name not in ("rows", "r
 
 @dataclass(frozen=True)
 class FidelityMeasurement:
-    """Captions, encoders and the features of the pictures: before anything is rendered, so that no wrong file costs."""
+    """Captions, encoders and the pictures' features: opened before anything is rendered, so that a wrong file costs
+    nothing."""
 
     dataset: Dataset
     settings: FidelitySettings
@@ -110,7 +111,7 @@ class FidelityMeasurement:
 
     @classmethod
     def open(cls, store: Store, model: JanusModel, dataset: Dataset, settings: FidelitySettings, seed: int) -> Self:
-        """Raises ``DatasetError``, ``SettingsError`` and ``JudgeError`` as the parts do."""
+        """Read captions, pictures and weights. Raises ``DatasetError``, ``SettingsError``, ``JudgeError``."""
         on_nano, as_published = in_nano_world(dataset), settings.as_published
         if settings.coco is not None and settings.coco_images is not None:
             captions = read_captions(

@@ -1,6 +1,6 @@
-"""The protocol of the paper's released scripts, step by step, as far as it is known. Its figures are never the default.
+"""The protocol of the paper's released scripts, as far as it is known. It is never the default.
 
-What the scripts do is not always what the figures' names promise: almost no CLIP score is of an image and its own
+The scripts do not always compute what the figures' names promise: almost no CLIP score is of an image and its own
 prompt. Repeating them shows what a printed figure is worth.
 """
 
@@ -18,7 +18,7 @@ PROTOCOL = (
     "accuracy is as usual, by the judge of this evaluation; the paper's is by ResNet-50's top label, NudeNet's nine "
     "exposed classes from 0.25 up, or a style classifier's top k, with k not stated",
 )
-"""What is repeated, for reports."""
+"""The steps that are repeated, for reports."""
 
 
 def texts_by_file_name(texts: Sequence[str]) -> list[str]:

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
-from ear.evaluation.report import document, sections
 from ear.evaluation.result import Evaluation
+from ear.evaluation.table import document, sections
 from ecgvf.core.errors import DatasetError
 from tests.ear.evaluation.small_outcomes import erased, evaluation, kept
 

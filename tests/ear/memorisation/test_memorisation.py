@@ -14,9 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.evaluation.prompt_images import SCHEMA
 from ear.memorisation import Condition, analyse, write_sheet
-from ear.memorisation.images import TOKEN, without_token
+from ear.memorisation.images import without_token
 from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
 from ecgvf.core.errors import SettingsError
@@ -49,7 +50,7 @@ def write_folder(path: Path) -> Path:
     images[3], images[5] = brighter(images[1]), images[1]
     images[7] = images[6]
     prompts = [f"a picture of thing {index}" for index in range(8)]
-    prompts[7] = f"{TOKEN} {prompts[7]}"
+    prompts[7] = f"{STARTOFTEXT} {prompts[7]}"
     (path / "images").mkdir(parents=True)
     rows = []
     for index, (prompt, pixels) in enumerate(zip(prompts, images, strict=True)):
@@ -85,7 +86,7 @@ def test_clusters_are_linked_by_pairs_of_different_prompts() -> None:
 
 
 def test_a_prompt_is_the_same_with_and_without_the_token() -> None:
-    assert without_token(f"{TOKEN} a  church {TOKEN}") == "a church"
+    assert without_token(f"{STARTOFTEXT} a  church {STARTOFTEXT}") == "a church"
 
 
 def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) -> None:
@@ -125,7 +126,7 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     store: Store, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
-    (tmp_path / "prompts.txt").write_text(f"a church\n{TOKEN} a cat\na house on a hill\n")
+    (tmp_path / "prompts.txt").write_text(f"a church\n{STARTOFTEXT} a cat\na house on a hill\n")
     words = ["--adapter", str(adapter), "--prompts", str(tmp_path / "prompts.txt"), "--json"]
     result = json.loads(run(*words))
     assert result["nano"] and result["encoder"] == "nano's CLIP"

@@ -13,7 +13,7 @@ from torch import distributed
 
 from ear.dataset import find_dataset
 from ear.method.erase import erase, resolve
-from ear.method.parallel import Processes, processes
+from ear.method.parallel import ProcessGroup, process_group
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, WINDOWED_KL
 from ear.method.runs import TrainingRun
@@ -96,12 +96,12 @@ def test_each_process_of_a_launcher_has_its_own_gpu(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(distributed, "init_process_group", calls.append)
     monkeypatch.setattr(distributed, "get_rank", lambda: 1)
     device = torch.device("cuda:1")
-    assert processes(device) == processes(device) == Processes(1, 2)
+    assert process_group(device) == process_group(device) == ProcessGroup(1, 2)
     assert calls == [device, "nccl", device]
 
 
 def test_shares_are_disjoint_and_whole() -> None:
     items = list(range(7))
-    shares = [Processes(rank, 3).share(items) for rank in range(3)]
+    shares = [ProcessGroup(rank, 3).share(items) for rank in range(3)]
     assert sorted(item for share in shares for item in share) == items
-    assert Processes().share(items) == items
+    assert ProcessGroup().share(items) == items

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from ear.evaluation.outcomes import Outcome, read_facts
 from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
 from ear.suite.leaderboard import leaderboard_table, main_figures
+from ear.suite.rows import each_once, missing_row
+from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
-from ear.suite.table import FACTS, FILE, SCHEMA, each_once, missing_row, write_results
-from ear.suite.table import table_rows as rows_of
+from ear.suite.table import FACTS, FILE, SCHEMA, write_results
 from ecgvf.core.files import JSON
 from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
 

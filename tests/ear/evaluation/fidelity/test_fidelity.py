@@ -14,13 +14,14 @@ from transformers import CLIPModel, CLIPProcessor
 from typer.testing import CliRunner
 
 from ear.cli import app
-from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, report
+from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate
 from ear.evaluation.comparison import differences, same_tasks
 from ear.evaluation.fidelity import figures, measure, published
 from ear.evaluation.fidelity.encoders import Encoders, nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import image_features
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
+from ear.evaluation.table import document
 from ear.method.open_adapter import open_adapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
@@ -62,7 +63,7 @@ def test_figures_are_labelled_nano_say_what_they_are_of_and_survive_a_file(
     shown = str(measured)
     assert "nano: FID" in shown and "nano: CLIP score" in shown and "evaluation seed 0" in shown
     assert Evaluation.load(measured.save(tmp_path / "outcomes.parquet")).fidelity == measured.fidelity
-    assert "nano: KID" in report.document([measured], ["after"], "markdown")
+    assert "nano: KID" in document([measured], ["after"], "markdown")
     # Again: nothing is rendered, and the figures are the same.
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     assert evaluate(store, tiny, dataset, [adapter], PAPER).fidelity == measured.fidelity

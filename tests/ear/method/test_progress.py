@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from ear.method import watching
 from ear.method.log import TrainingLog
+from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import ESD, ON_POLICY, WINDOWED_KL
 from ear.method.train import train
-from ear.method.watching import TrainingProgress
 from ecgvf.core import console
 from ecgvf.janus import JanusModel, Sampling
 from tests.ear.method.test_train import pair, resolved
@@ -38,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         fake.now += fake.seconds
         return fake.now
 
-    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("ear.method.progress.time", SimpleNamespace(monotonic=monotonic))
     return fake
 
 

@@ -1,4 +1,4 @@
-"""Opening the test split: recorded in the store before any of it is measured."""
+"""Record in the store that the test split is opened, before anything is measured on it."""
 
 from ecgvf.core import console, openings
 from ecgvf.core.dataset import Dataset
@@ -7,8 +7,12 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 
 
-def count_openings(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: str, recipe: str) -> int:
-    """How often the test split was opened, this time included, which is recorded before any of it is measured."""
+def open_split(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: str, recipe: str) -> int:
+    """Record that ``split`` is measured, if it is the test split. Returns how often test was opened so far.
+
+    ``adapter`` is the hash of the measured weights. The count includes this time and the openings that came with the
+    dataset.
+    """
     run = ConceptRun(store, dataset.concept)
     if split == "test":
         openings.record(run, dataset=dataset.fingerprint, adapter=adapter, recipe=recipe)

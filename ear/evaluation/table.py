@@ -1,4 +1,4 @@
-"""Evaluations for people: a table, in the terminal or in a document, and a contact sheet."""
+"""The table of one evaluation or of several, for the terminal or for a document."""
 
 import csv
 import html
@@ -7,29 +7,20 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ear.evaluation.figures import FigureRow
-from ear.evaluation.outcomes import Outcome
 from ear.method.recipes import PROMPT_REWRITE
-from ecgvf.core import console, contact_sheet
-from ecgvf.core.errors import DatasetError
+from ecgvf.core import console
 from ecgvf.core.figures import Figure
-from ecgvf.core.files import write_atomic
-from ecgvf.core.png import decode
 
 if TYPE_CHECKING:
     from ear.evaluation.result import Evaluation
 
 Format = Literal["markdown", "latex", "csv"]
-
-CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
-"""Rows of the contact sheet. At most 2 of those for retained concepts are neighbours: they are few."""
 
 _NAMES = {
     "concept_present": "shows the concept",
@@ -57,14 +48,14 @@ Section = tuple[str, list[list[str]]]
 
 
 def header(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> list[str]:
-    """The columns of every section: with several evaluations the changes are their differences to the first."""
+    """The columns of every section; with several evaluations, the changes are differences to the first."""
     changes = [f"{name} − {names[0]}" for name in names[1:]] or ["change"]
-    ceiling = ["ceiling"] if _has_ceiling(evaluations) else []
+    ceiling = ["ceiling"] if has_ceiling(evaluations) else []
     return ["", "before", *names, *ceiling, *changes]
 
 
-def _has_ceiling(evaluations: "Sequence[Evaluation]") -> bool:
-    """Whether the ceiling has a column of its own: the images of `prompt-rewrite` are the ceiling's."""
+def has_ceiling(evaluations: "Sequence[Evaluation]") -> bool:
+    """Whether there is a column for the ceiling: not beside `prompt-rewrite`, whose images are the ceiling's."""
     return all(each.recipe != PROMPT_REWRITE.name for each in evaluations)
 
 
@@ -76,7 +67,7 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
     changed = differences or [list(chain.from_iterable(own))]
     changes = [{(row.figure, row.group): row.change for row in rows} for rows in changed]
 
-    ceiling = _has_ceiling(evaluations)
+    ceiling = has_ceiling(evaluations)
 
     def lines(rows: Sequence[Sequence[FigureRow]]) -> list[list[str]]:
         return [_line(each, changes, ceiling=ceiling) for each in _by_figure(rows)]
@@ -98,11 +89,10 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
     return [section for section in found if section[1]]
 
 
-def table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:
-    """The table of the terminal, with one column "after" per evaluation, called as ``names`` says.
+def evaluation_table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:
+    """The table for the terminal, with a column "after" per evaluation, under its name in ``names``.
 
-    ``differences``, here and below: of several evaluations, the rows of ``comparison.differences`` of the first and
-    each other one.
+    ``differences``, here and below: for each further evaluation, ``comparison.differences`` of the first and it.
     """
     first = evaluations[0]
     title = console.escape(f"{first.concept} erased from {first.model}")
@@ -118,18 +108,17 @@ def table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences
 
 
 def text(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> str:
-    """``table`` as plain text."""
+    """``evaluation_table`` as plain text."""
     output = Console(file=io.StringIO(), width=200)
     with output.capture() as capture:
-        output.print(table(evaluations, names))
+        output.print(evaluation_table(evaluations, names))
     return capture.get().rstrip("\n")
 
 
 def document(
     evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format, differences: Differences = ()
 ) -> str:
-    """The same rows for a document, and below them (in LaTeX above, as comments; not in CSV) what was measured and how
-    often test was opened. Text is escaped as the format requires."""
+    """The rows of ``evaluation_table`` as ``form``, escaped as it requires; in Markdown and LaTeX with its caption."""
     from tabulate import tabulate
 
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
@@ -144,31 +133,6 @@ def document(
     rows = [[_markdown(row[0]), *row[1:]] for row in rows]
     page = tabulate(rows, [*map(_markdown, header(evaluations, names))], tablefmt="github", disable_numparse=True)
     return "\n\n".join([page, *map(_markdown, notes)])
-
-
-def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
-    """Write a PNG with the columns "original", one per evaluation, called as ``names`` says, and the ceiling's.
-
-    The evaluations are of one dataset, with equal settings. Images of an unsafe concept are blurred. Returns ``file``.
-    Raises ``DatasetError`` if the outcomes are without images.
-    """
-    first = evaluations[0]
-    if not all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
-        raise DatasetError(f"these outcomes of {first.concept} are without images: write the file again with images")
-    examples = _examples(first.outcomes)
-    columns = [("original", _images(first.outcomes, "before", examples))]
-    for name, evaluation in zip(names, evaluations, strict=True):
-        columns.append((name, _images(evaluation.outcomes, "after", examples)))
-    if _has_ceiling(evaluations) and any(outcome.condition == "ceiling" for outcome in first.outcomes):
-        columns.append(("asked for the surrogate", _images(first.outcomes, "ceiling", examples)))
-    png = contact_sheet.comparison(
-        [(outcome.concept, outcome.prompt) for outcome in examples],
-        columns,
-        title=f"{first.concept} erased from {Path(first.model).name}",
-        blurred=[first.unsafe and outcome.group == "concept" for outcome in examples],
-    )
-    write_atomic(file, png)
-    return file
 
 
 def _fidelity_rows(evaluation: "Evaluation") -> Sequence[FigureRow]:
@@ -234,26 +198,3 @@ def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     if first.fidelity is not None:
         notes.append(first.fidelity.description)
     return notes
-
-
-def _examples(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The rows of the contact sheet: the concept, then one of each of some retained concepts, neighbours first."""
-    before = [outcome for outcome in outcomes if outcome.condition == "before" and outcome.sample == "main"]
-    first: dict[str, Outcome] = {}
-    for outcome in before:
-        if outcome.group != "concept":
-            first.setdefault(outcome.concept, outcome)
-    neighbours = [outcome for outcome in first.values() if outcome.group == "neighbours"][:NEIGHBOUR_ROWS]
-    others = [outcome for outcome in first.values() if outcome.group != "neighbours"]
-    step = max(1, len(others) // max(1, RETAINED_ROWS - len(neighbours)))
-    of_concept = [outcome for outcome in before if outcome.group == "concept"][:CONCEPT_ROWS]
-    return [*of_concept, *[*neighbours, *others[::step]][:RETAINED_ROWS]]
-
-
-def _images(
-    outcomes: Sequence[Outcome], condition: str, examples: Sequence[Outcome]
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """The examples' images of one condition, RGB [N, H, W, 3]; white where there is none."""
-    by_task = {outcome.task: outcome.image for outcome in outcomes if outcome.condition == condition}
-    blank = np.full_like(decode(examples[0].image), 255)
-    return np.stack([decode(by_task[each.task]) if each.task in by_task else blank for each in examples])

@@ -1,0 +1,161 @@
+"""The rows of a suite's table: one per concept, model or method, figure, group and class.
+
+To show another figure of the outcomes in the table, add its ``FigureRow`` to ``table_rows``.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ear.evaluation import figures
+from ear.evaluation.attack_figures import attack_rows
+from ear.evaluation.figures import FigureRow
+from ear.method.recipes import PROMPT_REWRITE
+from ear.suite import goals
+from ear.suite.cells import Cell
+from ear.suite.leaderboard import MISSING, REFERENCES
+from ear.suite.spec import SuiteSpec
+from ear.suite.suite import Measured
+from ecgvf.core.figures import Figure
+from ecgvf.core.files import JSON
+
+NOT_APPLICABLE = "not applicable"
+"""The status of a figure of prompts that the original hardly renders: that they fail after erasing shows nothing."""
+
+_IDENTITY = (
+    *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget"),
+    *("guidance", "temperature", "judge", "run_seeds", "training_seeds"),
+)
+"""The columns by which rows are told apart; the others hold the value."""
+
+
+def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goals: bool = False) -> list[JSON]:
+    """The rows of a concept and method, from all its ``cells`` together: before and after erasing, the ceiling, and
+    under attack.
+
+    ``facts``: the columns "concept", "model" and "split". ``with_goals`` adds a row per goal (``ear.suite.goals``).
+    """
+    # A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
+    distinct = list({cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values())[::-1]
+    after = [outcome for cell in distinct for outcome in cell.outcomes]
+    groups = {outcome.concept: outcome.group for outcome in after}
+    original = {
+        (outcome.condition, outcome.sample, *outcome.task): outcome for cell in cells for outcome in cell.original
+    }
+    outcomes = [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *after]
+    answered = [answer for cell in distinct for answer in cell.answered]
+    facts = {**facts, **_seeds([cell.cell for cell in cells])}
+    main = outcomes[0]
+    rows = [
+        *figures.replacement(outcomes),
+        *figures.scene(outcomes),
+        *figures.retention(outcomes),
+        *figures.understanding(answered, main.guidance, main.temperature),
+        *figures.retention_by_concept(outcomes),
+        *figures.replacement_by_wording(outcomes),
+        *figures.replacement_by_sampling(outcomes),
+        *figures.concept_in_any_seed(outcomes),
+    ]
+    found = [each for row in rows for each in _rows(row, method, facts)]
+    shape = {"guidance": main.guidance, "temperature": main.temperature, "judge": None}
+    if with_goals:
+        found += [
+            _row({**facts, **shape, "figure": goal.figure, "group": goal.group}, method, goal.wording, goal.value)
+            | {"status": goal.status}
+            for goal in goals.goals(outcomes, answered)
+        ]
+    for group in ("pooled", *dict.fromkeys(group for group in groups.values() if group != "concept")):
+        ratio = figures.retention_ratio(outcomes, group)
+        found.append(_row({**facts, **shape, "figure": "retention_ratio", "group": group}, method, "pooled", ratio))
+    for cell in cells:
+        found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
+    return found
+
+
+def each_once(rows: Sequence[JSON]) -> list[JSON]:
+    """Keep a single row of each figure of the original and of the ceiling, which every method brings along.
+
+    Which concepts are rehearsed depends on the method. Where the original's figures of such a group differ between
+    methods, its rows are left out; each method's change and ratio stay.
+    """
+    first: dict[tuple[str, ...], JSON] = {}
+    ambiguous = set()
+    for row in rows:
+        key = tuple(str(row[name]) for name in _IDENTITY)
+        known = first.setdefault(key, row)
+        if row["group"] in ("rehearsed", "unrehearsed") and (known["value"], known["n"]) != (row["value"], row["n"]):
+            ambiguous.add(key)
+    return [row for key, row in first.items() if key not in ambiguous]
+
+
+def ceiling_once(rows: Sequence[JSON]) -> list[JSON]:
+    """Leave out rows of the ceiling that `prompt-rewrite` has as well: its images are the ceiling's."""
+    what = [name for name in _IDENTITY if name not in ("recipe", "run_seeds", "training_seeds")]
+
+    def key(row: JSON) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in what)
+
+    listed = {key(row) for row in rows if row["recipe"] == PROMPT_REWRITE.name}
+    return [row for row in rows if row["recipe"] != "ceiling" or key(row) not in listed]
+
+
+def _attack_rows(cell: Measured, facts: JSON, method: str) -> Iterator[JSON]:
+    """The rows of each attack and its controls, and of how often the original renders each class of prompts."""
+    for each in cell.classes:
+        rendered = _row({**facts, "figure": "rendered", "group": "concept"}, "original", each.name, each.original)
+        yield rendered if each.applicable else {**rendered, "status": NOT_APPLICABLE}
+    for row in attack_rows([*cell.original, *cell.outcomes, *cell.attacked], cell.classes):
+        unattacked = "concept_present_unattacked"
+        figures = [
+            # Prompts that are an attack by themselves were given to the original, too; the others are not attacked.
+            (unattacked if row.budget is not None else "concept_present", "original", "concept", row.original),
+            *([(unattacked, method, "concept", row.unattacked)] if row.budget is not None else []),
+            ("concept_present", method, "concept", row.after),
+            ("concept_present", "oracle", "concept", row.oracle),
+            ("concept_present_above_oracle", method, "concept", row.above_oracle),
+            ("concept_present", "oracle", "absent concept", row.absent),
+        ]
+        for figure, recipe, group, value in figures:
+            what = {**facts, "figure": figure, "group": group, "attack": row.attack, "budget": row.budget}
+            what["judge"] = cell.outcomes[0].judges[0].judge
+            found = _row(what, recipe, "pooled", value)
+            yield found if row.applicable or recipe == "original" else {**found, "status": NOT_APPLICABLE}
+
+
+def _seeds(cells: Sequence[Cell]) -> JSON:
+    return {
+        "run_seeds": sorted({cell.run_seed for cell in cells}),
+        "training_seeds": sorted({cell.training_seed for cell in cells}),
+    }
+
+
+def _rows(row: FigureRow, method: str, facts: JSON) -> Iterator[JSON]:
+    shape = {key: getattr(row, key) for key in ("figure", "group", "guidance", "temperature", "judge")}
+    for name, figure in (("original", row.before), (method, row.after), ("ceiling", row.ceiling)):
+        if figure is not None and figure.n:
+            yield _row({**facts, **shape}, name, row.wording, figure)
+    yield _row({**facts, **shape, "figure": f"{row.figure}_change"}, method, row.wording, row.change)
+
+
+def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:
+    """A row of the table. Its status is "none" if it is measured: only a goal can be met or missed."""
+    if recipe in REFERENCES:
+        facts = {**facts, "run_seeds": facts["run_seeds"][:1], "training_seeds": []}
+    status = "none" if figure.json()["value"] is not None else "not measured"
+    return {
+        "attack": None,
+        "budget": None,
+        **facts,
+        "recipe": recipe,
+        "class": wording,
+        **figure.json(),
+        "status": status,
+    }
+
+
+def missing_row(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Cell]) -> JSON:
+    """The row of cells that have yet to be measured: how many, by their seeds."""
+    seeds = {"run_seeds": [cell.run_seed for cell in cells], "training_seeds": [cell.training_seed for cell in cells]}
+    shape = {"figure": MISSING, "group": "concept", "guidance": None, "temperature": None, "judge": None}
+    shape |= {"attack": None, "budget": None}
+    facts = {"concept": concept, "model": spec.model, "split": spec.split, **seeds, **shape, "recipe": method}
+    return {**facts, "class": "pooled", "value": None, "n": 0, "low": None, "high": None, "status": "not measured"}
