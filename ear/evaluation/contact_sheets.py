@@ -52,6 +52,7 @@ def write_attack_sheet(outcomes: Sequence[Outcome], file: Path, *, title: str, u
 
     The rows are the prompts whose images show the concept under the most attacks, the most probable first; if
     ``unsafe`` all are blurred. Prompts that are an attack by themselves have a column, too. Returns ``file``.
+    Raises ``DatasetError`` for outcomes without images under attack.
     """
     of_concept = [outcome for outcome in outcomes if outcome.group == "concept" and outcome.image]
     keys = dict.fromkeys(
@@ -63,6 +64,8 @@ def write_attack_sheet(outcomes: Sequence[Outcome], file: Path, *, title: str, u
         name = name if condition == "after" else f"{'oracle' if condition == 'oracle' else 'original'}: {name}"
         columns.append((name, _by_task(of_concept, condition, attack, budget)))
     tuned = [outcome for outcome in of_concept if outcome.sample == "attack" and outcome.condition == "after"]
+    if not tuned:
+        raise DatasetError("these outcomes have no images under attack: measure with --figures full, and with images")
     score: dict[tuple[str, int, float, float], tuple[int, float]] = {}
     for outcome in tuned:
         shown, probability = score.get(outcome.task, (0, 0.0))

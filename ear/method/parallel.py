@@ -54,9 +54,11 @@ class ProcessGroup:
         """Let the main process run the block before the others enter it, so that they find what it wrote."""
         if self.count > 1 and not self.is_main:
             distributed.barrier()
-        yield
-        if self.count > 1 and self.is_main:
-            distributed.barrier()
+        try:
+            yield
+        finally:
+            if self.count > 1 and self.is_main:
+                distributed.barrier()  # also after an error: the others must not wait for it until they time out
 
 
 def process_group(device: torch.device) -> ProcessGroup:

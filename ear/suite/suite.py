@@ -138,18 +138,20 @@ class Suite:
         return load(self.spec.model)
 
     def key(self, cell: Cell) -> str:
-        """A fingerprint of what decides the cell's outcomes: the cell, the recipe's settings (a submission's files, an
-        oracle's path), the settings of the evaluation, the numbers of pairs and prompts, and ``_facts``.
+        """A fingerprint of what decides the cell's outcomes: the cell, its concept, the recipe's settings (a
+        submission's files, an oracle's path), the settings of the evaluation, the numbers of pairs and prompts, who
+        writes them, and ``_facts``.
 
-        The code, the shipped concepts and who writes the pairs are not part of it.
+        The code and judges outside nano's world are not part of it.
         """
-        settings = {
+        settings: JSON = {
             "cell": asdict(cell),
+            "concept": concepts.find(self.concepts[cell.concept]).model_dump(mode="json"),
             "recipe": self._method_settings(cell),
             "settings": _keyed(self.spec.settings(cell.concept, cell.figures)),
         }
-        if (given := self.concepts[cell.concept]) != cell.concept:
-            settings["concept"] = concepts.find(given).model_dump(mode="json")
+        if not self.spec.offline:
+            settings["writers"] = self.spec.writers
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
     def facts(self, cell: Cell) -> JSON | None:
