@@ -15,7 +15,9 @@ from ecgvf.core.png import decode, encode
 SIDE, GAP = 192, 12
 """Side of each image and the space around it, in pixels."""
 TEXT_WIDTH, HEADER = 300, 34
-"""Of a comparison: the column of prompts, and each of its two header lines."""
+"""Of a comparison: the column of prompts, and each of its two header lines, the title and the columns' names."""
+_COLUMN_CHARACTERS, _LINE = 24, 18
+"""Characters of a column's name in a line, and the height of each further line."""
 MAX_PAIRS = 8
 """Most pairs of a sheet of pairs."""
 
@@ -34,18 +36,20 @@ def comparison(
 
     ``blurred``: for each row, whether its images are blurred.
     """
+    names = [textwrap.wrap(name, _COLUMN_CHARACTERS) for name, _ in columns]
+    top = 2 * HEADER + _LINE * (max(map(len, names), default=1) - 1)
     width = TEXT_WIDTH + 2 * GAP + len(columns) * (SIDE + GAP)
-    page = Image.new("RGB", (width, 2 * HEADER + len(rows) * (SIDE + GAP) + GAP), _PAPER)
+    page = Image.new("RGB", (width, top + len(rows) * (SIDE + GAP) + GAP), _PAPER)
     pen = ImageDraw.Draw(page)
     bold, plain = _font(18), _font(14)
-    tops = [2 * HEADER + index * (SIDE + GAP) for index in range(len(rows))]
+    tops = [top + index * (SIDE + GAP) for index in range(len(rows))]
     pen.text((GAP, GAP), title, _INK, bold)
     for top, (label, prompt) in zip(tops, rows, strict=True):
         pen.text((GAP, top), label, _FAINT, plain)
         pen.multiline_text((GAP, top + 24), textwrap.fill(prompt, 36), _INK, plain)
-    for index, (name, images) in enumerate(columns):
+    for index, (name, (_, images)) in enumerate(zip(names, columns, strict=True)):
         left = TEXT_WIDTH + 2 * GAP + index * (SIDE + GAP)
-        pen.text((left, HEADER + GAP), name, _INK, plain)
+        pen.multiline_text((left, HEADER + GAP), "\n".join(name), _INK, plain)
         for top, pixels, blur in zip(tops, images, blurred, strict=True):
             page.paste(_thumbnail(pixels, blur), (left, top))
     return encode(np.asarray(page))

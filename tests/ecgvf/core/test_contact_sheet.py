@@ -31,6 +31,15 @@ def test_a_comparison_has_a_row_per_prompt_and_a_column_per_name() -> None:
     assert (image_at(page, left + step, top) == image_at(page, left, top + step)).all()
 
 
+def test_a_long_name_of_a_column_is_wrapped_above_its_images() -> None:
+    columns = [("original: control tokens as text", CHECKERBOARD[None]), ("erased", CHECKERBOARD[None])]
+    page = decode(comparison([("a", "x")], columns, title="t", blurred=[False]))
+    left, short = TEXT_WIDTH + 2 * GAP, 2 * HEADER
+    top = len(page) - SIDE - GAP
+    assert top > short and (image_at(page, left, top) == image_at(page, left + SIDE + GAP, top)).all()
+    assert (page[:top, left + SIDE : left + SIDE + GAP] == 255).all()
+
+
 def test_blurred_rows_cannot_be_seen_clearly() -> None:
     images = np.stack([CHECKERBOARD, CHECKERBOARD])
     page = decode(comparison([("a", "x"), ("b", "y")], [("original", images)], title="t", blurred=[True, False]))
