@@ -28,9 +28,7 @@ from ecgvf.janus import load
 
 CONCEPTS = ("church", "cat")
 PAIRS, VALIDATION = 60, 100
-SETTINGS = EvaluationSettings(
-    prompts_per_concept=VALIDATION, prompts_per_other=20, prompts_per_neighbour=40, batch_size=64
-)
+SETTINGS = EvaluationSettings(prompts_per_concept=VALIDATION, prompts_per_neighbour=40, batch_size=64)
 COMMAND = "python -m benchmarks.several"
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
