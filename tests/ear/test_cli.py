@@ -109,7 +109,7 @@ def test_recipes_are_listed_and_explained() -> None:
     listed = shown()
     assert all(name in listed for name in RECIPES) and "on-policy (default)" in listed
     explained = shown("paper")
-    assert "threshold_per" in explained and "the sum of a window's losses" in explained
+    assert "threshold_per" in explained and "the sum of the window's losses" in explained
     assert "Nothing is trained" in shown("negative-prompt")
     content = json.loads(shown("--json"))
     assert [recipe["name"] for recipe in content["recipes"]] == [*RECIPES]

@@ -28,10 +28,11 @@ RECIPES: dict[str, Recipe] = {
     "windowed-kl": replace(WINDOWED_KL, passes=1, **SMALL),  # type: ignore[arg-type]
 }
 TRAIN = """
+import os
 import sys
 from pathlib import Path
 from tests.ear.method.test_parallel import RECIPES, train
-print(train(Path(sys.argv[1]), sys.argv[2], RECIPES[sys.argv[3]]).path)
+os.write(1, f"{train(Path(sys.argv[1]), sys.argv[2], RECIPES[sys.argv[3]]).path}\\n".encode())  # a whole line at once
 """
 
 
