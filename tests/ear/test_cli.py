@@ -114,7 +114,7 @@ def test_recipes_are_listed_and_explained() -> None:
     content = json.loads(shown("--json"))
     assert [recipe["name"] for recipe in content["recipes"]] == [*RECIPES]
     assert [recipe["name"] for recipe in content["recipes"] if recipe["default"]] == ["on-policy"]
-    assert content["settings"]["window"].startswith("L for 576 image tokens")
+    assert content["settings"]["window"].startswith("L, the length of a window, for 576 image tokens")
     unknown = CliRunner().invoke(app, ["recipes", "papper"])
     assert unknown.exit_code == 2 and "unknown recipe 'papper'" in unknown.stderr
 
