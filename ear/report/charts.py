@@ -40,6 +40,9 @@ _STYLE: Any = {
     "text.parse_math": False,  # names may contain dollars
 }
 
+_LONG_NAME = 16
+"""Characters of a name of which three are too wide for a legend's line."""
+
 Point = tuple[str, JSON]
 """A series and its figure: value, low, high."""
 
@@ -159,19 +162,21 @@ def frontier(
 def curves(
     title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]], *, label: str = "share of images"
 ) -> Chart:
-    """A line per series over the levels of a factor."""
+    """Points per series over the levels of a factor; a line joins those of numeric levels, which have an order."""
+    ordered = all(level.isdecimal() for level in levels)
     # None of them is a reference or a method: other colours than those of the references.
     kinds = {name: number for number, name in enumerate(lines, len(_COLOURS) // 2)}
     with matplotlib.rc_context(_STYLE):
         plot, axes = _axes(3.6)
-        for name, figures in lines.items():
+        for place, (name, figures) in enumerate(lines.items()):
             kind = kinds[name]
             known = [level for level in levels if level in figures]
             axes.errorbar(
-                [levels.index(level) for level in known],
+                [levels.index(level) + (0 if ordered else 0.07 * (place - (len(lines) - 1) / 2)) for level in known],
                 [figures[level]["value"] for level in known],
                 yerr=[[_errors(figures[level])[end][0] for level in known] for end in (0, 1)],
                 marker=_MARKERS[kind % len(_MARKERS)],
+                linestyle="-" if ordered else "none",
                 color=_COLOURS[kind % len(_COLOURS)],
                 capsize=2,
             )
@@ -220,7 +225,8 @@ def _legend(plot: Figure, axes: Axes, kinds: Mapping[str, int]) -> None:
         axes.plot([], [], _MARKERS[kind % len(_MARKERS)], color=_COLOURS[kind % len(_COLOURS)])[0]
         for kind in kinds.values()
     ]
-    plot.legend(handles, list(kinds), loc="outside upper left", ncols=min(3, len(kinds)))
+    columns = 3 if max(map(len, kinds), default=0) < _LONG_NAME else 2
+    plot.legend(handles, list(kinds), loc="outside upper left", ncols=min(columns, len(kinds)))
 
 
 def _svg(plot: Figure) -> str:
