@@ -113,10 +113,11 @@ class Suite:
         """
         given = concept_names(chosen_concepts) if chosen_concepts is not None else self.spec.concepts
         wanted = [concepts.find(name).name for name in given]
-        methods = [find(name).name for name in recipes] if recipes is not None else [*self.spec.recipes, ORACLE]
+        declared = [*self.spec.recipes, *([ORACLE] if self.spec.oracles else [])]
+        methods = declared if recipes is None else [name if name in declared else find(name).name for name in recipes]
         for option, names, known in (
             ("--concepts", wanted, list(self.concepts)),
-            ("--recipes", methods if recipes is not None else [], list(self.spec.recipes)),
+            ("--recipes", methods, declared),
         ):
             if others := [name for name in names if name not in known]:
                 raise SettingsError(f"{option} {others[0]}: the suite has {', '.join(known)}")

@@ -51,6 +51,7 @@ def test_an_oracle_is_measured_once_for_the_concept_that_has_it() -> None:
     assert [cell for cell in suite.cells if cell.recipe == "oracle"] == [Cell("church", "oracle", 0, 0)]
     assert {cell.recipe for cell in suite.cells_among(None, ["paper"])} == {"paper"}
     assert {cell.recipe for cell in suite.cells_among(["church"], None)} == {"paper", "oracle"}
+    assert suite.cells_among(None, ["oracle"]) == [Cell("church", "oracle", 0, 0)]
     assert "oracle" not in {cell.recipe for cell in suite.cells_among(["cat"], None)}
 
 
