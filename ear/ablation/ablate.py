@@ -130,7 +130,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
 
     After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained, or that
     diverges, is reported, and the others go on. Returns the table, one row per variant and figure. Raises
-    ``SettingsError`` for an unknown factor, ``DatasetError`` if no variant could be measured.
+    ``SettingsError`` for an unknown factor, and if ``minutes`` end before a first variant is begun; ``DatasetError`` if
+    no variant could be measured.
     """
     if not over:
         raise SettingsError("--over names no factor: write some, such as window,threshold")
@@ -141,6 +142,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     missing, started = [number for number in range(len(wanted)) if number not in rows], time.monotonic()
     for place, number in enumerate(missing):
         if time.monotonic() - started > 60 * minutes:
+            if not (rows or place):
+                raise SettingsError(f"--minutes {minutes:g} leaves no time for a first variant: allow more")
             console.note(f"{len(missing) - place} variants are left: the same command goes on")
             break
         variant = wanted[number]

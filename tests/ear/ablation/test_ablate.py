@@ -74,6 +74,8 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
 
 
 def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError, match="--minutes 0 leaves no time"):
+        ablate(ablation, ["order"], minutes=0)
     ablation.rows(variants("order", BASE)[0])
     assert set(ablate(ablation, ["order"], minutes=0)["level"].to_pylist()) == {"dataset"}
     printed = _words(capsys)
