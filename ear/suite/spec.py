@@ -53,7 +53,7 @@ class Evidence(_Part):
     memorisation: tuple[Path, ...] = ()
     """What `ear memorisation` wrote beside its sheet, or printed with --json."""
     agreement: Path | None = None
-    """JSON of how far judges and people who labelled images agree, as benchmarks/judges.py writes it."""
+    """JSON of how far judges and people who labelled images agree, as `ecgvf review --images … --json` prints it."""
 
 
 class SuiteSpec(_Part):

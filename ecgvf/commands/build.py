@@ -8,6 +8,7 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     BoundsArguments,
+    DtypeOption,
     JsonOption,
     JudgeArguments,
     NewConceptOption,
@@ -39,6 +40,7 @@ def build(
     rendering: RenderArguments,
     judging: JudgeArguments,
     bounding: BoundsArguments,
+    dtype: DtypeOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,6 +57,7 @@ def build(
         judge=judging.judge,
         options=judging.options(rendering.device),
         bounds=bounding.bounds(),
+        dtype=dtype,
         **asdict(rendering),
     )
     console.print_result(_facts(result), *_lines(result, accepted))
