@@ -17,7 +17,7 @@ help:
 	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, a day on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
-	@echo "make several      church and cat in one adapter against two that are stacked (resumable, three trainings)"
+	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes on one thread)"
 	@echo "make ablations    the paper's ablations and ours (resumable, in parts of under an hour)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"

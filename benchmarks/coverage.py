@@ -34,7 +34,7 @@ Ends = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A world to draw evaluations from."""
+    """A distribution to draw evaluations from, and its true figure."""
 
     figure: Callable[..., Figure]
     name: str
