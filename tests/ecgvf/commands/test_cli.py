@@ -1,4 +1,3 @@
-import errno
 import json
 import subprocess
 import sys
@@ -12,8 +11,6 @@ from typer.testing import CliRunner
 
 import ear.cli
 from ecgvf.cli import app
-from ecgvf.core import console
-from ecgvf.core.errors import EcgvfError, SettingsError
 
 runner = CliRunner()
 
@@ -86,51 +83,3 @@ def test_help_comes_without_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
-
-
-# How commands end
-
-
-def ending(error: BaseException) -> typer.Typer:
-    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
-    @app.command()
-    def work() -> None:
-        raise error
-
-    @app.command()
-    def other() -> None: ...
-
-    return app
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    ("error", "code", "says"),
-    [
-        (EcgvfError("what, where\nand what to do"), 2, "error what, where and what to do\n"),
-        (SettingsError("[bold]literal[/bold]"), 2, "error [bold]literal[/bold]\n"),
-        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to resume."),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "no space left"),
-    ],
-)
-def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, says: str) -> None:
-    result = runner.invoke(ending(error), ["work"])
-    assert result.exit_code == code
-    assert says in result.stderr
-    assert "Traceback" not in result.output
-
-
-def test_a_fault_of_the_program_keeps_its_traceback() -> None:
-    assert isinstance(runner.invoke(ending(ZeroDivisionError()), ["work"]).exception, ZeroDivisionError)
-
-
-def test_every_error_in_the_tree_is_drawn_at_its_top() -> None:
-    from ecgvf.core import errors
-
-    assert errors.__doc__ is not None
-    tree = [error for error in vars(errors).values() if isinstance(error, type)]
-    assert len(tree) > 10
-    for error in tree:
-        assert issubclass(error, EcgvfError)
-        assert error.__name__ in errors.__doc__
