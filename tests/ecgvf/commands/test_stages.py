@@ -17,14 +17,8 @@ from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs
-from tools.tiny_janus import build
 
 runner = CliRunner()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("janus")))
 
 
 @pytest.fixture

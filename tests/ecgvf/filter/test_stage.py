@@ -17,16 +17,10 @@ from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
 from ecgvf.render import render
 from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_images, write_pairs
-from tools.tiny_janus import build
 
 # target and surrogate of three pairs, then two test prompts
 ANSWERS = [True, False, False, False, True, True, True, False]
 REASONS = [None, "target_absent", "concept_leaked", None, "target_absent"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("janus")))
 
 
 @pytest.fixture
@@ -147,3 +141,12 @@ def test_an_empty_dataset_gives_the_reasons(rendered: ConceptRun) -> None:
     filter_images(rendered, judge=Oracle([False] * 8))
     with pytest.raises(DatasetError, match=r"empty.*5 target_absent"):
         load_dataset(rendered)
+
+
+def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
+    run: ConceptRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
+    assert filter_images(run, judge=Oracle([True, False])).accepted_pairs == 1
+    assert "doubt its verdicts" in capsys.readouterr().err

@@ -299,8 +299,8 @@ def test_the_joined_weights_take_no_memory(tiny_janus: JanusModel) -> None:
         assert fused._gate_up[0].data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
 
 
-def test_a_projection_with_a_bias_or_of_another_kind(tiny_janus_path: Path) -> None:
-    model = load(str(tiny_janus_path), device="cpu")
+def test_a_projection_with_a_bias_or_of_another_kind(tiny_path: Path) -> None:
+    model = load(str(tiny_path), device="cpu")
     attention = model.language_model.layers[0].self_attn
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
         projection = getattr(attention, name)

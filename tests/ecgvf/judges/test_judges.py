@@ -1,6 +1,8 @@
 """The top-k rule, the judges of nano, and which judge a name or a concept creates."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +216,13 @@ def test_an_attribute_judge_accepts_only_labels_that_the_user_names() -> None:
 
 def test_the_shipped_style_judges_have_the_same_labels() -> None:
     assert NanoJudge("style-b", ("van-gogh",)).labels == NanoJudge("style", ("van-gogh",)).labels
+
+
+def test_importing_the_judges_imports_no_library_of_a_judge() -> None:
+    heavy = "torch torchvision transformers timm onnxruntime cv2 nudenet sklearn starlette uvicorn"
+    code = (
+        "import sys, ecgvf.judges, ecgvf.judges.custom, ecgvf.judges.domain, ecgvf.judges.files; "
+        f"print([name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -5,12 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
-from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from ecgvf.judges.nano import NO_COMPANION
-from tools.nano import codec
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
@@ -28,14 +24,6 @@ from tools.nano.scenes import scene_pool
 from tools.nano.world import SKIES, compose_batch, things
 
 SCENES = scene_pool("test", 24, style="plain")
-
-
-@pytest.fixture(scope="module")
-def small_codec() -> Codec:
-    torch.manual_seed(0)
-    network = JanusVQVAE(codec.codec_config())
-    codec.anchor(network)
-    return Codec(network)
 
 
 def composed(alteration: str) -> np.ndarray:
