@@ -25,7 +25,7 @@ from ecgvf.core.png import decode, encode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.render import batches
-from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ear.random_adapter import save_adapter
 from tests.ecgvf.judges.photographs import photograph
 
 

@@ -16,7 +16,7 @@ from ecgvf.llm import retry
 from ecgvf.llm.clients import open_client
 from ecgvf.llm.clients.client import Failed, within
 from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
-from tests.ecgvf.llm.test_ledger import call
+from tests.ecgvf.llm.small_call import call
 from tests.llm_run import ledger, rows, scripted, summary
 from tests.llm_server import LlmServer, Request
 

@@ -18,25 +18,9 @@ from ear.evaluation.fidelity.features import SHARD, FeatureSet
 from ear.evaluation.fidelity.frechet import Floats, Moments, frechet_distance
 from ear.evaluation.fidelity.kernel import kernel_distance, subset_size
 from ecgvf.core.png import decode
-from ecgvf.core.shard_set import ShardSet
 from ecgvf.judges.nano_clip import NanoEncoder
 from ecgvf.world.questions import load_questions
-
-
-def gaussian(n: int, dimensions: int, seed: int, shift: float = 0.0) -> Floats:
-    return np.random.default_rng(seed).normal(shift, 1.0, (n, dimensions))
-
-
-def feature_set(folder: Path, features: Floats, cosines: list[float] | None = None) -> FeatureSet:
-    """The features as the stage keeps them."""
-    shards = ShardSet(folder, {"n": len(features)}, "a test")
-    for index, start in enumerate(range(0, len(features), SHARD)):
-        rows = features[start : start + SHARD].astype(np.float32)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
-        values = (cosines or [0.0] * len(features))[start : start + SHARD]
-        shards.write_shard(index, pa.table({"features": column, "clip": pa.array(values, pa.float32())}))
-    shards.finish({})
-    return FeatureSet(shards, len(features))
+from tests.ear.evaluation.fidelity.random_features import feature_set, gaussian
 
 
 class InMemory:
