@@ -18,7 +18,7 @@ from ecgvf.filter import stage as filter_stage
 from ecgvf.judges.factory import NAMES
 from ecgvf.judges.judge import Prediction
 from tests.ecgvf.judges.photographs import photograph
-from tests.ecgvf.small_run import Oracle, write_images
+from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 runner = CliRunner()
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -74,9 +74,9 @@ def test_the_help_names_every_judge() -> None:
 def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> None:
     write_images(run.store, run.concept, [(GREY, GREY)] * 2)
     for name, answers in (("first", [True, False, True, False]), ("second", [True, False, False, False])):
-        oracle = Oracle(answers)
-        oracle.name = name
-        filter_images(run, judge=oracle)
+        scripted = ScriptedJudge(answers)
+        scripted.name = name
+        filter_images(run, judge=scripted)
     command = ["filter", "--compare", "--store", str(run.store.root)]
     result = runner.invoke(app, command)
     assert result.exit_code == 0, result.stderr
@@ -93,7 +93,7 @@ def test_filter_compare_prints_kappa_and_disputed_images(run: ConceptRun) -> Non
 
 
 def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Castle(Oracle):
+    class Castle(ScriptedJudge):
         def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
             return [Prediction(False, 0.1, (("castle", 0.8), ("church", 0.1))) for _ in images]
 

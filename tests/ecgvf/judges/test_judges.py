@@ -21,7 +21,7 @@ from ecgvf.judges.nano import NO_COMPANION, NanoJudge
 from ecgvf.world.classifier import NanoResNet
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.questions import load_questions
-from tests.ecgvf.small_run import Oracle
+from tests.ecgvf.small_run import ScriptedJudge
 
 CHURCH = concepts.find("church")
 LABELS = ["castle", "church", "house"]
@@ -145,10 +145,10 @@ def test_a_judge_of_an_unknown_architecture_is_damaged(data: Path) -> None:
 def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
     nano_judge = NanoJudge("object-a", ("church",))
     assert domain_warning(nano_judge, "janus-nano") is None
-    assert domain_warning(Oracle([]), "janus-pro-1b") is None
-    for judge, model in ((nano_judge, "janus-pro-1b"), (Oracle([]), "janus-nano")):
+    assert domain_warning(ScriptedJudge([]), "janus-pro-1b") is None
+    for judge, model in ((nano_judge, "janus-pro-1b"), (ScriptedJudge([]), "janus-nano")):
         assert f"judge {judge.name} was trained on" in (domain_warning(judge, model) or "")
-        assert domain_warning(Ensemble([nano_judge, Oracle([])]), model) == domain_warning(judge, model)
+        assert domain_warning(Ensemble([nano_judge, ScriptedJudge([])]), model) == domain_warning(judge, model)
 
 
 def test_bad_input(data: Path) -> None:

@@ -88,7 +88,7 @@ def test_rate_limits_and_faults_have_separate_allowances(server: LlmServer, run:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("fault", "calls"), [("500", 5), ("401", 1), ("404", 1), ("purse", 1)])
+@pytest.mark.parametrize(("fault", "calls"), [("500", 5), ("401", 1), ("404", 1), ("no-quota", 1)])
 def test_a_writer_that_keeps_failing_is_set_aside_and_the_others_finish(
     server: LlmServer, run: Callable[..., Any], fault: str, calls: int
 ) -> None:

@@ -71,7 +71,7 @@ def test_only_the_last_training_images_passed_through_the_codec(small_codec: Cod
     assert (pool.images[first:][~missing] != small_codec.recode(without)[~missing]).any((1, 2, 3)).all()
 
 
-def test_fates_have_their_shares_and_companions_a_label_for_none() -> None:
+def test_alterations_have_their_shares_and_no_companion_is_a_label() -> None:
     alterations = random_alterations("test", 2_000)
     assert alterations[:100] == random_alterations("test", 100)
     assert all(abs(alterations.count(alteration) / 2_000 - share) < 0.04 for alteration, share in ALTERATIONS.items())
