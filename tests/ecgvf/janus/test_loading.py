@@ -11,10 +11,10 @@ from ecgvf.janus import MODELS, JanusModel, load, loading
 from tools.tiny_janus import build
 
 
-def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_janus: JanusModel, tmp_path: Path) -> None:
-    tiny_janus.model.to(torch.bfloat16).save_pretrained(tmp_path)
-    tiny_janus.model.to(torch.float32)
-    tiny_janus.processor.save_pretrained(tmp_path)
+def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_path: Path, tmp_path: Path) -> None:
+    saved = load(str(tiny_path), device="cpu")
+    saved.model.to(torch.bfloat16).save_pretrained(tmp_path)
+    saved.processor.save_pretrained(tmp_path)
     loaded = load(str(tmp_path), device="cpu")
     assert loaded.dtype == torch.float32
     assert load(str(tmp_path), device="cpu", dtype="bfloat16").dtype == torch.bfloat16

@@ -62,9 +62,9 @@ def test_the_distance_is_the_closed_form_of_two_gaussians() -> None:
 
 
 def test_a_sample_of_gaussians_comes_near_the_closed_form() -> None:
-    one, other = gaussian(200_000, 2, 2), gaussian(200_000, 2, 3, shift=1.0) * np.array([1.0, 2.0])
+    first, second = gaussian(200_000, 2, 2), gaussian(200_000, 2, 3, shift=1.0) * np.array([1.0, 2.0])
     expected = 1 + 4 + 1  # means (0, 0) and (1, 2), deviations (1, 1) and (1, 2)
-    distance = frechet_distance(Moments.of([one]), Moments.of([other]))
+    distance = frechet_distance(Moments.of([first]), Moments.of([second]))
     assert distance == pytest.approx(expected, rel=0.02)
 
 

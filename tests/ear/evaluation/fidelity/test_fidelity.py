@@ -103,8 +103,8 @@ def test_through_jpeg_the_features_change_and_so_does_their_set(store: Store, da
     clean = image_features(run, encoders, images, texts)
     lossy = image_features(run, encoders, images, texts, jpeg=True)
     assert clean.shards.path != lossy.shards.path
-    one, other = (np.concatenate(list(each.batches())) for each in (clean, lossy))
-    assert one.shape == other.shape and not np.allclose(one, other)
+    before, after = (np.concatenate(list(each.batches())) for each in (clean, lossy))
+    assert before.shape == after.shape and not np.allclose(before, after)
 
 
 def test_compared_adapters_have_the_paired_differences_of_these_figures(
