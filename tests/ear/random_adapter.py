@@ -5,8 +5,18 @@ from typing import Any
 
 import torch
 
-from ear.method.adapter import new_adapter
+from ear.method.adapter import Adapter, new_adapter
 from ecgvf.janus import JanusModel
+
+
+def random_adapter(model: JanusModel, layers: int, scale: float, seed: int = 0) -> Adapter:
+    """The attention of the first ``layers`` layers, with noise of standard deviation ``scale`` added to its weights."""
+    adapter = new_adapter(model, range(layers), "attention")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in adapter.weights:
+            weight.add_(scale * torch.randn(weight.shape, generator=generator))
+    return adapter
 
 
 def save_adapter(
