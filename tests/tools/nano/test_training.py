@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from ecgvf.core.errors import SettingsError
@@ -25,7 +26,7 @@ from tools.nano.world import compose_batch
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> object:
+def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(lines=400)
 
 
@@ -107,7 +108,7 @@ def test_the_codec_learns_and_resumes_from_its_checkpoint(tmp_path: Path) -> Non
     assert torch.allclose(norms, torch.ones_like(norms), atol=1e-4)
 
 
-def test_the_tokenizer_encodes_any_text_with_one_bos(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_the_tokenizer_encodes_any_text_with_one_bos(tokenizer: PreTrainedTokenizerFast) -> None:
     text = "Eine Kirche ⛪ 教会 <script>\n"
     ids = tokenizer(image_prompt(text))["input_ids"]
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
@@ -115,7 +116,7 @@ def test_the_tokenizer_encodes_any_text_with_one_bos(tokenizer) -> None:  # type
     assert text.strip() in tokenizer.decode(ids)
 
 
-def test_the_chat_template_gives_the_image_prompt(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_the_chat_template_gives_the_image_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
     chat = [{"role": "user", "content": [{"type": "text", "text": "a church "}]}]
     rendered = processor(tokenizer).apply_chat_template(chat, add_generation_prompt=True)
     assert rendered + IMAGE_TOKENS["boi_token"] == image_prompt("a church")
@@ -138,7 +139,7 @@ def test_training_scenes_exclude_the_held_out_combinations() -> None:
         assert not held_out(*scene.combination)
 
 
-def test_losses_have_gradients_in_every_part_they_train(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_losses_have_gradients_in_every_part_they_train(tokenizer: PreTrainedTokenizerFast) -> None:
     torch.manual_seed(0)
     model = language_model.build_model(tokenizer, layers=1)
     backbone = language_model.Backbone(model.model.language_model)
@@ -165,7 +166,7 @@ def test_losses_have_gradients_in_every_part_they_train(tokenizer) -> None:  # t
     assert model.model.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0
 
 
-def test_the_language_model_learns_and_resumes(tokenizer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_language_model_learns_and_resumes(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     torch.manual_seed(0)
     second_a_step = itertools.count().__next__
 
@@ -206,7 +207,7 @@ def test_a_judge_learns_from_composed_images(tmp_path: Path) -> None:
     assert (tmp_path / "style" / "model.safetensors").stat().st_size < 2_000_000
 
 
-def test_a_missing_part_is_named(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_part_is_named(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(SettingsError, match="--part tokenizer"):
         build(tmp_path, tmp_path / "out", ("language-model",))
     tokenizer.save_pretrained(tmp_path / "tokenizer")
