@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
-from ecgvf.llm.registry import Rates
+from ecgvf.llm.registry import Rates, Registry
 from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.parsing import Draft
@@ -55,9 +55,11 @@ def test_gemini_speaks_v1_too(server: LlmServer, run: Callable[..., Any]) -> Non
 
 def test_each_key_goes_to_its_own_provider(server: LlmServer, run: Callable[..., Any]) -> None:
     run("--writers", ALL, "--iterations", "1")
-    for request in server.requests:
-        sent = " ".join(request.headers.values())
-        assert sum(key in sent for key in KEYS.values()) == 1
+    sent = {
+        request.model: [name for name, key in KEYS.items() if key in " ".join(request.headers.values())]
+        for request in server.requests
+    }
+    assert sent == {writer.config.model: [writer.config.key] for writer in Registry().preset("default")}
 
 
 def test_a_call_lists_what_its_writer_has_written_and_nothing_by_another(
