@@ -17,11 +17,11 @@ help:
 	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, two days on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
-	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes)"
+	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes on one thread)"
 	@echo "make ablations    the paper's ablations and ours (resumable, in parts of under an hour)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
-	@echo "make clean        remove .venv and caches; runs in ecgvf-store stay"
+	@echo "make clean        remove .venv, the site and caches; runs in ecgvf-store and build stay"
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -84,9 +84,9 @@ nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check
 
 dataset: .venv/installed
-	$(BIN)/ecgvf generate --concept church
+	$(BIN)/ecgvf generate --concept church --writers offline
 	$(BIN)/ecgvf filter
 	$(BIN)/ecgvf export --concept church --out data/datasets/church
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build/docs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

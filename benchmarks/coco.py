@@ -3,8 +3,8 @@
     python -m benchmarks.coco --out docs/coco.json
 
 Nothing is rendered. A batch costs at least what ``ecgvf.janus.roofline`` counts; a real run reaches a share of that
-roof, by default the share that Janus-nano reached on a CPU (docs/render.json). Shards are dealt out whole, so that the
-last ones leave GPUs idle. The last line of standard output is JSON.
+roof, by default the share that Janus-nano reached on a CPU (docs/render.json). Shards are assigned whole, so that the
+last ones leave GPUs idle. The last line of standard output is JSON; there is no goal.
 """
 
 import math
@@ -62,6 +62,7 @@ def main(
         "share_of_roof": share,
         "gpu": {"bytes_per_second": H100.bytes_per_second, "flops_per_second": H100.flops_per_second},
         **{f"janus-pro-{size}": count(size, batch_size, share) for size in ("1b", "7b")},
+        "met": None,
     }
     finish(result, out)
 

@@ -34,7 +34,7 @@ Ends = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A world to draw evaluations from."""
+    """A distribution to draw evaluations from, and its true figure."""
 
     figure: Callable[..., Figure]
     name: str
@@ -55,6 +55,7 @@ def probabilities(rng: np.random.Generator, share: float, prompts: int, images: 
 
 
 def names(prompts: int, images: int) -> NDArray[np.str_]:
+    """The prompt of each image: [prompts x images]."""
     return np.repeat([f"prompt {number}" for number in range(prompts)], images)
 
 
@@ -126,13 +127,16 @@ def settings() -> Iterator[Setting]:
 
 
 def wilson(values: NDArray[np.float64], prompts: NDArray[np.str_]) -> Ends:
-    """Wilson's, as if images were independent: with one image per prompt, without the exact interval."""
+    """Wilson's of ``values``, 0 or 1 per image, as if images were independent."""
     figure = proportion(int(values.sum()), len(values))
     return figure.low, figure.high
 
 
 def conditional(before: NDArray[np.float64], after: NDArray[np.float64], prompts: NDArray[np.str_]) -> Ends:
-    """Clopper and Pearson's of the direction in which the prompts that differ do, times their share."""
+    """Clopper and Pearson's of the direction in which the prompts that differ do, times their share: in [-1, 1].
+
+    ``before`` and ``after`` are 0 or 1 per prompt, of one image each.
+    """
     differ = int((before != after).sum())
     if not differ:
         return 0.0, 0.0
@@ -141,7 +145,10 @@ def conditional(before: NDArray[np.float64], after: NDArray[np.float64], prompts
 
 
 def plain_bootstrap(numerator: NDArray[np.float64], denominator: NDArray[np.float64], prompts: int) -> Ends:
-    """Percentiles of a cluster bootstrap, not widened, however few prompts differ."""
+    """Percentiles of a cluster bootstrap, not widened, however few prompts differ.
+
+    ``numerator`` and ``denominator`` are [prompts x images]; a figure is the ratio of their sums.
+    """
     chosen = np.random.default_rng(0).integers(0, prompts, (999, prompts))
     top, bottom = (column.reshape(prompts, -1).sum(axis=1)[chosen].sum(axis=1) for column in (numerator, denominator))
     low, high = np.quantile(top[bottom > 0] / bottom[bottom > 0], (0.025, 0.975))
@@ -149,7 +156,7 @@ def plain_bootstrap(numerator: NDArray[np.float64], denominator: NDArray[np.floa
 
 
 def cohen(first: NDArray[np.str_], second: NDArray[np.str_]) -> Ends:
-    """Cohen's large-sample standard error (1960)."""
+    """By Cohen's large-sample standard error (1960), of two raters' labels, [n] each; the ends may leave [-1, 1]."""
     value, same = kappa(first.tolist(), second.tolist()).value, float((first == second).mean())
     by_chance = 1 - (1 - same) / (1 - value) if value < 1 else 0.0
     margin = 1.96 * math.sqrt(same * (1 - same) / len(first)) / (1 - by_chance)

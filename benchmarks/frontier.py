@@ -4,7 +4,8 @@ A recipe's trials vary how hard it erases: its learning rate, and its passes or 
 `negative-prompt` vary guidance. All train on the same pairs and are measured on the validation split. The frontier of a
 recipe is its best retention among the trials that erase, and its best replacement among the trials that retain.
 
-docs/frontier.json is written after each trial, and the next run goes on from it.
+docs/frontier.json is written after each trial, and the next run goes on from it: ``--minutes 50`` runs it in parts. The
+last line of standard output is JSON; there is no goal.
 """
 
 import time

@@ -4,7 +4,7 @@
 
 Nothing is rendered or trained. A step costs at least what ``ecgvf.janus.roofline`` and ``ear.method.cost`` count; a
 real run reaches a share of that roof, here the share that Janus-nano reached on a CPU (docs/render.json). Not counted:
-loading, judges, nats per token, disk and network. The last line of standard output is JSON.
+loading, judges, nats per token, disk and network. The last line of standard output is JSON; there is no goal.
 """
 
 import math
@@ -81,6 +81,7 @@ def main(
         "minutes_at_roof": {name: round(value / 60, 1) for name, value in seconds.items()},
         "minutes": {name: round(value / share / 60, 1) for name, value in seconds.items()},
         "gpu": {"bytes_per_second": H100.bytes_per_second, "flops_per_second": H100.flops_per_second, "bytes": CARD},
+        "met": None,
     }
     finish(result, out)
 

@@ -59,6 +59,7 @@ def speedup(name: str, judge: Callable[[], object], reference: Callable[[], obje
 
 
 def nudenet(images: NDArray[np.uint8], repeats: int) -> float:
+    """The speedup for RGB images [N, H, W, 3] over ``detect`` of the package, one image at a time."""
     from nudenet import NudeDetector
 
     from ecgvf.judges.nudenet import NudeNet
@@ -74,6 +75,7 @@ def nudenet(images: NDArray[np.uint8], repeats: int) -> float:
 
 
 def resnet50(images: NDArray[np.uint8], repeats: int) -> float:
+    """The speedup for RGB images [N, H, W, 3] over torchvision's own transform and model, one image at a time."""
     from torchvision import models
 
     from ecgvf.judges.torchvision_models import Torchvision

@@ -12,10 +12,10 @@ from ecgvf.core.files import pretty_json, write_atomic
 def finish(result: dict[str, Any], out: Path | None = None, *, also_in_file: dict[str, Any] | None = None) -> None:
     """Print ``result`` as the last line, in JSON, and write it to ``out``, with ``also_in_file`` if there is more.
 
-    Raises ``typer.Exit(1)`` if ``result["met"]`` is False; None, or no such key, is a benchmark without a goal.
+    ``result["met"]`` says whether the goals are met, None that there is none. Raises ``typer.Exit(1)`` if it is False.
     """
     if out is not None:
         write_atomic(out, pretty_json({**result, **(also_in_file or {})}))
     print(json.dumps(result))
-    if result.get("met") is False:
+    if result["met"] is False:
         raise typer.Exit(1)

@@ -7,13 +7,14 @@ In headless Chromium (`apt-get install chromium`, or `playwright install chromiu
 JSON; exit code 1 if the page logs an error.
 """
 
-import json
-import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from playwright.sync_api import sync_playwright
+
+from benchmarks.result import finish
+from tests.ecgvf.review_page import CHROMIUM
 
 VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
     "report": (1280, "light", "top"),
@@ -34,8 +35,7 @@ def main(
 ) -> None:
     """Write a picture per view."""
     errors: list[str] = []
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as play, play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser:
+    with sync_playwright() as play, play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser:
         for name, (width, scheme, section) in VIEWS.items():
             page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
             page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -43,8 +43,7 @@ def main(
             page.evaluate("name => document.getElementById(name)?.scrollIntoView()", section)
             page.wait_for_function(SEEN)
             page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=85)
-    print(json.dumps({"pictures": [str(out / f"{name}.jpg") for name in VIEWS], "errors": errors}))
-    raise typer.Exit(1 if errors else 0)
+    finish({"pictures": [str(out / f"{name}.jpg") for name in VIEWS], "errors": errors, "met": not errors})
 
 
 if __name__ == "__main__":

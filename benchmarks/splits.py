@@ -2,7 +2,8 @@
 
     python -m benchmarks.splits --pairs 60 --evaluation 600
 
-Prints a Markdown row per concept and class for docs/decisions/0012-splits.md. Nothing is rendered.
+Prints a Markdown row per concept and class for docs/decisions/0012-splits.md. Nothing is rendered. The last line of
+standard output is JSON; there is no goal.
 """
 
 import tempfile
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.result import finish
 from ecgvf.core.concepts import find
 from ecgvf.core.records import SPLITS, WORDINGS, PromptPair, Split, Wording
 from ecgvf.core.run import ConceptRun
@@ -49,13 +51,20 @@ def main(
     evaluation: Annotated[int, typer.Option(help="Validation prompts, and as many test prompts.")] = 600,
 ) -> None:
     """Print the table."""
+    rows = []
     print(f"| concept | class | {' | '.join(SPLITS)} |\n|---|---|{'---|' * len(SPLITS)}")
     for name in CONCEPTS:
         prompts = counts(name, pairs, evaluation)
         phrases = {split: distinct(name, split) for split in SPLITS}
         for wording in WORDINGS:
-            cells = [f"{prompts[split, wording]} in {phrases[split][wording]}" for split in SPLITS]
+            found = {split: (prompts[split, wording], phrases[split][wording]) for split in SPLITS}
+            cells = [f"{written} in {different}" for written, different in found.values()]
             print(f"| {name} | {wording} | {' | '.join(cells)} |")
+            rows += [
+                {"concept": name, "class": wording, "split": split, "prompts": written, "phrases": different}
+                for split, (written, different) in found.items()
+            ]
+    finish({"pairs": pairs, "evaluation": evaluation, "rows": rows, "met": None})
 
 
 if __name__ == "__main__":

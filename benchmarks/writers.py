@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import typer
+
 from benchmarks.result import finish
 from ecgvf.core.concepts import find
 from ecgvf.core.run import ConceptRun
@@ -66,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -32,7 +32,7 @@ def main(
 
 
 def coin(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """A coin flip per image, by its pixels: a random model renders nothing that a real judge would know."""
+    """0 or 1 per image [N, H, W, 3], uint8, by its pixels: no real judge would know what a random model renders."""
     return np.asarray(images.sum(axis=(1, 2, 3)) % 2, np.float64)
 
 

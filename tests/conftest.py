@@ -1,4 +1,4 @@
-"""What all tests share: a store of their own, no network, one thread."""
+"""What all tests share: a store of their own, no network, one thread, a tiny model."""
 
 import os
 import socket
@@ -47,3 +47,11 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in [name for name in os.environ if name.endswith("_API_KEY") or name == "HF_TOKEN"]:
         monkeypatch.delenv(key)
     monkeypatch.delenv("ECGVF_WRITERS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random tiny Janus."""
+    from tools.tiny_janus import build
+
+    return build(tmp_path_factory.mktemp("janus"))

@@ -36,15 +36,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LlmServer]:
 
 
 @pytest.fixture
-def run(server: LlmServer, tmp_path: Path) -> Callable[..., Any]:
+def generate(server: LlmServer, tmp_path: Path) -> Callable[..., Any]:
     """``ecgvf generate --concept church`` with these arguments; ``fields`` override fields of all writers."""
 
-    def generate(*arguments: str, **fields: Any) -> Any:
+    def invoke(*arguments: str, **fields: Any) -> Any:
         registry = str(server.registry(tmp_path, **fields))
         words = ["generate", "--concept", "church", "--registry", registry, *arguments]
         return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
-    return generate
+    return invoke
 
 
 def pairs_set() -> StageSet:

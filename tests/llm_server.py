@@ -433,7 +433,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_error_body(wire, 429, "slow down", {"retry-after": "0.01"})
         if behaviour == "429-bare":
             return self.send_error_body(wire, 429, "slow down")
-        if behaviour == "purse":
+        if behaviour == "no-quota":
             return self.send_error_body(wire, 429, "insufficient_quota: you exceeded your current quota")
         if behaviour == "echo-key":
             names = ("authorization", "x-api-key", "x-goog-api-key")

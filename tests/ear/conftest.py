@@ -25,7 +25,6 @@ from ecgvf.render import render
 from ecgvf.world.grammar import load_world
 from tests.ecgvf.conftest import hub
 from tests.ecgvf.small_run import church_pairs, write_pairs
-from tools.tiny_janus import build
 
 __all__ = ["hub"]  # a fixture
 
@@ -70,11 +69,6 @@ class BrightnessJudge:
 def brightness_judge(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
     """In place of ``create_judge``."""
     return BrightnessJudge(name, concept.labels("nano") if concept is not None else ())
-
-
-@pytest.fixture(scope="session")
-def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("janus"))
 
 
 @pytest.fixture(scope="session")

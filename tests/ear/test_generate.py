@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ecgvf.janus import JanusModel
 from ecgvf.render import batches
-from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ear.random_adapter import save_adapter
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What the tests of several packages share: a pair with default fields, a tiny model, a Hub on loopback."""
+"""What the tests of several packages share: a run, a pair with default fields, a Hub on loopback."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,10 @@ import pytest
 from huggingface_hub import close_session, constants
 from huggingface_hub.utils import _http, disable_progress_bars
 
+from ecgvf.core import concepts
 from ecgvf.core.records import PromptPair
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.store import Store
 from tests.hub_server import Hub
 
 PORT = urlsplit(constants.ENDPOINT).port or 0  # chosen by tests/conftest.py
@@ -40,11 +43,15 @@ def pair() -> Callable[..., PromptPair]:
 
 
 @pytest.fixture(scope="session")
-def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random tiny Janus."""
-    from tools.tiny_janus import build
+def model(tiny_path: Path) -> str:
+    """A random tiny Janus, as a user names it."""
+    return str(tiny_path)
 
-    return build(tmp_path_factory.mktemp("janus"))
+
+@pytest.fixture
+def run() -> ConceptRun:
+    """Church in a new store."""
+    return ConceptRun(Store(), concepts.find("church"))
 
 
 @pytest.fixture

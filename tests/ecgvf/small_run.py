@@ -115,12 +115,12 @@ def _write_pairs(run: ConceptRun, pairs: Sequence[PromptPair]) -> StageSet:
     return pairs_set
 
 
-class Oracle:
+class ScriptedJudge:
     """A judge with given predictions, one per image, in the order in which the images come."""
 
-    name = "oracle"
+    name = "scripted"
     weights_hash = "0"
-    criterion = Criterion(label_set="oracle", accepted=("church",), near=("castle",), top_k=1)
+    criterion = Criterion(label_set="scripted", accepted=("church",), near=("castle",), top_k=1)
 
     def __init__(self, answers: Sequence[bool]) -> None:
         self.answers = list(answers)

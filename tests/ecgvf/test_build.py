@@ -96,11 +96,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> ConceptRun:
-    return ConceptRun(Store(tmp_path / "store"), CHURCH)
-
-
-@pytest.fixture
 def judge(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> FickleJudge:
     """The judge of ``run``, which the command line creates as well."""
     judge = FickleJudge(run)

@@ -170,7 +170,7 @@ def decode_latents(codec: JanusVQVAE, codes: Tensor) -> Tensor:
 
 
 def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
-    """L1 + L2 + half the L1 of the spatial gradients, which keeps edges sharp."""
+    """L1 + L2 + half the L1 of the spatial gradients, which keeps edges sharp; ``[B, 3, H, W]`` on −1…1."""
     gradients = sum((decoded.diff(dim=axis) - images.diff(dim=axis)).abs().mean() for axis in (2, 3))
     return (decoded - images).abs().mean() + (decoded - images).square().mean() + 0.5 * gradients
 
@@ -322,7 +322,7 @@ def _update_codes(
 
 @torch.no_grad()
 def held_out_l1(codec: JanusVQVAE, images: Tensor, quantised: bool) -> float:
-    """Mean L1 on −1…1 over `images`, in float32; through the codebook if `quantised`."""
+    """Mean L1 over `images`, float32 ``[N, 3, H, W]`` on −1…1; through the codebook if `quantised`."""
     total = 0.0
     for batch in images.split(32):
         encoded = latents(codec, batch)

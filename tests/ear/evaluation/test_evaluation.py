@@ -1,10 +1,8 @@
 """Before and after with one seed per prompt, judged by another judge than the filter's."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
-from ear.method.adapter import new_adapter
 from ear.retained_concepts import retained_concepts
 from ecgvf import judges
 from ecgvf.core import concepts, openings, seeds
@@ -38,30 +35,10 @@ from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.publish.export import export
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge
+from tests.ear.random_adapter import save_adapter
 from tests.ecgvf.judges.photographs import photograph
 
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
-
-
-@pytest.fixture
-def adapter(tiny: JanusModel, tmp_path: Path) -> Path:
-    return save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
-
-
-def save_adapter(
-    tiny: JanusModel,
-    file: Path,
-    concept: str = "church",
-    seed: int = 0,
-    recipe: Mapping[str, Any] = MappingProxyType({"name": "default"}),
-) -> Path:
-    adapter = new_adapter(tiny, range(1), "attention")
-    with torch.no_grad():
-        for weight in adapter.weights:
-            weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
-    facts = {"concept": concept, "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}}
-    adapter.save(file, {**facts, "recipe": dict(recipe)}, tiny.dtype)
-    return file
 
 
 def test_evaluation_seeds_are_never_those_of_the_filter(dataset: Dataset) -> None:

@@ -22,7 +22,7 @@ from ecgvf.core.errors import DatasetError, SettingsError, StoreCorrupt
 from ecgvf.core.png import decode
 from ecgvf.janus import JanusModel, Sampling, load, render_images
 from ecgvf.render import RenderedImage, batches
-from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ear.random_adapter import save_adapter
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing is killed at work, not at imports
 ROWS = [

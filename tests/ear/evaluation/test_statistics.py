@@ -116,12 +116,13 @@ def test_the_interval_holds_the_value_whatever_the_order_of_rows(rows: list[tupl
         for prompts, before, after in (zip(*rows, strict=True), zip(*shuffled, strict=True)):
             columns = (before, prompts) if measure is mean else (before, after, prompts)
             figures.append(measure(*columns))
-        one, other = figures
-        assert one.n == other.n == len({prompt for prompt, _, _ in rows})
-        if math.isnan(one.value):
+        of_rows, of_shuffled = figures
+        assert of_rows.n == of_shuffled.n == len({prompt for prompt, _, _ in rows})
+        if math.isnan(of_rows.value):
             continue
-        assert one.low - 1e-9 <= one.value <= one.high + 1e-9
-        assert [other.value, other.low, other.high] == pytest.approx([one.value, one.low, one.high], rel=1e-6)
+        assert of_rows.low - 1e-9 <= of_rows.value <= of_rows.high + 1e-9
+        shuffled_figures = [of_shuffled.value, of_shuffled.low, of_shuffled.high]
+        assert shuffled_figures == pytest.approx([of_rows.value, of_rows.low, of_rows.high], rel=1e-6)
 
 
 @pytest.mark.parametrize("measure", [difference, ratio])

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ear.evaluation import teacher_forcing
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
-from ear.method.adapter import new_adapter
 from ecgvf.janus import GenerationOptions, JanusModel, Sampling, hidden_states, logits, render_images
+from tests.ear.random_adapter import random_adapter
 
 PROMPTS = ["a church", "a hotel by a very blue lake", "a cat"]
 SEEDS = [1, 2**62, 3]
@@ -36,12 +36,7 @@ def test_a_model_would_sample_its_own_tokens_again(tiny: JanusModel, sampling: S
 @SAMPLINGS
 def test_a_changed_model_agrees_less(tiny: JanusModel, sampling: Sampling) -> None:
     vq_ids = rendered(tiny, sampling)
-    adapter = new_adapter(tiny, range(3), "attention")
-    noise = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in adapter.weights:
-            weight.add_(0.2 * torch.randn(weight.shape, generator=noise))
-    with adapter.active(tiny):
+    with random_adapter(tiny, layers=3, scale=0.2).active(tiny):
         agreement = token_agreement(tiny, PROMPTS, SEEDS, sampling, vq_ids)
     assert agreement.mean() < 0.9
     assert (token_agreement(tiny, PROMPTS, SEEDS, sampling, vq_ids) >= 0.99).all()

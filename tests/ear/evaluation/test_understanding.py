@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from ear.evaluation import understanding
 from ear.evaluation.questions import YesNoQuestion, nano_questions
 from ear.evaluation.understanding import Answer, answer_questions, compare_answers, kept_answers
-from ear.method.adapter import Adapter, new_adapter
+from ear.method.adapter import Adapter
 from ecgvf.core import concepts
 from ecgvf.core.png import encode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
+from tests.ear.random_adapter import random_adapter
 
 CHURCH = concepts.find("church")
 RNG = np.random.default_rng(0)
@@ -34,12 +34,7 @@ QUESTIONS = [question(number) for number in range(20)]
 
 @pytest.fixture
 def adapter(tiny: JanusModel) -> Adapter:
-    """Of random weights."""
-    made = new_adapter(tiny, range(3), "attention")
-    noise = torch.Generator().manual_seed(0)
-    for weight in made.weights:
-        weight.data.add_(0.2 * torch.randn(weight.shape, generator=noise))
-    return made
+    return random_adapter(tiny, layers=3, scale=0.2)
 
 
 @pytest.fixture
@@ -138,9 +133,7 @@ def test_logits_that_are_not_finite_are_no_answer(
 def test_nano_understands_until_its_weights_are_noise() -> None:
     nano = load("janus-nano", device="cpu")
     questions = [row for row in nano_questions(CHURCH) if row.about != "church"][:96]
-    noise, wrecked = torch.Generator().manual_seed(0), new_adapter(nano, range(nano.depth), "attention")
-    for weight in wrecked.weights:
-        weight.data.add_(0.3 * torch.randn(weight.shape, generator=noise))
+    wrecked = random_adapter(nano, layers=nano.depth, scale=0.3)
     before, after = answer_questions(nano, questions), answer_questions(nano, questions, adapter=wrecked)
     rows = compare_answers(CHURCH, questions, before, after)
     assert sum(row.before for row in rows) > 0.9 * len(questions)

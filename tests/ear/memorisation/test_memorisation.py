@@ -25,12 +25,12 @@ from ecgvf.core.png import decode, encode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.render import batches
-from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ear.random_adapter import save_adapter
 from tests.ecgvf.judges.photographs import photograph
 
 
 def noise(seed: int, side: int = 48) -> NDArray[np.uint8]:
-    """Smooth noise, as different from another seed's as photographs are."""
+    """Smooth noise, RGB uint8 [side, side, 3], as different from another seed's as photographs are."""
     small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
 

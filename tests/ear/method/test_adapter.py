@@ -11,17 +11,16 @@ from ear.method import adapter as adapters
 from ear.method.adapter import Adapter
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel, Sampling, hidden_states, load, render_images
+from tests.ear.random_adapter import random_adapter
 from tools.tiny_janus import build
 
 IDS = torch.zeros(1, 16, dtype=torch.int64)
 
 
 def tuned_adapter(model: JanusModel, seed: int, layers: int = 2) -> Adapter:
-    adapter = adapters.new_adapter(model, range(layers), "attention")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in adapter.weights:
-            weight.add_(0.1 * torch.randn(weight.shape, generator=generator)).requires_grad_(False)
+    adapter = random_adapter(model, layers, scale=0.1, seed=seed)
+    for weight in adapter.weights:
+        weight.requires_grad_(False)
     return adapter
 
 

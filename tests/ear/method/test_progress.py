@@ -13,7 +13,7 @@ from ear.method.recipes import ESD, ON_POLICY, WINDOWED_KL
 from ear.method.train import train
 from ecgvf.core import console
 from ecgvf.janus import JanusModel, Sampling
-from tests.ear.method.test_train import pair, resolved
+from tests.ear.method.small_training import pair, resolved
 
 SMALL = {"retention": 0.0, "learning_rate": 1e-4, "mixed_precision": "no"}
 

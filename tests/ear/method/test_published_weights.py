@@ -55,8 +55,13 @@ def test_they_become_an_adapter(rotary: bool, store: Store, dataset: Dataset, ti
 
 
 class Malicious:
+    """Unpickling it makes ``file``."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (Path("/tmp/never-run"),)
+        return Path.touch, (self.file,)
 
 
 def test_what_is_not_the_published_layout_is_refused(store: Store, tiny: JanusModel, tmp_path: Path) -> None:
@@ -85,13 +90,14 @@ def test_what_is_not_the_published_layout_is_refused(store: Store, tiny: JanusMo
 
 
 def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"layers.0.self_attn.q_proj": Malicious()}))
+    evil = {"layers.0.self_attn.q_proj": Malicious(tmp_path / "made")}
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(evil))
     with pytest.raises(AdapterError, match="holds weights alone"):
         read_published(tmp_path / "evil.pth")
-    torch.save({"layers.0.self_attn.q_proj": Malicious()}, tmp_path / "evil.pt")
+    torch.save(evil, tmp_path / "evil.pt")
     with pytest.raises(AdapterError, match="holds weights alone"):
         read_published(tmp_path / "evil.pt")
-    assert not Path("/tmp/never-run").exists()
+    assert not (tmp_path / "made").exists()
 
 
 def ear(*words: str, store: Store, code: int = 0) -> str:
@@ -116,7 +122,8 @@ def test_the_command_makes_an_adapter_once(store: Store, tiny: JanusModel, tiny_
 
 def test_the_command_refuses_in_a_line(store: Store, tiny: JanusModel, tiny_path: Path, tmp_path: Path) -> None:
     good = str(saved(published(tiny), tmp_path))
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"layers.0.self_attn.q_proj": Malicious()}))
+    evil = {"layers.0.self_attn.q_proj": Malicious(tmp_path / "made")}
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(evil))
     for file, concept, model, message in (
         (str(tmp_path / "gone.pth"), "church", str(tiny_path), "no file at"),
         (str(tmp_path / "evil.pth"), "church", str(tiny_path), "holds weights alone"),

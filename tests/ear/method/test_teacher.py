@@ -11,7 +11,7 @@ from ear.method.recipe import Recipe
 from ear.method.recipes import PAPER, WINDOWED_KL
 from ear.method.train import train
 from ecgvf.janus import JanusModel, Sampling
-from tests.ear.method.test_train import pair, resolved, same
+from tests.ear.method.small_training import pair, resolved, same
 
 KL = replace(WINDOWED_KL, passes=3, retention=0.0, learning_rate=1e-3)
 RECIPES = {

@@ -12,8 +12,6 @@ from ear.method import steps
 from ear.method import train as loop
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.objective import guided_target, position_losses
-from ear.method.pairs import TrainingPair
-from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
 from ear.method.runs import TrainingRun
@@ -23,25 +21,13 @@ from ear.method.train import train
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
 from ecgvf.janus.decoding import ImageTokens
+from tests.ear.method.small_training import pair, resolved, same
 
 RECIPE = replace(PAPER, threshold=0.0, learning_rate=1e-3)
 
 
-def pair(number: int) -> TrainingPair:
-    ids = torch.randint(0, 32, (2, 16), generator=torch.Generator().manual_seed(number))
-    return TrainingPair(str(number), f"a church by lake {number}", f"a hotel by lake {number}", ids[0], ids[1])
-
-
-def resolved(recipe: Recipe, window: int = 8) -> ResolvedRecipe:
-    return ResolvedRecipe(recipe=recipe, window=window, layers=2, tokens=16, depth=3, guidance=recipe.guidance)
-
-
 def state(adapter: Adapter) -> dict[str, Tensor]:
     return {name: module.weight.detach().clone() for name, module in adapter.modules.items()}
-
-
-def same(first: Adapter, second: Adapter) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first.weights, second.weights, strict=True))
 
 
 @pytest.fixture

@@ -277,7 +277,9 @@ def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -
 
 def test_a_series_has_the_same_colour_in_every_chart(tmp_path: Path) -> None:
     page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
-    for chart in page.split('<div class="chart"')[1:]:
+    charts = page.split('<div class="chart"')[1:]
+    assert charts
+    for chart in charts:
         svg = chart[: chart.index("</svg>")]
         used = set(re.findall(r"var\(--series-(\d)\)", svg))
         assert "1" in used and "4" in used and not used & {"3", "5", "6"}  # original, paper, and maybe the ceiling

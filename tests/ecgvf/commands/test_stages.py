@@ -16,15 +16,9 @@ from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.render import render
-from tests.ecgvf.small_run import Oracle, church_pairs, write_pairs
-from tools.tiny_janus import build
+from tests.ecgvf.small_run import ScriptedJudge, church_pairs, write_pairs
 
 runner = CliRunner()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("janus")))
 
 
 @pytest.fixture
@@ -34,20 +28,20 @@ def run() -> ConceptRun:
 
 
 @pytest.fixture
-def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+def scripted_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge of the commands: one pair and one test prompt are accepted."""
-    oracle = Oracle([True, False, False, False, True, True, True, False])
-    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: oracle)
+    judge = ScriptedJudge([True, False, False, False, True, True, True, False])
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: judge)
 
 
-@pytest.mark.usefixtures("run", "oracle")
+@pytest.mark.usefixtures("run", "scripted_judge")
 def test_render_filter_status_in_words(model: str) -> None:
     result = runner.invoke(app, ["render", "--model", model])
     assert result.exit_code == 0 and "church: 8 images" in result.stdout and "(8 new)" in result.stdout
     result = runner.invoke(app, ["filter"])
     assert (
         result.exit_code == 0
-        and "church: oracle accepts 1 of 3 pairs, 0 of 0 validation prompts, 1 of 2 test prompts" in result.stdout
+        and "church: scripted accepts 1 of 3 pairs, 0 of 0 validation prompts, 1 of 2 test prompts" in result.stdout
     )
     assert "2 × target_absent" in result.stdout and "1 × concept_leaked" in result.stdout
     result = runner.invoke(app, ["status"])
@@ -56,12 +50,12 @@ def test_render_filter_status_in_words(model: str) -> None:
         assert part in result.stdout
 
 
-@pytest.mark.usefixtures("run", "oracle")
+@pytest.mark.usefixtures("run", "scripted_judge")
 def test_render_filter_status_in_json(model: str) -> None:
     rendered = json.loads(runner.invoke(app, ["render", "--model", model, "--json"]).stdout)
     assert (rendered["concept"], rendered["pictures"], rendered["new"], rendered["failed"]) == ("church", 8, 8, 0)
     filtered = json.loads(runner.invoke(app, ["filter", "--json"]).stdout)
-    assert (filtered["accepted_pairs"], filtered["judge"]) == (1, "oracle")
+    assert (filtered["accepted_pairs"], filtered["judge"]) == (1, "scripted")
     status = json.loads(runner.invoke(app, ["status", "--json"]).stdout)
     assert [entry["stage"] for entry in status["sets"]] == ["pairs", "pictures", "verdicts", "acceptance"]
     assert all(entry["current"] and entry["finished"] for entry in status["sets"])
@@ -69,7 +63,7 @@ def test_render_filter_status_in_json(model: str) -> None:
     assert status["sets"][3]["reasons"] == {"target_absent": 2, "concept_leaked": 1}
 
 
-@pytest.mark.usefixtures("run", "oracle")
+@pytest.mark.usefixtures("run", "scripted_judge")
 def test_filter_renders_first_and_prints_one_json_object() -> None:
     result = runner.invoke(app, ["filter", "--json"])
     assert result.exit_code == 0

@@ -1,21 +1,13 @@
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from ecgvf.core import concepts
 from ecgvf.core.errors import StageMissing, StoreCorrupt
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
-from ecgvf.core.store import Store
 
 SETTINGS = {"writer": "offline", "pairs": 60, "nested": {"seed": 0}}
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> ConceptRun:
-    return ConceptRun(Store(tmp_path / "store"), concepts.find("church"))
 
 
 def finish(run: ConceptRun, settings: dict[str, Any] = SETTINGS) -> StageSet:

@@ -34,11 +34,6 @@ def church(folder: Path) -> ConceptRun:
     return ConceptRun(Store(folder), concepts.find("church"))
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> ConceptRun:
-    return church(tmp_path / "store")
-
-
 def finish(run: ConceptRun) -> StageSet:
     stage_set = run.stage_set(PAIRS, SETTINGS)
     stage_set.write_shard(0, table(1, 2))

@@ -52,11 +52,11 @@ def new_run(folder: Path) -> ConceptRun:
     return write_pairs(Store(folder), church_pairs(train=9, test=3)).run
 
 
-def contents(run: ConceptRun) -> dict[str, bytes]:
-    """Every file of the store that has no time in it."""
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under ``folder`` that has no time in it."""
     timed = {"settings.json", "log.jsonl", "manifest.json"}
-    files = [file for file in run.store.root.rglob("*") if file.is_file() and file.name not in timed]
-    return {str(file.relative_to(run.store.root)): file.read_bytes() for file in files}
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name not in timed]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 class Observed:
@@ -120,7 +120,7 @@ def test_a_run_begun_here_is_finished_by_workers_of_which_one_is_killed(
     assert len(list(workers.iterdir())) >= 2
     assert result.rendered == 17
     assert result.images.circumstances["batch_size"] == 3
-    assert contents(run) == contents(expected)
+    assert contents(run.store.root) == contents(expected.store.root)
 
 
 @pytest.mark.faults
@@ -134,7 +134,7 @@ def test_a_run_begun_by_workers_is_finished_here(
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path), engine=engine)
     assert 0 < render(run, model=str(tiny_path)).rendered < 21
-    assert contents(run) == contents(expected)
+    assert contents(run.store.root) == contents(expected.store.root)
 
 
 def command_on(
@@ -177,7 +177,7 @@ def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(
     assert finished.returncode == 0, finished.stderr
     assert "connecting to Ray at 127.0.0.1" in finished.stderr
     assert json.loads(finished.stdout)["new"] == 21 - 4
-    assert contents(run) == contents(expected)
+    assert contents(run.store.root) == contents(expected.store.root)
 
 
 @pytest.mark.faults
@@ -242,7 +242,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
 
     monkeypatch.setattr(StageSet, "write_shard", noted)
     filter_images(run, judge="nano-object-a", engine=engine)
-    assert contents(run) == contents(expected)
+    assert contents(run.store.root) == contents(expected.store.root)
     assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
     last_image = len(written) - 1 - written[::-1].index(IMAGES.name)
     assert VERDICTS.name in written[:last_image]
@@ -256,16 +256,7 @@ def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.
     here = render_to_folder(str(tiny_path), prompts, folders[0])
     there = render_to_folder(str(tiny_path), prompts, folders[1], engine=PROCESSES)
     assert (there.images, there.failed, there.new) == (here.images, here.failed, here.new) == (4, 1, 5)
-    timed = {"settings.json", "log.jsonl", "manifest.json"}
-    by_folder = [
-        {
-            str(file.relative_to(folder)): file.read_bytes()
-            for file in folder.rglob("*")
-            if file.is_file() and file.name not in timed
-        }
-        for folder in folders
-    ]
-    assert by_folder[0] == by_folder[1]
+    assert contents(folders[0]) == contents(folders[1])
 
 
 @pytest.mark.usefixtures("ray")

@@ -19,7 +19,7 @@ from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import missing_options, render
 from tests import random_clip
-from tests.ecgvf.small_run import Oracle, church_pairs, write_images, write_pairs
+from tests.ecgvf.small_run import ScriptedJudge, church_pairs, write_images, write_pairs
 from tools import tiny_janus
 
 GREY = np.full((64, 64, 3), 100, np.uint8)
@@ -39,7 +39,7 @@ def half_changed() -> NDArray[np.uint8]:
 
 
 def reasons(run: ConceptRun, answers: list[bool], bounds: Bounds) -> list[str | None]:
-    filter_images(run, judge=Oracle(answers), bounds=bounds, device="cpu")
+    filter_images(run, judge=ScriptedJudge(answers), bounds=bounds, device="cpu")
     return [row.reason for row in run.current(ACCEPTANCE).records(Acceptance)]
 
 
@@ -118,7 +118,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     answers = [*passed, *passed, True, *passed, *leaked, False, *passed, *passed, True]
 
     def filtered(share: float, answers: list[bool]) -> FilterResult:
-        return filter_images(run, judge=Oracle(answers), bounds=Bounds(seeds=3, share=share), device="cpu")
+        return filter_images(run, judge=ScriptedJudge(answers), bounds=Bounds(seeds=3, share=share), device="cpu")
 
     acceptance = filtered(1.0, answers).acceptance
     assert [row.reason for row in acceptance.records(Acceptance)] == [None, "unsteady", "unsteady"]
@@ -137,7 +137,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
 def test_interrupted_further_seeds_change_no_run(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(run.store, church_pairs(train=2, test=0))
     own = render(run, model=model).images.fingerprint
-    judge = Oracle([True, False] * 6)
+    judge = ScriptedJudge([True, False] * 6)
     write_shard = StageSet.write_shard
 
     def interrupted(self: StageSet, index: int, table: Any) -> None:

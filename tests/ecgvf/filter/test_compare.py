@@ -13,16 +13,16 @@ from ecgvf.core.stage_set import VERDICTS
 from ecgvf.filter import filter_images
 from ecgvf.filter.compare import agreement, compare_verdicts
 from ecgvf.judges import Criterion
-from tests.ecgvf.small_run import Oracle, write_images
+from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
 
 
 def judge(run: ConceptRun, name: str, answers: list[bool]) -> str:
     """Filter with given answers; the fingerprint of the verdicts."""
-    oracle = Oracle(answers)
-    oracle.name = name
-    filter_images(run, judge=oracle)
+    scripted = ScriptedJudge(answers)
+    scripted.name = name
+    filter_images(run, judge=scripted)
     return run.current(VERDICTS).fingerprint
 
 
@@ -84,7 +84,7 @@ def test_verdicts_on_different_images_are_not_compared(run: ConceptRun) -> None:
 
 def test_each_setting_of_a_judge_opens_another_set(run: ConceptRun) -> None:
     write_images(run.store, run.concept, [(GREY, GREY)])
-    criterion = Criterion(label_set="oracle", accepted=("church",), top_k=1)
+    criterion = Criterion(label_set="scripted", accepted=("church",), top_k=1)
     for changed, weights_hash in (
         (criterion, "0"),
         (replace(criterion, label_set="strict"), "0"),
@@ -93,7 +93,7 @@ def test_each_setting_of_a_judge_opens_another_set(run: ConceptRun) -> None:
         (replace(criterion, threshold=0.5), "0"),
         (criterion, "1"),
     ):
-        oracle = Oracle([True, False])
-        oracle.criterion, oracle.weights_hash = changed, weights_hash
-        filter_images(run, judge=oracle)
+        scripted = ScriptedJudge([True, False])
+        scripted.criterion, scripted.weights_hash = changed, weights_hash
+        filter_images(run, judge=scripted)
     assert len(run.sets(VERDICTS)) == 6

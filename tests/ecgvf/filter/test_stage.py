@@ -16,17 +16,11 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
 from ecgvf.render import render
-from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_images, write_pairs
-from tools.tiny_janus import build
+from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
 
 # target and surrogate of three pairs, then two test prompts
 ANSWERS = [True, False, False, False, True, True, True, False]
 REASONS = [None, "target_absent", "concept_leaked", None, "target_absent"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("janus")))
 
 
 @pytest.fixture
@@ -38,7 +32,7 @@ def rendered(run: ConceptRun, model: str) -> ConceptRun:
 
 
 def test_every_record_is_accepted_or_rejected_with_a_reason(rendered: ConceptRun) -> None:
-    result = filter_images(rendered, judge=Oracle(ANSWERS))
+    result = filter_images(rendered, judge=ScriptedJudge(ANSWERS))
     rows = rendered.current(ACCEPTANCE).records(Acceptance)
     assert [row.reason for row in rows] == REASONS
     assert [row.accepted for row in rows] == [reason is None for reason in REASONS]
@@ -48,8 +42,8 @@ def test_every_record_is_accepted_or_rejected_with_a_reason(rendered: ConceptRun
 
 
 def test_a_second_run_judges_nothing(rendered: ConceptRun) -> None:
-    first = filter_images(rendered, judge=Oracle(ANSWERS))
-    second = filter_images(rendered, judge=Oracle([]))
+    first = filter_images(rendered, judge=ScriptedJudge(ANSWERS))
+    second = filter_images(rendered, judge=ScriptedJudge([]))
     assert second.acceptance.fingerprint == first.acceptance.fingerprint
     assert second.reasons == first.reasons
 
@@ -57,14 +51,14 @@ def test_a_second_run_judges_nothing(rendered: ConceptRun) -> None:
 def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:
     write_pairs(run.store, church_pairs(train=1, test=0))
     render(run, model=model, raw_control_tokens=True)
-    assert filter_images(run, judge=Oracle([True, False])).accepted_pairs == 1
+    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted_pairs == 1
     with pytest.raises(DatasetError, match="--raw-control-tokens"):
         load_dataset(run)
 
 
 def test_missing_images_are_rendered_first(rendered: ConceptRun) -> None:
     write_pairs(rendered.store, church_pairs(train=1, test=0))
-    assert filter_images(rendered, judge=Oracle([True, False])).accepted_pairs == 1
+    assert filter_images(rendered, judge=ScriptedJudge([True, False])).accepted_pairs == 1
     assert len(rendered.sets(IMAGES)) == 2
 
 
@@ -79,7 +73,7 @@ def test_an_older_image_set_is_filtered_with_its_own_pairs(rendered: ConceptRun,
     old = rendered.current(IMAGES).fingerprint
     write_pairs(rendered.store, church_pairs(train=1, test=0))
     render(rendered, model=model)
-    assert filter_images(rendered, judge=Oracle(ANSWERS), set_id=old[:8]).pairs == 3
+    assert filter_images(rendered, judge=ScriptedJudge(ANSWERS), set_id=old[:8]).pairs == 3
 
 
 def test_rejects_of_stage_1_and_failed_renderings_keep_their_reason(run: ConceptRun, model: str) -> None:
@@ -90,12 +84,12 @@ def test_rejects_of_stage_1_and_failed_renderings_keep_their_reason(run: Concept
     ]
     write_pairs(run.store, pairs)
     render(run, model=model)
-    result = filter_images(run, judge=Oracle([False, True, False]))
+    result = filter_images(run, judge=ScriptedJudge([False, True, False]))
     assert result.reasons == {"duplicate": 1, "render_failed": 1}
     assert result.accepted_pairs == 1
 
 
-class FailingOracle(Oracle):
+class FailingJudge(ScriptedJudge):
     """Fails on every batch, and on one single image."""
 
     calls = 0
@@ -108,7 +102,7 @@ class FailingOracle(Oracle):
 
 
 def test_an_image_on_which_the_judge_fails_is_rejected_alone(rendered: ConceptRun) -> None:
-    result = filter_images(rendered, judge=FailingOracle([True, False, True, True, False, True, True]))
+    result = filter_images(rendered, judge=FailingJudge([True, False, True, True, False, True, True]))
     assert result.reasons == {"judge_failed": 1}
     assert (result.accepted_pairs, result.accepted_tests) == (2, 2)
 
@@ -118,7 +112,7 @@ def test_unreadable_images_fail_alone(tmp_path: Path) -> None:
     images = write_images(Store(tmp_path / "torn"), concepts.find("church"), [(noise, noise)])
     target, surrogate = images.records(Rendering)
     torn = replace(target, image=target.image[: len(target.image) // 2])
-    verdicts = judge_renderings(Oracle([True]), [torn, surrogate, replace(target, image=b"no image")])
+    verdicts = judge_renderings(ScriptedJudge([True]), [torn, surrogate, replace(target, image=b"no image")])
     assert [verdict.failure is None for verdict in verdicts] == [False, True, False]
     assert [verdict.present for verdict in verdicts] == [False, True, False]
 
@@ -127,7 +121,7 @@ def test_unreadable_images_fail_alone(tmp_path: Path) -> None:
 
 
 def test_the_dataset_has_the_accepted_records_with_their_images(rendered: ConceptRun, model: str) -> None:
-    filter_images(rendered, judge=Oracle(ANSWERS))
+    filter_images(rendered, judge=ScriptedJudge(ANSWERS))
     dataset = load_dataset(rendered)
     pairs = church_pairs()
     assert [record.pair for record in dataset.train] == [pairs[0]]
@@ -137,13 +131,22 @@ def test_the_dataset_has_the_accepted_records_with_their_images(rendered: Concep
     assert (record.target.role, record.surrogate.role) == ("target", "surrogate")
     assert record.target.seed == record.surrogate.seed and len(record.target.vq_ids) == 16
     assert dataset.test[0].surrogate is None
-    assert (dataset.model, dataset.judge, dataset.run_seed) == (model, "oracle", 0)
+    assert (dataset.model, dataset.judge, dataset.run_seed) == (model, "scripted", 0)
     assert dataset.sampling["temperature"] == 1.0
 
 
 def test_an_empty_dataset_gives_the_reasons(rendered: ConceptRun) -> None:
     with pytest.raises(StageMissing, match="ecgvf filter"):
         load_dataset(rendered)
-    filter_images(rendered, judge=Oracle([False] * 8))
+    filter_images(rendered, judge=ScriptedJudge([False] * 8))
     with pytest.raises(DatasetError, match=r"empty.*5 target_absent"):
         load_dataset(rendered)
+
+
+def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
+    run: ConceptRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
+    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted_pairs == 1
+    assert "doubt its verdicts" in capsys.readouterr().err

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from ecgvf.core.errors import ModelError, SettingsError
 from ecgvf.janus import (
@@ -27,7 +26,6 @@ from ecgvf.janus import (
 )
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.decoding import RenderedImages, generate_image_tokens
-from ecgvf.janus.fused import FusedLayer, rms_norm, rotate_, signed_sine
 from ecgvf.janus.hidden import guided_logits
 from ecgvf.janus.sampling import processed_logits, sample_tokens, uniform_noise
 
@@ -231,27 +229,6 @@ def test_an_image_with_logits_that_are_not_finite_is_marked(
     assert images.vq_ids.min() >= 0
 
 
-# Fused layers
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_the_norm_is_that_of_transformers(dtype: torch.dtype, tolerance: float, scale: float) -> None:
-    norm = LlamaRMSNorm(64).to(dtype)
-    norm.weight.data = torch.randn(64, dtype=dtype)
-    states = (torch.randn(5, 64) * scale).to(dtype)
-    normed = rms_norm(norm, states)
-    assert normed.dtype == dtype
-    torch.testing.assert_close(normed, norm(states), rtol=tolerance, atol=tolerance)
-
-
-def test_heads_are_rotated_as_by_transformers() -> None:
-    heads, cosine, sine = torch.randn(5, 6, 8), torch.randn(5, 1, 8), torch.randn(5, 1, 8)
-    expected, _ = apply_rotary_pos_emb(heads, heads, cosine[:, 0], sine[:, 0])
-    rotate_(heads, (cosine, signed_sine(sine)))
-    torch.testing.assert_close(heads, expected)
-
-
 class UncapturedGraph:
     """Calls what a CUDA graph would replay: capturing needs a GPU, what is captured does not."""
 
@@ -291,16 +268,8 @@ def test_a_step_that_cannot_be_captured_is_computed_eagerly(
     assert "without a CUDA graph" in capsys.readouterr().err
 
 
-def test_the_joined_weights_take_no_memory(tiny_janus: JanusModel) -> None:
-    for layer in tiny_janus.language_model.layers:
-        fused = FusedLayer(layer, torch.float32)
-        assert fused._qkv[0].data_ptr() == layer.self_attn.q_proj.weight.data_ptr()
-        assert torch.equal(fused._qkv[0][-8:], layer.self_attn.v_proj.weight[-8:])
-        assert fused._gate_up[0].data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
-
-
-def test_a_projection_with_a_bias_or_of_another_kind(tiny_janus_path: Path) -> None:
-    model = load(str(tiny_janus_path), device="cpu")
+def test_a_projection_with_a_bias_or_of_another_kind(tiny_path: Path) -> None:
+    model = load(str(tiny_path), device="cpu")
     attention = model.language_model.layers[0].self_attn
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
         projection = getattr(attention, name)

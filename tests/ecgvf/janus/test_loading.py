@@ -11,10 +11,10 @@ from ecgvf.janus import MODELS, JanusModel, load, loading
 from tools.tiny_janus import build
 
 
-def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_janus: JanusModel, tmp_path: Path) -> None:
-    tiny_janus.model.to(torch.bfloat16).save_pretrained(tmp_path)
-    tiny_janus.model.to(torch.float32)
-    tiny_janus.processor.save_pretrained(tmp_path)
+def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_path: Path, tmp_path: Path) -> None:
+    saved = load(str(tiny_path), device="cpu")
+    saved.model.to(torch.bfloat16).save_pretrained(tmp_path)
+    saved.processor.save_pretrained(tmp_path)
     loaded = load(str(tmp_path), device="cpu")
     assert loaded.dtype == torch.float32
     assert load(str(tmp_path), device="cpu", dtype="bfloat16").dtype == torch.bfloat16
@@ -22,11 +22,9 @@ def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_janus: JanusModel, tm
     assert (loaded.image_tokens, loaded.depth, loaded.name) == (16, 3, str(tmp_path))
 
 
-def test_the_fingerprint_depends_on_the_content_alone(
-    tiny_janus: JanusModel, tiny_janus_path: Path, tmp_path: Path
-) -> None:
+def test_the_fingerprint_depends_on_the_content_alone(tiny_janus: JanusModel, tiny_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(tiny_janus_path, copy)
+    shutil.copytree(tiny_path, copy)
     assert load(str(copy), device="cpu").fingerprint == tiny_janus.fingerprint
     assert load(str(build(tmp_path / "other", seed=1)), device="cpu").fingerprint != tiny_janus.fingerprint
 
@@ -55,10 +53,10 @@ def test_a_config_of_another_model_is_refused(tmp_path: Path, content: str, mess
         load(str(tmp_path), device="cpu")
 
 
-def test_an_empty_folder_and_an_incomplete_one_are_refused(tiny_janus_path: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_and_an_incomplete_one_are_refused(tiny_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         load(str(tmp_path), device="cpu")
-    shutil.copy(tiny_janus_path / "config.json", tmp_path)
+    shutil.copy(tiny_path / "config.json", tmp_path)
     with pytest.raises(ModelError, match="cannot load the model"):
         load(str(tmp_path), device="cpu")
 
@@ -84,9 +82,9 @@ def test_an_unusable_checkpoint_is_refused_before_its_weights_are_downloaded(
 
 
 @pytest.mark.parametrize(("setting", "value"), [("device", "quantum"), ("device", "meta"), ("dtype", "int3")])
-def test_unknown_devices_and_dtypes_are_refused(tiny_janus_path: Path, setting: str, value: str) -> None:
+def test_unknown_devices_and_dtypes_are_refused(tiny_path: Path, setting: str, value: str) -> None:
     with pytest.raises(ModelError, match=value):
-        load(str(tiny_janus_path), **{setting: value})
+        load(str(tiny_path), **{setting: value})
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,14 @@ from ecgvf.core.stage_set import VERDICTS
 from ecgvf.filter import filter_images
 from ecgvf.judges import JudgeOptions, Prediction, create_judge
 from ecgvf.judges.ensemble import Combine, Ensemble
-from tests.ecgvf.small_run import Oracle, write_images
+from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 CHURCH = concepts.find("church")
 GREY = np.full((8, 8, 3), 128, np.uint8)
 
 
-def oracle(name: str, answers: list[bool]) -> Oracle:
-    judge = Oracle(answers)
+def scripted(name: str, answers: list[bool]) -> ScriptedJudge:
+    judge = ScriptedJudge(answers)
     judge.name = name
     judge.criterion = replace(judge.criterion, label_set=name)
     return judge
@@ -33,7 +33,7 @@ def oracle(name: str, answers: list[bool]) -> Oracle:
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=1, max_size=5))
 def test_all_any_and_majority_decide_presence_and_score(members: list[tuple[bool, float]]) -> None:
     predictions = [Prediction(present, score, (("church", score),)) for present, score in members]
-    judges = [oracle(f"judge-{number}", []) for number in range(len(members))]
+    judges = [scripted(f"judge-{number}", []) for number in range(len(members))]
     votes, scores = [present for present, _ in members], sorted(score for _, score in members)
     expected: dict[Combine, tuple[bool, float]] = {
         "all": (all(votes), scores[0]),
@@ -72,27 +72,27 @@ def test_bad_input(name: str, options: JudgeOptions, message: str) -> None:
 
 def test_each_member_keeps_its_own_verdicts(run: ConceptRun) -> None:
     write_images(run.store, CHURCH, [(GREY, GREY)] * 2)
-    filter_images(run, judge=oracle("first", [True, False, True, False]))
+    filter_images(run, judge=scripted("first", [True, False, True, False]))
     # The first judge has verdicts already, so it predicts nothing again.
-    both = filter_images(run, judge=Ensemble([oracle("first", []), oracle("second", [True, False, False, False])]))
+    both = filter_images(run, judge=Ensemble([scripted("first", []), scripted("second", [True, False, False, False])]))
     assert (both.judge, both.accepted_pairs) == ("first+second", 1)
     names = [verdicts.settings["judge"] for verdicts in run.sets(VERDICTS)]
     assert names == ["first", "second", "first+second"]
     combined = run.current(VERDICTS).records(Verdict)
     assert [verdict.present for verdict in combined] == [True, False, False, False]
     assert combined[0].label_set == "first+second" and combined[0].top_labels[0][0] == "first: church"
-    either = filter_images(run, judge=Ensemble([oracle("first", []), oracle("second", [])], "any"))
+    either = filter_images(run, judge=Ensemble([scripted("first", []), scripted("second", [])], "any"))
     assert either.accepted_pairs == 2
 
 
 def test_an_ensemble_fails_on_an_image_if_a_member_fails(run: ConceptRun) -> None:
-    class Failing(Oracle):
+    class Failing(ScriptedJudge):
         name = "failing"
 
         def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
             raise ValueError("no prediction")
 
     write_images(run.store, CHURCH, [(GREY, GREY)])
-    result = filter_images(run, judge=Ensemble([oracle("first", [True, False]), Failing([])]))
+    result = filter_images(run, judge=Ensemble([scripted("first", [True, False]), Failing([])]))
     assert result.reasons == {"judge_failed": 1}
     assert run.current(VERDICTS).records(Verdict)[0].failure == "failing: no prediction"

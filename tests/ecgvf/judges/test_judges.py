@@ -1,6 +1,8 @@
 """The top-k rule, the judges of nano, and which judge a name or a concept creates."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from ecgvf.judges.nano import NO_COMPANION, NanoJudge
 from ecgvf.world.classifier import NanoResNet
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.questions import load_questions
-from tests.ecgvf.small_run import Oracle
+from tests.ecgvf.small_run import ScriptedJudge
 
 CHURCH = concepts.find("church")
 LABELS = ["castle", "church", "house"]
@@ -143,10 +145,10 @@ def test_a_judge_of_an_unknown_architecture_is_damaged(data: Path) -> None:
 def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
     nano_judge = NanoJudge("object-a", ("church",))
     assert domain_warning(nano_judge, "janus-nano") is None
-    assert domain_warning(Oracle([]), "janus-pro-1b") is None
-    for judge, model in ((nano_judge, "janus-pro-1b"), (Oracle([]), "janus-nano")):
+    assert domain_warning(ScriptedJudge([]), "janus-pro-1b") is None
+    for judge, model in ((nano_judge, "janus-pro-1b"), (ScriptedJudge([]), "janus-nano")):
         assert f"judge {judge.name} was trained on" in (domain_warning(judge, model) or "")
-        assert domain_warning(Ensemble([nano_judge, Oracle([])]), model) == domain_warning(judge, model)
+        assert domain_warning(Ensemble([nano_judge, ScriptedJudge([])]), model) == domain_warning(judge, model)
 
 
 def test_bad_input(data: Path) -> None:
@@ -214,3 +216,13 @@ def test_an_attribute_judge_accepts_only_labels_that_the_user_names() -> None:
 
 def test_the_shipped_style_judges_have_the_same_labels() -> None:
     assert NanoJudge("style-b", ("van-gogh",)).labels == NanoJudge("style", ("van-gogh",)).labels
+
+
+def test_importing_the_judges_imports_no_library_of_a_judge() -> None:
+    heavy = "torch torchvision transformers timm onnxruntime cv2 nudenet sklearn starlette uvicorn"
+    code = (
+        "import sys, ecgvf.judges, ecgvf.judges.custom, ecgvf.judges.domain, ecgvf.judges.files; "
+        f"print([name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,5 +1,5 @@
 """Fixtures of the tests that call LLM writers."""
 
-from tests.llm_run import run, server
+from tests.llm_run import generate, server
 
-__all__ = ["run", "server"]
+__all__ = ["generate", "server"]

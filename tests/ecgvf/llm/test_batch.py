@@ -46,8 +46,8 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Killed:
     return patched
 
 
-def test_all_iterations_go_in_one_batch_at_half_the_price(server: LlmServer, run: Callable[..., Any]) -> None:
-    result = run("--writers", "gpt,claude", "--batch")
+def test_all_iterations_go_in_one_batch_at_half_the_price(server: LlmServer, generate: Callable[..., Any]) -> None:
+    result = generate("--writers", "gpt,claude", "--batch")
     assert result.exit_code == 0, result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3, 3]
     assert len([row for row in rows() if row.reason is None]) > 50
@@ -63,12 +63,12 @@ def test_all_iterations_go_in_one_batch_at_half_the_price(server: LlmServer, run
 
 @pytest.mark.parametrize("writer", BOTH)
 def test_a_batch_sends_what_a_call_sends_and_neither_is_paid_twice(
-    server: LlmServer, run: Callable[..., Any], writer: str
+    server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:
-    run("--writers", writer, "--iterations", "1")
-    run("--writers", writer, "--iterations", "1", "--batch")
+    generate("--writers", writer, "--iterations", "1")
+    generate("--writers", writer, "--iterations", "1", "--batch")
     assert len(server.requests) == 1 and not server.batches
-    run("--writers", writer, "--iterations", "1", "--batch", "--fresh")
+    generate("--writers", writer, "--iterations", "1", "--batch", "--fresh")
     call, batched = (dict(request.body) for request in server.requests)
     assert call.pop("stream", False) is False
     assert batched == call
@@ -78,12 +78,12 @@ def test_a_batch_sends_what_a_call_sends_and_neither_is_paid_twice(
 @pytest.mark.parametrize("writer", BOTH)
 @pytest.mark.parametrize("moment", ["before its id is written", "after"])
 def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
-    server: LlmServer, run: Callable[..., Any], killed: Killed, writer: str, moment: str
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str, moment: str
 ) -> None:
     with killed(*((BatchRunner, "_collect") if moment == "after" else (Ledger, "record_batch"))):
-        assert run("--writers", writer, "--batch").exit_code == 130
+        assert generate("--writers", writer, "--batch").exit_code == 130
     assert len(server.batches) == 1 and ledger().spent().possible > 0
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 0, result.output
     assert len(server.batches) == 1 and len(rows()) >= 30
     spent = ledger().spent()
@@ -92,12 +92,12 @@ def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
 
 @pytest.mark.faults
 def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
-    server: LlmServer, run: Callable[..., Any], killed: Killed
+    server: LlmServer, generate: Callable[..., Any], killed: Killed
 ) -> None:
     with killed(Ledger, "record_batch"):
-        assert run("--writers", "claude", "--batch").exit_code == 130
+        assert generate("--writers", "claude", "--batch").exit_code == 130
     server.batches["anthropicother"] = Batch([{}], polls_until_done=float("inf"))
-    result = run("--writers", "claude", "--batch")
+    result = generate("--writers", "claude", "--batch")
     assert result.exit_code == 0, result.output
     (line,) = [line for line in result.stderr.splitlines() if "waiting for batch" in line]
     assert "anthropic0" in line and "anthropicother" in line
@@ -107,20 +107,22 @@ def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_a_run_that_was_killed_before_submitting_submits(
-    server: LlmServer, run: Callable[..., Any], killed: Killed, writer: str
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
 ) -> None:
     with killed(OpenAIClient if writer == "gpt" else AnthropicClient, "submit"):
-        assert run("--writers", writer, "--batch").exit_code == 130
+        assert generate("--writers", writer, "--batch").exit_code == 130
     assert not server.batches
-    assert run("--writers", writer, "--batch").exit_code == 0
+    assert generate("--writers", writer, "--batch").exit_code == 0
     assert len(server.batches) == 1 and ledger().spent().possible == 0
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
-def test_only_what_failed_or_expired_is_sent_again(server: LlmServer, run: Callable[..., Any], writer: str) -> None:
+def test_only_what_failed_or_expired_is_sent_again(
+    server: LlmServer, generate: Callable[..., Any], writer: str
+) -> None:
     server.behave = lambda request: {0: "expired", 2: "500"}.get(request.number, "fine")
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 0, result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3, 2]
     again = Counter(request.prompt for request in server.requests)
@@ -131,10 +133,10 @@ def test_only_what_failed_or_expired_is_sent_again(server: LlmServer, run: Calla
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_a_result_that_is_not_an_answer_is_kept_and_sent_again(
-    server: LlmServer, run: Callable[..., Any], writer: str
+    server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:
     server.behave = lambda request: "foreign" if request.number == 1 else "fine"
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 0 and "set aside" not in result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3, 1]
     assert len([row for row in rows() if row.reason is None]) > 25
@@ -145,9 +147,11 @@ def test_a_result_that_is_not_an_answer_is_kept_and_sent_again(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
-def test_results_that_are_cut_off_are_downloaded_again(server: LlmServer, run: Callable[..., Any], writer: str) -> None:
+def test_results_that_are_cut_off_are_downloaded_again(
+    server: LlmServer, generate: Callable[..., Any], writer: str
+) -> None:
     server.downloads = ["cut", "cut"]
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 0, result.output
     assert len(server.batches) == 1 and not server.downloads
     assert ledger().spent().cost == server.charged and ledger().spent().possible == 0
@@ -156,22 +160,22 @@ def test_results_that_are_cut_off_are_downloaded_again(server: LlmServer, run: C
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_results_that_stay_cut_off_set_the_writer_aside_until_the_next_run(
-    server: LlmServer, run: Callable[..., Any], writer: str
+    server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:
     server.downloads = ["cut"] * 5
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 2 and "the connection broke" in result.stderr.strip().splitlines()[-1]
-    assert run("--writers", writer, "--batch").exit_code == 0
+    assert generate("--writers", writer, "--batch").exit_code == 0
     assert len(server.batches) == 1 and ledger().spent().cost == server.charged
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_an_unreadable_line_of_the_results_loses_no_other(
-    server: LlmServer, run: Callable[..., Any], writer: str
+    server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:
     server.downloads = ["garbled"]
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 0 and "line 1 of a batch's results cannot be read" in result.stderr
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3, 1]
     spent = ledger().spent()
@@ -180,10 +184,10 @@ def test_an_unreadable_line_of_the_results_loses_no_other(
 
 @pytest.mark.parametrize("writer", BOTH)
 def test_what_a_content_filter_stopped_is_not_sent_again(
-    server: LlmServer, run: Callable[..., Any], writer: str
+    server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:
     server.behave = lambda request: "filter-status" if request.number == 1 else "fine"
-    result = run("--writers", writer, "--batch")
+    result = generate("--writers", writer, "--batch")
     assert result.exit_code == 0 and "set aside" not in result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3]
     assert ledger().spent().cost == server.charged
@@ -191,7 +195,7 @@ def test_what_a_content_filter_stopped_is_not_sent_again(
 
 @pytest.mark.faults
 def test_a_second_batch_whose_id_was_not_written_is_found(
-    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.behave = lambda request: "expired" if request.number == 0 else "fine"
     written = Ledger.record_batch
@@ -204,64 +208,66 @@ def test_a_second_batch_whose_id_was_not_written_is_found(
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "record_batch", kill_second)
-        assert run("--writers", "gpt", "--batch").exit_code == 130
+        assert generate("--writers", "gpt", "--batch").exit_code == 130
     assert len(server.batches) == 2
-    assert run("--writers", "gpt", "--batch").exit_code == 0
+    assert generate("--writers", "gpt", "--batch").exit_code == 0
     spent = ledger().spent()
     assert len(server.batches) == 2 and spent.cost == server.charged and spent.possible == 0
 
 
 @pytest.mark.faults
 def test_a_batch_that_is_gone_is_sent_again_and_counts_as_possibly_paid(
-    server: LlmServer, run: Callable[..., Any], killed: Killed
+    server: LlmServer, generate: Callable[..., Any], killed: Killed
 ) -> None:
     with killed(BatchRunner, "_collect"):
-        assert run("--writers", "gpt", "--batch").exit_code == 130
+        assert generate("--writers", "gpt", "--batch").exit_code == 130
     server.batches.clear()
-    result = run("--writers", "gpt", "--batch")
+    result = generate("--writers", "gpt", "--batch")
     assert result.exit_code == 0 and "sent again" in result.stderr
     assert ledger().spent().possible > 0 and len([row for row in rows() if row.reason is None]) > 25
 
 
 @pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])
 def test_calls_in_a_batch_are_not_sent_beside_it(
-    server: LlmServer, run: Callable[..., Any], killed: Killed, owner: Any, method: str
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, owner: Any, method: str
 ) -> None:
     with killed(owner, method):  # after its id was written, and before
-        run("--writers", "gpt", "--batch")
+        generate("--writers", "gpt", "--batch")
     sent = len(server.requests)
-    result = run("--writers", "gpt")
+    result = generate("--writers", "gpt")
     assert result.exit_code == 2 and "--batch" in result.stderr and len(server.requests) == sent
 
 
 @pytest.mark.faults
-def test_what_fails_in_every_batch_is_reported_and_the_rest_is_kept(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_what_fails_in_every_batch_is_reported_and_the_rest_is_kept(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
     server.behave = lambda request: "expired" if "request 2" in request.prompt else "fine"
-    result = run("--writers", "gpt", "--batch")
+    result = generate("--writers", "gpt", "--batch")
     assert result.exit_code == 0 and "1 calls failed or expired" in result.stderr
     assert len(server.batches) == 1 + batch.RESUBMISSIONS and len(rows()) >= 20
 
 
 @pytest.mark.faults
 def test_an_invalid_batch_is_submitted_once_and_its_reason_is_reported(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
     server.invalid = f"the key {KEYS['OPENAI_API_KEY']} has no access to this model"
-    result = run("--writers", "gpt,claude", "--batch")
+    result = generate("--writers", "gpt,claude", "--batch")
     assert result.exit_code == 0, result.output
     assert [name for name in server.batches if name.startswith("openai")] in (["openai0"], ["openai1"])
     assert "invalid_request: the key [OPENAI_API_KEY] has no access to this model" in result.stderr
     assert "denied" in result.stderr and result.stderr.count("invalid_request") == 1
     assert ledger().spent().possible == 0
     server.invalid = ""
-    assert run("--writers", "gpt,claude", "--batch").exit_code == 0 and {row.writer for row in rows()} == {
+    assert generate("--writers", "gpt,claude", "--batch").exit_code == 0 and {row.writer for row in rows()} == {
         "gpt",
         "claude",
     }
 
 
-def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Callable[..., Any]) -> None:
-    result = run("--writers", "gpt", "--batch", "--budget-usd", "0.17")
+def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, generate: Callable[..., Any]) -> None:
+    result = generate("--writers", "gpt", "--batch", "--budget-usd", "0.17")
     assert result.exit_code == 0, result.output
     (submitted,) = server.batches.values()
     assert len(submitted.requests) == 2 and server.charged <= Decimal("0.17")
@@ -269,12 +275,12 @@ def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, run: Call
 
 
 def test_a_batch_that_is_collected_later_frees_what_it_did_not_cost(
-    server: LlmServer, run: Callable[..., Any], killed: Killed
+    server: LlmServer, generate: Callable[..., Any], killed: Killed
 ) -> None:
     command = ("--writers", "gpt", "--batch", "--budget-usd", "0.17")  # the most that two of the three calls can cost
     with killed(BatchRunner, "_collect"):
-        assert run(*command).exit_code == 130
-    result = run(*command)
+        assert generate(*command).exit_code == 130
+    result = generate(*command)
     assert result.exit_code == 0 and "set aside" not in result.output, result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [2, 1]
     assert ledger().spent().cost == server.charged <= Decimal("0.17")

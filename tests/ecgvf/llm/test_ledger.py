@@ -10,41 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Rates
+from tests.ecgvf.llm.small_call import call
 
 RATES = Rates(input=Decimal("2"), output=Decimal("10"))
 MOST = Decimal("0.5")
-
-
-class Answer(BaseModel):
-    text: str
-
-
-def call(**fields: object) -> Call:
-    blank = {
-        "writer": "gpt",
-        "sdk": "openai",
-        "model": "m",
-        "concept": "church",
-        "split": "train",
-        "iteration": 0,
-        "round": 0,
-        "base_url": "http://localhost/v1",
-        "count": 10,
-        "prompt": "Write 10 prompt pairs",
-        "template": "object/pairs@2",
-        "template_hash": "h",
-        "structure": "schema",
-        "max_output_tokens": 1000,
-        "schema": Answer,
-    }
-    return Call(**{**blank, **fields})  # type: ignore[arg-type]
 
 
 def raw(content: str = "[]", tokens: tuple[int, int] = (100, 50)) -> str:

@@ -11,7 +11,7 @@ import pytest
 from ecgvf.llm.budget import input_tokens, likely_output_tokens
 from ecgvf.llm.rate_limit import RateLimitedClient, per_minute
 from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
-from tests.ecgvf.llm.test_ledger import call
+from tests.ecgvf.llm.small_call import call
 
 
 class _SkippingSelector(selectors.DefaultSelector):

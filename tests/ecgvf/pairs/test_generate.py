@@ -29,11 +29,6 @@ WRITTEN: tuple[Split, ...] = ("train", "validation", "test")
 """The splits that are written unless one is named."""
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> ConceptRun:
-    return ConceptRun(Store(tmp_path / "store"), CHURCH)
-
-
 def records(stage_set: StageSet) -> list[PromptPair]:
     return stage_set.records(PromptPair)
 

@@ -30,11 +30,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> ConceptRun:
-    return ConceptRun(Store(), concepts.find("church"))
-
-
 def write(folder: Path, name: str, content: str, encoding: str = "utf-8") -> Path:
     file = folder / name
     file.write_bytes(content.encode(encoding))

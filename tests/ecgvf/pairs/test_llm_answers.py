@@ -20,13 +20,13 @@ from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
 
 @pytest.mark.parametrize("run_before", [False, True])
 def test_a_run_parses_each_answer_once(
-    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, run_before: bool
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, run_before: bool
 ) -> None:
     """For the estimate, the digest of earlier prompts, the repair and the records together."""
     server.behave = scripted("chatter")
     arguments = ("--writers", "gpt,kimi", "--iterations", "2")
     if run_before:
-        run(*arguments)
+        generate(*arguments)
     read: list[str] = []
 
     def read_answer(concept: Concept, text: str, *more: Any, **options: Any) -> list[Draft]:
@@ -34,17 +34,17 @@ def test_a_run_parses_each_answer_once(
         return answers.read_answer(concept, text, *more, **options)
 
     monkeypatch.setattr(answer_reader, "read_answer", read_answer)
-    assert run(*arguments).exit_code == 0
+    assert generate(*arguments).exit_code == 0
     assert len(read) == len(server.requests) == 5
 
 
 @pytest.mark.parametrize("writer", SDKS)
 @pytest.mark.parametrize("behaviour", ["fence", "prose", "slow"])
 def test_text_around_the_json_does_not_matter(
-    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
+    server: LlmServer, generate: Callable[..., Any], writer: str, behaviour: str
 ) -> None:
     server.behave = scripted(behaviour)
-    assert run("--writers", writer, "--iterations", "1").exit_code == 0
+    assert generate("--writers", writer, "--iterations", "1").exit_code == 0
     assert sum(row.reason is None for row in rows()) >= 9 and len(server.requests) == 1
 
 
@@ -59,10 +59,10 @@ def test_text_around_the_json_does_not_matter(
     ],
 )
 def test_answers_without_pairs_get_their_own_fault_and_no_repair(
-    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str, fault: str
+    server: LlmServer, generate: Callable[..., Any], writer: str, behaviour: str, fault: str
 ) -> None:
     server.behave = scripted(behaviour)
-    assert run("--writers", writer, "--iterations", "1").exit_code == 0
+    assert generate("--writers", writer, "--iterations", "1").exit_code == 0
     rejects = [row for row in rows() if row.reason is not None]
     if (writer, behaviour) == ("gemini", "refusal"):  # Gemini has a filter and no refusal
         fault = "filter"
@@ -72,25 +72,25 @@ def test_answers_without_pairs_get_their_own_fault_and_no_repair(
 
 @pytest.mark.parametrize("writer", SDKS)
 def test_a_content_filter_with_an_error_status_stops_one_prompt_and_not_the_writer(
-    server: LlmServer, run: Callable[..., Any], writer: str
+    server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:
     server.behave = scripted("filter-status")
     arguments = ("--writers", writer, "--iterations", "2")
-    result = run(*arguments)
+    result = generate(*arguments)
     assert result.exit_code == 0 and "set aside" not in result.output
     stopped = [row for row in rows() if row.reason is not None]
     assert [row.reason for row in stopped] == ["malformed"] and "content filter" in (stopped[0].detail or "")
     assert sum(row.reason is None for row in rows()) >= 9
-    assert run(*arguments).exit_code == 0 and len(server.requests) == 2
+    assert generate(*arguments).exit_code == 0 and len(server.requests) == 2
 
 
 @pytest.mark.parametrize("writer", SDKS)
 @pytest.mark.parametrize("behaviour", MALFORMED)
 def test_a_body_that_is_not_an_answer_is_kept_and_sent_again(
-    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
+    server: LlmServer, generate: Callable[..., Any], writer: str, behaviour: str
 ) -> None:
     server.behave = scripted(behaviour)
-    assert run("--writers", writer, "--iterations", "1").exit_code == 0
+    assert generate("--writers", writer, "--iterations", "1").exit_code == 0
     assert len(server.requests) == 2 and sum(row.reason is None for row in rows()) >= 9
     first, second = ledger().attempts()
     assert first.charge_unknown and first.raw and not first.answered and second.answered
@@ -100,24 +100,24 @@ def test_a_body_that_is_not_an_answer_is_kept_and_sent_again(
 
 
 def test_a_body_that_is_not_an_answer_is_sent_again_within_the_budget_and_by_the_next_run(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
     server.behave = lambda request: "garbage" if request.number >= 1 else "fine"
     arguments = ("--writers", "gpt", "--iterations", "2", "--budget-usd")
-    assert "status 200 without an answer" in run(*arguments, "5").stderr
+    assert "status 200 without an answer" in generate(*arguments, "5").stderr
     assert len(server.requests) == 2 + retry.ALLOWED["faulty"]
-    result = run(*arguments, str(ledger().spent().total + Decimal("0.001")))
+    result = generate(*arguments, str(ledger().spent().total + Decimal("0.001")))
     assert "budget" in result.stderr and len(server.requests) == 2 + retry.ALLOWED["faulty"]
     server.behave = lambda _: "fine"
-    assert "1 calls for about" in run(*arguments, "5").stdout
+    assert "1 calls for about" in generate(*arguments, "5").stdout
     assert len(server.requests) == 3 + retry.ALLOWED["faulty"] and summary()["set_aside"] == {}
     assert {row.iteration for row in rows() if row.reason is None} == {0, 1}
 
 
 @pytest.mark.faults
-def test_a_chaotic_network_loses_no_call_and_hides_no_cost(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_a_chaotic_network_loses_no_call_and_hides_no_cost(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = chaos(seed=1)
-    result = run("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
+    result = generate("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
     assert result.exit_code == 0, result.output
     faults = Counter(server.behave(request) for request in server.requests)
     assert faults["fine"] == 60 and min(faults["drop"], faults["cut"], faults["429"]) > 0
@@ -129,22 +129,22 @@ def test_a_chaotic_network_loses_no_call_and_hides_no_cost(server: LlmServer, ru
     spent = ledger().spent()
     assert spent.cost < server.charged <= spent.total
     sent = len(server.requests)
-    run("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
+    generate("--writers", ALL, "--iterations", "10", "--budget-usd", "1000")
     assert len(server.requests) == sent
 
 
-def test_pairs_before_a_cut_are_kept(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_pairs_before_a_cut_are_kept(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = scripted("length")
-    run("--writers", "gpt", "--iterations", "1")
+    generate("--writers", "gpt", "--iterations", "1")
     assert sum(row.reason is None for row in rows()) >= 5
 
 
 @pytest.mark.parametrize("behaviour", ["wrong-schema", "chatter"])
 def test_bad_json_gets_one_repair_call_that_states_the_fault(
-    server: LlmServer, run: Callable[..., Any], behaviour: str
+    server: LlmServer, generate: Callable[..., Any], behaviour: str
 ) -> None:
     server.behave = scripted(behaviour)
-    run("--writers", "kimi", "--iterations", "1")
+    generate("--writers", "kimi", "--iterations", "1")
     assert len(server.requests) == 2
     assert (
         "could not be used" in server.requests[1].prompt
@@ -154,11 +154,13 @@ def test_bad_json_gets_one_repair_call_that_states_the_fault(
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_copy_of_the_templates_example_is_rejected(server: LlmServer, run: Callable[..., Any], split: str) -> None:
-    run("--writers", "offline", "--pairs", "5", "--tests", "1")
+def test_a_copy_of_the_templates_example_is_rejected(
+    server: LlmServer, generate: Callable[..., Any], split: str
+) -> None:
+    generate("--writers", "offline", "--pairs", "5", "--tests", "1")
     server.behave = scripted("copy")
     arguments = ["--iterations", "2"] if split == "train" else ["--split", "test", "--count", "20"]
-    assert run("--writers", "gpt", *arguments).exit_code == 0
+    assert generate("--writers", "gpt", *arguments).exit_code == 0
     written = [row for row in rows() if row.split == split]
     assert [(row.reason, (row.detail or "")[:24]) for row in written if row.iteration == 0] == [
         ("malformed", "copied from the example:")
@@ -167,57 +169,59 @@ def test_a_copy_of_the_templates_example_is_rejected(server: LlmServer, run: Cal
     assert "A violin" not in server.requests[1].prompt.split("Answer with")[0]
 
 
-def test_a_copy_of_the_example_gets_a_repair_call_without_a_schema(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_a_copy_of_the_example_gets_a_repair_call_without_a_schema(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
     server.behave = scripted("copy")
-    run("--writers", "kimi", "--iterations", "1")
+    generate("--writers", "kimi", "--iterations", "1")
     assert len(server.requests) == 2 and "could not be used: copied from the example" in server.requests[1].prompt
     assert sum(row.reason is None for row in rows()) >= 9
 
 
 @pytest.mark.parametrize("structure", ["json", "text"])
 def test_a_refusal_in_plain_words_gets_no_repair_call(
-    server: LlmServer, run: Callable[..., Any], structure: str
+    server: LlmServer, generate: Callable[..., Any], structure: str
 ) -> None:
     server.behave = scripted("refusal-in-words")
-    run("--writers", "kimi,claude", "--iterations", "1", structure=structure)
+    generate("--writers", "kimi,claude", "--iterations", "1", structure=structure)
     assert len(server.requests) == 2
     assert all(summary()["writers"][name]["outcomes"] == {"refusal": 1} for name in ("kimi", "claude"))
     assert "1 answers: refusal" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
 
 
-def test_a_repair_is_not_repaired_and_a_schema_needs_no_repair(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_a_repair_is_not_repaired_and_a_schema_needs_no_repair(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = lambda _: "chatter"
-    run("--writers", "kimi,gpt", "--iterations", "1")
+    generate("--writers", "kimi,gpt", "--iterations", "1")
     assert Counter(request.model for request in server.requests) == {"kimi-k2.6": 2, "gpt-6.2-sol": 1}
     assert {row.reason for row in rows()} == {"malformed"}
 
 
-def test_of_thirty_pairs_the_requested_ten_are_kept(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_of_thirty_pairs_the_requested_ten_are_kept(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = scripted("thirty")
-    run("--writers", "gpt", "--iterations", "1")
+    generate("--writers", "gpt", "--iterations", "1")
     assert sum(row.reason is None for row in rows()) == 10
     assert summary()["writers"]["gpt"]["written"] == 30
 
 
-def test_rejects_keep_their_reason(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_rejects_keep_their_reason(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = scripted("leak", "duplicates")
-    run("--writers", "gpt", "--iterations", "2")
+    generate("--writers", "gpt", "--iterations", "2")
     assert Counter(row.reason for row in rows()) == {"malformed": 10, "duplicate": 9, None: 1}
     why = summary()["writers"]["gpt"]["why_not"]
     assert why == {"malformed: the surrogate names the concept": 10, "duplicate: like another": 9}
 
 
-def test_a_substituted_model_is_recorded_with_a_warning(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_a_substituted_model_is_recorded_with_a_warning(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = scripted("other-model")
-    result = run("--writers", "claude", "--iterations", "1")
+    result = generate("--writers", "claude", "--iterations", "1")
     assert "asked for claude-sonnet-5-5, answered by some-other-model" in result.stderr
     assert {(row.model_asked, row.model_answered) for row in rows()} == {("claude-sonnet-5-5", "some-other-model")}
 
 
 @pytest.mark.parametrize("behaviour", ["html", "escapes", "jinja", "markup", "huge"])
-def test_hostile_text_is_text(server: LlmServer, run: Callable[..., Any], behaviour: str) -> None:
+def test_hostile_text_is_text(server: LlmServer, generate: Callable[..., Any], behaviour: str) -> None:
     server.behave = scripted(behaviour)
-    result = run("--writers", "gpt", "--iterations", "2")
+    result = generate("--writers", "gpt", "--iterations", "2")
     assert result.exit_code == 0, result.output
     assert "\x1b[2J" not in result.output and len(result.output) < 100_000
     if behaviour == "jinja":

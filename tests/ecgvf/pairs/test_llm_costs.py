@@ -18,21 +18,21 @@ from tests.llm_run import ALL, KEYS, rows, scripted, summary
 from tests.llm_server import LlmServer
 
 
-def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, run: Callable[..., Any]) -> None:
-    result = run("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
+def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, generate: Callable[..., Any]) -> None:
+    result = generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
     assert result.exit_code == 0, result.output
     assert server.charged < Decimal("0.17") and 1 <= len(server.requests) < 3
     assert "gpt was set aside" in result.stderr and "budget" in result.stderr
-    run("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
+    generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
     sent = len(server.requests)
-    run("--writers", "gpt", "--iterations", "3", "--budget-usd", "1")
+    generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "1")
     assert sent < len(server.requests) == 3
 
 
 def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
-    result = run("--writers", "gpt,kimi-k1-5", "--iterations", "1", "--budget-usd", "1")
+    result = generate("--writers", "gpt,kimi-k1-5", "--iterations", "1", "--budget-usd", "1")
     assert result.exit_code == 0 and {row.writer for row in rows()} == {"gpt"}
     why = summary()["writers"]["kimi-k1-5"]["set_aside"]
     assert "may cost $2." in why and "price unknown: worst case" in why
@@ -41,18 +41,18 @@ def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
     assert "kimi-k1-5" in printed and "set aside: budget" in printed
 
 
-def test_money_is_reserved_for_calls_in_flight(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_money_is_reserved_for_calls_in_flight(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.latency = 0.1
-    run("--writers", ALL, "--iterations", "1", "--budget-usd", "0.2")
+    generate("--writers", ALL, "--iterations", "1", "--budget-usd", "0.2")
     assert server.charged <= Decimal("0.2")
     assert len(server.requests) >= 4  # each waits for the call before it, and does not give up
 
 
-def test_without_writers_the_user_confirms_the_cost(server: LlmServer, run: Callable[..., Any]) -> None:
-    result = run()
+def test_without_writers_the_user_confirms_the_cost(server: LlmServer, generate: Callable[..., Any]) -> None:
+    result = generate()
     assert result.exit_code == 2 and "--yes" in result.stderr and not server.requests
     assert "18 calls for about $" in result.output
-    assert run("--yes", "--iterations", "1").exit_code == 0
+    assert generate("--yes", "--iterations", "1").exit_code == 0
     assert len(server.requests) == 6
 
 
@@ -74,21 +74,21 @@ def test_a_closed_standard_input_cannot_confirm_the_cost(server: LlmServer, tmp_
 
 
 def test_without_a_key_the_offline_writer_writes(
-    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in KEYS:
         monkeypatch.delenv(name)
-    result = run("--pairs", "5", "--tests", "1")
+    result = generate("--pairs", "5", "--tests", "1")
     assert result.exit_code == 0 and "the offline writer wrote" in result.stderr
     assert {row.writer for row in rows()} == {"offline"}
 
 
 def test_a_dry_run_sends_and_writes_nothing_and_prints_the_exact_prompts(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
-    printed = json.loads(run("--dry-run", "--writers", ALL, "--json").stdout)
+    printed = json.loads(generate("--dry-run", "--writers", ALL, "--json").stdout)
     assert len(printed["calls"]) == 18 and not server.requests and not Store().root.exists()
-    run("--writers", ALL)
+    generate("--writers", ALL)
     first = {request.model: request.prompt for request in server.requests if request.number == 0}
     for call in printed["calls"]:
         if call["exact"]:
@@ -96,21 +96,23 @@ def test_a_dry_run_sends_and_writes_nothing_and_prints_the_exact_prompts(
     assert Decimal(printed["likely_usd"]) < Decimal(printed["most_usd"]) and server.charged <= Decimal(
         printed["most_usd"]
     )
-    result = run("--dry-run", "--writers", "gpt")
+    result = generate("--dry-run", "--writers", "gpt")
     assert "Nothing was sent." in result.stdout and "3 answered before" in result.stdout
 
 
-def test_a_dry_run_of_the_offline_writer_prints_json_too(run: Callable[..., Any]) -> None:
-    printed = json.loads(run("--dry-run", "--writers", "offline", "--json").stdout)
+def test_a_dry_run_of_the_offline_writer_prints_json_too(generate: Callable[..., Any]) -> None:
+    printed = json.loads(generate("--dry-run", "--writers", "offline", "--json").stdout)
     assert printed["calls"] == [] and printed["most_usd"] == "0" and not Store().root.exists()
 
 
-def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_needs_no_key(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in KEYS:
         monkeypatch.delenv(name)
-    result = run("--dry-run")
+    result = generate("--dry-run")
     assert result.exit_code == 0 and "deepseek" in result.stdout
-    result = run("--dry-run", "--writers", "paper")
+    result = generate("--dry-run", "--writers", "paper")
     assert result.exit_code == 0 and "gpt-4o-2024-08-06" in result.stdout and not server.requests
     (line,) = result.stderr.strip().splitlines()
     assert all(name in line for name in KEYS)
@@ -143,16 +145,16 @@ def test_a_dry_run_needs_no_key(server: LlmServer, run: Callable[..., Any], monk
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_a_one_line_error_and_nothing_is_sent(
-    server: LlmServer, run: Callable[..., Any], arguments: list[str], message: str
+    server: LlmServer, generate: Callable[..., Any], arguments: list[str], message: str
 ) -> None:
-    result = run(*arguments)
+    result = generate(*arguments)
     assert result.exit_code == 2 and message in result.stderr and not server.requests
     assert result.stderr.strip().splitlines()[-1].startswith("error ")
 
 
-def test_status_shows_the_statistics_of_each_writer(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_status_shows_the_statistics_of_each_writer(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = scripted("leak")
-    run("--writers", "gpt,kimi", "--iterations", "2")
+    generate("--writers", "gpt,kimi", "--iterations", "2")
     printed = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "250"}).stdout
     assert "gpt" in printed and "the surrogate names the concept" in printed and "distinct" in printed
     (entry,) = json.loads(CliRunner().invoke(app, ["status", "--concept", "church", "--json"]).stdout)["sets"]
@@ -174,10 +176,10 @@ WIDE = ["writer", "asked", "parsed", "kept", "$", "in", "out", "-1", "-2", "simi
 
 @pytest.mark.parametrize(("columns", "header"), [("80", NARROW), ("140", WIDE)])
 def test_status_gives_each_figure_a_column_and_fits_the_terminal(
-    server: LlmServer, run: Callable[..., Any], columns: str, header: list[str]
+    server: LlmServer, generate: Callable[..., Any], columns: str, header: list[str]
 ) -> None:
     server.behave = scripted("leak")
-    run("--writers", ALL, "--iterations", "2")
+    generate("--writers", ALL, "--iterations", "2")
     result = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": columns})
     head, first = table_rows(result.stdout, "writer")[:2]
     figures = summary()["writers"]["gpt"]
@@ -191,7 +193,7 @@ def test_status_gives_each_figure_a_column_and_fits_the_terminal(
     assert ("need 140 columns" in result.stderr) == (header is NARROW)
 
 
-def test_status_in_a_pipe_shows_every_figure(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "gpt", "--iterations", "1")
+def test_status_in_a_pipe_shows_every_figure(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "gpt", "--iterations", "1")
     printed = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": None}).stdout
     assert table_rows(printed, "writer")[0] == WIDE

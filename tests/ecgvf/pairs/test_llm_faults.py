@@ -16,7 +16,7 @@ from ecgvf.llm import retry
 from ecgvf.llm.clients import open_client
 from ecgvf.llm.clients.client import Failed, within
 from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
-from tests.ecgvf.llm.test_ledger import call
+from tests.ecgvf.llm.small_call import call
 from tests.llm_run import ledger, rows, scripted, summary
 from tests.llm_server import LlmServer, Request
 
@@ -24,9 +24,9 @@ from tests.llm_server import LlmServer, Request
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
 @pytest.mark.parametrize("fault", ["429", "429-bare", "408", "409", "500", "503", "529", "cut"])
-def test_temporary_faults_are_retried(server: LlmServer, run: Callable[..., Any], writer: str, fault: str) -> None:
+def test_temporary_faults_are_retried(server: LlmServer, generate: Callable[..., Any], writer: str, fault: str) -> None:
     server.behave = scripted(fault)
-    result = run("--writers", writer, "--iterations", "1")
+    result = generate("--writers", writer, "--iterations", "1")
     assert result.exit_code == 0, result.output
     assert len(server.requests) == 2
     spent = ledger().spent()
@@ -38,10 +38,10 @@ def test_temporary_faults_are_retried(server: LlmServer, run: Callable[..., Any]
 @pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
 @pytest.mark.parametrize("behaviour", ["hang", "drip"])
 def test_a_call_that_hangs_or_drips_times_out_and_is_possibly_paid(
-    server: LlmServer, run: Callable[..., Any], writer: str, behaviour: str
+    server: LlmServer, generate: Callable[..., Any], writer: str, behaviour: str
 ) -> None:
     server.behave = scripted(behaviour)
-    assert run("--writers", writer, "--iterations", "1", timeout_s=0.4).exit_code == 0
+    assert generate("--writers", writer, "--iterations", "1", timeout_s=0.4).exit_code == 0
     assert len(server.requests) == 2 and ledger().spent().possible > 0
 
 
@@ -72,38 +72,40 @@ def test_a_connection_that_times_out_is_not_possibly_paid(sdk: Any) -> None:
 
 
 @pytest.mark.faults
-def test_retry_after_is_waited_for(server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_is_waited_for(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT", 100.0)  # what would be waited without it
     server.behave = scripted("429", "429", "429")
-    assert run("--writers", "gpt,claude,gemini", "--iterations", "1").exit_code == 0
+    assert generate("--writers", "gpt,claude,gemini", "--iterations", "1").exit_code == 0
     assert len(server.requests) == 12
 
 
 @pytest.mark.faults
-def test_rate_limits_and_faults_have_separate_allowances(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_rate_limits_and_faults_have_separate_allowances(server: LlmServer, generate: Callable[..., Any]) -> None:
     busy, faulty = retry.ALLOWED["busy"], retry.ALLOWED["faulty"]
     server.behave = scripted(*["429", "500"] * faulty, *["429"] * (busy - faulty))
-    assert run("--writers", "gpt", "--iterations", "1").exit_code == 0
+    assert generate("--writers", "gpt", "--iterations", "1").exit_code == 0
     assert len(server.requests) == busy + faulty + 1
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("fault", "calls"), [("500", 5), ("401", 1), ("404", 1), ("purse", 1)])
+@pytest.mark.parametrize(("fault", "calls"), [("500", 5), ("401", 1), ("404", 1), ("no-quota", 1)])
 def test_a_writer_that_keeps_failing_is_set_aside_and_the_others_finish(
-    server: LlmServer, run: Callable[..., Any], fault: str, calls: int
+    server: LlmServer, generate: Callable[..., Any], fault: str, calls: int
 ) -> None:
     server.behave = lambda request: fault if request.model.startswith("kimi") else "fine"
-    result = run("--writers", "gpt,kimi", "--iterations", "2")
+    result = generate("--writers", "gpt,kimi", "--iterations", "2")
     assert result.exit_code == 0, result.output
     assert "kimi was set aside" in result.stderr and "kimi" in summary()["set_aside"]
     assert Counter(request.model for request in server.requests) == {"gpt-6.2-sol": 2, "kimi-k2.6": calls}
     server.behave = lambda _: "fine"
-    run("--writers", "gpt,kimi", "--iterations", "2")
+    generate("--writers", "gpt,kimi", "--iterations", "2")
     assert {row.writer for row in rows()} == {"gpt", "kimi"} and summary()["set_aside"] == {}
 
 
 @pytest.mark.faults
-def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer, generate: Callable[..., Any]) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background
 
     def interrupted(request: Request) -> str:
@@ -113,19 +115,19 @@ def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer
 
     server.behave = interrupted
     try:
-        result = run("--writers", "gpt")
+        result = generate("--writers", "gpt")
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and "Run the same command again" in result.stderr
     assert len(server.requests) == 2 and ledger().spent().cost == server.charged and ledger().spent().possible == 0
     server.behave = lambda _: "fine"
-    assert run("--writers", "gpt").exit_code == 0
+    assert generate("--writers", "gpt").exit_code == 0
     assert len(server.requests) == 3
 
 
 @pytest.mark.faults
-def test_no_answer_at_all_is_a_one_line_error(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_no_answer_at_all_is_a_one_line_error(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = lambda _: "401"
-    result = run("--writers", "gpt,claude,gemini")
+    result = generate("--writers", "gpt,claude,gemini")
     assert result.exit_code == 2 and "no writer answered" in result.stderr
     assert all(name in result.stderr for name in ("gpt", "claude", "gemini"))

@@ -15,22 +15,22 @@ from tests.llm_server import LlmServer
 
 @pytest.mark.parametrize("key", ["sk-first\nsecond", "sk-…", "two words"])
 def test_a_key_that_no_header_can_carry_is_named_and_not_printed(
-    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    result = run("--writers", "gpt")
+    result = generate("--writers", "gpt")
     assert result.exit_code == 2 and "OPENAI_API_KEY" in result.stderr and not server.requests
     assert not any(word in result.output for word in key.split())
 
 
 @pytest.mark.parametrize("key", ["a", "church", "EMPTY"])
 def test_a_short_key_changes_no_prompt_and_warns_once(
-    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    assert "too short" not in run("--writers", "doubao", "--iterations", "1").stderr
+    assert "too short" not in generate("--writers", "doubao", "--iterations", "1").stderr
     written = [(row.target, row.surrogate) for row in rows()]
     monkeypatch.setenv("ARK_API_KEY", key)
-    result = run("--writers", "doubao", "--iterations", "1", "--fresh", "--json")
+    result = generate("--writers", "doubao", "--iterations", "1", "--fresh", "--json")
     assert result.exit_code == 0, result.output
     assert [(row.target, row.surrogate) for row in rows()] == written
     (warning,) = [line for line in result.stderr.splitlines() if "too short" in line]
@@ -38,12 +38,12 @@ def test_a_short_key_changes_no_prompt_and_warns_once(
     assert "[ARK_API_KEY]" not in ledger().file.read_text()
 
 
-def test_no_key_is_in_any_file_or_output(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_no_key_is_in_any_file_or_output(server: LlmServer, generate: Callable[..., Any]) -> None:
     """Not even where a provider repeats the key that it refuses."""
-    printed = run("--writers", ALL, "--iterations", "1", "--dry-run").output
+    printed = generate("--writers", ALL, "--iterations", "1", "--dry-run").output
     for behaviour, more in (("fine", []), ("echo-key", []), ("echo-key", ["--json"]), ("cut", []), ("garbage", [])):
         server.requests, server.behave = [], scripted(behaviour)
-        printed += run("--writers", "gpt,claude,gemini", "--iterations", "2", "--fresh", *more).output
+        printed += generate("--writers", "gpt,claude,gemini", "--iterations", "2", "--fresh", *more).output
     printed += CliRunner().invoke(app, ["status", "--concept", "church"]).output
     printed += CliRunner().invoke(app, ["writers"]).output
     held = b"".join(file.read_bytes() for file in Store().root.rglob("*") if file.is_file())

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
-from ecgvf.llm.registry import Rates
+from ecgvf.llm.registry import Rates, Registry
 from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.parsing import Draft
@@ -22,8 +22,8 @@ from tests.llm_run import ALL, KEYS, ledger, pairs_set, rows, scripted, summary
 from tests.llm_server import SIX, LlmServer
 
 
-def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, run: Callable[..., Any]) -> None:
-    result = run("--writers", ALL)
+def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, generate: Callable[..., Any]) -> None:
+    result = generate("--writers", ALL)
     assert result.exit_code == 0, result.output
     assert len(server.requests) == 18
     assert set(Counter(request.model for request in server.requests).values()) == {3}
@@ -37,8 +37,8 @@ def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, r
     assert server.charged > 0
 
 
-def test_each_sdk_enforces_structure_in_its_own_way(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "gpt,claude,gemini,kimi", "--iterations", "1")
+def test_each_sdk_enforces_structure_in_its_own_way(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "gpt,claude,gemini,kimi", "--iterations", "1")
     body = {request.model.split("-")[0]: request.body for request in server.requests}
     assert body["gpt"]["response_format"]["json_schema"]["strict"] is True
     assert body["claude"]["output_config"]["format"]["type"] == "json_schema"
@@ -48,22 +48,24 @@ def test_each_sdk_enforces_structure_in_its_own_way(server: LlmServer, run: Call
     assert body["gpt"]["max_completion_tokens"] == body["kimi"]["max_tokens"] == body["claude"]["max_tokens"] == 16000
 
 
-def test_gemini_speaks_v1_too(server: LlmServer, run: Callable[..., Any]) -> None:
-    assert run("--writers", "gemini", "--iterations", "1", api_version="v1").exit_code == 0
+def test_gemini_speaks_v1_too(server: LlmServer, generate: Callable[..., Any]) -> None:
+    assert generate("--writers", "gemini", "--iterations", "1", api_version="v1").exit_code == 0
     assert server.requests[0].path.startswith("/gemini/v1/")
 
 
-def test_each_key_goes_to_its_own_provider(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", ALL, "--iterations", "1")
-    for request in server.requests:
-        sent = " ".join(request.headers.values())
-        assert sum(key in sent for key in KEYS.values()) == 1
+def test_each_key_goes_to_its_own_provider(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", ALL, "--iterations", "1")
+    sent = {
+        request.model: [name for name, key in KEYS.items() if key in " ".join(request.headers.values())]
+        for request in server.requests
+    }
+    assert sent == {writer.config.model: [writer.config.key] for writer in Registry().preset("default")}
 
 
 def test_a_call_lists_what_its_writer_has_written_and_nothing_by_another(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
-    run("--writers", "gpt,kimi", "--iterations", "2")
+    generate("--writers", "gpt,kimi", "--iterations", "2")
     second = {request.model: request.prompt for request in server.requests if request.number == 1}
     for row in rows():
         if row.iteration == 0 and row.reason is None:
@@ -72,11 +74,11 @@ def test_a_call_lists_what_its_writer_has_written_and_nothing_by_another(
 
 
 def test_prompts_of_retained_concepts_are_split_among_writers_and_the_pairs_stay(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
-    run("--writers", "gpt,claude", "--iterations", "1")
+    generate("--writers", "gpt,claude", "--iterations", "1")
     before = [row for row in rows() if row.split == "train"]
-    result = run("--writers", "gpt,claude", "--split", "retain", "--count", "1")
+    result = generate("--writers", "gpt,claude", "--split", "retain", "--count", "1")
     assert result.exit_code == 0, result.output
     assert [row for row in rows() if row.split == "train"] == before
     calls = [request for request in server.requests if "plain captions" in request.prompt]
@@ -95,16 +97,16 @@ def test_prompts_of_retained_concepts_are_split_among_writers_and_the_pairs_stay
         "the prompt is about 'something else', which was not asked for": len(calls),
     }
     again = len(server.requests)
-    assert run("--writers", "gpt,claude", "--split", "retain", "--count", "1").exit_code == 0
+    assert generate("--writers", "gpt,claude", "--split", "retain", "--count", "1").exit_code == 0
     assert len(server.requests) == again
 
 
 @pytest.mark.parametrize("which", ["per-term", "free"])
 def test_the_answers_surrogate_must_be_the_one_asked_for(
-    server: LlmServer, run: Callable[..., Any], which: str
+    server: LlmServer, generate: Callable[..., Any], which: str
 ) -> None:
     """The server's writers always say hotel, which stands for church; for cathedral the list says factory."""
-    run("--writers", "gpt", "--iterations", "1", "--surrogates", which)
+    generate("--writers", "gpt", "--iterations", "1", "--surrogates", which)
     [request] = server.requests
     assert ("cathedral → factory" in request.prompt) is (which == "per-term")
     assert not [row for row in rows() if row.reason == "malformed"]
@@ -117,11 +119,11 @@ def test_the_answers_surrogate_must_be_the_one_asked_for(
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_evaluation_prompts_are_split_among_writers_and_the_pairs_stay(
-    server: LlmServer, run: Callable[..., Any], split: str
+    server: LlmServer, generate: Callable[..., Any], split: str
 ) -> None:
-    run("--writers", "gpt,claude", "--iterations", "1")
+    generate("--writers", "gpt,claude", "--iterations", "1")
     before = [row for row in rows() if row.split == "train"]
-    result = run("--writers", "gpt,claude", "--split", split, "--count", "25")
+    result = generate("--writers", "gpt,claude", "--split", split, "--count", "25")
     assert result.exit_code == 0, result.output
     counts = [int(found[1]) for call in server.requests if (found := re.search(r"Write (\d+) prompts", call.prompt))]
     assert sorted(counts) == [2, 3, 10, 10]
@@ -136,31 +138,35 @@ def test_evaluation_prompts_are_split_among_writers_and_the_pairs_stay(
     assert all(f"You write {split} data" in prompt for prompt in asked)
 
 
-def test_an_evaluation_prompt_without_its_surrogate_is_malformed(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_an_evaluation_prompt_without_its_surrogate_is_malformed(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
     server.behave = lambda _: "without-surrogates"
-    run("--writers", "gpt", "--split", "validation", "--count", "10")
+    generate("--writers", "gpt", "--split", "validation", "--count", "10")
     assert {(row.reason, (row.detail or "")[:24]) for row in rows()} == {("malformed", "the surrogate is missing")}
 
 
 def test_answers_to_an_earlier_template_without_surrogates_are_read_as_before(
-    server: LlmServer, run: Callable[..., Any], tmp_path: Path
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
 ) -> None:
     file = tmp_path / "templates" / "object" / "test.md.j2"
     file.parent.mkdir(parents=True)
     form = '{"prompts": [{"target": "A violin on a table.", "target_term": "violin"}]}'
     file.write_text(f"---\nversion: 3\n---\nWrite {{{{ count }}}} prompts: {form}\n", encoding="utf-8")
     server.behave = lambda _: "without-surrogates"
-    result = run("--writers", "gpt", "--split", "test", "--count", "10", "--templates", str(file.parents[1]))
+    result = generate("--writers", "gpt", "--split", "test", "--count", "10", "--templates", str(file.parents[1]))
     assert result.exit_code == 0, result.output
     written = [row for row in rows() if row.reason is None]
     assert len(written) >= 9 and {row.surrogate for row in written} == {None}
     before = rows()
-    assert run("--reparse").exit_code == 0 and rows() == before
+    assert generate("--reparse").exit_code == 0 and rows() == before
 
 
-def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_any_compatible_server_can_write_and_gets_no_providers_key(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
     server.prices["mine"] = server.prices["gpt-6.2-sol"]
-    result = run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "1")
+    result = generate("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "1")
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
     assert server.requests[0].headers["authorization"] == "Bearer none"
@@ -177,11 +183,11 @@ def test_any_compatible_server_can_write_and_gets_no_providers_key(server: LlmSe
     ],
 )
 def test_your_own_server_gets_a_schema_and_then_whatever_it_accepts(
-    server: LlmServer, run: Callable[..., Any], refuses: set[str], forms: list[str | None]
+    server: LlmServer, generate: Callable[..., Any], refuses: set[str], forms: list[str | None]
 ) -> None:
     server.prices["mine"], server.refuses = server.prices["gpt-6.2-sol"], refuses
     arguments = ("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "3")
-    result = run(*arguments)
+    result = generate(*arguments)
     assert result.exit_code == 0, result.output
     assert [(request.body.get("response_format") or {}).get("type") for request in server.requests] == forms
     assert sum(row.reason is None for row in rows()) >= 27
@@ -189,26 +195,26 @@ def test_your_own_server_gets_a_schema_and_then_whatever_it_accepts(
     types = {"schema": "json_schema", "json": "json_object"}
     assert [types.get(attempt.intent["structure"]) for attempt in ledger().attempts()] == forms
     assert ledger().spent().possible == 0
-    run(*arguments)
+    generate(*arguments)
     assert len(server.requests) == len(forms)
 
 
 def test_a_server_that_refuses_every_structure_is_set_aside_with_its_message(
-    server: LlmServer, run: Callable[..., Any]
+    server: LlmServer, generate: Callable[..., Any]
 ) -> None:
     server.behave = lambda _: "400"
-    result = run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol")
+    result = generate("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol")
     assert result.exit_code == 2 and "something is wrong" in result.stderr and len(server.requests) == 3
 
 
-def test_a_schema_that_your_own_server_ignores_gets_one_repair(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_a_schema_that_your_own_server_ignores_gets_one_repair(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.behave = scripted("chatter")
-    run("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
+    generate("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
     assert len(server.requests) == 2 and sum(row.reason is None for row in rows()) >= 9
 
 
-def test_an_unknown_price_is_counted_and_not_called_paid(server: LlmServer, run: Callable[..., Any]) -> None:
-    result = run("--writers", "kimi-k1-5", "--iterations", "1")
+def test_an_unknown_price_is_counted_and_not_called_paid(server: LlmServer, generate: Callable[..., Any]) -> None:
+    result = generate("--writers", "kimi-k1-5", "--iterations", "1")
     counted = summary()["spent"]["dollars"]
     assert f"kimi-k1-5: counted as ${Decimal(counted):.4f} (price unknown, worst case); put it into" in result.stdout
     assert "Price unknown, counted at the worst case: kimi-k1-5; put it into" in result.stdout
@@ -218,99 +224,101 @@ def test_an_unknown_price_is_counted_and_not_called_paid(server: LlmServer, run:
 
 
 def test_a_free_server_in_your_own_registry_costs_nothing(
-    server: LlmServer, run: Callable[..., Any], tmp_path: Path
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
 ) -> None:
     free = {"sdk": "openai", "base_url": f"{server.url}/openai/v1", "model": "mine", "price": {"input": 0, "output": 0}}
     file = tmp_path / "free.yaml"
     file.write_text(json.dumps({"writers": {"house": free}}))
     server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
-    result = run("--registry", str(file), "--writers", "house", "--iterations", "1")
+    result = generate("--registry", str(file), "--writers", "house", "--iterations", "1")
     assert result.exit_code == 0, result.output
     assert "Paid $0.0000." in result.stdout and "worst case" not in result.stdout
 
 
-def test_a_second_run_sends_nothing_and_writes_the_same_set(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", ALL)
+def test_a_second_run_sends_nothing_and_writes_the_same_set(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", ALL)
     sent, first = len(server.requests), pairs_set().fingerprint
-    result = run("--writers", ALL)
+    result = generate("--writers", ALL)
     assert len(server.requests) == sent and pairs_set().fingerprint == first
     assert "0 calls for about $0.0000" in result.output
 
 
-def test_more_iterations_send_only_the_new_calls(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "gpt", "--iterations", "1")
-    run("--writers", "gpt,kimi", "--iterations", "2")
+def test_more_iterations_send_only_the_new_calls(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "gpt", "--iterations", "1")
+    generate("--writers", "gpt,kimi", "--iterations", "2")
     assert Counter(request.model for request in server.requests) == {"gpt-6.2-sol": 2, "kimi-k2.6": 2}
 
 
-def test_fresh_sends_every_call_again_in_a_new_round(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "gpt", "--iterations", "1")
+def test_fresh_sends_every_call_again_in_a_new_round(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "gpt", "--iterations", "1")
     first = pairs_set().fingerprint
-    run("--writers", "gpt", "--iterations", "1", "--fresh")
+    generate("--writers", "gpt", "--iterations", "1", "--fresh")
     assert len(server.requests) == 2
     assert pairs_set().fingerprint != first
-    run("--writers", "gpt", "--iterations", "1")
+    generate("--writers", "gpt", "--iterations", "1")
     assert len(server.requests) == 2
 
 
-def test_fresh_concerns_only_its_writers_and_split(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "gpt,kimi", "--iterations", "1")
-    run("--writers", "gpt", "--split", "test", "--count", "10")
-    run("--writers", "gpt", "--iterations", "1", "--fresh")
+def test_fresh_concerns_only_its_writers_and_split(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "gpt,kimi", "--iterations", "1")
+    generate("--writers", "gpt", "--split", "test", "--count", "10")
+    generate("--writers", "gpt", "--iterations", "1", "--fresh")
     sent = len(server.requests)
-    run("--writers", "kimi", "--iterations", "1")
-    run("--writers", "gpt", "--split", "test", "--count", "10")
+    generate("--writers", "kimi", "--iterations", "1")
+    generate("--writers", "gpt", "--split", "test", "--count", "10")
     assert len(server.requests) == sent
 
 
-def test_the_summary_keeps_the_cost_of_the_other_split(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "gpt,kimi", "--iterations", "1")
-    run("--writers", "gpt", "--split", "test", "--count", "10")
+def test_the_summary_keeps_the_cost_of_the_other_split(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "gpt,kimi", "--iterations", "1")
+    generate("--writers", "gpt", "--split", "test", "--count", "10")
     writers = summary()["writers"]
     assert writers["gpt"]["asked"] == 20 and writers["kimi"]["asked"] == 10
     assert sum(Decimal(stats["dollars"]) for stats in writers.values()) == server.charged
     assert Decimal(summary()["spent"]["dollars"]) == server.charged
-    assert run("--reparse").exit_code == 0 and summary()["writers"]["gpt"]["asked"] == 20
+    assert generate("--reparse").exit_code == 0 and summary()["writers"]["gpt"]["asked"] == 20
 
 
-def test_a_finished_set_reports_the_cost_of_its_last_run(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "kimi", "--iterations", "1")
+def test_a_finished_set_reports_the_cost_of_its_last_run(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "kimi", "--iterations", "1")
     server.behave = lambda _: "cut"
-    printed = json.loads(run("--writers", "kimi", "--iterations", "2", "--json").stdout)
+    printed = json.loads(generate("--writers", "kimi", "--iterations", "2", "--json").stdout)
     assert "kimi" in printed["set_aside"] and Decimal(printed["spent"]["possibly"]) == ledger().spent().possible > 0
 
 
-def test_a_changed_concept_reports_what_is_left_out(server: LlmServer, run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_changed_concept_reports_what_is_left_out(
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
+) -> None:
     church = tmp_path / "mine.yaml"
     shipped = (data_dir() / "concepts" / "church.yaml").read_text()
     church.write_text(shipped)
-    run("--concept", str(church), "--writers", "gpt", "--split", "test", "--count", "10")
+    generate("--concept", str(church), "--writers", "gpt", "--split", "test", "--count", "10")
     church.write_text(re.sub("description: .*", "description: Another.", shipped))
-    result = run("--concept", str(church), "--writers", "gpt", "--iterations", "1")
+    result = generate("--concept", str(church), "--writers", "gpt", "--iterations", "1")
     assert result.exit_code == 0 and "--split test" in result.stderr
 
 
-def test_the_same_model_on_two_servers_is_called_twice(server: LlmServer, run: Callable[..., Any]) -> None:
+def test_the_same_model_on_two_servers_is_called_twice(server: LlmServer, generate: Callable[..., Any]) -> None:
     with LlmServer().running() as other:
         for running in (server, other):
-            run("--writer-url", f"{running.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
+            generate("--writer-url", f"{running.url}/openai/v1", "--writer-model", "gpt-6.2-sol", "--iterations", "1")
         assert len(server.requests) == len(other.requests) == 1
 
 
 def test_reparse_reads_stored_answers_without_a_call(
-    server: LlmServer, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("--writers", "gpt,claude", "--iterations", "2")
+    generate("--writers", "gpt,claude", "--iterations", "2")
     first, before, sent = pairs_set().fingerprint, rows(), len(server.requests)
-    assert run("--reparse").exit_code == 0
+    assert generate("--reparse").exit_code == 0
     assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
-    result = run("--reparse")
+    result = generate("--reparse")
     assert result.exit_code == 0 and "parser: 6 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
 
 
-def test_reparse_needs_a_set_written_by_an_llm(server: LlmServer, run: Callable[..., Any]) -> None:
-    run("--writers", "offline", "--pairs", "5", "--tests", "1")
-    result = run("--reparse")
+def test_reparse_needs_a_set_written_by_an_llm(server: LlmServer, generate: Callable[..., Any]) -> None:
+    generate("--writers", "offline", "--pairs", "5", "--tests", "1")
+    result = generate("--reparse")
     assert result.exit_code == 2 and "no LLM wrote" in result.stderr

@@ -10,7 +10,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.render import render
-from tests.ecgvf.small_run import Oracle, church_pairs, pair, write_pairs
+from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_pairs
 
 Filter = Callable[..., ConceptRun]
 
@@ -33,7 +33,7 @@ def filtered(tiny_path: Path) -> Filter:
         answers = (
             [True, False] * (train - 1) + [True, True] * (1 + validation) + [True] * (test - 1) + [False] * min(test, 1)
         )
-        filter_images(run, judge=Oracle(answers))
+        filter_images(run, judge=ScriptedJudge(answers))
         return run
 
     return fill

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +222,10 @@ def test_redaction_of_a_judge_in_a_relative_folder(tmp_path: Path, monkeypatch: 
     assert redact("clip+hf:secret/judge") == "clip+hf:judge"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # mlcroissant's use of rdflib
 def test_croissant_is_valid_and_finds_the_rows(run: ConceptRun, tmp_path: Path) -> None:
     export(run, tmp_path / "out")
-    rows = [*mlcroissant.Dataset(str(tmp_path / "out" / "croissant.json")).records("church/train")]
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # mlcroissant's use of rdflib
+        rows = [*mlcroissant.Dataset(str(tmp_path / "out" / "croissant.json")).records("church/train")]
     assert len(rows) == 3
     assert rows[0]["church/train/target"].startswith(b"a church") and rows[0]["church/train/target_image"].size == (
         16,

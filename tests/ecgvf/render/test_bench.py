@@ -7,12 +7,6 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.janus import load
 from ecgvf.render.bench import measure_speed
-from tools.tiny_janus import build
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("janus")))
 
 
 def test_the_speed_of_each_batch_size_is_measured_against_the_roof(model: str) -> None:

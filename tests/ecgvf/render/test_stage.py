@@ -14,19 +14,8 @@ from ecgvf.core.store import Store
 from ecgvf.janus import decode_images, decoding, load
 from ecgvf.render import RenderResult, batches, existing_images, missing_options, render, rendering_model, stage
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
-from tools.tiny_janus import build
 
 CHURCH = concepts.find("church")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build(tmp_path_factory.mktemp("janus")))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> ConceptRun:
-    return ConceptRun(Store(tmp_path / "store"), CHURCH)
 
 
 def render_pairs(run: ConceptRun, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:

@@ -24,7 +24,7 @@ from ecgvf.review.cases import Cases
 from ecgvf.review.loopback import listen
 from ecgvf.review.server import app
 from tests.ecgvf.review_page import browsed, needs_chromium, post, reviewing
-from tests.ecgvf.small_run import Oracle, write_images
+from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 CHURCH = concepts.find("church")
 UNSAFE = CHURCH.model_copy(update={"unsafe": True})
@@ -38,7 +38,7 @@ def filtered(concept: Concept = CHURCH) -> ConceptRun:
     """Four pairs, two of which the judge accepts."""
     run = ConceptRun(Store(), concept)
     write_images(run.store, concept, [(shade, shade[::-1]) for shade in SHADES])
-    filter_images(run, judge=Oracle(ANSWERS))
+    filter_images(run, judge=ScriptedJudge(ANSWERS))
     return run
 
 
@@ -83,7 +83,7 @@ def test_decisions_overrule_the_judge_in_the_dataset(run: ConceptRun) -> None:
     assert [row.reason for row in rows] == ["reviewed", None, "concept_leaked", None]
     # The judge's own decision stays visible, and filtering again keeps the reviewers' decisions.
     assert Cases(run).by_id[accepted].judged.accepted
-    assert filter_images(run, judge=Oracle([])).reviewed == 2
+    assert filter_images(run, judge=ScriptedJudge([])).reviewed == 2
     decide(page, leaked, "accept")
     assert current_acceptance(run).summary["accepted_pairs"] == 3
 
@@ -119,7 +119,7 @@ def test_decisions_on_other_pairs_do_not_count(run: ConceptRun) -> None:
     for record_id in record_ids(run):
         decide(client(run), record_id, "reject")
     write_images(run.store, CHURCH, [(SHADES[0], SHADES[1])])
-    assert filter_images(run, judge=Oracle([True, False])).reviewed == 1
+    assert filter_images(run, judge=ScriptedJudge([True, False])).reviewed == 1
     assert "1 of 1" in client(run).get(f"/{TOKEN}/").text
 
 
@@ -143,7 +143,7 @@ def test_two_reviewers_have_a_kappa(run: ConceptRun) -> None:
         for record_id, letter in zip(record_ids(run), answers, strict=True):
             decide(client(run, reviewer), record_id, {"a": "accept", "r": "reject"}[letter])
     html = client(run).get(f"/{TOKEN}/").text
-    assert "ada and bob" in html and "2 of 4, kappa 0.000" in html and "ada and oracle" in html
+    assert "ada and bob" in html and "2 of 4, kappa 0.000" in html and "ada and scripted" in html
 
 
 def test_cases_are_selected_by_decision_writer_reason_score_and_doubt(run: ConceptRun) -> None:

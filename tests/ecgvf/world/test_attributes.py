@@ -4,21 +4,12 @@ import random
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from ecgvf.world.attributes import find_attributes
 from ecgvf.world.grammar import WORDINGS, Description, load_world, sentence
+from tests.ecgvf.world.strategies import descriptions, seeds, which_forms, wordings
 
 WORLD = load_world()
-
-descriptions = st.builds(
-    Description,
-    thing=st.sampled_from(list(WORLD.things)),
-    sky=st.none() | st.sampled_from(list(WORLD.skies)),
-    ground=st.none() | st.sampled_from(list(WORLD.grounds)),
-    companion=st.none() | st.sampled_from(list(WORLD.companions)),
-    style=st.sampled_from(list(WORLD.styles)),
-)
 
 
 def described(description: Description) -> dict[str, str]:
@@ -26,7 +17,7 @@ def described(description: Description) -> dict[str, str]:
     return {name: value for name, value in names.items() if value not in (None, "plain")}
 
 
-@given(descriptions, st.sampled_from(["train", "held-out"]), st.sampled_from(["any", *WORDINGS]), st.integers(0, 2**32))
+@given(descriptions, which_forms, wordings, seeds)
 def test_the_attributes_of_a_sentence_are_those_of_its_description(description, which, wording, seed):
     text = sentence(description, random.Random(seed), forms=which, wording=wording).text
     for prompt in (text, text.upper(), text.replace(" ", " \n ")):

@@ -22,20 +22,9 @@ from ecgvf.world.grammar import (
     sentence,
     with_article,
 )
+from tests.ecgvf.world.strategies import descriptions, seeds, which_forms, wordings
 
 WORLD = load_world()
-
-descriptions = st.builds(
-    Description,
-    thing=st.sampled_from(list(WORLD.things)),
-    sky=st.none() | st.sampled_from(list(WORLD.skies)),
-    ground=st.none() | st.sampled_from(list(WORLD.grounds)),
-    companion=st.none() | st.sampled_from(list(WORLD.companions)),
-    style=st.sampled_from(list(WORLD.styles)),
-)
-which_forms = st.sampled_from(["train", "held-out"])
-wordings = st.sampled_from(["any", *WORDINGS])
-seeds = st.integers(0, 2**32)
 
 
 def mentions(text: str, phrases: tuple[str, ...]) -> bool:

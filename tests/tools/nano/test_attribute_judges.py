@@ -5,12 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
-from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from ecgvf.judges.nano import NO_COMPANION
-from tools.nano import codec
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
@@ -28,14 +24,6 @@ from tools.nano.scenes import scene_pool
 from tools.nano.world import SKIES, compose_batch, things
 
 SCENES = scene_pool("test", 24, style="plain")
-
-
-@pytest.fixture(scope="module")
-def small_codec() -> Codec:
-    torch.manual_seed(0)
-    network = JanusVQVAE(codec.codec_config())
-    codec.anchor(network)
-    return Codec(network)
 
 
 def composed(alteration: str) -> np.ndarray:
@@ -83,7 +71,7 @@ def test_only_the_last_training_images_passed_through_the_codec(small_codec: Cod
     assert (pool.images[first:][~missing] != small_codec.recode(without)[~missing]).any((1, 2, 3)).all()
 
 
-def test_fates_have_their_shares_and_companions_a_label_for_none() -> None:
+def test_alterations_have_their_shares_and_no_companion_is_a_label() -> None:
     alterations = random_alterations("test", 2_000)
     assert alterations[:100] == random_alterations("test", 100)
     assert all(abs(alterations.count(alteration) / 2_000 - share) < 0.04 for alteration, share in ALTERATIONS.items())

@@ -49,13 +49,6 @@ def test_the_vision_tower_does_not_see_it_either() -> None:
     assert not {scene.thing for scene in training_pool(0, 500, WITHOUT)} & set(WITHOUT)
 
 
-def test_leaving_nothing_out_is_the_training_of_today() -> None:
-    first, second = training_scenes(random.Random(1)), training_scenes(random.Random(1), ())
-    assert [next(first) for _ in range(20)] == [next(second) for _ in range(20)]
-    scene = scene_pool("same", 1)[0]
-    assert questions(scene, random.Random(2), 10) == questions(scene, random.Random(2), 10, ())
-
-
 @pytest.mark.slow
 def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
-from transformers.models.janus.modeling_janus import JanusVQVAE
 
-from tools.nano import codec, second_judges
+from tools.nano import second_judges
 from tools.nano.corruption import held_out_corruptions, trained_corruptions
 from tools.nano.frozen_codec import Codec
 from tools.nano.judge_comparison import Confident
@@ -23,14 +20,6 @@ from tools.nano.second_world import (
 from tools.nano.world import COMPANIONS, STYLES, drawings, things
 
 DATA = Path(second_judges.__file__).parent
-
-
-@pytest.fixture(scope="module")
-def small_codec() -> Codec:
-    torch.manual_seed(0)
-    network = JanusVQVAE(codec.codec_config())
-    codec.anchor(network)
-    return Codec(network)
 
 
 def test_the_second_designers_draw_every_thing_and_no_first_one_is_among_them() -> None:

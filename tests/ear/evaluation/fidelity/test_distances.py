@@ -18,25 +18,9 @@ from ear.evaluation.fidelity.features import SHARD, FeatureSet
 from ear.evaluation.fidelity.frechet import Floats, Moments, frechet_distance
 from ear.evaluation.fidelity.kernel import kernel_distance, subset_size
 from ecgvf.core.png import decode
-from ecgvf.core.shard_set import ShardSet
 from ecgvf.judges.nano_clip import NanoEncoder
 from ecgvf.world.questions import load_questions
-
-
-def gaussian(n: int, dimensions: int, seed: int, shift: float = 0.0) -> Floats:
-    return np.random.default_rng(seed).normal(shift, 1.0, (n, dimensions))
-
-
-def feature_set(folder: Path, features: Floats, cosines: list[float] | None = None) -> FeatureSet:
-    """The features as the stage keeps them."""
-    shards = ShardSet(folder, {"n": len(features)}, "a test")
-    for index, start in enumerate(range(0, len(features), SHARD)):
-        rows = features[start : start + SHARD].astype(np.float32)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
-        values = (cosines or [0.0] * len(features))[start : start + SHARD]
-        shards.write_shard(index, pa.table({"features": column, "clip": pa.array(values, pa.float32())}))
-    shards.finish({})
-    return FeatureSet(shards, len(features))
+from tests.ear.evaluation.fidelity.random_features import feature_set, gaussian
 
 
 class InMemory:
@@ -78,9 +62,9 @@ def test_the_distance_is_the_closed_form_of_two_gaussians() -> None:
 
 
 def test_a_sample_of_gaussians_comes_near_the_closed_form() -> None:
-    one, other = gaussian(200_000, 2, 2), gaussian(200_000, 2, 3, shift=1.0) * np.array([1.0, 2.0])
+    first, second = gaussian(200_000, 2, 2), gaussian(200_000, 2, 3, shift=1.0) * np.array([1.0, 2.0])
     expected = 1 + 4 + 1  # means (0, 0) and (1, 2), deviations (1, 1) and (1, 2)
-    distance = frechet_distance(Moments.of([one]), Moments.of([other]))
+    distance = frechet_distance(Moments.of([first]), Moments.of([second]))
     assert distance == pytest.approx(expected, rel=0.02)
 
 

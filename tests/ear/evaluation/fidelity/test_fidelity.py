@@ -33,19 +33,13 @@ from ecgvf.janus import JanusModel, Sampling, generation_ids, render_images
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import batches
 from tests import random_clip
-from tests.ear.evaluation.fidelity.test_distances import feature_set, gaussian
-from tests.ear.evaluation.fidelity.test_inception import random_state
-from tests.ear.evaluation.test_evaluation import save_adapter
+from tests.ear.evaluation.fidelity.random_features import feature_set, gaussian, random_state
+from tests.ear.random_adapter import save_adapter
 from tests.ecgvf.judges.photographs import photograph
 
 PAPER = EvaluationSettings(
     prompts_per_concept=2, prompts_per_other=0, figures="paper", fidelity=FidelitySettings(captions=20)
 )
-
-
-@pytest.fixture
-def adapter(tiny: JanusModel, tmp_path: Path) -> Path:
-    return save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
 
 
 def test_figures_are_labelled_nano_say_what_they_are_of_and_survive_a_file(
@@ -109,8 +103,8 @@ def test_through_jpeg_the_features_change_and_so_does_their_set(store: Store, da
     clean = image_features(run, encoders, images, texts)
     lossy = image_features(run, encoders, images, texts, jpeg=True)
     assert clean.shards.path != lossy.shards.path
-    one, other = (np.concatenate(list(each.batches())) for each in (clean, lossy))
-    assert one.shape == other.shape and not np.allclose(one, other)
+    before, after = (np.concatenate(list(each.batches())) for each in (clean, lossy))
+    assert before.shape == after.shape and not np.allclose(before, after)
 
 
 def test_compared_adapters_have_the_paired_differences_of_these_figures(

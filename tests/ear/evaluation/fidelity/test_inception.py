@@ -12,23 +12,12 @@ from torchvision.models import inception_v3
 
 from ear.evaluation.fidelity.inception import SIDE, Inception
 from ecgvf.core.errors import JudgeError
+from tests.ear.evaluation.fidelity.random_features import random_state
 
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     return torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def random_state(classes: int, *, aux: bool) -> dict[str, Tensor]:
-    """Weights under which activations neither vanish nor explode."""
-    generator = torch.Generator().manual_seed(0)
-    network = inception_v3(weights=None, num_classes=classes, aux_logits=aux, init_weights=False)
-    state: dict[str, Tensor] = network.state_dict()
-    for name, value in state.items():
-        if name.endswith("conv.weight"):
-            fan = value[0].numel()
-            state[name] = torch.randn(value.shape, generator=generator) * (2 / fan) ** 0.5
-    return state
 
 
 def test_in_torch_fidelitys_layout_they_are_torch_fidelitys_features(images: Tensor, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ear.method.recipes import RECIPES, find
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.files import pretty_json
 
-FILE = Path(__file__).parents[1] / "docs" / "frontier.json"
+FILE = Path(__file__).parents[2] / "docs" / "frontier.json"
 
 
 def measured(present: float, surrogate: float, ratio: float) -> dict[str, Any]:

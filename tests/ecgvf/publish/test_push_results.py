@@ -16,11 +16,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.publish.push import prepare, upload
 from ecgvf.publish.push_results import prepare_results, upload_results
 from tests.ear.suite.small_suite import keep, measured, small_suite
-from tests.ecgvf.conftest import hub
-from tests.ecgvf.publish.conftest import filtered, run
 from tests.hub_server import Hub
-
-__all__ = ["filtered", "hub", "run"]  # fixtures
 
 REPO = "my-org/ecgvf"
 

@@ -1,10 +1,10 @@
-"""The fault campaign, small: ``make faults`` runs the whole of it (``benchmarks/paid_once.py``)."""
+"""The campaign of calls in a small form; `make faults` runs the whole of it."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.campaign import campaign
+from benchmarks.paid_once import campaign
 from tests.llm_run import KEYS
 
 

@@ -11,7 +11,7 @@ from benchmarks import train
 from ear.method.recipe import Recipe
 from ear.method.recipes import DEFAULT, RECIPES
 
-PUBLISHED = Path(__file__).parents[1] / "docs" / "train.json"
+PUBLISHED = Path(__file__).parents[2] / "docs" / "train.json"
 
 
 def test_counting_anew_changes_nothing_and_keeps_what_was_measured(tmp_path: Path) -> None:

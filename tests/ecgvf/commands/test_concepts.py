@@ -1,0 +1,54 @@
+"""``ecgvf concepts`` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ecgvf.cli import app
+
+runner = CliRunner()
+
+
+def test_concepts_are_listed() -> None:
+    for arguments in (["concepts"], ["concepts", "list"]):
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 0
+        assert all(name in result.stdout for name in ("church", "castle", "cat", "van-gogh", "nudity"))
+
+
+def test_json_is_one_object_on_standard_output() -> None:
+    result = runner.invoke(app, ["concepts", "list", "--json"])
+    assert {concept["name"] for concept in json.loads(result.stdout)["concepts"]} >= {"church"}
+    assert json.loads(runner.invoke(app, ["concepts", "explain", "church", "--json"]).stdout)["window"] == 48
+
+
+def test_a_concept_is_explained() -> None:
+    result = runner.invoke(app, ["concepts", "explain", "church"])
+    assert result.exit_code == 0
+    assert "basilica" in result.stdout and "never rehearsed" in " ".join(result.stdout.split())
+
+
+def test_a_new_concept_is_written_explained_and_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "lighthouse.yaml"
+    arguments = ["concepts", "new", "lighthouse", "--kind", "object", "--to", str(file)]
+    assert runner.invoke(app, arguments).exit_code == 0
+    assert runner.invoke(app, ["concepts", "explain", str(file)]).exit_code == 0
+    again = runner.invoke(app, arguments)
+    assert again.exit_code == 2
+    assert "exists: choose another file" in again.stderr
+
+
+def test_a_new_concept_is_written_here_where_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runner.invoke(app, ["concepts", "new", "lighthouse"]).exit_code == 0
+    assert (tmp_path / "lighthouse.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["moose", "../../etc/passwd", "[red]x[/red]", "nope.yaml"])
+def test_an_unknown_concept_is_one_line_and_exit_2(name: str) -> None:
+    result = runner.invoke(app, ["concepts", "explain", name])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error ") and result.stderr.count("\n") == 1
+    assert name in result.stderr

@@ -1,0 +1,44 @@
+"""How commands end: with one line and an exit code."""
+
+import errno
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ecgvf.core import console
+from ecgvf.core.errors import EcgvfError, SettingsError
+
+
+def ending(error: BaseException) -> typer.Typer:
+    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+    @app.command()
+    def work() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None: ...
+
+    return app
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (EcgvfError("what, where\nand what to do"), 2, "error what, where and what to do\n"),
+        (SettingsError("[bold]literal[/bold]"), 2, "error [bold]literal[/bold]\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to resume."),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "no space left"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, says: str) -> None:
+    result = CliRunner().invoke(ending(error), ["work"])
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    assert isinstance(CliRunner().invoke(ending(ZeroDivisionError()), ["work"]).exception, ZeroDivisionError)

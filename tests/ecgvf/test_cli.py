@@ -1,0 +1,42 @@
+"""What holds for every command: its whole help is shown, and comes without heavy libraries."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import ear.cli
+from ecgvf.cli import app
+
+runner = CliRunner()
+
+
+def commands(command: Any, *words: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """A command and its words, and those of all commands below it."""
+    yield command, words
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, *words, name)
+
+
+@pytest.mark.parametrize("program", [app, ear.cli.app])
+def test_help_shows_the_whole_text_of_every_option(program: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Rich takes [brackets] in a help text for markup: it drops them, or fails.
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 1000)
+    for command, words in commands(typer.main.get_command(program)):
+        result = runner.invoke(program, [*words, "--help"])
+        assert result.exit_code == 0, words
+        for parameter in command.params:
+            assert parameter.help and parameter.help in result.stdout, (words, parameter.name)
+
+
+def test_help_comes_without_heavy_libraries() -> None:
+    code = (
+        "import sys; import ecgvf.cli; "
+        "print([m for m in ('torch', 'transformers', 'datasets', 'pyarrow', 'numpy', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
