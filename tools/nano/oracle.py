@@ -116,8 +116,9 @@ def _finish(
     processor(tokenizer).save_pretrained(out)
     write_atomic(out / FACTS, pretty_json(settings))
     progress("card")
-    log = (work / "language-model" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1]
-    record = {**settings, "vision": json.loads((work / "vision.json").read_bytes()), "language-model": json.loads(log)}
+    last = json.loads((work / "language-model" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    losses = {name: value for name, value in last.items() if name != "seconds"}  # the clock counts steps
+    record = {**settings, "vision": json.loads((work / "vision.json").read_bytes()), "language-model": losses}
     _write_card(out, without, record, measure(out, without, images_per_prompt, progress))
 
 
@@ -228,8 +229,7 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
             if each.n
         ),
         "\n## How it was made\n",
-        f"`python -m tools.nano oracle {options}`. Janus-nano's language model took {_shipped_steps():,} steps. In the "
-        "log a step counts as a second.\n",
+        f"`python -m tools.nano oracle {options}`. Janus-nano's language model took {_shipped_steps():,} steps.\n",
         f"```json\n{json.dumps(record, indent=1)}\n```\n",
         "Trained on compositions of the drawings that Janus-nano's card credits, under the same licences.",
     ]
