@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed several ablations nano-check clean
+.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed quickstart-check several ablations nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -17,6 +17,7 @@ help:
 	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, two days on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
+	@echo "make quickstart-check  whether the quickstart's shorter training meets the recipe's goals (resumable, an hour)"
 	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes on one thread)"
 	@echo "make ablations    the paper's ablations and ours (resumable, in parts of under an hour)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
@@ -70,6 +71,9 @@ benchmark-full: .venv/installed
 
 train-speed: .venv/installed
 	$(BIN)/python -m benchmarks.train --out docs/train.json
+
+quickstart-check: .venv/installed
+	$(BIN)/python -m benchmarks.quickstart --out docs/quickstart.json
 
 several: .venv/installed
 	$(BIN)/python -m benchmarks.several --out docs/several.json

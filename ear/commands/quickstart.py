@@ -10,12 +10,16 @@ from ecgvf.core import console
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
+PASSES = 14
+"""Passes over the pairs, of the recipe's 20: enough for this job, in no more time than the former default recipe takes
+(docs/decisions/0017-on-policy.md)."""
+
 STEPS = (
     ("Write prompt pairs: a church, and what stands in its place", "ecgvf generate --concept church --writers offline"),
     ("Render both prompts of each pair, from one seed", "ecgvf render"),
     ("Judge the images, and keep the pairs that hold", "ecgvf filter"),
     ("Look back on the stages", "ecgvf status"),
-    ("Erase the church from the model", "ear train --dataset ecgvf/church"),
+    ("Erase the church from the model", f"ear train --dataset ecgvf/church --option passes={PASSES}"),
     ("Render a prompt before and after", 'ear generate --prompt "a church on a hill of grass under a blue sky"'),
     ("Measure the church and everything else, before and after", "ear eval --dataset ecgvf/church"),
     ("Write all of it as a page", "ear report"),
