@@ -19,7 +19,10 @@ STEPS = (
     ("Render both prompts of each pair, from one seed", "ecgvf render"),
     ("Judge the images, and keep the pairs that hold", "ecgvf filter"),
     ("Look back on the stages", "ecgvf status"),
-    ("Erase the church from the model", f"ear train --dataset ecgvf/church --option passes={PASSES}"),
+    (
+        "Erase the church from the model, in fewer passes than usual to save time",
+        f"ear train --dataset ecgvf/church --option passes={PASSES}",
+    ),
     ("Render a prompt before and after", 'ear generate --prompt "a church on a hill of grass under a blue sky"'),
     ("Measure the church and everything else, before and after", "ear eval --dataset ecgvf/church"),
     ("Write all of it as a page", "ear report"),
