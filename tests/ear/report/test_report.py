@@ -353,14 +353,14 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
 def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
     file = write_report(finished(tmp_path), tmp_path / "report.html")
     with opened(file, viewport={"width": 1280, "height": 900}) as page:
-        assert page.locator(".card:visible").count() == 24
+        assert page.locator(".card:visible").count() == 12
         assert page.locator(".card").first.get_attribute("data-outcome") == "not erased"
         page.locator("select[name=outcome]").select_option("wrecked")
         assert page.locator(".card:visible").count() == 1
         assert page.locator("#count").inner_text() == "1 of 36 pairs"
         page.locator("select[name=outcome]").select_option("")
         page.locator("select[name=class]").select_option("other concept")
-        assert page.locator(".card:visible").count() == 24
+        assert page.locator(".card:visible").count() == 12
         page.locator("select[name=class]").select_option("")
         page.locator(".pair").first.focus()
         page.keyboard.press("Enter")
@@ -372,14 +372,14 @@ def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
         assert not page.locator("dialog").is_visible()
         assert page.evaluate("document.activeElement.className") == "pair"
         page.locator("#more").click()
-        assert page.locator(".card:visible").count() == 36
+        assert page.locator(".card:visible").count() == 24
 
 
 @needs_chromium
 def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(tmp_path: Path) -> None:
     file = write_report(finished(tmp_path), tmp_path / "report.html")
     with opened(file) as page:
-        assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 24 shown"
+        assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 12 shown"
         page.locator("select[name=outcome]").select_option("kept")
         page.locator("details").first.evaluate("each => each.open = true")
         closed = page.locator("details:not([open])").count()
@@ -387,12 +387,12 @@ def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(tmp_pat
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert closed and page.locator("details:not([open])").count() == 0
         assert {each.get_attribute("data-outcome") for each in page.locator(".card:visible").all()} == {"kept"}
-        assert page.locator(".card:visible").count() == 21 and page.locator("#count").is_visible()
+        assert page.locator(".card:visible").count() == 12 and page.locator("#count").is_visible()
         # What is lazy may be missing on paper.
-        assert page.locator(".card:visible img[loading=eager]").count() == 42
+        assert page.locator(".card:visible img[loading=eager]").count() == 24
         page.emulate_media(media="screen")
         page.evaluate("dispatchEvent(new Event('afterprint'))")
-        assert page.locator("details:not([open])").count() == closed and page.locator(".card:visible").count() == 21
+        assert page.locator("details:not([open])").count() == closed and page.locator(".card:visible").count() == 12
 
 
 @needs_chromium
