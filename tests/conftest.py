@@ -1,7 +1,6 @@
 """What all tests share: a store of their own, no network, one thread, a tiny model."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,7 @@ from hypothesis import settings
 os.environ.pop("COLUMNS", None)
 
 from ecgvf.core import console
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-        return port
-
+from tests.loopback import free_port
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -30,7 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # Nobody listens there unless a test starts a Hub on loopback (tests/hub_server.py): no test can reach another one.
-os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{_free_port()}"
+os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 

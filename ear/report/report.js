@@ -5,6 +5,8 @@
   addEventListener("beforeprint", () => {
     unfolded = [...document.querySelectorAll("details:not([open])")];
     for (const each of unfolded) each.open = true;
+    // Paper has no scrolling that would load them.
+    for (const image of document.querySelectorAll(".card:not([hidden]) img")) image.loading = "eager";
   });
   addEventListener("afterprint", () => {
     for (const each of unfolded) each.open = false;
@@ -17,6 +19,8 @@
   const more = document.getElementById("more");
   const count = document.getElementById("count");
   let shown = STEP;
+  let visible = new Set();
+  for (const card of cards) card.hidden = true;
 
   const matching = () => {
     const wanted = [...form.querySelectorAll("select")].filter((select) => select.value);
@@ -25,13 +29,10 @@
 
   const update = () => {
     const found = matching();
-    const visible = new Set(found.slice(0, shown));
-    for (const card of cards) {
-      const hidden = !visible.has(card);
-      if (card.hidden !== hidden) card.hidden = hidden;
-      // Paper has no scrolling that would load them.
-      if (!hidden) for (const image of card.querySelectorAll("img[loading=lazy]")) image.loading = "eager";
-    }
+    const next = new Set(found.slice(0, shown));
+    for (const card of visible) if (!next.has(card)) card.hidden = true;
+    for (const card of next) if (!visible.has(card)) card.hidden = false;
+    visible = next;
     const first = found.length > shown ? `, the first ${shown} shown` : "";
     count.textContent = `${found.length} of ${cards.length} pairs${first}`;
     more.hidden = found.length <= shown;

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ecgvf.engine.cluster import connected
+from tests.loopback import free_port
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,7 @@ class Head:
 @pytest.fixture(scope="session")
 def head() -> Iterator[Head]:
     """A cluster of two CPUs on loopback, in processes of its own."""
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is too long a path for Ray's sockets
         environment = {
             **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
@@ -65,13 +66,6 @@ def head() -> Iterator[Head]:
                 time.sleep(0.2)
             yield Head(f"ray://127.0.0.1:{ports[1]}", environment)
             process.terminate()  # which ends the processes of the cluster
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:
