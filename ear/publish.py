@@ -9,14 +9,14 @@ from typing import Any
 
 import jinja2
 import yaml
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ear.evaluation import Evaluation
 from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
 from ear.method.retrained import WEIGHTS as RETRAINED
-from ear.method.runs import PROMPT_RECIPE, WEIGHTS
+from ear.method.runs import FILES, PROMPT_RECIPE, WEIGHTS
 from ecgvf.core.errors import AdapterError, SettingsError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.shard_set import versions
@@ -50,9 +50,14 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
         api = HfApi()
         with hub_errors(repo, repo_type="model"):
             api.create_repo(repo, private=not public, exist_ok=True)
+            # An adapter that was published before may be another kind of file, which would be found first.
+            replaced = {*FILES, lora.CONFIG} & set(api.list_repo_files(repo)) - content.keys()
             commit = api.create_commit(
                 repo,
-                [CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in content.items()],
+                [
+                    *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in content.items()),
+                    *(CommitOperationDelete(path_in_repo=name) for name in sorted(replaced)),
+                ],
                 commit_message=f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}",
             )
     return str(commit.oid)

@@ -17,7 +17,7 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
-from ear.method.runs import TrainingRun
+from ear.method.runs import TrainingRun, variant_name
 from ear.method.schedule import count_windows
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -54,7 +54,7 @@ class Ablation:
     def recipe(self, variant: Variant) -> Recipe:
         """The base recipe with what the variant changes."""
         options = dict(variant.options)
-        changed = replace(self.base, name=f"{self.base.name}-ablation", **options)
+        changed = replace(self.base, name=variant_name(self.base.name), **options)
         if not variant.equal_steps:
             return changed
         most = MOST_WINDOWS * self._windows(self.base)
@@ -67,7 +67,7 @@ class Ablation:
 
     def base_steps(self) -> int:
         """Number of steps of the base recipe with the first seed, which is trained if it is not yet."""
-        resolved = resolve(replace(self.base, name=f"{self.base.name}-ablation"), self.dataset, self.model)
+        resolved = resolve(replace(self.base, name=variant_name(self.base.name)), self.dataset, self.model)
         dataset = self.data.load("filtered")
         return int(erase(self.store, dataset, self.model, resolved, self.seeds[:1])[0].facts["steps"])
 

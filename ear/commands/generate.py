@@ -67,7 +67,7 @@ class RendererArguments:
         typer.Option(
             "--adapter",
             help="File, folder or name of a run; repeat to stack.",
-            show_default="the newest for the dataset; with --prompts none, the original model",
+            show_default="the newest for the concept; with --prompts none, the original model",
         ),
     ] = None
     model: Annotated[
@@ -183,6 +183,7 @@ def _compare(
 ) -> None:
     from ear.evaluation.preview import preview
     from ear.method.open_adapter import open_adapter
+    from ear.method.retrained import WEIGHTS as RETRAINED
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint
@@ -192,6 +193,8 @@ def _compare(
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     files = adapter_files(Store(renderer.store), comparison.dataset, renderer.adapter)
+    if renderer.model is None and files[0].name == RETRAINED:
+        raise SettingsError(f"{files[0].parent} is a whole model: name the original to compare it with as --model")
     janus = load(renderer.name(files), **renderer.loading())
     stacked = open_adapter(janus, files)
     blurred = bool(stacked.facts.get("unsafe")) and not comparison.clear

@@ -28,7 +28,7 @@ ModelOption = Annotated[
 AdapterOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--adapter", help="File, folder or name of a run; repeat to stack.", show_default="the newest for the dataset"
+        "--adapter", help="File, folder or name of a run; repeat to stack.", show_default="the newest for the concept"
     ),
 ]
 OracleOption = Annotated[

@@ -50,7 +50,8 @@ def same_groups(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
     Which concepts are rehearsed depends on the recipe. All must have the same tasks.
     """
-    groups = {outcome.concept: outcome.group for outcome in evaluations[0].outcomes}
+    # Images of the sample "threshold", before erasing alone, are grouped without a recipe.
+    groups = {outcome.concept: outcome.group for outcome in selected(evaluations[0].outcomes, "after")}
     return [
         replace(
             evaluation,

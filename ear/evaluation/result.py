@@ -14,7 +14,7 @@ from ear.evaluation.contact_sheets import write_attack_sheet, write_contact_shee
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
-from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
 from ear.evaluation.table import text
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure, proportion
@@ -102,7 +102,8 @@ class Evaluation:
         """As ``ear eval --json`` prints it."""
         files = [str(file) for file in self.adapters]
         neighbours = {outcome.concept for outcome in self.outcomes if outcome.group == "neighbours"}
-        group_of = {outcome.concept: outcome.group for outcome in self.outcomes}
+        # Images of the sample "threshold", before erasing alone, are grouped without a recipe.
+        group_of = {outcome.concept: outcome.group for outcome in selected(self.outcomes, "after")}
         return {
             "concept": self.concept,
             "model": self.model,

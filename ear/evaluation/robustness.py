@@ -260,18 +260,23 @@ def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> 
 
 
 def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> list[EvaluationPrompt]:
-    """The prompts of a file that are about the concept, with its seeds. Raises ``DatasetError`` if there are none."""
-    prompts = [
-        EvaluationPrompt(
-            id=f"{row.number:05d}",
+    """The prompts of a file that are about the concept, with its seeds; a row that repeats another is left out.
+
+    Equal prompts have one id. Raises ``DatasetError`` if there are none.
+    """
+    ids: dict[str, str] = {}
+    prompts: dict[tuple[str, int], EvaluationPrompt] = {}
+    for row in matching_rows(dataset.concept, table):
+        if not row.target:
+            continue
+        seed = settings.seed + row.number if row.seed is None else row.seed
+        prompts[row.target, seed] = EvaluationPrompt(
+            id=ids.setdefault(row.target, f"{row.number:05d}"),
             prompt=row.target,
-            seed=settings.seed + row.number if row.seed is None else row.seed,
+            seed=seed,
             surrogate_prompt=row.surrogate,
             target_prompt=row.target,
         )
-        for row in matching_rows(dataset.concept, table)
-        if row.target
-    ]
     if not prompts:
         raise DatasetError(f"{table.name} has no prompt about {dataset.concept.name}")
-    return prompts[: settings.prompts]
+    return list(prompts.values())[: settings.prompts]

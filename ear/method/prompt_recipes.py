@@ -57,8 +57,10 @@ def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
 
 
 def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, recipe: PromptRecipe) -> TrainingRun:
-    """Write ``recipe`` as a finished run, unless it exists. Raises ``RecipeError`` if the concept has no surrogate."""
+    """Write ``recipe`` as a finished run, unless it exists. Raises ``RecipeError`` for several concepts."""
     concept = dataset.concept
+    if "+" in concept.name:
+        raise RecipeError(f"recipe {recipe.name} changes the prompts of a single concept: name one dataset")
     settings: dict[str, Any] = {
         "concept": concept.name,
         "dataset": dataset.fingerprint,
@@ -68,11 +70,9 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
     }
     if recipe == NEGATIVE_PROMPT:
         settings["negative_prompt"] = concept.terms[0]
-    elif concept.surrogates:
-        settings |= {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
     else:
-        raise RecipeError(f"{concept.name!r} has no surrogate to put into its place: name some in its concept file")
-    store.remember_first(concept.name.split("+")[0])
+        settings |= {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
+    store.remember_first(concept.name)
     run = open_run(ConceptRun(store, concept), recipe.name, settings, 0)
     if run.finished:
         return run

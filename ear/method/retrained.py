@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
-from ecgvf.core.errors import AdapterError
+from ecgvf.core import concepts
+from ecgvf.core.errors import AdapterError, ConceptError
 from ecgvf.janus import JanusModel, load
+from ecgvf.world import grammar
 
 WEIGHTS = "model.safetensors"
 TRAINING = "oracle.json"
@@ -66,6 +68,7 @@ def retrained_facts(other: JanusModel) -> dict[str, Any]:
     """The facts of the model, like those of an adapter. Raises ``AdapterError`` for a damaged oracle.json."""
     file = other.path / TRAINING
     without: Any = []
+    unsafe = True  # nobody says what it was not taught
     if file.is_file():
         try:
             without = json.loads(file.read_bytes())["without"]
@@ -73,11 +76,22 @@ def retrained_facts(other: JanusModel) -> dict[str, Any]:
             without = None
         if not isinstance(without, list):
             raise AdapterError(f"{file} does not say what training left out: restore it, or delete it")
+        unsafe = any(_may_be_unsafe(str(name)) for name in without)
     return {
         "concept": "+".join(map(str, without)),
-        "unsafe": False,
+        "unsafe": unsafe,
         "model": other.name,
         "fingerprint": other.fingerprint,
         "sampling": asdict(other.sampling),
         "recipe": {"name": other.path.resolve().name},
     }
+
+
+def _may_be_unsafe(name: str) -> bool:
+    """Whether its images may be unsafe: if it is no thing of nano's world, and no shipped concept that is safe."""
+    if grammar.find_things([name]):
+        return False
+    try:
+        return concepts.find(name).unsafe
+    except ConceptError:
+        return True

@@ -34,6 +34,7 @@ STAGE = Stage("ear", "ear train")
 WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
 FILES = (WEIGHTS, LORA_WEIGHTS, PROMPT_RECIPE)
 """The names that an adapter's file may have."""
+_VARIANT = "-ablation"
 REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
 
 
@@ -119,6 +120,11 @@ def open_run(run: ConceptRun, recipe: str, settings: Mapping[str, Any], seed: in
     return TrainingRun(run.folder(STAGE) / f"{recipe}-{fingerprint(settings)[:8]}-s{seed}")
 
 
+def variant_name(recipe: str) -> str:
+    """The name of a recipe that ``ear ablate`` varies: ``newest`` leaves its runs out."""
+    return f"{recipe}{_VARIANT}"
+
+
 def finished(store: Store, concept: str) -> list[TrainingRun]:
     """The finished runs that erase ``concept``, oldest first."""
     runs = [TrainingRun(file.parent) for file in store.folder(concept, STAGE.name).glob("*/run.json")]
@@ -126,8 +132,9 @@ def finished(store: Store, concept: str) -> list[TrainingRun]:
 
 
 def newest(store: Store, concept: str) -> TrainingRun:
-    """The run that finished last. Raises ``AdapterError`` if there is none."""
-    runs = finished(store, concept)
+    """The run that finished last, other than an ablation's. Raises ``AdapterError`` if there is none."""
+    # An ablation's variants are there to be compared, not to be used.
+    runs = [run for run in finished(store, concept) if f"{_VARIANT}-" not in run.path.name]
     if not runs:
         raise AdapterError(
             f"no adapter for {concept!r} in {store.root}: run `ear train --dataset ecgvf/{concept}` first, "

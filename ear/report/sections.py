@@ -149,10 +149,12 @@ def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
     if cell is None:
         return None
     group_of = {outcome.concept: outcome.group for outcome in cell.after}
-    lost = figures.lost([*cell.original, *cell.after])
+    outcomes = [*cell.original, *cell.after]
+    lost = figures.lost(outcomes)
     rows = select(results.rows, concept=concept, figure="retention", wording="pooled")
     after = {row["group"]: row for row in rows if row["recipe"] == method and row["group"] in group_of}
-    before = {row["group"]: row for row in rows if row["recipe"] == "original"}
+    # The table has the original once, on the prompts of its first method: of another, a concept may have more.
+    before = {row.group: row.before.json() for row in figures.retention_by_concept(outcomes)}
     groups: list[tuple[str, list[Bar]]] = []
     for group in figures.GROUPS:
         names = [name for name in after if group_of[name] == group and name in before]

@@ -141,7 +141,7 @@ class Suite:
     def key(self, cell: Cell) -> str:
         """A fingerprint of what decides the cell's outcomes: the cell, its concept, the recipe's settings (a
         submission's files, an oracle's path), the settings of the evaluation, the numbers of pairs and prompts, who
-        writes them, and ``_facts``.
+        writes them, the first run seed unless it is 0, and ``_facts``.
 
         The code and judges outside nano's world are not part of it.
         """
@@ -153,6 +153,8 @@ class Suite:
         }
         if not self.spec.offline:
             settings["writers"] = self.spec.writers
+        if self._first:  # all cells are measured on the prompts of the first run seed
+            settings["prompts_of_run"] = self._first
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
     def facts(self, cell: Cell) -> JSON | None:

@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method.erase import erase, resolve
+from ear.method.lora import CONFIG as LORA_CONFIG
+from ear.method.lora import WEIGHTS as LORA_WEIGHTS
 from ear.method.recipe import Recipe
 from ear.method.recipes import PAPER
-from ear.method.runs import TrainingRun, find_adapter
+from ear.method.runs import WEIGHTS, TrainingRun, find_adapter
 from ear.publish import CARD, SHEET, push
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
@@ -56,6 +58,15 @@ def test_what_is_published_is_found_by_its_name(
     assert decode(hub.data(head.files[SHEET])).ndim == 3
     if recipe.adapter == "lora":
         assert json.loads(hub.text(REPO, "adapter_config.json"))["peft_type"] == "LORA"
+
+
+def test_what_is_published_last_is_what_is_found(store: Store, dataset: Dataset, tiny: JanusModel, hub: Hub) -> None:
+    full, lora = (trained(store, dataset, tiny, recipe) for recipe in (FULL, replace(FULL, adapter="lora")))
+    for run, files in ((full, {WEIGHTS}), (lora, {LORA_WEIGHTS, LORA_CONFIG}), (full, {WEIGHTS})):
+        push(evaluate(store, tiny, dataset, [run.adapter], SMALL), REPO)
+        assert find_adapter(store, f"hub:{REPO}").read_bytes() == run.adapter.read_bytes()
+        head = hub.repos[REPO].at("main")
+        assert head is not None and head.files.keys() - {".gitattributes"} == {*files, CARD, SHEET}
 
 
 def test_an_adapter_of_another_name_is_published_under_its_own(

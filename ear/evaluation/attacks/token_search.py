@@ -65,7 +65,9 @@ class TokenSearch(OptimisedAttack):
         return {"best": self._best, "loss": self._loss, "proposed": self._proposed}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._best, self._loss, self._proposed = state["best"], float(state["loss"]), state["proposed"]
+        # Indices stay on the CPU, wherever the model is.
+        self._best, self._proposed = state["best"].cpu(), state["proposed"].cpu()
+        self._loss = float(state["loss"])
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:

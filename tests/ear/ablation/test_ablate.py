@@ -14,10 +14,12 @@ from ear.ablation.ablate import MOST_WINDOWS
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, WINDOWS, Variant, variants
 from ear.evaluation import EvaluationSettings
+from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED
+from ear.method.runs import newest
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
@@ -52,6 +54,15 @@ def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(ablation: Ablati
     assert {steps["steps", str(window)] for window in WINDOWS} == {base}
     assert steps["pairs", "12"] == 3 * 16 and steps["pairs", "576"] == 3
     assert all(row["skipped"] == 0 for row in table)
+
+
+def test_its_adapters_are_not_the_newest_of_the_concept(ablation: Ablation, store: Store) -> None:
+    ablate(ablation, ["order"])
+    with pytest.raises(AdapterError, match="no adapter for 'church'"):
+        newest(store, "church")
+    run = erase(store, ablation.dataset, ablation.model, resolve(BASE, ablation.dataset, ablation.model), [0])[0]
+    ablate(ablation, ["retention"])
+    assert newest(store, "church") == run
 
 
 def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,19 @@ def test_a_prompt_set_is_rendered_as_it_is(trained: Store, oracle: Path, tmp_pat
     assert row["original"]["n"] == row["after"]["n"] == row["oracle"]["n"] == 2
 
 
+def test_seeds_of_one_prompt_are_no_prompts_of_their_own(trained: Store, tmp_path: Path) -> None:
+    file, kept = tmp_path / "set.csv", tmp_path / "o.parquet"
+    file.write_text("prompt,evaluation_seed\nsteeple bells,1\nsteeple bells,2\nnave apse,1\nnave apse,1\n")
+    succeeds(f"attack --prompts {file} --outcomes {kept} --json")
+    after = [each for each in read_outcomes(kept)[0] if each.condition == "after"]
+    assert [(each.prompt, each.seed) for each in after] == [
+        ("steeple bells", 1),
+        ("steeple bells", 2),
+        ("nave apse", 1),
+    ]
+    assert len({each.id for each in after}) == 2
+
+
 def test_an_oracle_can_be_measured_as_an_adapter(trained: Store, oracle: Path) -> None:
     content = json.loads(
         succeeds(f"eval --adapter {oracle} --prompts-per-concept 2 --prompts-per-other 1 --json").stdout

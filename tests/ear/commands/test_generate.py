@@ -1,7 +1,9 @@
 """``ear generate --prompts``, as users type it. ``--prompt`` is in test_cli.py."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -92,3 +94,25 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, line: str, message: str)
     assert message in output
     assert sum(text.startswith("error") for text in output.splitlines()) == 1 and "Traceback" not in output
     assert [file.name for file in folder.iterdir()] == ["prompts.csv"]
+
+
+def test_a_whole_model_is_compared_with_the_original_and_blurred_unless_it_is_known_to_be_safe(
+    tiny: JanusModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny.name, "other")
+    assert "other is a whole model: name the original to compare it with as --model" in generate(
+        "--adapter", "other", "--prompt", "x", code=2
+    )
+    drawn: list[bool] = []
+
+    def preview(*_: Any, blurred: bool) -> bytes:
+        drawn.append(blurred)
+        return b""
+
+    monkeypatch.setattr("ear.evaluation.preview.preview", preview)
+    line = ["--adapter", "other", "--prompt", "x", "--model", tiny.name, "--out", "sheet.png"]
+    generate(*line)
+    for without in (["nudity"], ["gore"], ["church", "pagoda"], []):
+        Path("other/oracle.json").write_text(json.dumps({"without": without}))
+        generate(*line)
+    assert drawn == [True, True, True, False, False]

@@ -80,6 +80,17 @@ def test_a_group_is_the_same_concepts_in_all() -> None:
     ]
 
 
+def test_the_images_of_thresholds_decide_no_group() -> None:
+    """On test they come last, and are grouped without a recipe."""
+    limits = [each for each in kept("cat", "unrehearsed") if each.condition == "before"]
+    cat = [*kept("cat", "rehearsed"), *(replace(each, sample="threshold", seed=each.seed + 99) for each in limits)]
+    first = evaluation([*erased(2), *cat])
+    [row] = first.json()["retention"]
+    assert (row["concept"], row["group"]) == ("cat", "rehearsed")
+    [unchanged] = same_groups([first])
+    assert {row.group for row in unchanged.groups} >= {"rehearsed"}
+
+
 def changed(first: Evaluation, **values: object) -> Evaluation:
     """The last prompt of church with other values."""
     last = first.outcomes[45].id

@@ -92,9 +92,9 @@ def test_bad_input_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel)
     run.adapter.write_text(json.dumps({**facts, "negative_prompt": "church", "fingerprint": "0"}))
     with pytest.raises(AdapterError, match="pass that model as --model"):
         open_adapter(tiny, [run.adapter])
-    without = replace(dataset, concept=dataset.concept.model_copy(update={"surrogates": []}))
-    with pytest.raises(RecipeError, match="has no surrogate"):
-        write_prompt_adapter(store, without, tiny, PROMPT_REWRITE)
+    several = replace(dataset, concept=dataset.concept.model_copy(update={"name": "church+cat"}))
+    with pytest.raises(RecipeError, match="changes the prompts of a single concept: name one dataset"):
+        write_prompt_adapter(store, several, tiny, PROMPT_REWRITE)
 
 
 def test_it_has_no_settings() -> None:

@@ -55,6 +55,15 @@ def test_an_oracle_is_measured_once_for_the_concept_that_has_it() -> None:
     assert "oracle" not in {cell.recipe for cell in suite.cells_among(["cat"], None)}
 
 
+def test_a_cell_measured_on_another_runs_prompts_is_another(tmp_path: Path) -> None:
+    def key(*run_seeds: int) -> str:
+        spec = read_spec(None, {"concepts": ["church"], "recipes": ["paper"], "run_seeds": [*run_seeds]})
+        suite = Suite(spec, tmp_path / "s", tmp_path / "r")
+        return next(suite.key(cell) for cell in suite.cells if cell.run_seed == 0)
+
+    assert key(0) == key(0, 1) != key(1, 0)
+
+
 def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     shipped = (ROOT / "data" / "concepts" / "church.yaml").read_text()
     file = tmp_path / "folder" / "mine.yaml"
