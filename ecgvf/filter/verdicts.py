@@ -1,6 +1,7 @@
 """The verdicts of judges on the images of a shard."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,13 @@ from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
 from ecgvf.core.shard_set import Advance
 from ecgvf.engine import Description
-from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Judge, Prediction
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges, predict
+
+if TYPE_CHECKING:
+    from ecgvf.judges.classifier import Classifier
 
 _FAILED = Prediction(present=False, score=0.0, top_labels=())
 
@@ -88,7 +91,7 @@ def judge_retained(
     return [verdicts[rendering.record_id] for rendering, _ in asked]
 
 
-def _judged(judges: RetainedJudges, judge: Classifier | None, asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
+def _judged(judges: RetainedJudges, judge: "Classifier | None", asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
     """The verdicts of one judge on (rendering, concept) pairs; a ``judge`` of None has no label for these concepts."""
     if judge is None:
         return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]

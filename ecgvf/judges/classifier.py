@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.janus.loading import resolve_device
-from ecgvf.judges.judge import Criterion, Prediction
+from ecgvf.judges.judge import TOP_LABELS, Criterion, Prediction
 from ecgvf.judges.weights import state_hash
-
-TOP_LABELS = 5
-"""Minimum number of labels in a prediction."""
 
 
 class Classifier(ABC):

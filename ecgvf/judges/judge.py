@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from ecgvf.core.records import Box
 
+TOP_LABELS = 5
+"""Labels of a classifier that are kept in a prediction, at least."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:

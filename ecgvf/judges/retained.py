@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges.classifier import TOP_LABELS, Classifier
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge
-from ecgvf.judges.judge import Judge, Prediction
+from ecgvf.judges.judge import TOP_LABELS, Judge, Prediction
+
+if TYPE_CHECKING:
+    from ecgvf.judges.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class RetainedJudges:
     """Weights of ResNet-50, a file or a published name (None: torchvision's default)."""
     device: str = "auto"
 
-    def of(self, name: str) -> Classifier | None:
+    def of(self, name: str) -> "Classifier | None":
         """The classifier for the retained concept ``name``; None if none has a label for it.
 
         Raises ``JudgeError`` if its weights are missing.
@@ -40,7 +42,9 @@ class RetainedJudges:
         return [{"judge": name, "judge_hash": judge.weights_hash} for name, judge in sorted(found.items())]
 
     @cached_property
-    def _judges(self) -> list[Classifier]:
+    def _judges(self) -> "list[Classifier]":
+        from ecgvf.judges.classifier import Classifier  # PyTorch takes seconds
+
         own = self.judge.judges if isinstance(self.judge, Ensemble) else [self.judge]
         judges = [judge for judge in own if isinstance(judge, Classifier)]
         if self.photographs and all(judge.name != OF_RETAINED for judge in judges):
@@ -49,7 +53,7 @@ class RetainedJudges:
         return judges
 
 
-def predict(judge: Classifier, images: NDArray[np.uint8], names: Sequence[str]) -> list[Prediction]:
+def predict(judge: "Classifier", images: NDArray[np.uint8], names: Sequence[str]) -> list[Prediction]:
     """Whether image i of RGB uint8 [N, H, W, 3] shows the retained concept ``names[i]``: if its label comes first.
 
     Raises ``JudgeError`` for a name that the judge has no label for.

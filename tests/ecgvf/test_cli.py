@@ -40,3 +40,10 @@ def test_help_comes_without_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_pairs_status_and_review_need_no_torch() -> None:
+    modules = "ecgvf.run, ecgvf.build, ecgvf.review.cases, ecgvf.review.agreement"
+    code = f"import sys; import {modules}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
