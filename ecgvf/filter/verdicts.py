@@ -91,7 +91,9 @@ def judge_retained(
     return [verdicts[rendering.record_id] for rendering, _ in asked]
 
 
-def _judged(judges: RetainedJudges, judge: "Classifier | None", asked: Sequence[tuple[Rendering, str]]) -> list[Verdict]:
+def _judged(
+    judges: RetainedJudges, judge: "Classifier | None", asked: Sequence[tuple[Rendering, str]]
+) -> list[Verdict]:
     """The verdicts of one judge on (rendering, concept) pairs; a ``judge`` of None has no label for these concepts."""
     if judge is None:
         return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]
