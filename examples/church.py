@@ -10,7 +10,7 @@ import ecgvf
 
 
 def main(
-    pairs: int = 60, validation: int = 100, tests: int = 100, prompts: int = 64, rehearsed: int = 200
+    pairs: int = 60, validation: int = 100, tests: int = 100, prompts: int = 64, others: int = 8, **options: int
 ) -> ear.Evaluation:
     run = ecgvf.Run("church")
     run.generate(pairs=pairs, validation=validation, tests=tests)  # pairs for training and validation, and test prompts
@@ -18,8 +18,8 @@ def main(
     print(run.filter())  # verdicts; pairs accepted or rejected, with reasons
     dataset = run.dataset()
 
-    adapter = ear.train(dataset, options={"rehearsed": rehearsed})
-    evaluation = ear.evaluate(dataset, adapter, prompts_per_concept=prompts)
+    adapter = ear.train(dataset, options=options)
+    evaluation = ear.evaluate(dataset, adapter, prompts_per_concept=prompts, prompts_per_other=others)
     print(evaluation)
     print("Contact sheet:", evaluation.save_contact_sheet(adapter.path / "sheet.png"))
     return evaluation

@@ -18,7 +18,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluation = church.main(pairs=3, validation=2, tests=1, prompts=1, rehearsed=8)
+    evaluation = church.main(pairs=3, validation=2, tests=1, prompts=1, others=0, passes=1, rehearsed=8)
     printed = capsys.readouterr().out
     assert "nano-object-a accepts" in printed and "church" in str(evaluation)
     sheet = printed.rsplit("Contact sheet: ", 1)[1].strip()

@@ -1,17 +1,31 @@
 """The main job, as a user types it: from a concept to an erased model, offline, on a CPU."""
 
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+import ear.cli
+import ecgvf.cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def run(line: str, folder: Path) -> str:
     """Standard output of a command line, run in ``folder``."""
+    script, *arguments = line.split()
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke({"ecgvf": ecgvf.cli.app, "ear": ear.cli.app}[script], arguments)
+    assert result.exit_code == 0, f"{line}: {result.output}"
+    return result.stdout
+
+
+def run_alone(line: str, folder: Path) -> str:
+    """As ``run``, in a process of its own, as a user's."""
     script, *arguments = line.split()
     command = [sys.executable, "-c", f"from {script}.cli import main; main()", *arguments]
     completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
@@ -25,10 +39,12 @@ def erased(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ECGVF_STORE", raising=False)
-        run("ecgvf generate --concept church", folder)
+        run_alone("ecgvf generate --concept church --validation 40 --tests 8", folder)
         assert "No images yet" in run("ecgvf filter", folder)
         # A fifth of the recipe's steps.
-        run("ear train --dataset ecgvf/church --option passes=4 --option rollouts=40 --option rehearsed=80", folder)
+        run_alone(
+            "ear train --dataset ecgvf/church --option passes=4 --option rollouts=40 --option rehearsed=80", folder
+        )
     return folder
 
 
@@ -42,13 +58,13 @@ def test_generate_filter_and_train_are_enough(erased: Path) -> None:
     assert [entry["stage"] for entry in sets] == ["pairs", "pictures", "verdicts", "acceptance"]
     accepted = sets[-1]["counts"]
     assert accepted["pairs"] >= 60  # with the rejects of stage 1
-    assert accepted["validation"] >= 100 and accepted["tests"] >= 100
+    assert accepted["validation"] >= 40 and accepted["tests"] >= 8
     assert accepted["accepted_pairs"] >= 50
     assert list(erased.glob("ecgvf-store/church/ear/*/adapter_model.safetensors"))
 
 
 def test_the_church_is_gone_and_the_retained_concepts_are_not(erased: Path) -> None:
-    figures = json.loads(run("ear eval --prompts-per-concept 32 --prompts-per-other 4 --json", erased))
+    figures = json.loads(run("ear eval --prompts-per-concept 32 --prompts-per-other 2 --json", erased))
     before, after = figures["erasure"]["before"], figures["erasure"]["after"]
     assert set(before) >= {"value", "n", "low", "high"}
     assert before["value"] >= 0.9

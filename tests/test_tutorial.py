@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
 SMALL = {
     "pairs, validation, tests": "6, 3, 1",
-    "prompts, others": "1, 1",
+    "prompts, others": "1, 0",
     "options": '{"pairs": 1, "passes": 1, "rehearsed": 8}',
 }
 """What the cell with the tag `parameters` sets → a small form."""

@@ -14,6 +14,7 @@ from ear.evaluation import judges as evaluation_judges
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.files import write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
@@ -69,6 +70,14 @@ class BrightnessJudge:
 def brightness_judge(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
     """In place of ``create_judge``."""
     return BrightnessJudge(name, concept.labels("nano") if concept is not None else ())
+
+
+@pytest.fixture(autouse=True)
+def _plain_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than a small training: real plots of losses are for test_cli.py."""
+    if request.path.name != "test_cli.py":
+        plot = "ear.method.erase.plot_losses"
+        monkeypatch.setattr(plot, lambda run, *_: write_atomic(run.path / "loss.svg", b"<svg/>"))
 
 
 @pytest.fixture(scope="session")

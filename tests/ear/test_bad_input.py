@@ -26,7 +26,7 @@ from tests.ecgvf.small_run import church_pairs, write_pairs
 
 pytestmark = pytest.mark.faults
 
-TRAIN = "ear train --option rehearsed=4 --option rehearsed_per_step=2 --option window=288"
+TRAIN = "ear train --option passes=1 --option rehearsed=4 --option rehearsed_per_step=2 --option window=288"
 COMMANDS = (
     "ecgvf render",
     "ecgvf filter",

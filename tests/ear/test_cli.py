@@ -18,6 +18,7 @@ from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
+from ecgvf.janus.roofline import Roofs
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
 from tools.tiny_janus import build
@@ -119,7 +120,8 @@ def test_recipes_are_listed_and_explained() -> None:
     assert unknown.exit_code == 2 and "unknown recipe 'papper'" in unknown.stderr
 
 
-def test_a_dry_run_counts_and_trains_nothing(store: Store) -> None:
+def test_a_dry_run_counts_and_trains_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecgvf.janus.roofline.measure_roofs", lambda *_: Roofs(1e10, 1e11))
     shown = " ".join(ear("train", "--dry-run", *FAST, "--seeds", "0,1", store=store).split())
     assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at once: weights" in shown
     assert "4 images to render first" in shown

@@ -45,13 +45,18 @@ def test_every_variant_is_a_valid_recipe_that_changes_one_factor(base: Recipe) -
     assert all(not variant.options for factor in DATA_FACTORS for variant in variants(factor, base))
 
 
-def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(ablation: Ablation) -> None:
+def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     levels = variants("window", BASE)
     assert [variant.equal_steps for variant in levels] == [False] * len(WINDOWS) + [True] * len(WINDOWS)
+    some = (12, 48, 576)
+    monkeypatch.setattr("ear.ablation.factors.WINDOWS", some)
+    monkeypatch.setattr("ear.ablation.plots.plot_factors", lambda *_: [])
     table = ablate(ablation, ["window"]).to_pylist()
     steps = {(row["equal"], row["level"]): row["steps"] for row in table}
     base = ablation.base_steps()
-    assert {steps["steps", str(window)] for window in WINDOWS} == {base}
+    assert {steps["steps", str(window)] for window in some} == {base}
     assert steps["pairs", "12"] == 3 * 16 and steps["pairs", "576"] == 3
     assert all(row["skipped"] == 0 for row in table)
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from typer.testing import CliRunner
 
 from ear.cli import app
@@ -118,16 +118,28 @@ def everything(folder: Path) -> SuiteResults:
     return with_evidence(SuiteResults.open(suite.results, suite.store), folder)
 
 
+@pytest.fixture(scope="module")
+def whole_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with every section."""
+    folder = tmp_path_factory.mktemp("whole")
+    return write_report(everything(folder), folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with (
+        sync_playwright() as play,
+        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        yield browser
+
+
 @contextmanager
-def opened(file: Path, **options: Any) -> Iterator[Any]:
+def opened(chromium: Browser, file: Path, **options: Any) -> Iterator[Any]:
     """The report in Chromium; it must log no error and request nothing but itself."""
     errors: list[str] = []
     requested: list[str] = []
-    with (
-        sync_playwright() as play,
-        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
-    ):
-        page = chromium.new_page(**options)
+    with chromium.new_page(**options) as page:
         page.set_default_timeout(30_000)
         page.on(
             "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
@@ -350,9 +362,9 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
 
 
 @needs_chromium
-def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
+def test_filters_and_the_keyboard_work(chromium: Browser, tmp_path: Path) -> None:
     file = write_report(finished(tmp_path), tmp_path / "report.html")
-    with opened(file, viewport={"width": 1280, "height": 900}) as page:
+    with opened(chromium, file, viewport={"width": 1280, "height": 900}) as page:
         assert page.locator(".card:visible").count() == 12
         assert page.locator(".card").first.get_attribute("data-outcome") == "not erased"
         page.locator("select[name=outcome]").select_option("wrecked")
@@ -376,9 +388,9 @@ def test_filters_and_the_keyboard_work(tmp_path: Path) -> None:
 
 
 @needs_chromium
-def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(tmp_path: Path) -> None:
+def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(chromium: Browser, tmp_path: Path) -> None:
     file = write_report(finished(tmp_path), tmp_path / "report.html")
-    with opened(file) as page:
+    with opened(chromium, file) as page:
         assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 12 shown"
         page.locator("select[name=outcome]").select_option("kept")
         page.locator("details").first.evaluate("each => each.open = true")
@@ -396,10 +408,10 @@ def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(tmp_pat
 
 
 @needs_chromium
-def test_unsafe_images_are_blurred_until_asked(tmp_path: Path) -> None:
+def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path) -> None:
     file = write_report(finished(tmp_path, unsafe=True), tmp_path / "report.html")
     blur = "getComputedStyle(document.querySelector('{}')).filter"
-    with opened(file) as page:
+    with opened(chromium, file) as page:
         assert "blur" in page.evaluate(blur.format(".card.unsafe img"))
         page.locator(".unsafe .pair").first.click()
         assert "blur" in page.evaluate(blur.format("dialog img"))
@@ -411,10 +423,9 @@ def test_unsafe_images_are_blurred_until_asked(tmp_path: Path) -> None:
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_is_accessible_and_fits_the_screen(tmp_path: Path, width: int, scheme: str) -> None:
+def test_it_is_accessible_and_fits_the_screen(chromium: Browser, whole_report: Path, width: int, scheme: str) -> None:
     axe = Axe()
-    file = write_report(everything(tmp_path), tmp_path / "report.html")
-    with opened(file, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+    with opened(chromium, whole_report, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = axe.run(page).response["violations"]
         assert [

@@ -1,5 +1,6 @@
 """Running a suite: what is finished stays, what fails is named, and a kill changes nothing."""
 
+import contextlib
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ concepts: [church]
 recipes: [prompt-rewrite, paper]
 pairs: 4
 tests: 4
+split: validation
 prompts: {concept: 4, group: 1, neighbour: 1}
 figures: default
 """
@@ -120,9 +122,21 @@ def test_a_suite_whose_cells_fail_exits_1_and_names_them(tmp_path: Path) -> None
     assert "tench-paper-r0-t0 failed" in found.stderr and "Not measured: tench paper (1 cell)." in found.stdout
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
+def declare(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "small.yaml").write_text(SMALL)
+    return folder
+
+
+def finish(folder: Path) -> None:
+    """Run the suite to its end."""
+    with contextlib.chdir(declare(folder)):
+        found = CliRunner().invoke(app, ["suite", "small.yaml"])
+    assert found.exit_code == 0, found.output
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    declare(folder)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-m", "ear", "suite", "small.yaml"]
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -144,11 +158,11 @@ def kill_when(folder: Path, pattern: str) -> None:
 @pytest.mark.timeout(1800)
 def test_a_suite_that_is_killed_twice_ends_with_the_same_table(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert start(undisturbed).wait() == 0
+    finish(undisturbed)
     kill_when(killed, "suites/small/store/run-0/church/evaluation/*/settings.json")
     kill_when(killed, "suites/small/results/church-prompt-rewrite-r0-t0.parquet")
     assert not list(killed.glob("suites/small/results/church-paper-r0-t0.parquet"))
-    assert start(killed).wait() == 0
+    finish(killed)
     for name in ("results.csv", "leaderboard.md"):
         first, second = (
             (folder / "suites" / "small" / "results" / name).read_bytes() for folder in (undisturbed, killed)

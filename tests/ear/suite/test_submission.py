@@ -132,13 +132,14 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
 ) -> None:
     monkeypatch.chdir(tmp_path)
     engine = TwoProcesses([{}, {}], log=tmp_path / "engine.log")
-    monkeypatch.setattr(ecgvf.engine, "local_engine", lambda device, max_workers: engine)
     Path("small.yaml").write_text(SMALL)
     # The suite's own cell is finished: what is missing is the submission.
     results = tmp_path / "results"
     keep(Suite(read_spec(Path("small.yaml")), tmp_path / "store", results), measured(0, 0, 0, "prompt-rewrite"))
     suite = ["suite", "small.yaml", "--store", "store", "--out", "results", "--submit", "mine=images"]
-    asked = CliRunner().invoke(app, suite)
+    with monkeypatch.context() as patch:
+        patch.setattr(ecgvf.engine, "local_engine", lambda device, max_workers: engine)
+        asked = CliRunner().invoke(app, suite)
     assert asked.exit_code == 1
     assert "images has neither index.parquet nor an adapter" in asked.stderr.replace("\n", " ")
     assert engine.log.read_text()

@@ -16,7 +16,7 @@ from ecgvf.engine.cluster import connected
 from tests.loopback import free_port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
     """A Ray of these tests' own, on loopback, whatever cluster this machine has: engines of this process use it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -38,7 +38,7 @@ class Head:
     """In which commands find it without an address."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     """A cluster of two CPUs on loopback, in processes of its own."""
     ports = [free_port() for _ in range(2)]

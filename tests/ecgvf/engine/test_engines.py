@@ -100,40 +100,29 @@ def interrupt() -> None:
 
 
 @pytest.mark.faults
-def test_a_run_begun_here_is_finished_by_workers_of_which_one_is_killed(
+def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
     tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
+    """Begun here, gone on with by workers, finished here."""
+    expected, run, workers = new_run(tmp_path / "expected"), new_run(tmp_path / "run"), tmp_path / "workers"
     render(expected, model=str(tiny_path), batch_size=3)
-    with monkeypatch.context() as patch:
-        at_shard(1, interrupt, patch)
-        with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path), batch_size=3)
-    workers = tmp_path / "workers"
 
     def kill() -> None:
         os.kill(int(next(iter(workers.iterdir())).name), signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        at_shard(3, kill, patch)
-        result = render(run, model=str(tiny_path), engine=Observed(engine, workers))
-    assert len(list(workers.iterdir())) >= 2
-    assert result.rendered == 17
-    assert result.images.circumstances["batch_size"] == 3
-    assert contents(run.store.root) == contents(expected.store.root)
-
-
-@pytest.mark.faults
-def test_a_run_begun_by_workers_is_finished_here(
-    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
-    render(expected, model=str(tiny_path))
-    with monkeypatch.context() as patch:
-        at_shard(3, interrupt, patch)
+        at_shard(1, interrupt, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path), engine=engine)
-    assert 0 < render(run, model=str(tiny_path)).rendered < 21
+            render(run, model=str(tiny_path), batch_size=3)
+    with monkeypatch.context() as patch:
+        at_shard(5, interrupt, patch)
+        at_shard(3, kill, patch)
+        with pytest.raises(KeyboardInterrupt):
+            render(run, model=str(tiny_path), engine=Observed(engine, workers))
+    assert len(list(workers.iterdir())) >= 2
+    result = render(run, model=str(tiny_path))
+    assert 0 < result.rendered < 17
+    assert result.images.circumstances["batch_size"] == 3
     assert contents(run.store.root) == contents(expected.store.root)
 
 
@@ -173,7 +162,7 @@ def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(
         if "cannot connect to Ray" not in killed.stderr:
             break  # on a busy machine Ray's own server for a client starts too late, or is looked at as it ends
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = command_on(head, *command, "ray")  # which `ray start` has named
+    finished = command_on(head, *command, "ray", "--max-workers", "1")  # which `ray start` has named
     assert finished.returncode == 0, finished.stderr
     assert "connecting to Ray at 127.0.0.1" in finished.stderr
     assert json.loads(finished.stdout)["new"] == 21 - 4
@@ -223,8 +212,9 @@ def test_a_cluster_without_room_is_not_waited_for_in_silence(
     assert notes[-1] == "waiting for workers: 0 of 1 are there, each needs 1 GPU and 1 CPU"
 
 
+@pytest.mark.usefixtures("ray")
 def test_missing_images_are_rendered_and_judged_as_they_finish(
-    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path))
@@ -241,7 +231,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
         write_shard(self, shard, table)
 
     monkeypatch.setattr(StageSet, "write_shard", noted)
-    filter_images(run, judge="nano-object-a", engine=engine)
+    filter_images(run, judge="nano-object-a", engine=RAY)
     assert contents(run.store.root) == contents(expected.store.root)
     assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
     last_image = len(written) - 1 - written[::-1].index(IMAGES.name)

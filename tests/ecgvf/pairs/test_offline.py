@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import cache
 
 import pytest
 
@@ -61,9 +62,15 @@ def test_smaller_request_gives_the_first_prompts_of_a_larger_one():
     assert call_id(WRITER, request("church", count=10)) != call_id(WRITER, request("church", count=4))
 
 
+@cache
+def written(name: str, split: Split) -> list[Draft]:
+    """300 prompts of a split."""
+    return drafts(request(name, split, count=300))
+
+
 def words(name: str, split: Split, wording: Wording) -> set[str]:
-    """The words for the concept in 300 prompts of a split."""
-    found = [draft for draft in drafts(request(name, split, count=300)) if draft.wording == wording]
+    """The words for the concept in a split."""
+    found = [draft for draft in written(name, split) if draft.wording == wording]
     return {draft.target_term.casefold() for draft in found}
 
 
@@ -92,7 +99,7 @@ def test_validation_has_the_first_half_of_what_training_lacks_and_test_has_all()
 @pytest.mark.parametrize("name", RENDERABLE)
 def test_no_training_pair_contains_what_is_held_out(name):
     concept, [target] = find(name), find_candidates(find(name)).targets
-    assert not [draft for draft in drafts(request(name, count=300)) if concept.unseen_in(draft.target)]
+    assert not [draft for draft in written(name, "train") if concept.unseen_in(draft.target)]
     training = phrases_of(concept, target, "train")
     used = {phrase for chosen in training.values() for phrase in chosen.phrases}
     for split in ("validation", "test"):
@@ -108,9 +115,9 @@ def test_no_training_pair_contains_what_is_held_out(name):
 @pytest.mark.parametrize("name", RENDERABLE)
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_evaluation_has_equally_many_of_each_class(name, split):
-    counts = Counter(draft.wording for draft in drafts(request(name, split, count=600)))
+    counts = Counter(draft.wording for draft in drafts(request(name, split, count=60)))
     assert set(counts) == (set(WORDINGS) - {"implicit", "misspelled"} if name == "van-gogh" else set(WORDINGS))
-    assert set(counts.values()) == {600 // len(counts)}
+    assert set(counts.values()) == {60 // len(counts)}
 
 
 def test_concept_without_unseen_terms_measures_its_classes_in_words_of_training():
@@ -127,7 +134,7 @@ def test_surrogates_are_things_of_the_concept_and_never_its_neighbours():
         for name in find("church").surrogates
         for word in (things[name].terms[0], *(noun.split(" ", 1)[1] for noun in things[name].spanish))
     }
-    assert {draft.surrogate_term.casefold() for draft in drafts(request("church", count=300))} <= allowed
+    assert {draft.surrogate_term.casefold() for draft in written("church", "train")} <= allowed
 
 
 def surrogates(writer: OfflineWriter, name: str) -> dict[str, set[str]]:

@@ -1,5 +1,6 @@
 """A filtered run to publish: church, rendered by a random tiny model, with a judge of given predictions."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def new_run(root: Path, concept: str = "church", *, unsafe: bool = False) -> Con
     return ConceptRun(Store(root), concepts.find(concept).model_copy(update={"unsafe": unsafe}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def filtered(tiny_path: Path) -> Filter:
     """Fills a run with ``train`` and ``validation`` pairs, ``test`` prompts and a duplicate; the last training pair and
     test prompt are rejected."""
@@ -39,6 +40,12 @@ def filtered(tiny_path: Path) -> Filter:
     return fill
 
 
+@pytest.fixture(scope="session")
+def _finished(filtered: Filter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of ``run``, made once."""
+    return filtered(new_run(tmp_path_factory.mktemp("finished") / "store")).store.root
+
+
 @pytest.fixture
-def run(filtered: Filter, tmp_path: Path) -> ConceptRun:
-    return filtered(new_run(tmp_path / "store"))
+def run(_finished: Path, tmp_path: Path) -> ConceptRun:
+    return new_run(shutil.copytree(_finished, tmp_path / "store"))

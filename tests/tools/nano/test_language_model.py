@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -44,6 +45,7 @@ def test_losses_have_gradients_in_every_part_they_train(tokenizer: PreTrainedTok
     assert model.model.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_the_language_model_learns_and_resumes(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     torch.manual_seed(0)
     second_a_step = itertools.count().__next__

@@ -9,7 +9,7 @@ import pytest
 
 from ecgvf.core.errors import SettingsError
 from ecgvf.world.grammar import WORDINGS, load_world, without_article
-from tools.nano import oracle
+from tools.nano import language_model, oracle, vision
 from tools.nano.questions import questions
 from tools.nano.scenes import caption, scene_pool, training_scenes
 from tools.nano.vision import training_pool
@@ -54,8 +54,13 @@ def test_a_short_training_ends_in_a_model_with_a_card_and_is_not_made_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "nano"
+    # Little of everything: what the model has learnt does not matter.
+    monkeypatch.setattr(vision, "scene_pool", lambda name, count, **rest: scene_pool(name, min(count, 64), **rest))
+    monkeypatch.setattr(language_model, "BATCH", 4)
+    monkeypatch.setattr(language_model, "ANSWER_IMAGES", 3)
+    monkeypatch.setattr(oracle, "things", lambda: ["bank", "church", "pagoda", "tent"])
     monkeypatch.setattr(oracle, "STYLES", ("plain",))
-    monkeypatch.setattr(oracle, "QUESTIONS", 32)
+    monkeypatch.setattr(oracle, "QUESTIONS", 8)
 
     def train() -> None:
         oracle.train_oracle(
