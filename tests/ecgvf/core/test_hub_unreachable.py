@@ -77,7 +77,7 @@ def test_a_command_without_a_network_fails_at_once(app: Typer, command: str, mes
 def test_the_client_does_not_log_its_retries(tmp_path: Path) -> None:
     """In a process of its own: the client takes its level, and the stream it logs to, when it is imported."""
     write_pairs(Store(tmp_path / "store"), church_pairs(1, 1))
-    command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "render", "--model", "nobody/nothing"]
+    command = [sys.executable, "-c", "from ecgvf.cli import main; main()", "versions", "nobody/nothing"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stdout == ""
