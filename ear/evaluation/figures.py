@@ -219,12 +219,12 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
         "shows_something": lambda each: _something(each, limits),
         "scene_kept": lambda each: _kept(each, names),
     }
+    ceiling = selected(main, "ceiling")
+    tasks = {outcome.task for outcome in ceiling}  # a prompt without a surrogate has none
+    after = selected(main, "after", lambda each: each.task in tasks)
     found = {}
     for name, value in values.items():
-        pairs = [
-            (value(first), value(second), second.id)
-            for first, second in paired(selected(main, "ceiling"), selected(main, "after"))
-        ]
+        pairs = [(value(first), value(second), second.id) for first, second in paired(ceiling, after)]
         known = [(first, second, unit) for first, second, unit in pairs if first is not None and second is not None]
         if known:
             found[name] = statistics.ratio(*(list(column) for column in zip(*known, strict=True)))

@@ -23,11 +23,11 @@ def mean(values: Sequence[float], prompts: Sequence[str]) -> Figure:
     Raises ``ValueError`` for lists of different lengths and for NaN.
     """
     counts, sums = _by_prompt(prompts, values)
-    few = differing(sums / counts) < ENOUGH
+    bounded = _bounded(values)
+    few = _few(sums / counts, bounded)
     if counts.max(initial=1) == 1 and np.isin(sums, (0, 1)).all():
         return exact_proportion(int(sums.sum()), len(sums)) if few else proportion(int(sums.sum()), len(sums))
     most = float(counts.max())
-    bounded = _bounded(values)
     return _figure(Sums(sums, counts, few, (0, most) if bounded else None, (most, most) if bounded else None))
 
 
@@ -37,9 +37,9 @@ def difference(before: Sequence[float], after: Sequence[float], prompts: Sequenc
     Raises as ``mean``. If no prompt differs, the interval reaches as far as Clopper and Pearson's for 0 of ``n``.
     """
     counts, old, new = _by_prompt(prompts, before, after)
-    few = differing((new - old) / counts) < ENOUGH
-    most = float(counts.max(initial=1))
     bounded = _bounded(before, after)
+    few = _few((new - old) / counts, bounded)
+    most = float(counts.max(initial=1))
     return _figure(Sums(new - old, counts, few, (-most, most) if bounded else None, (most, most) if bounded else None))
 
 
@@ -55,9 +55,9 @@ def ratio(before: Sequence[float], after: Sequence[float], prompts: Sequence[str
 def paired_sums(before: Sequence[float], after: Sequence[float], prompts: Sequence[str]) -> Sums:
     """Per prompt the sums of ``after`` and ``before``, whose totals are those of ``ratio``. Raises as ``mean``."""
     counts, old, new = _by_prompt(prompts, before, after)
-    few = min(differing((new - old) / counts), int(np.count_nonzero(old))) < ENOUGH
-    most = float(counts.max(initial=1))
     bounded = _bounded(before, after)
+    few = _few((new - old) / counts, bounded) or np.count_nonzero(old) < ENOUGH
+    most = float(counts.max(initial=1))
     return Sums(new, old, few, (0, most) if bounded else None, (most, 0) if bounded else None)
 
 
@@ -73,6 +73,14 @@ def _by_prompt(prompts: Sequence[str], *columns: Sequence[float]) -> tuple[Float
             raise ValueError("a value is NaN: leave out what was not measured, with its prompt")
         sums.append(np.bincount(prompt_of, values, len(counts)).astype(np.float64))
     return tuple(sums)
+
+
+def _few(values: Floats, bounded: bool) -> bool:
+    """Whether fewer than ``ENOUGH`` prompts differ from the others; in [0, 1], a difference of hundredths is none.
+
+    Probabilities near 0 all differ, and resampling sees none of the rare high ones.
+    """
+    return differing(np.round(values, 1) if bounded else values) < ENOUGH
 
 
 def _bounded(*columns: Sequence[float]) -> bool:

@@ -41,7 +41,8 @@ def clusters_by_hash(hashes: NDArray[np.bool_], prompts: Sequence[str], most: in
 
 def clusters_by_features(features: NDArray[np.float32], prompts: Sequence[str], least: float) -> list[list[int]]:
     """Clusters of images whose unit vectors [N, D] have a cosine of at least ``least``; see ``clusters``."""
-    near = (features[rows] @ features.T >= least for rows in _slices(len(features)))
+    # The cosine of a unit vector with itself may be less than 1 by some roundings.
+    near = (features[rows] @ features.T >= least - 1e-6 for rows in _slices(len(features)))
     return clusters(near, prompts)
 
 

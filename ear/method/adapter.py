@@ -199,12 +199,22 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
         for name, module in adapter.modules.items():
             frozen = _frozen(model, name).weight.detach().float()
             summed[name] = summed.get(name, frozen) + (module.weight.float() - frozen)
+    return Adapter(_modules(model, summed, files[-1]), _stacked_facts(adapters))
+
+
+def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
+    """The last adapter's facts, with the concepts that any of ``adapters`` erases or rehearsed."""
     facts = {
         **adapters[-1].facts,
         "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
         "unsafe": any(adapter.facts.get("unsafe", False) for adapter in adapters),
     }
-    return Adapter(_modules(model, summed, files[-1]), facts)
+    if rehearsing := [adapter.facts for adapter in adapters if adapter.facts["recipe"].get("retention")]:
+        facts["recipe"] = {**facts["recipe"], "retention": max(each["recipe"]["retention"] for each in rehearsing)}
+        recorded = [each.get("rehearsed_concepts") for each in rehearsing]
+        if None not in recorded:  # earlier versions did not record them
+            facts["rehearsed_concepts"] = sorted({name for names in recorded for name in names})
+    return facts
 
 
 def _low_rank(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, TunedModule]:

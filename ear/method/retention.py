@@ -15,7 +15,7 @@ from ear.method.objective import kl_divergence
 from ear.method.pairs import image_tokens
 from ear.method.recipe import Recipe
 from ear.method.vocabulary import vocabulary, word_prompts
-from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts
+from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts, retained_concepts, words_of
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -88,8 +88,9 @@ def rehearsal_set(
 
     - Retained concepts, as ``choice`` selects them (``rehearsal_prompts``): the accepted images of the dataset's retain
       split, or, without this split, images that the frozen ``model`` renders.
-    - Target prompts with other words (``word_prompts``), rendered likewise. Images in which the judge that filtered the
-      dataset sees the concept are left out.
+    - Target prompts with other words (``word_prompts``), rendered likewise. Words that name a retained concept which is
+      not rehearsed, such as a neighbour, are left out, and so are images in which the judge that filtered the dataset
+      sees the concept.
 
     Images that the store has are not rendered again. ``noise`` is the scale of the noise on prompts. Raises
     ``DatasetError`` if there is nothing to rehearse, and ``JudgeError`` if the judge cannot be created.
@@ -100,7 +101,10 @@ def rehearsal_set(
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
     if words:
-        added, added_ids = _of_words(store, model, dataset, words, batch_size)
+        rehearsed = {topic for topic, _ in chosen}
+        others = [each for each in retained_concepts(dataset) if each.name not in rehearsed]
+        held_out = set[str]().union(*map(words_of, others))
+        added, added_ids = _of_words(store, model, dataset, words, held_out, batch_size)
         prompts, vq_ids = [*prompts, *added], torch.cat([vq_ids, added_ids])
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
@@ -181,12 +185,13 @@ def _rendered(
 
 
 def _of_words(
-    store: Store, model: JanusModel, dataset: Dataset, count: int, batch_size: int | None
+    store: Store, model: JanusModel, dataset: Dataset, count: int, held_out: set[str], batch_size: int | None
 ) -> tuple[list[str], Tensor]:
-    """At most ``count`` prompts with words of the vocabulary whose images do not show the concept, and their image
-    tokens, int64 [N, T]."""
+    """At most ``count`` prompts with words of the vocabulary other than ``held_out``, whose images do not show the
+    concept, and their image tokens, int64 [N, T]."""
     pairs = [record.pair for record in dataset.train]
-    texts = word_prompts(vocabulary(model), pairs, count, dataset.run_seed)
+    words = [word for word in vocabulary(model) if not {word.casefold(), word.casefold().removesuffix("s")} & held_out]
+    texts = word_prompts(words, pairs, count, dataset.run_seed)
     if not texts:
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts], batch_size)

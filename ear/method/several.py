@@ -44,7 +44,7 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
         train=_by_turns([dataset.train for dataset in datasets]),
         validation=_by_turns([dataset.validation for dataset in datasets]),
         test=_by_turns([dataset.test for dataset in datasets]),
-        retain=None if first.retain is None else _retained(datasets, erased),
+        retain=None if all(each.retain is None for each in datasets) else _retained(datasets, erased),
         openings=(),
     )
 

@@ -157,7 +157,7 @@ def _masked_ids(
     model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
 ) -> tuple[Tensor, Tensor]:
     if guided and negative_prompt is not None:
-        return generation_ids(model, [*prompts, *[negative_prompt] * len(prompts)])
+        return generation_ids(model, prompts, negative_prompt=negative_prompt)
     input_ids, attention_mask = generation_ids(model, prompts)
     if not guided:
         return input_ids, attention_mask

@@ -1,7 +1,7 @@
 """Teacher forcing: the hidden states from which given image tokens are predicted, and their logits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,9 +41,11 @@ def hidden_states(
     added to the prompts' embeddings. ``checkpointing`` as in ``layers.forward``. Raises ``ModelError`` as
     ``generation_ids`` does.
     """
+    asked = model
     if unconditional and model.negative_prompt is not None:
         prompts, unconditional = [model.negative_prompt] * len(prompts), False
-    input_ids, attention_mask = generation_ids(model, prompts)
+        asked = replace(model, rewrite=None, suffix_ids=())  # the negative prompt is taken as it is
+    input_ids, attention_mask = generation_ids(asked, prompts)
     if unconditional:
         input_ids = unconditional_ids(model, input_ids)
     inputs = vq_ids[:, :-1].to(device=model.device, dtype=torch.int64)

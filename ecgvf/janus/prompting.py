@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,19 +18,23 @@ def chat_prompt(model: JanusModel, prompt: str) -> str:
     return text + str(model.processor.image_start_token)
 
 
-def generation_ids(model: JanusModel, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def generation_ids(
+    model: JanusModel, prompts: Sequence[str], *, negative_prompt: str | None = None
+) -> tuple[Tensor, Tensor]:
     """Token ids of B prompts in the chat template, ready for the first image token.
 
     Returns ``(input_ids, attention_mask)``, int64 [B, S] each, on the model's device. Rows are padded on the left; the
     mask is 1 at a row's own ids. Each row begins with BOS and ends with begin-of-image. A control token inside a prompt
     becomes the ids of its text, unless ``model.raw_control_tokens``. ``model.rewrite`` is applied first;
-    ``model.suffix_ids`` follow the words.
+    ``model.suffix_ids`` follow the words. With ``negative_prompt``, B rows of it follow, which neither changes.
 
     Raises ``ModelError`` for an empty prompt, and for one that leaves no room for an image.
     """
     template = chat_prompt(model, "PROMPT").split("PROMPT")
     rewritten = prompts if model.rewrite is None else [model.rewrite(prompt) for prompt in prompts]
     rows = [_row(model, prompt, template) for prompt in rewritten]
+    if negative_prompt is not None:
+        rows += [_row(replace(model, suffix_ids=()), negative_prompt, template)] * len(rows)
     pad, length = model.processor.tokenizer.pad_token_id, max(map(len, rows))
     input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows], dtype=torch.int64)
     attention_mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], dtype=torch.int64)

@@ -318,3 +318,9 @@ def test_what_is_not_measured_is_null_in_json_and_a_row_says_what_it_measures() 
     undefined = row(figures.retention(kept("castle", "neighbours")), "token_agreement", "pooled").json()
     assert undefined["before"] == {"value": None, "n": 0, "low": None, "high": None}
     assert undefined["ceiling"] is None
+
+
+def test_a_prompt_without_a_surrogate_is_not_compared_with_the_ceiling() -> None:
+    outcomes = erased(12, 0)
+    without = [each for each in outcomes if not (each.condition == "ceiling" and each.id == "record-0")]
+    assert figures.over_ceiling(without)["shows_surrogate"].n == figures.over_ceiling(outcomes)["shows_surrogate"].n - 1

@@ -133,3 +133,10 @@ def test_seeds_are_levels_and_not_sample_size(measure: Callable[..., Figure]) ->
     pooled = measure(before * 3, after, PROMPTS * 3)
     assert pooled.n == 64
     assert width(pooled) > 0.9 * width(one_seed)
+
+
+def test_probabilities_near_0_hide_rare_high_values() -> None:
+    """They all differ, but resampling cannot know of the values that these prompts lack."""
+    values = [0.003 + number / 1e5 for number in range(100)]
+    figure = mean(values, [str(number) for number in range(100)])
+    assert figure.low <= figure.value < 0.005 and figure.high > 0.03

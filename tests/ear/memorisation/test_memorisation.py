@@ -83,6 +83,11 @@ def test_clusters_are_linked_by_pairs_of_different_prompts() -> None:
     features = np.eye(5, dtype=np.float32)
     features[4] = features[0]
     assert clusters_by_features(features, list("abcde"), 0.9) == [[0, 4]]
+    # Rounding makes some cosines of equal vectors less than 1.
+    vectors = np.random.default_rng(0).normal(size=(50, 512)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    twice = np.concatenate([vectors, vectors])
+    assert len(clusters_by_features(twice, [str(number) for number in range(100)], 1.0)) == 50
 
 
 def test_a_prompt_is_the_same_with_and_without_the_token() -> None:

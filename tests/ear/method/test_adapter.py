@@ -11,7 +11,7 @@ from ear.method import adapter as adapters
 from ear.method.adapter import Adapter
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel, Sampling, hidden_states, load, render_images
-from tests.ear.random_adapter import random_adapter
+from tests.ear.random_adapter import random_adapter, save_adapter
 from tools.tiny_janus import build
 
 IDS = torch.zeros(1, 16, dtype=torch.int64)
@@ -135,3 +135,15 @@ def test_an_adapter_of_another_model_is_refused(tiny: JanusModel, file: Path, tm
     save_file({"layers.0.self_attn.q_proj.weight": torch.zeros(2, 2)}, file, metadata)
     with pytest.raises(AdapterError, match="belongs to another model"):
         adapters.load(tiny, file)
+
+
+def test_what_any_of_stacked_adapters_rehearsed_is_rehearsed(tiny: JanusModel, tmp_path: Path) -> None:
+    files = [save_adapter(tiny, tmp_path / name / "adapter.safetensors", name) for name in ("church", "cat")]
+    for file, rehearsed in zip(files, (["castle", "dog"], ["bank", "castle"]), strict=True):
+        facts, weights = adapters.read(file)
+        recipe = {**facts["recipe"], "retention": 60.0 if file == files[0] else 30.0}
+        metadata = {adapters.FORMAT: json.dumps({**facts, "recipe": recipe, "rehearsed_concepts": rehearsed})}
+        save_file({f"{name}.weight": tensor for name, tensor in weights.items()}, file, metadata)
+    for order in (files, files[::-1]):
+        facts = dict(adapters.stack(tiny, order).facts)
+        assert facts["rehearsed_concepts"] == ["bank", "castle", "dog"] and facts["recipe"]["retention"] == 60.0

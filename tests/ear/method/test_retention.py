@@ -7,7 +7,7 @@ from ear.method import retention
 from ear.method.recipes import ON_POLICY
 from ear.method.retention import RehearsalSet, count_rendered, rehearsal_set
 from ear.method.vocabulary import word_prompts
-from ear.retained_concepts import rehearsal_prompts
+from ear.retained_concepts import RetainedConcept, rehearsal_prompts, words_of
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
@@ -104,14 +104,24 @@ def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_ou
 ) -> None:
     judge = AgreeingJudge([True, False, True, False, False, False])
     monkeypatch.setattr(retention, "create_judge", lambda *_: judge)
-    monkeypatch.setattr(retention, "vocabulary", lambda _: ["mosque", "sloop", "between"])  # the tiny model's is bytes
-    texts = word_prompts(["mosque", "sloop", "between"], [record.pair for record in dataset.train], 6, dataset.run_seed)
+    words = ["gadget", "ripple", "between"]
+    # The tiny model's are bytes. Castles and mosques are measured without rehearsal.
+    monkeypatch.setattr(retention, "vocabulary", lambda _: ["Castles", *words, "mosque"])
+    texts = word_prompts(words, [record.pair for record in dataset.train], 6, dataset.run_seed)
     assert len(texts) == 6
     whole = rehearsal_set(store, tiny, dataset, 4, words=6)
     without = rehearsal_set(store, tiny, dataset, 4)
     assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
     assert torch.equal(whole.vq_ids[:4], without.vq_ids)
     assert whole.frozen_states.shape == (8, 16, 32)
+
+
+def test_no_word_names_what_is_measured_without_rehearsal() -> None:
+    concepts = [RetainedConcept(name, "building", neighbour=True) for name in ("church", "mosque", "school", "house")]
+    words = set[str]().union(*map(words_of, concepts))
+    assert {"church", "cathedral", "basilica", "mosque", "school", "house", "iglesia"} <= words
+    assert {"pencil", "sketch"} <= words_of(RetainedConcept("pencil-sketch", "style", neighbour=True))
+    assert words_of(RetainedConcept("golden retriever", "animal", True, captions=("a dog",))) == {"golden", "retriever"}
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:

@@ -27,6 +27,7 @@ from ecgvf.janus import (
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.decoding import RenderedImages, generate_image_tokens
 from ecgvf.janus.hidden import guided_logits
+from ecgvf.janus.prompting import generation_ids
 from ecgvf.janus.sampling import processed_logits, sample_tokens, uniform_noise
 
 PROMPTS = ["a church", "a small castle by the water at night, painted by Van Gogh", "a house under a blue sky"]
@@ -185,6 +186,18 @@ def test_guidance_of_each_prompt(tiny_janus: JanusModel) -> None:
         assert (guided[row] == alone.vq_ids[0]).all()
     with pytest.raises(SettingsError, match="numbers from 0 up"):
         render(tiny_janus, guidance=[1.0])
+
+
+def test_a_negative_prompt_gets_neither_suffix_nor_rewriting(tiny_janus: JanusModel) -> None:
+    attacked = replace(tiny_janus, rewrite=lambda prompt: f"{prompt} and more", suffix_ids=(7, 8, 9))
+    ids, mask = generation_ids(attacked, ["a church"], negative_prompt="church")
+    plain, _ = generation_ids(tiny_janus, ["church"])
+    assert ids[1][mask[1] == 1].tolist() == plain[0].tolist()
+    attacked = replace(attacked, negative_prompt="church")
+    same = replace(tiny_janus, negative_prompt="church")
+    vq_ids = torch.zeros(1, 4, dtype=torch.int64)
+    states = [hidden_states(model, ["x"], vq_ids, unconditional=True) for model in (attacked, same)]
+    assert torch.equal(*states)
 
 
 def test_a_negative_prompt_replaces_the_empty_one(tiny_janus: JanusModel) -> None:
