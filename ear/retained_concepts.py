@@ -63,9 +63,10 @@ class RetainedConcept:
         return "rehearsed" if self.name in rehearsed else "unrehearsed"
 
     def prompts(self, count: int, seed: int, use: Use) -> list[tuple[str, str]]:
-        """``count`` prompts about it, as (id, prompt); equal prompts have one id, such as "castle/3".
+        """``count`` prompts about it, as (id, prompt), such as "castle/3".
 
-        In nano's world, prompt i depends only on ``seed``, ``use`` and i. Outside, the captions of this use are
+        In nano's world, prompt i depends only on ``seed``, ``use`` and i; of 1,400 prompts some ten repeat another of
+        their concept, under an id of their own. Outside, equal prompts have one id: the captions of this use are
         repeated; a concept that has no caption for this use takes those of other uses, and a concept without captions
         has no prompts.
         """

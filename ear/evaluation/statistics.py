@@ -34,7 +34,8 @@ def mean(values: Sequence[float], prompts: Sequence[str]) -> Figure:
 def difference(before: Sequence[float], after: Sequence[float], prompts: Sequence[str]) -> Figure:
     """The mean of ``after`` - ``before``, each pair about one prompt and seed.
 
-    Raises as ``mean``. If no prompt differs, the interval reaches as far as Clopper and Pearson's for 0 of ``n``.
+    Raises as ``mean``. If no prompt differs, the interval reaches as far as Clopper and Pearson's for 0 of ``n``, or
+    farther if prompts have unequal numbers of images.
     """
     counts, old, new = _by_prompt(prompts, before, after)
     bounded = _bounded(before, after)
