@@ -32,7 +32,7 @@ class ImageTask(Protocol):
 
 T = TypeVar("T", bound=ImageTask)
 
-_DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
+DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
 """A GPU's error after which it fails at everything; new in PyTorch 2.8."""
 
 
@@ -97,7 +97,7 @@ class ImageWorker:
                 device, name = self._model.device, self._model.name
                 raise SettingsError(f"{device} has no memory for one image of {name}") from error
             raise BatchTooLarge(size) from error
-        except _DEVICE_ERROR as error:
+        except DEVICE_ERROR as error:
             raise DeviceFailed(f"{self._model.device} failed: {first_line(error)}") from error
 
 
@@ -119,7 +119,9 @@ def image_filling(
     """
     recorded = shard_set.circumstances if shard_set.shards() else {}
     if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
-        console.note(f"this set was begun with --batch-size {recorded['batch_size']} and resumes with it")
+        console.note(
+            f"this set has batches of {recorded['batch_size']} and resumes with them: --batch-size is for new sets"
+        )
     return FillPlan(
         setup=name,
         shard_set=shard_set,
@@ -204,7 +206,7 @@ def _render_batch(
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
         images = render_images(model, prompts, seeds, sampling, options=options(tasks), batch_size=len(tasks))
-    except (torch.OutOfMemoryError, _DEVICE_ERROR):
+    except (torch.OutOfMemoryError, DEVICE_ERROR):
         raise
     except (RuntimeError, ValueError, EcgvfError) as error:
         if len(tasks) == 1:
