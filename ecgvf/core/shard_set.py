@@ -161,7 +161,7 @@ class ShardSet:
         halved = [*recorded.get("halved", []), [len(self.shards()), size // 2]]
         recorded |= {"batch_size": size // 2, "halved": halved}
         write_atomic(self.path / "settings.json", pretty_json(header))
-        return recorded
+        return self.circumstances
 
     def record_circumstances(self, **circumstances: Any) -> JSON:
         """Record what is no setting but must not change within a set: batch size, threads. Return what is recorded.
@@ -173,8 +173,7 @@ class ShardSet:
         if not self.shards() and header["circumstances"] != circumstances:
             header["circumstances"] = circumstances
             write_atomic(self.path / "settings.json", pretty_json(header))
-        recorded: JSON = header["circumstances"]
-        return recorded
+        return self.circumstances
 
     def done(self, index: int) -> bool:
         """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since."""

@@ -9,7 +9,8 @@
           current                   fingerprint of the set that the next stage reads
           1f0c…/                    a set of the stage (stage_set.py)
 
-Every file is replaced atomically (files.py). Two processes that write the same set write the same bytes.
+Every file is replaced atomically (files.py). Two processes that write the same set write the same bytes, if their batch
+sizes and threads are the same.
 """
 
 import os

@@ -195,6 +195,19 @@ def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_pa
     assert (circumstances["batch_size"], circumstances["halved"]) == (2, [[0, 4], [0, 2]])
 
 
+@pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
+def test_batches_that_another_driver_recorded_hold_for_this_one(tmp_path: Path, engine: Engine) -> None:
+    another = ShardSet(tmp_path / "set", {"numbers": 10}, "test")
+
+    def behave(*_: Any) -> None:
+        if not another.shards():
+            another.record_circumstances(batch_size=4)
+
+    plan = squares(tmp_path / "set")
+    fill(engine, plan, squares=setup(behave))
+    assert plan.shard_set.read()["batch"].to_pylist() == [4] * 10
+
+
 @pytest.mark.faults
 def test_a_worker_that_differs_from_the_first_is_refused(tmp_path: Path) -> None:
     marker = tmp_path / "first"
