@@ -144,9 +144,16 @@ def build(
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         images = render(run, model=janus, **renderer, seed=seed, set_id=pairs.fingerprint).images
-        return filter_images(
-            run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
-        ).acceptance
+        filtered = filter_images(
+            run,
+            judge=judge,
+            options=options,
+            bounds=bounds,
+            device=device,
+            set_id=images.fingerprint,
+            current=False,  # a killed build leaves no single round as the dataset
+        )
+        return filtered.acceptance
 
     acceptances = _run_rounds(
         run, writers, progress, filter_pairs, validation=validation, tests=tests, rounds=rounds, seed=seed

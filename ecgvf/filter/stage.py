@@ -37,13 +37,15 @@ def filter_images(
     bounds: Bounds | None = None,
     device: str = "auto",
     set_id: str | None = None,
+    current: bool = True,
     engine: Engine | None = None,
 ) -> FilterResult:
     """Judge the current images, or those of the set that starts with ``set_id``, and accept or reject every record.
 
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
-    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``engine`` None is
-    ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
+    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. With ``current`` False,
+    the current dataset stays as it is. ``engine`` None is ``local_engine(device)``. Raises ``JudgeError``, and as
+    ``render`` does.
     """
     from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
 
@@ -62,7 +64,7 @@ def filter_images(
     images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine)
     measured = measure_bounds(images, verdicts, opened, bounds, encoder, engine)
     images.finish({})  # a set selected by ``set_id`` becomes current
-    return write_acceptance(images, verdicts, measured)
+    return write_acceptance(images, verdicts, measured, current=current)
 
 
 def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ecgvf.build import BuildResult, build
 from ecgvf.cli import app
 from ecgvf.core import concepts
-from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
+from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StageMissing
 from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, from_table
 from ecgvf.core.run import ConceptRun
@@ -182,6 +182,8 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         build(run, **BUILD, model=model, judge=judge)
     assert len(rounds_of(run)) == 2
+    with pytest.raises(StageMissing):
+        load_dataset(run)  # a finished round is no dataset
     build(run, **BUILD, model=model, judge=judge)
     assert shards(run) == shards(built[0])
 
