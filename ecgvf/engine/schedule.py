@@ -69,7 +69,7 @@ class Schedule:
 
     def tasks(self, job: Job) -> Any:
         """The tasks of the job's shard."""
-        return self._plans[job.plan].shards[job.index]
+        return self._plans[job.plan].tasks(job.index)
 
     def location(self, job: Job) -> str:
         """Path of the job's shard, for messages."""
@@ -115,7 +115,7 @@ class Schedule:
 @contextmanager
 def open_schedule(plans: Sequence[FillPlan], describe: Callable[[str], Description]) -> Iterator[Schedule]:
     """The schedule of what is missing in ``plans``, with a progress bar for each set."""
-    schedule = Schedule(plans, [plan.shard_set.missing(len(plan.shards)) for plan in plans])
+    schedule = Schedule(plans, [plan.shard_set.missing(len(plan.sizes)) for plan in plans])
     with console.progress_bars() as bar:
         schedule.begin(describe, bar)
         yield schedule

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecgvf.core import console
@@ -12,7 +14,6 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.engine import Engine, FillPlan, Setup, local_engine
-from ecgvf.engine.work import ShardTables
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
@@ -148,7 +149,7 @@ def _render_and_judge(
             assert missing is not None
             images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
             plans.append(missing.fill_plan(images, pairs, current=current))
-        shards = len(plans[0].shards) if plans else len(images.shards())
+        shards = len(plans[0].sizes) if plans else len(images.shards())
         sets = _verdict_sets(images, opened, retained_concepts)
         pool.fill(*plans, *_plans(images, shards, sets, opened))
     if missing is not None:
@@ -203,12 +204,16 @@ def _plans(images: StageSet, shards: int, sets: Sequence[StageSet], opened: Open
         yield FillPlan(
             setup=_setup_name(member),
             shard_set=shard_set,
-            shards=ShardTables(shards, *inputs),
+            tasks=partial(_read_shards, inputs),
             sizes=[1] * shards,
             description=f"verdicts of {shard_set.settings['judge']}",
             circumstances={"options": options.recorded()},
             after=inputs,
         )
+
+
+def _read_shards(sets: Sequence[StageSet], index: int) -> list[pa.Table]:
+    return [stage_set.read_shard(index) for stage_set in sets]
 
 
 def _retained_concepts(pairs: StageSet) -> dict[str, str]:

@@ -104,18 +104,18 @@ class ImageWorker:
 def image_filling(
     name: str,
     shard_set: ShardSet,
-    shards: Sequence[Sequence[T]],
+    tasks: Callable[[int], Sequence[ImageTask]],
+    sizes: Sequence[int],
     *,
     description: str,
-    sizes: Sequence[int] | None = None,
     batch_size: int | None = None,
     **circumstances: Any,
 ) -> FillPlan:
     """The plan to fill ``shard_set`` by the ``ImageWorker`` of the setup ``name``.
 
-    ``batch_size`` (None: the worker's own) and the number of threads are recorded with the set before its first batch,
-    and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
-    is recorded, too. ``sizes`` are the numbers of tasks per shard; pass them if counting ``shards`` is slow.
+    ``tasks`` and ``sizes`` as in ``FillPlan``. ``batch_size`` (None: the worker's own) and the number of threads are
+    recorded with the set before its first batch, and reused on resume. If a batch does not fit in memory, its shard is
+    rendered in batches of half the size, which is recorded, too.
     """
     recorded = shard_set.circumstances if shard_set.shards() else {}
     if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
@@ -125,8 +125,8 @@ def image_filling(
     return FillPlan(
         setup=name,
         shard_set=shard_set,
-        shards=shards,
-        sizes=sizes if sizes is not None else [len(shard) for shard in shards],
+        tasks=tasks,
+        sizes=sizes,
         description=description,
         circumstances=circumstances | ({} if batch_size is None else {"batch_size": batch_size}),
     )
@@ -148,7 +148,14 @@ def fill_with_images(
     ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_filling``.
     """
     worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
-    plan = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
+    plan = image_filling(
+        "images",
+        shard_set,
+        lambda index: shards[index],
+        [len(shard) for shard in shards],
+        description=description,
+        batch_size=batch_size,
+    )
     with ThisProcess().open({"images": lambda: nullcontext(worker)}) as pool:
         [rendered] = pool.fill(plan)
     return rendered
