@@ -92,7 +92,7 @@ def read_prompts(file: Path, *, seed: int = 0, columns: Sequence[str] = ()) -> l
     ids = [row.id for row in rows if row.id is not None]
     if len(set(ids)) < len(rows):
         if ids:
-            console.note(console.escape(f"the ids in {file} are not unique or not complete: using row numbers instead"))
+            console.note(f"the ids in {file} are not unique or not complete: using row numbers instead")
         ids = numbers
     return [
         PromptTask(id, row.target, seed + index if row.seed is None else row.seed, f"{IMAGES}/{number}.png")

@@ -77,8 +77,8 @@ def table(*columns: str, title: str | None = None, show_lines: bool = False) -> 
 
 
 def note(message: str) -> None:
-    """Print a remark, dimmed, on standard error. Rich markup is interpreted."""
-    err.print(f"[dim]{message}[/dim]")
+    """Print a remark, dimmed, on standard error; ``message`` is taken literally."""
+    err.print(f"[dim]{escape(message)}[/dim]")
 
 
 def warn(message: str) -> None:

@@ -59,7 +59,7 @@ def filter_images(
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
     opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
     if (warning := domain_warning(opened.judge, model)) is not None:
-        console.note(console.escape(warning))
+        console.note(warning)
     images = existing_images(run, set_id)
     missing = None if images is not None else missing_options(run, device=device)
     images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine)

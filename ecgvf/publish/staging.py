@@ -29,7 +29,7 @@ def staging_folder(parent: Path) -> Iterator[Path]:
             _remove_if_abandoned(found)
         else:
             console.note(
-                f"{console.escape(str(found.with_suffix('')))} belongs to a push of another machine, or to one from "
+                f"{found.with_suffix('')} belongs to a push of another machine, or to one from "
                 "before a restart: delete it and its .lock if that push has ended"
             )
     folder = parent / f"{machine}.{secrets.token_hex(8)}"

@@ -42,3 +42,8 @@ def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     assert isinstance(CliRunner().invoke(ending(ZeroDivisionError()), ["work"]).exception, ZeroDivisionError)
+
+
+def test_a_note_is_literal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.note("no [/tmp/x], [red]nothing[/red]")
+    assert capsys.readouterr().err == "no [/tmp/x], [red]nothing[/red]\n"
