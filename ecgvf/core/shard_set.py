@@ -13,7 +13,6 @@ shard. So a shard that is there must have its hash (``done``), and the ``missing
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, append_line, canonical_json, pretty_json, read_json, write_atomic
+from ecgvf.core.files import JSON, append_line, canonical_json, json_lines, pretty_json, read_json, write_atomic
 from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
@@ -309,14 +308,9 @@ class ShardSet:
     def _logged(self) -> dict[int, JSON]:
         """Shard → its last line in the log, without lines that a kill cut short."""
         if self._log is None:
-            self._log = {}
             file = self.path / "log.jsonl"
-            for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-                try:
-                    line = json.loads(text)
-                    self._log[line["shard"]] = line
-                except (ValueError, KeyError, TypeError):
-                    continue
+            lines = json_lines(file.read_bytes()) if file.is_file() else ()
+            self._log = {line["shard"]: line for line in lines if isinstance(line.get("shard"), int)}
         return self._log
 
 
