@@ -202,6 +202,7 @@ def test_no_file_reveals_the_machine(run: ConceptRun, tmp_path: Path, tiny_path:
         ("C:/models/janus", "janus"),
         ("nano-object-a+hf:/home/someone/judge", "nano-object-a+hf:judge"),
         ("hf:~/judge+clip", "hf:judge+clip"),
+        ("clip+timm:local-dir:/home/someone/judge: bell cote", "clip+timm:local-dir:judge: bell cote"),
         ("hf:/home/someone/judge: bell cote", "hf:judge: bell cote"),
         ("hf:google/vit-base-patch16-224+clip", "hf:google/vit-base-patch16-224+clip"),
         ("https://user:key@api.openai.com/v1?key=secret", "https://api.openai.com/v1"),
