@@ -25,7 +25,7 @@ from ecgvf.llm.registry import LLMWriter
 from ecgvf.llm.retry import with_retries
 
 GRACE_SECONDS = 20.0
-"""How long calls in flight may still arrive after Ctrl-C: they are paid."""
+"""How long calls in flight may still arrive after Ctrl-C or an error: they are paid."""
 
 
 Conversation = Generator[Call, Attempt | None, None]
@@ -77,20 +77,23 @@ async def dispatch(
 ) -> DispatchResult:
     """Send the calls of all jobs, all writers at once; ``advance`` is called after each one, repairs aside.
 
-    A writer that keeps failing, or that the budget stops, is set aside; the others finish. On cancellation (Ctrl-C)
-    no new call is sent, and those in flight have ``GRACE_SECONDS`` to arrive.
+    A writer that keeps failing, or that the budget stops, is set aside; the others finish. On cancellation (Ctrl-C) and
+    any other error, no new call is sent, and those in flight have ``GRACE_SECONDS`` to arrive.
     """
     result = DispatchResult({job.writer.name: [] for job in jobs})
     dispatcher = Dispatcher(ledger, budget, result, advance)
     tasks = [asyncio.create_task(dispatcher.run(job), name=job.writer.name) for job in jobs]
     try:
         await asyncio.gather(*tasks)
-    except asyncio.CancelledError:
+    except BaseException as error:
         dispatcher.stopping = True
+        for task in tasks:
+            task.cancel()  # not what it has sent
         if dispatcher.in_flight:
+            again = " again" if isinstance(error, asyncio.CancelledError) else ""
             console.note(
-                f"stopping: {len(dispatcher.in_flight)} calls in flight are paid and may arrive; Ctrl-C again stops at "
-                "once"
+                f"stopping: {len(dispatcher.in_flight)} calls in flight are paid and may arrive; Ctrl-C{again} stops "
+                "at once"
             )
             await asyncio.wait(dispatcher.in_flight, timeout=GRACE_SECONDS)
         raise

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from ecgvf.core.errors import DiskFull
 from ecgvf.llm import retry
 from ecgvf.llm.clients import open_client
 from ecgvf.llm.clients.client import Failed, within
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
 from tests.ecgvf.llm.small_call import call
 from tests.llm_run import ledger, rows, scripted, summary
@@ -123,6 +126,34 @@ def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer
     server.behave = lambda _: "fine"
     assert generate("--writers", "gpt").exit_code == 0
     assert len(server.requests) == 3
+
+
+@pytest.mark.faults
+def test_an_error_keeps_what_other_writers_have_in_flight(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, record = threading.Event(), Ledger.record_answer
+
+    def behave(request: Request) -> str:
+        if request.model.startswith("kimi"):
+            sent.set()
+            return "slow"
+        sent.wait(10)
+        return "fine"
+
+    def full(self: Ledger, call: str, *rest: Any) -> Any:
+        if self.of_call(call)[-1].intent["writer"] == "gpt":
+            raise DiskFull("no space left")
+        return record(self, call, *rest)
+
+    server.behave = behave
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "record_answer", full)
+        result = generate("--writers", "gpt,kimi", "--iterations", "1")
+    assert result.exit_code == 2 and "no space left" in result.stderr
+    server.behave = lambda _: "fine"
+    assert generate("--writers", "gpt,kimi", "--iterations", "1").exit_code == 0
+    assert Counter(request.model for request in server.requests) == {"gpt-6.2-sol": 2, "kimi-k2.6": 1}
 
 
 @pytest.mark.faults
