@@ -309,7 +309,7 @@ class ShardSet:
         """Shard → its last line in the log, without lines that a kill cut short."""
         if self._log is None:
             file = self.path / "log.jsonl"
-            lines = json_lines(file.read_bytes()) if file.is_file() else ()
+            lines = json_lines(file.read_bytes() if file.is_file() else b"")
             self._log = {line["shard"]: line for line in lines if isinstance(line.get("shard"), int)}
         return self._log
 

@@ -55,7 +55,7 @@ def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, acc
 def read(run: ConceptRun) -> Iterator[Decision]:
     """All decisions, oldest first; a line that a kill cut short, or that is no decision, is skipped."""
     file = decisions_file(run)
-    for line in json_lines(file.read_bytes()) if file.is_file() else ():
+    for line in json_lines(file.read_bytes() if file.is_file() else b""):
         try:
             decision = Decision(**line)
         except TypeError:

@@ -86,7 +86,7 @@ class LabelsFile:
 
     def _lines(self) -> Iterator[Label]:
         """All lines, oldest first; one that a kill cut short, or that is no label, is skipped."""
-        for line in json_lines(self.path.read_bytes()) if self.path.is_file() else ():
+        for line in json_lines(self.path.read_bytes() if self.path.is_file() else b""):
             try:
                 label = Label(**line)
             except TypeError:
