@@ -37,6 +37,9 @@ class AnthropicClient:
             timeout=timeouts(config.timeout_s),
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes nowhere else
         )
+        if not f"{config.base_url}/".startswith("https://api.anthropic.com/"):
+            # $ANTHROPIC_CUSTOM_HEADERS, which the SDK adds to every request, is for Anthropic alone.
+            self.client._custom_headers = {}
 
     async def send(self, call: Call) -> str:
         with failures(self.sdk):

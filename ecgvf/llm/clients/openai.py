@@ -22,16 +22,17 @@ class OpenAIClient:
 
         self.sdk = openai
         self._limit = config.limit
-        # The organisation and project in the environment are for OpenAI alone.
-        foreign: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
         self.client = openai.AsyncOpenAI(
             api_key=secret or "none",
             base_url=config.base_url,
             max_retries=0,
             timeout=timeouts(config.timeout_s),
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes nowhere else
-            default_headers=None if config.base_url.startswith("https://api.openai.com/") else foreign,
         )
+        if not config.base_url.startswith("https://api.openai.com/"):
+            # Organisation, project and $OPENAI_CUSTOM_HEADERS, which the SDK adds to every request, are for OpenAI
+            # alone. The last may hold any header, so all are replaced.
+            self.client._custom_headers = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 
     async def send(self, call: Call) -> str:
         with failures(self.sdk):
