@@ -8,7 +8,7 @@ from typing import Any
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import BatchStatus, Failed
 from ecgvf.llm.clients.http import failures, refused, results, timeouts
-from ecgvf.llm.clients.reply import Outcome, Reply, usage
+from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -121,6 +121,9 @@ def read(body: dict[str, Any]) -> Reply:
     """The reply in a chat completion: its first choice."""
     used, model = body.get("usage") or {}, str(body.get("model", ""))
     charged = usage(used.get("prompt_tokens"), used.get("completion_tokens"))
+    total = usage(0, used.get("total_tokens"))
+    if charged and total:  # some servers count thinking in the total only
+        charged += Usage(0, max(0, total.output_tokens - charged.input_tokens - charged.output_tokens))
     choice = body["choices"][0]
     message, finish = choice["message"], str(choice.get("finish_reason"))
     text = _text(message.get("content"))

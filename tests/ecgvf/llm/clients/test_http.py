@@ -61,6 +61,16 @@ def test_an_answer_without_usage_is_still_an_answer(used: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("total", "output"), [({"total_tokens": 374}, 95), ({}, 6), ({"total_tokens": 285}, 6), ({"total_tokens": 0}, 6)]
+)
+def test_thinking_that_only_the_total_counts_is_paid(total: dict[str, int], output: int) -> None:
+    used = {"prompt_tokens": 279, "completion_tokens": 6, **total}
+    used["completion_tokens_details"] = {"reasoning_tokens": 89}  # type: ignore[assignment]
+    reply = read("openai", json.dumps({"model": "m", "usage": used, "choices": [CHOICE]}))
+    assert reply.usage == Usage(279, output)
+
+
+@pytest.mark.parametrize(
     ("content", "text"), [([{"type": "text", "text": "a"}, {"text": "b"}], "ab"), ({"text": "a"}, ""), ("\ud800", "?")]
 )
 def test_content_may_be_anything(content: Any, text: str) -> None:
