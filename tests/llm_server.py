@@ -204,6 +204,8 @@ class LlmServer:
         """Why OpenAI's batches fail their validation; empty where they do not."""
         self.refuses: set[str] = set()
         """Types of ``response_format`` that chat completions answer with status 400."""
+        self.creations: list[int] = []
+        """The statuses with which the next batches are answered, although they are created."""
         self.downloads: list[str] = []
         """How the next downloads of a batch's results go wrong: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
@@ -519,7 +521,9 @@ class _Handler(BaseHTTPRequestHandler):
             bad = [result for result in batch.results if not result.get("response")]
             llm.files[f"out{name}"] = b"".join(json.dumps(result).encode() + b"\n" for result in good)
             llm.files[f"err{name}"] = b"".join(json.dumps(result).encode() + b"\n" for result in bad)
-        self.send_json(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
+        if llm.creations:
+            return self.send_error_body(wire, llm.creations.pop(0), "something is wrong")
+        return self.send_json(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
 
     def results(self, lines: bytes, content: str) -> None:
         behaviour = self.llm.downloads.pop(0) if self.llm.downloads else "fine"

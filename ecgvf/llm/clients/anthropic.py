@@ -10,7 +10,7 @@ from ecgvf.core import console
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import content_filters
 from ecgvf.llm.clients.client import BatchStatus, Failed
-from ecgvf.llm.clients.http import failures, results, timeouts
+from ecgvf.llm.clients.http import batch_failures, failures, results, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
 
@@ -48,7 +48,7 @@ class AnthropicClient:
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         requests: list[Any] = [{"custom_id": name, "params": self.body(call)} for name, call in calls.items()]
-        with failures(self.sdk):
+        with batch_failures(self.sdk):
             batch = await self.client.messages.batches.create(requests=requests)
             return str(batch.id)
 

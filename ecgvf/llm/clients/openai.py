@@ -7,7 +7,7 @@ from typing import Any
 
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import BatchStatus, Failed
-from ecgvf.llm.clients.http import failures, refused, results, timeouts
+from ecgvf.llm.clients.http import batch_failures, failures, refused, results, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
 
@@ -45,8 +45,13 @@ class OpenAIClient:
             for name, call in calls.items()
         ]
         data = "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines).encode()
-        with failures(self.sdk):
-            file = await self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
+        try:
+            with failures(self.sdk):
+                file = await self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
+        except Failed as failed:
+            failed.lost = False  # a file costs nothing
+            raise
+        with batch_failures(self.sdk):
             batch = await self.client.batches.create(
                 input_file_id=file.id,
                 endpoint="/v1/chat/completions",

@@ -118,6 +118,22 @@ def test_a_run_that_was_killed_before_submitting_submits(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
+@pytest.mark.parametrize("status", [500, 504])
+def test_a_batch_that_was_created_although_the_server_failed_is_collected_by_the_next_run(
+    server: LlmServer, generate: Callable[..., Any], writer: str, status: int
+) -> None:
+    server.creations = [status]
+    result = generate("--writers", writer, "--batch")
+    assert result.exit_code == 2 and f"status {status}" in result.stderr
+    assert len(server.batches) == 1 and ledger().spent().possible >= server.charged > 0
+    result = generate("--writers", writer, "--batch")
+    assert result.exit_code == 0, result.output
+    spent = ledger().spent()
+    assert len(server.batches) == 1 and spent.cost == server.charged and spent.possible == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
 def test_only_what_failed_or_expired_is_sent_again(
     server: LlmServer, generate: Callable[..., Any], writer: str
 ) -> None:

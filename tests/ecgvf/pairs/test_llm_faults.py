@@ -26,7 +26,7 @@ from tests.llm_server import LlmServer, Request
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
-@pytest.mark.parametrize("fault", ["429", "429-bare", "408", "409", "500", "503", "529", "cut"])
+@pytest.mark.parametrize("fault", ["429", "429-bare", "408", "409", "500", "503", "504", "529", "cut"])
 def test_temporary_faults_are_retried(server: LlmServer, generate: Callable[..., Any], writer: str, fault: str) -> None:
     server.behave = scripted(fault)
     result = generate("--writers", writer, "--iterations", "1")
@@ -34,7 +34,7 @@ def test_temporary_faults_are_retried(server: LlmServer, generate: Callable[...,
     assert len(server.requests) == 2
     spent = ledger().spent()
     assert spent.cost <= server.charged <= spent.cost + spent.possible
-    assert (spent.possible > 0) is (fault == "cut")
+    assert (spent.possible > 0) is (fault in ("504", "cut"))
 
 
 @pytest.mark.faults

@@ -64,8 +64,7 @@ def test_an_answer_without_usage_is_still_an_answer(used: Any) -> None:
     ("total", "output"), [({"total_tokens": 374}, 95), ({}, 6), ({"total_tokens": 285}, 6), ({"total_tokens": 0}, 6)]
 )
 def test_thinking_that_only_the_total_counts_is_paid(total: dict[str, int], output: int) -> None:
-    used = {"prompt_tokens": 279, "completion_tokens": 6, **total}
-    used["completion_tokens_details"] = {"reasoning_tokens": 89}  # type: ignore[assignment]
+    used = {"prompt_tokens": 279, "completion_tokens": 6, "reasoning_tokens": 89, **total}
     reply = read("openai", json.dumps({"model": "m", "usage": used, "choices": [CHOICE]}))
     assert reply.usage == Usage(279, output)
 
@@ -167,6 +166,13 @@ def test_retry_after_may_be_a_date() -> None:
 def test_which_statuses_are_retried(status: int, kind: str) -> None:
     failed = refused(status, {}, "body")
     assert (failed.kind, failed.lost, failed.raw) == (kind, False, "body")
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 524])
+def test_what_a_gateway_gave_up_on_is_retried_and_possibly_paid(status: int) -> None:
+    failed = refused(status, {}, "body")
+    assert (failed.kind, failed.lost) == ("faulty", True)
+    assert refused(status, {"retry-after": str(LONGEST_WAIT + 1)}, "body").lost
 
 
 @pytest.mark.parametrize(
