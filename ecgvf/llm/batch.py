@@ -132,11 +132,13 @@ class BatchRunner:
                 await self._collect_if_known(batch, waiting)
         marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
-            mark, waits = attempt.intent.get("batch"), attempt.answer is None and self.job.owns(attempt.intent)
-            if mark and waits and not self.ledger.in_a_batch(attempt):
+            mark = attempt.intent.get("batch")
+            if mark and attempt.answer is None and not self.ledger.in_a_batch(attempt):
                 marked.setdefault(mark, []).append(attempt)
         for mark, attempts in marked.items():
-            await self._collect_marked(mark, attempts)
+            # All of them, also those that only a longer run owns: once its id is known, no mark finds the batch again.
+            if any(self.job.owns(attempt.intent) for attempt in attempts):
+                await self._collect_marked(mark, attempts)
 
     async def _collect_marked(self, mark: str, attempts: Sequence[Attempt]) -> None:
         """Find the batch that was submitted with ``mark``, and collect it."""

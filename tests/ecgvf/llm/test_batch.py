@@ -91,6 +91,20 @@ def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_batch_that_is_found_by_a_run_of_fewer_calls_is_collected_whole(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
+) -> None:
+    with killed(Ledger, "record_batch"):
+        generate("--writers", writer, "--batch", "--iterations", "3")
+    for iterations in ("2", "3"):
+        result = generate("--writers", writer, "--batch", "--iterations", iterations)
+        assert result.exit_code == 0, result.output
+    spent = ledger().spent()
+    assert len(server.batches) == 1 and spent.cost == server.charged and spent.possible == 0
+
+
+@pytest.mark.faults
 def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
     server: LlmServer, generate: Callable[..., Any], killed: Killed
 ) -> None:
