@@ -127,13 +127,18 @@ class BatchRunner:
     async def _resume(self) -> None:
         """Collect the batches that an earlier run submitted."""
         for batch, line in list(self.ledger.batches.items()):
-            waiting = {call: number for call, number in line["calls"].items() if self._waits(call, number)}
+            attempts = [attempt for call in line["calls"] for attempt in self.ledger.of_call(call)]
+            waiting = {
+                attempt.call: attempt.number
+                for attempt in attempts
+                if attempt.number == line["calls"][attempt.call] and self._waits(attempt)
+            }
             if line["writer"] == self.writer.name and waiting:
                 await self._collect_if_known(batch, waiting)
         marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
             mark = attempt.intent.get("batch")
-            if mark and attempt.answer is None and not self.ledger.in_a_batch(attempt):
+            if mark and self._waits(attempt) and not self.ledger.in_a_batch(attempt):
                 marked.setdefault(mark, []).append(attempt)
         for mark, attempts in marked.items():
             # All of them, also those that only a longer run owns: once its id is known, no mark finds the batch again.
@@ -155,8 +160,9 @@ class BatchRunner:
     def _within(self, answer: Awaitable[T]) -> Awaitable[T]:
         return within(self.writer.config.timeout_s, answer)
 
-    def _waits(self, call: str, number: int) -> bool:
-        return any(attempt.number == number and attempt.answer is None for attempt in self.ledger.of_call(call))
+    def _waits(self, attempt: Attempt) -> bool:
+        """Whether an attempt was sent to this writer's address, which alone knows its batch, and has no answer yet."""
+        return attempt.answer is None and bool(attempt.intent["base_url"] == self.writer.config.base_url)
 
     def _fail(self, attempts: Mapping[str, int], failed: Failed, seconds: float = 0.0) -> None:
         for call, number in attempts.items():

@@ -258,6 +258,22 @@ def test_a_batch_that_is_gone_is_sent_again_and_counts_as_possibly_paid(
 
 
 @pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])
+def test_a_batch_at_another_address_waits_until_the_writer_is_there_again(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, owner: Any, method: str
+) -> None:
+    with killed(owner, method):  # after its id was written, and before
+        generate("--writers", "gpt", "--batch")
+    with LlmServer().running() as other:
+        for arguments in (("--iterations", "1"), ("--batch",)):
+            result = generate("--writers", "gpt", *arguments, base_url=f"{other.url}/openai/v1")
+            assert result.exit_code == 0, result.output
+        assert generate("--writers", "gpt", "--batch").exit_code == 0
+        spent = ledger().spent()
+        assert len(server.batches) == len(other.batches) == 1
+        assert spent.cost == server.charged + other.charged and spent.possible == 0
+
+
+@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])
 def test_calls_in_a_batch_are_not_sent_beside_it(
     server: LlmServer, generate: Callable[..., Any], killed: Killed, owner: Any, method: str
 ) -> None:
