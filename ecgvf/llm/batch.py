@@ -151,8 +151,9 @@ class BatchRunner:
         names = {_name(call, number) for call, number in numbers.items()}
         since = min(attempt.intent["at"] for attempt in attempts)
         batch = await with_retries(lambda: self.client.find(mark, names, since, set(self.ledger.batches)))
-        if batch is None:  # killed before it was submitted
-            self._fail(numbers, Failed("never submitted", "faulty"))
+        if batch is None:  # killed before it was submitted, or submitted and not listed
+            console.warn(f"{self.writer.name} lists no batch of the earlier run: its calls are sent again")
+            self._fail(numbers, Failed("no batch with its mark is listed", "faulty", lost=True))
         else:
             self.ledger.record_batch(batch, self.writer.name, numbers)
             await self._collect(batch, numbers)

@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections.abc import Mapping, Set
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ecgvf.core import console
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import content_filters
-from ecgvf.llm.clients.client import BatchStatus, Failed
+from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
 from ecgvf.llm.clients.http import batch_failures, failures, results, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
@@ -54,7 +54,7 @@ class AnthropicClient:
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         """Anthropic's batches carry no mark: a batch is known by the names in its results, once it has ended."""
-        earliest = datetime.fromisoformat(since) - timedelta(minutes=5)
+        earliest = datetime.fromisoformat(since) - LOOK_BACK
         with failures(self.sdk):
             candidates = []
             async for batch in self.client.messages.batches.list(limit=100):

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Mapping, Set
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, Protocol, TypeVar
 
 from ecgvf.llm.calls import Call
 
 T = TypeVar("T")
+
+LOOK_BACK = timedelta(days=1)
+"""How long before it was submitted a batch may have been created, by the provider's clock."""
 
 
 class Failed(Exception):
@@ -65,7 +69,7 @@ class BatchClient(Client, Protocol):
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         """The id of the batch that was submitted with ``mark`` and ``names`` after ``since`` (ISO 8601), or None.
 
-        ``known`` are ids of other batches. Raises ``Failed``.
+        It looks back ``LOOK_BACK`` further. ``known`` are ids of other batches. Raises ``Failed``.
         """
 
     async def progress(self, batch: str) -> BatchStatus:

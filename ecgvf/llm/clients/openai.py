@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ecgvf.llm.calls import Call
-from ecgvf.llm.clients.client import BatchStatus, Failed
+from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
 from ecgvf.llm.clients.http import batch_failures, failures, refused, results, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
@@ -61,7 +61,7 @@ class OpenAIClient:
             return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
-        earliest = datetime.fromisoformat(since).timestamp() - 300
+        earliest = (datetime.fromisoformat(since) - LOOK_BACK).timestamp()
         with failures(self.sdk):
             async for batch in self.client.batches.list(limit=100):
                 if batch.created_at < earliest:

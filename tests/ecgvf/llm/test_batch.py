@@ -120,14 +120,27 @@ def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
-def test_a_run_that_was_killed_before_submitting_submits(
+def test_a_run_that_was_killed_before_submitting_submits_and_counts_the_first_as_possibly_paid(
     server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
 ) -> None:
     with killed(OpenAIClient if writer == "gpt" else AnthropicClient, "submit"):
         assert generate("--writers", writer, "--batch").exit_code == 130
     assert not server.batches
+    result = generate("--writers", writer, "--batch")
+    assert result.exit_code == 0 and "lists no batch" in result.stderr
+    assert len(server.batches) == 1 and ledger().spent().cost == server.charged < ledger().spent().total
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_batch_is_found_although_the_providers_clock_is_hours_behind(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
+) -> None:
+    server.clock = -12 * 60 * 60
+    with killed(Ledger, "record_batch"):
+        assert generate("--writers", writer, "--batch").exit_code == 130
     assert generate("--writers", writer, "--batch").exit_code == 0
-    assert len(server.batches) == 1 and ledger().spent().possible == 0
+    assert len(server.batches) == 1 and ledger().spent().cost == server.charged
 
 
 @pytest.mark.faults
