@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -122,10 +123,30 @@ def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and "Run the same command again" in result.stderr
+    assert "waiting for 1 call in flight" in result.stderr
     assert len(server.requests) == 2 and ledger().spent().cost == server.charged and ledger().spent().possible == 0
     server.behave = lambda _: "fine"
     assert generate("--writers", "gpt").exit_code == 0
     assert len(server.requests) == 3
+
+
+@pytest.mark.faults
+def test_a_second_ctrl_c_ends_at_once(server: LlmServer, generate: Callable[..., Any]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(_: Request) -> str:
+        for seconds in (0.0, 1.5):
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "hang"
+
+    server.behave = interrupted
+    began = time.monotonic()
+    try:
+        result = generate("--writers", "gpt", timeout_s=60)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130 and "another Ctrl-C does not wait" in result.stderr
+    assert time.monotonic() - began < 15 and len(server.requests) == 1 and ledger().spent().possible > 0
 
 
 @pytest.mark.faults
