@@ -242,6 +242,32 @@ def test_each_round_requests_the_missing_pairs_from_the_llms(
     assert build_by_llms(*options).exit_code == 0 and len(server.requests) == calls
 
 
+def test_the_answers_of_several_rounds_cannot_be_parsed_again_at_once(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge, tmp_path: Path
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 1.0
+    options = ("--validation", "0", "--tests", "0")
+    store = ("--concept", "church", "--store", str(run.store.root))
+
+    def refuses_to_reparse() -> bool:
+        before = run.current(PAIRS).fingerprint
+        result = CliRunner().invoke(app, ["generate", "--reparse", *store])
+        assert result.exit_code == 2 and "gathered by `ecgvf build`" in result.stderr, result.output
+        return run.current(PAIRS).fingerprint == before
+
+    assert build_by_llms("--accepted", "2", *options).exit_code == 0
+    assert refuses_to_reparse()
+    command = ["generate", *store, "--registry", str(tmp_path / "writers.yaml"), "--writers", "gpt"]
+    assert CliRunner().invoke(app, [*command, "--split", "test", "--count", "1"]).exit_code == 0
+    assert refuses_to_reparse()  # the pairs were kept
+    # Those of a single round and writer can.
+    assert build_by_llms("--accepted", "1", "--writers", "gpt", *options).exit_code == 0
+    before, sent = run.current(PAIRS).records(PromptPair), len(server.requests)
+    assert CliRunner().invoke(app, ["generate", "--reparse", *store]).exit_code == 0
+    assert (run.current(PAIRS).records(PromptPair), len(server.requests)) == (before, sent)
+
+
 def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> None:
     server, build_by_llms = llms
     result = build_by_llms("--accepted", "4", "--validation", "0", "--tests", "0", "--budget-usd", "0.000001")
