@@ -210,7 +210,7 @@ def run(
         if time.monotonic() - started > 60 * minutes:
             break
         finished[key(trial)] = frontiers.measure(trial)
-        console.note(console.escape(f"{number} of {len(missing)}: {trial.concept} {trial.recipe} {trial.options}"))
+        console.note(f"{number} of {len(missing)}: {trial.concept} {trial.recipe} {trial.options}")
         write_atomic(out, pretty_json(result(finished)))
     content = result(finished)
     write_atomic(out, pretty_json(content))

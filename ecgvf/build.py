@@ -144,9 +144,16 @@ def build(
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         images = render(run, model=janus, **renderer, seed=seed, set_id=pairs.fingerprint).images
-        return filter_images(
-            run, judge=judge, options=options, bounds=bounds, device=device, set_id=images.fingerprint
-        ).acceptance
+        filtered = filter_images(
+            run,
+            judge=judge,
+            options=options,
+            bounds=bounds,
+            device=device,
+            set_id=images.fingerprint,
+            current=False,  # a killed build leaves no single round as the dataset
+        )
+        return filtered.acceptance
 
     acceptances = _run_rounds(
         run, writers, progress, filter_pairs, validation=validation, tests=tests, rounds=rounds, seed=seed
@@ -195,12 +202,13 @@ def _run_rounds(
                 earlier=[acceptance.source(PAIRS) for acceptance in acceptances],
             )
             pairs = writer.write(run, request)
-            if pairs is None:
+            if pairs is not None:
+                acceptances.append(filter_pairs(pairs))
+                own.add(acceptances[-1])
+            if own.missing and (pairs is None or pairs.summary.get("set_aside")):
+                # The next run sends the rest of this round first; another would depend on what is answered by now.
                 own.reasons["no_answer"] += own.missing
                 own.rounds_without_pair = writer.patience
-                continue
-            acceptances.append(filter_pairs(pairs))
-            own.add(acceptances[-1])
     return acceptances
 
 

@@ -204,6 +204,10 @@ class LlmServer:
         """Why OpenAI's batches fail their validation; empty where they do not."""
         self.refuses: set[str] = set()
         """Types of ``response_format`` that chat completions answer with status 400."""
+        self.clock = 0.0
+        """Seconds by which its clock is ahead."""
+        self.creations: list[int] = []
+        """The statuses with which the next batches are answered, although they are created."""
         self.downloads: list[str] = []
         """How the next downloads of a batch's results go wrong: ``cut`` or ``garbled`` (its first line)."""
         self.lock = threading.Lock()
@@ -519,7 +523,9 @@ class _Handler(BaseHTTPRequestHandler):
             bad = [result for result in batch.results if not result.get("response")]
             llm.files[f"out{name}"] = b"".join(json.dumps(result).encode() + b"\n" for result in good)
             llm.files[f"err{name}"] = b"".join(json.dumps(result).encode() + b"\n" for result in bad)
-        self.send_json(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
+        if llm.creations:
+            return self.send_error_body(wire, llm.creations.pop(0), "something is wrong")
+        return self.send_json(200, self.openai_batch(name) if wire == "openai" else self.anthropic_batch(name))
 
     def results(self, lines: bytes, content: str) -> None:
         behaviour = self.llm.downloads.pop(0) if self.llm.downloads else "fine"
@@ -567,7 +573,7 @@ class _Handler(BaseHTTPRequestHandler):
             "input_file_id": "file0",
             "completion_window": "24h",
             "metadata": batch.metadata,
-            "created_at": int(time.time()),
+            "created_at": int(time.time() + self.llm.clock),
             "status": "completed" if done else "in_progress",
             "output_file_id": f"out{name}" if done and self.llm.files[f"out{name}"] else None,
             "error_file_id": f"err{name}" if done and self.llm.files[f"err{name}"] else None,
@@ -591,7 +597,7 @@ class _Handler(BaseHTTPRequestHandler):
             "type": "message_batch",
             "processing_status": "ended" if done else "in_progress",
             "request_counts": counts,
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.llm.clock)),
             "expires_at": "2099-01-01T00:00:00Z",
             "ended_at": None,
             "archived_at": None,

@@ -160,5 +160,5 @@ def _encoder(on_nano: bool, clip: str | None) -> "tuple[Encoder | NanoEncoder | 
     except JudgeError as error:
         if clip is not None:
             raise
-        console.note(console.escape(f"images are compared by hash only: {error}"))
+        console.note(f"images are compared by hash only: {error}")
         return None, None

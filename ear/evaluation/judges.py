@@ -180,7 +180,7 @@ class EvaluationJudges:
         try:
             return Encoder()
         except JudgeError as error:
-            console.note(console.escape(f"no CLIP similarity is measured: {error}"))
+            console.note(f"no CLIP similarity is measured: {error}")
             return None
 
     def _concept_outcomes(self, judge: Judge, images: NDArray[np.uint8]) -> list[JudgeOutcome]:

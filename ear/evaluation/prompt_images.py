@@ -92,7 +92,7 @@ def read_prompts(file: Path, *, seed: int = 0, columns: Sequence[str] = ()) -> l
     ids = [row.id for row in rows if row.id is not None]
     if len(set(ids)) < len(rows):
         if ids:
-            console.note(console.escape(f"the ids in {file} are not unique or not complete: using row numbers instead"))
+            console.note(f"the ids in {file} are not unique or not complete: using row numbers instead")
         ids = numbers
     return [
         PromptTask(id, row.target, seed + index if row.seed is None else row.seed, f"{IMAGES}/{number}.png")
@@ -135,10 +135,12 @@ def render_to_folder(
     with (engine or local_engine(device)).open({SHARDS: setup}) as pool:
         facts = pool.describe(SHARDS).facts
         shard_set = _open(folder, _settings(prompts, facts), facts["name"])
+        shards = [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)]
         filling = image_filling(
             SHARDS,
             shard_set,
-            [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)],
+            lambda index: shards[index],
+            [len(shard) for shard in shards],
             description="rendering with the adapter" if adapters else "rendering without an adapter",
             batch_size=batch_size,
         )

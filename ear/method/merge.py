@@ -22,6 +22,7 @@ def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
     weights = {name: weight.detach().clone() for name, weight in model.model.state_dict().items()}
     for name, module in adapter.modules.items():
         weights[f"model.language_model.{name}.weight"] = module.weight.detach().to(model.dtype)
+    folder = folder.resolve()  # "." has no name
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.model.save_pretrained(partial, state_dict=weights)

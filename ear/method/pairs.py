@@ -104,4 +104,4 @@ def _report(dataset: Dataset, count: int, limit: int) -> None:
     unknown = sorted(term for term in terms if not any(contains(term, known) for known in concept.surrogates))
     if unknown and concept.kind != "style":
         names = ", ".join(map(repr, unknown[:5])) + (", …" if len(unknown) > 5 else "")
-        console.note(console.escape(f"surrogate prompts name {names}, which the concept's file does not list"))
+        console.note(f"surrogate prompts name {names}, which the concept's file does not list")

@@ -40,4 +40,4 @@ class TrainingProgress:
             if self._seen > seen:
                 left = (self._total - self._seen) * minutes / (self._seen - seen)
                 state += f", about {max(0, math.ceil(left))} min left"
-            console.note(console.escape(f"{self._description}: window {self._seen:,} of {self._total:,}, {state}"))
+            console.note(f"{self._description}: window {self._seen:,} of {self._total:,}, {state}")

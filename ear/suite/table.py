@@ -119,6 +119,7 @@ def _cell_files(suite: Suite) -> Iterator[JSON]:
 
 def json_file(folder: Path) -> Path:
     """The file of ``results`` as JSON, beside the folder: docs/benchmark → docs/benchmark.json."""
+    folder = folder.resolve()  # "." has no name
     return folder.with_name(f"{folder.name}.json")
 
 

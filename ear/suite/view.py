@@ -55,7 +55,7 @@ class SuiteView:
         """Mark ``cell`` as running."""
         self.states[cell], self._started = "running", time.monotonic()
         if not console.err.is_terminal:
-            console.note(console.escape(f"{cell.name}: started; {self.summary()}"))
+            console.note(f"{cell.name}: started; {self.summary()}")
 
     def end(self, cell: Cell, failure: str | None) -> None:
         """Mark ``cell`` as done, or as failed for the reason ``failure``."""
@@ -67,7 +67,7 @@ class SuiteView:
         self._dollars = self._spent()
         if not console.err.is_terminal:
             how = f"done in {clock(seconds)}" if failure is None else f"failed: {failure}"
-            console.note(console.escape(f"{cell.name}: {how}; {self.summary()}"))
+            console.note(f"{cell.name}: {how}; {self.summary()}")
 
     def summary(self) -> str:
         """Counts, time left and dollars, in one line."""

@@ -55,7 +55,7 @@ def explain_concept(
         (
             "unseen terms",
             ", ".join(concept.unseen_terms) or "none",
-            "in no training pair: they measure",
+            "kept for evaluation, in no training pair",
         ),
         ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in place of the term"),
         ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training, always measured"),
@@ -79,16 +79,19 @@ def new_concept(
     """Write a commented YAML file for a concept of your own, to be edited."""
     from ecgvf.core.concepts import template
     from ecgvf.core.errors import ConceptError
-    from ecgvf.core.files import write_atomic
+    from ecgvf.core.files import shortened
 
     text = template(name, kind)
     file = to or Path(f"{name}.yaml")
-    if file.exists():
-        raise ConceptError(f"{file} exists: choose another file with --to, or delete it")
     try:
-        write_atomic(file, text.encode())
+        if file.exists():
+            raise ConceptError(f"{file} exists: choose another file with --to, or delete it")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConceptError(f"cannot write {file}: {error.strerror}; choose another file with --to") from error
+        raise ConceptError(
+            f"cannot write {shortened(file)} ({error.strerror}): choose another file with --to"
+        ) from error
     # A name without an ending or a slash would be taken for a shipped concept.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
     console.print(f"Wrote {console.escape(str(file))}. Edit it, then: ecgvf generate --concept {console.escape(named)}")

@@ -89,8 +89,8 @@ def estimate_lines(
     yield table
     likely, most = map(dollars, _cost(estimates))
     yield (
-        f"{len(_due(estimates))} calls for about ${likely}, at most ${most}, repairs and retries aside; nothing is "
-        f"sent beyond the budget of ${dollars(budget)}."
+        f"{len(_due(estimates))} calls for about ${likely}, at most ${most}, later repairs and retries aside; nothing "
+        f"is sent beyond the budget of ${dollars(budget)}."
     )
     if unpriced := [plan.writer.name for plan in plans if not plan.writer.priced]:
         yield f"Price unknown, counted at the worst case: {console.escape(', '.join(unpriced))}; {PRICED_BY_YOU}."

@@ -51,11 +51,12 @@ def diff(
 
 def _open(name: str) -> "tuple[DatasetFolder, str | None]":
     """The dataset called ``name``, and the concept in its name."""
+    from ecgvf.core.files import is_folder
     from ecgvf.core.hub import HubName
     from ecgvf.publish.dataset_folder import DatasetFolder
     from ecgvf.publish.repository import download
 
-    if Path(name).is_dir():
+    if is_folder(Path(name)):
         return DatasetFolder(Path(name), name), None
     hub_name = HubName.parse(name)
     return download(hub_name), hub_name.concept

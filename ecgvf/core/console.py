@@ -21,11 +21,15 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ecgvf.core.errors import EcgvfError
+from ecgvf.core.files import shortened
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _ANY_WIDTH = 10_000
+
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
+"""What is wrong with a path that a user named."""
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -77,8 +81,8 @@ def table(*columns: str, title: str | None = None, show_lines: bool = False) -> 
 
 
 def note(message: str) -> None:
-    """Print a remark, dimmed, on standard error. Rich markup is interpreted."""
-    err.print(f"[dim]{message}[/dim]")
+    """Print a remark, dimmed, on standard error; ``message`` is taken literally."""
+    err.print(f"[dim]{escape(message)}[/dim]")
 
 
 def warn(message: str) -> None:
@@ -140,7 +144,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int], Bar]]:
 
 
 class CommandGroup(TyperGroup):
-    """Commands that end in one line: exit code 2 on an ``EcgvfError`` or a full disk, 130 on Ctrl-C."""
+    """Commands that end in one line: exit code 2 on an ``EcgvfError``, a full disk or a path that cannot be used, 130
+    on Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         # The Hub's client logs each of its retries; when it gives up, that becomes one line.
@@ -155,7 +160,11 @@ class CommandGroup(TyperGroup):
             err.print(f"\nInterrupted. {hint}")
             raise typer.Exit(130) from interrupt
         except OSError as failure:
-            if failure.errno != errno.ENOSPC:
+            if failure.errno == errno.ENOSPC:
+                error("no space left on the disk: free some, then run the same command again; it resumes")
+            elif failure.errno in _UNUSABLE and failure.filename is not None:
+                path = shortened(str(failure.filename))
+                error(f"cannot use {path} ({failure.strerror}): name another path, or correct its permissions")
+            else:
                 raise
-            error("no space left on the disk: free some, then run the same command again; it resumes")
             raise typer.Exit(2) from failure

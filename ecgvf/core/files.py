@@ -22,10 +22,14 @@ _NO_PERMISSION = {
     errno.EACCES,
     errno.EROFS,
     errno.EPERM,
+    errno.ENAMETOOLONG,
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENOENT,
 }  # the last three: a file in its path, or a folder such as /proc, in which none can be made
+
+_SHOWN_LETTERS = 200
+"""Of a path in a message."""
 
 
 def open_path(path: str | Path) -> Path:
@@ -76,7 +80,8 @@ def require_local(path: Path, what: str) -> None:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to a temporary file, flush it to the disk and rename it to ``path``.
 
-    A kill at any moment leaves the old file or the new one. Raises ``DiskFull``, and ``StoreError`` without permission.
+    A kill at any moment leaves the old file or the new one. Raises ``DiskFull``, and ``StoreError`` without permission
+    and for a folder.
     """
     if is_remote(path):
         try:
@@ -84,6 +89,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         except Exception as error:  # each library of fsspec raises its own
             raise StoreError(f"cannot write {path}: {error}; the same command resumes") from error
         return
+    if path.name in ("", ".."):  # as in "."
+        raise _is_a_folder(path)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +126,8 @@ def append_line(path: Path, line: bytes) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Raise ``DiskFull`` or ``StoreError`` if writing to ``path`` fails for lack of space or permission."""
+    """Raise ``DiskFull`` or ``StoreError`` if writing to ``path`` fails for lack of space or permission, or if it is a
+    folder."""
     try:
         yield
     except OSError as error:
@@ -127,11 +135,51 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise DiskFull(
                 f"no space left to write {path}: free some, then run the same command again; it resumes"
             ) from error
+        if error.errno == errno.EISDIR:
+            raise _is_a_folder(path) from error
         if error.errno in _NO_PERMISSION:
             raise StoreError(
-                f"cannot write {path} ({error.strerror}): choose another folder (--store, --out)"
+                f"cannot write {shortened(path)} ({error.strerror}): choose another folder (--store, --out)"
             ) from error
         raise
+
+
+def _is_a_folder(path: Path) -> StoreError:
+    return StoreError(f"cannot write {path}: it is a folder; name a file in it")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder that can be looked at: not if its name is too long, or without permission."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with a folder in place of ``~`` or ``~NAME``; as it is if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def shortened(path: str | Path) -> str:
+    """``path`` for a message, without the middle of a very long one."""
+    text = str(path)
+    half = _SHOWN_LETTERS // 2
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:half]}…{text[-half:]}"
+
+
+def json_lines(content: bytes) -> Iterator[JSON]:
+    """The JSON objects in a file that ``append_line`` wrote; a line that a kill cut short is skipped."""
+    for line in content.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecgvf.core.files import append_line, require_local
+from ecgvf.core.files import append_line, json_lines, require_local
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 
@@ -60,10 +60,10 @@ def openings(run: ConceptRun) -> list[Opening]:
 def parse(content: bytes) -> list[Opening]:
     """The openings in a file; a line that a kill cut short, or that is no opening, is skipped."""
     found = []
-    for line in content.splitlines():
+    for line in json_lines(content):
         try:
-            opening = Opening(**json.loads(line))
-        except (ValueError, TypeError):
+            opening = Opening(**line)
+        except TypeError:
             continue
         texts = (opening.date, opening.dataset, opening.adapter, opening.recipe)
         if all(isinstance(text, str) for text in texts) and isinstance(opening.versions, Mapping):

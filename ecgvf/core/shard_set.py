@@ -13,7 +13,6 @@ shard. So a shard that is there must have its hash (``done``), and the ``missing
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, append_line, canonical_json, pretty_json, read_json, write_atomic
+from ecgvf.core.files import JSON, append_line, canonical_json, json_lines, pretty_json, read_json, write_atomic
 from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
@@ -161,7 +160,7 @@ class ShardSet:
         halved = [*recorded.get("halved", []), [len(self.shards()), size // 2]]
         recorded |= {"batch_size": size // 2, "halved": halved}
         write_atomic(self.path / "settings.json", pretty_json(header))
-        return recorded
+        return self.circumstances
 
     def record_circumstances(self, **circumstances: Any) -> JSON:
         """Record what is no setting but must not change within a set: batch size, threads. Return what is recorded.
@@ -173,8 +172,7 @@ class ShardSet:
         if not self.shards() and header["circumstances"] != circumstances:
             header["circumstances"] = circumstances
             write_atomic(self.path / "settings.json", pretty_json(header))
-        recorded: JSON = header["circumstances"]
-        return recorded
+        return self.circumstances
 
     def done(self, index: int) -> bool:
         """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since."""
@@ -310,14 +308,9 @@ class ShardSet:
     def _logged(self) -> dict[int, JSON]:
         """Shard → its last line in the log, without lines that a kill cut short."""
         if self._log is None:
-            self._log = {}
             file = self.path / "log.jsonl"
-            for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-                try:
-                    line = json.loads(text)
-                    self._log[line["shard"]] = line
-                except (ValueError, KeyError, TypeError):
-                    continue
+            lines = json_lines(file.read_bytes() if file.is_file() else b"")
+            self._log = {line["shard"]: line for line in lines if isinstance(line.get("shard"), int)}
         return self._log
 
 

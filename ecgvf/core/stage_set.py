@@ -76,7 +76,7 @@ class StageSet(ShardSet):
 
     def _announce(self) -> None:
         for line in self.changed_settings:
-            console.note(console.escape(f"new set {self.fingerprint} of {self.stage.name}: {line}"))
+            console.note(f"new set {self.fingerprint} of {self.stage.name}: {line}")
 
     def _write_header(self, circumstances: JSON) -> None:
         self.run.store.create()

@@ -9,7 +9,8 @@
           current                   fingerprint of the set that the next stage reads
           1f0c…/                    a set of the stage (stage_set.py)
 
-Every file is replaced atomically (files.py). Two processes that write the same set write the same bytes.
+Every file is replaced atomically (files.py). Two processes that write the same set write the same bytes, if their batch
+sizes and threads are the same.
 """
 
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from ecgvf.core.concepts import NAME, Concept, parse
 from ecgvf.core.errors import StageMissing, StoreError, StoreVersionError
-from ecgvf.core.files import open_path, pretty_json, read_json, write_atomic
+from ecgvf.core.files import open_path, pretty_json, read_json, shortened, write_atomic
 
 FORMAT = 1
 
@@ -29,11 +30,22 @@ class Store:
     """The runs under ``root`` (None: ``$ECGVF_STORE``, or ``./ecgvf-store``), a folder or ``s3://BUCKET/FOLDER``.
 
     Nothing is created before something is written. Raises ``StoreVersionError`` for a store in another format,
-    ``StoreError`` for a folder that is not a store.
+    ``StoreError`` for a folder that is not a store, or cannot be read.
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = open_path(root if root is not None else os.environ.get("ECGVF_STORE") or "ecgvf-store")
+        try:
+            self._check()
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {shortened(self.root)} ({error.strerror or error}): name another folder with --store"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def _check(self) -> None:
         file = self.root / "store.json"
         if file.is_file():
             written = read_json(file).get("format")
@@ -48,9 +60,6 @@ class Store:
             raise StoreError(
                 f"{self.root} holds other files and no store.json: name an empty or new folder with --store"
             )
-
-    def __repr__(self) -> str:
-        return f"Store({str(self.root)!r})"
 
     def folder(self, concept: str, stage: str) -> Path:
         """``STORE/<concept>/<stage>``, not created. Raises ``StoreError`` for a name that cannot be a folder."""

@@ -92,7 +92,7 @@ def connected(address: str | None) -> Iterator[bool]:
         import ray
     except ImportError as error:
         raise EngineError("--engine ray needs Ray: pip install 'ecgvf[ray]'") from error
-    console.note(f"connecting to Ray at {console.escape(existing)}" if existing else "starting Ray on this machine")
+    console.note(f"connecting to Ray at {existing}" if existing else "starting Ray on this machine")
     options: dict[str, Any] = {} if existing else {"include_dashboard": False}
     try:
         with warnings.catch_warnings():

@@ -108,4 +108,4 @@ class WorkerPool:
                 f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
                 "smaller --batch-size; the same command resumes"
             ) from death
-        console.note(console.escape(f"a worker died at {what} ({death}): another one takes over"))
+        console.note(f"a worker died at {what} ({death}): another one takes over")

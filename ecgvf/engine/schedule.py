@@ -69,7 +69,7 @@ class Schedule:
 
     def tasks(self, job: Job) -> Any:
         """The tasks of the job's shard."""
-        return self._plans[job.plan].shards[job.index]
+        return self._plans[job.plan].tasks(job.index)
 
     def location(self, job: Job) -> str:
         """Path of the job's shard, for messages."""
@@ -82,7 +82,7 @@ class Schedule:
     def write(self, job: Job, table: pa.Table) -> None:
         """Write a shard; if the set's circumstances have changed since it was handed out, hand it out again instead."""
         plan, number = self._plans[job.plan], job.plan
-        if job.circumstances != self._circumstances[number]:
+        if job.circumstances != self._recorded(number):
             self.again(job)
             return
         plan.shard_set.write_shard(job.index, table)
@@ -99,9 +99,14 @@ class Schedule:
 
     def halve_batches(self, job: Job, size: int) -> None:
         """Halve the set's batches of ``size``, which did not fit in memory, and hand the shard out again."""
-        if self._circumstances[job.plan]["batch_size"] == size:
+        if self._recorded(job.plan)["batch_size"] == size:
             self._circumstances[job.plan] = self._plans[job.plan].shard_set.halve_batches(size)
         self.again(job)
+
+    def _recorded(self, number: int) -> JSON:
+        """The circumstances of a set, read again: another driver may have changed them."""
+        self._circumstances[number] = self._plans[number].shard_set.circumstances
+        return self._circumstances[number]
 
     def _has_inputs(self, number: int, index: int) -> bool:
         return not any(index in self._missing[source] for source in self._after[number])
@@ -110,7 +115,7 @@ class Schedule:
 @contextmanager
 def open_schedule(plans: Sequence[FillPlan], describe: Callable[[str], Description]) -> Iterator[Schedule]:
     """The schedule of what is missing in ``plans``, with a progress bar for each set."""
-    schedule = Schedule(plans, [plan.shard_set.missing(len(plan.shards)) for plan in plans])
+    schedule = Schedule(plans, [plan.shard_set.missing(len(plan.sizes)) for plan in plans])
     with console.progress_bars() as bar:
         schedule.begin(describe, bar)
         yield schedule

@@ -30,7 +30,7 @@ class Worker(Protocol):
     def __call__(self, tasks: Any, circumstances: JSON, advance: Advance) -> pa.Table:
         """The table of one shard.
 
-        ``tasks`` is ``FillPlan.shards[index]``; ``circumstances`` are the set's. Calls ``advance(n)`` after each ``n``
+        ``tasks`` is ``FillPlan.tasks(index)``; ``circumstances`` are the set's. Calls ``advance(n)`` after each ``n``
         tasks. Raises ``BatchTooLarge`` if a batch of ``circumstances["batch_size"]`` does not fit in memory.
         """
 
@@ -47,8 +47,8 @@ class FillPlan:
     """Name of the setup in ``Engine.open``."""
     shard_set: ShardSet
     """The set to fill; shards that it has are not made again."""
-    shards: Sequence[Any]
-    """The tasks of each shard; an item is read when its shard is due."""
+    tasks: Callable[[int], Any]
+    """Index of a shard → its tasks; called when the shard is due."""
     sizes: Sequence[int]
     """Number of tasks in each shard."""
     description: str
@@ -78,16 +78,3 @@ class Engine(Protocol):
 
     def open(self, setups: Mapping[str, Setup]) -> AbstractContextManager[Pool]:
         """Open a pool whose workers use ``setups`` (name → setup). Leaving the block ends the workers."""
-
-
-class ShardTables(Sequence[list[pa.Table]]):
-    """For each of ``count`` shards, its tables in ``sets``: the tasks of a stage that reads other stages' shards."""
-
-    def __init__(self, count: int, *sets: ShardSet) -> None:
-        self._count, self._sets = count, sets
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        return [shard_set.read_shard(index) for shard_set in self._sets]

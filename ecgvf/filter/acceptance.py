@@ -61,8 +61,10 @@ class FilterResult:
         return f"{self.judge} accepts {self.accepted_pairs} of {self.pairs} pairs, {self.evaluation}"
 
 
-def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None) -> FilterResult:
-    """Accept or reject every record of ``images`` and make the result current.
+def write_acceptance(
+    images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None, *, current: bool = True
+) -> FilterResult:
+    """Accept or reject every record of ``images`` and, if ``current``, make the result current.
 
     ``bounds`` is the result of ``ecgvf.filter.stage.measure_bounds``.
     """
@@ -73,7 +75,7 @@ def write_acceptance(images: StageSet, verdicts: StageSet, bounds: Mapping[str, 
         "rule": RULE,
         **({"bounds": dict(bounds)} if bounds else {}),
     }
-    return _write(images.run, settings, _reviewed(images))
+    return _write(images.run, settings, _reviewed(images), current=current)
 
 
 def current_acceptance(run: ConceptRun) -> StageSet:
@@ -107,14 +109,16 @@ def criterion_of(verdicts: StageSet) -> Criterion:
     return Criterion(**values)
 
 
-def _write(run: ConceptRun, settings: Mapping[str, Any], reviewed: dict[str, bool]) -> FilterResult:
+def _write(
+    run: ConceptRun, settings: Mapping[str, Any], reviewed: dict[str, bool], *, current: bool = True
+) -> FilterResult:
     if reviewed:
         settings = {**settings, "people": decisions.fingerprint(reviewed)}
     acceptance = run.stage_set(ACCEPTANCE, settings)
     verdicts = verdicts_by_record(acceptance.source(VERDICTS))
     if not acceptance.done(0):
         acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, verdicts, reviewed)))
-    acceptance.finish(_summary(acceptance, verdicts) | {"reviewed": len(reviewed)})
+    acceptance.finish(_summary(acceptance, verdicts) | {"reviewed": len(reviewed)}, current=current)
     return FilterResult(acceptance, acceptance.source(VERDICTS).settings["judge"], **acceptance.summary)
 
 

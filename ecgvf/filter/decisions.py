@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecgvf.core.files import append_line, require_local
+from ecgvf.core.files import append_line, json_lines, require_local
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 
@@ -55,10 +55,10 @@ def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, acc
 def read(run: ConceptRun) -> Iterator[Decision]:
     """All decisions, oldest first; a line that a kill cut short, or that is no decision, is skipped."""
     file = decisions_file(run)
-    for line in file.read_bytes().splitlines() if file.is_file() else []:
+    for line in json_lines(file.read_bytes() if file.is_file() else b""):
         try:
-            decision = Decision(**json.loads(line))
-        except (ValueError, TypeError):
+            decision = Decision(**line)
+        except TypeError:
             continue
         texts = (decision.time, decision.reviewer, decision.pictures, decision.record_id)
         if all(isinstance(text, str) for text in texts) and isinstance(decision.accepted, bool | None):

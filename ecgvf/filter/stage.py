@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecgvf.core import console
@@ -12,7 +14,6 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.engine import Engine, FillPlan, Setup, local_engine
-from ecgvf.engine.work import ShardTables
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
@@ -37,13 +38,15 @@ def filter_images(
     bounds: Bounds | None = None,
     device: str = "auto",
     set_id: str | None = None,
+    current: bool = True,
     engine: Engine | None = None,
 ) -> FilterResult:
     """Judge the current images, or those of the set that starts with ``set_id``, and accept or reject every record.
 
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
-    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``engine`` None is
-    ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
+    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. With ``current`` False,
+    the current dataset stays as it is. ``engine`` None is ``local_engine(device)``. Raises ``JudgeError``, and as
+    ``render`` does.
     """
     from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
 
@@ -56,13 +59,13 @@ def filter_images(
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
     opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
     if (warning := domain_warning(opened.judge, model)) is not None:
-        console.note(console.escape(warning))
+        console.note(warning)
     images = existing_images(run, set_id)
     missing = None if images is not None else missing_options(run, device=device)
     images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine)
     measured = measure_bounds(images, verdicts, opened, bounds, encoder, engine)
     images.finish({})  # a set selected by ``set_id`` becomes current
-    return write_acceptance(images, verdicts, measured)
+    return write_acceptance(images, verdicts, measured, current=current)
 
 
 def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
@@ -146,7 +149,7 @@ def _render_and_judge(
             assert missing is not None
             images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
             plans.append(missing.fill_plan(images, pairs, current=current))
-        shards = len(plans[0].shards) if plans else len(images.shards())
+        shards = len(plans[0].sizes) if plans else len(images.shards())
         sets = _verdict_sets(images, opened, retained_concepts)
         pool.fill(*plans, *_plans(images, shards, sets, opened))
     if missing is not None:
@@ -201,12 +204,16 @@ def _plans(images: StageSet, shards: int, sets: Sequence[StageSet], opened: Open
         yield FillPlan(
             setup=_setup_name(member),
             shard_set=shard_set,
-            shards=ShardTables(shards, *inputs),
+            tasks=partial(_read_shards, inputs),
             sizes=[1] * shards,
             description=f"verdicts of {shard_set.settings['judge']}",
             circumstances={"options": options.recorded()},
             after=inputs,
         )
+
+
+def _read_shards(sets: Sequence[StageSet], index: int) -> list[pa.Table]:
+    return [stage_set.read_shard(index) for stage_set in sets]
 
 
 def _retained_concepts(pairs: StageSet) -> dict[str, str]:

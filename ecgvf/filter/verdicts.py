@@ -1,12 +1,12 @@
 """The verdicts of judges on the images of a shard."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from ecgvf.core.errors import first_line
+from ecgvf.core.errors import DeviceFailed, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
@@ -19,6 +19,8 @@ from ecgvf.judges.retained import RetainedJudges, predict
 
 if TYPE_CHECKING:
     from ecgvf.judges.classifier import Classifier
+
+T = TypeVar("T", Rendering, Verdict)
 
 _FAILED = Prediction(present=False, score=0.0, top_labels=())
 
@@ -44,25 +46,32 @@ class VerdictWorker:
         from ecgvf.janus import num_threads
 
         renderings = from_table(Rendering, tasks[0])
-        own = [each for each in renderings if each.record_id not in self._retained_concepts]
         with num_threads(circumstances["threads"]):
             if isinstance(self._judge, Ensemble):
-                rows = _combine(self._judge, [from_table(Verdict, table) for table in tasks[1:]])
+                rows = _combine(self._judge, [self._own(from_table(Verdict, table)) for table in tasks[1:]])
             else:
-                rows = judge_renderings(self._judge, own)
+                rows = judge_renderings(self._judge, self._own(renderings))
             rows += judge_retained(self._retained, renderings, self._retained_concepts)
         advance(1)
         return to_table(Verdict, rows)
 
+    def _own(self, records: Sequence[T]) -> list[T]:
+        """Without those of the retain split, which ``judge_retained`` judges."""
+        return [record for record in records if record.record_id not in self._retained_concepts]
+
 
 def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
-    """One verdict per rendering that has an image, in order; it has a ``failure`` if the judge fails on the image."""
+    """One verdict per rendering that has an image, in order; it has a ``failure`` if the judge fails on the image.
+
+    Raises ``DeviceFailed``.
+    """
     rendered = [rendering for rendering in renderings if rendering.failure is None]
     if not rendered:
         return []
     try:
         predictions = judge.predict(np.stack([decode(rendering.image) for rendering in rendered]))
     except (OSError, ValueError, RuntimeError) as error:
+        _check_device(judge, error, len(rendered))
         if len(rendered) > 1:
             # One image spoils the batch: judged alone, each gets its own verdict.
             return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
@@ -76,7 +85,7 @@ def judge_retained(
     """Whether each image of the retain split shows the concept that its record retains, in the order of the renderings.
 
     ``retained_concepts`` maps record ids to these concepts. A verdict has a ``failure`` if no judge has a label for the
-    concept, or if the judge fails.
+    concept, or if the judge fails. Raises ``DeviceFailed``.
     """
     asked = [
         (each, retained_concepts[each.record_id])
@@ -100,10 +109,22 @@ def _judged(
     try:
         predictions = predict(judge, np.stack([decode(each.image) for each, _ in asked]), [name for _, name in asked])
     except (OSError, ValueError, RuntimeError) as error:
+        _check_device(judge, error, len(asked))
         if len(asked) > 1:
             return [verdict for each in asked for verdict in _judged(judges, judge, [each])]
         return [_verdict(judge, asked[0][0], _FAILED, first_line(error))]
     return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
+
+
+def _check_device(judge: Judge, error: Exception, images: int) -> None:
+    """Raise ``DeviceFailed`` if ``error`` is no image's fault: the GPU fails, or has no memory even for one image."""
+    import torch
+
+    from ecgvf.render.batches import DEVICE_ERROR
+
+    fewer_may_fit = isinstance(error, torch.OutOfMemoryError) and images > 1
+    if isinstance(error, DEVICE_ERROR | torch.OutOfMemoryError) and not fewer_may_fit:
+        raise DeviceFailed(f"the device of judge {judge.name} failed: {first_line(error)}") from error
 
 
 def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:

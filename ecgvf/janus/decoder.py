@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecgvf.core import console
+from ecgvf.core.errors import first_line
 from ecgvf.janus import layers
 from ecgvf.janus.fused import FusedLayer, rms_norm, signed_sine
 from ecgvf.janus.kv_cache import KVCache
@@ -81,7 +82,7 @@ class Decoder:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                console.note(f"rendering without a CUDA graph, which could not be captured: {error}")
+                console.note(f"rendering without a CUDA graph, which could not be captured: {first_line(error)}")
                 self._step = self._eager_step
                 return self._step(tokens)
         return self._graphs[end](tokens, self._length)

@@ -15,6 +15,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.core.errors import ModelError, first_line
+from ecgvf.core.files import expanded, is_folder
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.fused import join_projections
@@ -63,8 +64,8 @@ def load(
 
 def absolute_name(name_or_path: str) -> str:
     """A folder's absolute path, so that what a run recorded can be found again; other names as they are."""
-    is_folder = name_or_path not in MODELS and Path(name_or_path).is_dir()
-    return str(Path(name_or_path).resolve()) if is_folder else name_or_path
+    folder = expanded(name_or_path)
+    return str(folder.resolve()) if name_or_path not in MODELS and is_folder(folder) else name_or_path
 
 
 def fingerprint(name_or_path: str) -> str:
@@ -114,8 +115,8 @@ def _checkpoint_folder(name_or_path: str) -> Path:
         return nano
     if name_or_path in MODELS:
         return _download(MODELS[name_or_path])
-    folder = Path(name_or_path).expanduser()
-    if name_or_path and folder.is_dir():
+    folder = expanded(name_or_path)
+    if name_or_path and is_folder(folder):
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} has no config.json: name a folder that `save_pretrained` wrote")
         return folder

@@ -24,7 +24,7 @@ class CustomJudge:
 
     Raises ``JudgeError`` for an invalid argument, and from ``predict`` if the function returns another shape, NaN or a
     score outside [0, 1]. A ``ValueError``, ``RuntimeError`` or ``OSError`` of the function rejects the image that
-    causes it (``judge_failed``); any other exception ends the run.
+    causes it (``judge_failed``); any other exception, and a failing GPU, ends the run.
     """
 
     def __init__(self, function: ScoreFunction, name: str, version: str, threshold: float = 0.5) -> None:

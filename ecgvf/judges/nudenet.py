@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.files import expanded
 from ecgvf.core.records import Box
 from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.judges.weights import file_hash
@@ -77,7 +78,7 @@ class NudeNet:
                 )
         self.criterion = criterion
         self._threshold = THRESHOLD if criterion.threshold is None else criterion.threshold
-        self._file = Path(weights).expanduser() if weights is not None else _packaged_file()
+        self._file = expanded(weights) if weights is not None else _packaged_file()
         self._device = device
 
     @cached_property

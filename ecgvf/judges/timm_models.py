@@ -1,6 +1,5 @@
 """``timm:NAME``: any image classifier of timm, with weights from the Hub or a file."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgvf.core.errors import JudgeError, first_line
+from ecgvf.core.files import expanded
 from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
@@ -53,7 +53,7 @@ def _load(model: str, weights: str | None) -> Any:
     if weights is not None:
         try:
             network = timm.create_model(model, pretrained=False)
-            network.load_state_dict(read_weights(Path(weights).expanduser()))
+            network.load_state_dict(read_weights(expanded(weights)))
         except RuntimeError as error:
             raise JudgeError(
                 f"the weights in {weights} are not those of timm's {model}: {' '.join(str(error).split())[:200]}"

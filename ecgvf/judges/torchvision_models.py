@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import get_model, get_model_weights, list_models
 
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.files import expanded
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash, read_weights
@@ -56,7 +57,7 @@ class Torchvision(Classifier):
             )
         published: Any = get_model_weights(architecture)
         self._architecture = architecture
-        self._file = Path(weights).expanduser() if weights is not None and _is_file(weights) else None
+        self._file = expanded(weights) if weights is not None and _is_file(weights) else None
         self._published = published.DEFAULT if self._file or weights is None else _published(published, weights)
         self._transform = self._published.transforms()
         categories = self._published.meta["categories"]

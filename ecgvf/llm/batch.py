@@ -127,16 +127,23 @@ class BatchRunner:
     async def _resume(self) -> None:
         """Collect the batches that an earlier run submitted."""
         for batch, line in list(self.ledger.batches.items()):
-            waiting = {call: number for call, number in line["calls"].items() if self._waits(call, number)}
+            attempts = [attempt for call in line["calls"] for attempt in self.ledger.of_call(call)]
+            waiting = {
+                attempt.call: attempt.number
+                for attempt in attempts
+                if attempt.number == line["calls"][attempt.call] and self._waits(attempt)
+            }
             if line["writer"] == self.writer.name and waiting:
                 await self._collect_if_known(batch, waiting)
         marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
-            mark, waits = attempt.intent.get("batch"), attempt.answer is None and self.job.owns(attempt.intent)
-            if mark and waits and not self.ledger.in_a_batch(attempt):
+            mark = attempt.intent.get("batch")
+            if mark and self._waits(attempt) and not self.ledger.in_a_batch(attempt):
                 marked.setdefault(mark, []).append(attempt)
         for mark, attempts in marked.items():
-            await self._collect_marked(mark, attempts)
+            # All of them, also those that only a longer run owns: once its id is known, no mark finds the batch again.
+            if any(self.job.owns(attempt.intent) for attempt in attempts):
+                await self._collect_marked(mark, attempts)
 
     async def _collect_marked(self, mark: str, attempts: Sequence[Attempt]) -> None:
         """Find the batch that was submitted with ``mark``, and collect it."""
@@ -144,8 +151,9 @@ class BatchRunner:
         names = {_name(call, number) for call, number in numbers.items()}
         since = min(attempt.intent["at"] for attempt in attempts)
         batch = await with_retries(lambda: self.client.find(mark, names, since, set(self.ledger.batches)))
-        if batch is None:  # killed before it was submitted
-            self._fail(numbers, Failed("never submitted", "faulty"))
+        if batch is None:  # killed before it was submitted, or submitted and not listed
+            console.warn(f"{self.writer.name} lists no batch of the earlier run: its calls are sent again")
+            self._fail(numbers, Failed("no batch with its mark is listed", "faulty", lost=True))
         else:
             self.ledger.record_batch(batch, self.writer.name, numbers)
             await self._collect(batch, numbers)
@@ -153,8 +161,9 @@ class BatchRunner:
     def _within(self, answer: Awaitable[T]) -> Awaitable[T]:
         return within(self.writer.config.timeout_s, answer)
 
-    def _waits(self, call: str, number: int) -> bool:
-        return any(attempt.number == number and attempt.answer is None for attempt in self.ledger.of_call(call))
+    def _waits(self, attempt: Attempt) -> bool:
+        """Whether an attempt was sent to this writer's address, which alone knows its batch, and has no answer yet."""
+        return attempt.answer is None and bool(attempt.intent["base_url"] == self.writer.config.base_url)
 
     def _fail(self, attempts: Mapping[str, int], failed: Failed, seconds: float = 0.0) -> None:
         for call, number in attempts.items():

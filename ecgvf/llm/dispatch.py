@@ -24,10 +24,6 @@ from ecgvf.llm.rate_limit import RateLimitedClient
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.llm.retry import with_retries
 
-GRACE_SECONDS = 20.0
-"""How long calls in flight may still arrive after Ctrl-C: they are paid."""
-
-
 Conversation = Generator[Call, Attempt | None, None]
 """Yields calls, each of which may depend on the answers before it, and receives the answered attempt at each.
 
@@ -77,22 +73,25 @@ async def dispatch(
 ) -> DispatchResult:
     """Send the calls of all jobs, all writers at once; ``advance`` is called after each one, repairs aside.
 
-    A writer that keeps failing, or that the budget stops, is set aside; the others finish. On cancellation (Ctrl-C)
-    no new call is sent, and those in flight have ``GRACE_SECONDS`` to arrive.
+    A writer that keeps failing, or that the budget stops, is set aside; the others finish. On cancellation (Ctrl-C) and
+    any other error, no new call is sent, and those in flight, which are paid, may take until their time-outs to arrive.
+    Another cancellation does not wait for them.
     """
     result = DispatchResult({job.writer.name: [] for job in jobs})
     dispatcher = Dispatcher(ledger, budget, result, advance)
     tasks = [asyncio.create_task(dispatcher.run(job), name=job.writer.name) for job in jobs]
     try:
         await asyncio.gather(*tasks)
-    except asyncio.CancelledError:
+    except BaseException as error:
         dispatcher.stopping = True
+        for task in tasks:
+            task.cancel()  # not what it has sent
         if dispatcher.in_flight:
-            console.note(
-                f"stopping: {len(dispatcher.in_flight)} calls in flight are paid and may arrive; Ctrl-C again stops at "
-                "once"
-            )
-            await asyncio.wait(dispatcher.in_flight, timeout=GRACE_SECONDS)
+            count = len(dispatcher.in_flight)
+            calls = f"{count} call{'s' * (count > 1)} in flight, which {'are' if count > 1 else 'is'} paid"
+            again = "another " if isinstance(error, asyncio.CancelledError) else ""
+            console.note(f"waiting for {calls}; {again}Ctrl-C does not wait")
+            await asyncio.wait(dispatcher.in_flight)
         raise
     finally:
         unfinished = [*tasks, *dispatcher.in_flight]

@@ -45,6 +45,8 @@ class Ledger:
         self.file = file
         self._secrets = dict(secrets or {})
         self._handle: int | None = None
+        self._torn = False
+        """Whether the file may end in a line that was cut short, which must not swallow the next."""
         self._load()
 
     @classmethod
@@ -105,8 +107,7 @@ class Ledger:
             sync_folder(self.file.parent)  # or a power cut may take a new file with everything that was paid
             self._load()  # what another run wrote before this one had the lock
             size = os.fstat(self._handle).st_size
-            if size and os.pread(self._handle, 1, size - 1) != b"\n":
-                self._append(b"\n")  # a line that a kill cut short must not swallow the next
+            self._torn = bool(size) and os.pread(self._handle, 1, size - 1) != b"\n"
             yield self
         finally:
             os.close(self._handle)
@@ -197,10 +198,12 @@ class Ledger:
         if self._handle is None:
             raise StoreError(f"{self.file} is not open for writing")
         with disk_errors(self.file):
-            view = memoryview(data)
+            view = memoryview(b"\n" + data if self._torn else data)
+            self._torn = True  # until all of it is on the disk
             while view:
                 view = view[os.write(self._handle, view) :]
             os.fsync(self._handle)
+            self._torn = False
 
     def _load(self) -> None:
         self._calls: dict[str, dict[int, Attempt]] = {}

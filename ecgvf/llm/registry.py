@@ -40,7 +40,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 def _check_variable(name: str) -> str:
     if not _VARIABLE.fullmatch(name):  # the value is not repeated: it may be a key
-        raise ValueError("names an environment variable, in capitals; a key itself never goes into the file")
+        raise ValueError("must name an environment variable, in capitals; a key itself never goes into the file")
     return name
 
 
@@ -264,7 +264,7 @@ def _override(content: dict[str, Any], own: Path) -> None:
     for section in ("writers", "presets"):
         added[section] = {} if added.get(section) is None else added[section]
         if not isinstance(added[section], dict) or not all(isinstance(name, str) for name in added[section]):
-            raise WriterError(f"{own}: {section}: is a mapping from names to their values; correct it")
+            raise WriterError(f"{own}: {section}: must be a mapping from names to their values; correct it")
     for name, fields in added["writers"].items():
         shipped = content["writers"].get(name, {})
         if isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""Retries: rate limits and faults have separate allowances, and Retry-After is honoured."""
+"""Retries: rate limits and faults have separate allowances, and a Retry-After is waited for."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -34,8 +34,7 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], *, retry_lost: bool 
         return failures[kind] > ALLOWED[kind]
 
     def wait(state: RetryCallState) -> float:
-        retry_after = _failed(state).retry_after
-        return backoff(state) if retry_after is None else retry_after
+        return _failed(state).retry_after or backoff(state)  # 0: now, which a date in the past says as well
 
     async def run() -> T:  # tenacity awaits only what is declared as a coroutine function
         return await attempt()

@@ -217,7 +217,7 @@ def in_rounds(plans: Sequence[GenerationPlan], ledger: Ledger, fresh: bool = Fal
 
 
 def estimate_costs(plans: Sequence[GenerationPlan], ledger: Ledger, *, fresh: bool = False) -> list[CostEstimate]:
-    """The estimate of every call of ``plans``, repairs aside; nothing is sent."""
+    """The estimate of every call of ``plans``; of repairs, those that are due for certain. Nothing is sent."""
     return [
         estimate
         for plan in in_rounds(plans, ledger, fresh)
@@ -231,7 +231,7 @@ def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) 
     call = next_call(conversation)
     while call is not None:
         answered = ledger.answered(call.hash) if exact else None
-        if not call.repair:
+        if not call.repair or (exact and answered is None):
             input_tokens, output_tokens = budget.input_tokens(call), budget.likely_output_tokens(call)
             if not exact:  # it will list prompts that are not written yet
                 input_tokens += _LISTED_TOKENS * sum(plan.counts[: call.iteration - plan.first_iteration])

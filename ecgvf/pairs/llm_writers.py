@@ -23,7 +23,7 @@ from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.answers import to_records
 from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.generation_plan import GenerationPlan, in_rounds
-from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, write_set
+from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, split_records, write_set
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
@@ -98,7 +98,8 @@ def generate_with_llms(
 def reparse(run: ConceptRun) -> StageSet:
     """Parse and check the current set's stored answers again; a changed parser or check gives a new set. Sends nothing.
 
-    Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers.
+    Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers, and ``SettingsError``
+    for splits that ``ecgvf build`` gathered from several sets: their settings name the calls of the first alone.
     """
     current = run.current(PAIRS)
     ledger = Ledger.load(run)
@@ -108,6 +109,12 @@ def reparse(run: ConceptRun) -> StageSet:
         if "calls" not in settings:
             splits[split] = keep_split(run, split)
             continue
+        known = {call for calls in settings["calls"].values() for call in calls}
+        if any(record.call_id not in known for record in split_records(current, split)):
+            raise SettingsError(
+                f"the {SPLIT_NAMES[split]} of the set {current.fingerprint} were gathered by `ecgvf build`, whose "
+                "rounds cannot be parsed again at once: run that build again, or the `ecgvf generate` of another set"
+            )
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
@@ -127,8 +134,11 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
 
     A batch that was submitted before its id was written is known by the mark in its intents alone.
     """
+    addresses = {plan.writer.config.base_url for plan in plans}  # a batch elsewhere has other calls
     waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and _own(plans, attempt.intent)]
-    batched = [attempt for attempt in waiting if attempt.intent.get("batch")]
+    batched = [
+        attempt for attempt in waiting if attempt.intent.get("batch") and attempt.intent["base_url"] in addresses
+    ]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
         raise SettingsError(

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.files import is_folder, shortened
 
 INDEX = re.compile(r"|index|unnamed: [\d.]+|__index_level_\d+__")
 """Normalised columns that number the rows, as pandas writes them."""
@@ -24,7 +25,7 @@ def read_records(path: Path) -> tuple[bytes, list[Record]]:
 
     Raises ``DatasetError``.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _read_six_cd(path)
     data = _read_bytes(path)
     return data, parse(path, data)
@@ -64,7 +65,7 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise DatasetError(f"there is no file {path}") from None
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror}") from error
+        raise DatasetError(f"cannot read {shortened(path)}: {error.strerror}") from error
 
 
 def _parse_csv(path: Path, text: str, delimiter: str) -> list[Record]:

@@ -13,8 +13,9 @@ from typing import Any
 from ecgvf.core import console
 from ecgvf.core.concepts import parse
 from ecgvf.core.errors import StageMissing
-from ecgvf.core.records import PromptPair, Split, from_table, record_id, to_table
+from ecgvf.core.records import PromptPair, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.writer_stats import Spending, summarize_writers
@@ -69,7 +70,7 @@ def write_set(
     stage_set = run.stage_set(PAIRS, settings)
     for line in stage_set.changed_settings:
         which = "an earlier set" if stage_set.finished else "a new set"
-        console.note(console.escape(f"{which}, {stage_set.fingerprint}: {line}"))
+        console.note(f"{which}, {stage_set.fingerprint}: {line}")
     accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
     summary: dict[str, Any] = {"writer": writer}
     records: list[PromptPair] = []
@@ -93,18 +94,20 @@ def write_set(
 
 
 def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
-    """The split as it is in the current set; empty if there is none, or if the concept has changed since."""
+    """The split as it is in the current set; empty if there is none, or if the concept has changed since.
+
+    Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
+    that the set had then.
+    """
     try:
         current = run.current(PAIRS)
     except StageMissing:
         return SplitGenerator()
     source = current.settings.get("source")
-    imported = {"set": current.fingerprint} if source else None  # it has no settings per split
+    imported: dict[str, Any] | None = {} if source else None  # it has no settings per split
     settings = current.settings.get(split, imported if split != "retain" or split in current.summary else None)
     if settings is None:
         return SplitGenerator()
-    if "gathered" in current.settings:  # a build's: its settings are those of the first round alone
-        settings = {**settings, "set": current.fingerprint}
     recorded = current.settings.get("concept")
     if recorded is None or parse(recorded, f"{current.path / 'settings.json'}") != run.concept:
         console.note(
@@ -112,10 +115,12 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
             f"new set leaves them out; write them anew with --split {split}"
         )
         return SplitGenerator()
+    kept = [_as_written(record) for record in split_records(current, split)]
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [_recheck(record, accepted) for record in split_records(current, split)]
+        return [_reject_if_duplicate(record, accepted) for record in kept]
 
+    settings = {**settings, "kept": fingerprint({"records": [record.record_id for record in kept]})}
     return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), source)
 
 
@@ -136,15 +141,22 @@ def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
     return ([record for record in accepted if record.split == "train"] or accepted)[:number]
 
 
-def _recheck(record: PromptPair, accepted: PromptIndex) -> PromptPair:
-    """``record`` after a new check for near duplicates among the ``accepted`` prompts.
+def _as_written(record: PromptPair) -> PromptPair:
+    """``record`` without the rejection by ``_reject_if_duplicate``. One rejected when it was written stays rejected."""
+    identity = record_id(record.concept, record.target, record.surrogate)
+    # Rejects of older sets have the id of an accepted record.
+    if record.reason == "duplicate" and record.record_id in (identity, malformed_id(identity, 0)):
+        return replace(record, record_id=identity, reason=None, detail=None)
+    return record
 
-    A record that an earlier check of this kind rejected still has the id of an accepted one, and may be accepted again.
-    A record that was rejected when it was written stays rejected.
+
+def _reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:
+    """``record``, rejected if it is a near duplicate of an ``accepted`` prompt.
+
+    A reject has an id of its own: the accepted record may be this very pair.
     """
-    if record.reason == "duplicate" and record.record_id == record_id(record.concept, record.target, record.surrogate):
-        record = replace(record, reason=None, detail=None)
     duplicate = accepted.near_duplicate(record.target) if record.reason is None else None
     if duplicate is None:
         return record
-    return replace(record, reason="duplicate", detail=f"like {duplicate!r}: {record.target}")
+    detail = f"like {duplicate!r}: {record.target}"
+    return replace(record, record_id=malformed_id(record.record_id, 0), reason="duplicate", detail=detail)

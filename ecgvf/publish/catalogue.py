@@ -21,6 +21,11 @@ VERSION = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]+$")]
+
+CountedSplit = Literal["train", "validation", "test", "retain", "rejected"]
+"""What is counted of a concept."""
+
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 """ISO 8601, UTC."""
 
@@ -49,7 +54,8 @@ class SplitFacts(_Model):
 class ConfigFacts(_Model):
     """One config and its splits; a ``rejected`` one holds the rejected records."""
 
-    name: str
+    name: Name
+    """Also that of its folder."""
     rejected: bool
     splits: list[SplitFacts]
 
@@ -69,7 +75,7 @@ class WriterFacts(_Model):
 class ConceptFacts(_Model):
     """One concept of a repository: how its run was made, and what came of it."""
 
-    fingerprint: str
+    fingerprint: Fingerprint
     images: bool
     unsafe: bool
     concept: dict[str, Any]
@@ -85,7 +91,7 @@ class ConceptFacts(_Model):
     settings: dict[str, dict[str, Any]]
     dates: dict[str, list[Day]]
     packages: dict[str, str]
-    counts: dict[str, int]
+    counts: dict[CountedSplit, int]
     reasons: dict[str, int]
     writers: list[WriterFacts]
     test_openings: int = 0
@@ -98,14 +104,10 @@ class ConceptFacts(_Model):
         return sum(split.rows for config in self.configs for split in config.splits)
 
 
-CountedSplit = Literal["train", "validation", "test", "retain", "rejected"]
-"""What a version counts of a concept."""
-
-
 class ConceptVersion(_Model):
     """One concept as a version has it."""
 
-    fingerprint: str = Field(pattern=r"^[0-9a-f]+$")
+    fingerprint: Fingerprint
     counts: dict[CountedSplit, int]
 
 

@@ -65,14 +65,14 @@ def write_parquet(run: FinishedRun, folder: Path, *, images: bool = True) -> Dat
         raise DatasetError(f"{name!r} would collide with the rejected records of another concept: rename it")
     fingerprint = rows.Fingerprint()
     fingerprint.add("about", rows.metadata(run))
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        disk_errors(folder),
-        tempfile.TemporaryFile(dir=folder) as file,
-        console.progress("writing", len(run.records)) as bar,
-    ):
-        writer = _Writer(run, folder, images, _Renderings(run.images, file), fingerprint, bar.advance)
-        configs = [writer.write_config(name, rejected=False), writer.write_config(rejected_config(name), rejected=True)]
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file, console.progress("writing", len(run.records)) as bar:
+            writer = _Writer(run, folder, images, _Renderings(run.images, file), fingerprint, bar.advance)
+            configs = [
+                writer.write_config(name, rejected=False),
+                writer.write_config(rejected_config(name), rejected=True),
+            ]
     facts = {
         "fingerprint": fingerprint.text,
         "images": images,

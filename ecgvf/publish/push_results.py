@@ -88,11 +88,12 @@ def prepare_results(
     tables = {f"{name}-results/{each}": folder / each for each in (FILE, "results.csv")}
     cells = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
     outcomes = {f"{name}-outcomes/{each}": folder / each for each in sorted(cells)}
-    if absent := [str(file) for file in (tables | outcomes).values() if not file.is_file()]:
+    leaderboard = folder / "leaderboard.md"
+    if absent := [str(file) for file in (*(tables | outcomes).values(), leaderboard) if not file.is_file()]:
         raise DatasetError(f"{absent[0]} is gone: restore it, or run `ear suite` again")
     digest = _fingerprint([*tables.values(), *outcomes.values()])
     files: dict[str, Path | bytes] = {**tables, **_of_equal_columns(outcomes)}
-    card = _card(before.card, name, digest, folder / "leaderboard.md", unsafe=bool(unsafe))
+    card = _card(before.card, name, digest, leaderboard, unsafe=bool(unsafe))
     ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
     return ResultsPlan(
         repo=repo,

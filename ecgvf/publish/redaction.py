@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 _PRIVATE_SERVER = "a server of the writer's own"
 
-_HF_JUDGE = re.compile(r"((?:^|\+)hf:)(.+?)(?=\+|: |$)")
-"""A transformers classifier in a judge's name, or before its label: a Hub id, or a local folder."""
+_LOADED_JUDGE = re.compile(r"((?:^|\+)(?:hf|timm:local-dir):)(.+?)(?=\+|: |$)")
+"""A judge that is a Hub id or a local folder, in a judge's name, or before its label."""
 
 
 def redact(value: Any) -> Any:
@@ -28,7 +28,7 @@ def redact(value: Any) -> Any:
         return PurePosixPath(value).name or value
     if re.match(r"[A-Za-z]:[\\/]|\\\\", value):
         return PureWindowsPath(value).name
-    return _HF_JUDGE.sub(lambda match: match[1] + _judge_name(match[2]), value)
+    return _LOADED_JUDGE.sub(lambda match: match[1] + _judge_name(match[2]), value)
 
 
 def _public_url(url: str) -> str:

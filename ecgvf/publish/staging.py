@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ecgvf.core import console
+from ecgvf.core.files import disk_errors
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Linux makes a new one at each start. The containers of one machine share it, as they share its locks."""
@@ -21,20 +22,23 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @contextmanager
 def staging_folder(parent: Path) -> Iterator[Path]:
-    """The path of a new folder in ``parent``, not created; it is removed at the end."""
-    parent.mkdir(parents=True, exist_ok=True)
+    """The path of a new folder in ``parent``, not created; it is removed at the end. Raises ``StoreError``."""
+    with disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
     machine = _machine()
     for found in parent.glob("*.lock"):
         if found.name.startswith(f"{machine}."):
             _remove_if_abandoned(found)
         else:
             console.note(
-                f"{console.escape(str(found.with_suffix('')))} belongs to a push of another machine, or to one from "
+                f"{found.with_suffix('')} belongs to a push of another machine, or to one from "
                 "before a restart: delete it and its .lock if that push has ended"
             )
     folder = parent / f"{machine}.{secrets.token_hex(8)}"
     lock, unlocked = Path(f"{folder}.lock"), Path(f"{folder}.new")
-    with unlocked.open("x") as file:
+    with disk_errors(unlocked):
+        file = unlocked.open("x")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         unlocked.rename(lock)  # only now, so that no push takes it for abandoned
         try:

@@ -32,7 +32,7 @@ class ImageTask(Protocol):
 
 T = TypeVar("T", bound=ImageTask)
 
-_DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
+DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
 """A GPU's error after which it fails at everything; new in PyTorch 2.8."""
 
 
@@ -97,34 +97,36 @@ class ImageWorker:
                 device, name = self._model.device, self._model.name
                 raise SettingsError(f"{device} has no memory for one image of {name}") from error
             raise BatchTooLarge(size) from error
-        except _DEVICE_ERROR as error:
+        except DEVICE_ERROR as error:
             raise DeviceFailed(f"{self._model.device} failed: {first_line(error)}") from error
 
 
 def image_filling(
     name: str,
     shard_set: ShardSet,
-    shards: Sequence[Sequence[T]],
+    tasks: Callable[[int], Sequence[ImageTask]],
+    sizes: Sequence[int],
     *,
     description: str,
-    sizes: Sequence[int] | None = None,
     batch_size: int | None = None,
     **circumstances: Any,
 ) -> FillPlan:
     """The plan to fill ``shard_set`` by the ``ImageWorker`` of the setup ``name``.
 
-    ``batch_size`` (None: the worker's own) and the number of threads are recorded with the set before its first batch,
-    and reused on resume. If a batch does not fit in memory, its shard is rendered in batches of half the size, which
-    is recorded, too. ``sizes`` are the numbers of tasks per shard; pass them if counting ``shards`` is slow.
+    ``tasks`` and ``sizes`` as in ``FillPlan``. ``batch_size`` (None: the worker's own) and the number of threads are
+    recorded with the set before its first batch, and reused on resume. If a batch does not fit in memory, its shard is
+    rendered in batches of half the size, which is recorded, too.
     """
     recorded = shard_set.circumstances if shard_set.shards() else {}
     if batch_size is not None and not shard_set.finished and recorded.get("batch_size", batch_size) != batch_size:
-        console.note(f"this set was begun with --batch-size {recorded['batch_size']} and resumes with it")
+        console.note(
+            f"this set has batches of {recorded['batch_size']} and resumes with them: --batch-size is for new sets"
+        )
     return FillPlan(
         setup=name,
         shard_set=shard_set,
-        shards=shards,
-        sizes=sizes if sizes is not None else [len(shard) for shard in shards],
+        tasks=tasks,
+        sizes=sizes,
         description=description,
         circumstances=circumstances | ({} if batch_size is None else {"batch_size": batch_size}),
     )
@@ -146,7 +148,14 @@ def fill_with_images(
     ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_filling``.
     """
     worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
-    plan = image_filling("images", shard_set, shards, description=description, batch_size=batch_size)
+    plan = image_filling(
+        "images",
+        shard_set,
+        lambda index: shards[index],
+        [len(shard) for shard in shards],
+        description=description,
+        batch_size=batch_size,
+    )
     with ThisProcess().open({"images": lambda: nullcontext(worker)}) as pool:
         [rendered] = pool.fill(plan)
     return rendered
@@ -204,7 +213,7 @@ def _render_batch(
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
         images = render_images(model, prompts, seeds, sampling, options=options(tasks), batch_size=len(tasks))
-    except (torch.OutOfMemoryError, _DEVICE_ERROR):
+    except (torch.OutOfMemoryError, DEVICE_ERROR):
         raise
     except (RuntimeError, ValueError, EcgvfError) as error:
         if len(tasks) == 1:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
 from ecgvf.janus import JanusModel, num_threads, render_images
 from ecgvf.janus.roofline import Roofs, batch_cost, measure_roofs, synchronize
 
@@ -51,7 +52,7 @@ def measure_speed(
 ) -> tuple[Roofs, list[RenderSpeed]]:
     """The roofs of the model's device, and the speed at each of ``batch_sizes``, over ``runs`` runs after a warm-up.
 
-    ``threads`` None is PyTorch's number of CPU threads.
+    ``threads`` None is PyTorch's number of CPU threads. Raises ``SettingsError`` if a batch does not fit in memory.
     """
     with num_threads(threads or torch.get_num_threads()):
         roofs = measure_roofs(model.device, model.dtype)
@@ -65,7 +66,13 @@ def _measure(model: JanusModel, batch_size: int, runs: int, roofs: Roofs, bar: c
         started = time.perf_counter()
         seeds = [run * batch_size + index for index in range(batch_size)]
         prompts = [PROMPTS[seed % len(PROMPTS)] for seed in seeds]
-        render_images(model, prompts, seeds, model.sampling, batch_size=batch_size)
+        try:
+            render_images(model, prompts, seeds, model.sampling, batch_size=batch_size)
+        except torch.OutOfMemoryError as error:
+            raise SettingsError(
+                f"{model.device} has no memory for {batch_size} images of {model.name} at once: use a smaller "
+                "--batch-size"
+            ) from error
         synchronize(model.device)
         seconds.append(time.perf_counter() - started)
         bar.advance()

@@ -80,8 +80,8 @@ class RenderOptions:
         return image_filling(
             IMAGES.name,
             images,
-            shards,
-            sizes=shards.sizes(),
+            shards.tasks,
+            shards.sizes(),
             description="rendering",
             batch_size=self.batch_size,
             **({} if current else {"further_seed": True}),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,8 +38,8 @@ def render_tasks(records: Sequence[PromptPair], seed: int) -> list[RenderTask]:
     ]
 
 
-class RenderShards(Sequence[list[RenderTask]]):
-    """The tasks of each shard: ``records`` accepted rows of ``pairs``, a table of ``PromptPair``.
+class RenderShards:
+    """The tasks of shards: ``records`` accepted rows of ``pairs`` each, a table of ``PromptPair``.
 
     A shard's records are made when the shard is due: a million of them take little memory as columns.
     """
@@ -48,10 +47,8 @@ class RenderShards(Sequence[list[RenderTask]]):
     def __init__(self, pairs: pa.Table, records: int, seed: int) -> None:
         self._pairs, self._records, self._seed = pairs.filter(pc.is_null(pairs["reason"])), records, seed
 
-    def __len__(self) -> int:
-        return len(range(0, self._pairs.num_rows, self._records))
-
-    def __getitem__(self, index: Any) -> Any:
+    def tasks(self, index: int) -> list[RenderTask]:
+        """The images to render for the shard ``index``."""
         rows = self._pairs.slice(index * self._records, self._records)
         return render_tasks(from_table(PromptPair, rows), self._seed)
 

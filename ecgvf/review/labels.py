@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.files import append_line, disk_errors
+from ecgvf.core.files import append_line, disk_errors, json_lines
 
 Answer = Literal["concept", "surrogate", "something else", "nothing"]
 
@@ -86,10 +86,10 @@ class LabelsFile:
 
     def _lines(self) -> Iterator[Label]:
         """All lines, oldest first; one that a kill cut short, or that is no label, is skipped."""
-        for line in self.path.read_bytes().splitlines() if self.path.is_file() else []:
+        for line in json_lines(self.path.read_bytes() if self.path.is_file() else b""):
             try:
-                label = Label(**json.loads(line))
-            except (ValueError, TypeError):
+                label = Label(**line)
+            except TypeError:
                 continue
             texts = (label.time, label.reviewer, label.id, label.condition, label.image)
             is_text = all(isinstance(text, str) for text in texts)

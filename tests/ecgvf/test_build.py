@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ecgvf.build import BuildResult, build
 from ecgvf.cli import app
 from ecgvf.core import concepts
-from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
+from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StageMissing
 from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, from_table
 from ecgvf.core.run import ConceptRun
@@ -24,6 +24,7 @@ from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.judges import Criterion, JudgeOptions, Prediction
+from ecgvf.llm import retry
 from ecgvf.llm.ledger import Ledger
 from ecgvf.pairs.generation_plan import LISTED_CHARACTERS
 from ecgvf.pairs.offline import OfflineWriter
@@ -182,6 +183,8 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         build(run, **BUILD, model=model, judge=judge)
     assert len(rounds_of(run)) == 2
+    with pytest.raises(StageMissing):
+        load_dataset(run)  # a finished round is no dataset
     build(run, **BUILD, model=model, judge=judge)
     assert shards(run) == shards(built[0])
 
@@ -199,6 +202,7 @@ def llms(
     run: ConceptRun, judge: FickleJudge, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LlmServer, Any]]:
     """A server of LLMs, and the command `ecgvf build` with two of them."""
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-anthropic-0123456789")
     command = ["build", "--concept", "church", "--writers", "gpt,claude", "--model", model]
@@ -238,6 +242,48 @@ def test_each_round_requests_the_missing_pairs_from_the_llms(
     assert sum(writer["calls"] for writer in summary["writers"].values()) == calls
     # A second run sends nothing.
     assert build_by_llms(*options).exit_code == 0 and len(server.requests) == calls
+
+
+def test_a_round_that_a_fault_cut_short_is_completed_before_the_next_one_begins(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 1.0
+    server.behave = lambda request: "500" if 1 <= request.number <= 1 + retry.ALLOWED["faulty"] else "fine"
+    options = ("--writers", "gpt", "--accepted", "12", "--validation", "0", "--tests", "0")
+    first = build_by_llms(*options)
+    assert first.exit_code == 1 and "set aside" in first.stderr
+    assert json.loads(first.stdout)["writers"]["gpt"]["reasons"]["no_answer"] > 0
+    assert json.loads(build_by_llms(*options).stdout)["reached"]
+    before, sent = shards(run), len(server.requests)
+    assert build_by_llms(*options).exit_code == 0
+    assert shards(run) == before and len(server.requests) == sent
+
+
+def test_the_answers_of_several_rounds_cannot_be_parsed_again_at_once(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge, tmp_path: Path
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 1.0
+    options = ("--validation", "0", "--tests", "0")
+    store = ("--concept", "church", "--store", str(run.store.root))
+
+    def refuses_to_reparse() -> bool:
+        before = run.current(PAIRS).fingerprint
+        result = CliRunner().invoke(app, ["generate", "--reparse", *store])
+        assert result.exit_code == 2 and "gathered by `ecgvf build`" in result.stderr, result.output
+        return run.current(PAIRS).fingerprint == before
+
+    assert build_by_llms("--accepted", "2", *options).exit_code == 0
+    assert refuses_to_reparse()
+    command = ["generate", *store, "--registry", str(tmp_path / "writers.yaml"), "--writers", "gpt"]
+    assert CliRunner().invoke(app, [*command, "--split", "test", "--count", "1"]).exit_code == 0
+    assert refuses_to_reparse()  # the pairs were kept
+    # Those of a single round and writer can.
+    assert build_by_llms("--accepted", "1", "--writers", "gpt", *options).exit_code == 0
+    before, sent = run.current(PAIRS).records(PromptPair), len(server.requests)
+    assert CliRunner().invoke(app, ["generate", "--reparse", *store]).exit_code == 0
+    assert (run.current(PAIRS).records(PromptPair), len(server.requests)) == (before, sent)
 
 
 def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> None:

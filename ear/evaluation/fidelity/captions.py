@@ -147,7 +147,7 @@ def _pictures_of(captions: Sequence[EvaluationPrompt], file: Path, folder: Path,
         raise DatasetError(f"{file} has the caption {text!r} of {picture.name} {times} times: keep one row")
     if (different := len(set(pictures))) < len(pictures):
         counts = f"{len(pictures)} captions of {different} pictures"
-        console.note(console.escape(f"{file.name} has {counts}: FID counts a picture once for each of its captions"))
+        console.note(f"{file.name} has {counts}: FID counts a picture once for each of its captions")
     return pictures
 
 

@@ -3,14 +3,14 @@
 import asyncio
 import json
 from collections.abc import Mapping, Set
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ecgvf.core import console
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import content_filters
-from ecgvf.llm.clients.client import BatchStatus, Failed
-from ecgvf.llm.clients.http import failures, results, timeouts
+from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
+from ecgvf.llm.clients.http import batch_failures, failures, results, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
 
@@ -37,6 +37,9 @@ class AnthropicClient:
             timeout=timeouts(config.timeout_s),
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes nowhere else
         )
+        if not f"{config.base_url}/".startswith("https://api.anthropic.com/"):
+            # $ANTHROPIC_CUSTOM_HEADERS, which the SDK adds to every request, is for Anthropic alone.
+            self.client._custom_headers = {}
 
     async def send(self, call: Call) -> str:
         with failures(self.sdk):
@@ -45,13 +48,13 @@ class AnthropicClient:
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         requests: list[Any] = [{"custom_id": name, "params": self.body(call)} for name, call in calls.items()]
-        with failures(self.sdk):
+        with batch_failures(self.sdk):
             batch = await self.client.messages.batches.create(requests=requests)
             return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         """Anthropic's batches carry no mark: a batch is known by the names in its results, once it has ended."""
-        earliest = datetime.fromisoformat(since) - timedelta(minutes=5)
+        earliest = datetime.fromisoformat(since) - LOOK_BACK
         with failures(self.sdk):
             candidates = []
             async for batch in self.client.messages.batches.list(limit=100):

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Mapping, Set
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, Protocol, TypeVar
 
 from ecgvf.llm.calls import Call
 
 T = TypeVar("T")
+
+LOOK_BACK = timedelta(days=1)
+"""How long before it was submitted a batch may have been created, by the provider's clock."""
 
 
 class Failed(Exception):
@@ -16,7 +20,7 @@ class Failed(Exception):
     ``kind``: ``busy`` (rate limit) and ``faulty`` (time-out, connection, server error) are retried, ``denied`` is not.
     ``filtered`` means that a content filter stopped this prompt, which counts as an answer.
     ``status``: the HTTP status, if there was one. ``raw``: the body. ``retry_after``: seconds that the provider asks to
-    wait. ``lost``: the request was sent and its answer never arrived, so it may have been charged.
+    wait. ``lost``: the request was sent and the provider's answer never arrived, so it may have been charged.
     """
 
     def __init__(
@@ -57,12 +61,15 @@ class BatchClient(Client, Protocol):
     """A client with a batch endpoint."""
 
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
-        """Submit calls (name → call) as one batch, labelled ``mark``; return the batch's id. Raises ``Failed``."""
+        """Submit calls (name → call) as one batch, labelled ``mark``; return the batch's id.
+
+        Raises ``Failed``, which is ``lost`` if the batch may have been created.
+        """
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         """The id of the batch that was submitted with ``mark`` and ``names`` after ``since`` (ISO 8601), or None.
 
-        ``known`` are ids of other batches. Raises ``Failed``.
+        It looks back ``LOOK_BACK`` further. ``known`` are ids of other batches. Raises ``Failed``.
         """
 
     async def progress(self, batch: str) -> BatchStatus:

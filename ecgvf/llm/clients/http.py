@@ -21,20 +21,26 @@ LONGEST_WAIT = 600.0
 
 _RETRIED = {408, 409}
 
+_GATEWAY = {502, 504, 520, 524}
+"""Something between us and the provider gave up: the provider may answer all the same, and charge."""
+
+_MAY_HAVE_BEGUN = _GATEWAY | {408, 500}
+"""The provider may have created the batch all the same."""
+
 
 def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
-    """The failure for an answer with a status other than 200, for which nothing was charged."""
+    """The failure for a status other than 200. Nothing was charged, unless a gateway gave up: then it is ``lost``."""
     message = f"status {status}: {' '.join(body.split())[:300]}"
     if content_filters.stopped(status, body):
         return Failed(message, "filtered", status=status, raw=body)
-    wait = retry_after(headers)
+    wait, lost = retry_after(headers), status in _GATEWAY
     too_long = wait is not None and wait > LONGEST_WAIT
     # An exhausted quota is a 429 too; waiting does not help.
     if status == 429 and "insufficient_quota" not in body and not too_long:
         return Failed(message, "busy", status=status, raw=body, retry_after=wait)
     if (status in _RETRIED or status >= 500) and not too_long:
-        return Failed(message, "faulty", status=status, raw=body, retry_after=wait)
-    return Failed(message, "denied", status=status, raw=body)
+        return Failed(message, "faulty", status=status, raw=body, retry_after=wait, lost=lost)
+    return Failed(message, "denied", status=status, raw=body, lost=lost)
 
 
 def broken(error: BaseException) -> Failed:
@@ -103,3 +109,14 @@ def failures(sdk: ModuleType) -> Iterator[None]:
     except (sdk.APIError, ValueError, TypeError, AttributeError) as error:
         message = f"not as the provider answers ({type(error).__name__}: {error})"
         raise Failed(message, "faulty", lost=True) from error
+
+
+@contextmanager
+def batch_failures(sdk: ModuleType) -> Iterator[None]:
+    """``failures`` of a request that creates a batch, which may be ``lost`` after more statuses."""
+    try:
+        with failures(sdk):
+            yield
+    except Failed as failed:
+        failed.lost = failed.lost or failed.status in _MAY_HAVE_BEGUN
+        raise

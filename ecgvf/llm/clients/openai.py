@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from ecgvf.llm.calls import Call
-from ecgvf.llm.clients.client import BatchStatus, Failed
-from ecgvf.llm.clients.http import failures, refused, results, timeouts
-from ecgvf.llm.clients.reply import Outcome, Reply, usage
+from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
+from ecgvf.llm.clients.http import batch_failures, failures, refused, results, timeouts
+from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
 
 _ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -22,16 +22,17 @@ class OpenAIClient:
 
         self.sdk = openai
         self._limit = config.limit
-        # The organisation and project in the environment are for OpenAI alone.
-        foreign: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
         self.client = openai.AsyncOpenAI(
             api_key=secret or "none",
             base_url=config.base_url,
             max_retries=0,
             timeout=timeouts(config.timeout_s),
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # a prompt goes nowhere else
-            default_headers=None if config.base_url.startswith("https://api.openai.com/") else foreign,
         )
+        if not config.base_url.startswith("https://api.openai.com/"):
+            # Organisation, project and $OPENAI_CUSTOM_HEADERS, which the SDK adds to every request, are for OpenAI
+            # alone. The last may hold any header, so all are replaced.
+            self.client._custom_headers = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 
     async def send(self, call: Call) -> str:
         with failures(self.sdk):
@@ -44,8 +45,13 @@ class OpenAIClient:
             for name, call in calls.items()
         ]
         data = "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines).encode()
-        with failures(self.sdk):
-            file = await self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
+        try:
+            with failures(self.sdk):
+                file = await self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
+        except Failed as failed:
+            failed.lost = False  # a file costs nothing
+            raise
+        with batch_failures(self.sdk):
             batch = await self.client.batches.create(
                 input_file_id=file.id,
                 endpoint="/v1/chat/completions",
@@ -55,7 +61,7 @@ class OpenAIClient:
             return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
-        earliest = datetime.fromisoformat(since).timestamp() - 300
+        earliest = (datetime.fromisoformat(since) - LOOK_BACK).timestamp()
         with failures(self.sdk):
             async for batch in self.client.batches.list(limit=100):
                 if batch.created_at < earliest:
@@ -120,6 +126,9 @@ def read(body: dict[str, Any]) -> Reply:
     """The reply in a chat completion: its first choice."""
     used, model = body.get("usage") or {}, str(body.get("model", ""))
     charged = usage(used.get("prompt_tokens"), used.get("completion_tokens"))
+    total = usage(0, used.get("total_tokens"))
+    if charged and total:  # some servers count thinking in the total only
+        charged += Usage(0, max(0, total.output_tokens - charged.input_tokens - charged.output_tokens))
     choice = body["choices"][0]
     message, finish = choice["message"], str(choice.get("finish_reason"))
     text = _text(message.get("content"))

@@ -47,6 +47,16 @@ def test_it_renders_what_the_adapter_renders(
     assert AutoProcessor.from_pretrained(tmp_path / "merged").image_start_token == tiny.processor.image_start_token
 
 
+def test_it_is_written_to_the_current_folder(
+    store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run] = erase(store, dataset, tiny, resolve(FULL, dataset, tiny), [0])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_merged(tiny, open_adapter(tiny, [run.adapter]), Path())
+    assert (tmp_path / "here" / "config.json").is_file() and not (tmp_path / "here.partial").exists()
+
+
 def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:
     without_weights = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
     with pytest.raises(AdapterError, match="there is nothing to merge"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.csv
 import pyarrow.parquet as pq
+import pytest
 
 from ear.evaluation.outcomes import Outcome, read_facts
 from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
@@ -13,7 +14,7 @@ from ear.suite.leaderboard import leaderboard_table, main_figures
 from ear.suite.rows import each_once, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
-from ear.suite.table import FACTS, FILE, SCHEMA, write_results
+from ear.suite.table import FACTS, FILE, SCHEMA, json_file, write_results
 from ecgvf.core.files import JSON
 from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
 
@@ -169,6 +170,13 @@ def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -
     assert parquet.to_pylist() == [{name: row[name] for name in SCHEMA.names} for row in content["rows"]]
     csv = pyarrow.csv.read_csv(suite.results / "results.csv")
     assert csv.column_names == parquet.column_names and csv["value"].to_pylist() == parquet["value"].to_pylist()
+
+
+def test_results_in_the_current_folder_have_their_json_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert json_file(Path()) == tmp_path.with_name(f"{tmp_path.name}.json")
 
 
 def test_a_method_without_token_ids_has_figures_that_are_not_measured(tmp_path: Path) -> None:

@@ -46,6 +46,14 @@ def test_a_new_concept_is_written_here_where_no_file_is_named(tmp_path: Path, mo
     assert (tmp_path / "lighthouse.yaml").is_file()
 
 
+@pytest.mark.parametrize("name", ["file/lighthouse.yaml", "x" * 300])
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    result = runner.invoke(app, ["concepts", "new", "lighthouse", "--to", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert "cannot write" in result.stderr and "choose another file with --to" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["moose", "../../etc/passwd", "[red]x[/red]", "nope.yaml"])
 def test_an_unknown_concept_is_one_line_and_exit_2(name: str) -> None:
     result = runner.invoke(app, ["concepts", "explain", name])

@@ -31,6 +31,12 @@ def ending(error: BaseException) -> typer.Typer:
         (SettingsError("[bold]literal[/bold]"), 2, "error [bold]literal[/bold]\n"),
         (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to resume."),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "no space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a"), 2, "error cannot use /a (Permission denied): name"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300),
+            2,
+            f"error cannot use {'a' * 100}…{'a' * 100} (",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, says: str) -> None:
@@ -40,5 +46,11 @@ def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, 
     assert "Traceback" not in result.output
 
 
-def test_a_fault_of_the_program_keeps_its_traceback() -> None:
-    assert isinstance(CliRunner().invoke(ending(ZeroDivisionError()), ["work"]).exception, ZeroDivisionError)
+@pytest.mark.parametrize("fault", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "No such file", "/a")])
+def test_a_fault_of_the_program_keeps_its_traceback(fault: Exception) -> None:
+    assert CliRunner().invoke(ending(fault), ["work"]).exception is fault
+
+
+def test_a_note_is_literal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.note("no [/tmp/x], [red]nothing[/red]")
+    assert capsys.readouterr().err == "no [/tmp/x], [red]nothing[/red]\n"

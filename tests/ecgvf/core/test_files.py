@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecgvf.core.errors import DiskFull, StoreError
-from ecgvf.core.files import append_line, flatten, write_atomic
+from ecgvf.core.files import append_line, expanded, flatten, is_folder, json_lines, write_atomic
 
 pytestmark = pytest.mark.faults
 
@@ -33,6 +33,31 @@ def test_missing_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     fail_fsync(monkeypatch, code)
     with pytest.raises(StoreError, match=r"cannot write .*file \(.*\): choose another folder \(--store, --out\)"):
         write_atomic(tmp_path / "file", b"new")
+
+
+@pytest.mark.parametrize("folder", [".", "..", "/", "folder"])
+def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for write in (write_atomic, append_line):
+        with pytest.raises(StoreError, match=r"is a folder; name a file in it$"):
+            write(Path(folder), b"new")
+    assert [file.name for file in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_a_name_that_is_too_long_is_shortened_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot write .*…x{100} \(File name too long\)"):
+        write_atomic(tmp_path / ("x" * 300), b"new")
+    assert not is_folder(tmp_path / ("x" * 300)) and is_folder(tmp_path)
+
+
+def test_a_home_folder_that_does_not_exist_is_part_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert (expanded("~/x"), expanded("~no-such-user/x")) == (Path("/home/ada/x"), Path("~no-such-user/x"))
+
+
+def test_json_lines_skip_what_was_cut_short() -> None:
+    assert list(json_lines(b'\n{"a": 1}\n\n{"a": \xff\n[]\n{"a": "\xe2')) == [{"a": 1}]
 
 
 def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:

@@ -56,3 +56,5 @@ def test_a_folder_with_other_files_is_not_a_store(tmp_path: Path) -> None:
         Store(tmp_path)
     with pytest.raises(StoreError, match="is a file"):
         Store(tmp_path / "thesis.tex")
+    with pytest.raises(StoreError, match=r"cannot read .*x \(File name too long\): name another folder with --store"):
+        Store(tmp_path / ("x" * 300))

@@ -21,7 +21,6 @@ from ecgvf.core.shard_set import BatchTooLarge, ShardSet
 from ecgvf.engine import Description, Engine, FillPlan, Processes, Setup, ThisProcess, local_engine
 from ecgvf.engine.cluster import RayEngine
 from ecgvf.engine.pool import WorkerPool
-from ecgvf.engine.work import ShardTables
 
 TWO = Processes([{}, {}])
 SHARDS = [[0, 1, 2], [3, 4], [5, 6], [7], [8, 9]]
@@ -50,7 +49,14 @@ def setup(behave: Callable[[list[int], dict[str, Any]], None] = lambda *_: None,
 def squares(folder: Path, **options: Any) -> FillPlan:
     shard_set = ShardSet(folder, {"numbers": 10}, "test")
     sizes = [len(shard) for shard in SHARDS]
-    return FillPlan(setup="squares", shard_set=shard_set, shards=SHARDS, sizes=sizes, description="squaring", **options)
+    return FillPlan(
+        setup="squares",
+        shard_set=shard_set,
+        tasks=lambda index: SHARDS[index],
+        sizes=sizes,
+        description="squaring",
+        **options,
+    )
 
 
 def fill(engine: Engine, *plans: FillPlan, **setups: Setup) -> list[int]:
@@ -109,7 +115,7 @@ def test_a_shard_of_a_later_set_is_made_as_soon_as_its_input_is_there(tmp_path: 
     second = FillPlan(
         setup="doubles",
         shard_set=Ordered(tmp_path / "second", {"doubles": 10}, "test"),
-        shards=ShardTables(len(SHARDS), first.shard_set),
+        tasks=lambda index: [first.shard_set.read_shard(index)],
         sizes=[1] * len(SHARDS),
         description="doubling",
         after=(first.shard_set,),
@@ -193,6 +199,19 @@ def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_pa
     assert plan.shard_set.read()["batch"].to_pylist() == [2] * 10
     circumstances = plan.shard_set.circumstances
     assert (circumstances["batch_size"], circumstances["halved"]) == (2, [[0, 4], [0, 2]])
+
+
+@pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
+def test_batches_that_another_driver_recorded_hold_for_this_one(tmp_path: Path, engine: Engine) -> None:
+    another = ShardSet(tmp_path / "set", {"numbers": 10}, "test")
+
+    def behave(*_: Any) -> None:
+        if not another.shards():
+            another.record_circumstances(batch_size=4)
+
+    plan = squares(tmp_path / "set")
+    fill(engine, plan, squares=setup(behave))
+    assert plan.shard_set.read()["batch"].to_pylist() == [4] * 10
 
 
 @pytest.mark.faults

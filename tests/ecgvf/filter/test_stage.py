@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import concepts
-from ecgvf.core.errors import DatasetError, JudgeError, StageMissing
+from ecgvf.core.errors import DatasetError, DeviceFailed, JudgeError, StageMissing, first_line
 from ecgvf.core.records import Acceptance, Rendering, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
@@ -105,6 +106,33 @@ def test_an_image_on_which_the_judge_fails_is_rejected_alone(rendered: ConceptRu
     result = filter_images(rendered, judge=FailingJudge([True, False, True, True, False, True, True]))
     assert result.reasons == {"judge_failed": 1}
     assert (result.accepted_pairs, result.accepted_tests) == (2, 2)
+
+
+class BrokenDevice(ScriptedJudge):
+    """Raises ``error`` for batches of more than ``most`` images."""
+
+    def __init__(self, error: Exception, most: int) -> None:
+        super().__init__(ANSWERS)
+        self.error, self.most = error, most
+
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        if len(images) > self.most:
+            raise self.error
+        return super().predict(images)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.AcceleratorError("CUDA error: no device\ndetails"), torch.OutOfMemoryError("out of memory")]
+)
+def test_a_failing_gpu_is_no_failure_of_the_images(rendered: ConceptRun, error: Exception) -> None:
+    with pytest.raises(DeviceFailed, match=f"judge scripted failed: {first_line(error)}$"):
+        filter_images(rendered, judge=BrokenDevice(error, most=0))
+    assert not any(verdicts.shards() for verdicts in rendered.sets(VERDICTS))
+
+
+def test_a_batch_without_memory_is_judged_image_by_image(rendered: ConceptRun) -> None:
+    filter_images(rendered, judge=BrokenDevice(torch.OutOfMemoryError("out of memory"), most=1))
+    assert [verdict.present for verdict in rendered.current(VERDICTS).records(Verdict)] == ANSWERS
 
 
 def test_unreadable_images_fail_alone(tmp_path: Path) -> None:

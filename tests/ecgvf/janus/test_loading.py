@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from ecgvf.core.errors import HubError, ModelError
-from ecgvf.janus import MODELS, JanusModel, load, loading
+from ecgvf.janus import MODELS, JanusModel, absolute_name, load, loading
 from tools.tiny_janus import build
 
 
@@ -22,6 +22,12 @@ def test_a_folder_loads_in_float32_whatever_its_dtype(tiny_path: Path, tmp_path:
     assert (loaded.image_tokens, loaded.depth, loaded.name) == (16, 3, str(tmp_path))
 
 
+def test_a_folder_in_the_home_folder_is_recorded_by_its_path(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tiny_path.parent))
+    assert absolute_name(f"~/{tiny_path.name}") == str(tiny_path.resolve())
+    assert absolute_name("~no-such-user/x") == "~no-such-user/x"
+
+
 def test_the_fingerprint_depends_on_the_content_alone(tiny_janus: JanusModel, tiny_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_path, copy)
@@ -29,7 +35,7 @@ def test_the_fingerprint_depends_on_the_content_alone(tiny_janus: JanusModel, ti
     assert load(str(build(tmp_path / "other", seed=1)), device="cpu").fingerprint != tiny_janus.fingerprint
 
 
-@pytest.mark.parametrize("name", ["janus-giga", "./nowhere", "/nowhere/at/all", ""])
+@pytest.mark.parametrize("name", ["janus-giga", "./nowhere", "/nowhere/at/all", "", "~no-such-user/x", "x" * 300])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ModelError, match=r"unknown model .*janus-nano, janus-pro-1b, janus-pro-7b"):
         load(name, device="cpu")

@@ -90,6 +90,7 @@ def test_wrong_weights_are_one_line(lite0: str, tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "no weights at" in message(tmp_path / "none.pth")
+    assert "no weights at ~no-such-user/x.pth" in message(Path("~no-such-user/x.pth"))
     (tmp_path / "torn.safetensors").write_bytes(Path(lite0).read_bytes()[:1000])
     assert "cannot read" in message(tmp_path / "torn.safetensors")
     save_file({"layer": torch.zeros(1)}, tmp_path / "other.safetensors")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.png import encode
-from ecgvf.core.records import Rendering
-from ecgvf.filter.verdicts import judge_retained
+from ecgvf.core.records import Rendering, Verdict, to_table
+from ecgvf.filter.verdicts import VerdictWorker, judge_renderings, judge_retained
 from ecgvf.judges import retained
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.custom import CustomJudge
@@ -91,3 +91,13 @@ def test_each_record_gets_its_own_verdict_in_order() -> None:
     assert [verdict.present for verdict in found] == [True, False, False, False]
     assert [verdict.failure for verdict in found] == [None, None, "too grey", "no judge has a label for 'hotel'"]
     assert found[0].judge == "resnet50"
+
+
+def test_each_image_gets_one_verdict_of_an_ensemble() -> None:
+    members = [ByBrightness(name, ["church"], ["castle"]) for name in ("first", "second")]
+    renderings, ensemble = [rendering("0", BLACK), rendering("1", BLACK)], Ensemble(members)
+    by_member = [to_table(Verdict, judge_renderings(member, renderings)) for member in members]
+    worker = VerdictWorker(ensemble, RetainedJudges(ensemble), {"1": "castle"})
+    verdicts = worker([to_table(Rendering, renderings), *by_member], {"threads": 1}, lambda _: None)
+    assert verdicts["record_id"].to_pylist() == ["0", "1"]
+    assert verdicts["judge"].to_pylist() == ["first+second", "first"]

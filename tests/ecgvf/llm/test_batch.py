@@ -91,6 +91,20 @@ def test_a_batch_that_was_submitted_by_a_killed_run_is_collected_by_the_next(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_batch_that_is_found_by_a_run_of_fewer_calls_is_collected_whole(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
+) -> None:
+    with killed(Ledger, "record_batch"):
+        generate("--writers", writer, "--batch", "--iterations", "3")
+    for iterations in ("2", "3"):
+        result = generate("--writers", writer, "--batch", "--iterations", iterations)
+        assert result.exit_code == 0, result.output
+    spent = ledger().spent()
+    assert len(server.batches) == 1 and spent.cost == server.charged and spent.possible == 0
+
+
+@pytest.mark.faults
 def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
     server: LlmServer, generate: Callable[..., Any], killed: Killed
 ) -> None:
@@ -106,14 +120,43 @@ def test_another_batch_of_the_account_that_never_ends_hides_none_of_ours(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
-def test_a_run_that_was_killed_before_submitting_submits(
+def test_a_run_that_was_killed_before_submitting_submits_and_counts_the_first_as_possibly_paid(
     server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
 ) -> None:
     with killed(OpenAIClient if writer == "gpt" else AnthropicClient, "submit"):
         assert generate("--writers", writer, "--batch").exit_code == 130
     assert not server.batches
+    result = generate("--writers", writer, "--batch")
+    assert result.exit_code == 0 and "lists no batch" in result.stderr
+    assert len(server.batches) == 1 and ledger().spent().cost == server.charged < ledger().spent().total
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_batch_is_found_although_the_providers_clock_is_hours_behind(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str
+) -> None:
+    server.clock = -12 * 60 * 60
+    with killed(Ledger, "record_batch"):
+        assert generate("--writers", writer, "--batch").exit_code == 130
     assert generate("--writers", writer, "--batch").exit_code == 0
-    assert len(server.batches) == 1 and ledger().spent().possible == 0
+    assert len(server.batches) == 1 and ledger().spent().cost == server.charged
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("writer", BOTH)
+@pytest.mark.parametrize("status", [500, 504])
+def test_a_batch_that_was_created_although_the_server_failed_is_collected_by_the_next_run(
+    server: LlmServer, generate: Callable[..., Any], writer: str, status: int
+) -> None:
+    server.creations = [status]
+    result = generate("--writers", writer, "--batch")
+    assert result.exit_code == 2 and f"status {status}" in result.stderr
+    assert len(server.batches) == 1 and ledger().spent().possible >= server.charged > 0
+    result = generate("--writers", writer, "--batch")
+    assert result.exit_code == 0, result.output
+    spent = ledger().spent()
+    assert len(server.batches) == 1 and spent.cost == server.charged and spent.possible == 0
 
 
 @pytest.mark.faults
@@ -225,6 +268,22 @@ def test_a_batch_that_is_gone_is_sent_again_and_counts_as_possibly_paid(
     result = generate("--writers", "gpt", "--batch")
     assert result.exit_code == 0 and "sent again" in result.stderr
     assert ledger().spent().possible > 0 and len([row for row in rows() if row.reason is None]) > 25
+
+
+@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])
+def test_a_batch_at_another_address_waits_until_the_writer_is_there_again(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, owner: Any, method: str
+) -> None:
+    with killed(owner, method):  # after its id was written, and before
+        generate("--writers", "gpt", "--batch")
+    with LlmServer().running() as other:
+        for arguments in (("--iterations", "1"), ("--batch",)):
+            result = generate("--writers", "gpt", *arguments, base_url=f"{other.url}/openai/v1")
+            assert result.exit_code == 0, result.output
+        assert generate("--writers", "gpt", "--batch").exit_code == 0
+        spent = ledger().spent()
+        assert len(server.batches) == len(other.batches) == 1
+        assert spent.cost == server.charged + other.charged and spent.possible == 0
 
 
 @pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])

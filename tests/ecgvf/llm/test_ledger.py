@@ -1,5 +1,6 @@
 """The ledger: two flushed lines per attempt, kills at any byte, and exact money."""
 
+import errno
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgvf.core.errors import StoreCorrupt, StoreError
+from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
 from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Rates
@@ -147,6 +148,27 @@ def test_a_run_after_a_kill_appends_whole_lines_after_the_torn_one(file: Path) -
     seen = ledger(file)
     assert seen.answered(call().hash) is not None
     assert len(seen.of_call(call(iteration=1).hash)) == 1
+
+
+@pytest.mark.faults
+def test_a_full_disk_in_the_middle_of_a_line_loses_no_later_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def half(handle: int, data: memoryview) -> int:
+        if len(data) < 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data[:10])
+
+    with ledger(file).writing() as writing:
+        attempt = writing.record_intent(call(), RATES, MOST)
+        with monkeypatch.context() as patch, pytest.raises(DiskFull):
+            patch.setattr(os, "write", half)
+            writing.record_answer(call().hash, attempt, raw(), 0.1)
+        other = call(iteration=1)
+        writing.record_answer(other.hash, writing.record_intent(other, RATES, MOST), raw(), 0.1)
+    seen = ledger(file)
+    assert seen.answered(other.hash) is not None and seen.answered(call().hash) is None
+    assert (seen.spent().cost, seen.spent().possible) == (Decimal("0.0007"), MOST)
 
 
 def test_a_failure_costs_nothing_and_a_lost_call_possibly_everything(file: Path) -> None:

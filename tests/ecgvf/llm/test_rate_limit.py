@@ -1,37 +1,15 @@
 """Rate limits: what a writer may be sent in a minute, on a clock that does not wait."""
 
 import asyncio
-import selectors
-from collections.abc import Coroutine
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from ecgvf.llm.budget import input_tokens, likely_output_tokens
 from ecgvf.llm.rate_limit import RateLimitedClient, per_minute
 from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
+from tests.ecgvf.llm.skipping_clock import without_waiting
 from tests.ecgvf.llm.small_call import call
-
-
-class _SkippingSelector(selectors.DefaultSelector):
-    """Advances the loop's clock instead of waiting."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        self.now += (timeout or 0) + 1e-6  # two readings of a clock differ
-        return super().select(0)
-
-
-def without_waiting(coroutine: Coroutine[Any, Any, list[float]]) -> list[float]:
-    clock = _SkippingSelector()
-    loop = asyncio.SelectorEventLoop(clock)
-    loop.time = lambda: clock.now  # type: ignore[method-assign]
-    try:
-        return loop.run_until_complete(coroutine)
-    finally:
-        loop.close()
 
 
 def busiest(times: list[float]) -> int:

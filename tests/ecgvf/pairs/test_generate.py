@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,45 @@ def test_kept_test_prompt_is_accepted_again_if_no_pair_is_near_it(run: ConceptRu
     first, *others = before = records(generate_pairs(run, tests=4, split="test"))
     assert [r.reason for r in tests_beside_pair(first.target, seed=1)] == ["duplicate"] + [None] * len(others)
     assert tests_beside_pair("church number one", seed=2) == before
+
+
+def test_kept_test_prompt_that_is_a_new_pair_has_another_id(run: ConceptRun) -> None:
+    first, *_ = accepted(generate_pairs(run, tests=4, split="test"), "test")
+    writer = ScriptedWriter(
+        json.dumps([pair(first.target, str(first.surrogate), first.target_term, str(first.surrogate_term))])
+    )
+    stage_set = generate_pairs(run, pairs=1, writer=writer, split="train")
+    ids = {record.record_id: record.reason for record in records(stage_set)}
+    assert len(ids) == len(records(stage_set)) and ids[first.record_id] is None
+
+
+def test_reject_with_the_id_of_a_pair_is_accepted_again(run: ConceptRun) -> None:
+    """As sets have it that are older than ids of rejects."""
+    stage_set = generate_pairs(run, pairs=5, validation=0, tests=4)
+    first, *others = accepted(stage_set, "test")
+    older = run.stage_set(PAIRS, {**stage_set.settings, "older": True})
+    older.write_shard(0, to_table(PromptPair, [replace(first, reason="duplicate", detail="like …"), *others]))
+    older.finish(stage_set.summary)
+    assert list(keep_split(run, "test").records(PromptIndex())) == [first, *others]
+
+
+def test_set_with_kept_splits_is_not_the_set_of_a_plain_command(tmp_path: Path) -> None:
+    plain, in_turn = (ConceptRun(Store(tmp_path / name), CHURCH) for name in ("plain", "in-turn"))
+    expected = generate_pairs(plain)
+    generate_pairs(in_turn, seed=1)
+    splits: tuple[Split, ...] = ("validation", "train", "test")
+    for split in splits:
+        written = generate_pairs(in_turn, split=split)
+    assert records(written) != records(expected) and written.fingerprint != expected.fingerprint
+
+
+def test_splits_written_in_turn_find_their_sets_again(run: ConceptRun) -> None:
+    def write() -> list[str]:
+        splits: tuple[Split, ...] = ("train", "test")
+        return [generate_pairs(run, pairs=5, tests=4, split=split).fingerprint for split in splits]
+
+    write()
+    assert write() == write()
 
 
 def test_answer_without_json_is_a_reject(run: ConceptRun) -> None:

@@ -482,6 +482,8 @@ def test_missing_file_or_another_encoding_is_an_error(tmp_path: Path) -> None:
         read_table(tmp_path / "a.parquet")
     with pytest.raises(DatasetError, match="there is no file"):
         read_table(tmp_path / "nothing.csv")
+    with pytest.raises(DatasetError, match="File name too long"):
+        read_table(tmp_path / f"{'x' * 300}.csv")
     with pytest.raises(DatasetError, match=r"without malicious\.csv"):
         read_table(tmp_path)
 

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from ecgvf.core.errors import DiskFull
 from ecgvf.llm import retry
 from ecgvf.llm.clients import open_client
 from ecgvf.llm.clients.client import Failed, within
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
 from tests.ecgvf.llm.small_call import call
 from tests.llm_run import ledger, rows, scripted, summary
@@ -23,7 +27,7 @@ from tests.llm_server import LlmServer, Request
 
 @pytest.mark.faults
 @pytest.mark.parametrize("writer", ["gpt", "claude", "gemini"])
-@pytest.mark.parametrize("fault", ["429", "429-bare", "408", "409", "500", "503", "529", "cut"])
+@pytest.mark.parametrize("fault", ["429", "429-bare", "408", "409", "500", "503", "504", "529", "cut"])
 def test_temporary_faults_are_retried(server: LlmServer, generate: Callable[..., Any], writer: str, fault: str) -> None:
     server.behave = scripted(fault)
     result = generate("--writers", writer, "--iterations", "1")
@@ -31,7 +35,7 @@ def test_temporary_faults_are_retried(server: LlmServer, generate: Callable[...,
     assert len(server.requests) == 2
     spent = ledger().spent()
     assert spent.cost <= server.charged <= spent.cost + spent.possible
-    assert (spent.possible > 0) is (fault == "cut")
+    assert (spent.possible > 0) is (fault in ("504", "cut"))
 
 
 @pytest.mark.faults
@@ -119,10 +123,58 @@ def test_ctrl_c_sends_nothing_more_and_keeps_what_is_in_flight(server: LlmServer
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and "Run the same command again" in result.stderr
+    assert "waiting for 1 call in flight" in result.stderr
     assert len(server.requests) == 2 and ledger().spent().cost == server.charged and ledger().spent().possible == 0
     server.behave = lambda _: "fine"
     assert generate("--writers", "gpt").exit_code == 0
     assert len(server.requests) == 3
+
+
+@pytest.mark.faults
+def test_a_second_ctrl_c_ends_at_once(server: LlmServer, generate: Callable[..., Any]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(_: Request) -> str:
+        for seconds in (0.0, 1.5):
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "hang"
+
+    server.behave = interrupted
+    began = time.monotonic()
+    try:
+        result = generate("--writers", "gpt", timeout_s=60)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130 and "another Ctrl-C does not wait" in result.stderr
+    assert time.monotonic() - began < 15 and len(server.requests) == 1 and ledger().spent().possible > 0
+
+
+@pytest.mark.faults
+def test_an_error_keeps_what_other_writers_have_in_flight(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, record = threading.Event(), Ledger.record_answer
+
+    def behave(request: Request) -> str:
+        if request.model.startswith("kimi"):
+            sent.set()
+            return "slow"
+        sent.wait(10)
+        return "fine"
+
+    def full(self: Ledger, call: str, *rest: Any) -> Any:
+        if self.of_call(call)[-1].intent["writer"] == "gpt":
+            raise DiskFull("no space left")
+        return record(self, call, *rest)
+
+    server.behave = behave
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "record_answer", full)
+        result = generate("--writers", "gpt,kimi", "--iterations", "1")
+    assert result.exit_code == 2 and "no space left" in result.stderr
+    server.behave = lambda _: "fine"
+    assert generate("--writers", "gpt,kimi", "--iterations", "1").exit_code == 0
+    assert Counter(request.model for request in server.requests) == {"gpt-6.2-sol": 2, "kimi-k2.6": 1}
 
 
 @pytest.mark.faults

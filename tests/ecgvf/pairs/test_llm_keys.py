@@ -23,6 +23,26 @@ def test_a_key_that_no_header_can_carry_is_named_and_not_printed(
     assert not any(word in result.output for word in key.split())
 
 
+@pytest.mark.parametrize("writer", ["gpt", "kimi", "claude", "own"])
+def test_headers_for_openai_and_anthropic_in_the_environment_go_to_no_other_server(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    for sdk in ("OPENAI", "ANTHROPIC"):
+        headers = [f"{name}: for-{sdk}-alone" for name in ("Authorization", "X-Api-Key", "X-Gateway-Key")]
+        monkeypatch.setenv(f"{sdk}_CUSTOM_HEADERS", "\n".join(headers))
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-alone")
+    monkeypatch.setenv("ECGVF_WRITER_KEY", "sk-of-my-own-server")
+    own = ("--writer-url", f"{server.url}/openai/v1", "--writer-model", "gpt-6.2-sol")
+    result = generate(*(own if writer == "own" else ("--writers", writer)), "--iterations", "1")
+    assert result.exit_code == 0, result.output
+    (request,) = server.requests
+    assert not [value for value in request.headers.values() if "alone" in value]
+    keys = {"gpt": "OPENAI_API_KEY", "kimi": "MOONSHOT_API_KEY", "claude": "ANTHROPIC_API_KEY"}
+    key = KEYS[keys[writer]] if writer in keys else "sk-of-my-own-server"
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    assert sent["authorization"] == f"Bearer {key}" and "x-api-key" not in sent
+
+
 @pytest.mark.parametrize("key", ["a", "church", "EMPTY"])
 def test_a_short_key_changes_no_prompt_and_warns_once(
     server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str

@@ -48,6 +48,13 @@ def test_each_sdk_enforces_structure_in_its_own_way(server: LlmServer, generate:
     assert body["gpt"]["max_completion_tokens"] == body["kimi"]["max_tokens"] == body["claude"]["max_tokens"] == 16000
 
 
+def test_the_limit_of_doubaos_answers_includes_thinking(server: LlmServer, generate: Callable[..., Any]) -> None:
+    """Ark's ``max_tokens`` is for the answer alone: thinking, which is paid, would have no limit."""
+    generate("--writers", "doubao", "--iterations", "1")
+    body = server.requests[0].body
+    assert body["max_completion_tokens"] == 16000 and "max_tokens" not in body
+
+
 def test_gemini_speaks_v1_too(server: LlmServer, generate: Callable[..., Any]) -> None:
     assert generate("--writers", "gemini", "--iterations", "1", api_version="v1").exit_code == 0
     assert server.requests[0].path.startswith("/gemini/v1/")

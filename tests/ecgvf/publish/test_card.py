@@ -232,11 +232,17 @@ def test_an_unsafe_concept_is_marked_and_gated() -> None:
 def test_a_catalogue_is_validated() -> None:
     text = catalogue(facts()).with_version("1.0.0", "2026-11-24").text()
     assert Catalogue.parse(text, "FILE").versions[0].concepts["church"].fingerprint == "0123456789ab"
+    found = Catalogue.parse(text.replace('"train": 50', '"validation": 50'), "FILE")  # of somebody's making
+    assert write_card(found)
     for invalid in (
         "{",
         '{"format": 2}',
         text.replace('"fingerprint": "0123456789ab",', "", 1),
         text.replace("church", "../x"),
+        text.replace('"name": "church",\n          "rejected"', '"name": "../..",\n          "rejected"'),
+        text.replace("0123456789ab", "../.."),
+        text.replace('"rejected": 20', '"calibration": 20'),
     ):
+        assert invalid != text
         with pytest.raises(DatasetError, match="FILE"):
             Catalogue.parse(invalid, "FILE")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.core import openings
-from ecgvf.core.errors import DatasetError, StageMissing
+from ecgvf.core.errors import DatasetError, StageMissing, StoreError
 from ecgvf.core.records import Acceptance, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
@@ -25,7 +25,8 @@ from ecgvf.publish import export as exporting
 from ecgvf.publish import parquet
 from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.export import export
-from ecgvf.publish.parquet import DatasetFiles
+from ecgvf.publish.finished_run import open_finished_run
+from ecgvf.publish.parquet import DatasetFiles, write_parquet
 from ecgvf.publish.redaction import redact
 from tests.ecgvf.publish.conftest import Filter, new_run
 
@@ -201,6 +202,7 @@ def test_no_file_reveals_the_machine(run: ConceptRun, tmp_path: Path, tiny_path:
         ("C:/models/janus", "janus"),
         ("nano-object-a+hf:/home/someone/judge", "nano-object-a+hf:judge"),
         ("hf:~/judge+clip", "hf:judge+clip"),
+        ("clip+timm:local-dir:/home/someone/judge: bell cote", "clip+timm:local-dir:judge: bell cote"),
         ("hf:/home/someone/judge: bell cote", "hf:judge: bell cote"),
         ("hf:google/vit-base-patch16-224+clip", "hf:google/vit-base-patch16-224+clip"),
         ("https://user:key@api.openai.com/v1?key=secret", "https://api.openai.com/v1"),
@@ -258,6 +260,12 @@ def test_an_interrupted_export_leaves_nothing(run: ConceptRun, tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         export(run, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(run: ConceptRun, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        write_parquet(open_finished_run(run), tmp_path / "file" / "out")
 
 
 def test_a_run_that_is_not_filtered_cannot_be_exported(tmp_path: Path) -> None:

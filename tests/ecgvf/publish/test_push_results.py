@@ -105,6 +105,7 @@ def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:
     assert found.exit_code == 2 and "leave --version out" in found.stderr
     with pytest.raises(DatasetError, match="has no dataset yet"):
         prepare_results(folder, "my-org/other")
-    (folder / "original.parquet").unlink()
-    with pytest.raises(DatasetError, match="is gone"):
-        prepare_results(folder, REPO)
+    for file in ("leaderboard.md", "original.parquet"):
+        (folder / file).unlink()
+        with pytest.raises(DatasetError, match=f"{file} is gone"):
+            prepare_results(folder, REPO)

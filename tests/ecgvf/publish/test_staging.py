@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ecgvf.core.errors import StoreError
 from ecgvf.publish import staging
 from ecgvf.publish.staging import staging_folder
 
@@ -58,6 +59,12 @@ def test_a_folder_of_another_machine_is_listed_and_kept(
     with staging_folder(parent):
         assert not theirs.exists()
     assert list(parent.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write"), staging_folder(tmp_path / "file" / "parent"):
+        pass
 
 
 def test_without_a_boot_id_no_folder_of_others_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

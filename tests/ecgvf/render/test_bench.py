@@ -2,11 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.janus import load
 from ecgvf.janus.roofline import Roofs
+from ecgvf.render import bench
 from ecgvf.render.bench import measure_speed
 
 
@@ -31,6 +33,16 @@ def test_the_command_prints_a_line_per_batch_size(model: str, monkeypatch: pytes
     printed = json.loads(result.stdout)
     assert [speed["batch_size"] for speed in printed["speeds"]] == [1, 64]
     assert printed["tflops"] > 0
+
+
+def test_a_batch_that_does_not_fit_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(bench, "render_images", full)
+    result = CliRunner().invoke(app, ["bench", "--model", model, "--batch-size", "9"])
+    assert result.exit_code == 2
+    assert f"no memory for 9 images of {model} at once: use a smaller --batch-size" in result.stderr
 
 
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_resumed_run_writes_the_same_bytes_in_the_batches_it_was_begun_with(
             render_pairs(run, pairs, model, batch_size=3)
     resumed = render(run, model=model, batch_size=8)
     assert resumed.rendered == 5
-    assert "--batch-size 3" in capsys.readouterr().err
+    assert "batches of 3" in capsys.readouterr().err
     assert resumed.images.circumstances["batch_size"] == 3
     assert file_bytes(resumed.images) == file_bytes(uninterrupted)
 

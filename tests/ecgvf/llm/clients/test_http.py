@@ -61,6 +61,15 @@ def test_an_answer_without_usage_is_still_an_answer(used: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("total", "output"), [({"total_tokens": 374}, 95), ({}, 6), ({"total_tokens": 285}, 6), ({"total_tokens": 0}, 6)]
+)
+def test_thinking_that_only_the_total_counts_is_paid(total: dict[str, int], output: int) -> None:
+    used = {"prompt_tokens": 279, "completion_tokens": 6, "reasoning_tokens": 89, **total}
+    reply = read("openai", json.dumps({"model": "m", "usage": used, "choices": [CHOICE]}))
+    assert reply.usage == Usage(279, output)
+
+
+@pytest.mark.parametrize(
     ("content", "text"), [([{"type": "text", "text": "a"}, {"text": "b"}], "ab"), ({"text": "a"}, ""), ("\ud800", "?")]
 )
 def test_content_may_be_anything(content: Any, text: str) -> None:
@@ -157,6 +166,13 @@ def test_retry_after_may_be_a_date() -> None:
 def test_which_statuses_are_retried(status: int, kind: str) -> None:
     failed = refused(status, {}, "body")
     assert (failed.kind, failed.lost, failed.raw) == (kind, False, "body")
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 524])
+def test_what_a_gateway_gave_up_on_is_retried_and_possibly_paid(status: int) -> None:
+    failed = refused(status, {}, "body")
+    assert (failed.kind, failed.lost) == ("faulty", True)
+    assert refused(status, {"retry-after": str(LONGEST_WAIT + 1)}, "body").lost
 
 
 @pytest.mark.parametrize(
