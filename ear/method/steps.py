@@ -168,7 +168,7 @@ class _Batch:
     key: tuple[str, int] | None
     """Identifies the images if later passes train on them again, for ``Teacher``; None for rollouts."""
     guided: Tensor | None = None
-    """What the tuned model has to match along them (``guided_target``), kept for further epochs."""
+    """What the tuned model has to match along them (``guided_outputs``), kept for further epochs."""
 
     @property
     def targets(self) -> list[str]:

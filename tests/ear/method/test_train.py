@@ -11,7 +11,7 @@ from torch import Tensor
 from ear.method import steps
 from ear.method import train as loop
 from ear.method.adapter import Adapter, new_adapter
-from ear.method.objective import guided_target, position_losses
+from ear.method.objective import position_losses
 from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
 from ear.method.runs import TrainingRun
@@ -21,7 +21,7 @@ from ear.method.train import train
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
 from ecgvf.janus.decoding import ImageTokens
-from tests.ear.method.small_training import pair, resolved, same
+from tests.ear.method.small_training import guided, pair, resolved, same
 
 RECIPE = replace(PAPER, threshold=0.0, learning_rate=1e-3)
 
@@ -44,12 +44,12 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
     by_hand = new_adapter(tiny, range(2), RECIPE.modules)
     adam = torch.optim.Adam(by_hand.weights, lr=1e-3)
     ids = church.surrogate_ids[None]
-    guided = guided_target(tiny, [church.target], [church.surrogate], ids, loss="mse", guidance=1.0)[0]
+    towards = guided(tiny, [church.target], [church.surrogate], ids, loss="mse", guidance=1.0)[0]
     losses = []
     for window in (slice(0, 8), slice(8, 16)):
         with by_hand.active(tiny):
             states = hidden_states(tiny, [church.target], church.surrogate_ids[None])[0]
-            loss = position_losses(tiny, states[window], guided[window], "mse").sum()
+            loss = position_losses(tiny, states[window], towards[window], "mse").sum()
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()
@@ -70,7 +70,7 @@ def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> N
     assert repeated.window == log.window and same(again, tuned)
     # By hand: the loss of the first drawn position alone.
     first = log.window[0]
-    guided = guided_target(
+    towards = guided(
         tiny,
         [church.target],
         [church.surrogate],
@@ -79,7 +79,7 @@ def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> N
         guidance=recipe.guidance,
     )
     states = hidden_states(tiny, [church.target], church.surrogate_ids[None])
-    losses = position_losses(tiny, states, guided, recipe.loss)
+    losses = position_losses(tiny, states, towards, recipe.loss)
     assert log.loss[0] == pytest.approx(losses[0, first].item(), rel=1e-5)
 
 
