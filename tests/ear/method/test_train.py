@@ -207,23 +207,37 @@ def test_rollouts_are_the_tuned_models_own_images(tiny: JanusModel, monkeypatch:
     assert not torch.equal(rounds[0][1], rounds[1][1])  # new noise in each round
 
 
-def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusModel) -> None:
-    pairs = [pair(number) for number in range(3)]
-    recipe = resolved(ON_POLICY, window=16)
-    rates: list[float] = []
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rate of each step."""
+    found: list[float] = []
     step = torch.optim.Adam.step
 
     class Recorded(torch.optim.Adam):
         def step(self, *args: Any, **settings: Any) -> Any:
-            rates.append(self.param_groups[0]["lr"])
+            found.append(self.param_groups[0]["lr"])
             return step(self, *args, **settings)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim, "Adam", Recorded)
-        _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
+    monkeypatch.setattr(torch.optim, "Adam", Recorded)
+    return found
+
+
+def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusModel, rates: list[float]) -> None:
+    pairs = [pair(number) for number in range(3)]
+    recipe = resolved(ON_POLICY, window=16)
+    _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
     assert count_windows(len(pairs), recipe) == log.steps == 4
     assert [each.count("+") for each in log.pair] == [1, 0, 1, 0]
     assert rates == pytest.approx([recipe.recipe.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
+
+
+def test_of_a_number_of_steps_windows_without_a_step_use_up_nothing(tiny: JanusModel, rates: list[float]) -> None:
+    pairs = [pair(1), pair(2)]
+    _, quiet = train(tiny, pairs, resolved(replace(RECIPE, threshold=1e9)), 0)
+    recipe = replace(RECIPE, threshold=quiet.loss[0], schedule="linear", passes=5, max_steps=2)
+    _, log = train(tiny, pairs, resolved(recipe), 0)
+    assert log.steps == 2 and not log.stepped[0]
+    assert rates == pytest.approx([recipe.learning_rate, recipe.learning_rate / 2])
 
 
 def test_on_policy_training_approaches_the_surrogate(tiny: JanusModel) -> None:
