@@ -177,6 +177,19 @@ def test_a_checkpoint_of_an_earlier_version_is_named(tiny: JanusModel, tmp_path:
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
 
 
+def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: JanusModel, tmp_path: Path) -> None:
+    run, recipe = TrainingRun(tmp_path), resolved(RECIPE)
+    checkpoint = TrainingState.start(tiny, recipe, 0).checkpoint()
+    on_cuda = {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
+    run.save_checkpoint({**checkpoint, **on_cuda})
+    message = r"this training was begun on cuda: resume with --device cuda, or delete checkpoint\.pt"
+    with pytest.raises(AdapterError, match=message):
+        train(tiny, [pair(1)], recipe, 0, run=run)
+    del checkpoint["device"]  # as in a checkpoint of an earlier version
+    run.save_checkpoint(checkpoint)
+    assert train(tiny, [pair(1)], recipe, 0, run=run)[1].steps == 2
+
+
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):
