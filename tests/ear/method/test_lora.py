@@ -145,7 +145,7 @@ def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusMo
 
 
 def test_what_lora_cannot_do_is_one_line() -> None:
-    with pytest.raises(RecipeError, match="the adapter full"):
+    with pytest.raises(RecipeError, match="in which adapter is full, not lora"):
         replace(PUBLISHED, adapter="lora")
     with pytest.raises(RecipeError, match="rank is 0"):
         replace(RECIPE, rank=0)
