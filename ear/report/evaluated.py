@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation
 from ear.evaluation.outcomes import read_facts, selected
+from ear.memorisation.report import sheet_file
 from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
@@ -28,7 +29,7 @@ class EvaluationResults(Results):
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
         """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
-        memorisation = file.with_name("memorisation.json")
+        memorisation = sheet_file(file.with_name(found.adapters[-1].name)).with_suffix(".json")
         return cls(
             title=f"{found.concept}, {found.recipe}",
             source=file,
