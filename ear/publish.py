@@ -35,10 +35,7 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     by which ``find_adapter`` finds it. Raises ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several
     adapters and for a whole model, ``HubError``.
     """
-    if not re.fullmatch(REPO, repo):
-        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
-    if len(evaluation.adapters) != 1:
-        raise AdapterError("several adapters were measured together: publish each alone, with its own figures")
+    check_publishable(evaluation.adapters, repo)
     [file] = evaluation.adapters
     content: dict[str, Path | bytes] = {_published_name(file): file}
     if file.name == lora.WEIGHTS:
@@ -56,6 +53,15 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
                 commit_message=f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}",
             )
     return str(commit.oid)
+
+
+def check_publishable(adapters: Sequence[Path], repo: str) -> None:
+    """Raise ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several adapters and for a whole model."""
+    if not re.fullmatch(REPO, repo):
+        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    if len(adapters) != 1:
+        raise AdapterError("several adapters are measured together: publish each alone, with its own figures")
+    _published_name(adapters[0])
 
 
 def _published_name(file: Path) -> str:

@@ -185,6 +185,19 @@ def test_an_unknown_judge_is_refused_before_anything_is_rendered(
         evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge="nobody"))
 
 
+def test_what_attacks_need_is_checked_before_test_is_opened(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    settings = replace(SMALL, figures="full", split="test")
+    with pytest.raises(SettingsError, match="--budget is 8: an image has 4 rows"):
+        evaluate(store, tiny, dataset, [adapter], settings)
+    monkeypatch.setattr(KINDS["prefix"], "default_budget", 1)
+    with pytest.raises(DatasetError, match="no accepted pair"):
+        evaluate(store, tiny, replace(dataset, train=()), [adapter], settings)
+    assert not openings.openings_file(ConceptRun(store, dataset.concept)).exists()
+
+
 def test_a_detector_measures_a_concept_that_no_classifier_knows(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
