@@ -140,6 +140,7 @@ def _evaluate(
         fidelity=fidelity,
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
+        options=settings.options,
     )
 
 

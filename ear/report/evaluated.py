@@ -1,5 +1,6 @@
 """The results of an evaluation, which ``ear eval`` writes beside the adapter, or to a file of ``--outcomes``."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +90,9 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
 
 
 def _command(found: Evaluation) -> str:
-    adapters = " ".join(f"--adapter {_name(file)}" for file in found.adapters)
-    return f"ear eval --dataset ecgvf/{found.concept} {adapters} --split {found.split}"
+    adapters = [word for file in found.adapters for word in ("--adapter", _name(file))]
+    words = ["ear", "eval", "--dataset", f"ecgvf/{found.concept}", *adapters, "--split", found.split]
+    return shlex.join([*words, *found.options])
 
 
 def _name(file: Path) -> str:
