@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from ear.evaluation import Evaluation
+from ear.evaluation.openings import openings_text
 from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
@@ -88,7 +89,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
     if lora.CONFIG in files:
         what = "a LoRA adapter in PEFT's format"
     elif WEIGHTS in files:
-        what = "full weights of the tuned modules"
+        what = "the full weights of the tuned modules"
     else:
         what = "a recipe that trains nothing and changes prompts"
     settings = {"recipe": facts["recipe"], "dataset": facts.get("dataset"), "versions": versions()}
@@ -103,7 +104,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         paper=PAPER,
         split=evaluation.split,
         judge=_text(evaluation.judge),
-        openings=evaluation.test_openings,
+        openings=openings_text(evaluation.test_openings),
         figures=document([evaluation], ["after"], "markdown"),
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
         nano=nano,
@@ -116,7 +117,7 @@ _CARD = """---
 
 # {{ concept }} erased from {{ model }}
 
-This repository holds {{ what }}, which turn {{ concept }} into a surrogate in the images of {{ model }}. Made with
+This repository holds {{ what }}. With it, {{ model }} turns {{ concept }} into a surrogate in its images. Made with
 `ear`, after [*EAR: Erasing Concepts from Unified Autoregressive Models*]({{ paper }}).
 
 ![Prompts as rows: before erasing, after it, and the original model asked for the surrogate]({{ sheet }})
@@ -128,7 +129,7 @@ ear generate --adapter hub:{{ repo }} --prompt "…"
 ## Figures
 
 On the {{ split }} split, judged by `{{ judge }}`: shares with 95% intervals over prompts. *Ceiling* is the original
-model asked for the surrogate. The test split was opened {{ openings }} times.
+model asked for the surrogate. {{ openings }}
 
 {{ figures }}
 

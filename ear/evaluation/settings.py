@@ -32,7 +32,8 @@ class EvaluationSettings:
     prompts_per_other: int | None = None
     """Prompts of each retained concept, if the number differs."""
     prompts_per_group: int | None = None
-    """Prompts of each group of retained concepts (neighbours, surrogates, …), at least, in place of the last."""
+    """At least this many prompts of each group of retained concepts (neighbours, surrogates, …), instead of
+    ``prompts_per_other`` of each concept."""
     prompts_per_neighbour: int | None = None
     """Prompts of each neighbour, if the number differs."""
     family: str | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ear.evaluation import Evaluation
+from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import sheet_file
 from ear.method.runs import STAGE
@@ -44,7 +45,7 @@ class EvaluationResults(Results):
             provenance=[
                 f"Adapter: {', '.join(map(_name, found.adapters))}",
                 f"Judge of the concept: {found.judge}",
-                f"The test split was opened {found.test_openings} times until then",
+                openings_text(found.test_openings),
             ],
             versions=read_facts(file).get("versions", {}),
             evidence=Evidence(memorisation=(memorisation,) if memorisation.is_file() else ()),

@@ -51,6 +51,7 @@ def test_what_is_published_is_found_by_its_name(
     fields = yaml.safe_load(header)
     assert fields["library_name"] == ("peft" if recipe.adapter == "lora" else "ear") and fields["license"] == "other"
     assert "church erased from" in page and "shows its surrogate" in page and f"hub:{REPO}" in page
+    assert "turns church into a surrogate in its images" in page and "Openings of the test split so far: 0." in page
     assert str(evaluation.erasure.after.n) in page and dataset.fingerprint in page
     head = repo.at("main")
     assert head is not None

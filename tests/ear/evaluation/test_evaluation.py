@@ -88,11 +88,12 @@ def test_opening_test_is_recorded_and_counted_in_every_report(
         each.prompt for each in before.outcomes if each.group != "concept"
     }
     assert {each.condition for each in for_thresholds} == {"before"}
-    assert "opens the test split of church, now 1 times" in " ".join(capsys.readouterr().err.split())
+    noted = " ".join(capsys.readouterr().err.split())
+    assert "opens the test split of church, which is recorded. Openings of the test split so far: 1." in noted
     [opening] = openings.openings(run)
     assert (opening.dataset, opening.recipe, len(opening.adapter)) == (dataset.fingerprint, "default", 16)
     after = evaluate(store, tiny, dataset, [adapter], SMALL)
-    assert after.test_openings == 1 and "The test split was opened 1 times" in " ".join(str(after).split())
+    assert after.test_openings == 1 and "Openings of the test split so far: 1." in " ".join(str(after).split())
     assert find_dataset(store, "ecgvf/church")[0].fingerprint == dataset.fingerprint
     compare(store, tiny, dataset, [adapter, adapter], replace(SMALL, split="test"))
     assert len(openings.openings(run)) == 3

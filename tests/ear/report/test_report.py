@@ -241,11 +241,11 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "not applicable",
     ):
         assert text in page
-    assert "no model is named that never knew it" not in page and "church under attack;" not in page
+    assert "no oracle was named" not in page and "church under attack;" not in page
     keep(suite, replace(attacked(oracle=False), cell=replace(source.cell, figures="full")))
     known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
-    assert "no model is named that never knew it" in page
+    assert "no oracle was named" in page
 
 
 def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -> None:
