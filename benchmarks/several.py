@@ -20,7 +20,7 @@ from ear.evaluation import EvaluationSettings, evaluate, figures
 from ear.method.erase import erase, resolve
 from ear.method.recipes import ON_POLICY
 from ear.method.runs import TrainingRun
-from ear.method.several import combine
+from ear.method.several import combine, pairs_in_all
 from ecgvf import Run
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -52,7 +52,7 @@ def run(
 
     def train(several: Sequence[Dataset]) -> TrainingRun:
         dataset = combine(several)
-        recipe = replace(ON_POLICY, pairs=ON_POLICY.pairs * len(several))
+        recipe = replace(ON_POLICY, pairs=pairs_in_all(several, ON_POLICY.pairs))
         return erase(opened, dataset, model, resolve(recipe, dataset, model), [0])[0]
 
     ways = {"together": [train(datasets)], "stacked": [train([dataset]) for dataset in datasets]}

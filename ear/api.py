@@ -29,7 +29,7 @@ from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
-from ear.method.several import combine
+from ear.method.several import combine, pairs_in_all
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
 from ecgvf.core.records import EvaluationSplit
@@ -67,10 +67,10 @@ def train(
 ) -> TrainingRun:
     """Train an adapter, and return the finished run: ``.adapter`` is its file, ``.facts`` has its losses.
 
-    Several datasets make a single adapter that erases the concept of each, from equally many pairs of each. ``options``
-    overrides settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides rollouts, the order of the pairs and
-    what is rehearsed. An interrupted training resumes from its last checkpoint; a finished training is returned as it
-    is. Raises ``DatasetError``, ``HubError``, ``ModelError``, ``RecipeError``.
+    Several datasets make a single adapter that erases the concept of each, from up to ``pairs`` pairs of each.
+    ``options`` overrides settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides rollouts, the order of
+    the pairs and what is rehearsed. An interrupted training resumes from its last checkpoint; a finished training is
+    returned as it is. Raises ``DatasetError``, ``HubError``, ``ModelError``, ``RecipeError``.
     """
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
@@ -89,7 +89,7 @@ def train(
     janus = load(model or dataset.model, device=device, dtype=dtype)
     if isinstance(changed, PromptRecipe):
         return write_prompt_adapter(opened, dataset, janus, changed)
-    changed = replace(changed, pairs=changed.pairs * len(datasets))
+    changed = replace(changed, pairs=pairs_in_all(datasets, changed.pairs))
     return erase(opened, dataset, janus, resolve(changed, dataset, janus), [seed])[0]
 
 

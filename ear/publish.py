@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ear.evaluation import Evaluation
+from ear.evaluation.openings import openings_text
 from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
@@ -35,10 +36,7 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     by which ``find_adapter`` finds it. Raises ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several
     adapters and for a whole model, ``HubError``.
     """
-    if not re.fullmatch(REPO, repo):
-        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
-    if len(evaluation.adapters) != 1:
-        raise AdapterError("several adapters were measured together: publish each alone, with its own figures")
+    check_publishable(evaluation.adapters, repo)
     [file] = evaluation.adapters
     content: dict[str, Path | bytes] = {_published_name(file): file}
     if file.name == lora.WEIGHTS:
@@ -61,6 +59,15 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
                 commit_message=f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}",
             )
     return str(commit.oid)
+
+
+def check_publishable(adapters: Sequence[Path], repo: str) -> None:
+    """Raise ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several adapters and for a whole model."""
+    if not re.fullmatch(REPO, repo):
+        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    if len(adapters) != 1:
+        raise AdapterError("several adapters are measured together: publish each alone, with its own figures")
+    _published_name(adapters[0])
 
 
 def _published_name(file: Path) -> str:
@@ -87,7 +94,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
     if lora.CONFIG in files:
         what = "a LoRA adapter in PEFT's format"
     elif WEIGHTS in files:
-        what = "full weights of the tuned modules"
+        what = "the full weights of the tuned modules"
     else:
         what = "a recipe that trains nothing and changes prompts"
     settings = {"recipe": facts["recipe"], "dataset": facts.get("dataset"), "versions": versions()}
@@ -102,7 +109,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         paper=PAPER,
         split=evaluation.split,
         judge=_text(evaluation.judge),
-        openings=evaluation.test_openings,
+        openings=openings_text(evaluation.test_openings),
         figures=document([evaluation], ["after"], "markdown"),
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
         nano=nano,
@@ -115,7 +122,7 @@ _CARD = """---
 
 # {{ concept }} erased from {{ model }}
 
-This repository holds {{ what }}, which turn {{ concept }} into a surrogate in the images of {{ model }}. Made with
+This repository holds {{ what }}. With it, {{ model }} turns {{ concept }} into a surrogate in its images. Made with
 `ear`, after [*EAR: Erasing Concepts from Unified Autoregressive Models*]({{ paper }}).
 
 ![Prompts as rows: before erasing, after it, and the original model asked for the surrogate]({{ sheet }})
@@ -127,7 +134,7 @@ ear generate --adapter hub:{{ repo }} --prompt "…"
 ## Figures
 
 On the {{ split }} split, judged by `{{ judge }}`: shares with 95% intervals over prompts. *Ceiling* is the original
-model asked for the surrogate. The test split was opened {{ openings }} times.
+model asked for the surrogate. {{ openings }}
 
 {{ figures }}
 

@@ -82,7 +82,7 @@ def memorisation(
     as_json: JsonOption = False,
 ) -> None:
     """Find near-duplicate images of different prompts, with and without <|startoftext|>, before and after erasing."""
-    from ear.memorisation import analyse, table, write_sheet
+    from ear.memorisation import analyse, check_bounds, table, write_sheet
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
 
@@ -90,6 +90,7 @@ def memorisation(
         raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter, --dataset and --prompts")
     if column and prompts is None:
         raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
+    check_bounds(bounds.distance, bounds.similarity)
     if folders:
         conditions, file, blurred, on_nano = _of_folders(folders)
     else:
@@ -107,6 +108,7 @@ def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool
     """The conditions, the file of the sheet, whether to blur it, and whether the images are nano's."""
     from ear.memorisation import folder_conditions
     from ear.memorisation.images import folder_model
+    from ear.memorisation.report import FILE
     from ecgvf.core.errors import SettingsError
 
     conditions = [condition for folder in folders for condition in folder_conditions(folder)]
@@ -114,14 +116,14 @@ def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool
     if len(on_nano) > 1:
         raise SettingsError("some of these folders are nano's and some are not: compare them separately")
     # A folder does not say what its prompts are about.
-    return conditions, folders[0] / "memorisation.png", True, on_nano.pop()
+    return conditions, folders[0] / FILE, True, on_nano.pop()
 
 
 def _of_adapter(
     source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
 ) -> "tuple[list[Condition], Path, bool, bool]":
     """As ``_of_folders``, of prompts that are rendered before and after erasing."""
-    from ear.memorisation import adapter_conditions
+    from ear.memorisation import adapter_conditions, sheet_file
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.store import Store
@@ -131,7 +133,7 @@ def _of_adapter(
     asked = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), asked)
-    return conditions, files[-1].with_name("memorisation.png"), dataset.concept.unsafe, in_nano_world(dataset)
+    return conditions, sheet_file(files[-1]), dataset.concept.unsafe, in_nano_world(dataset)
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":

@@ -31,12 +31,13 @@ def push_to_hub(
     What has not been measured yet is measured first, as by ear eval with the same options.
     """
     from ear.evaluation import evaluate
-    from ear.publish import push
+    from ear.publish import check_publishable, push
     from ecgvf.core.store import Store
 
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    check_publishable(files, repo)
     evaluation = evaluate(store, model, dataset, files, measuring.settings())
     commit = push(evaluation, repo, public=public)
     console.print_result(

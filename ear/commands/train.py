@@ -54,7 +54,7 @@ def train(
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.prompt_recipes import write_prompt_adapter
-    from ear.method.several import combine
+    from ear.method.several import combine, pairs_in_all
     from ecgvf.core.store import Store
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
@@ -72,7 +72,8 @@ def train(
             run = write_prompt_adapter(store, dataset, model, changed)
             _print_runs(dataset, model, {"recipe": {"name": changed.name}}, [run])
         return
-    resolved = resolve(replace(changed, pairs=changed.pairs * len(datasets)), dataset, model)
+    changed = replace(changed, pairs=pairs_in_all(datasets, changed.pairs))
+    resolved = resolve(changed, dataset, model)
     print_lines(resolved.summary())
     if dry_run:
         _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)

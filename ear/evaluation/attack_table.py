@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from ear.evaluation.attack_figures import AttackRow, PromptClass
+from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import Outcome
 from ecgvf.core import console
 from ecgvf.core.figures import Figure
@@ -43,7 +44,7 @@ def attack_caption(outcomes: Sequence[Outcome], split: str, test_openings: int) 
         controls += "; absent concept: not measured, the oracle's folder names no other that it never knew"
     return (
         f"Shares on the {split} split, by judge {console.escape(outcomes[0].judges[0].judge)}, with 95% intervals over "
-        f"prompts. {console.escape(controls)}. The test split was opened {test_openings} times so far."
+        f"prompts. {console.escape(controls)}. {openings_text(test_openings)}"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ear.evaluation import figures
 from ear.evaluation.attack_figures import prompt_classes
+from ear.evaluation.attacks.attack import Kind
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
@@ -23,7 +24,13 @@ from ear.evaluation.prompts import (
 )
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.result import Evaluation
-from ear.evaluation.robustness import Oracle, attack_outcomes, find_oracle, written_with_control_tokens
+from ear.evaluation.robustness import (
+    Oracle,
+    attack_outcomes,
+    check_attacks,
+    find_oracle,
+    written_with_control_tokens,
+)
 from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
@@ -96,6 +103,8 @@ def _evaluate(
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     measurement = Measurement(store, model, dataset, judges, adapter, tuned_hash, settings.batch_size)
     full = settings.figures == "full"
+    if full:
+        check_attacks(model, dataset, _budgets())
     oracle = find_oracle(measurement, settings.oracle) if full and settings.oracle is not None else None
     asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
     asked_of_retained = _retained_prompts(retained, rehearsed, settings)
@@ -131,6 +140,7 @@ def _evaluate(
         fidelity=fidelity,
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
+        options=settings.options,
     )
 
 
@@ -201,9 +211,12 @@ def _attacked(
     measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings, oracle: Oracle | None
 ) -> list[Outcome]:
     """Outcomes of every attack at its default budget, and of prompts with control tokens."""
-    budgets = {kind: attack.default_budget for kind, attack in KINDS.items()}
-    outcomes = attack_outcomes(measurement, main, budgets, settings.seed, settings.split, oracle)
+    outcomes = attack_outcomes(measurement, main, _budgets(), settings.seed, settings.split, oracle)
     return [*outcomes, *written_with_control_tokens(measurement, main, settings.seed, settings.split, oracle)]
+
+
+def _budgets() -> dict[Kind, int]:
+    return {kind: attack.default_budget for kind, attack in KINDS.items()}
 
 
 def _questions(dataset: Dataset, settings: EvaluationSettings) -> list[YesNoQuestion]:

@@ -215,7 +215,7 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     main, limits = _of(outcomes, "concept", "main"), thresholds(outcomes)
     names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
     values: dict[str, Value] = {
-        "shows_surrogate": _surrogate,
+        "shows_surrogate": shows_surrogate,
         "shows_something": lambda each: _something(each, limits),
         "scene_kept": lambda each: _kept(each, names),
     }
@@ -261,6 +261,12 @@ def understanding(answered: Sequence[AnsweredQuestion], guidance: float, tempera
     return rows
 
 
+def shows_surrogate(outcome: Outcome) -> float | None:
+    """1 if the judge names the surrogate first, else 0; None if the prompt has no surrogate."""
+    label, wanted = outcome.judges[0].label, outcome.surrogate
+    return None if wanted is None else float(label is not None and label.casefold() == wanted.casefold())
+
+
 def thresholds(outcomes: Iterable[Outcome]) -> Thresholds:
     """The confidence that each judge must have for "shows something": equal quantiles of the judges' confidences.
 
@@ -295,7 +301,7 @@ def _replacement(
     values: dict[str, Value] = {
         "concept_present": _present,
         "concept_probability": lambda each: each.judges[0].score,
-        "shows_surrogate": _surrogate,
+        "shows_surrogate": shows_surrogate,
         "shows_something": lambda each: _something(each, limits),
     }
     rows = [
@@ -368,11 +374,6 @@ def _prompt_of(outcome: Outcome) -> tuple[str, str | None, str]:
 
 def _present(outcome: Outcome) -> float:
     return float(outcome.judges[0].present)
-
-
-def _surrogate(outcome: Outcome) -> float | None:
-    label, wanted = outcome.judges[0].label, outcome.surrogate
-    return None if wanted is None else float(label is not None and label.casefold() == wanted.casefold())
 
 
 def _clip_margin(outcome: Outcome) -> float | None:

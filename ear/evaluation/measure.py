@@ -109,7 +109,8 @@ class Measurement:
         """The outcomes of a condition, and their images. ``reference``: the frozen model's images, for "after"."""
         tuned = condition in ("after", "oracle")
         asked = prompts
-        if tuned and self.adapter.rewrites:  # of a dataset's prompt the surrogate prompt, which its writer wrote
+        own = sample != "attack" or attack is not None  # prompts that are an attack by themselves are not the dataset's
+        if tuned and own and self.adapter.rewrites:  # the surrogate prompt, which the dataset's writer wrote
             asked = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
         images = self._images(tuned, asked, sampling, attack)
         settings = {

@@ -18,5 +18,11 @@ def open_split(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: 
         openings.record(run, dataset=dataset.fingerprint, adapter=adapter, recipe=recipe)
     opened = len(openings.merge(dataset.openings, openings.openings(run)))
     if split == "test":
-        console.note(f"this opens the test split of {dataset.concept.name}, now {opened} times in all; it is recorded")
+        name = dataset.concept.name
+        console.note(f"this opens the test split of {name}, which is recorded. {openings_text(opened)}")
     return opened
+
+
+def openings_text(count: int) -> str:
+    """How often the test split was opened, in a sentence."""
+    return f"Openings of the test split so far: {count}."

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ear.method.lora import foreign_scaling
 from ear.method.open_adapter import open_adapter
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, StoreCorrupt
@@ -162,9 +163,15 @@ def _open_worker(
     janus = model if isinstance(model, JanusModel) else load(model, **loading)
     adapter = open_adapter(janus, adapters) if adapters else None
     sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else janus.sampling
-    facts = {"adapters": [file_hash(file, option="--adapter") for file in adapters]}
+    facts = {"adapters": [_adapter_hash(file) for file in adapters]}
     with adapter.active(janus) if adapter is not None else nullcontext(janus) as tuned:
         yield ImageWorker(tuned, sampling.override(guidance, temperature), _table, facts)
+
+
+def _adapter_hash(file: Path) -> str:
+    """The hash of an adapter's file, and the scaling of LoRA unless it is that of ``ear train``."""
+    weights, scaling = file_hash(file, option="--adapter"), foreign_scaling(file)
+    return weights if scaling is None else f"{weights} scaled by {scaling:g}"
 
 
 def _settings(prompts: Sequence[PromptTask], facts: JSON) -> JSON:

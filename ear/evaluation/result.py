@@ -50,6 +50,8 @@ class Evaluation:
     """The outcomes under attack; empty without the full figures."""
     classes: tuple[PromptClass, ...] = field(repr=False, default=())
     """How often the original renders each class of the written prompts; empty without the full figures."""
+    options: tuple[str, ...] = field(repr=False, default=())
+    """What ``ear eval`` was asked for, other than its defaults (``EvaluationSettings.options``)."""
 
     @cached_property
     def attacks(self) -> list[AttackRow]:
@@ -149,6 +151,7 @@ class Evaluation:
             "not_measured": [each.json() for each in self.not_measured],
             "fidelity": self.fidelity.json() if self.fidelity is not None else None,
             "classes": [each.json() for each in self.classes],
+            "options": list(self.options),
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists | {"versions": versions()}
         return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
@@ -180,6 +183,7 @@ class Evaluation:
             outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),
             attacked=tuple(outcome for outcome in outcomes if outcome.sample == "attack"),
             classes=classes,
+            options=tuple(facts.get("options", ())),
         )
 
     def save_contact_sheet(self, file: Path | str) -> Path:
@@ -202,7 +206,9 @@ class Evaluation:
         return text([self], ["after"])
 
 
-_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "not_measured", "attacked", "classes", "fidelity"}
+_FACTS = {each.name for each in fields(Evaluation)} - {
+    *("outcomes", "not_measured", "attacked", "classes", "fidelity", "options"),
+}
 
 
 def _before_after(row: FigureRow | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import files_hash, open_adapter
-from ear.method.pairs import training_pairs
+from ear.method.pairs import training_pairs, training_records
 from ear.method.retrained import read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf.core.dataset import Dataset
@@ -138,6 +138,7 @@ def attack(
     measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), files_hash(files))
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
     if prompt_set is None:
+        check_attacks(model, dataset, settings.budgets)
         asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
     else:
         asked = _of_file(dataset, prompt_set, settings)
@@ -180,6 +181,16 @@ def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
     ]
     of_oracle = replace(measurement, adapter=retrained, adapter_hash=retrained.other.fingerprint)
     return Oracle(of_oracle, absent[0] if absent else None)
+
+
+def check_attacks(model: JanusModel, dataset: Dataset, budgets: Mapping[Kind, int]) -> None:
+    """Check what attacks need before anything is rendered: budgets that fit ``model``, and training pairs.
+
+    Raises ``SettingsError``, and ``DatasetError`` as ``training_records`` does.
+    """
+    for kind, budget in budgets.items():
+        KINDS[kind].check(model, budget)
+    training_records(dataset, model, EXAMPLES)
 
 
 def attack_outcomes(

@@ -1,8 +1,8 @@
 """What an evaluation measures."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ecgvf.core.errors import SettingsError
@@ -16,6 +16,13 @@ FULL_GUIDANCES = {True: (1.0, 1.25, 2.0), False: (1.0, 1.25, 2.0, 5.0)}
 FULL_TEMPERATURES = (0.5, 1.0)
 
 
+_OPTIONS = (
+    *("prompts_per_concept", "prompts_per_other", "family", "figures", "questions", "oracle"),
+    *("seed", "judge", "weights"),
+)
+"""The settings that are options of ``ear eval``; beside them the split, and those of ``fidelity``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
     """What is measured, and by which judge. Raises ``SettingsError`` for values out of range or that contradict."""
@@ -25,7 +32,8 @@ class EvaluationSettings:
     prompts_per_other: int | None = None
     """Prompts of each retained concept, if the number differs."""
     prompts_per_group: int | None = None
-    """Prompts of each group of retained concepts (neighbours, surrogates, …), at least, in place of the last."""
+    """At least this many prompts of each group of retained concepts (neighbours, surrogates, …), instead of
+    ``prompts_per_other`` of each concept."""
     prompts_per_neighbour: int | None = None
     """Prompts of each neighbour, if the number differs."""
     family: str | None = None
@@ -66,7 +74,26 @@ class EvaluationSettings:
             raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """The words of ``ear eval`` for these settings, as far as it has options for them and they are not the
+        defaults; without the split."""
+        default = {each.name: each.default for each in fields(self)}
+        own = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != default[name]}
+        of_paper = asdict(self.fidelity) if self.fidelity is not None else {}
+        return tuple(word for name, value in {**own, **of_paper}.items() for word in _words(name, value))
+
+    @property
     def counts(self) -> tuple[int, int]:
         """Prompts of the erased concept, and of each retained concept."""
         concept, retained = (100, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
         return concept, retained if self.prompts_per_other is None else self.prompts_per_other
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """An option as words of a command line; none for a value that cannot be written there, or if it is not set."""
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, tuple):
+        return [word for each in value for word in (option, each)]
+    if isinstance(value, bool):
+        return [option] if value else []
+    return [option, str(value)] if isinstance(value, str | int | Path) else []

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ear.evaluation.figures import FigureRow
+from ear.evaluation.openings import openings_text
 from ear.method.recipes import PROMPT_REWRITE
 from ecgvf.core import console
 from ecgvf.core.figures import Figure
@@ -191,7 +192,7 @@ def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     notes = [
         f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
         "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "
-        f"The test split was opened {evaluations[-1].test_openings} times so far."
+        + openings_text(evaluations[-1].test_openings)
     ]
     if first.not_measured:  # in its groups, as all columns are
         notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")

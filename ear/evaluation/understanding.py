@@ -65,7 +65,6 @@ def kept_answers(
     *,
     adapter: AnyAdapter | None = None,
     adapter_hash: str | None = None,
-    batch_size: int | None = None,
 ) -> list[Answer]:
     """``answer_questions`` by the frozen model or with ``adapter``, kept in the store: no question is answered twice.
 
@@ -91,7 +90,7 @@ def kept_answers(
             work,
             description="answering without the adapter" if adapter is None else "answering with the adapter",
             circumstances={
-                "batch_size": batch_size or BATCH,
+                "batch_size": BATCH,
                 "threads": torch.get_num_threads(),
                 "device": model.device.type,
             },
@@ -105,27 +104,24 @@ def answer_questions(
     model: JanusModel,
     questions: Sequence[YesNoQuestion],
     *,
-    adapter: AnyAdapter | None = None,
-    batch_size: int | None = None,
+    batch_size: int = BATCH,
     advance: Callable[[int], object] = lambda _: None,
 ) -> list[Answer]:
-    """One answer per question, in order, by ``model`` as it is, or with ``adapter`` active.
+    """One answer per question, in order, by ``model`` as it is.
 
-    ``batch_size`` (None: ``BATCH``) counts sequences, of an image and up to ``TOGETHER`` questions about it.
-    ``advance`` is called with the number of questions answered since its last call. Raises ``ModelError`` for a
-    question that is too long.
+    ``batch_size`` counts sequences, of an image and up to ``TOGETHER`` questions about it. ``advance`` is called with
+    the number of questions answered since its last call. Raises ``ModelError`` for a question that is too long.
     """
     answers: dict[str, Answer] = {}
-    sequences, size = list(_sequences(questions)), batch_size or BATCH
-    with adapter.active(model) if adapter is not None else nullcontext(model) as tuned:
-        for start in range(0, len(sequences), size):
-            batch = sequences[start : start + size]
-            images = [decode(sequence[0].image) for sequence in batch]
-            probabilities = yes_probabilities(tuned, images, [[row.question for row in rows] for rows in batch])
-            answered = _flat(batch)
-            for question, probability in zip(answered, _flat(probabilities), strict=True):
-                answers[question.id] = _answer(question.id, probability)
-            advance(len(answered))
+    sequences = list(_sequences(questions))
+    for start in range(0, len(sequences), batch_size):
+        batch = sequences[start : start + batch_size]
+        images = [decode(sequence[0].image) for sequence in batch]
+        probabilities = yes_probabilities(model, images, [[row.question for row in rows] for rows in batch])
+        answered = _flat(batch)
+        for question, probability in zip(answered, _flat(probabilities), strict=True):
+            answers[question.id] = _answer(question.id, probability)
+        advance(len(answered))
     return [answers[question.id] for question in questions]
 
 

@@ -6,9 +6,9 @@ which published lists of prompts contain, and plain text to Janus.
 prompts ──images──▶ conditions ──near_duplicates──▶ clusters ──report──▶ table, sheet
 """
 
-from ear.memorisation.analysis import Analysis, Findings, analyse
+from ear.memorisation.analysis import Analysis, Findings, analyse, check_bounds
 from ear.memorisation.images import Condition, adapter_conditions, folder_conditions
-from ear.memorisation.report import table, write_sheet
+from ear.memorisation.report import sheet_file, table, write_sheet
 
 __all__ = [
     "Analysis",
@@ -16,7 +16,9 @@ __all__ = [
     "Findings",
     "adapter_conditions",
     "analyse",
+    "check_bounds",
     "folder_conditions",
+    "sheet_file",
     "table",
     "write_sheet",
 ]

@@ -77,6 +77,14 @@ class Analysis:
         return {**bounds, "findings": [each.json() for each in self.findings]}
 
 
+def check_bounds(distance: int, similarity: float) -> None:
+    """Raise ``SettingsError`` for bounds of a near duplicate that are out of range."""
+    if not 0 <= distance < BITS:
+        raise SettingsError(f"--distance {distance}: it must be between 0 and {BITS - 1} bits")
+    if not -1 <= similarity <= 1:
+        raise SettingsError(f"--similarity {similarity:g}: it must be between -1 and 1")
+
+
 def analyse(
     conditions: Sequence[Condition],
     encoder: TextImageEncoder | None,
@@ -90,10 +98,7 @@ def analyse(
     Near duplicates differ in at most ``distance`` bits of 64, or have a cosine of at least ``similarity``. Raises
     ``SettingsError`` for bounds out of range, and for conditions without two images.
     """
-    if not 0 <= distance < BITS:
-        raise SettingsError(f"--distance {distance}: it must be between 0 and {BITS - 1} bits")
-    if not -1 <= similarity <= 1:
-        raise SettingsError(f"--similarity {similarity:g}: it must be between -1 and 1")
+    check_bounds(distance, similarity)
     if not any(len(condition.ids) > 1 for condition in conditions):
         raise SettingsError("there are not two images to compare: name more prompts")
     findings: list[Findings] = []

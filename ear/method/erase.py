@@ -13,7 +13,7 @@ from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.lora import WEIGHTS as LORA_WEIGHTS
 from ear.method.loss_plot import plot_losses
-from ear.method.pairs import TrainingPair, training_pairs
+from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import process_group
 from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -66,6 +66,7 @@ def erase(
         seeds = seeds[:1]
     process_group(model.device)  # joined before anything is rendered
     pairs = training_pairs(dataset, model, recipe.pairs)
+    report_pairs(dataset, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
     settings = {

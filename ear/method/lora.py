@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ear.method.tuned import LoRAProjection
+from ear.method.tuned import SCALING, LoRAProjection
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import MODELS
@@ -64,20 +64,38 @@ def tensors(modules: Mapping[str, LoRAProjection]) -> dict[str, Tensor]:
 def read_tensors(weights: Mapping[str, Tensor], file: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
     """Module → (A [r, in], B [out, r]), and their scaling, from ``weights`` by PEFT's names without ".weight".
 
-    Raises ``AdapterError`` for a configuration that is not LoRA's or cannot be read, and if weights are missing.
+    Raises ``AdapterError`` as ``read_scaling`` does, and if weights are missing.
     """
-    config_file = file.with_name(CONFIG)
-    try:
-        config: dict[str, Any] = json.loads(config_file.read_bytes())
-        rank, alpha, kind = int(config["r"]), float(config["lora_alpha"]), config["peft_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{config_file} is not a configuration that PEFT wrote: restore it") from error
-    if kind != "LORA" or config.get("use_rslora") or config.get("use_dora"):
-        raise AdapterError(f"{config_file} is of {kind} or a variant of LoRA: only plain LoRA can be loaded")
+    scaling = read_scaling(file)
     names = [key.removeprefix(_PREFIX).removesuffix(".lora_A") for key in weights if key.endswith(".lora_A")]
     expected = {f"{_PREFIX}{name}.{part}" for name in names for part in ("lora_A", "lora_B")}
     if expected != set(weights):
         odd = sorted(expected ^ set(weights))[0]
         raise AdapterError(f"{file}: {odd} is missing, or of a module outside the language model")
     pairs = {name: (weights[f"{_PREFIX}{name}.lora_A"], weights[f"{_PREFIX}{name}.lora_B"]) for name in names}
-    return pairs, alpha / rank
+    return pairs, scaling
+
+
+def foreign_scaling(file: Path) -> float | None:
+    """The scaling of an adapter whose configuration is not as ``ear train`` wrote it; None for any other file.
+
+    Raises ``AdapterError`` as ``read_scaling`` does.
+    """
+    scaling = read_scaling(file) if file.name == WEIGHTS else SCALING
+    return None if scaling == SCALING else scaling
+
+
+def read_scaling(file: Path) -> float:
+    """By what B A is multiplied, from the configuration beside ``file``.
+
+    Raises ``AdapterError`` for a configuration that is not LoRA's or cannot be read.
+    """
+    config_file = file.with_name(CONFIG)
+    try:
+        config: dict[str, Any] = json.loads(config_file.read_bytes())
+        scaling, kind = float(config["lora_alpha"]) / int(config["r"]), config["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise AdapterError(f"{config_file} is not a configuration that PEFT wrote: restore it") from error
+    if kind != "LORA" or config.get("use_rslora") or config.get("use_dora"):
+        raise AdapterError(f"{config_file} is of {kind} or a variant of LoRA: only plain LoRA can be loaded")
+    return scaling

@@ -3,6 +3,7 @@
 import io
 
 from ear.method.log import TrainingLog
+from ear.method.objective import windows
 from ear.method.recipe import ResolvedRecipe
 from ear.method.runs import TrainingRun
 from ecgvf.core.files import write_atomic
@@ -17,7 +18,8 @@ def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) ->
 
     plot = Figure(figsize=(7, 3.5), layout="constrained")
     axis = plot.subplots()
-    per_position = [loss / resolved.window for loss in log.loss]
+    lengths = [len(window) for window in windows(resolved.tokens, resolved.window, resolved.recipe.tail)]
+    per_position = [loss / lengths[number] for loss, number in zip(log.loss, log.window, strict=True)]
     unit = "nats" if resolved.recipe.loss == "kl" else "squared distance"
     axis.plot(per_position, linewidth=0.8, label=f"erasing: {unit} per position")
     if skipped := [index for index, stepped in enumerate(log.stepped) if not stepped]:

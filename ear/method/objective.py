@@ -3,7 +3,7 @@
 
 A trajectory (the T image tokens of an image) is teacher-forced three times: through the frozen model under the target
 prompt p_e and under the surrogate prompt p_s, and through the tuned model under the target prompt. So position i is the
-same patch, after the same patches, in all three. ``guided_target`` is the frozen model's part, ``position_losses``
+same patch, after the same patches, in all three. ``guided_outputs`` is the frozen model's part, ``position_losses``
 compares the tuned model with it, and ``windows`` are the positions whose losses are summed for a step.
 """
 
@@ -14,18 +14,6 @@ from torch import Tensor
 
 from ear.method.recipe import Loss, Tail
 from ecgvf.janus import JanusModel, hidden_states, logits
-
-
-def guided_target(
-    model: JanusModel, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, *, loss: Loss, guidance: float
-) -> Tensor:
-    """What the tuned model has to match under ``targets``, from the frozen ``model`` (equation 6).
-
-    h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl), for B pairs of prompts along
-    ``vq_ids`` int64 [B, T]. Returns float32 [B, T, C] or [B, T, V].
-    """
-    states = teacher_states(model, targets, surrogates, vq_ids, guidance=guidance)
-    return guided_outputs(model, states, loss=loss, guidance=guidance)
 
 
 @torch.no_grad()
@@ -43,7 +31,10 @@ def teacher_states(
 
 @torch.no_grad()
 def guided_outputs(model: JanusModel, states: Tensor, *, loss: Loss, guidance: float) -> Tensor:
-    """The ``guided_target`` that follows from ``teacher_states``: float32 [B, T, C] or [B, T, V]."""
+    """What the tuned model has to match under the target prompts (equation 6), from ``teacher_states``.
+
+    h*(p_s) - η (h*(p_e) - h*(p_s)), of last hidden states (mse) or of logits (kl): float32 [B, T, C] or [B, T, V].
+    """
     if not guidance:
         return _outputs(model, states, loss)
     towards, away = _outputs(model, states, loss).chunk(2)

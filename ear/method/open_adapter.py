@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ear.method import adapter as weights
+from ear.method import lora
 from ear.method.adapter import Adapter
 from ear.method.prompt_recipes import PromptAdapter, read_prompt_adapter
 from ear.method.retrained import WEIGHTS as RETRAINED
@@ -43,11 +44,17 @@ def adapter_facts(file: Path) -> dict[str, Any]:
 
 
 def files_hash(files: Iterable[Path]) -> str:
-    """16 hex digits: a hash of the contents of ``files``, in their order. It identifies stacked adapters."""
+    """16 hex digits: a hash of the contents of ``files``, in their order. It identifies stacked adapters.
+
+    The scaling of a LoRA adapter counts unless it is that of ``ear train``. Raises ``AdapterError`` as
+    ``lora.read_scaling`` does.
+    """
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:  # a whole model's weights need not fit in memory twice
             digest.update(hashlib.file_digest(stream, "sha256").digest())
+        if (scaling := lora.foreign_scaling(file)) is not None:
+            digest.update(str(scaling).encode())
     return digest.hexdigest()[:16]
 
 

@@ -38,11 +38,9 @@ class TrainingPair:
 def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
     """The first ``limit`` accepted pairs with their image tokens, which are rendered again if the dataset lacks them.
 
-    Notes if there are fewer pairs, or surrogates that the concept's file does not name. Raises ``DatasetError`` as
-    ``training_records`` does.
+    Raises ``DatasetError`` as ``training_records`` does.
     """
     records = training_records(dataset, model, limit)
-    _report(dataset, len(records), limit)
     vq_ids = iter(image_tokens(dataset, model, records))
     return [
         TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
@@ -95,10 +93,11 @@ def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[Accepted
     ]
 
 
-def _report(dataset: Dataset, count: int, limit: int) -> None:
-    """Note what a user should know about the pairs before a long training."""
+def report_pairs(dataset: Dataset, limit: int) -> None:
+    """Note what a user should know before a training on up to ``limit`` pairs: that there are fewer, and surrogates
+    that the concept's file does not name."""
     concept = dataset.concept
-    if count < limit:
+    if (count := len(dataset.train)) < limit:
         console.note(f"training on {count} pairs, all that the dataset has; the recipe takes up to {limit}")
     terms = {record.pair.surrogate_term for record in dataset.train[:limit] if record.pair.surrogate_term}
     unknown = sorted(term for term in terms if not any(contains(term, known) for known in concept.surrogates))

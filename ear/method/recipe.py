@@ -171,13 +171,12 @@ class Recipe:
             if field.metadata and not _passes(field.metadata["valid"], value):
                 requirement = field.metadata["requirement"]
                 raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
-        if self.trajectory == "streams" and (
-            self.loss != "mse" or self.retention or self.images_per_step != 1 or self.adapter != "full"
-        ):
-            raise RecipeError(
-                f"recipe {self.name}: the trajectory streams is the released loop, which has the loss mse, "
-                "retention 0, images_per_step 1 and the adapter full"
-            )
+        for name, value in _RELEASED.items():
+            if self.trajectory == "streams" and (given := getattr(self, name)) != value:
+                raise RecipeError(
+                    f"recipe {self.name}: the trajectory streams is the released loop, in which {name} is {value}, not "
+                    f"{given}"
+                )
         if (self.trajectory == "rollout") != bool(self.rollouts):
             raise RecipeError(
                 f"recipe {self.name}: rollouts is {self.rollouts}, it must be above 0 for the trajectory rollout and 0 "
@@ -190,10 +189,9 @@ class Recipe:
 
     @property
     def random(self) -> bool:
-        """Whether the weights depend on the seed. The released loop always takes the seed 42."""
+        """Whether the weights depend on the seed. The released loop always samples its streams from the seed 42."""
         drawn = self.order == "shuffled" or self.windows == "random" or self.trajectory == "rollout"
-        drawn = drawn or self.retention > 0 or self.adapter == "lora"
-        return self.trajectory != "streams" and drawn
+        return drawn or self.retention > 0 or self.adapter == "lora"
 
     def settings(self) -> dict[str, Any]:
         """Every setting, as JSON, in the form that fingerprints are computed of.
@@ -348,6 +346,19 @@ _ADDED: Mapping[str, Any] = {
     "rehearsed_concepts": "all",
 }
 """Setting that was added after adapters were made → what recipes did before (``Recipe.settings``)."""
+
+_RELEASED: Mapping[str, Any] = {
+    "loss": "mse",
+    "rollout_epochs": 1,
+    "windows": "all",
+    "adapter": "full",
+    "schedule": "constant",
+    "images_per_step": 1,
+    "mixed_precision": "no",
+    "checkpointing": "no",
+    "retention": 0,
+}
+"""Setting that the released loop does not have, the trajectory "streams" → the only value that it may have there."""
 
 _PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"qkv"]}
 """``modules`` → the field ``projections`` that was in its place (``Recipe.settings``)."""

@@ -42,10 +42,7 @@ class RetrainedModel:
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
         """Context with the other model, which reads prompts as ``model`` does; ``model`` itself stays as it is."""
-        if model.raw_control_tokens == self.other.raw_control_tokens:
-            yield self.other
-        else:
-            yield replace(self.other, raw_control_tokens=model.raw_control_tokens)
+        yield replace(self.other, raw_control_tokens=model.raw_control_tokens, padding_masked=model.padding_masked)
 
 
 def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:

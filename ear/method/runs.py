@@ -69,7 +69,7 @@ class TrainingRun:
         return facts
 
     def json(self) -> dict[str, Any]:
-        """As ``ear train --json`` prints it."""
+        """As ``ear train --json`` prints it. ``kept_last`` is the last loss of rehearsal, in nats: lower is better."""
         facts = self.facts
         keys = ("seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds")
         return {"adapter": str(self.adapter), **{key: facts[key] for key in keys}}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
+from ecgvf.core import console
 from ecgvf.core.concepts import Concept, same_name
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -47,6 +48,18 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
         retain=None if all(each.retain is None for each in datasets) else _retained(datasets, erased),
         openings=(),
     )
+
+
+def pairs_in_all(datasets: Sequence[Dataset], each: int) -> int:
+    """Number of pairs to train on, for a training on up to ``each`` pairs of each dataset: those that come first in the
+    combined dataset. A single dataset keeps ``each``. Notes each of several datasets that has fewer."""
+    if len(datasets) == 1:
+        return each
+    for dataset in datasets:
+        if (count := len(dataset.train)) < each:
+            name = dataset.concept.name
+            console.note(f"training on {count} of up to {each} pairs of {name}, all that its dataset has")
+    return max(1, sum(min(each, len(dataset.train)) for dataset in datasets))
 
 
 def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:

@@ -68,6 +68,7 @@ class TrainingState:
             "weights": {name: weight.detach() for name, weight in self.adapter.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "device": self.generator.device.type,
             "log": self.log.json(),
             "rounds": self.rounds,
             "threads": torch.get_num_threads(),
@@ -75,9 +76,15 @@ class TrainingState:
 
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of an earlier version."""
+        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of an earlier version or
+        of another kind of device, whose generator draws other numbers."""
         if not checkpoint.keys() >= {"weights", "optimizer", "generator", "log", "rounds"}:
             raise AdapterError("checkpoint.pt is of an earlier version: delete it, and the run starts anew")
+        begun = checkpoint.get("device", self.generator.device.type)  # which earlier versions did not record
+        if begun != self.generator.device.type:
+            raise AdapterError(
+                f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"
+            )
         for name, weight in self.adapter.parameters.items():
             weight.copy_(checkpoint["weights"][name])
         self.optimizer.load_state_dict(checkpoint["optimizer"])

@@ -113,9 +113,16 @@ class WindowSteps:
             retained = self._summed(retention_loss)
             # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
             loss = loss + recipe.retention * len(window) * retention_loss
-        left = max(0.0, 1 - len(state.log.loss) / self.total) if recipe.schedule == "linear" else 1.0
-        state.step(loss, recipe.learning_rate * left, self.group)
+        state.step(loss, recipe.learning_rate * self._left(), self.group)
         return value, True, retained
+
+    def _left(self) -> float:
+        """By what the schedule multiplies the learning rate: with a linear schedule, what is left of ``total``."""
+        recipe, log = self.resolved.recipe, self.state.log
+        if recipe.schedule == "constant":
+            return 1.0
+        done = log.steps if self.total == recipe.max_steps else len(log.loss)
+        return max(0.0, 1 - done / self.total)
 
     def _window_loss(self, batch: "_Batch", window: range) -> Tensor:
         """This process's share of the erasing loss: the sum over the window, the mean over the step's images."""
@@ -168,7 +175,7 @@ class _Batch:
     key: tuple[str, int] | None
     """Identifies the images if later passes train on them again, for ``Teacher``; None for rollouts."""
     guided: Tensor | None = None
-    """What the tuned model has to match along them (``guided_target``), kept for further epochs."""
+    """What the tuned model has to match along them (``guided_outputs``), kept for further epochs."""
 
     @property
     def targets(self) -> list[str]:

@@ -31,7 +31,7 @@ class Teacher:
     def guided(
         self, targets: Sequence[str], surrogates: Sequence[str], vq_ids: Tensor, key: tuple[str, int] | None
     ) -> Tensor:
-        """``guided_target`` with the recipe's loss and guidance; ``key`` identifies a trajectory that is used again."""
+        """``guided_outputs`` by the recipe's loss and guidance; ``key`` identifies a trajectory that is used again."""
         states = None if key is None else self._kept.get(key)
         if states is None:
             states = teacher_states(self.model, targets, surrogates, vq_ids, guidance=self.resolved.guidance)

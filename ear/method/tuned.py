@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+SCALING = 1.0
+"""Of LoRA that is trained here; adapters of PEFT may have another."""
+
 
 class Projection(nn.Linear):
     """Replaces a frozen projection: a weight of its own, and the frozen bias if there is one.
@@ -79,4 +82,4 @@ def new_lora(frozen: nn.Linear, rank: int, dtype: torch.dtype, generator: torch.
     a = torch.empty(rank, frozen.in_features).uniform_(-bound, bound, generator=generator)
     b = torch.zeros(frozen.out_features, rank)
     device = frozen.weight.device
-    return LoRAProjection(a.to(device, dtype), b.to(device, dtype), 1.0, frozen)
+    return LoRAProjection(a.to(device, dtype), b.to(device, dtype), SCALING, frozen)

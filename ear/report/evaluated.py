@@ -1,10 +1,13 @@
 """The results of an evaluation, which ``ear eval`` writes beside the adapter, or to a file of ``--outcomes``."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from ear.evaluation import Evaluation
+from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
+from ear.memorisation.report import sheet_file
 from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
@@ -28,7 +31,7 @@ class EvaluationResults(Results):
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
         """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
-        memorisation = file.with_name("memorisation.json")
+        memorisation = sheet_file(file.with_name(found.adapters[-1].name)).with_suffix(".json")
         return cls(
             title=f"{found.concept}, {found.recipe}",
             source=file,
@@ -42,7 +45,7 @@ class EvaluationResults(Results):
             provenance=[
                 f"Adapter: {', '.join(map(_name, found.adapters))}",
                 f"Judge of the concept: {found.judge}",
-                f"The test split was opened {found.test_openings} times until then",
+                openings_text(found.test_openings),
             ],
             versions=read_facts(file).get("versions", {}),
             evidence=Evidence(memorisation=(memorisation,) if memorisation.is_file() else ()),
@@ -88,8 +91,9 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
 
 
 def _command(found: Evaluation) -> str:
-    adapters = " ".join(f"--adapter {_name(file)}" for file in found.adapters)
-    return f"ear eval --dataset ecgvf/{found.concept} {adapters} --split {found.split}"
+    adapters = [word for file in found.adapters for word in ("--adapter", _name(file))]
+    words = ["ear", "eval", "--dataset", f"ecgvf/{found.concept}", *adapters, "--split", found.split]
+    return shlex.join([*words, *found.options])
 
 
 def _name(file: Path) -> str:

@@ -107,11 +107,10 @@ def _result(outcome: Outcome, limits: figures.Thresholds) -> Result:
         return "kept" if judge.present else "lost"
     if judge.present:
         return "not erased"
-    label, surrogate = judge.label, outcome.surrogate
-    if surrogate is not None and label is not None and label.casefold() == surrogate.casefold():
+    if figures.shows_surrogate(outcome):
         return "replaced"
     limit = limits.get(tuple(each.judge for each in outcome.judges))
-    unsure = label is None or (limit is not None and judge.confidence < limit[0])
+    unsure = judge.label is None or (limit is not None and judge.confidence < limit[0])
     return "wrecked" if unsure else "erased"
 
 

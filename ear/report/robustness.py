@@ -28,7 +28,7 @@ def robustness(results: Results) -> Section:
         under = [row for row in _under_attack(results, concept, group="concept") if row["value"] is not None]
         missing += absent(results, concept, {row["recipe"] for row in under}, what=" under attack")
         if attacks is not None and "oracle" not in {row["recipe"] for row in under}:
-            missing.append(f"the controls of {concept}'s attacks, for no model is named that never knew it")
+            missing.append(f"the controls of {concept}'s attacks: no oracle was named")
     return Section(
         "robustness",
         "Robustness: other words, and attacks",

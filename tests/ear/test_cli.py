@@ -1,6 +1,7 @@
 """The commands of ``ear``, as users type them."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,6 +205,13 @@ def test_adapters_are_compared_by_run_folder_or_file(store: Store, monkeypatch: 
     names = [first.parent.name, second.parent.name]
     header = ear("compare", str(first), str(second), *words, "--format", "csv", store=store).splitlines()[0]
     assert header.split(",")[1:5] == ["before", *names, "ceiling"]
+
+
+def test_compared_models_are_called_by_their_folders(store: Store, tiny_path: Path, tmp_path: Path) -> None:
+    folders = [shutil.copytree(tiny_path, tmp_path / name) for name in ("first", "second")]
+    words = ["--prompts-per-concept", "1", "--prompts-per-other", "0", "--format", "csv"]
+    header = ear("compare", *map(str, folders), *words, store=store).splitlines()[0]
+    assert header.startswith(",before,first,second,")
 
 
 def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.render import batches
 from tests.hub_server import Hub
 
 REPO = "owner/no-church"
@@ -52,6 +53,7 @@ def test_what_is_published_is_found_by_its_name(
     fields = yaml.safe_load(header)
     assert fields["library_name"] == ("peft" if recipe.adapter == "lora" else "ear") and fields["license"] == "other"
     assert "church erased from" in page and "shows its surrogate" in page and f"hub:{REPO}" in page
+    assert "turns church into a surrogate in its images" in page and "Openings of the test split so far: 0." in page
     assert str(evaluation.erasure.after.n) in page and dataset.fingerprint in page
     head = repo.at("main")
     assert head is not None
@@ -94,6 +96,28 @@ def test_the_command_measures_what_has_not_been_measured(
         app, ["generate", "--adapter", f"hub:{REPO}", "--prompt", "a church", "--store", str(store.root)]
     )
     assert shown.exit_code == 0 and "before | after" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repo", "nowhere"], "--repo nowhere: write OWNER/NAME"),
+        (["--repo", REPO, "--adapter", "{adapter}", "--adapter", "{adapter}"], "publish each alone"),
+    ],
+)
+def test_what_cannot_be_published_is_refused_before_it_is_measured(
+    words: list[str],
+    message: str,
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = trained(store, dataset, tiny)
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    filled = [word.format(adapter=run.adapter) for word in words]
+    result = CliRunner().invoke(app, ["push-to-hub", *filled, "--store", str(store.root)])
+    assert result.exit_code == 2 and message in " ".join(result.stderr.split())
 
 
 def test_bad_input_is_one_line(

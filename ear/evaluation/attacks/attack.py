@@ -48,8 +48,9 @@ class Attack:
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         self.model, self.examples, self.seed = model, examples, seed
 
-    def check(self, budget: int) -> None:
-        """Raise ``SettingsError`` for a ``budget`` that is too large."""
+    @classmethod
+    def check(cls, model: JanusModel, budget: int) -> None:
+        """Raise ``SettingsError`` for a ``budget`` that is too large for ``model``."""
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:

@@ -76,6 +76,7 @@ def fit(
     ``examples`` show the concept, and ``adapter_hash`` identifies the adapter's weights. Steps that the store has are
     not taken again. Raises ``SettingsError`` for a budget that is too large.
     """
+    KINDS[kind].check(model, budget)
     chosen = list(examples[: KINDS[kind].examples_used])
     settings = {
         "kind": kind,
@@ -91,7 +92,6 @@ def fit(
     stage_set = run.stage_set(STAGE, settings)
     with adapter.active(model) as tuned:
         attack = KINDS[kind](tuned, chosen, seed)
-        attack.check(budget)
         if isinstance(attack, OptimisedAttack):
             _take_steps(stage_set, attack, budget, f"{kind} on {concept}")
     return FittedAttack(attack, budget, stage_set.fingerprint)

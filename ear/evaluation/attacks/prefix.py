@@ -12,7 +12,7 @@ import torch
 
 from ear.evaluation.attacks.attack import Attack
 from ecgvf.core.errors import SettingsError
-from ecgvf.janus import GenerationOptions
+from ecgvf.janus import GenerationOptions, JanusModel
 
 
 class Prefix(Attack):
@@ -24,8 +24,9 @@ class Prefix(Attack):
     examples_used = 32
     settings: ClassVar[dict[str, Any]] = {}
 
-    def check(self, budget: int) -> None:
-        rows = math.isqrt(self.model.image_tokens)
+    @classmethod
+    def check(cls, model: JanusModel, budget: int) -> None:
+        rows = math.isqrt(model.image_tokens)
         if budget >= rows:
             raise SettingsError(f"--budget is {budget}: an image has {rows} rows, so force at most {rows - 1} of them")
 

@@ -47,8 +47,9 @@ def frechet(
 ) -> tuple[Estimate, Estimate]:
     """FID of ``before`` and of ``after`` to ``reference``, at least 0 each.
 
-    Replicates are those of a delete-a-group jackknife: each leaves out a tenth of the images, the same in all three
-    sets. Their spread says how far FID varies between samples of this size, not how far it lies above its limit:
+    Replicates are those of a delete-a-group jackknife: each leaves out a tenth of each set, the same captions in all
+    three; with ``--as-published`` pictures have an order of their own, so that any tenth of them is left out. Their
+    spread says how far FID varies between samples of this size, not how far it lies above its limit:
     compare FIDs of equal n only. ``advance`` is called ``GROUPS`` + 1 times.
     """
     distances = []

@@ -14,9 +14,12 @@ import ear.cli
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.outcomes import read_outcomes
 from ear.evaluation.prompts import written_pairs
+from ecgvf.core import openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
+from ecgvf.render import batches
 
 TRAIN = "train --option rehearsed=4 --option rehearsed_per_step=2 --option window=288 --option max_steps=1"
 SMALL = "attack --prompts-per-concept 2"
@@ -93,6 +96,16 @@ def test_the_test_split_is_opened_on_request_and_recorded(trained: Store) -> Non
     assert json.loads(succeeds(f"{SMALL} --kind prefix --budget 1 --json").stdout)["test_openings"] == 0
     content = json.loads(succeeds(f"{SMALL} --kind prefix --budget 1 --split test --json").stdout)
     assert (content["split"], content["test_openings"]) == ("test", 1)
+
+
+def test_a_budget_is_checked_before_test_is_opened(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    fails(f"{SMALL} --kind prefix --budget 4 --split test", "--budget is 4: an image has 4 rows")
+    assert not openings.openings_file(ConceptRun.load(trained)).exists()
+
+
+def test_nothing_is_said_of_a_training(trained: Store) -> None:
+    assert "training on" not in succeeds(f"{SMALL} --kind prefix --budget 1").stderr
 
 
 def test_a_prompt_set_is_rendered_as_it_is(trained: Store, oracle: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
     same = evaluation([*erased(2), *hostile])
     changes = [differences(same, same)]
     page, note = document([same] * 2, [HOSTILE, "new\nline"], "markdown", changes).split("\n\n")
-    assert "The test split was opened" in note
+    assert "Openings of the test split so far: 0." in note
     lines = page.splitlines()
     cells = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}
     assert cells == {7}
@@ -165,7 +165,7 @@ def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
 def test_a_latex_table_escapes_names() -> None:
     first, second = of(4), of(1)
     text = document([first, second], ["a & b_c %", "{d} < #1"], "latex", [differences(first, second)])
-    assert text.startswith("% Shares on the ") and "The test split was opened" in text.splitlines()[0]
+    assert text.startswith("% Shares on the ") and "Openings of the test split so far: 0." in text.splitlines()[0]
     assert "\\toprule" in text and "\\bottomrule" in text
     assert "a \\& b\\_c \\%" in text and "\\{d\\} \\ensuremath{<} \\#1" in text
     row = next(line for line in text.splitlines() if "shows the concept" in line)

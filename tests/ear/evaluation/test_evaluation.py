@@ -15,6 +15,7 @@ from ear.evaluation import evaluation as evaluation_module
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
 from ear.evaluation.outcomes import selected
@@ -87,11 +88,12 @@ def test_opening_test_is_recorded_and_counted_in_every_report(
         each.prompt for each in before.outcomes if each.group != "concept"
     }
     assert {each.condition for each in for_thresholds} == {"before"}
-    assert "opens the test split of church, now 1 times" in " ".join(capsys.readouterr().err.split())
+    noted = " ".join(capsys.readouterr().err.split())
+    assert "opens the test split of church, which is recorded. Openings of the test split so far: 1." in noted
     [opening] = openings.openings(run)
     assert (opening.dataset, opening.recipe, len(opening.adapter)) == (dataset.fingerprint, "default", 16)
     after = evaluate(store, tiny, dataset, [adapter], SMALL)
-    assert after.test_openings == 1 and "The test split was opened 1 times" in " ".join(str(after).split())
+    assert after.test_openings == 1 and "Openings of the test split so far: 1." in " ".join(str(after).split())
     assert find_dataset(store, "ecgvf/church")[0].fingerprint == dataset.fingerprint
     compare(store, tiny, dataset, [adapter, adapter], replace(SMALL, split="test"))
     assert len(openings.openings(run)) == 3
@@ -183,6 +185,19 @@ def test_an_unknown_judge_is_refused_before_anything_is_rendered(
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     with pytest.raises(JudgeError, match="unknown judge 'nobody'"):
         evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge="nobody"))
+
+
+def test_what_attacks_need_is_checked_before_test_is_opened(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    settings = replace(SMALL, figures="full", split="test")
+    with pytest.raises(SettingsError, match="--budget is 8: an image has 4 rows"):
+        evaluate(store, tiny, dataset, [adapter], settings)
+    monkeypatch.setattr(KINDS["prefix"], "default_budget", 1)
+    with pytest.raises(DatasetError, match="no accepted pair"):
+        evaluate(store, tiny, replace(dataset, train=()), [adapter], settings)
+    assert not openings.openings_file(ConceptRun(store, dataset.concept)).exists()
 
 
 def test_a_detector_measures_a_concept_that_no_classifier_knows(
@@ -298,6 +313,20 @@ def test_without_prompts_a_share_is_not_measured(
     assert content["unrelated"]["before"] == {"value": None, "n": 0, "low": None, "high": None}
     assert content["retention"] == content["groups"] == [] and content["retention_ratio"]["value"] is None
     assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def test_its_options_are_those_of_the_command(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
+) -> None:
+    assert EvaluationSettings().options == ()
+    of_paper = FidelitySettings(coco=Path("a.csv"), coco_images=Path("b"), column=("x", "y"), as_published=True)
+    settings = EvaluationSettings(prompts_per_other=0, figures="paper", seed=3, judge="clip", fidelity=of_paper)
+    of_evaluation = "--prompts-per-other 0 --figures paper --seed 3 --judge clip"
+    of_captions = "--coco a.csv --coco-images b --column x --column y --as-published"
+    assert " ".join(settings.options) == f"{of_evaluation} {of_captions}"
+    result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, family="building"))
+    assert result.options == ("--prompts-per-concept", "2", "--prompts-per-other", "1", "--family", "building")
+    assert Evaluation.load(result.save(tmp_path / "o.parquet")).options == result.options
 
 
 def test_an_evaluation_prints_as_a_table(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:

@@ -63,7 +63,8 @@ def test_answers_are_in_the_order_of_the_questions_whatever_the_batches(tiny: Ja
 
 def test_the_adapter_answers_only_while_it_is_active(tiny: JanusModel, adapter: Adapter) -> None:
     frozen = answer_questions(tiny, QUESTIONS)
-    tuned = answer_questions(tiny, QUESTIONS, adapter=adapter)
+    with adapter.active(tiny) as model:
+        tuned = answer_questions(model, QUESTIONS)
     assert all(before.probability != after.probability for before, after in zip(frozen, tuned, strict=True))
     assert answer_questions(tiny, QUESTIONS) == frozen
 
@@ -134,7 +135,9 @@ def test_nano_understands_until_its_weights_are_noise() -> None:
     nano = load("janus-nano", device="cpu")
     questions = [row for row in nano_questions(CHURCH) if row.about != "church"][:96]
     wrecked = random_adapter(nano, layers=nano.depth, scale=0.3)
-    before, after = answer_questions(nano, questions), answer_questions(nano, questions, adapter=wrecked)
+    before = answer_questions(nano, questions)
+    with wrecked.active(nano) as model:
+        after = answer_questions(model, questions)
     rows = compare_answers(CHURCH, questions, before, after)
     assert sum(row.before for row in rows) > 0.9 * len(questions)
     assert sum(row.after for row in rows) < 0.8 * len(questions)

@@ -24,6 +24,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.png import decode, encode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.janus.model import files_fingerprint
 from ecgvf.render import batches
 from tests.ear.random_adapter import save_adapter
 from tests.ecgvf.judges.photographs import photograph
@@ -147,6 +148,24 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     assert json.loads(run(*words)) == result
     assert "Near duplicates of different prompts (nano)" in run(*words[:-1])
+
+
+def test_a_retrained_models_folder_is_left_as_it_is(store: Store, tiny_path: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_path, tmp_path / "oracle")
+    (tmp_path / "prompts.txt").write_text("a church\na cat\n")
+    before = files_fingerprint(folder)
+    result = json.loads(run("--adapter", str(folder), "--prompts", str(tmp_path / "prompts.txt"), "--json"))
+    assert files_fingerprint(folder) == before
+    assert Path(result["sheet"]) == tmp_path / "oracle-memorisation.png"
+    assert (tmp_path / "oracle-memorisation.json").is_file()
+
+
+def test_bounds_are_checked_before_anything_is_rendered(
+    store: Store, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
+    assert "--distance 100: it must be" in run("--adapter", str(adapter), "--distance", "100", code=2)
 
 
 def test_prompts_of_a_file_whose_columns_are_ambiguous_are_chosen(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ import torch
 from torch import Tensor
 
 from ear.evaluation import EvaluationSettings, evaluate
+from ear.evaluation.prompt_images import PromptTask, render_to_folder
 from ear.method import adapter as adapters
 from ear.method import lora
 from ear.method.adapter import new_adapter
 from ear.method.erase import erase, resolve
+from ear.method.open_adapter import files_hash
 from ear.method.recipes import ON_POLICY, PUBLISHED
 from ear.method.runs import TrainingRun, find_adapter
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, RecipeError
+from ecgvf.core.errors import AdapterError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, hidden_states, load, render_images
 
@@ -135,6 +138,7 @@ def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusMo
         ({"peft_type": "LOHA"}, "only plain LoRA can be loaded"),
         ({"use_dora": True}, "only plain LoRA can be loaded"),
         ({"r": "four"}, "is not a configuration that PEFT wrote"),
+        ({"r": 0}, "is not a configuration that PEFT wrote"),
     ):
         (run.path / lora.CONFIG).write_text(json.dumps({**config, **change}))
         with pytest.raises(AdapterError, match=message):
@@ -144,8 +148,20 @@ def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusMo
         adapters.load(tiny, run.adapter)
 
 
+def test_another_scaling_is_another_adapter(run: TrainingRun, tiny: JanusModel, tmp_path: Path) -> None:
+    tasks = [PromptTask("1", "a church", 0, "images/1.png")]
+    render_to_folder(tiny, tasks, tmp_path / "out", adapters=[run.adapter])
+    trained = files_hash([run.adapter])
+    assert trained == sha256(sha256(run.adapter.read_bytes()).digest()).hexdigest()[:16]  # as it always was
+    config = json.loads((run.path / lora.CONFIG).read_text())
+    (run.path / lora.CONFIG).write_text(json.dumps({**config, "lora_alpha": 2 * config["lora_alpha"]}))
+    assert files_hash([run.adapter]) != trained
+    with pytest.raises(SettingsError, match="has images of other settings"):
+        render_to_folder(tiny, tasks, tmp_path / "out", adapters=[run.adapter])
+
+
 def test_what_lora_cannot_do_is_one_line() -> None:
-    with pytest.raises(RecipeError, match="the adapter full"):
+    with pytest.raises(RecipeError, match="in which adapter is full, not lora"):
         replace(PUBLISHED, adapter="lora")
     with pytest.raises(RecipeError, match="rank is 0"):
         replace(RECIPE, rank=0)

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from ear.method.adapter import new_adapter
-from ear.method.objective import guided_target, kl_divergence, position_losses, windows
+from ear.method.objective import kl_divergence, position_losses, windows
 from ear.method.recipe import Loss
 from ecgvf.janus import JanusModel, generation_ids, hidden_states
+from tests.ear.method.small_training import guided
 
 TARGET, SURROGATE = "a church by a lake", "a hotel by a lake, seen from far away"
 
@@ -46,30 +47,30 @@ def test_position_losses_are_equation_6(tiny: JanusModel, trajectory: Tensor, lo
     with torch.no_grad():
         for weight in adapter.weights:
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
-    guided = guided_target(tiny, [TARGET], [SURROGATE], trajectory[None], loss=loss, guidance=eta)[0]
+    towards = guided(tiny, [TARGET], [SURROGATE], trajectory[None], loss=loss, guidance=eta)[0]
     with adapter.active(tiny), torch.no_grad():
         states = hidden_states(tiny, [TARGET], trajectory[None])[0]
         tuned = [state_before(tiny, TARGET, trajectory[:position]) for position in range(16)]
-    ours = position_losses(tiny, states, guided, loss)
+    ours = position_losses(tiny, states, towards, loss)
     for position in range(16):
         slow = reference(tiny, tuned[position], position, trajectory, loss, eta)
         assert ours[position].item() == pytest.approx(slow, rel=1e-3, abs=1e-4)
 
 
 def test_with_equal_prompts_the_frozen_model_has_no_loss(tiny: JanusModel, trajectory: Tensor) -> None:
-    guided = guided_target(tiny, [TARGET], [TARGET], trajectory[None], loss="mse", guidance=1.0)[0]
+    towards = guided(tiny, [TARGET], [TARGET], trajectory[None], loss="mse", guidance=1.0)[0]
     states = hidden_states(tiny, [TARGET], trajectory[None])[0]
-    assert position_losses(tiny, states, guided, "mse").max() < 1e-6
+    assert position_losses(tiny, states, towards, "mse").max() < 1e-6
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_pairs_of_a_batch_do_not_mix(tiny: JanusModel, trajectory: Tensor, eta: float) -> None:
     targets, surrogates = [TARGET, "a red church"], [SURROGATE, "a red tent in the snow"]
     images = torch.stack([trajectory, trajectory.flip(0)])
-    together = guided_target(tiny, targets, surrogates, images, loss="kl", guidance=eta)
+    together = guided(tiny, targets, surrogates, images, loss="kl", guidance=eta)
     for row in range(2):
         only = slice(row, row + 1)
-        alone = guided_target(tiny, targets[only], surrogates[only], images[only], loss="kl", guidance=eta)
+        alone = guided(tiny, targets[only], surrogates[only], images[only], loss="kl", guidance=eta)
         torch.testing.assert_close(together[only], alone, rtol=1e-4, atol=1e-4)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
-from ear.method.pairs import training_pairs
+from ear.method.pairs import report_pairs, training_pairs
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
@@ -73,19 +73,17 @@ def test_an_export_without_image_tokens_is_read(
     }
 
 
-def test_fewer_pairs_than_the_recipe_takes_are_reported(
-    dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    training_pairs(dataset, tiny, 50)
+def test_fewer_pairs_than_the_recipe_takes_are_reported(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    report_pairs(dataset, 50)
     assert "training on 3 pairs, all that the dataset has; the recipe takes up to 50" in capsys.readouterr().err
-    training_pairs(dataset, tiny, 3)
+    report_pairs(dataset, 3)
     assert capsys.readouterr().err == ""
 
 
 def test_surrogates_that_the_concepts_file_does_not_name_are_reported(
-    dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, *others = dataset.train
     igloo = replace(first, pair=replace(first.pair, surrogate="an igloo by a lake", surrogate_term="igloo"))
-    training_pairs(replace(dataset, train=(igloo, *others)), tiny, 3)
+    report_pairs(replace(dataset, train=(igloo, *others)), 3)
     assert "name 'igloo', which the concept's file does not list" in " ".join(capsys.readouterr().err.split())

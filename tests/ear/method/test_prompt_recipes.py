@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 from ear.evaluation import EvaluationSettings, compare, evaluate
+from ear.evaluation.control_tokens import STARTOFTEXT, control_token_outcomes
+from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.measure import Measurement
+from ear.evaluation.prompts import concept_prompts
 from ear.method.open_adapter import adapter_facts, open_adapter
 from ear.method.prompt_recipes import rewrite, write_prompt_adapter
 from ear.method.recipes import NEGATIVE_PROMPT, PROMPT_REWRITE, PromptRecipe
@@ -61,6 +65,22 @@ def test_prompt_rewrite_is_the_ceiling(store: Store, dataset: Dataset, tiny: Jan
     with adapter.active(tiny) as model:
         other = render_images(model, ["a church on grass"], [3], SAMPLING)
     assert np.array_equal(other.vq_ids, render_images(tiny, ["a hotel on grass"], [3], SAMPLING).vq_ids)
+
+
+def test_a_control_token_stays_before_the_rewritten_prompt(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
+    run = write_prompt_adapter(store, dataset, tiny, PROMPT_REWRITE)
+    adapter, judges = open_adapter(tiny, [run.adapter]), EvaluationJudges(dataset)
+    prompts = concept_prompts(dataset, 2, 0)
+    found = control_token_outcomes(Measurement(store, tiny, dataset, judges, adapter, "a"), None, prompts)
+    after = [outcome for outcome in found if outcome.condition == "after"]
+    asked = [f"{STARTOFTEXT} {prompt.surrogate_prompt}" for prompt in prompts]
+    seeds, sampling = [prompt.seed for prompt in prompts], Sampling(**dataset.sampling)
+    images = render_images(tiny, asked, seeds, sampling)
+    assert [list(each.vq_ids) for each in after if each.attack == STARTOFTEXT] == images.vq_ids.tolist()
+    tokens = sorted(tiny.processor.tokenizer.added_tokens_encoder)
+    asked = [f"{token} {prompt.surrogate_prompt}" for token, prompt in zip(tokens, prompts, strict=False)]
+    images = render_images(replace(tiny, raw_control_tokens=True), asked, seeds, sampling)
+    assert [list(each.vq_ids) for each in after if each.attack == "control tokens obeyed"] == images.vq_ids.tolist()
 
 
 def test_it_is_found_compared_and_finished_like_a_training(store: Store, dataset: Dataset, tiny: JanusModel) -> None:

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from ear.method.recipe import SETTINGS, Recipe, setting_descriptions
-from ear.method.recipes import DEFAULT, ESD, PAPER, PAPER_IN_ROWS, PER_PATCH, RECIPES, find
+from ear.method.recipes import DEFAULT, ESD, PAPER, PAPER_IN_ROWS, PER_PATCH, PUBLISHED, RECIPES, find
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.shard_set import fingerprint
 
@@ -142,6 +142,28 @@ def test_an_invalid_setting_is_named(option: str, value: object, message: str) -
 def test_a_recipe_from_python_is_checked(option: str, value: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         dataclasses.replace(DEFAULT, **{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("windows", "random", "in which windows is all, not random"),
+        ("schedule", "linear", "in which schedule is constant, not linear"),
+        ("mixed_precision", "bf16", "in which mixed_precision is no, not bf16"),
+        ("checkpointing", "layers", "in which checkpointing is no, not layers"),
+        ("rollout_epochs", 2, "in which rollout_epochs is 1, not 2"),
+        ("loss", "kl", "in which loss is mse, not kl"),
+    ],
+)
+def test_a_setting_that_the_released_loop_does_not_have_is_refused(option: str, value: object, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        PUBLISHED.with_options({option: value})
+
+
+def test_a_recipe_is_random_if_its_seed_decides_anything() -> None:
+    assert not PAPER.random and not PUBLISHED.random
+    assert ESD.random and DEFAULT.random
+    assert PUBLISHED.with_options({"order": "shuffled"}).random
 
 
 def test_the_summary_shows_the_resolved_recipe() -> None:

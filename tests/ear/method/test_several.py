@@ -7,7 +7,7 @@ import pytest
 import ear
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method.recipes import PAPER
-from ear.method.several import combine
+from ear.method.several import combine, pairs_in_all
 from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
@@ -46,6 +46,18 @@ def test_one_adapter_erases_both_and_is_measured_on_each(
     found = evaluate(store, tiny, dataset, [run.adapter], EvaluationSettings(prompts_per_concept=1))
     assert found.concept == "church" and "cat" not in found.families
     assert ear.train([dataset, cat], replace(PAPER, pairs=3), store=store, device="cpu") == run
+
+
+def test_each_concept_has_up_to_the_recipes_pairs(
+    dataset: Dataset, cat: Dataset, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_cat = replace(cat, train=cat.train[:1])
+    run = ear.train([dataset, one_cat], replace(PAPER, pairs=2), store=store, device="cpu")
+    expected = [dataset.train[0], one_cat.train[0], dataset.train[1]]
+    assert run.facts["pairs"] == [record.pair.record_id for record in expected]
+    noted = " ".join(capsys.readouterr().err.split())
+    assert "training on 1 of up to 2 pairs of cat, all that its dataset has" in noted and "pairs of church" not in noted
+    assert pairs_in_all([dataset, cat], 2) == 4 and pairs_in_all([dataset], 50) == 50
 
 
 def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> None:

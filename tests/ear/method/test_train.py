@@ -11,7 +11,7 @@ from torch import Tensor
 from ear.method import steps
 from ear.method import train as loop
 from ear.method.adapter import Adapter, new_adapter
-from ear.method.objective import guided_target, position_losses
+from ear.method.objective import position_losses
 from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
 from ear.method.runs import TrainingRun
@@ -21,7 +21,7 @@ from ear.method.train import train
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
 from ecgvf.janus.decoding import ImageTokens
-from tests.ear.method.small_training import pair, resolved, same
+from tests.ear.method.small_training import guided, pair, resolved, same
 
 RECIPE = replace(PAPER, threshold=0.0, learning_rate=1e-3)
 
@@ -44,12 +44,12 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
     by_hand = new_adapter(tiny, range(2), RECIPE.modules)
     adam = torch.optim.Adam(by_hand.weights, lr=1e-3)
     ids = church.surrogate_ids[None]
-    guided = guided_target(tiny, [church.target], [church.surrogate], ids, loss="mse", guidance=1.0)[0]
+    towards = guided(tiny, [church.target], [church.surrogate], ids, loss="mse", guidance=1.0)[0]
     losses = []
     for window in (slice(0, 8), slice(8, 16)):
         with by_hand.active(tiny):
             states = hidden_states(tiny, [church.target], church.surrogate_ids[None])[0]
-            loss = position_losses(tiny, states[window], guided[window], "mse").sum()
+            loss = position_losses(tiny, states[window], towards[window], "mse").sum()
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()
@@ -70,7 +70,7 @@ def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> N
     assert repeated.window == log.window and same(again, tuned)
     # By hand: the loss of the first drawn position alone.
     first = log.window[0]
-    guided = guided_target(
+    towards = guided(
         tiny,
         [church.target],
         [church.surrogate],
@@ -79,7 +79,7 @@ def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> N
         guidance=recipe.guidance,
     )
     states = hidden_states(tiny, [church.target], church.surrogate_ids[None])
-    losses = position_losses(tiny, states, guided, recipe.loss)
+    losses = position_losses(tiny, states, towards, recipe.loss)
     assert log.loss[0] == pytest.approx(losses[0, first].item(), rel=1e-5)
 
 
@@ -177,6 +177,19 @@ def test_a_checkpoint_of_an_earlier_version_is_named(tiny: JanusModel, tmp_path:
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
 
 
+def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: JanusModel, tmp_path: Path) -> None:
+    run, recipe = TrainingRun(tmp_path), resolved(RECIPE)
+    checkpoint = TrainingState.start(tiny, recipe, 0).checkpoint()
+    on_cuda = {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
+    run.save_checkpoint({**checkpoint, **on_cuda})
+    message = r"this training was begun on cuda: resume with --device cuda, or delete checkpoint\.pt"
+    with pytest.raises(AdapterError, match=message):
+        train(tiny, [pair(1)], recipe, 0, run=run)
+    del checkpoint["device"]  # as in a checkpoint of an earlier version
+    run.save_checkpoint(checkpoint)
+    assert train(tiny, [pair(1)], recipe, 0, run=run)[1].steps == 2
+
+
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):
@@ -207,23 +220,37 @@ def test_rollouts_are_the_tuned_models_own_images(tiny: JanusModel, monkeypatch:
     assert not torch.equal(rounds[0][1], rounds[1][1])  # new noise in each round
 
 
-def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusModel) -> None:
-    pairs = [pair(number) for number in range(3)]
-    recipe = resolved(ON_POLICY, window=16)
-    rates: list[float] = []
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rate of each step."""
+    found: list[float] = []
     step = torch.optim.Adam.step
 
     class Recorded(torch.optim.Adam):
         def step(self, *args: Any, **settings: Any) -> Any:
-            rates.append(self.param_groups[0]["lr"])
+            found.append(self.param_groups[0]["lr"])
             return step(self, *args, **settings)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim, "Adam", Recorded)
-        _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
+    monkeypatch.setattr(torch.optim, "Adam", Recorded)
+    return found
+
+
+def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusModel, rates: list[float]) -> None:
+    pairs = [pair(number) for number in range(3)]
+    recipe = resolved(ON_POLICY, window=16)
+    _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
     assert count_windows(len(pairs), recipe) == log.steps == 4
     assert [each.count("+") for each in log.pair] == [1, 0, 1, 0]
     assert rates == pytest.approx([recipe.recipe.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
+
+
+def test_of_a_number_of_steps_windows_without_a_step_use_up_nothing(tiny: JanusModel, rates: list[float]) -> None:
+    pairs = [pair(1), pair(2)]
+    _, quiet = train(tiny, pairs, resolved(replace(RECIPE, threshold=1e9)), 0)
+    recipe = replace(RECIPE, threshold=quiet.loss[0], schedule="linear", passes=5, max_steps=2)
+    _, log = train(tiny, pairs, resolved(recipe), 0)
+    assert log.steps == 2 and not log.stepped[0]
+    assert rates == pytest.approx([recipe.learning_rate, recipe.learning_rate / 2])
 
 
 def test_on_policy_training_approaches_the_surrogate(tiny: JanusModel) -> None:

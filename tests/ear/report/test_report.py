@@ -21,9 +21,10 @@ from playwright.sync_api import Browser, sync_playwright
 from typer.testing import CliRunner
 
 from ear.cli import app
-from ear.evaluation.outcomes import Outcome
+from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
 from ear.report import write_report
 from ear.report.charts import dots
+from ear.report.evaluated import EvaluationResults
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
 from ear.suite import known_results
@@ -252,11 +253,11 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "not applicable",
     ):
         assert text in page
-    assert "no model is named that never knew it" not in page and "church under attack;" not in page
+    assert "no oracle was named" not in page and "church under attack;" not in page
     keep(suite, replace(attacked(oracle=False), cell=replace(source.cell, figures="full")))
     known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
-    assert "no model is named that never knew it" in page
+    assert "no oracle was named" in page
 
 
 def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -> None:
@@ -322,6 +323,27 @@ def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatc
     found_report = CliRunner().invoke(app, ["report", "church.parquet", "--store", "none", "--json"])
     assert found_report.exit_code == 0 and json.loads(found_report.stdout)["results"] == "church.parquet"
     assert "have no images" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_command_of_an_evaluation_has_its_options(tmp_path: Path) -> None:
+    outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
+    file = evaluation(outcomes, options=("--figures", "paper", "--coco", "my captions.csv")).save(
+        tmp_path / "a.parquet"
+    )
+    [command, _] = EvaluationResults.open(file).commands
+    assert command.endswith("--split validation --figures paper --coco 'my captions.csv'")
+    outcomes, facts = read_outcomes(file)
+    del facts["options"]  # as in a file of an earlier version
+    assert EvaluationResults.open(write_outcomes(outcomes, file, facts)).commands[0].endswith("--split validation")
+
+
+def test_the_near_duplicates_of_a_whole_model_are_beside_its_folder(tmp_path: Path) -> None:
+    outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
+    found = evaluation(outcomes, adapters=(tmp_path / "oracle" / "model.safetensors",))
+    file = found.save(tmp_path / "oracle" / "evaluation.parquet")
+    assert EvaluationResults.open(file).memorisation() == []
+    write_atomic(tmp_path / "oracle-memorisation.json", pretty_json({"findings": [], "nano": True}))
+    assert [content["nano"] for content in EvaluationResults.open(file).memorisation()] == [True]
 
 
 def test_the_last_of_suites_and_evaluations_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
