@@ -206,6 +206,8 @@ class LlmServer:
         """Types of ``response_format`` that chat completions answer with status 400."""
         self.clock = 0.0
         """Seconds by which its clock is ahead."""
+        self.uploads: list[int] = []
+        """The statuses with which the next uploads of a batch's file are refused."""
         self.creations: list[int] = []
         """The statuses with which the next batches are answered, although they are created."""
         self.downloads: list[str] = []
@@ -495,13 +497,15 @@ class _Handler(BaseHTTPRequestHandler):
     # Batches
 
     def upload(self, data: bytes) -> None:
+        if self.llm.uploads:
+            return self.send_error_body("openai", self.llm.uploads.pop(0), "something is wrong")
         head = b"content-type: " + self.headers["content-type"].encode() + b"\r\n\r\n"
         for part in BytesParser().parsebytes(head + data).get_payload():
             if part.get_param("name", header="content-disposition") == "file":  # type: ignore[union-attr]
                 with self.llm.lock:
                     name = f"file{len(self.llm.files)}"
                     self.llm.files[name] = part.get_payload(decode=True)  # type: ignore[union-attr,assignment]
-        self.send_json(
+        return self.send_json(
             200, {"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": "batch"}
         )
 

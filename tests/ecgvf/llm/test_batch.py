@@ -160,6 +160,14 @@ def test_a_batch_that_was_created_although_the_server_failed_is_collected_by_the
 
 
 @pytest.mark.faults
+def test_an_upload_that_fails_is_repeated_and_costs_nothing(server: LlmServer, generate: Callable[..., Any]) -> None:
+    server.uploads = [500, 504]
+    result = generate("--writers", "gpt", "--batch")
+    assert result.exit_code == 0 and not server.uploads, result.output
+    assert len(server.batches) == 1 and ledger().spent().total == server.charged
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_only_what_failed_or_expired_is_sent_again(
     server: LlmServer, generate: Callable[..., Any], writer: str
