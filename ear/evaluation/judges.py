@@ -20,8 +20,9 @@ from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Judge, JudgeOptions, create_judge
-from ecgvf.judges.classifier import TOP_LABELS, Classifier
+from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.factory import OF_RETAINED, weights_by_judge
+from ecgvf.judges.judge import TOP_LABELS
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges, predict
 from ecgvf.world import grammar

@@ -57,7 +57,7 @@ def paired_sums(before: Sequence[float], after: Sequence[float], prompts: Sequen
     """Per prompt the sums of ``after`` and ``before``, whose totals are those of ``ratio``. Raises as ``mean``."""
     counts, old, new = _by_prompt(prompts, before, after)
     bounded = _bounded(before, after)
-    few = _few((new - old) / counts, bounded) or np.count_nonzero(old) < ENOUGH
+    few = _few((new - old) / counts, bounded) or int(np.count_nonzero(old)) < ENOUGH
     most = float(counts.max(initial=1))
     return Sums(new, old, few, (0, most) if bounded else None, (most, 0) if bounded else None)
 

@@ -211,9 +211,8 @@ def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
     }
     if rehearsing := [adapter.facts for adapter in adapters if adapter.facts["recipe"].get("retention")]:
         facts["recipe"] = {**facts["recipe"], "retention": max(each["recipe"]["retention"] for each in rehearsing)}
-        recorded = [each.get("rehearsed_concepts") for each in rehearsing]
-        if None not in recorded:  # earlier versions did not record them
-            facts["rehearsed_concepts"] = sorted({name for names in recorded for name in names})
+        if all("rehearsed_concepts" in each for each in rehearsing):  # earlier versions did not record them
+            facts["rehearsed_concepts"] = sorted({name for each in rehearsing for name in each["rehearsed_concepts"]})
     return facts
 
 
