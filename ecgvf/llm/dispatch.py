@@ -87,8 +87,8 @@ async def dispatch(
         await asyncio.gather(*tasks)
     except BaseException as error:
         dispatcher.stopping = True
-        for task in tasks:
-            task.cancel()  # not what it has sent
+        for writing in tasks:
+            writing.cancel()  # not what it has sent
         if dispatcher.in_flight:
             again = " again" if isinstance(error, asyncio.CancelledError) else ""
             console.note(
