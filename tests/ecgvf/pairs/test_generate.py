@@ -208,13 +208,24 @@ def test_reject_with_the_id_of_a_pair_is_accepted_again(run: ConceptRun) -> None
 
 
 def test_set_with_kept_splits_is_not_the_set_of_a_plain_command(tmp_path: Path) -> None:
+    class Seeded(ScriptedWriter):
+        def write(self, request: Request) -> Answer:
+            when = [("at noon", "by night")[request.seed]] if request.split == "train" else ["by night", "in spring"]
+            return ScriptedWriter(json.dumps([pair(f"church {each}", f"hotel {each}") for each in when])).write(request)
+
+    def write(run: ConceptRun, seed: int, split: Split | None = None) -> StageSet:
+        return generate_pairs(run, pairs=1, validation=1, tests=0, seed=seed, split=split, writer=Seeded())
+
     plain, in_turn = (ConceptRun(Store(tmp_path / name), CHURCH) for name in ("plain", "in-turn"))
-    expected = generate_pairs(plain)
-    generate_pairs(in_turn, seed=1)
-    splits: tuple[Split, ...] = ("validation", "train", "test")
-    for split in splits:
-        written = generate_pairs(in_turn, split=split)
-    assert records(written) != records(expected) and written.fingerprint != expected.fingerprint
+    expected = write(plain, 0)
+    write(in_turn, 1)
+    write(in_turn, 0, "test")
+    write(in_turn, 0, "validation")  # its first prompt is in training
+    written = write(in_turn, 0, "train")
+    assert accepted(written, "train") == accepted(expected, "train")
+    assert [record.target for record in accepted(expected, "validation")] == ["church by night"]
+    assert [record.target for record in accepted(written, "validation")] == ["church in spring"]
+    assert written.fingerprint != expected.fingerprint
 
 
 def test_splits_written_in_turn_find_their_sets_again(run: ConceptRun) -> None:
