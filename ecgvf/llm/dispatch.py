@@ -84,13 +84,8 @@ async def dispatch(
         await asyncio.gather(*tasks)
     except BaseException as error:
         dispatcher.stopping = True
-<<<<<<< HEAD
         for job_task in tasks:
             job_task.cancel()  # not what it has sent
-=======
-        for writing in tasks:
-            writing.cancel()  # not what it has sent
->>>>>>> mend-ecgvf
         if dispatcher.in_flight:
             count = len(dispatcher.in_flight)
             calls = f"{count} call{'s' * (count > 1)} in flight, which {'are' if count > 1 else 'is'} paid"
