@@ -5,8 +5,6 @@
   addEventListener("beforeprint", () => {
     unfolded = [...document.querySelectorAll("details:not([open])")];
     for (const each of unfolded) each.open = true;
-    // Paper has no scrolling that would load them.
-    for (const image of document.querySelectorAll(".card:not([hidden]) img")) image.loading = "eager";
   });
   addEventListener("afterprint", () => {
     for (const each of unfolded) each.open = false;
@@ -31,7 +29,11 @@
     const found = matching();
     const next = new Set(found.slice(0, shown));
     for (const card of visible) if (!next.has(card)) card.hidden = true;
-    for (const card of next) if (!visible.has(card)) card.hidden = false;
+    for (const card of next) {
+      if (visible.has(card)) continue;
+      card.hidden = false;
+      for (const image of card.querySelectorAll("img")) image.loading = "eager"; // paper has no scrolling that loads them
+    }
     visible = next;
     const first = found.length > shown ? `, the first ${shown} shown` : "";
     count.textContent = `${found.length} of ${cards.length} pairs${first}`;
