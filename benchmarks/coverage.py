@@ -72,6 +72,20 @@ def share_setting(share: float, prompts: int, images: int) -> Setting:
     )
 
 
+def rare_setting(rare: float, prompts: int) -> Setting:
+    """Probabilities near 0, all different, of which a share of ``rare`` is 0.95 instead: what a judge gives a concept
+    that is gone from nearly all images."""
+
+    def draw(rng: np.random.Generator) -> Columns:
+        return np.where(rng.random(prompts) < rare, 0.95, 0.006 * rng.random(prompts)), names(prompts, 1)
+
+    def plain(values: NDArray[np.float64], names: NDArray[np.str_]) -> Ends:
+        return plain_bootstrap(values, np.ones_like(values), prompts)
+
+    truth = rare * 0.95 + (1 - rare) * 0.003
+    return Setting(mean, f"near 0, rarely ({rare}) 0.95", prompts, 1, truth, draw, {"plain bootstrap": plain})
+
+
 def change_settings(before: float, lost: float, gained: float, prompts: int, images: int) -> tuple[Setting, Setting]:
     """A share ``before`` of images shows something; ``lost`` of these do not after, and ``gained`` of the others do."""
 
@@ -122,6 +136,8 @@ def settings() -> Iterator[Setting]:
             (0.95, 0.95, 0.02),
         ):
             yield from change_settings(before, lost, gained, prompts, images)
+    for prompts in PROMPTS:
+        yield rare_setting(0.01, prompts)
     for right, prompts in product((0.98, 0.9, 0.6), PROMPTS[1:]):
         yield kappa_setting(right, prompts)
 
