@@ -27,8 +27,8 @@ def open_datasets(store: "Store", arguments: DatasetArguments) -> "tuple[list[Da
 
 
 def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
-    """The files of ``adapters``, each a file, a folder or a run's name; without any, the newest for the
-    concept of ``dataset``.
+    """The files of ``adapters``, each a file, a folder or a run's name; without any, the newest of ``dataset``'s
+    concept.
 
     Raises ``AdapterError``, and ``HubError`` for an adapter on the Hub.
     """
