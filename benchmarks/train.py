@@ -27,7 +27,7 @@ from ear.method.pairs import training_pairs
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import DEFAULT, PAPER, PUBLISHED, RECIPES, WINDOWED_KL
 from ear.method.retention import rehearsal_set
-from ear.method.schedule import count_images
+from ear.method.rounds import count_images
 from ear.method.train import train
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset

@@ -38,7 +38,7 @@ from ecgvf.janus import load
 from ecgvf.judges import Judge
 
 AnyStore = Store | Path | str | None
-AnyAdapter = TrainingRun | Path | str  # a training run, or its file, folder or name
+AdapterLike = TrainingRun | Path | str  # a training run, or its file, folder or name
 
 
 def load_dataset(
@@ -95,7 +95,7 @@ def train(
 
 def evaluate(
     dataset: Dataset | str,
-    adapter: AnyAdapter | Sequence[AnyAdapter] | None = None,
+    adapter: AdapterLike | Sequence[AdapterLike] | None = None,
     *,
     prompts_per_concept: int | None = None,
     prompts_per_other: int | None = None,
@@ -154,10 +154,14 @@ def _store(store: AnyStore) -> Store:
     return store if isinstance(store, Store) else Store(store)
 
 
-def _files(adapter: AnyAdapter | Sequence[AnyAdapter] | None, store: Store, concept: str) -> list[Path]:
+def _files(adapter: AdapterLike | Sequence[AdapterLike] | None, store: Store, concept: str) -> list[Path]:
     if adapter is None:
         return [newest(store, concept).adapter]
-    adapters = [adapter] if isinstance(adapter, AnyAdapter) else adapter
-    if not isinstance(adapters, Sequence) or not adapters or not all(isinstance(item, AnyAdapter) for item in adapters):
+    adapters = [adapter] if isinstance(adapter, AdapterLike) else adapter
+    if (
+        not isinstance(adapters, Sequence)
+        or not adapters
+        or not all(isinstance(item, AdapterLike) for item in adapters)
+    ):
         raise AdapterError(f"{adapter!r} is not an adapter: pass what ear.train returned, a file, or a run's name")
     return [item.adapter if isinstance(item, TrainingRun) else find_adapter(store, str(item)) for item in adapters]

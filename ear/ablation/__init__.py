@@ -4,6 +4,5 @@ factors ──variants (options, data)──▶ trainings per seed ──evaluat
 """
 
 from ear.ablation.ablate import Ablation, ablate
-from ear.ablation.factors import FACTORS
 
-__all__ = ["FACTORS", "Ablation", "ablate"]
+__all__ = ["Ablation", "ablate"]

@@ -17,8 +17,8 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.rounds import count_windows
 from ear.method.runs import TrainingRun, variant_name
-from ear.method.schedule import count_windows
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, RecipeError, SettingsError

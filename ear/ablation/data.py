@@ -47,7 +47,10 @@ class VariantData:
         else:
             train = self._written(data)
         if len(train) < self.pairs:
-            raise DatasetError(f"{len(train)} pairs {data}, and {self.pairs} are to be trained on: name fewer --pairs")
+            raise DatasetError(
+                f"{len(train)} pairs are {data!r}, and each variant trains on {self.pairs}: write --option "
+                "pairs=N with fewer, or use a larger dataset"
+            )
         fingerprint = self.dataset.fingerprint if data == "filtered" else f"{self.dataset.fingerprint}-{data}"
         return replace(self.dataset, train=train[: self.pairs], fingerprint=fingerprint)
 
@@ -62,7 +65,9 @@ class VariantData:
     def _written(self, data: TrainingData) -> tuple[AcceptedRecord, ...]:
         """Pairs of the offline writer, without near duplicates of the dataset's validation and test prompts."""
         if not in_nano_world(self.dataset):
-            raise DatasetError(f"pairs {data} are written by the offline writer, which knows nano's world alone")
+            raise DatasetError(
+                f"the offline writer writes the pairs {data!r}, and knows only nano's world: leave the factor out"
+            )
         run = Run(self.dataset.concept, Store(self.store.root / "ablation" / _SURROGATES[data]))
         wanted = round(SPARE * self.pairs)
         run.generate(pairs=wanted, validation=0, tests=0, surrogates=_SURROGATES[data], seed=self.dataset.run_seed)

@@ -69,9 +69,13 @@ def ablate(
     from ear.ablation import ablate as run_ablation
     from ear.method import recipes
     from ear.method.recipe import Recipe
-    from ecgvf.core.errors import RecipeError
+    from ecgvf.core.errors import RecipeError, SettingsError
     from ecgvf.core.store import Store
 
+    if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
+        raise SettingsError(
+            "--figures, --questions and --oracle: an ablation compares the default figures, leave it out"
+        )
     base = recipes.find(recipe).with_options(parse_options(option or []))
     if not isinstance(base, Recipe):
         raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")

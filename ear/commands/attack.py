@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, open_dataset, results_folder
 from ear.commands.options import AdapterOption, DatasetArguments, OracleOption, SheetOption, SplitOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -51,7 +51,7 @@ class AttackArguments:
         list[str] | None,
         typer.Option("--column", help="With --prompts: column to read if several fit. Repeatable."),
     ] = None
-    count: Annotated[
+    prompts_per_concept: Annotated[
         int, typer.Option("--prompts-per-concept", help="Prompts to measure with; no attack sees them.")
     ] = 100
     oracle: OracleOption = None
@@ -61,7 +61,7 @@ class AttackArguments:
         str | None, typer.Option("--judge", help="Judge of the concept.", show_default="that of ear eval")
     ] = None
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights of that judge: a file, folder or Hub id.")
+        str | None, typer.Option("--weights", help="Weights of the --judge: a file, folder or Hub id.")
     ] = None
 
     def settings(self) -> "AttackSettings":
@@ -80,7 +80,7 @@ class AttackArguments:
             budgets[self.kind] = KINDS[self.kind].default_budget if self.budget is None else self.budget
         return AttackSettings(
             budgets=budgets,
-            prompts=self.count,
+            prompts=self.prompts_per_concept,
             split=self.split,
             seed=self.seed,
             judge=self.judge,
@@ -94,7 +94,7 @@ class AttackArguments:
             return self.prompts.stem
         return "-".join(f"{kind}-{budget}" for kind, budget in settings.budgets.items())
 
-    def prompt_set(self) -> "PromptTable | None":
+    def prompt_table(self) -> "PromptTable | None":
         """The file of prompts. Raises ``DatasetError``."""
         from ecgvf.pairs.tables import read_table
 
@@ -122,12 +122,13 @@ def attack(
     from ear.evaluation.robustness import attack as attack_adapters
     from ecgvf.core.store import Store
 
-    settings, prompt_set = attacking.settings(), attacking.prompt_set()
+    settings, prompt_table = attacking.settings(), attacking.prompt_table()
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    found = attack_adapters(store, model, dataset, files, settings, prompt_set)
-    page = sheet if sheet is not None else files[-1].with_name(f"attack-{attacking.name(settings)}.png")
+    found = attack_adapters(store, model, dataset, files, settings, prompt_table)
+    results = results_folder(store, dataset.concept.name, files)
+    page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"
     paths = {"sheet": str(found.save_contact_sheet(page))}
     if outcomes is not None:
         paths["outcomes"] = str(found.save(outcomes))

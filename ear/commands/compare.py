@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, open_dataset, results_folder
 from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -50,21 +50,25 @@ def compare(
 
     console.json_mode(as_json or form is not None)
     if any(name.endswith(".parquet") for name in evaluated):
+        usual = (DatasetArguments(store=source.store), EvaluationArguments(), FidelityArguments())
+        if (source, measuring, paper) != usual:
+            raise SettingsError("files of outcomes are compared as they are: leave out the options that measure")
         names, evaluations = _read(evaluated)
         folder = Path(evaluated[0]).parent
     else:
-        names, evaluations = _measure(Store(source.store), source, measuring.settings(paper), evaluated)
-        folder = evaluations[0].adapters[0].parent.parent
+        store = Store(source.store)
+        names, evaluations = _measure(store, source, measuring.settings(paper), evaluated)
+        folder = results_folder(store, evaluations[0].concept, evaluations[0].adapters).parent
     same_tasks(evaluations, names)
     evaluations = same_groups(evaluations)
-    result = comparison_json(evaluations, names)
+    changes = [differences(evaluations[0], evaluation) for evaluation in evaluations[1:]]
+    result = comparison_json(evaluations, names, changes)
     page = sheet if sheet is not None else folder / f"compare-{fingerprint({'sheet': result})[:8]}.png"
     if all(outcome.image for evaluation in evaluations for outcome in evaluation.outcomes):
         result["sheet"] = str(write_contact_sheet(evaluations, names, page))
     if as_json:
         console.print_json(result)
         return
-    changes = [differences(evaluations[0], evaluation) for evaluation in evaluations[1:]]
     if form is not None:
         typer.echo(document(evaluations, names, form, changes))
     else:
@@ -76,7 +80,7 @@ def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
     from ear.evaluation import Evaluation
 
     if others := [name for name in files if not name.endswith(".parquet")]:
-        raise SettingsError(f"{others[0]} is no file of outcomes: compare either such files or adapters")
+        raise SettingsError(f"{others[0]} is not a file of outcomes: compare either such files or adapters")
     stems = [Path(file).stem for file in files]
     names = stems if len(set(stems)) == len(stems) else [*files]
     return names, [Evaluation.load(file) for file in files]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, open_dataset, results_folder
 from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -42,8 +42,9 @@ def evaluate(
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
-    page = evaluation.save_contact_sheet(sheet if sheet is not None else files[-1].with_name("sheet.png"))
-    evaluation.save(files[-1].with_name(EVALUATION), images=False)
+    results = results_folder(store, dataset.concept.name, files)
+    page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")
+    evaluation.save(results / EVALUATION, images=False)
     paths = {"sheet": str(page)}
     if evaluation.attacked:
         paths["attack_sheet"] = str(evaluation.save_attack_sheet(page.with_name(f"{page.stem}-attacks.png")))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ear.commands.inputs import adapter_files, print_lines
+from ear.commands.inputs import adapter_files, in_store, print_lines
 from ear.commands.options import DatasetOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
@@ -28,7 +28,7 @@ class ComparisonArguments:
     """Options of ``--prompt``."""
 
     dataset: DatasetOption = None
-    clear: Annotated[bool, typer.Option("--clear", help="Do not blur the sheet of an unsafe concept.")] = False
+    clear: Annotated[bool, typer.Option("--clear", help="Show images unblurred, even of an unsafe concept.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class FileArguments:
         list[str] | None,
         typer.Option(
             "--column",
-            help="With --prompts: column to read if several fit; an unknown name holds the prompts. Repeatable.",
+            help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
         ),
     ] = None
     guidance: Annotated[
@@ -66,7 +66,7 @@ class RendererArguments:
         list[str] | None,
         typer.Option(
             "--adapter",
-            help="File, folder or name of a run; repeat to stack.",
+            help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
             show_default="the newest for the concept; with --prompts none, the original model",
         ),
     ] = None
@@ -103,7 +103,9 @@ def generate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="PNG file; with --prompts the folder of the images.", show_default="beside the adapter"
+            "--out",
+            help="PNG file; with --prompts the folder of the images.",
+            show_default="beside the adapter in the store, else the current folder",
         ),
     ] = None,
     comparison: ComparisonArguments,
@@ -192,14 +194,15 @@ def _compare(
 
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
-    files = adapter_files(Store(renderer.store), comparison.dataset, renderer.adapter)
+    store = Store(renderer.store)
+    files = adapter_files(store, comparison.dataset, renderer.adapter)
     if renderer.model is None and files[0].name == RETRAINED:
         raise SettingsError(f"{files[0].parent} is a whole model: name the original to compare it with as --model")
     janus = load(renderer.name(files), **renderer.loading())
     stacked = open_adapter(janus, files)
     blurred = bool(stacked.facts.get("unsafe")) and not comparison.clear
     name = f"before-after-{fingerprint({'prompts': prompts, 'seed': seed})[:8]}.png"
-    sheet = out if out is not None else files[-1].with_name(name)
+    sheet = out if out is not None else files[-1].with_name(name) if in_store(store, files[-1]) else Path(name)
     write_atomic(sheet, preview(janus, stacked, prompts, seed, blurred=blurred))
     paths = {"adapter": [*map(str, files)], "sheet": str(sheet)}
     console.print_result(

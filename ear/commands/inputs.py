@@ -43,6 +43,28 @@ def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] |
     return files
 
 
+def in_store(store: "Store", file: Path) -> bool:
+    """Whether ``file`` is in the store."""
+    from ecgvf.core.files import is_remote
+
+    return not is_remote(store.root) and file.absolute().is_relative_to(store.root.absolute())
+
+
+def results_folder(store: "Store", concept: str, files: Sequence[Path]) -> Path:
+    """Where results about the adapter ``files`` are written: beside the last if the store has it, else in a new folder.
+
+    A folder of the Hub's cache, or a whole model's, stays as it is.
+    """
+    from ear.method.open_adapter import files_hash
+    from ear.method.runs import STAGE
+    from ecgvf.core.files import is_remote
+
+    if is_remote(store.root) or in_store(store, files[-1]):
+        return files[-1].parent
+    store.create()
+    return store.folder(concept, STAGE.name) / f"measured-{files_hash(files)[:8]}"
+
+
 def print_lines(lines: Sequence[tuple[str, str]]) -> None:
     """Print (label, text) lines in two columns."""
     for label, text in lines:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, open_dataset, results_folder
 from ear.commands.options import AdapterOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -26,11 +26,13 @@ PROMPTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class NearDuplicateArguments:
     """What makes two images near duplicates."""
 
-    distance: Annotated[int, typer.Option("--distance", help="Most bits, of 64, in which near duplicates differ.")] = 6
-    similarity: Annotated[float, typer.Option("--similarity", help="Least cosine similarity of near duplicates.")] = (
+    distance: Annotated[
+        int, typer.Option("--distance", help="Maximum number of bits, of 64, in which near duplicates differ.")
+    ] = 6
+    similarity: Annotated[float, typer.Option("--similarity", help="Minimum cosine similarity of near duplicates.")] = (
         0.98
     )
     clip: Annotated[
@@ -51,7 +53,7 @@ class SheetArguments:
         ),
     ] = None
     clear: Annotated[
-        bool, typer.Option("--clear", help="Do not blur images, neither of an unsafe concept nor of a DIR.")
+        bool, typer.Option("--clear", help="Show images unblurred, even of an unsafe concept or a DIR.")
     ] = False
 
 
@@ -73,11 +75,11 @@ def memorisation(
         list[str] | None,
         typer.Option(
             "--column",
-            help="With --prompts: column to read if several fit; an unknown name holds the prompts. Repeatable.",
+            help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the images whose prompts have none.")] = 0,
-    bounds: Bounds,
+    bounds: NearDuplicateArguments,
     page: SheetArguments,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,21 +93,30 @@ def memorisation(
     if column and prompts is None:
         raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
-    if folders:
-        conditions, file, blurred, on_nano = _of_folders(folders)
-    else:
-        conditions, file, blurred, on_nano = _of_adapter(source, adapter, prompts, column or (), seed)
-    encoder, name = _encoder(on_nano, bounds.clip)
-    analysis = analyse(conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
-    title = f"Near duplicates of different prompts{' (nano)' if on_nano else ''}"
-    file = write_sheet(analysis, page.sheet or file, title=title, blurred=blurred and not page.clear)
-    content = {"nano": on_nano, "seed": None if folders else seed, **analysis.json(), "sheet": str(file)}
+    images = _of_folders(folders) if folders else _of_adapter(source, adapter, prompts, column or (), seed)
+    encoder, name = _encoder(images.on_nano, bounds.clip)
+    analysis = analyse(images.conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
+    title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
+    file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
+    content = {"nano": images.on_nano, "seed": None if folders else seed, **analysis.json(), "sheet": str(file)}
     write_atomic(file.with_suffix(".json"), pretty_json(content))  # for `ear report`
     console.print_result(content, table(analysis, title=title), f"Clusters: {console.escape(str(file))}")
 
 
-def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool]":
-    """The conditions, the file of the sheet, whether to blur it, and whether the images are nano's."""
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """What to look for near duplicates in."""
+
+    conditions: "list[Condition]"
+    sheet: Path
+    """The file of the contact sheet."""
+    unsafe: bool
+    """Whether the sheet blurs the images."""
+    on_nano: bool
+
+
+def _of_folders(folders: list[Path]) -> _Images:
+    """The images of folders. Raises ``SettingsError`` if some are nano's and some are not."""
     from ear.memorisation import folder_conditions
     from ear.memorisation.images import folder_model
     from ear.memorisation.report import FILE
@@ -116,14 +127,15 @@ def _of_folders(folders: list[Path]) -> "tuple[list[Condition], Path, bool, bool
     if len(on_nano) > 1:
         raise SettingsError("some of these folders are nano's and some are not: compare them separately")
     # A folder does not say what its prompts are about.
-    return conditions, folders[0] / FILE, True, on_nano.pop()
+    return _Images(conditions, folders[0] / FILE, unsafe=True, on_nano=on_nano.pop())
 
 
 def _of_adapter(
     source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
-) -> "tuple[list[Condition], Path, bool, bool]":
-    """As ``_of_folders``, of prompts that are rendered before and after erasing."""
-    from ear.memorisation import adapter_conditions, sheet_file
+) -> _Images:
+    """The images of prompts, rendered before and after erasing."""
+    from ear.memorisation import adapter_conditions
+    from ear.memorisation.report import FILE
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.store import Store
@@ -133,7 +145,8 @@ def _of_adapter(
     asked = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), asked)
-    return conditions, sheet_file(files[-1]), dataset.concept.unsafe, in_nano_world(dataset)
+    sheet = results_folder(store, dataset.concept.name, files) / FILE
+    return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset))
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":

@@ -28,7 +28,9 @@ ModelOption = Annotated[
 AdapterOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--adapter", help="File, folder or name of a run; repeat to stack.", show_default="the newest for the concept"
+        "--adapter",
+        help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
+        show_default="the newest for the concept",
     ),
 ]
 OracleOption = Annotated[
@@ -43,7 +45,8 @@ SplitOption = Annotated[
     Literal["validation", "test"], typer.Option("--split", help="Split to measure on; measuring on test is recorded.")
 ]
 SheetOption = Annotated[
-    Path | None, typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter")
+    Path | None,
+    typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
 ]
 
 
@@ -113,7 +116,7 @@ class EvaluationArguments:
     ] = None
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="Weights of that judge: a file, folder or Hub id.", show_default="its own"),
+        typer.Option("--weights", help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
     ] = None
 
     def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
@@ -154,7 +157,7 @@ class FidelityArguments:
         list[str] | None,
         typer.Option(
             "--column",
-            help="With --coco: column to read if several fit; an unknown name holds the captions. Repeatable.",
+            help="With --coco: column to read if several fit; an unknown column holds the captions. Repeatable.",
         ),
     ] = None
     captions: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset
-from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments
+from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, FidelityArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -21,6 +21,7 @@ def push_to_hub(
     adapter: AdapterOption = None,
     source: DatasetArguments,
     measuring: EvaluationArguments,
+    paper: FidelityArguments,
     public: Annotated[
         bool, typer.Option("--public", help="Make a new repository public.", show_default="private")
     ] = False,
@@ -38,7 +39,7 @@ def push_to_hub(
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     check_publishable(files, repo)
-    evaluation = evaluate(store, model, dataset, files, measuring.settings())
+    evaluation = evaluate(store, model, dataset, files, measuring.settings(paper))
     commit = push(evaluation, repo, public=public)
     console.print_result(
         {"repo": repo, "commit": commit, "adapter": [*map(str, files)], "concept": dataset.concept.name},

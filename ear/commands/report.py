@@ -24,7 +24,7 @@ def report(
         Path | None,
         typer.Option(help="Store that has the images.", show_default="the suite's; of ear eval ./ecgvf-store"),
     ] = None,
-    images: Annotated[int, typer.Option(min=0, help="Most images to embed.")] = 1000,
+    images: Annotated[int, typer.Option(min=0, help="Maximum number of images to embed.")] = 1000,
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")] = Path("report.html"),
     as_json: JsonOption = False,
 ) -> None:

@@ -40,7 +40,8 @@ class SuiteArguments:
         ),
     ] = None
     model: Annotated[
-        str | None, typer.Option(help="Name, folder or Hub id, without a file.", show_default="janus-nano")
+        str | None,
+        typer.Option(help="Model: a name, folder or Hub id. Not with SUITE.yaml.", show_default="janus-nano"),
     ] = None
     submit: Annotated[
         list[str] | None,
@@ -111,7 +112,7 @@ def suite(
     as_json: JsonOption = False,
 ) -> None:
     """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable."""
-    from ear.suite import Suite, known_results, leaderboard, run_suite
+    from ear.suite import Suite, leaderboard, run_suite, write_known_results
     from ear.suite.last import remember
     from ear.suite.submission import parse_submissions
 
@@ -127,7 +128,7 @@ def suite(
     remember(opened.results)
     cells = opened.cells_among(_split(declared.concepts), _split(declared.recipes))
     command = declared.command()
-    content, failed = (known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
+    content, failed = (write_known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
     facts = {key: content[key] for key in ("met", "seconds")}
     facts |= {"rows": len(content["rows"]), "out": str(opened.results)}
     failures = [{"cell": cell.name, "reason": reason} for cell, reason in failed.items()]

@@ -35,7 +35,10 @@ def train(
         list[str] | None,
         typer.Option("--option", help="Override a setting of the recipe, such as guidance=0.8. Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of rollouts, of the order of the pairs and of rehearsal.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of rollouts, of the order of the pairs and of rehearsal.", show_default="0"),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Several seeds, each of which trains an adapter: 0,1,2.")] = None,
     dry_run: Annotated[
         bool,
@@ -55,16 +58,21 @@ def train(
     from ear.method.erase import erase, resolve
     from ear.method.prompt_recipes import write_prompt_adapter
     from ear.method.several import combine, pairs_in_all
+    from ecgvf.core.errors import SettingsError
     from ecgvf.core.store import Store
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
-    training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed), option="--seed")
+    if seed is not None and seeds is not None:
+        raise SettingsError("--seed and --seeds exclude each other: leave one out")
+    training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed or 0), option="--seed")
     store = Store(source.store)
     datasets, model = open_datasets(store, source)
     dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
+        if preview_every is not None or track is not None:
+            raise SettingsError(f"--preview-every and --track: recipe {changed.name} trains nothing, leave them out")
         print_lines([("recipe", f"{changed.name}: {changed.description}")])
         if dry_run:
             console.print_result({"trainings": 0}, "Nothing would be trained.")
@@ -76,7 +84,7 @@ def train(
     resolved = resolve(changed, dataset, model)
     print_lines(resolved.summary())
     if dry_run:
-        _print_cost(dataset, model, resolved, len(training_seeds) if changed.random else 1)
+        _print_cost(dataset, model, resolved, len(training_seeds) if changed.depends_on_seed else 1)
         return
     with Watchers(model, dataset, preview_every, track) as watch:
         runs = erase(store, dataset, model, resolved, training_seeds, watch)

@@ -5,19 +5,8 @@ prompts ──images──▶ images ──measure (judges, teacher_forcing)─�
 training pairs ──attacks, robustness──▶ outcomes under attack ──attack_figures──▶ attack_table
 """
 
-from ear.evaluation.contact_sheets import write_contact_sheet
 from ear.evaluation.evaluation import compare, evaluate
-from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
 from ear.evaluation.result import Evaluation
 from ear.evaluation.settings import EvaluationSettings
 
-__all__ = [
-    "Evaluation",
-    "EvaluationSettings",
-    "Outcome",
-    "compare",
-    "evaluate",
-    "read_outcomes",
-    "write_contact_sheet",
-    "write_outcomes",
-]
+__all__ = ["Evaluation", "EvaluationSettings", "compare", "evaluate"]

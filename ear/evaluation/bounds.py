@@ -17,10 +17,8 @@ Status = Literal["met", "not shown", "missed", "not measured"]
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class BoundTest:
     """What is shown about a concept, among many."""
-
-    __test__ = False  # for pytest, which collects classes of this name
 
     ratio: Figure
     p_value: float
@@ -28,9 +26,9 @@ class Test:
     status: Status
 
 
-def worst(
+def holm_tests(
     concepts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[str]]], *, at_least: float
-) -> dict[str, Test]:
+) -> dict[str, BoundTest]:
     """Test each concept's mean after over its mean before (``statistics.ratio``), and correct for their number.
 
     ``concepts`` maps a name to (before, after, prompts), values in [0, 1]; for the bound of a share, ``before`` is 1
@@ -48,14 +46,14 @@ def worst(
     above = holm({name: p for name, (_, p) in tests.items()})
     alpha = (1 - LEVEL) / 2
     found = {
-        name: Test(
+        name: BoundTest(
             figures[name],
             below[name],
             "met" if below[name] <= alpha else "missed" if above[name] <= alpha else "not shown",
         )
         for name in measured
     }
-    undefined = {name: Test(figures[name], math.nan, "not measured") for name in figures if name not in found}
+    undefined = {name: BoundTest(figures[name], math.nan, "not measured") for name in figures if name not in found}
     return found | undefined
 
 

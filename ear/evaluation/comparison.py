@@ -87,8 +87,11 @@ def _answered(first: Evaluation, second: Evaluation) -> list[AnsweredQuestion]:
     return [replace(answer, before=before[answer.id]) for answer in second.answered if answer.id in before]
 
 
-def comparison_json(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, Any]:
-    """``{"evaluations": [...], "differences": [...]}``: the differences of each further evaluation to the first."""
+def comparison_json(
+    evaluations: Sequence[Evaluation], names: Sequence[str], changes: Sequence[Sequence[FigureRow]]
+) -> dict[str, Any]:
+    """``{"evaluations": [...], "differences": [...]}``; ``changes``: the ``differences`` of each further evaluation to
+    the first."""
     return {
         "evaluations": [
             {"name": name, **evaluation.json()} for name, evaluation in zip(names, evaluations, strict=True)
@@ -98,10 +101,9 @@ def comparison_json(evaluations: Sequence[Evaluation], names: Sequence[str]) -> 
                 "first": names[0],
                 "second": name,
                 "figures": [
-                    {"figure": row.figure, "group": row.group, "difference": row.change.json()}
-                    for row in differences(evaluations[0], evaluation)
+                    {"figure": row.figure, "group": row.group, "difference": row.change.json()} for row in rows
                 ],
             }
-            for name, evaluation in zip(names[1:], evaluations[1:], strict=True)
+            for name, rows in zip(names[1:], changes, strict=True)
         ],
     }

@@ -31,7 +31,7 @@ from ear.evaluation.robustness import (
     find_oracle,
     written_with_control_tokens,
 )
-from ear.evaluation.settings import FULL_GUIDANCES, FULL_TEMPERATURES, EvaluationSettings
+from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
@@ -115,7 +115,7 @@ def _evaluate(
     outcomes += measurement.outcomes(asked_of_retained)
     if settings.split == "test":
         of_validation = _retained_prompts(retained, (), replace(settings, split="validation"))
-        outcomes += measurement.frozen(of_validation, "threshold")
+        outcomes += measurement.for_thresholds(of_validation)
     attacked: list[Outcome] = []
     if full:
         outcomes += _full_outcomes(measurement, asked, settings)
@@ -198,9 +198,9 @@ def _full_outcomes(
     outcomes = measurement.outcomes(by_wording, "wording")
     outcomes += measurement.outcomes(_without(more, [*main, *by_wording]), "seeds")
     usual = Sampling(**dataset.sampling)
-    guidances = FULL_GUIDANCES[in_nano_world(dataset)]
+    guidances = NANO_GUIDANCES if in_nano_world(dataset) else GUIDANCES
     changed = [replace(usual, guidance=guidance) for guidance in guidances]
-    changed += [replace(usual, temperature=temperature) for temperature in FULL_TEMPERATURES]
+    changed += [replace(usual, temperature=temperature) for temperature in TEMPERATURES]
     for sampling in changed:
         if sampling != usual:
             outcomes += measurement.outcomes(main, "sampling", sampling)

@@ -187,8 +187,8 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def lost(outcomes: Sequence[Outcome]) -> set[str]:
-    """The retained concepts whose share of images has fallen, corrected for their number (``bounds.worst``)."""
-    tests = bounds.worst(_columns(_retained(outcomes, POOLED)), at_least=1.0)
+    """The retained concepts whose share of images has fallen, corrected for their number (``bounds.holm_tests``)."""
+    tests = bounds.holm_tests(_columns(_retained(outcomes, POOLED)), at_least=1.0)
     return {concept for concept, test in tests.items() if test.status == "missed"}
 
 
@@ -231,9 +231,9 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     return found
 
 
-def retention_tests(outcomes: Sequence[Outcome], group: Group, at_least: float) -> dict[str, bounds.Test]:
-    """Retained concept of ``group`` → its ratio after to before, tested against ``at_least`` (``bounds.worst``)."""
-    return bounds.worst(_columns(_retained(outcomes, group)), at_least=at_least)
+def neighbour_tests(outcomes: Sequence[Outcome], at_least: float) -> dict[str, bounds.BoundTest]:
+    """Neighbour → its ratio after to before, tested against ``at_least`` (``bounds.holm_tests``)."""
+    return bounds.holm_tests(_columns(_retained(outcomes, "neighbours")), at_least=at_least)
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:

@@ -74,11 +74,11 @@ class Measurement:
         of_ceiling = self._outcomes("ceiling", asked_for_surrogate, sample, sampling)[0] if asked_for_surrogate else []
         return [*before, *after, *of_ceiling]
 
-    def frozen(self, prompts: Sequence[EvaluationPrompt], sample: Sample) -> list[Outcome]:
-        """The outcomes before erasing only."""
+    def for_thresholds(self, prompts: Sequence[EvaluationPrompt]) -> list[Outcome]:
+        """The outcomes before erasing only, from which the thresholds of the judges' confidence are computed."""
         if not prompts:
             return []
-        return self._outcomes("before", prompts, sample, Sampling(**self.dataset.sampling))[0]
+        return self._outcomes("before", prompts, "threshold", Sampling(**self.dataset.sampling))[0]
 
     def attacked(
         self,

@@ -199,7 +199,7 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
     for name in _LATER_COLUMNS - set(table.column_names):
         table = table.append_column(Outcome.SCHEMA.field(name), pa.nulls(len(table), Outcome.SCHEMA.field(name).type))
     if missing := [name for name in Outcome.SCHEMA.names if name not in table.column_names]:
-        raise DatasetError(f"{file} has no column {missing[0]!r}: it is no file that `ear eval --outcomes` wrote")
+        raise DatasetError(f"{file} has no column {missing[0]!r}: `ear eval --outcomes` did not write it")
     try:
         facts = dict(json.loads((table.schema.metadata or {}).get(FACTS, b"{}")))
         return from_table(Outcome, table.select(Outcome.SCHEMA.names).cast(Outcome.SCHEMA)), facts

@@ -161,7 +161,7 @@ class Evaluation:
         """The evaluation that ``save`` wrote. Raises ``DatasetError`` for another file."""
         outcomes, facts = read_outcomes(Path(file))
         if missing := sorted(_FACTS - facts.keys()):
-            raise DatasetError(f"{file} does not say its {missing[0]}: it is no file that `ear eval --outcomes` wrote")
+            raise DatasetError(f"{file} lacks {missing[0]}: `ear eval --outcomes` did not write it")
         if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
             raise DatasetError(
                 f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"

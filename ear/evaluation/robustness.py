@@ -78,7 +78,7 @@ class AttackSettings:
             if budget < 1:
                 raise SettingsError(f"--budget is {budget}: an attack takes at least 1 of its {KINDS[kind].unit}")
         if self.prompts < 1:
-            raise SettingsError(f"{self.prompts} prompts: measure at least 1")
+            raise SettingsError(f"--prompts-per-concept is {self.prompts}: it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class Robustness:
 
     def save(self, file: Path) -> Path:
         """Write the outcomes as one Parquet file; returns its path."""
-        return write_outcomes(self.outcomes, file, {key: self.json()[key] for key in ("concept", "model", "split")})
+        facts = {"concept": self.concept, "model": self.model, "split": self.split}
+        return write_outcomes(self.outcomes, file, facts)
 
     def save_contact_sheet(self, file: Path) -> Path:
         """Write a PNG of what each attack brought back; returns its path."""
@@ -171,8 +172,8 @@ def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
     known = {concept.name, *concept.labels("nano")}
     if retrained.concepts and not known & set(retrained.concepts):
         raise AdapterError(
-            f"{folder} was trained without {', '.join(retrained.concepts)}, but with {concept.name}: it is no oracle "
-            f"of {concept.name}"
+            f"{folder} was trained without {', '.join(retrained.concepts)}, but with {concept.name}: name an "
+            f"oracle of {concept.name}"
         )
     absent = [
         each
@@ -289,5 +290,7 @@ def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> 
             target_prompt=row.target,
         )
     if not prompts:
-        raise DatasetError(f"{table.name} has no prompt about {dataset.concept.name}")
+        raise DatasetError(
+            f"{table.name} has no prompt about {dataset.concept.name}: name another file, or a dataset of its concept"
+        )
     return list(prompts.values())[: settings.prompts]

@@ -11,9 +11,11 @@ from ecgvf.judges import Judge
 
 Figures = Literal["default", "full", "paper"]
 
-FULL_GUIDANCES = {True: (1.0, 1.25, 2.0), False: (1.0, 1.25, 2.0, 5.0)}
-"""Guidance scales of the full figures in nano's world (True) and outside."""
-FULL_TEMPERATURES = (0.5, 1.0)
+GUIDANCES = (1.0, 1.25, 2.0, 5.0)
+"""Guidance scales of the full figures."""
+NANO_GUIDANCES = (1.0, 1.25, 2.0)
+"""Those in nano's world, where images are rendered at 1.25."""
+TEMPERATURES = (0.5, 1.0)
 
 
 _OPTIONS = (
@@ -71,7 +73,10 @@ class EvaluationSettings:
         if self.oracle is not None and self.figures != "full":
             raise SettingsError(f"--oracle {self.oracle}: attacks are measured with --figures full, or by `ear attack`")
         if concept < 1 or retained < 0:
-            raise SettingsError(f"{concept} prompts of the concept and {retained} of others: at least 1 and 0")
+            raise SettingsError(
+                f"--prompts-per-concept and --prompts-per-other give {concept} prompts of the concept and {retained} of "
+                "each retained concept: at least 1 and 0 are needed"
+            )
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class SubmittedImages:
             with Image.open(file) as image:
                 pixels = image.convert("RGB")
         except (OSError, UnidentifiedImageError) as error:
-            raise DatasetError(f"{file} is no readable image") from error
+            raise DatasetError(f"{file} cannot be read as an image: render it again") from error
         if pixels.size != (size, size):
             raise DatasetError(f"{file} has {pixels.width} x {pixels.height} pixels: the model renders {size} x {size}")
         return encode(np.asarray(pixels))

@@ -8,7 +8,7 @@ prompts ──images──▶ conditions ──near_duplicates──▶ clusters
 
 from ear.memorisation.analysis import Analysis, Findings, analyse, check_bounds
 from ear.memorisation.images import Condition, adapter_conditions, folder_conditions
-from ear.memorisation.report import sheet_file, table, write_sheet
+from ear.memorisation.report import table, write_sheet
 
 __all__ = [
     "Analysis",
@@ -18,7 +18,6 @@ __all__ = [
     "analyse",
     "check_bounds",
     "folder_conditions",
-    "sheet_file",
     "table",
     "write_sheet",
 ]

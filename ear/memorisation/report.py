@@ -11,7 +11,6 @@ from rich.table import Table
 
 from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.memorisation.analysis import Analysis, Findings
-from ear.method.retrained import WEIGHTS as RETRAINED
 from ecgvf.core import console, contact_sheet
 from ecgvf.core.files import write_atomic
 
@@ -20,15 +19,6 @@ CLUSTERS, IMAGES = 3, 6
 """Clusters to show of each finding, the largest, and images to show of each cluster."""
 NAME = 18
 """Letters of a condition's name that fit beside the images."""
-
-
-def sheet_file(adapter: Path) -> Path:
-    """The file of an adapter's sheet: beside it. A retrained model's is beside its folder, in which the JSON file
-    beside the sheet would change the model's fingerprint."""
-    if adapter.name == RETRAINED:
-        folder = adapter.parent.absolute()
-        return folder.with_name(f"{folder.name}-{FILE}")
-    return adapter.with_name(FILE)
 
 
 def table(analysis: Analysis, *, title: str) -> Table:

@@ -1,6 +1,11 @@
 """EAR: recipes, the objective, the training loop, and adapters.
 
-dataset ──pairs──▶ training pairs ──train──▶ adapter ──runs──▶ STORE/<concept>/ear/…
-                                     │  ▲
-                                 objective, retention (as the recipe says)
+erase    ──pairs, retention──▶ train ──training_rounds──▶ steps, round by round ──▶ adapter ──▶ runs, on disk
+steps    rollout ──teacher──▶ objective (+ retention) ──▶ state.step
+
+recipe, recipes         every setting, and the named combinations of settings
+tuned, lora             the modules that an adapter changes
+several, cost           datasets of several concepts in one; what `ear train --dry-run` counts
+published…              the released loop, and its weights
+prompt_recipes, retrained    stand in for an adapter; open_adapter opens all three
 """

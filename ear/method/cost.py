@@ -13,7 +13,7 @@ from ear.method.adapter import module_names
 from ear.method.objective import windows
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import FORWARD_BATCH, SHARD
-from ear.method.schedule import count_images, count_windows, windows_per_image
+from ear.method.rounds import count_images, count_windows, windows_per_image
 from ecgvf.janus import JanusModel
 from ecgvf.janus.kv_cache import bytes_per_position, head_dim
 from ecgvf.janus.roofline import Kernel, Roofs, batch_cost

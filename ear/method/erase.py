@@ -18,8 +18,8 @@ from ear.method.parallel import process_group
 from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
+from ear.method.rounds import count_windows
 from ear.method.runs import WEIGHTS, TrainingRun, open_run
-from ear.method.schedule import count_windows
 from ear.method.state import TrainingState
 from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
@@ -61,7 +61,7 @@ def erase(
     Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
     """
     recipe, concept = resolved.recipe, dataset.concept
-    if len(seeds) > 1 and not recipe.random:
+    if len(seeds) > 1 and not recipe.depends_on_seed:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
     process_group(model.device)  # joined before anything is rendered

@@ -5,7 +5,7 @@ import time
 
 from ear.method.log import TrainingLog
 from ear.method.recipe import ResolvedRecipe
-from ear.method.schedule import count_windows, windows_per_pair
+from ear.method.rounds import count_windows, windows_per_pair
 from ecgvf.core import console
 
 NOTE_SECONDS = 60.0

@@ -94,5 +94,5 @@ def read_prompt_adapter(file: Path) -> PromptAdapter:
         raise AdapterError(f"{file} is not what `ear train` wrote: train again, or restore it")
     needed = {"terms", "surrogate"} if facts["recipe"].get("name") == PROMPT_REWRITE.name else {"negative_prompt"}
     if not facts.keys() >= needed:
-        raise AdapterError(f"{file} does not say its {sorted(needed)[0]}: train again, or restore it")
+        raise AdapterError(f"{file} lacks {sorted(needed)[0]}: train again, or restore it")
     return PromptAdapter(facts)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ear.method.objective import windows
 from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
-from ear.method.schedule import Round
+from ear.method.rounds import Round
 from ear.method.state import TrainingState
 from ecgvf.janus import JanusModel, Sampling, layers, logits
 from ecgvf.janus.sampling import apply_guidance, processed_logits
@@ -39,13 +39,13 @@ class PublishedSteps:
         recipe, state = self.resolved.recipe, self.state
         target = self._prompt(pair.target)
         surrogate = self._prompt(pair.surrogate, length=target.shape[1])
-        positive, neutral, towards = target, surrogate, surrogate
+        positive, neutral, guided_stream = target, surrogate, surrogate
         ends = {window.stop: number for number, window in enumerate(self._windows())}
         losses: Tensor = torch.zeros((), device=self.model.device)
         length = 0
         for position in range(1, self.resolved.tokens + 1):
             with torch.no_grad():
-                states = [self._states(inputs) for inputs in (positive, neutral, towards)]
+                states = [self._states(inputs) for inputs in (positive, neutral, guided_stream)]
                 guided = states[2] - self.resolved.guidance * (states[0] - states[1])
             with state.adapter.active(self.model):
                 tuned = self._states(positive)
@@ -61,7 +61,7 @@ class PublishedSteps:
                 if state.finished(recipe):
                     return
                 losses, length = torch.zeros_like(losses), 0
-            positive, neutral, towards = (self._next(stream[:, -1]) for stream in states)
+            positive, neutral, guided_stream = (self._next(stream[:, -1]) for stream in states)
 
     def _windows(self) -> list[range]:
         return list(windows(self.resolved.tokens, self.resolved.window, self.resolved.recipe.tail))

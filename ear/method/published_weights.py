@@ -58,21 +58,23 @@ def read_published(file: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what is no archive, or holds more than tensors
-        raise AdapterError(f"{file} is no file of PyTorch that holds weights alone: it is not loaded") from error
+        raise AdapterError(
+            f"{file} is not a PyTorch file that holds only weights: name the file that the authors published"
+        ) from error
     if not isinstance(content, dict):
-        raise AdapterError(f"{file} holds no dict of projections: it is not the published layout")
+        raise AdapterError(f"{file} holds no dict of projections: name the file that the authors published")
     weights = {}
     for key, value in content.items():
         if str(key).endswith("rotary_emb") and value == {}:
             continue
         if not _PROJECTION.fullmatch(str(key)) or not isinstance(value, dict) or [*value] != ["weight"]:
-            raise AdapterError(f"{file}: {key!r} is no projection of the published layout")
+            raise AdapterError(f"{file}: {key!r} is not a projection of the published layout")
         if not isinstance(value["weight"], Tensor):
-            raise AdapterError(f"{file}: the weight of {key!r} is no tensor")
+            raise AdapterError(f"{file}: the weight of {key!r} is not a tensor")
         weights[str(key)] = value["weight"]
     layers = sorted({int(match[1]) for key in weights if (match := _PROJECTION.fullmatch(key))})
     if missing := [name for name in module_names(layers, "attention") if name not in weights]:
         raise AdapterError(f"{file} lacks {missing[0]}: it holds other projections of that layer")
     if not weights:
-        raise AdapterError(f"{file} holds no projection")
+        raise AdapterError(f"{file} holds no projection: name the file that the authors published")
     return weights

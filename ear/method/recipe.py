@@ -188,7 +188,7 @@ class Recipe:
             )
 
     @property
-    def random(self) -> bool:
+    def depends_on_seed(self) -> bool:
         """Whether the weights depend on the seed. The released loop always samples its streams from the seed 42."""
         drawn = self.order == "shuffled" or self.windows == "random" or self.trajectory == "rollout"
         return drawn or self.retention > 0 or self.adapter == "lora"
@@ -307,7 +307,9 @@ class ResolvedRecipe:
         if r.mixed_precision != "no":
             summary.append(("precision", f"{r.mixed_precision} compute, {r.weight_dtype} weights"))
         if r.retention:
-            rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {r.rehearsed_concepts} the others"
+            which = r.rehearsed_concepts
+            concepts = f"{which} of the others" if isinstance(which, int) else f"{which} the others"
+            rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {concepts}"
             if r.rehearsed_words:
                 rehearsal += f", and of up to {r.rehearsed_words} with other words in the concept's place"
             summary.append(("retention", f"weight {r.retention:g}, {rehearsal}"))

@@ -166,7 +166,7 @@ def _download(repo: str) -> Path:
     from huggingface_hub import snapshot_download
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise AdapterError(f"hub:{repo} is no name on the Hub: write hub:OWNER/NAME")
+        raise AdapterError(f"hub:{repo} is not a name on the Hub: write hub:OWNER/NAME")
     with hub_errors(repo, repo_type="model"):
         folder = Path(snapshot_download(repo, allow_patterns=[*FILES, LORA_CONFIG]))
     for file in (folder / each for each in FILES):

@@ -43,7 +43,7 @@ class TrainingState:
         whole = loss.detach().clone()
         group.sum_([whole])
         if not torch.isfinite(whole):
-            raise self.diverged("the loss", learning_rate)
+            raise self.divergence_error("the loss", learning_rate)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -55,7 +55,7 @@ class TrainingState:
         """Whether the recipe's last step is taken."""
         return recipe.max_steps is not None and self.log.steps >= recipe.max_steps
 
-    def diverged(self, what: str, learning_rate: float) -> RecipeError:
+    def divergence_error(self, what: str, learning_rate: float) -> RecipeError:
         """The error to raise if ``what`` is not finite."""
         return RecipeError(
             f"{what} is not finite after {self.log.steps} steps: train with a smaller learning rate "

@@ -12,7 +12,7 @@ from ear.method.pairs import TrainingPair
 from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
-from ear.method.schedule import Round
+from ear.method.rounds import Round
 from ear.method.state import TrainingState
 from ear.method.teacher import Teacher
 from ecgvf.core import seeds
@@ -51,36 +51,38 @@ class WindowSteps:
 
     def _rollouts(self, pairs: Sequence[TrainingPair]) -> Tensor:
         """The tuned model's images of the target prompts, as rendering samples them: int64 [R, T]."""
-        own = self.group.share(range(len(pairs)))
+        local = self.group.share(range(len(pairs)))
         noise = uniform_noise(
-            [seeds.derive(self.seed, f"{self.state.rounds}/{index}", "rollout") for index in own],
+            [seeds.derive(self.seed, f"{self.state.rounds}/{index}", "rollout") for index in local],
             self.resolved.tokens,
         )
         vq_ids = torch.empty(0, self.resolved.tokens, dtype=torch.int64, device=self.model.device)
         finite = torch.ones(1, device=self.model.device)
-        if own:
+        if local:
             with self.state.adapter.active(self.model):
-                images = generate_image_tokens(self.model, [pairs[index].target for index in own], noise, self.sampling)
+                images = generate_image_tokens(
+                    self.model, [pairs[index].target for index in local], noise, self.sampling
+                )
             vq_ids = images.vq_ids.clone()  # not an inference tensor: the loss is differentiated along it
             finite = images.finite.all().float()[None].clone()
         self.group.sum_([finite])
         if finite.item() < self.group.count:
-            raise self.state.diverged("a rollout", self.resolved.recipe.learning_rate)
+            raise self.state.divergence_error("a rollout", self.resolved.recipe.learning_rate)
         return self.group.gather(vq_ids, len(pairs))
 
     def _batch(self, round_: Round, vq_ids: Tensor, start: int) -> "_Batch":
         """The images of a step, from the ``start``-th of the round, and this process's share of them."""
         indices = range(start, min(start + self.resolved.recipe.images_per_step, len(round_.pairs)))
-        own = self.group.share(indices)
+        local = self.group.share(indices)
         record_ids = [round_.pairs[index].record_id for index in indices]
         key = None if round_.vq_ids is None else ("+".join(record_ids), round_.trajectory)
-        return _Batch(record_ids, [round_.pairs[index] for index in own], vq_ids[list(own)], key)
+        return _Batch(record_ids, [round_.pairs[index] for index in local], vq_ids[list(local)], key)
 
     def _train_batch(self, batch: "_Batch") -> None:
         """Train on every window of a batch, in order, or on a random window."""
         recipe, model = self.resolved.recipe, self.model
-        if batch.guided is None and batch.own:
-            surrogates = [pair.surrogate for pair in batch.own]
+        if batch.guided is None and batch.local_pairs:
+            surrogates = [pair.surrogate for pair in batch.local_pairs]
             with self._autocast():
                 batch.guided = self.teacher.guided(batch.targets, surrogates, batch.vq_ids, batch.key)
         chosen = list(enumerate(windows(self.resolved.tokens, self.resolved.window, recipe.tail)))
@@ -113,10 +115,10 @@ class WindowSteps:
             retained = self._summed(retention_loss)
             # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
             loss = loss + recipe.retention * len(window) * retention_loss
-        state.step(loss, recipe.learning_rate * self._left(), self.group)
+        state.step(loss, recipe.learning_rate * self._learning_rate_factor(), self.group)
         return value, True, retained
 
-    def _left(self) -> float:
+    def _learning_rate_factor(self) -> float:
         """By what the schedule multiplies the learning rate: with a linear schedule, what is left of ``total``."""
         recipe, log = self.resolved.recipe, self.state.log
         if recipe.schedule == "constant":
@@ -168,7 +170,7 @@ class _Batch:
 
     record_ids: list[str]
     """Of the pairs of all processes' images."""
-    own: Sequence[TrainingPair]
+    local_pairs: Sequence[TrainingPair]
     """The pairs of this process's images."""
     vq_ids: Tensor
     """int64 [B, T]: the image tokens of this process's images."""
@@ -179,4 +181,4 @@ class _Batch:
 
     @property
     def targets(self) -> list[str]:
-        return [pair.target for pair in self.own]
+        return [pair.target for pair in self.local_pairs]

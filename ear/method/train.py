@@ -15,8 +15,8 @@ from ear.method.parallel import process_group
 from ear.method.published import PublishedSteps
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
+from ear.method.rounds import count_windows, training_rounds
 from ear.method.runs import TrainingRun
-from ear.method.schedule import count_windows, schedule
 from ear.method.state import TrainingState
 from ear.method.steps import WindowSteps
 from ear.method.teacher import Teacher
@@ -65,7 +65,7 @@ def train(
             teacher=Teacher(model, resolved),
         )
     saved = time.monotonic()
-    for round_ in schedule(pairs, resolved, seed)[state.rounds :]:
+    for round_ in training_rounds(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)
         if state.finished(resolved.recipe):
             break

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 
 from ecgvf.core.files import JSON
 
+SHARE = "share of images"
 WIDTH = 5.0
 """Inches of a chart; matplotlib's SVG has 72 points to the inch."""
 
@@ -66,8 +67,7 @@ def dots(
     lines: Sequence[tuple[str, Sequence[Point]]],
     *,
     series: Sequence[str],
-    label: str = "share of images",
-    limits: tuple[float, float] | None = (0, 1),
+    label: str = SHARE,
 ) -> Chart:
     """A line per name, with a dot and its interval per series.
 
@@ -84,8 +84,7 @@ def dots(
         axes.set_yticks(range(len(lines)), [name for name, _ in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_xlabel(label)
-        if limits is not None:
-            axes.set_xlim(limits[0] - 0.03, limits[1] + 0.03)
+        axes.set_xlim(-0.03, 1.03)
         axes.grid(axis="x", alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
@@ -159,9 +158,7 @@ def frontier(
     return Chart(title, svg, ("", across, up), [[name, _text(x), _text(y)] for name, x, y in points])
 
 
-def curves(
-    title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]], *, label: str = "share of images"
-) -> Chart:
+def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:
     """Points per series over the levels of a factor; a line joins those of numeric levels, which have an order."""
     ordered = all(level.isdecimal() for level in levels)
     # None of them is a reference or a method: other colours than those of the references.
@@ -182,12 +179,12 @@ def curves(
             )
         axes.set_xticks(range(len(levels)), levels, rotation=45 if len(levels) > 4 else 0)
         axes.set_ylim(-0.03, 1.03)
-        axes.set_ylabel(label)
+        axes.set_ylabel(SHARE)
         axes.grid(axis="y", alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
     rows = [[name, level, _text(figure)] for name, figures in lines.items() for level, figure in figures.items()]
-    return Chart(title, svg, ("", "level", label), rows)
+    return Chart(title, svg, ("", "level", SHARE), rows)
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

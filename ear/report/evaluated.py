@@ -7,11 +7,11 @@ from pathlib import Path
 from ear.evaluation import Evaluation
 from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
-from ear.memorisation.report import sheet_file
+from ear.memorisation.report import FILE
 from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
-from ear.suite.rows import ceiling_once, table_rows
+from ear.suite.rows import drop_repeated_ceiling, table_rows
 from ear.suite.spec import Evidence
 from ear.suite.suite import Measured
 from ear.suite.table import dataset_facts
@@ -31,7 +31,7 @@ class EvaluationResults(Results):
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
         """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
-        memorisation = sheet_file(file.with_name(found.adapters[-1].name)).with_suffix(".json")
+        memorisation = file.with_name(FILE).with_suffix(".json")
         return cls(
             title=f"{found.concept}, {found.recipe}",
             source=file,
@@ -82,7 +82,7 @@ def _rows(found: Evaluation) -> list[JSON]:
     )
     facts = {"concept": found.concept, "model": found.model, "split": found.split}
     # An evaluation knows of no seeds of training.
-    rows = ceiling_once(table_rows(facts, found.recipe, [measured]))
+    rows = drop_repeated_ceiling(table_rows(facts, found.recipe, [measured]))
     return [row | {"run_seeds": [], "training_seeds": []} for row in rows]
 
 

@@ -164,7 +164,7 @@ def sheet_uri(file: Path) -> str:
         with Image.open(file) as image:
             return _uri(_webp(image.convert("RGB"), (1200, 1200 * image.height // image.width or 1), 80))
     except OSError as error:
-        raise DatasetError(f"{file} is no readable image: restore it, or delete it") from error
+        raise DatasetError(f"{file} cannot be read as an image: restore it, or delete it") from error
 
 
 def _webp(image: Image.Image, most: tuple[int, int], quality: int) -> bytes:

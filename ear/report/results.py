@@ -248,7 +248,7 @@ def _read(file: Path, key: str) -> JSON:
         content = None
     if not isinstance(content, dict) or key not in content:
         raise DatasetError(
-            f"{file} is no JSON object with {key!r}: write it again, or leave it out of the suite's report"
+            f"{file} is not a JSON object with {key!r}: write it again, or leave it out of the suite's report"
         )
     return content
 

@@ -331,9 +331,10 @@ def _reasons(stages: Mapping[str, JSON]) -> dict[str, int]:
 
 
 def _agreement(results: Results) -> Section:
-    tables = [table for table in (_two_judges(results), _labelled(results.agreement())) if table is not None]
+    labels, judges = results.agreement(), _two_judges(results)
+    tables = [table for table in (judges, _labelled(labels)) if table is not None]
     missing = unread(results, "agreement")
-    if results.agreement() is None and not missing:
+    if labels is None and not missing:
         missing.append("agreement of judges and people's labels")
     return Section(
         "agreement",
@@ -342,7 +343,7 @@ def _agreement(results: Results) -> Section:
         "same images, its verdict on the concept is compared. Labels were given blind, from the image alone; kappa is "
         "1 for full agreement, 0 for agreement by chance.",
         tables=tables,
-        missing=[*missing, *([] if _two_judges(results) else ["agreement of two judges"])],
+        missing=[*missing, *([] if judges else ["agreement of two judges"])],
     )
 
 

@@ -5,7 +5,7 @@ suite.yaml ──spec──▶ cells ──runner (one process each)──▶ ou
 
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import leaderboard
-from ear.suite.runner import known_results, run_suite
+from ear.suite.runner import run_suite, write_known_results
 from ear.suite.spec import SuiteSpec, read_spec
 from ear.suite.suite import Measured, Suite
 from ear.suite.table import results
@@ -15,9 +15,9 @@ __all__ = [
     "Measured",
     "Suite",
     "SuiteSpec",
-    "known_results",
     "leaderboard",
     "read_spec",
     "results",
     "run_suite",
+    "write_known_results",
 ]

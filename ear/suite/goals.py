@@ -41,7 +41,7 @@ def goals(outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion]) -> 
         yield Goal(f"goal_{name}_over_ceiling", "concept", "pooled", ratio, status)
     ratio = figures.retention_ratio(outcomes)
     yield Goal("goal_retention_ratio", "pooled", "pooled", ratio, _within(ratio, least=0.97))
-    for name, test in figures.retention_tests(outcomes, "neighbours", LOST).items():
+    for name, test in figures.neighbour_tests(outcomes, LOST).items():
         missed = test.ratio.value < 0.97
         yield Goal("goal_retention_ratio", name, "pooled", test.ratio, "missed" if missed else test.status)
     kept = _understanding(answered)

@@ -71,7 +71,7 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
     return found
 
 
-def each_once(rows: Sequence[JSON]) -> list[JSON]:
+def drop_repeated_references(rows: Sequence[JSON]) -> list[JSON]:
     """Keep a single row of each figure of the original and of the ceiling, which every method brings along.
 
     Which concepts are rehearsed depends on the method. Where the original's figures of such a group differ between
@@ -87,7 +87,7 @@ def each_once(rows: Sequence[JSON]) -> list[JSON]:
     return [row for key, row in first.items() if key not in ambiguous]
 
 
-def ceiling_once(rows: Sequence[JSON]) -> list[JSON]:
+def drop_repeated_ceiling(rows: Sequence[JSON]) -> list[JSON]:
     """Leave out rows of the ceiling that `prompt-rewrite` has as well: its images are the ceiling's."""
     what = [name for name in _IDENTITY if name not in ("recipe", "run_seeds", "training_seeds")]
 

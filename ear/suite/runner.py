@@ -43,7 +43,7 @@ def run_suite(
     return content, view.failed
 
 
-def known_results(suite: Suite, command: str) -> JSON:
+def write_known_results(suite: Suite, command: str) -> JSON:
     """Write and return the results of the cells that are finished; no cell is measured."""
     content = results(suite, command)
     write_results(suite, content)

@@ -144,7 +144,7 @@ class SuiteSpec(_Part):
         if recipe not in self.recipes:
             return [(first, training)]
         found = recipes.find(recipe)
-        random = isinstance(found, Recipe) and found.random
+        random = isinstance(found, Recipe) and found.depends_on_seed
         trained = self.training_seeds[1:] if random else ()
         return [*((seed, training) for seed in self.run_seeds), *((first, seed) for seed in trained)]
 
@@ -189,7 +189,7 @@ def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> Suite
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
-            raise SettingsError(f"{file} is no suite: write fields such as `concepts: [church]`")
+            raise SettingsError(f"{file} is not a suite: write fields such as `concepts: [church]`")
     changed = {**content, **(changes or {})}
     if not changed.get("concepts"):
         raise SettingsError("the suite has no concepts: name a YAML file, or some with --concepts church,castle")

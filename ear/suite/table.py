@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import MISSING, leaderboard
-from ear.suite.rows import ceiling_once, each_once, missing_row, table_rows
+from ear.suite.rows import drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
 from ear.suite.suite import Suite
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
@@ -68,7 +68,8 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
         row for concept in suite.concepts for method in suite.methods for row in _rows(suite, concept, method, known)
     ]
     ordered = sorted(
-        ceiling_once(each_once(rows)), key=lambda row: (row["group"] != "pooled", row["class"] != "pooled")
+        drop_repeated_ceiling(drop_repeated_references(rows)),
+        key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"),
     )
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]

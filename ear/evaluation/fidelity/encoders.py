@@ -37,8 +37,6 @@ class TextImageEncoder(Protocol):
 class NanoFeatures(nn.Module):
     """The image vectors of nano's CLIP, not normalised: uint8 [N, 3, 64, 64] → float32 [N, 64]."""
 
-    num_features = 64
-
     def __init__(self, encoder: "NanoEncoder") -> None:
         super().__init__()
         self._encoder = encoder

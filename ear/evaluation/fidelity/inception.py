@@ -35,8 +35,6 @@ class Inception(nn.Module):
     ``weights`` is a file of either layout. Raises ``JudgeError`` if it is missing, damaged or of another layout.
     """
 
-    num_features = 2048
-
     def __init__(self, weights: Path) -> None:
         super().__init__()
         state = read_weights(weights, option=OPTION)

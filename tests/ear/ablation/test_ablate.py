@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ear.ablation import FACTORS, Ablation, ablate
+from ear.ablation import Ablation, ablate
 from ear.ablation.ablate import MOST_WINDOWS
 from ear.ablation.data import VariantData
-from ear.ablation.factors import DATA_FACTORS, WINDOWS, Variant, variants
+from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
 from ear.evaluation import EvaluationSettings
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe

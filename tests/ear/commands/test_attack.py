@@ -154,7 +154,7 @@ def test_written_prompts_include_those_that_the_original_did_not_render(store: S
         ("--prompts nowhere.csv", "there is no file nowhere.csv"),
         ("--prompts nowhere.csv --budget 3", "--budget is for --kind"),
         ("--kind prefix --column prompt", "--column is for --prompts FILE"),
-        ("--kind prefix --prompts-per-concept 0", "0 prompts: measure at least 1"),
+        ("--kind prefix --prompts-per-concept 0", "--prompts-per-concept is 0: it must be at least 1"),
         ("--kind prefix --oracle nowhere", "unknown model 'nowhere'"),
     ],
 )

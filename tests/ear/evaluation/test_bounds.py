@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ear.evaluation.bounds import holm, worst
+from ear.evaluation.bounds import holm, holm_tests
 
 PROMPTS = [f"prompt {number}" for number in range(100)]
 Columns = tuple[list[float], list[float], list[str]]
@@ -19,7 +19,7 @@ def kept(share: float) -> Columns:
 
 
 def test_the_worst_concept_comes_first_and_each_has_its_decision() -> None:
-    found = worst(
+    found = holm_tests(
         {"dog": kept(0.99), "absent": ([0.0] * 100, [0.0] * 100, PROMPTS), "house": kept(0.4), "cat": kept(0.85)},
         at_least=0.8,
     )
@@ -30,15 +30,15 @@ def test_the_worst_concept_comes_first_and_each_has_its_decision() -> None:
 
 
 def test_one_concept_passes_where_the_same_among_many_does_not() -> None:
-    alone = worst({"0": kept(0.93)}, at_least=0.86)
-    among_many = worst({str(number): kept(0.93) for number in range(30)}, at_least=0.86)
+    alone = holm_tests({"0": kept(0.93)}, at_least=0.86)
+    among_many = holm_tests({str(number): kept(0.93) for number in range(30)}, at_least=0.86)
     assert alone["0"].status == "met"
     assert {test.status for test in among_many.values()} == {"not shown"}
 
 
 def test_values_outside_0_to_1_are_not_tested() -> None:
     with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
-        worst({"a": ([2.0] * 100, [2.0] * 100, PROMPTS)}, at_least=0.9)
+        holm_tests({"a": ([2.0] * 100, [2.0] * 100, PROMPTS)}, at_least=0.9)
 
 
 def test_holm_of_a_table_worked_by_hand() -> None:

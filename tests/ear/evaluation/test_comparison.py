@@ -122,7 +122,9 @@ def test_what_cannot_be_compared_is_one_line(second: Evaluation, message: str) -
 
 
 def test_json_has_every_evaluation_and_the_differences_to_the_first() -> None:
-    found = json.loads(json.dumps(comparison_json([of(3), of(1), of(2)], ["a", "b", "c"]), allow_nan=False))
+    first, *others = evaluations = [of(3), of(1), of(2)]
+    changes = [differences(first, other) for other in others]
+    found = json.loads(json.dumps(comparison_json(evaluations, ["a", "b", "c"], changes), allow_nan=False))
     assert [each["name"] for each in found["evaluations"]] == ["a", "b", "c"]
     assert [(each["first"], each["second"]) for each in found["differences"]] == [("a", "b"), ("a", "c")]
     present = [each["figures"][0] for each in found["differences"]]
@@ -236,7 +238,7 @@ def test_files_of_one_name_are_called_by_their_paths(folder: Path) -> None:
         (["first.parquet", "nothing.parquet"], "there is no file nothing.parquet"),
         (
             ["first.parquet", "windowed-kl-0-s0"],
-            "windowed-kl-0-s0 is no file of outcomes: compare either such files or",
+            "windowed-kl-0-s0 is not a file of outcomes: compare either such files or",
         ),
         (["first.parquet", "seeds.parquet"], "seeds has outcomes of other prompts or seeds than first"),
         (["first.parquet", "test.parquet"], "test has another split than first, test instead of validation"),

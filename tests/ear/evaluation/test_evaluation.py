@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
-from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images, write_contact_sheet
+from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images
 from ear.evaluation import evaluation as evaluation_module
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.contact_sheets import write_contact_sheet
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge

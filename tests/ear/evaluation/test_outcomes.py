@@ -146,7 +146,7 @@ def test_a_column_of_another_type(tmp_path: Path) -> None:
 def test_a_file_without_facts(tmp_path: Path) -> None:
     file = tmp_path / "outcomes.parquet"
     assert read_outcomes(write_outcomes(erased(1), file))[1] == {}
-    assert "does not say its adapters" in refused(file)
+    assert "lacks adapters" in refused(file)
 
 
 @pytest.mark.parametrize("facts", ["3", "[1]", '{"adapters": 3}', "{"])

@@ -12,7 +12,7 @@ from ear.method.adapter import new_adapter
 from ear.method.cost import TrainingCost, cast_bytes, token_bytes, training_cost
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED, WINDOWED_KL
-from ear.method.schedule import count_windows
+from ear.method.rounds import count_windows
 from ecgvf.janus import JanusModel, generation_ids, hidden_states
 from ecgvf.janus.roofline import Roofs, batch_cost
 from tools.janus_pro import SHAPES, config

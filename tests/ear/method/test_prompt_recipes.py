@@ -107,7 +107,7 @@ def test_bad_input_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel)
             open_adapter(tiny, [run.adapter])
     del facts["negative_prompt"]
     run.adapter.write_text(json.dumps(facts))
-    with pytest.raises(AdapterError, match="does not say its negative_prompt"):
+    with pytest.raises(AdapterError, match="lacks negative_prompt"):
         open_adapter(tiny, [run.adapter])
     run.adapter.write_text(json.dumps({**facts, "negative_prompt": "church", "fingerprint": "0"}))
     with pytest.raises(AdapterError, match="pass that model as --model"):

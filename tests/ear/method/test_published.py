@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ear.method.pairs import TrainingPair
 from ear.method.recipe import ResolvedRecipe
 from ear.method.recipes import PUBLISHED
-from ear.method.schedule import count_windows
+from ear.method.rounds import count_windows
 from ear.method.train import train
 from ecgvf.janus import JanusModel, Sampling, num_threads
 

@@ -70,10 +70,10 @@ def test_what_is_not_the_published_layout_is_refused(store: Store, tiny: JanusMo
     wrong: list[tuple[Any, str]] = [
         ([1, 2], "holds no dict"),
         ({}, "holds no projection"),
-        ({**whole, "layers.0.mlp.up_proj": {"weight": torch.zeros(1)}}, "'layers.0.mlp.up_proj' is no projection"),
-        ({**whole, first: {"weight": torch.zeros(1), "bias": torch.zeros(1)}}, "is no projection of the published"),
-        ({**whole, first: torch.zeros(1)}, "is no projection of the published"),
-        ({**whole, first: {"weight": 3}}, "is no tensor"),
+        ({**whole, "layers.0.mlp.up_proj": {"weight": torch.zeros(1)}}, "'layers.0.mlp.up_proj' is not a projection"),
+        ({**whole, first: {"weight": torch.zeros(1), "bias": torch.zeros(1)}}, "is not a projection of the published"),
+        ({**whole, first: torch.zeros(1)}, "is not a projection of the published"),
+        ({**whole, first: {"weight": 3}}, "is not a tensor"),
         ({name: value for name, value in whole.items() if name != first}, "lacks layers.0.self_attn.q_proj"),
     ]
     for content, message in wrong:

@@ -161,9 +161,9 @@ def test_a_setting_that_the_released_loop_does_not_have_is_refused(option: str, 
 
 
 def test_a_recipe_is_random_if_its_seed_decides_anything() -> None:
-    assert not PAPER.random and not PUBLISHED.random
-    assert ESD.random and DEFAULT.random
-    assert PUBLISHED.with_options({"order": "shuffled"}).random
+    assert not PAPER.depends_on_seed and not PUBLISHED.depends_on_seed
+    assert ESD.depends_on_seed and DEFAULT.depends_on_seed
+    assert PUBLISHED.with_options({"order": "shuffled"}).depends_on_seed
 
 
 def test_the_summary_shows_the_resolved_recipe() -> None:

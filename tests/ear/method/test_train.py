@@ -14,8 +14,8 @@ from ear.method.adapter import Adapter, new_adapter
 from ear.method.objective import position_losses
 from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
+from ear.method.rounds import count_windows, training_rounds
 from ear.method.runs import TrainingRun
-from ear.method.schedule import count_windows, schedule
 from ear.method.state import TrainingState
 from ear.method.train import train
 from ecgvf.core.errors import AdapterError, RecipeError
@@ -121,7 +121,7 @@ def test_the_schedule_has_both_trajectories_of_every_pair_in_each_pass(tiny: Jan
     shuffled = resolved(replace(RECIPE, trajectory="both", passes=2, order="shuffled"))
 
     def order(seed: int) -> list[str]:
-        return [each.pairs[0].record_id for each in schedule([pair(1), pair(2), pair(3)], shuffled, seed)]
+        return [each.pairs[0].record_id for each in training_rounds([pair(1), pair(2), pair(3)], shuffled, seed)]
 
     assert sorted(order(0)[:6]) == sorted(order(0)[6:]) == ["1", "1", "2", "2", "3", "3"]
     assert order(0) == order(0)

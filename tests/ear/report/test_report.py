@@ -27,7 +27,7 @@ from ear.report.charts import dots
 from ear.report.evaluated import EvaluationResults
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
-from ear.suite import known_results
+from ear.suite import write_known_results
 from ear.suite.last import last_results, remember
 from ear.suite.spec import Evidence
 from ecgvf.core.errors import DatasetError
@@ -51,7 +51,7 @@ def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> Suit
     after = [replace(each, prompt=HOSTILE) if each.id == "record-0" else each for each in after]
     source = replace(source, outcomes=after)
     keep(suite, source)
-    known_results(suite, "ear suite small.yaml")
+    write_known_results(suite, "ear suite small.yaml")
     facts: dict[str, Any] = {"church": {"unsafe": unsafe, "paid": None, "stages": []}}
     write_atomic(suite.results / "datasets.json", pretty_json(facts))
     if images:
@@ -112,7 +112,7 @@ def everything(folder: Path) -> SuiteResults:
     suite, source = small_suite(folder, figures="full"), attacked(oracle=True)
     source = replace(source, cell=replace(source.cell, figures="full"))
     keep(suite, source)
-    known_results(suite, "ear suite small.yaml")
+    write_known_results(suite, "ear suite small.yaml")
     facts: dict[str, Any] = {"church": {"unsafe": False, "paid": None, "stages": []}}
     write_atomic(suite.results / "datasets.json", pretty_json(facts))
     keep_images(suite.store, [*source.original, *source.outcomes])
@@ -166,7 +166,7 @@ def test_a_concept_that_the_original_does_not_show_either_is_not_lost(tmp_path: 
     unseen = both("church", concept="cat")
     never = [replace(each, judges=unseen) if each.concept == "cat" else each for each in source.original]
     keep(suite, replace(source, original=never))
-    known_results(suite, "ear suite small.yaml")
+    write_known_results(suite, "ear suite small.yaml")
     found = gallery(SuiteResults.open(suite.results, suite.store), 1000)
     assert found.counts["lost"] == 0 and {card.measured for card in found.cards} == {"church", "castle"}
 
@@ -219,7 +219,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
     write_atomic(tmp_path / "trials.json", b"[]")
-    with pytest.raises(DatasetError, match=r"trials\.json is no JSON object with 'trials'"):
+    with pytest.raises(DatasetError, match=r"trials\.json is not a JSON object with 'trials'"):
         write_report(results, tmp_path / "report.html")
     write_atomic(tmp_path / "trials.json", trials)
     write_atomic(tmp_path / "ablation" / "ablation.parquet", b"nothing")
@@ -244,7 +244,7 @@ def test_files_that_the_suite_names_and_that_are_not_there_are_named(tmp_path: P
 def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
     suite, source = small_suite(tmp_path, concepts=("church",), figures="full"), attacked(oracle=True)
     keep(suite, replace(source, cell=replace(source.cell, figures="full")))
-    known_results(suite, "ear suite small.yaml")
+    write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     for text in (
         "church: images that show it under attack, and controls",
@@ -255,7 +255,7 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         assert text in page
     assert "no oracle was named" not in page and "church under attack;" not in page
     keep(suite, replace(attacked(oracle=False), cell=replace(source.cell, figures="full")))
-    known_results(suite, "ear suite small.yaml")
+    write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     assert "no oracle was named" in page
 
@@ -337,12 +337,11 @@ def test_the_command_of_an_evaluation_has_its_options(tmp_path: Path) -> None:
     assert EvaluationResults.open(write_outcomes(outcomes, file, facts)).commands[0].endswith("--split validation")
 
 
-def test_the_near_duplicates_of_a_whole_model_are_beside_its_folder(tmp_path: Path) -> None:
+def test_near_duplicates_are_beside_the_evaluation(tmp_path: Path) -> None:
     outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
-    found = evaluation(outcomes, adapters=(tmp_path / "oracle" / "model.safetensors",))
-    file = found.save(tmp_path / "oracle" / "evaluation.parquet")
+    file = evaluation(outcomes).save(tmp_path / "measured" / "evaluation.parquet")
     assert EvaluationResults.open(file).memorisation() == []
-    write_atomic(tmp_path / "oracle-memorisation.json", pretty_json({"findings": [], "nano": True}))
+    write_atomic(tmp_path / "measured" / "memorisation.json", pretty_json({"findings": [], "nano": True}))
     assert [content["nano"] for content in EvaluationResults.open(file).memorisation()] == [True]
 
 

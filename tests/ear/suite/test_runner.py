@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.outcomes import read_outcomes
-from ear.suite import Cell, Suite, known_results, run_suite
+from ear.suite import Cell, Suite, run_suite, write_known_results
 from ear.suite.runner import measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
 from tests.ear.suite.small_suite import keep, measured, small_suite
@@ -94,7 +94,7 @@ def test_a_model_or_a_writer_that_is_not_there_is_found_before_anything_is_paid(
     absent = small_suite(tmp_path / "a", model=str(tmp_path / "none"))
     with pytest.raises(EcgvfError, match="none"):
         run_suite(absent, "ear suite", measure_cell=measure)
-    known_results(absent, "ear suite")  # which cells are missing is known without the model
+    write_known_results(absent, "ear suite")  # which cells are missing is known without the model
     keyless = small_suite(tmp_path / "b", writers="gpt")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(EcgvfError, match="no key for"):

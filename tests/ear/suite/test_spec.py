@@ -86,7 +86,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("concepts: [", "is not YAML"),
-        ("- church", "is no suite"),
+        ("- church", "is not a suite"),
         ("name: x", "no concepts"),
         ("concepts: [church]\nrecipe: paper", "recipe: Extra inputs"),
         ("concepts: [curch]", "unknown concept 'curch'"),

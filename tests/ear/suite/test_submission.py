@@ -107,7 +107,7 @@ def test_bad_images_are_one_line(
     Image.new("RGB", (8, 8)).save(submitted.folder / table["image"][0].as_py())
     refused("8 x 8 pixels")
     (submitted.folder / table["image"][0].as_py()).write_bytes(b"nothing")
-    refused("is no readable image")
+    refused("cannot be read as an image")
     with pytest.raises(SettingsError, match="full figures"):
         submitted.evaluate(store, tiny, dataset, replace(SETTINGS, figures="full"), tmp_path)
 

@@ -11,7 +11,7 @@ import pytest
 from ear.evaluation.outcomes import Outcome, read_facts
 from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
 from ear.suite.leaderboard import leaderboard_table, main_figures
-from ear.suite.rows import each_once, missing_row
+from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
 from ear.suite.table import FACTS, FILE, SCHEMA, json_file, write_results
@@ -115,10 +115,12 @@ def test_the_groups_are_those_of_the_recipe() -> None:
 def test_the_originals_row_of_a_group_that_methods_fill_differently_is_left_out() -> None:
     row = missing_row(SPEC, "church", "original", []) | {"figure": "retention", "group": "rehearsed", "n": 8}
     shared, other = row | {"value": 0.9}, row | {"value": 0.8}
-    assert each_once([shared, shared]) == [shared]
-    assert each_once([shared, other]) == []
+    assert drop_repeated_references([shared, shared]) == [shared]
+    assert drop_repeated_references([shared, other]) == []
     pooled = {"group": "pooled"}
-    assert each_once([shared | pooled, other | pooled]) == [shared | pooled]  # the first method's thresholds
+    assert drop_repeated_references([shared | pooled, other | pooled]) == [
+        shared | pooled
+    ]  # the first method's thresholds
 
 
 def test_what_is_missing_is_a_row_that_was_not_measured() -> None:

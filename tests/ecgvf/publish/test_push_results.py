@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from ear.suite import Suite, known_results
+from ear.suite import Suite, write_known_results
 from ecgvf.cli import app
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.run import ConceptRun
@@ -25,7 +25,7 @@ def results(folder: Path, left: int = 3, **changed: object) -> Suite:
     suite = small_suite(folder, **changed)
     source = measured(0, 0, left)
     keep(suite, replace(source, cell=replace(source.cell, concept=suite.spec.concepts[0])))
-    known_results(suite, "ear suite small.yaml")
+    write_known_results(suite, "ear suite small.yaml")
     return suite
 
 

@@ -25,7 +25,7 @@ class Round:
     """Which of the pair's images of the dataset this is: 0, or 1 for the second of "both"."""
 
 
-def schedule(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
+def training_rounds(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
     """The rounds in training order, all passes. Pairs left over at the end of the last pass are a smaller round."""
     recipe = resolved.recipe
     order: list[TrainingPair] = []
