@@ -16,8 +16,8 @@ from ear.evaluation.openings import openings_text
 from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.open_adapter import adapter_facts
-from ear.method.retrained import WEIGHTS as RETRAINED
-from ear.method.runs import FILES, PROMPT_RECIPE, WEIGHTS
+from ear.method.retrained import MODEL_FILE
+from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
 from ecgvf.core.errors import AdapterError, SettingsError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.shard_set import versions
@@ -39,7 +39,7 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     check_publishable(evaluation.adapters, repo)
     [file] = evaluation.adapters
     content: dict[str, Path | bytes] = {_published_name(file): file}
-    if file.name == lora.WEIGHTS:
+    if file.name == lora.LORA_FILE:
         content[lora.CONFIG] = file.with_name(lora.CONFIG)
     names, facts = [*content], adapter_facts(file)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,11 +72,11 @@ def check_publishable(adapters: Sequence[Path], repo: str) -> None:
 
 def _published_name(file: Path) -> str:
     """The name by which ``find_adapter`` finds the adapter in a repository, whatever ``file`` is called here."""
-    if file.name == RETRAINED:
+    if file.name == MODEL_FILE:
         raise AdapterError(f"{file} is a whole model and no adapter: publish its folder with `hf upload`")
-    if file.name == lora.WEIGHTS:
-        return lora.WEIGHTS
-    return PROMPT_RECIPE if file.suffix == ".json" else WEIGHTS
+    if file.name == lora.LORA_FILE:
+        return lora.LORA_FILE
+    return PROMPT_RECIPE if file.suffix == ".json" else ADAPTER_FILE
 
 
 def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:
@@ -93,7 +93,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         header["base_model"] = base
     if lora.CONFIG in files:
         what = "a LoRA adapter in PEFT's format"
-    elif WEIGHTS in files:
+    elif ADAPTER_FILE in files:
         what = "the full weights of the tuned modules"
     else:
         what = "a recipe that trains nothing and changes prompts"

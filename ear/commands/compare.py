@@ -90,10 +90,10 @@ def _measure(
     store: "Store", source: DatasetArguments, settings: "EvaluationSettings", adapters: Sequence[str]
 ) -> "tuple[list[str], list[Evaluation]]":
     from ear.evaluation import compare as compare_adapters
-    from ear.method.retrained import WEIGHTS as RETRAINED
+    from ear.method.retrained import MODEL_FILE
     from ear.method.runs import FILES
 
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapters)
-    names = [file.parent.name if file.name in (*FILES, RETRAINED) else file.stem for file in files]
+    names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
     return names, compare_adapters(store, model, dataset, files, settings)

@@ -185,7 +185,7 @@ def _compare(
 ) -> None:
     from ear.evaluation.preview import preview
     from ear.method.open_adapter import open_adapter
-    from ear.method.retrained import WEIGHTS as RETRAINED
+    from ear.method.retrained import MODEL_FILE
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint
@@ -196,7 +196,7 @@ def _compare(
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     store = Store(renderer.store)
     files = adapter_files(store, comparison.dataset, renderer.adapter)
-    if renderer.model is None and files[0].name == RETRAINED:
+    if renderer.model is None and files[0].name == MODEL_FILE:
         raise SettingsError(f"{files[0].parent} is a whole model: name the original to compare it with as --model")
     janus = load(renderer.name(files), **renderer.loading())
     stacked = open_adapter(janus, files)

@@ -74,8 +74,8 @@ class EvaluationSettings:
             raise SettingsError(f"--oracle {self.oracle}: attacks are measured with --figures full, or by `ear attack`")
         if concept < 1 or retained < 0:
             raise SettingsError(
-                f"--prompts-per-concept and --prompts-per-other give {concept} prompts of the concept and {retained} of "
-                "each retained concept: at least 1 and 0 are needed"
+                f"--prompts-per-concept and --prompts-per-other give {concept} prompts of the concept and {retained} "
+                "of each retained concept: at least 1 and 0 are needed"
             )
 
     @property

@@ -145,7 +145,7 @@ def load(model: JanusModel, file: Path) -> Adapter:
     """The adapter in ``file``, in the model's dtype. Raises ``AdapterError`` for another file, or another model's."""
     facts, weights = read(file)
     check_model(facts, model, file)
-    if file.name == lora.WEIGHTS:
+    if file.name == lora.LORA_FILE:
         return Adapter(_low_rank(model, weights, file), facts)
     return Adapter(_modules(model, weights, file), facts)
 

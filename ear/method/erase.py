@@ -11,7 +11,7 @@ import torch
 
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
-from ear.method.lora import WEIGHTS as LORA_WEIGHTS
+from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import process_group
@@ -19,7 +19,7 @@ from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.rounds import count_windows
-from ear.method.runs import WEIGHTS, TrainingRun, open_run
+from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ear.method.state import TrainingState
 from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
@@ -140,7 +140,7 @@ class _Erasure:
         """Write the adapter, the plot of its losses and run.json."""
         recipe = self.resolved.recipe
         facts = {**_facts(self.dataset, self.model, recipe), **self.settings, "model": self.model.name, "seed": seed}
-        adapter.save(run.path / (LORA_WEIGHTS if recipe.adapter == "lora" else WEIGHTS), facts, self.model.dtype)
+        adapter.save(run.path / (LORA_FILE if recipe.adapter == "lora" else ADAPTER_FILE), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
         circumstances = {"threads": threads, "device": self.model.device.type}

@@ -16,7 +16,7 @@ from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import MODELS
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+LORA_FILE, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _MODEL = "model.language_model."
 """Where the language model is in ``JanusForConditionalGeneration``."""
 _PREFIX = f"base_model.model.{_MODEL}"
@@ -81,7 +81,7 @@ def foreign_scaling(file: Path) -> float | None:
 
     Raises ``AdapterError`` as ``read_scaling`` does.
     """
-    scaling = read_scaling(file) if file.name == WEIGHTS else SCALING
+    scaling = read_scaling(file) if file.name == LORA_FILE else SCALING
     return None if scaling == SCALING else scaling
 
 

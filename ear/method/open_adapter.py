@@ -9,8 +9,7 @@ from ear.method import adapter as weights
 from ear.method import lora
 from ear.method.adapter import Adapter
 from ear.method.prompt_recipes import PromptAdapter, read_prompt_adapter
-from ear.method.retrained import WEIGHTS as RETRAINED
-from ear.method.retrained import RetrainedModel, read_retrained, retrained_facts
+from ear.method.retrained import MODEL_FILE, RetrainedModel, read_retrained, retrained_facts
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel, load
 
@@ -23,13 +22,13 @@ def open_adapter(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
     Raises ``AdapterError`` for a file that is not an adapter or belongs to another model, and for several files of
     which any cannot be stacked: a recipe of prompts, or the weights of a whole model.
     """
-    alone = [file for file in files if _is_prompt_adapter(file) or file.name == RETRAINED]
+    alone = [file for file in files if _is_prompt_adapter(file) or file.name == MODEL_FILE]
     if not alone:
         return weights.stack(model, files)
     if len(files) > 1:
-        what = "is a whole model" if alone[0].name == RETRAINED else "has no weights"
+        what = "is a whole model" if alone[0].name == MODEL_FILE else "has no weights"
         raise AdapterError(f"{alone[0]} {what} and cannot be stacked: pass it alone")
-    if files[0].name == RETRAINED:
+    if files[0].name == MODEL_FILE:
         return read_retrained(model, files[0].parent)
     adapter = read_prompt_adapter(files[0])
     weights.check_model(adapter.facts, model, files[0])
@@ -38,7 +37,7 @@ def open_adapter(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
 
 def adapter_facts(file: Path) -> dict[str, Any]:
     """The facts saved in ``file``: concept, model, recipe and sampling of the adapter. Raises ``AdapterError``."""
-    if file.name == RETRAINED:
+    if file.name == MODEL_FILE:
         return retrained_facts(load(str(file.parent), device="cpu"))
     return dict(read_prompt_adapter(file).facts) if _is_prompt_adapter(file) else weights.read(file)[0]
 

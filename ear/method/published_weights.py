@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ear.method.adapter import adapter_of, module_names
-from ear.method.runs import WEIGHTS, TrainingRun, open_run
+from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
@@ -46,7 +46,7 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
     if run.finished:
         return run
     facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe}
-    adapter_of(model, weights, file).save(run.path / WEIGHTS, facts, model.dtype)
+    adapter_of(model, weights, file).save(run.path / ADAPTER_FILE, facts, model.dtype)
     run.finish_untrained(facts)
     return replace(run, new=True)
 

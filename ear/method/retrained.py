@@ -18,7 +18,7 @@ from ecgvf.core.errors import AdapterError, ConceptError
 from ecgvf.janus import JanusModel, load
 from ecgvf.world import grammar
 
-WEIGHTS = "model.safetensors"
+MODEL_FILE = "model.safetensors"
 TRAINING = "oracle.json"
 
 

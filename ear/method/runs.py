@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from ear.method.lora import CONFIG as LORA_CONFIG
-from ear.method.lora import WEIGHTS as LORA_WEIGHTS
-from ear.method.retrained import WEIGHTS as RETRAINED
+from ear.method.lora import LORA_FILE
+from ear.method.retrained import MODEL_FILE
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, require_local, write_atomic
 from ecgvf.core.hub import hub_errors
@@ -31,8 +31,8 @@ from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 
 STAGE = Stage("ear", "ear train")
-WEIGHTS, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
-FILES = (WEIGHTS, LORA_WEIGHTS, PROMPT_RECIPE)
+ADAPTER_FILE, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
+FILES = (ADAPTER_FILE, LORA_FILE, PROMPT_RECIPE)
 """The names that an adapter's file may have."""
 _VARIANT = "-ablation"
 REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
@@ -152,7 +152,7 @@ def find_adapter(store: Store, name: str) -> Path:
     if name.startswith("hub:"):
         return _download(name.removeprefix("hub:"))
     runs = {file.parent.name: file for each in FILES for file in sorted(store.root.glob(f"*/{STAGE.name}/*/{each}"))}
-    for file in (Path(name), *(Path(name) / each for each in (*FILES, RETRAINED)), runs.get(name)):
+    for file in (Path(name), *(Path(name) / each for each in (*FILES, MODEL_FILE)), runs.get(name)):
         if file is not None and file.is_file():
             return file
     raise AdapterError(

@@ -1,19 +1,19 @@
 """The sections of a report: charts with what they show, tables, and what was not measured."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ear.evaluation import figures, statistics
+from ear.evaluation import figures
 from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.method.recipes import PROMPT_REWRITE
+from ear.report.agreement import agreement
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
+from ear.report.dataset import dataset
 from ear.report.gallery import sheet_uri
 from ear.report.results import Results, select
 from ear.report.robustness import robustness
 from ear.report.section import Picture, Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import COLUMNS, main_figures, standings, text
-from ear.suite.table import DATASETS
 from ecgvf.core.files import JSON
 
 
@@ -21,7 +21,7 @@ def sections(results: Results) -> list[Section]:
     """All sections in order; headline, gallery and provenance are parts of the page itself."""
     makers = (
         *(_frontier, _replacement, _retention, robustness, _understanding),
-        *(_memorisation, _ablation, _dataset, _agreement),
+        *(_memorisation, _ablation, dataset, agreement),
     )
     return [make(results) for make in makers]
 
@@ -253,135 +253,3 @@ def _ablation_charts(rows: Sequence[JSON]) -> Iterator[Chart]:
         }
         title = f"{mine[0]['concept']}, {mine[0]['base']}: {factor}, at equal {equal}"
         yield curves(title, levels, {label: figures for label, figures in lines.items() if figures})
-
-
-def _dataset(results: Results) -> Section:
-    written, accepted, paid = [], [], []
-    missing = _unknown_datasets(results)
-    for concept in results.concepts:
-        facts = results.datasets.get(concept)
-        if facts is None:
-            continue
-        stages = {stage["stage"]: stage for stage in facts["stages"]}
-        costs = stages.get("pairs", {}).get("writers") or {}
-        if facts.get("writers") is None:
-            missing.append(f"the yield of {concept}'s writers")
-        written += [[concept, *_writer(writer, costs)] for writer in facts.get("writers") or []]
-        counts = stages.get("acceptance", {}).get("counts", {})
-        splits = [(name, f"accepted_{name}") for name in ("pairs", "validation", "tests", "retained")]
-        shares = [f"{counts.get(kept, 0)} of {counts[name]}" if counts.get(name) else "" for name, kept in splits]
-        accepted.append([concept, *shares, _listed(_reasons(stages))])
-        cost = facts["paid"]
-        dollars = "nothing, no LLM was called" if cost is None else f"{_dollars(cost)} for {cost['answered']} calls"
-        paid.append([concept, dollars, f"{sum(stage['seconds'] for stage in facts['stages']):.0f} s"])
-    columns = ("concept", "writer", "model that answered", "written", "accepted", "yield", "rejected", "cost")
-    splits_of = ("concept", "training pairs", "validation prompts", "test prompts", "retained", "rejected")
-    tables = [
-        Table("Yield by writer", columns, written),
-        Table("Accepted, and reasons for rejection", splits_of, accepted),
-        Table("Cost", ("concept", "LLM calls", "time to build"), paid),
-    ]
-    return Section(
-        "dataset",
-        "The dataset",
-        "Pairs are accepted if a judge sees the concept in the target image and not in the surrogate image. Duplicates "
-        "and malformed pairs are rejected before anything is rendered.",
-        tables=[table for table in tables if table.rows],
-        missing=missing,
-    )
-
-
-def _unknown_datasets(results: Results) -> list[str]:
-    """The datasets of which nothing is known, and why, in a single line; empty without any."""
-    unknown = [concept for concept in results.concepts if concept not in results.datasets]
-    if not unknown:
-        return []
-    what = f"yield, reasons for rejection and cost of the dataset of {', '.join(unknown)}"
-    file = results.source / DATASETS
-    if results.source.is_file():
-        return [f"{what} (the dataset is not in the store)"]
-    if not file.is_file():
-        return [f"{what} ({file} does not exist: `ear suite` writes it on the machine that has the datasets)"]
-    return [f"{what} ({file} does not have it)"]
-
-
-def _writer(facts: JSON, costs: Mapping[str, JSON]) -> list[str]:
-    """The yield of a writer and of a model that answered it."""
-    count, kept = facts["written"], facts["accepted"]
-    spent = costs.get(facts["writer"], {})
-    cost = _dollars(spent) if "dollars" in spent else "none"
-    share = f"{kept / count:.0%}" if count else ""
-    return [facts["writer"], facts["model_answered"], str(count), str(kept), share, _listed(facts["reasons"]), cost]
-
-
-def _dollars(spent: JSON) -> str:
-    possibly = Decimal(spent.get("possibly") or 0)
-    return f"${spent['dollars']}" + (f", and possibly ${possibly}" if possibly else "")
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "none"
-
-
-def _reasons(stages: Mapping[str, JSON]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in ("pairs", "acceptance"):
-        found |= stages.get(name, {}).get("reasons", {})
-    return found
-
-
-def _agreement(results: Results) -> Section:
-    labels, judges = results.agreement(), _two_judges(results)
-    tables = [table for table in (judges, _labelled(labels)) if table is not None]
-    missing = unread(results, "agreement")
-    if labels is None and not missing:
-        missing.append("agreement of judges and people's labels")
-    return Section(
-        "agreement",
-        "Whether judges agree",
-        "Every figure is what a judge saw. Where a second judge, of other data and another architecture, looked at the "
-        "same images, its verdict on the concept is compared. Labels were given blind, from the image alone; kappa is "
-        "1 for full agreement, 0 for agreement by chance.",
-        tables=tables,
-        missing=[*missing, *([] if judges else ["agreement of two judges"])],
-    )
-
-
-def _two_judges(results: Results) -> Table | None:
-    """The share of images on which the first two judges agree whether the concept is in them."""
-    rows = []
-    for concept in results.concepts:
-        before = True
-        for method in results.methods:
-            cell = results.cell(concept, method)
-            if cell is None:
-                continue
-            images = [("original", each) for each in cell.original if before and each.condition == "before"]
-            images += [(method, each) for each in cell.after]
-            before = False
-            for name in dict.fromkeys(name for name, _ in images):
-                seen = [
-                    (each.judges[0].present == each.judges[1].present, each.id)
-                    for by, each in images
-                    if by == name and each.sample == "main" and each.group == "concept" and len(each.judges) > 1
-                ]
-                if seen:
-                    figure = statistics.mean([float(same) for same, _ in seen], [unit for _, unit in seen])
-                    rows.append([concept, name, text(figure.json()), str(figure.n)])
-    columns = ("concept", "images of", "agree on the concept", "prompts")
-    return Table("Two judges on the same images", columns, rows) if rows else None
-
-
-def _labelled(content: JSON | None) -> Table | None:
-    """How far judges agree with labels."""
-    rows = []
-    for row in content["agreement"] if content is not None else []:
-        who = [str(row[name]) for name in ("reviewer", "judge", "condition")]
-        measured = {key: value for key, value in row.items() if isinstance(value, dict) and "value" in value}
-        rows += [[*who, name.replace("_", " "), _kappa(figure), str(figure["n"])] for name, figure in measured.items()]
-    columns = ("labelled by", "judge", "images", "measure", "value", "number of images")
-    return Table("Judges and labels", columns, rows) if rows else None
-
-
-def _kappa(figure: JSON) -> str:
-    return text(figure) if figure["value"] is not None else "undefined"

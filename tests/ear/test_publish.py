@@ -12,10 +12,10 @@ from ear.cli import app
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method.erase import erase, resolve
 from ear.method.lora import CONFIG as LORA_CONFIG
-from ear.method.lora import WEIGHTS as LORA_WEIGHTS
+from ear.method.lora import LORA_FILE
 from ear.method.recipe import Recipe
 from ear.method.recipes import PAPER
-from ear.method.runs import WEIGHTS, TrainingRun, find_adapter
+from ear.method.runs import ADAPTER_FILE, TrainingRun, find_adapter
 from ear.publish import CARD, SHEET, push
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
@@ -64,7 +64,7 @@ def test_what_is_published_is_found_by_its_name(
 
 def test_what_is_published_last_is_what_is_found(store: Store, dataset: Dataset, tiny: JanusModel, hub: Hub) -> None:
     full, lora = (trained(store, dataset, tiny, recipe) for recipe in (FULL, replace(FULL, adapter="lora")))
-    for run, files in ((full, {WEIGHTS}), (lora, {LORA_WEIGHTS, LORA_CONFIG}), (full, {WEIGHTS})):
+    for run, files in ((full, {ADAPTER_FILE}), (lora, {LORA_FILE, LORA_CONFIG}), (full, {ADAPTER_FILE})):
         push(evaluate(store, tiny, dataset, [run.adapter], SMALL), REPO)
         assert find_adapter(store, f"hub:{REPO}").read_bytes() == run.adapter.read_bytes()
         head = hub.repos[REPO].at("main")

@@ -60,7 +60,7 @@ def test_it_changes_nothing_before_the_first_step_and_draws_by_its_seed(tiny: Ja
 def test_peft_loads_the_folder_alone(run: TrainingRun, tiny: JanusModel, tiny_path: Path) -> None:
     from peft import PeftModel
 
-    assert sorted(file.name for file in run.path.iterdir()) == [lora.CONFIG, lora.WEIGHTS, "loss.svg", "run.json"]
+    assert sorted(file.name for file in run.path.iterdir()) == [lora.CONFIG, lora.LORA_FILE, "loss.svg", "run.json"]
     frozen = states(tiny)
     with adapters.load(tiny, run.adapter).active(tiny):
         ours = states(tiny)
@@ -104,7 +104,7 @@ def test_it_renders_as_its_merged_weights_do(run: TrainingRun, tiny: JanusModel)
 def test_it_is_measured_found_and_trained_once_like_any_other(
     run: TrainingRun, store: Store, dataset: Dataset, tiny: JanusModel
 ) -> None:
-    assert run.adapter.name == lora.WEIGHTS
+    assert run.adapter.name == lora.LORA_FILE
     assert find_adapter(store, str(run.path)) == find_adapter(store, run.path.name) == run.adapter
     assert not erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])[0].new
     found = evaluate(store, tiny, dataset, [run.adapter], EvaluationSettings(prompts_per_concept=1))
