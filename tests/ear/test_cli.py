@@ -236,6 +236,8 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["train", "--seeds", "0,x"], "whole numbers"),
         (["train", "--seed", "-1"], "--seed -1: a seed is a whole number from 0 up"),
         (["train", "--seeds", f"0,{2**64}"], f"--seeds {2**64}: a seed is a whole number from 0 up, below 2**63"),
+        (["train", "--seed", "1", "--seeds", "0,1"], "--seed and --seeds exclude each other"),
+        (["train", "--recipe", "prompt-rewrite", "--preview-every", "2"], "prompt-rewrite trains nothing"),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
         (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
         (["train", "--model", "janus-giga"], "unknown model"),
@@ -247,6 +249,7 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["train", "--recipe", "negative-prompt", "--option", "window=3"], "recipe negative-prompt has no settings"),
         (["ablate", "--over", "colour"], "--over colour: an ablation has the factors window, threshold"),
         (["ablate", "--over", ""], "--over names no factor"),
+        (["ablate", "--over", "order", "--figures", "full"], "an ablation compares the default figures"),
         (
             ["ablate", "--over", "order", "--recipe", "prompt-rewrite"],
             "prompt-rewrite has no settings to change",

@@ -242,6 +242,7 @@ def test_files_of_one_name_are_called_by_their_paths(folder: Path) -> None:
         ),
         (["first.parquet", "seeds.parquet"], "seeds has outcomes of other prompts or seeds than first"),
         (["first.parquet", "test.parquet"], "test has another split than first, test instead of validation"),
+        (["first.parquet", "test.parquet", "--judge", "clip"], "leave out the options that measure"),
         (["text.parquet"], "text.parquet is not a readable Parquet file"),
         (["first.parquet", "--format", "word"], "'word' is not one of"),
     ],
