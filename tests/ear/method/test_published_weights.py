@@ -85,17 +85,17 @@ def test_what_is_not_the_published_layout_is_refused(store: Store, tiny: JanusMo
     with pytest.raises(AdapterError, match="no file at"):
         read_published(tmp_path / "gone.pth")
     (tmp_path / "text.pth").write_text("weights")
-    with pytest.raises(AdapterError, match="holds weights alone"):
+    with pytest.raises(AdapterError, match="holds only weights"):
         read_published(tmp_path / "text.pth")
 
 
 def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     evil = {"layers.0.self_attn.q_proj": Malicious(tmp_path / "made")}
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(evil))
-    with pytest.raises(AdapterError, match="holds weights alone"):
+    with pytest.raises(AdapterError, match="holds only weights"):
         read_published(tmp_path / "evil.pth")
     torch.save(evil, tmp_path / "evil.pt")
-    with pytest.raises(AdapterError, match="holds weights alone"):
+    with pytest.raises(AdapterError, match="holds only weights"):
         read_published(tmp_path / "evil.pt")
     assert not (tmp_path / "made").exists()
 
@@ -126,7 +126,7 @@ def test_the_command_refuses_in_a_line(store: Store, tiny: JanusModel, tiny_path
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(evil))
     for file, concept, model, message in (
         (str(tmp_path / "gone.pth"), "church", str(tiny_path), "no file at"),
-        (str(tmp_path / "evil.pth"), "church", str(tiny_path), "holds weights alone"),
+        (str(tmp_path / "evil.pth"), "church", str(tiny_path), "holds only weights"),
         (good, "chruch", str(tiny_path), "chruch"),
         (good, "church", "janus-tiny", "unknown model 'janus-tiny'"),
         (good, "church", "janus-nano", "belongs to another model"),
