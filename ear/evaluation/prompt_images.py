@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from ear.method.lora import foreign_scaling
 from ear.method.open_adapter import open_adapter
 from ecgvf.core import console
+from ecgvf.core.changes import changes
 from ecgvf.core.errors import SettingsError, StoreCorrupt
-from ecgvf.core.files import JSON, changes, read_json, write_atomic
+from ecgvf.core.files import JSON, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ecgvf.core import console
+from ecgvf.core.changes import changes
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, changes, read_json, write_atomic
+from ecgvf.core.files import JSON, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 
 if TYPE_CHECKING:
