@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption
+from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, ModelOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")] = (
-        "janus-nano"
-    ),
+    model: ModelOption = "janus-nano",
     batch_size: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Images rendered at once. Repeatable.", show_default="1, and the model's own"),

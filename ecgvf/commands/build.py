@@ -72,10 +72,11 @@ def _confirm_writers(
 ) -> "Sequence[RoundWriter]":
     """The LLMs, after printing the cost of the first round and asking the user to confirm; or the offline writer."""
     from ecgvf.commands import pairs_output as output
+    from ecgvf.commands.select_writers import select_writers
     from ecgvf.pairs.offline import OfflineWriter
     from ecgvf.pairs.rounds import LLMRounds, OfflineRounds, first_round
 
-    selected, named = output.select_writers(writing, keys=True)
+    selected, named = select_writers(writing, keys=True)
     if not selected:
         return [OfflineRounds(OfflineWriter(writing.surrogates))]
     writers = [

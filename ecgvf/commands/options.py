@@ -38,6 +38,7 @@ NewConceptOption = Annotated[
 SetOption = Annotated[
     str | None, typer.Option("--set", help="The set, by the start of its fingerprint.", show_default="the current set")
 ]
+ModelOption = Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 RegistryOption = Annotated[
@@ -78,9 +79,7 @@ JsonOption = Annotated[
 class RenderArguments:
     """The model and how it renders; the fields are keywords of ``Run.render`` and ``Run.build``."""
 
-    model: Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")] = (
-        "janus-nano"
-    )
+    model: ModelOption = "janus-nano"
     guidance: Annotated[
         float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.", show_default="the model's own")
     ] = None
