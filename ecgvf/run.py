@@ -59,7 +59,7 @@ class Run(ConceptRun):
         return cls(opened.concept(concept), opened)
 
     @classmethod
-    def fresh(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
+    def from_definition(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
         """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
         return cls.load(store) if concept is None else cls(concepts.find(concept), store)
 

@@ -47,7 +47,7 @@ def build(
     """Generate, render and filter in rounds until N pairs are accepted, or say why not (exit 1)."""
     from ecgvf import Run
 
-    run = Run.fresh(store, concept)
+    run = Run.from_definition(store, concept)
     result = run.build(
         accepted=accepted,
         validation=validation,

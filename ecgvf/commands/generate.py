@@ -89,7 +89,7 @@ def generate(
     from ecgvf.commands import pairs_output as output
     from ecgvf.commands.select_writers import select_writers
 
-    run = Run.fresh(store, concept)
+    run = Run.from_definition(store, concept)
     if reparse:
         output.print_set(_reparse(run, writing, amount))
         return

@@ -75,9 +75,11 @@ class StageSet(ShardSet):
         if current:
             write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Print a note of each setting that differs from the current set's."""
+        which = "an earlier set" if self.finished else "a new set"
         for line in self.changed_settings:
-            console.note(f"new set {self.fingerprint} of {self.stage.name}: {line}")
+            console.note(f"{which} of {self.stage.name}, {self.fingerprint}: {line}")
 
     def _write_header(self, circumstances: JSON) -> None:
         self.run.store.create()

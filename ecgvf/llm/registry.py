@@ -202,7 +202,7 @@ class Registry:
                 sdk="openai", base_url=url, model=model, key=key, structure="auto", max_output_tokens=8_000
             )
         except ValidationError as error:
-            raise WriterError(f"--writer-url {_first(error)}") from error
+            raise WriterError(f"--writer-url {_describe(error)}") from error
         for writer in self.all():
             same = (writer.config.base_url.rstrip("/"), writer.config.model) == (url.rstrip("/"), model)
             if same and writer.config.price:
@@ -249,7 +249,7 @@ def _read(own: Path | None) -> _File:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise WriterError(f"{own or shipped}: {_first(error)}; correct it") from error
+        raise WriterError(f"{own or shipped}: {_describe(error)}; correct it") from error
     for fault in _faults(file):
         raise WriterError(f"{own or shipped}: {fault}")
     return file
@@ -305,7 +305,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     return content
 
 
-def _first(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     """The first invalid field and its fault, without its value, which may be a key."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
