@@ -22,7 +22,7 @@ def bench(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how fast a model renders here, and which share that is of what this device could do.
+    """Measure the rendering speed of a model on this device, and its share of what the device could do.
 
     The device's bandwidth (a large copy) and peak (a large matrix product) are measured first. They bound each kernel
     of a batch by the bytes that it moves and the FLOPs that it computes: the roof.

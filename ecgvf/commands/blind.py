@@ -32,9 +32,7 @@ class BlindArguments:
     ] = None
     sample: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Number of images to label, half from before and half from after.", show_default="all"
-        ),
+        typer.Option(min=1, help="Number of images to label, half before and half after erasing.", show_default="all"),
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the sample and of its order.")] = 0
     out: Annotated[

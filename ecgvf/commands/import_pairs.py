@@ -21,9 +21,7 @@ def import_pairs(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Column to read if several match; one with a name of its own has target prompts. Repeatable."
-        ),
+        typer.Option(help="Column to read if several match; an unknown column is read as target prompts. Repeatable."),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the file, recorded with the pairs.")] = None,
     store: StoreOption = None,

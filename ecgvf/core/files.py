@@ -73,7 +73,7 @@ def require_local(path: Path, what: str) -> None:
     """Raise ``StoreError`` if ``path``, which is to hold ``what``, is on object storage, where that is not safe."""
     if is_remote(path):
         raise StoreError(
-            f"{path} is on object storage, where {what} cannot be: use a store on a disk (docs/cluster.md)"
+            f"{path} is on object storage, which cannot hold {what}: use a store on a disk (docs/cluster.md)"
         )
 
 

@@ -154,7 +154,11 @@ class _File(_Model):
 
 
 class Registry:
-    """The writers by name. Raises ``WriterError`` naming the file, the field and the fault."""
+    """The writers by name.
+
+    ``own``: a YAML file whose writers override the shipped ones. ``today`` (None: now) decides which prices hold.
+    Raises ``WriterError`` naming the file, the field and the fault.
+    """
 
     def __init__(self, own: Path | None = None, today: date | None = None) -> None:
         self._file = _read(own)
@@ -185,7 +189,7 @@ class Registry:
         for name in selected:
             if name not in self._file.writers:
                 known = ", ".join([*self._file.writers, *self._file.presets, OFFLINE])
-                raise WriterError(f"unknown writer {name!r}: known are {known}")
+                raise WriterError(f"unknown writer {name!r}: use one of {known}")
         if not selected:
             raise WriterError("--writers names no writer: run `ecgvf writers` to see them")
         return [self._writer(name) for name in dict.fromkeys(selected)]
@@ -260,7 +264,7 @@ def _override(content: dict[str, Any], own: Path) -> None:
     added = _mapping(own)
     unknown = sorted(map(str, set(added) - set(_File.model_fields)))
     if unknown:
-        raise WriterError(f"{own}: unknown field {unknown[0]!r}; known are {', '.join(_File.model_fields)}")
+        raise WriterError(f"{own}: unknown field {unknown[0]!r}; the fields are {', '.join(_File.model_fields)}")
     for section in ("writers", "presets"):
         added[section] = {} if added.get(section) is None else added[section]
         if not isinstance(added[section], dict) or not all(isinstance(name, str) for name in added[section]):
