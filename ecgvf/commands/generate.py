@@ -106,8 +106,8 @@ def generate(
     output.print_set(stage_set)
 
 
-_ABOUT_CALLS = {"budget_usd", "yes", "registry"}
-"""Harmless with ``--reparse``, which calls nobody; ``--registry`` may come from the environment."""
+_ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
+"""They do no harm without a call, and ``--registry`` may come from the environment."""
 
 
 def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) -> "StageSet":
@@ -117,7 +117,7 @@ def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) ->
         f"--{field.name.replace('_', '-')}"
         for group in (amount, writing)
         for field in fields(group)
-        if field.name not in _ABOUT_CALLS and getattr(group, field.name) != field.default
+        if field.name not in _ALLOWED_WITH_REPARSE and getattr(group, field.name) != field.default
     ]
     if given:
         raise SettingsError(f"--reparse parses the stored answers and sends nothing: leave {given[0]} out")
