@@ -190,7 +190,7 @@ def _run_rounds(
         if not active:
             break
         missing = ", ".join(f"{progress[writer.name].missing} pairs by {writer.name}" for writer in active)
-        console.print(f"Round {number + 1}: {missing}")
+        console.note(f"Round {number + 1}: {missing}")
         for writer in active:
             own = progress[writer.name]
             request = RoundRequest(

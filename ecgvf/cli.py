@@ -13,20 +13,22 @@ from ecgvf.commands import (
     doctor,
     export,
     filter,
+    generate,
     import_pairs,
     judge,
-    pairs,
     push,
     render,
     review,
     status,
+    templates,
     versions,
+    writers,
 )
 from ecgvf.core import console
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "writers": pairs.list_writers,
-    "generate": pairs.generate,
+    "writers": writers.list_writers,
+    "generate": generate.generate,
     "import": import_pairs.import_pairs,
     "render": render.render,
     "filter": filter.filter_pairs,
@@ -50,7 +52,7 @@ app = typer.Typer(
     help="Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset.",
 )
 app.add_typer(concepts.app, name="concepts", invoke_without_command=True)
-app.add_typer(pairs.templates_app, name="templates")
+app.add_typer(templates.app, name="templates")
 for name, command in COMMANDS.items():
     app.command(name)(command)
 

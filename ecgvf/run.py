@@ -59,7 +59,7 @@ class Run(ConceptRun):
         return cls(opened.concept(concept), opened)
 
     @classmethod
-    def fresh(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
+    def from_definition(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
         """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
         return cls.load(store) if concept is None else cls(concepts.find(concept), store)
 
@@ -124,7 +124,11 @@ class Run(ConceptRun):
 
         ``writers``: names such as "gpt,claude", or ``[ecgvf.Registry().own_server(url, model)]``. Calls are sent
         without asking, within ``budget_usd``; answered ones are never paid again, unless ``fresh``. ``batch`` uses the
-        batch endpoints. Raises ``WriterError`` without a key or an answer, ``SettingsError``, ``TemplateError``.
+        batch endpoints. ``validation`` and ``tests`` prompts, and ``retained`` prompts of each concept that must stay,
+        are those of the splits "validation", "test" and "retain". ``surrogates`` as in ``generate``. ``templates`` is a
+        folder in the layout of ``prompts_templates/`` (None: the shipped ones).
+
+        Raises ``WriterError`` without a key or an answer, ``SettingsError``, ``TemplateError``.
         """
         from ecgvf.llm.registry import Registry, check_keys
         from ecgvf.pairs.generation_plan import plan_generation
@@ -166,8 +170,11 @@ class Run(ConceptRun):
         """Render both prompts of each pair from one seed, by default on every visible GPU.
 
         ``guidance``, ``temperature`` and ``batch_size`` None are the model's own; ``raw_control_tokens`` lets the model
-        obey control tokens that a prompt spells. ``set_id`` is the start of a pairs set's fingerprint. ``engine`` says
-        where the workers are, such as ``ecgvf.engine.cluster.RayEngine()``.
+        obey control tokens that a prompt spells. ``seed`` is the run's: with the record it decides the seed of each
+        image. ``device`` is "auto", "cpu", "cuda" or "cuda:N", ``dtype`` "auto", "float32", "bfloat16" or "float16".
+        ``set_id`` is the start of a pairs set's fingerprint. ``engine`` says where the workers are, such as
+        ``ecgvf.engine.cluster.RayEngine()``.
+
         Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
         """
         from ecgvf.render import render
@@ -191,8 +198,9 @@ class Run(ConceptRun):
     ) -> "ImportResult":
         """Import pairs or prompts as a pairs set, from text, CSV, TSV, JSON, JSONL, Parquet, or ``hub:OWNER/NAME``.
 
-        ``columns`` name the columns to read if there is a choice; ``only`` is the category of the rows to take.
-        Raises ``DatasetError`` for a file that has no prompts of this concept.
+        ``columns`` name the columns to read if there is a choice; ``only`` is the category of the rows to take;
+        ``licence``, the file's, is kept with the pairs. Raises ``DatasetError`` for a file that has no prompts of this
+        concept, and ``HubError``.
         """
         from ecgvf.core.hub import HubName
         from ecgvf.pairs.hub_table import read_hub_table
@@ -206,7 +214,8 @@ class Run(ConceptRun):
     def export(self, out: str | Path, *, images: bool = True, set_id: str | None = None) -> "DatasetFiles":
         """Write the dataset to a folder that ``datasets.load_dataset`` loads: Parquet, card, Croissant.
 
-        Raises ``DatasetError`` for a folder with other files, and as ``dataset`` does.
+        ``images`` False leaves out the images. ``set_id`` is the start of an acceptance set's fingerprint. Raises
+        ``DatasetError`` for a folder with other files and for the current folder, and as ``dataset`` does.
         """
         from ecgvf.publish.export import export
 
@@ -224,9 +233,10 @@ class Run(ConceptRun):
     ) -> str:
         """Publish the dataset on the Hub as a version of ``repo`` (None: ``<account>/ecgvf``).
 
-        A new repository is private unless ``public``. ``version`` None is the next minor version. The same content
-        again uploads nothing. Returns the dataset's name for ``ear``, OWNER/REPO/CONCEPT@vX.Y.Z. Raises ``HubError``,
-        and ``SettingsError`` for an unsafe concept that would be public without ``unsafe_known``.
+        A new repository is private unless ``public``. ``version`` None is the next minor version. ``images`` and
+        ``set_id`` as in ``export``. The same content again uploads nothing. Returns the dataset's name for ``ear``,
+        OWNER/REPO/CONCEPT@vX.Y.Z. Raises ``HubError``, and ``SettingsError`` for an unsafe concept that would be public
+        without ``unsafe_known``.
         """
         from ecgvf.publish.push import prepare, upload
 

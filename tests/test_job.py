@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 import ear.cli
@@ -15,13 +16,18 @@ import ecgvf.cli
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def run(line: str, folder: Path) -> str:
-    """Standard output of a command line, run in ``folder``."""
+def invoke(line: str, folder: Path) -> Result:
+    """The result of a command line, run in ``folder``."""
     script, *arguments = line.split()
     with contextlib.chdir(folder):
         result = CliRunner().invoke({"ecgvf": ecgvf.cli.app, "ear": ear.cli.app}[script], arguments)
     assert result.exit_code == 0, f"{line}: {result.output}"
-    return result.stdout
+    return result
+
+
+def run(line: str, folder: Path) -> str:
+    """Standard output of a command line, run in ``folder``."""
+    return invoke(line, folder).stdout
 
 
 def run_alone(line: str, folder: Path) -> str:
@@ -40,7 +46,7 @@ def erased(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ECGVF_STORE", raising=False)
         run_alone("ecgvf generate --concept church --validation 40 --tests 8", folder)
-        assert "No images yet" in run("ecgvf filter", folder)
+        assert "No images yet" in invoke("ecgvf filter", folder).stderr
         # A fifth of the recipe's steps.
         run_alone(
             "ear train --dataset ecgvf/church --option passes=4 --option rollouts=40 --option rehearsed=80", folder

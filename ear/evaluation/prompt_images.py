@@ -22,14 +22,15 @@ import pyarrow.parquet as pq
 from ear.method.lora import foreign_scaling
 from ear.method.open_adapter import open_adapter
 from ecgvf.core import console
+from ecgvf.core.changes import changes
 from ecgvf.core.errors import SettingsError, StoreCorrupt
-from ecgvf.core.files import JSON, changes, read_json, write_atomic
+from ecgvf.core.files import JSON, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load
 from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.tables import read_table
-from ecgvf.render import ImageWorker, RenderedImage, image_filling
+from ecgvf.render import ImageWorker, RenderedImage, image_fill_plan
 
 COMMAND = "ear generate --prompts"
 INDEX, IMAGES, SHARDS = "index.parquet", "images", "shards"
@@ -137,7 +138,7 @@ def render_to_folder(
         facts = pool.describe(SHARDS).facts
         shard_set = _open(folder, _settings(prompts, facts), facts["name"])
         shards = [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)]
-        filling = image_filling(
+        plan = image_fill_plan(
             SHARDS,
             shard_set,
             lambda index: shards[index],
@@ -145,7 +146,7 @@ def render_to_folder(
             description="rendering with the adapter" if adapters else "rendering without an adapter",
             batch_size=batch_size,
         )
-        [new] = pool.fill(filling)
+        [new] = pool.fill(plan)
     failed = _write_index(shard_set, folder)
     _delete_temporaries(folder)
     shard_set.finish({"pictures": len(prompts), "failed": failed})

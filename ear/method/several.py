@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TypeVar
 
 from ecgvf.core import console
-from ecgvf.core.concepts import Concept, same_name
+from ecgvf.core.concepts import Concept, name_key
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.shard_set import fingerprint
@@ -34,9 +34,9 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     names = [concept.name for concept in concepts]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DatasetError(f"--dataset names {twice!r} twice")
-    erased = {same_name(word) for concept in concepts for word in (concept.name, *concept.terms)}
+    erased = {name_key(word) for concept in concepts for word in (concept.name, *concept.terms)}
     for concept in concepts:
-        if same_name(concept.surrogates[0]) in erased:
+        if name_key(concept.surrogates[0]) in erased:
             raise DatasetError(f"{concept.name!r} is to become {concept.surrogates[0]!r}, which is erased as well")
     return replace(
         first,
@@ -66,7 +66,7 @@ def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
     kinds = {concept.kind for concept in concepts}
 
     def kept(words: Iterable[str]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(word for word in words if same_name(word) not in erased))
+        return tuple(dict.fromkeys(word for word in words if name_key(word) not in erased))
 
     label_sets = dict.fromkeys(chain.from_iterable(concept.judge_labels for concept in concepts))
     # A copy is not validated again: "+" is allowed in such names only.
@@ -89,7 +89,7 @@ def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
 
 def _retained(datasets: Sequence[Dataset], erased: set[str]) -> tuple[AcceptedRecord, ...]:
     records = chain.from_iterable(dataset.retain or () for dataset in datasets)
-    return tuple(record for record in records if same_name(str(record.pair.retained_concept)) not in erased)
+    return tuple(record for record in records if name_key(str(record.pair.retained_concept)) not in erased)
 
 
 def _by_turns(columns: Sequence[Sequence[T]]) -> tuple[T, ...]:

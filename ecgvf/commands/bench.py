@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption
+from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, ModelOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")] = (
-        "janus-nano"
-    ),
+    model: ModelOption = "janus-nano",
     batch_size: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Images rendered at once. Repeatable.", show_default="1, and the model's own"),
@@ -24,7 +22,7 @@ def bench(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how fast a model renders here, and which share that is of what this device could do.
+    """Measure the rendering speed of a model on this device, and its share of what the device could do.
 
     The device's bandwidth (a large copy) and peak (a large matrix product) are measured first. They bound each kernel
     of a batch by the bytes that it moves and the FLOPs that it computes: the roof.

@@ -32,9 +32,7 @@ class BlindArguments:
     ] = None
     sample: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Number of images to label, half from before and half from after.", show_default="all"
-        ),
+        typer.Option(min=1, help="Number of images to label, half before and half after erasing.", show_default="all"),
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the sample and of its order.")] = 0
     out: Annotated[
@@ -71,7 +69,7 @@ def review_blind(arguments: BlindArguments, reviewer: str, port: int, store: Pat
 
     done = len({image.key for image in images} & labels.read().get(reviewer, {}).keys())
     title = f"[bold]{console.escape(str(rows.path))}[/bold]: {done} of {len(images)} images labelled by {reviewer}"
-    serve_page(title, port, application, closed=lambda: _print_result(rows, labels))
+    serve_page(title, port, application, on_close=lambda: _print_result(rows, labels))
 
 
 def _unsafe(names: set[str], store: "Store") -> set[str]:

@@ -47,7 +47,7 @@ def build(
     """Generate, render and filter in rounds until N pairs are accepted, or say why not (exit 1)."""
     from ecgvf import Run
 
-    run = Run.fresh(store, concept)
+    run = Run.from_definition(store, concept)
     result = run.build(
         accepted=accepted,
         validation=validation,
@@ -72,10 +72,11 @@ def _confirm_writers(
 ) -> "Sequence[RoundWriter]":
     """The LLMs, after printing the cost of the first round and asking the user to confirm; or the offline writer."""
     from ecgvf.commands import pairs_output as output
+    from ecgvf.commands.select_writers import select_writers
     from ecgvf.pairs.offline import OfflineWriter
     from ecgvf.pairs.rounds import LLMRounds, OfflineRounds, first_round
 
-    selected, named = output.select_writers(writing, keys=True)
+    selected, named = select_writers(writing, keys=True)
     if not selected:
         return [OfflineRounds(OfflineWriter(writing.surrogates))]
     writers = [

@@ -7,6 +7,8 @@ import typer
 
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.errors import ConceptError
+from ecgvf.core.files import shortened
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, help="List, explain and start concepts.")
 
@@ -78,8 +80,6 @@ def new_concept(
 ) -> None:
     """Write a commented YAML file for a concept of your own, to be edited."""
     from ecgvf.core.concepts import template
-    from ecgvf.core.errors import ConceptError
-    from ecgvf.core.files import shortened
 
     text = template(name, kind)
     file = to or Path(f"{name}.yaml")

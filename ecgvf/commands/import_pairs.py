@@ -21,9 +21,7 @@ def import_pairs(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Column to read if several match; one with a name of its own has target prompts. Repeatable."
-        ),
+        typer.Option(help="Column to read if several match; an unknown column is read as target prompts. Repeatable."),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the file, recorded with the pairs.")] = None,
     store: StoreOption = None,
@@ -34,7 +32,7 @@ def import_pairs(
     from ecgvf.commands.pairs_output import accepted_counts, rejected_counts
     from ecgvf.commands.results import next_step, set_facts
 
-    run = Run.fresh(store, concept)
+    run = Run.from_definition(store, concept)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
     for warning, count in result.warnings.items():
         console.note(f"{count} × {warning}, such as: {result.examples[warning]}")

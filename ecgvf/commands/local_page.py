@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def serve_page(
-    title: str, port: int, application: "Callable[[str], Starlette]", closed: Callable[[], object] | None = None
+    title: str, port: int, application: "Callable[[str], Starlette]", on_close: Callable[[], object] | None = None
 ) -> None:
-    """Print ``title`` (rich markup) and the address of ``application(token)``, and serve it; ``closed`` follows.
+    """Print ``title`` (rich markup) and the address of ``application(token)``, and serve it; ``on_close`` follows.
 
     Raises ``SettingsError`` without the extra ``review``, or if the port is unavailable.
     """
@@ -36,5 +36,5 @@ def serve_page(
         serve(application(token), socket)
     finally:
         socket.close()
-        if closed is not None:
-            closed()
+        if on_close is not None:
+            on_close()

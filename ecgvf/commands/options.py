@@ -29,15 +29,20 @@ StoreOption = Annotated[
     ),
 ]
 ConceptOption = Annotated[
-    str | None, typer.Option(help="A concept of the store.", show_default="the last concept generated")
+    str | None,
+    typer.Option(help="A concept of the store.", show_default="the last concept generated, imported or built"),
 ]
 NewConceptOption = Annotated[
     str | None,
-    typer.Option(help="A shipped concept, or the path of a YAML file.", show_default="the last concept generated"),
+    typer.Option(
+        help="A shipped concept, or the path of a YAML file.",
+        show_default="the last concept generated, imported or built",
+    ),
 ]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="The set, by the start of its fingerprint.", show_default="the current set")
 ]
+ModelOption = Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 RegistryOption = Annotated[
@@ -78,9 +83,7 @@ JsonOption = Annotated[
 class RenderArguments:
     """The model and how it renders; the fields are keywords of ``Run.render`` and ``Run.build``."""
 
-    model: Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")] = (
-        "janus-nano"
-    )
+    model: ModelOption = "janus-nano"
     guidance: Annotated[
         float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.", show_default="the model's own")
     ] = None
@@ -99,8 +102,8 @@ class EngineArguments:
     engine: Annotated[
         str,
         typer.Option(
-            help="Where to run. local: every visible GPU, else the CPU. ray: that of RAY_ADDRESS or `ray start`, "
-            "else one on this machine. Or ray://HOST:PORT."
+            help="Where to run: local (every visible GPU, else the CPU), ray (the cluster of RAY_ADDRESS or "
+            "`ray start`, else a new cluster on this machine), or ray://HOST:PORT."
         ),
     ] = "local"
     max_workers: Annotated[
@@ -118,7 +121,7 @@ class EngineArguments:
     ] = None
     retries: Annotated[
         int | None,
-        typer.Option(help="With Ray: how often to retry a shard whose worker died.", show_default="3"),
+        typer.Option(help="With Ray: retries of a shard whose worker died.", show_default="3"),
     ] = None
 
     def open(self, device: str) -> "Engine":

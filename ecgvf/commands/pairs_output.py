@@ -1,4 +1,4 @@
-"""What ``ecgvf generate`` and ``ecgvf build`` select, confirm and print."""
+"""What ``ecgvf generate`` and ``ecgvf build`` print, and the cost that users confirm."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import RenderableType
 
-from ecgvf.commands.options import WriterArguments
 from ecgvf.commands.results import next_step, set_facts
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import SPLITS
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.llm.registry import OFFLINE, LLMWriter, Registry, check_keys, missing_keys
-from ecgvf.llm.secrets import unscrubbed_keys
 from ecgvf.pairs.splits import examples
 
 if TYPE_CHECKING:
@@ -26,50 +23,6 @@ if TYPE_CHECKING:
 PRICED_BY_YOU = (
     "put it into a registry of your own (--registry) with its price, 0 for a free server, to count what it costs"
 )
-
-
-def select_writers(writing: WriterArguments, *, keys: bool) -> tuple[list[LLMWriter], bool]:
-    """The LLMs that will write (none: the offline writer), and whether the user named them.
-
-    With ``keys``, each needs its key, because something will be sent; warns of keys that are not scrubbed. Raises
-    ``SettingsError``, ``WriterError``.
-    """
-    named = _named_writers(writing, keys=keys)
-    writers = _default_writers(Registry(writing.registry), keys=keys) if named is None else named
-    if keys and (unscrubbed := unscrubbed_keys(writers)):
-        variables = ", ".join(unscrubbed)
-        console.warn(f"too short or too simple to be a secret, so not scrubbed from what servers send: {variables}")
-    return writers, named is not None
-
-
-def _named_writers(writing: WriterArguments, *, keys: bool) -> list[LLMWriter] | None:
-    names, url, model = writing.writers, writing.writer_url, writing.writer_model
-    if (url is None) != (model is None):
-        raise SettingsError("--writer-url and --writer-model go together: which server, and which of its models")
-    if url is not None and model is not None:
-        if names is not None:
-            raise SettingsError("--writers and --writer-url: name one of them")
-        return [Registry(writing.registry).own_server(url, model)]
-    if names is None:
-        return None
-    if names.strip() == OFFLINE:
-        return []
-    if OFFLINE in [part.strip() for part in names.split(",")]:
-        raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
-    writers = Registry(writing.registry).select(names)
-    if keys:
-        check_keys(writers)
-    elif missing := missing_keys(writers):
-        console.note(f"no key is set for {missing}; nothing is sent, and none is needed")
-    return writers
-
-
-def _default_writers(registry: Registry, *, keys: bool) -> list[LLMWriter]:
-    ready = registry.ready()
-    if ready or keys:
-        return ready
-    console.note("no key is set: these are the calls that the six families would get")
-    return registry.preset("default")
 
 
 def estimate_lines(
@@ -191,7 +144,7 @@ def _next_command(concept: str, summary: Mapping[str, Any]) -> str:
         return f"ecgvf generate --concept {concept}"
     for split in ("validation", "test"):
         if not summary[split]["accepted"]:
-            return f"ecgvf generate --split {split} --count 84"
+            return f"ecgvf generate --split {split}"
     return "ecgvf render"
 
 

@@ -65,4 +65,4 @@ def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
         )
 
     title = f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records"
-    serve_page(title, port, application, closed=print_summary)
+    serve_page(title, port, application, on_close=print_summary)

@@ -13,7 +13,7 @@ WIDE = 140
 
 
 def status(concept: ConceptOption = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Show every set, stage by stage: counts, reasons of rejection, and seconds."""
+    """Show every set, stage by stage: counts, reasons for rejection, and seconds."""
     from ecgvf import Run
     from ecgvf.status import ledger_summary
 

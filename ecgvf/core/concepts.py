@@ -108,7 +108,7 @@ def _longest(words: tuple[str, ...], text: str) -> str | None:
     return None
 
 
-def same_name(name: str) -> str:
+def name_key(name: str) -> str:
     """A key that is equal for spellings of one name: case, hyphens and repeated spaces do not matter."""
     return " ".join(folded(name).replace("-", " ").split())
 

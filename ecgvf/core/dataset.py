@@ -32,7 +32,7 @@ class Dataset:
     """The fields of ``ecgvf.janus.Sampling``."""
     run_seed: int
     judge: str
-    """Name of the judge that filtered. Evaluation uses another one."""
+    """Name of the judge that filtered. Evaluation uses another."""
     judge_options: Mapping[str, Any]
     """Its options that differ from the defaults (``JudgeOptions.recorded``)."""
     fingerprint: str

@@ -73,7 +73,7 @@ def require_local(path: Path, what: str) -> None:
     """Raise ``StoreError`` if ``path``, which is to hold ``what``, is on object storage, where that is not safe."""
     if is_remote(path):
         raise StoreError(
-            f"{path} is on object storage, where {what} cannot be: use a store on a disk (docs/cluster.md)"
+            f"{path} is on object storage, which cannot hold {what}: use a store on a disk (docs/cluster.md)"
         )
 
 
@@ -210,18 +210,3 @@ def canonical_json(content: Mapping[str, Any]) -> bytes:
 def pretty_json(content: Mapping[str, Any]) -> bytes:
     """``content`` indented, for files that people open."""
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> JSON:
-    """Nested mappings as one, with dotted keys: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
-    flat: JSON = {}
-    for key, value in settings.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(dotted key, old value, new value) of each setting that differs, sorted; None stands for a missing one."""
-    before, after = flatten(old), flatten(new)
-    pairs = [(key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())]
-    return [(key, was, is_now) for key, was, is_now in pairs if was != is_now]

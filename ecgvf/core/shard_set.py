@@ -139,6 +139,9 @@ class ShardSet:
                 self.write_shard(index, work(shards[index], recorded, bar.advance))
         return due
 
+    def announce(self) -> None:
+        """Tell the user which set this is, before it is filled. A subclass has something to say."""
+
     def missing(self, count: int) -> list[int]:
         """Indices of the shards below ``count`` that are not there yet. Raises ``StoreCorrupt`` as ``done`` does."""
         return [] if self.finished else [index for index in range(count) if not self.done(index)]
@@ -146,7 +149,7 @@ class ShardSet:
     def begin(self, circumstances: Mapping[str, Any]) -> JSON:
         """Announce the set if it has no shards yet; then ``record_circumstances``."""
         if not self.shards():
-            self._announce()
+            self.announce()
         return self.record_circumstances(**circumstances)
 
     def halve_batches(self, size: int) -> JSON:
@@ -272,9 +275,6 @@ class ShardSet:
         return from_table(kind, self.read())
 
     # Inside
-
-    def _announce(self) -> None:
-        """Tell the user that a new set begins. A subclass has something to say."""
 
     def _header(self) -> JSON:
         """The content of ``settings.json``; empty if it is not written yet."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ecgvf.core import console
+from ecgvf.core.changes import changes
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, changes, read_json, write_atomic
+from ecgvf.core.files import JSON, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class StageSet(ShardSet):
         if current:
             write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Print a note of each setting that differs from the current set's."""
+        which = "an earlier set" if self.finished else "a new set"
         for line in self.changed_settings:
-            console.note(f"new set {self.fingerprint} of {self.stage.name}: {line}")
+            console.note(f"{which} of {self.stage.name}, {self.fingerprint}: {line}")
 
     def _write_header(self, circumstances: JSON) -> None:
         self.run.store.create()

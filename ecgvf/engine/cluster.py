@@ -48,18 +48,25 @@ class RayEngine:
     """How often a shard whose worker died is given to another worker."""
 
     def __post_init__(self) -> None:
-        if self.min_workers < 1 or (self.max_workers is not None and self.max_workers < self.min_workers):
+        if self.min_workers < 1:
+            raise SettingsError(f"--min-workers {self.min_workers}: it must be at least 1")
+        if self.max_workers is not None and self.max_workers < self.min_workers:
             raise SettingsError(
-                f"{self.min_workers} to {self.max_workers} workers: use at least 1, and a maximum that is no less"
+                f"--max-workers {self.max_workers}: it must be at least --min-workers ({self.min_workers})"
             )
-        if min(self.retries, self.cpus_per_worker, self.gpus_per_worker or 0) < 0:
-            needs = f"{self.gpus_per_worker} GPUs and {self.cpus_per_worker} CPUs per worker"
-            raise SettingsError(f"{needs}, {self.retries} retries: they must be 0 or more")
+        amounts = {
+            "--gpus-per-worker": self.gpus_per_worker or 0,
+            "cpus_per_worker": self.cpus_per_worker,
+            "--retries": self.retries,
+        }
+        for name, amount in amounts.items():
+            if amount < 0:
+                raise SettingsError(f"{name} {amount}: it must be 0 or more")
 
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
         """See ``Engine.open``. Raises ``EngineError`` without Ray, or if the cluster cannot be reached, or is lost."""
-        with connected(self.address) as may_grow, _loss_reported():
+        with connected(self.address) as may_grow, _report_lost_connection():
             group = _ActorGroup(self, cloudpickle.dumps(dict(setups)), may_grow)
             try:
                 yield WorkerPool(group, self.retries)
@@ -115,7 +122,7 @@ def connected(address: str | None) -> Iterator[bool]:
 
 
 @contextmanager
-def _loss_reported() -> Iterator[None]:
+def _report_lost_connection() -> Iterator[None]:
     """Raise ``EngineError`` if Ray's client loses the cluster; without the client, Ray itself ends this process."""
     import grpc
 
@@ -194,7 +201,7 @@ class _ActorGroup:
             if not may_grow:
                 raise EngineError(f"{lacking}; ask for less with --min-workers or --gpus-per-worker")
             console.note(f"{lacking}. Waiting for machines to join")
-        console.note(f"up to {self.max_workers} workers with {self._needs} each; the first one loads the model")
+        console.note(f"up to {self.max_workers} workers with {self._needs} each; the first loads the model")
         self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=engine.cpus_per_worker, max_restarts=0)
         self._setups = ray.put(setups)
         self._calls: dict[Any, Any] = {}  # reference of the answer → actor

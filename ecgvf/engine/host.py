@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ecgvf.core.changes import changes
 from ecgvf.core.errors import EngineError
-from ecgvf.core.files import JSON, changes
+from ecgvf.core.files import JSON
 from ecgvf.core.shard_set import Advance, versions
 from ecgvf.engine.work import Description, Setup, Worker
 
@@ -35,7 +36,7 @@ class Host:
         differences = changes(facts, self.describe(name).facts)
         if differences:
             listed = ", ".join(f"{key}: {here} here, {there} there" for key, here, there in differences)
-            raise EngineError(f"a worker differs from the first one ({listed}): install the same on every machine")
+            raise EngineError(f"a worker differs from the first worker ({listed}): install the same on every machine")
         return self.run(name, tasks, circumstances, lambda _: None)
 
     def close(self) -> None:

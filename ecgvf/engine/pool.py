@@ -39,7 +39,7 @@ class WorkerGroup(Protocol):
 
 
 class WorkerPool:
-    """The pool of a group of workers. A shard whose worker dies goes to another one, up to ``retries`` times."""
+    """The pool of a group of workers. A shard whose worker dies goes to another worker, up to ``retries`` times."""
 
     def __init__(self, group: WorkerGroup, retries: int) -> None:
         self._group, self._retries = group, retries
@@ -108,4 +108,4 @@ class WorkerPool:
                 f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
                 "smaller --batch-size; the same command resumes"
             ) from death
-        console.note(f"a worker died at {what} ({death}): another one takes over")
+        console.note(f"a worker died at {what} ({death}): another worker takes over")

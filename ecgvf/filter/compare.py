@@ -91,5 +91,5 @@ def _newest_other(verdicts: StageSet) -> StageSet:
             return other
     raise SettingsError(
         f"only one judge has classified these images of {verdicts.run.concept.name!r} ({verdicts.settings['judge']}): "
-        f"run `ecgvf filter --judge NAME` with another one first"
+        "run `ecgvf filter --judge NAME` with another judge first"
     )

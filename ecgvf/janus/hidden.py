@@ -41,17 +41,17 @@ def hidden_states(
     added to the prompts' embeddings. ``checkpointing`` as in ``layers.forward``. Raises ``ModelError`` as
     ``generation_ids`` does.
     """
-    asked = model
+    tokenizing_model = model
     if unconditional and model.negative_prompt is not None:
         prompts, unconditional = [model.negative_prompt] * len(prompts), False
-        asked = replace(model, rewrite=None, suffix_ids=())  # the negative prompt is taken as it is
-    input_ids, attention_mask = generation_ids(asked, prompts)
+        tokenizing_model = replace(model, rewrite=None, suffix_ids=())  # the negative prompt is taken as it is
+    input_ids, attention_mask = generation_ids(tokenizing_model, prompts)
     if unconditional:
         input_ids = unconditional_ids(model, input_ids)
     inputs = vq_ids[:, :-1].to(device=model.device, dtype=torch.int64)
     text = model.language_model.embed_tokens(input_ids)
     if noise is not None:
-        text = text + _drawn(model, attention_mask, noise).to(text)
+        text = text + _embedding_noise(model, attention_mask, noise).to(text)
     image = model.model.prepare_embeddings_for_image_generation(inputs)
     embeddings = torch.cat([text, image.to(text.dtype)], dim=1)
     new_tokens = inputs.shape[1]
@@ -61,7 +61,7 @@ def hidden_states(
     return states[:, input_ids.shape[1] - 1 :]
 
 
-def _drawn(model: JanusModel, attention_mask: Tensor, noise: PromptNoise) -> Tensor:
+def _embedding_noise(model: JanusModel, attention_mask: Tensor, noise: PromptNoise) -> Tensor:
     """Noise [B, S, C] for each prompt's own tokens, 0 for padding and for begin-of-image, the last token."""
     rows, length = attention_mask.shape
     drawn = torch.zeros(rows, length, model.language_model.config.hidden_size)

@@ -16,6 +16,9 @@ from ecgvf.janus.kv_cache import bytes_per_position, head_dim
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_chunk
 
+_RUNS = 10
+"""Of which the fastest counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Roofs:
@@ -113,9 +116,9 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _best_time(work: Callable[[], Tensor], device: torch.device, runs: int = 10) -> float:
+def _best_time(work: Callable[[], Tensor], device: torch.device) -> float:
     times = []
-    for _ in range(runs):
+    for _ in range(_RUNS):
         synchronize(device)
         started = time.perf_counter()
         work()

@@ -123,8 +123,8 @@ def class_indices(judge: str, classes: Sequence[Sequence[str]], labels: Sequence
             exact = [index for index in matches if classes[index][0].casefold() == label.casefold()]
             if len(exact) != 1:
                 raise JudgeError(
-                    f"judge {judge} has {len(matches)} classes named {label!r}: use another name of the one you mean: "
-                    f"{' | '.join(', '.join(classes[index]) for index in matches)}"
+                    f"judge {judge} has {len(matches)} classes named {label!r}: use another name of the class "
+                    f"you mean: {' | '.join(', '.join(classes[index]) for index in matches)}"
                 )
             matches = exact
         indices[matches[0]] = None

@@ -49,6 +49,7 @@ class JudgeOptions:
     label_set: str | None = None
     """One of the concept's label sets."""
     top_k: int | None = None
+    """The concept is present if one of its labels is among the ``top_k`` best; at least 1."""
     threshold: float | None = None
     """In [0, 1]."""
     weights: str | None = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ecgvf.core.errors import JudgeError, SettingsError, first_line
+from ecgvf.core.png import to_rgb
 from ecgvf.judges.judge import Judge, Prediction
 
 MAX_IMAGES, MAX_PIXELS = 32, 2**24
@@ -106,9 +107,7 @@ def _decode(file: Path) -> NDArray[np.uint8] | str:
     """RGB [H, W, 3] as people see it, or the reason why it cannot be read."""
     try:
         with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):  # conversion would clip it at 255
-                raise ValueError(f"mode {image.mode} has more than 8 bits per channel: save it with 8 bits")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # cameras store a rotation
+            return np.asarray(to_rgb(ImageOps.exif_transpose(image)))  # cameras store a rotation
     except _UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         return f"cannot be read: {reason}"

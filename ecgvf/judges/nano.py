@@ -19,8 +19,7 @@ from ecgvf.core.paths import data_dir
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
-from ecgvf.world.classifier import probabilities
-from ecgvf.world.networks import load_network
+from ecgvf.world.networks import load_network, probabilities
 
 NO_COMPANION = "none"
 """The label of ``nano-companion`` for images without a companion."""

@@ -16,7 +16,7 @@ from ecgvf.core.errors import JudgeError
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.loading import silent_transformers
 from ecgvf.judges.weights import file_hash
-from ecgvf.world.classifier import preprocess
+from ecgvf.world.networks import preprocess
 
 TEXT_LENGTH = 64
 """Most tokens of a text."""

@@ -102,7 +102,7 @@ class Torchvision(Classifier):
         except (OSError, RuntimeError) as error:
             raise JudgeError(
                 f"cannot download the weights of judge {self.name} from {self._published.url}: connect, name a file "
-                f"with --weights, or put that one into {torch.hub.get_dir()}/checkpoints"
+                f"with --weights, or put that file into {torch.hub.get_dir()}/checkpoints"
             ) from error
         return state
 

@@ -154,7 +154,11 @@ class _File(_Model):
 
 
 class Registry:
-    """The writers by name. Raises ``WriterError`` naming the file, the field and the fault."""
+    """The writers by name.
+
+    ``own``: a YAML file whose writers override the shipped ones. ``today`` (None: now) decides which prices hold.
+    Raises ``WriterError`` naming the file, the field and the fault.
+    """
 
     def __init__(self, own: Path | None = None, today: date | None = None) -> None:
         self._file = _read(own)
@@ -185,7 +189,7 @@ class Registry:
         for name in selected:
             if name not in self._file.writers:
                 known = ", ".join([*self._file.writers, *self._file.presets, OFFLINE])
-                raise WriterError(f"unknown writer {name!r}: known are {known}")
+                raise WriterError(f"unknown writer {name!r}: use one of {known}")
         if not selected:
             raise WriterError("--writers names no writer: run `ecgvf writers` to see them")
         return [self._writer(name) for name in dict.fromkeys(selected)]
@@ -202,7 +206,7 @@ class Registry:
                 sdk="openai", base_url=url, model=model, key=key, structure="auto", max_output_tokens=8_000
             )
         except ValidationError as error:
-            raise WriterError(f"--writer-url {_first(error)}") from error
+            raise WriterError(f"--writer-url {_describe(error)}") from error
         for writer in self.all():
             same = (writer.config.base_url.rstrip("/"), writer.config.model) == (url.rstrip("/"), model)
             if same and writer.config.price:
@@ -249,7 +253,7 @@ def _read(own: Path | None) -> _File:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise WriterError(f"{own or shipped}: {_first(error)}; correct it") from error
+        raise WriterError(f"{own or shipped}: {_describe(error)}; correct it") from error
     for fault in _faults(file):
         raise WriterError(f"{own or shipped}: {fault}")
     return file
@@ -260,7 +264,7 @@ def _override(content: dict[str, Any], own: Path) -> None:
     added = _mapping(own)
     unknown = sorted(map(str, set(added) - set(_File.model_fields)))
     if unknown:
-        raise WriterError(f"{own}: unknown field {unknown[0]!r}; known are {', '.join(_File.model_fields)}")
+        raise WriterError(f"{own}: unknown field {unknown[0]!r}; the fields are {', '.join(_File.model_fields)}")
     for section in ("writers", "presets"):
         added[section] = {} if added.get(section) is None else added[section]
         if not isinstance(added[section], dict) or not all(isinstance(name, str) for name in added[section]):
@@ -305,7 +309,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     return content
 
 
-def _first(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     """The first invalid field and its fault, without its value, which may be a key."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"

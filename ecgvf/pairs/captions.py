@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ecgvf.core.concepts import Concept, names_any, same_name
+from ecgvf.core.concepts import Concept, name_key, names_any
 from ecgvf.core.files import canonical_json
 from ecgvf.core.paths import data_dir
 from ecgvf.pairs.writer import Answer, Provenance
@@ -24,14 +24,14 @@ NAME = "captions"
 CAPTIONS = 5
 """Captions of each retained concept."""
 
-Kind = Literal["thing", "style"]
+RetainedKind = Literal["thing", "style"]
 
 _FILE = "retained_concepts.yaml"
 
-_SECTIONS: Mapping[Kind, str] = {"thing": "things", "style": "styles"}
-"""Kind → its section of the file."""
+_SECTIONS: Mapping[RetainedKind, str] = {"thing": "things", "style": "styles"}
+"""RetainedKind → its section of the file."""
 
-_TEMPLATES: Mapping[Kind, tuple[str, ...]] = {
+_TEMPLATES: Mapping[RetainedKind, tuple[str, ...]] = {
     "thing": (
         "A photo of {}.",
         "A detailed picture of {} in the morning light.",
@@ -56,7 +56,7 @@ class CaptionedConcept:
 
     name: str
     """A judge's label for it, if a judge has one."""
-    kind: Kind
+    kind: RetainedKind
     captions: tuple[str, ...]
     shipped: bool
     """Whether the captions are from the file; otherwise they are made from templates."""
@@ -71,13 +71,13 @@ def captioned_concepts(concept: Concept) -> list[CaptionedConcept]:
     Painters are included if the concept is a style. Left out are the concept itself by any of its labels, everything
     whose captions name it, and surrogates that are no things (those of nudity and of styles).
     """
-    own: Kind = "style" if concept.kind == "style" else "thing"
-    kinds: list[Kind] = ["style", "thing"] if own == "style" else ["thing"]
+    own: RetainedKind = "style" if concept.kind == "style" else "thing"
+    kinds: list[RetainedKind] = ["style", "thing"] if own == "style" else ["thing"]
     near = [label for labels in concept.near_labels.values() for label in labels]
     neighbours = _by_key([*concept.neighbours, *near])
     surrogates = _by_key(concept.surrogates if concept.kind == "object" else ())
-    erased = {same_name(concept.name), *_by_key(label for labels in concept.judge_labels.values() for label in labels)}
-    shipped = {same_name(name): (kind, name) for kind in kinds for name in _shipped()[kind]}
+    erased = {name_key(concept.name), *_by_key(label for labels in concept.judge_labels.values() for label in labels)}
+    shipped = {name_key(name): (kind, name) for kind in kinds for name in _shipped()[kind]}
     found = []
     for key in dict.fromkeys([*neighbours, *surrogates, *shipped]):
         kind, name = shipped.get(key, (own, neighbours.get(key) or surrogates.get(key, "")))
@@ -103,9 +103,9 @@ def shipped_captions(name: str) -> tuple[str, ...]:
 def retained_name(concept: Concept, name: str) -> str | None:
     """``name`` in the spelling of ``captioned_concepts``, or unchanged if not among them; None if it is erased."""
     labels = [label for labels in concept.judge_labels.values() for label in labels]
-    if concept.term_in(name) or same_name(name) in {same_name(each) for each in (concept.name, *labels)}:
+    if concept.term_in(name) or name_key(name) in {name_key(each) for each in (concept.name, *labels)}:
         return None
-    return _names(concept.model_dump_json()).get(same_name(name), name)
+    return _names(concept.model_dump_json()).get(name_key(name), name)
 
 
 def is_retained(concept: Concept, name: str) -> bool:
@@ -142,11 +142,11 @@ def write(concept: Concept, per_concept: int) -> Answer:
 
 
 def _ends_with(name: str, word: str) -> bool:
-    return f" {same_name(name)}".endswith(f" {same_name(word)}")
+    return f" {name_key(name)}".endswith(f" {name_key(word)}")
 
 
 def _by_key(names: Iterable[str]) -> dict[str, str]:
-    return {same_name(name): name for name in names}
+    return {name_key(name): name for name in names}
 
 
 @cache
@@ -168,7 +168,7 @@ def _hash() -> str:
 
 
 @cache
-def _shipped() -> Mapping[Kind, Mapping[str, tuple[str, ...]]]:
+def _shipped() -> Mapping[RetainedKind, Mapping[str, tuple[str, ...]]]:
     content = yaml.safe_load(_content())
     return {
         kind: {name: tuple(captions) for name, captions in content[section].items()}
@@ -176,7 +176,7 @@ def _shipped() -> Mapping[Kind, Mapping[str, tuple[str, ...]]]:
     }
 
 
-def _captions(name: str, kind: Kind) -> tuple[str, ...]:
+def _captions(name: str, kind: RetainedKind) -> tuple[str, ...]:
     words = name.replace("-", " ")
     if kind == "thing" and words[0].islower() and not words.startswith("the "):
         words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -63,6 +63,7 @@ def import_pairs(
     }
     run.store.remember(run.concept)
     stage_set = run.stage_set(PAIRS, settings)
+    stage_set.announce()
     records = _to_records(run.concept, table, rows)
     summary: dict[str, Any] = {"writer": WRITER}
     for split, shard in SHARDS.items():

@@ -3,7 +3,7 @@
 An object's surrogate names another thing of the world in its place; a style's surrogate names another style or none.
 The rest of the sentence stays, because both prompts are made from one random state. No surrogate is a mere background:
 every image of nano's world shows a thing. Training and evaluation differ in their words and sentence forms
-(``held_out``).
+(``split_phrases``).
 """
 
 import json
@@ -16,7 +16,7 @@ from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import WriterError
 from ecgvf.core.records import Split, Wording
-from ecgvf.pairs.held_out import AllowedPhrases, style_phrases, thing_phrases
+from ecgvf.pairs.split_phrases import AllowedPhrases, style_phrases, thing_phrases
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
 from ecgvf.world import grammar
 
@@ -24,7 +24,7 @@ NAME = "offline"
 MODEL = "nano-grammar"
 TEMPLATE = "nano/world.yaml"
 VERSION = 2
-"""Part of the fingerprint: version 2 keeps some words and word orders for evaluation (``held_out``)."""
+"""Part of the fingerprint: version 2 keeps some words and word orders for evaluation (``split_phrases``)."""
 
 _TRAIN_SHARES: dict[Wording, float] = {"explicit": 0.5, "synonym": 0.28, "implicit": 0.13, "misspelled": 0.09}
 """Share of the training pairs of each class: as in nano's own training, without Spanish."""
@@ -95,8 +95,8 @@ def _write_pair(request: Request, candidates: Candidates, position: int, surroga
         orders=phrases.orders,
     )
     if surrogates != "free":
-        first = concept.model_copy(update={"surrogates": candidates.surrogates})
-        surrogate = first.surrogate_of(written.text, surrogates) or surrogate
+        nano_concept = concept.model_copy(update={"surrogates": candidates.surrogates})
+        surrogate = nano_concept.surrogate_of(written.text, surrogates) or surrogate
     # However indirectly the target means the concept, the surrogate goes by its name.
     replaced = replace(description, style=surrogate) if is_style else replace(description, thing=surrogate)
     without = grammar.sentence(

@@ -37,9 +37,9 @@ def parse(path: Path, data: bytes) -> list[Record]:
     if suffix == ".parquet":
         return _parse_parquet(path, data)
     if suffix not in {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}:
+        unknown = f"unknown file type {suffix}" if suffix else "a file without an extension"
         raise DatasetError(
-            f"{path}: what is a {suffix or 'file without an ending'}? Use .csv, .tsv, .json, .jsonl, .parquet, or .txt "
-            "with one prompt per line"
+            f"{path}: {unknown}: use .csv, .tsv, .json, .jsonl, .parquet, or .txt with one prompt per line"
         )
     try:
         text = data.decode("utf-8-sig")

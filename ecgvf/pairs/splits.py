@@ -68,9 +68,7 @@ def write_set(
     if source := next((generator.source for generator in splits.values() if generator.source), None):
         settings["source"] = source
     stage_set = run.stage_set(PAIRS, settings)
-    for line in stage_set.changed_settings:
-        which = "an earlier set" if stage_set.finished else "a new set"
-        console.note(f"{which}, {stage_set.fingerprint}: {line}")
+    stage_set.announce()
     accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
     summary: dict[str, Any] = {"writer": writer}
     records: list[PromptPair] = []

@@ -33,7 +33,8 @@ def export(run: ConceptRun, out: Path, *, images: bool = True, set_id: str | Non
     """Write the dataset of ``run`` to the folder ``out``; ``set_id`` is the start of an acceptance set's fingerprint.
 
     An earlier export is replaced as a whole, except for what people wrote into its card. Raises ``DatasetError`` for a
-    folder with other files, and as ``open_finished_run`` does.
+    folder with other files and for the current folder, which would be replaced as well, and as ``open_finished_run``
+    does.
     """
     from ecgvf.publish import croissant
     from ecgvf.publish.card import write_card
@@ -81,6 +82,8 @@ def assets(files: DatasetFiles) -> dict[str, bytes]:
 
 def _earlier_export(out: Path, concept: str) -> tuple[str | None, Catalogue | None]:
     """Card and catalogue of an earlier export in ``out``. Raises ``DatasetError`` if ``out`` is something else."""
+    if Path.cwd().is_relative_to(out):
+        raise DatasetError(f"{out} is the current folder, or contains it: name a new folder with --out")
     if any(path.is_file() for path in (out, *out.parents)):
         raise DatasetError(f"{out} is a file, or in one: name a new folder with --out")
     if not out.exists() or not any(out.iterdir()):

@@ -20,7 +20,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.publish.card import write_card
 from ecgvf.publish.catalogue import FILE, VERSION, Catalogue, rejected_config
 from ecgvf.publish.export import assets
-from ecgvf.publish.finished_run import FinishedRun, open_finished_run
+from ecgvf.publish.finished_run import open_finished_run
 from ecgvf.publish.parquet import DatasetFiles, write_parquet
 from ecgvf.publish.repository import (
     TYPE,
@@ -68,19 +68,10 @@ class PushPlan:
         return f"{self.repo}/{self.concept}@v{self.version}"
 
     @property
-    def makes_public(self) -> bool:
-        """Whether the repository is private and will be public."""
-        return self.public and self.before.head is not None and self.before.private
-
-    @property
-    def adds_gate(self) -> bool:
-        """Whether the repository will be gated and is not yet."""
-        return self.gated and self.before.gated != "manual"
-
-    @property
     def nothing_to_do(self) -> bool:
         """Whether neither content nor visibility changes."""
-        return self.action == "none" and not (self.makes_public or self.adds_gate)
+        changed = self.before.becomes_public(self.public) or self.before.becomes_gated(self.gated)
+        return self.action == "none" and not changed
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -114,7 +105,8 @@ def prepare(
     finished = open_finished_run(run, set_id)
     repo = repo if repo is not None else f"{account()}/ecgvf"
     before = open_repository(repo)
-    check_visibility(repo, before, _unsafe(finished, before), public=public, unsafe_known=unsafe_known)
+    unsafe = [run.concept.name] if finished.concept.unsafe else before.unsafe
+    check_visibility(repo, before, unsafe, public=public, unsafe_known=unsafe_known)
     with staging_folder(run.store.folder(run.concept.name, STAGING)) as folder:
         yield _plan(repo, write_parquet(finished, folder, images=images), before, version, public)
 
@@ -126,13 +118,13 @@ def upload(plan: PushPlan) -> str:
         if plan.before.head is None:
             api.create_repo(plan.repo, repo_type=TYPE, private=not plan.public)
         commit = plan.before.head or str(api.dataset_info(plan.repo).sha)
-        if plan.adds_gate:  # before the first unsafe byte arrives
+        if plan.before.becomes_gated(plan.gated):  # before the first unsafe byte arrives
             api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
         if plan.action == "commit":
             commit = _commit(api, plan, parent=commit)
         if plan.action != "none":
             api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=TYPE)
-        if plan.makes_public:
+        if plan.before.becomes_public(plan.public):
             api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
     return commit
 
@@ -227,9 +219,3 @@ def _next_version(tags: dict[str, str]) -> str:
         return "1.0.0"
     major, minor, _ = max(map(version_numbers, tags))
     return f"{major}.{minor + 1}.0"
-
-
-def _unsafe(run: FinishedRun, before: Repository) -> list[str]:
-    """The unsafe concepts that the repository will have: the run's if it is unsafe, else those published before."""
-    concepts = before.catalogue.concepts
-    return [run.concept.name] if run.concept.unsafe else [name for name, facts in concepts.items() if facts.unsafe]

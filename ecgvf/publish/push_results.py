@@ -47,19 +47,10 @@ class ResultsPlan:
     """Whether the repository has these very results already."""
 
     @property
-    def makes_public(self) -> bool:
-        """Whether the repository is private and will be public."""
-        return self.public and self.before.private
-
-    @property
-    def adds_gate(self) -> bool:
-        """Whether the repository will be gated and is not yet."""
-        return self.gated and self.before.gated != "manual"
-
-    @property
     def nothing_to_do(self) -> bool:
         """Whether neither content nor visibility changes."""
-        return self.uploaded and not (self.makes_public or self.adds_gate)
+        changed = self.before.becomes_public(self.public) or self.before.becomes_gated(self.gated)
+        return self.uploaded and not changed
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -75,7 +66,8 @@ def prepare_results(
     """Plan a push of the results in ``folder`` to ``repo`` (None: ``<account>/ecgvf``).
 
     Raises ``DatasetError`` for a folder without results or a repository without a dataset, ``SettingsError`` for unsafe
-    concepts that would be public without ``unsafe_known`` and for a public repository without ``public``, ``HubError``.
+    concepts, of the suite or of the repository, that would be public without ``unsafe_known`` and for a public
+    repository without ``public``, ``HubError``.
     """
     check_name(repo)
     facts = _facts(folder / FILE)
@@ -84,7 +76,7 @@ def prepare_results(
     before = open_repository(repo)
     if before.head is None or before.card is None:
         raise DatasetError(f"{repo} has no dataset yet, beside which results stand: run `ecgvf push-to-hub` first")
-    check_visibility(repo, before, unsafe, public=public, unsafe_known=unsafe_known)
+    check_visibility(repo, before, unsafe or before.unsafe, public=public, unsafe_known=unsafe_known)
     tables = {f"{name}-results/{each}": folder / each for each in (FILE, "results.csv")}
     cells = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
     outcomes = {f"{name}-outcomes/{each}": folder / each for each in sorted(cells)}
@@ -92,7 +84,7 @@ def prepare_results(
     if absent := [str(file) for file in (*(tables | outcomes).values(), leaderboard) if not file.is_file()]:
         raise DatasetError(f"{absent[0]} is gone: restore it, or run `ear suite` again")
     digest = _fingerprint([*tables.values(), *outcomes.values()])
-    files: dict[str, Path | bytes] = {**tables, **_of_equal_columns(outcomes)}
+    files: dict[str, Path | bytes] = {**tables, **_with_equal_columns(outcomes)}
     card = _card(before.card, name, digest, leaderboard, unsafe=bool(unsafe))
     ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
     return ResultsPlan(
@@ -100,7 +92,7 @@ def prepare_results(
         name=name,
         before=before,
         public=public,
-        gated=bool(unsafe) or any(each.unsafe for each in before.catalogue.concepts.values()),
+        gated=bool(unsafe or before.unsafe),
         files={**files, "README.md": card.encode()},
         deleted=tuple(sorted(set(ours) - set(files))),
         uploaded=_begin(name, digest) in before.card and set(files) <= set(before.files),
@@ -111,10 +103,10 @@ def upload_results(plan: ResultsPlan) -> str:
     """Do what ``plan`` says. Returns the commit of the results. Raises ``HubError``."""
     api = HfApi()
     with hub_errors(plan.repo):
-        if plan.adds_gate:  # before the first unsafe byte arrives
+        if plan.before.becomes_gated(plan.gated):  # before the first unsafe byte arrives
             api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
         commit = str(plan.before.head) if plan.uploaded else _commit(api, plan)
-        if plan.makes_public:
+        if plan.before.becomes_public(plan.public):
             api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
     return commit
 
@@ -166,7 +158,7 @@ def _fingerprint(files: list[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _of_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
+def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
     """``files``, where a file that lacks columns of the others is replaced by its content with nulls in these columns.
 
     `datasets` reads the files of a configuration only if their columns are equal.

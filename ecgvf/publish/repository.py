@@ -33,6 +33,19 @@ class Repository:
     catalogue: Catalogue = field(default_factory=Catalogue)
     card: str | None = None
 
+    @property
+    def unsafe(self) -> list[str]:
+        """Names of its unsafe concepts."""
+        return [name for name, facts in self.catalogue.concepts.items() if facts.unsafe]
+
+    def becomes_public(self, public: bool) -> bool:
+        """Whether it exists, is private, and a push with ``public`` changes that."""
+        return public and self.head is not None and self.private
+
+    def becomes_gated(self, gated: bool) -> bool:
+        """Whether it is not gated, and a push with ``gated`` changes that."""
+        return gated and self.gated != "manual"
+
 
 def version_numbers(version: str) -> tuple[int, ...]:
     """1.10.0 → (1, 10, 0), to compare versions."""

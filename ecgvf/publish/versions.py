@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ecgvf.core.changes import changes
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.files import JSON, changes
+from ecgvf.core.files import JSON
 from ecgvf.publish.catalogue import ConceptFacts, Version
 from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.repository import open_repository, version_numbers, version_tags

@@ -3,7 +3,7 @@
 pairs ──tasks──▶ shards of ``RenderTask``s ──batches──▶ images (``Rendering`` rows; ``ear`` trains on their VQ ids)
 """
 
-from ecgvf.render.batches import ImageWorker, RenderedImage, fill_with_images, image_filling, refuse_failures
+from ecgvf.render.batches import ImageWorker, RenderedImage, fill_with_images, image_fill_plan, refuse_failures
 from ecgvf.render.missing import existing_images, missing_options, render_options, rendering_model
 from ecgvf.render.stage import RenderOptions, RenderResult, finish_images, load_renderer, render
 
@@ -15,7 +15,7 @@ __all__ = [
     "existing_images",
     "fill_with_images",
     "finish_images",
-    "image_filling",
+    "image_fill_plan",
     "load_renderer",
     "missing_options",
     "refuse_failures",

@@ -101,7 +101,7 @@ class ImageWorker:
             raise DeviceFailed(f"{self._model.device} failed: {first_line(error)}") from error
 
 
-def image_filling(
+def image_fill_plan(
     name: str,
     shard_set: ShardSet,
     tasks: Callable[[int], Sequence[ImageTask]],
@@ -145,10 +145,10 @@ def fill_with_images(
 ) -> int:
     """Render the missing ``shards`` in this process, with a loaded model; return the number of images rendered.
 
-    ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_filling``.
+    ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_fill_plan``.
     """
     worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
-    plan = image_filling(
+    plan = image_fill_plan(
         "images",
         shard_set,
         lambda index: shards[index],

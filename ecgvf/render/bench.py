@@ -11,7 +11,7 @@ import torch
 
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
-from ecgvf.janus import JanusModel, num_threads, render_images
+from ecgvf.janus import JanusModel, render_images
 from ecgvf.janus.roofline import Roofs, batch_cost, measure_roofs, synchronize
 
 PROMPTS = ("a castle on a hill of grass under a cloudy sky", "a red car at night", "a cat")
@@ -47,17 +47,14 @@ class RenderSpeed:
         return self.roof_seconds / statistics.median(self.seconds)
 
 
-def measure_speed(
-    model: JanusModel, batch_sizes: Sequence[int], *, runs: int = 3, threads: int | None = None
-) -> tuple[Roofs, list[RenderSpeed]]:
+def measure_speed(model: JanusModel, batch_sizes: Sequence[int], *, runs: int = 3) -> tuple[Roofs, list[RenderSpeed]]:
     """The roofs of the model's device, and the speed at each of ``batch_sizes``, over ``runs`` runs after a warm-up.
 
-    ``threads`` None is PyTorch's number of CPU threads. Raises ``SettingsError`` if a batch does not fit in memory.
+    Raises ``SettingsError`` if a batch does not fit in memory.
     """
-    with num_threads(threads or torch.get_num_threads()):
-        roofs = measure_roofs(model.device, model.dtype)
-        with console.progress("rendering", (runs + 1) * len(batch_sizes)) as bar:
-            return roofs, [_measure(model, size, runs, roofs, bar) for size in batch_sizes]
+    roofs = measure_roofs(model.device, model.dtype)
+    with console.progress("rendering", (runs + 1) * len(batch_sizes)) as bar:
+        return roofs, [_measure(model, size, runs, roofs, bar) for size in batch_sizes]
 
 
 def _measure(model: JanusModel, batch_size: int, runs: int, roofs: Roofs, bar: console.Bar) -> RenderSpeed:
@@ -76,7 +73,7 @@ def _measure(model: JanusModel, batch_size: int, runs: int, roofs: Roofs, bar: c
         synchronize(model.device)
         seconds.append(time.perf_counter() - started)
         bar.advance()
-    cost = batch_cost(model, batch_size, guided=model.sampling.guidance != 1)
+    cost = batch_cost(model, batch_size, guided=model.sampling.guided)
     return RenderSpeed(batch_size, tuple(seconds[1:]), cost.seconds(roofs), model.image_tokens, _peak_memory(model))
 
 

@@ -21,9 +21,9 @@ def missing_options(run: ConceptRun, *, device: str = "auto") -> RenderOptions:
     pairs; without any images, the defaults.
     """
     if (previous := _previous_images(run)) is None:
-        console.print(f"No images yet: rendering with {DEFAULT_MODEL} first.")
+        console.note(f"No images yet: rendering with {DEFAULT_MODEL} first.")
         return RenderOptions(device=device)
-    console.print(f"Images are missing: rendering with {console.escape(previous.settings['model'])} first.")
+    console.note(f"Images are missing: rendering with {previous.settings['model']} first.")
     return RenderOptions(**render_options(previous), device=device)
 
 

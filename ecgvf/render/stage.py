@@ -18,7 +18,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.engine import Engine, FillPlan, Setup, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, absolute_name, load
-from ecgvf.render.batches import ImageWorker, image_filling
+from ecgvf.render.batches import ImageWorker, image_fill_plan
 from ecgvf.render.tasks import RenderShards, rendering_table
 
 DEFAULT_MODEL = "janus-nano"
@@ -77,7 +77,7 @@ class RenderOptions:
     def fill_plan(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> FillPlan:
         """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``."""
         shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed)
-        return image_filling(
+        return image_fill_plan(
             IMAGES.name,
             images,
             shards.tasks,

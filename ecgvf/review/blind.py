@@ -60,13 +60,13 @@ def app(
         number, answer = numbered(form.get("number")), form.get("answer")
         known = next((known for known in ANSWERS if known == answer), None)
         if number is None or known is None:
-            return loopback.refused("no such image or answer")
+            return loopback.bad_request("no such image or answer")
         labels.append(images[number].key, reviewer, known)
         return loopback.redirect("./")
 
     async def undo(_: Request) -> Response:
         if not (done := labelled()):
-            return loopback.refused("nothing to take back")
+            return loopback.bad_request("nothing to take back")
         labels.append(images[done[-1]].key, reviewer, None)
         return loopback.redirect(f"./?at={done[-1]}")
 

@@ -73,7 +73,7 @@ def not_found() -> Response:
     return PlainTextResponse("not found\n", 404, _headers())
 
 
-def refused(reason: str) -> Response:
+def bad_request(reason: str) -> Response:
     """The answer to a form that the page did not send."""
     return PlainTextResponse(f"{reason}\n", 400, _headers())
 

@@ -33,7 +33,7 @@ def app(cases: Cases, reviewer: str, token: str) -> Starlette:
         form = await request.form()
         record_id, decision = form.get("record_id"), form.get("decision")
         if not isinstance(record_id, str) or record_id not in cases.by_id or decision not in _DECISIONS:
-            return loopback.refused("no such record or decision")
+            return loopback.bad_request("no such record or decision")
         accepted = _DECISIONS[str(decision)]
         filters = _filters(form)
         # The next record by the filters as they were before the decision; a withdrawal stays at its record.

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from ecgvf.world.half_precision import load_half, read_config, save_half
 
+_EXPANSION = 3
+"""Width of a block's bottleneck, as a multiple of the block's own."""
+
 
 class NanoConvNeXt(nn.Module):
     """Three stages at 16 x 16, 8 x 8 and 4 x 4 positions; no batch normalisation.
@@ -63,12 +66,12 @@ class ChannelNorm(nn.LayerNorm):
 class ConvNeXtBlock(nn.Module):
     """A 5 x 5 convolution of each channel, then an inverted bottleneck of each position, added to the input."""
 
-    def __init__(self, width: int, expansion: int = 3) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, expansion * width)
-        self.project = nn.Linear(expansion * width, width)
+        self.expand = nn.Linear(width, _EXPANSION * width)
+        self.project = nn.Linear(_EXPANSION * width, width)
         nn.init.zeros_(self.project.weight)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_half(network: nn.Module, config: dict[str, Any], folder: Path) -> None:
-    """Write `config` and the network's weights, floats in float16, to `folder`."""
+    """Write ``config`` and the network's weights, floats in float16, to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     half = {
@@ -28,7 +28,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_half(network: Network, folder: Path) -> Network:
-    """Load the weights into `network`: float32, evaluation mode. Raises ``OSError`` if they are missing."""
+    """Load the weights into ``network``: float32, evaluation mode. Raises ``OSError`` if they are missing."""
     weights = load_file(folder / "model.safetensors")
     network.load_state_dict(
         {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from ecgvf.world.classifier import NanoResNet
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.half_precision import read_config
+from ecgvf.world.resnet import NanoResNet
 
 ARCHITECTURES: dict[str, type[NanoResNet] | type[NanoConvNeXt]] = {
     "nano-resnet": NanoResNet,
@@ -18,3 +22,17 @@ def load_network(folder: Path) -> NanoResNet | NanoConvNeXt:
     Raises ``OSError`` if a file is missing, ``KeyError`` for an unknown architecture.
     """
     return ARCHITECTURES[read_config(folder)["architecture"]].load(folder)
+
+
+def preprocess(pixels: Tensor) -> Tensor:
+    """Images uint8 ``[N, H, W, 3]`` → pixels float32 ``[N, 3, 64, 64]`` in −1…1, resized if necessary (antialiased)."""
+    floats = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    if floats.shape[-2:] != (64, 64):
+        floats = F.interpolate(floats, size=(64, 64), mode="bilinear", antialias=True)
+    return floats
+
+
+@torch.no_grad()
+def probabilities(network: nn.Module, pixels: Tensor, batch: int = 128) -> Tensor:
+    """Class probabilities float32 ``[N, labels]`` for images uint8 ``[N, H, W, 3]``."""
+    return torch.cat([network(preprocess(part)).softmax(1) for part in pixels.split(batch)])

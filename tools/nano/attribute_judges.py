@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ecgvf.judges.nano import NO_COMPANION
-from ecgvf.world.classifier import NanoResNet, probabilities
+from ecgvf.world.networks import probabilities
+from ecgvf.world.resnet import NanoResNet
 from tools.nano.codec import GRID
 from tools.nano.frozen_codec import Codec, Images, Tokens
 from tools.nano.judges import fit

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecgvf.world.classifier import NanoResNet, preprocess, probabilities
+from ecgvf.world.networks import preprocess, probabilities
+from ecgvf.world.resnet import NanoResNet
 from tools.nano.scenes import scene_pool
 from tools.nano.world import STYLES, Scene, compose_batch, things
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecgvf.world.classifier import preprocess, probabilities
 from ecgvf.world.convnext import NanoConvNeXt
+from ecgvf.world.networks import preprocess, probabilities
 from tools.nano.corruption import trained_corruptions
 from tools.nano.frozen_codec import Codec
 from tools.nano.judges import augment

@@ -51,7 +51,7 @@ def read(sdk: Sdk, raw: str) -> Reply:
         body = None
     if not isinstance(body, dict):
         return Reply("", "unreadable", None, "not a JSON object")
-    if stopped := content_filters.why(body):
+    if stopped := content_filters.filter_message(body):
         return Reply("", "filter", Usage(0, 0), encodable(stopped))
     reader: Callable[[dict[str, Any]], Reply] = _module(sdk).read
     try:
@@ -59,7 +59,7 @@ def read(sdk: Sdk, raw: str) -> Reply:
         reply = replace(reply, text=encodable(reply.text), why=encodable(reply.why), model=encodable(reply.model))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return Reply("", "unreadable", None, f"not as the provider answers ({type(error).__name__}: {error})")
-    if reply.outcome == "complete" and refusals.in_words(reply.text):
+    if reply.outcome == "complete" and refusals.is_refusal(reply.text):
         return replace(reply, outcome="refusal", why="in words")
     return reply
 

@@ -72,7 +72,7 @@ class AnthropicClient:
             if not candidates:
                 return None
             if not waiting:
-                ids = console.escape(", ".join(candidates))
+                ids = ", ".join(candidates)
                 console.note(f"waiting for batch {ids} to end: only then does Anthropic show whether it is this run's")
                 waiting = True
             await asyncio.sleep(_POLL_SECONDS)

@@ -16,7 +16,7 @@ _SIGNS = re.compile(
 )
 
 
-def why(body: dict[str, Any]) -> str:
+def filter_message(body: dict[str, Any]) -> str:
     """The filter's message in an error's body; "" if no filter sent the error."""
     error = body.get("error")
     if not isinstance(error, dict):
@@ -31,4 +31,4 @@ def stopped(status: int, raw: str) -> bool:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         return False
-    return 400 <= status < 500 and isinstance(body, dict) and bool(why(body))
+    return 400 <= status < 500 and isinstance(body, dict) and bool(filter_message(body))

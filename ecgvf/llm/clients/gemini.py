@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import Failed
-from ecgvf.llm.clients.http import broken, refused, timeouts
+from ecgvf.llm.clients.http import connection_failure, status_failure, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, usage
 from ecgvf.llm.registry import WriterConfig
 
@@ -77,9 +77,9 @@ class GeminiClient:
         except APIError as error:
             response = error.response
             headers = dict(getattr(response, "headers", None) or {})
-            raise refused(error.code, headers, str(getattr(response, "text", "") or error.details)) from error
+            raise status_failure(error.code, headers, str(getattr(response, "text", "") or error.details)) from error
         except httpx2.HTTPError as error:
-            raise broken(error) from error
+            raise connection_failure(error) from error
         except UnicodeDecodeError as error:  # the SDK decodes a failure's body as UTF-8
             raise Failed("the answer is not UTF-8 text", "faulty", lost=True) from error
         return (answer.sdk_http_response.body or "") if answer.sdk_http_response else ""

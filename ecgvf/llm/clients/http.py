@@ -28,7 +28,7 @@ _MAY_HAVE_BEGUN = _GATEWAY | {408, 500}
 """The provider may have created the batch all the same."""
 
 
-def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
+def status_failure(status: int, headers: Mapping[str, str], body: str) -> Failed:
     """The failure for a status other than 200. Nothing was charged, unless a gateway gave up: then it is ``lost``."""
     message = f"status {status}: {' '.join(body.split())[:300]}"
     if content_filters.stopped(status, body):
@@ -43,7 +43,7 @@ def refused(status: int, headers: Mapping[str, str], body: str) -> Failed:
     return Failed(message, "denied", status=status, raw=body, lost=lost)
 
 
-def broken(error: BaseException) -> Failed:
+def connection_failure(error: BaseException) -> Failed:
     """The failure for a broken connection. A request that reached the server may have been charged."""
     import httpx2
 
@@ -103,9 +103,9 @@ def failures(sdk: ModuleType) -> Iterator[None]:
     try:
         yield
     except sdk.APIStatusError as error:
-        raise refused(error.status_code, error.response.headers, error.response.text) from error
+        raise status_failure(error.status_code, error.response.headers, error.response.text) from error
     except (sdk.APIConnectionError, httpx2.HTTPError) as error:
-        raise broken(error) from error
+        raise connection_failure(error) from error
     except (sdk.APIError, ValueError, TypeError, AttributeError) as error:
         message = f"not as the provider answers ({type(error).__name__}: {error})"
         raise Failed(message, "faulty", lost=True) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
-from ecgvf.llm.clients.http import batch_failures, failures, refused, results, timeouts
+from ecgvf.llm.clients.http import batch_failures, failures, results, status_failure, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
 
@@ -117,7 +117,7 @@ def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:
     if response and response.get("status_code") == 200:
         return name, json.dumps(response["body"], ensure_ascii=False)
     if response:
-        return name, refused(int(response["status_code"]), {}, json.dumps(response.get("body")))
+        return name, status_failure(int(response["status_code"]), {}, json.dumps(response.get("body")))
     error = line.get("error") or {}
     return name, Failed(f"{error.get('code')}: {error.get('message')}", "faulty")
 

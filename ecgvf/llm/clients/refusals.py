@@ -24,7 +24,7 @@ _CHINESE = re.compile(
 _AROUND = " \t\r\n*_>#\"'“”"
 
 
-def in_words(text: str) -> bool:
+def is_refusal(text: str) -> bool:
     """Whether an answer without any JSON opens as a refusal, in English or Chinese."""
     answer = strip_thinking(text)
     if "[" in answer or "{" in answer:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecgvf.core.errors import DiskFull, StoreError
-from ecgvf.core.files import append_line, expanded, flatten, is_folder, json_lines, write_atomic
+from ecgvf.core.files import append_line, expanded, is_folder, json_lines, write_atomic
 
 pytestmark = pytest.mark.faults
 
@@ -65,10 +65,6 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
     file.write_bytes(b'{"torn": ')
     append_line(file, b"{}")
     assert file.read_bytes().splitlines() == [b'{"torn": ', b"{}"]
-
-
-def test_flatten_joins_nested_keys_with_dots() -> None:
-    assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}
 
 
 def test_a_folder_in_which_nothing_can_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

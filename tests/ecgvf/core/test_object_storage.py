@@ -98,9 +98,9 @@ def test_a_changed_object_is_named(store: str) -> None:
 
 def test_what_needs_locks_or_appends_is_refused(store: str) -> None:
     run = Run("church", store)
-    with pytest.raises(StoreError, match="on object storage, where decisions of several reviewers cannot be"):
+    with pytest.raises(StoreError, match="on object storage, which cannot hold decisions of several reviewers"):
         decisions.append(run, reviewer="a", pictures="0", record_id="0", accepted=True)
-    with pytest.raises(StoreError, match="on object storage, where the files of a push cannot be"):
+    with pytest.raises(StoreError, match="on object storage, which cannot hold the files of a push"):
         run.push_to_hub("my-org/ecgvf")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -268,8 +269,8 @@ def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--engine", "spark"], "--engine spark: use local, ray, or ray://HOST:PORT"),
-        (["--engine", "ray", "--max-workers", "0"], "1 to 0 workers"),
-        (["--engine", "ray", "--retries", "-1"], "-1 retries"),
+        (["--engine", "ray", "--max-workers", "0"], "--max-workers 0: it must be at least --min-workers (1)"),
+        (["--engine", "ray", "--retries", "-1"], "--retries -1: it must be 0 or more"),
         (["--engine", "ray://127.0.0.1:1"], "no Ray cluster answers at ray://127.0.0.1:1"),
         (["--engine", "ray://head"], "ray://head: the address of a Ray cluster is HOST:PORT"),
         (["--engine", "ray://head:port"], "ray://head:port: the address of a Ray cluster is HOST:PORT"),
@@ -289,6 +290,16 @@ def test_engine_options_need_a_file_of_prompts() -> None:
     assert result.exit_code == 2 and "--prompts FILE" in result.stderr
 
 
-def test_a_range_of_workers_that_is_none_is_refused() -> None:
-    with pytest.raises(SettingsError, match="3 to 2 workers"):
-        RayEngine(min_workers=3, max_workers=2)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_workers": 0}, "--min-workers 0: it must be at least 1"),
+        ({"min_workers": 3, "max_workers": 2}, "--max-workers 2: it must be at least --min-workers (3)"),
+        ({"retries": -1}, "--retries -1: it must be 0 or more"),
+        ({"gpus_per_worker": -0.5}, "--gpus-per-worker -0.5: it must be 0 or more"),
+        ({"cpus_per_worker": -1}, "cpus_per_worker -1: it must be 0 or more"),
+    ],
+)
+def test_numbers_of_workers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
+        RayEngine(**options)

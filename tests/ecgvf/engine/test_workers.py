@@ -139,7 +139,7 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
 
     assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert killed.exists() and contents(tmp_path / "set") == expected
-    assert "shard-00001.parquet (signal SIGKILL): another one takes over" in capsys.readouterr().err
+    assert "shard-00001.parquet (signal SIGKILL): another worker takes over" in capsys.readouterr().err
 
 
 @pytest.mark.faults
@@ -162,7 +162,7 @@ def test_a_worker_whose_gpu_fails_is_replaced(
 
     assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert failed.exists() and contents(tmp_path / "set") == expected
-    assert "(cuda:0 failed): another one takes over" in capsys.readouterr().err
+    assert "(cuda:0 failed): another worker takes over" in capsys.readouterr().err
 
 
 @pytest.mark.faults
@@ -224,7 +224,7 @@ def test_a_worker_that_differs_from_the_first_is_refused(tmp_path: Path) -> None
         marker.touch()
         return another() if found else first()
 
-    with pytest.raises(EngineError, match=r"differs from the first one \(model: a here, b there\)"):
+    with pytest.raises(EngineError, match=r"differs from the first worker \(model: a here, b there\)"):
         fill(TWO, squares(tmp_path / "set"), squares=differing)
 
 

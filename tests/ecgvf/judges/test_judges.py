@@ -18,9 +18,9 @@ from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.nano import NO_COMPANION, NanoJudge
-from ecgvf.world.classifier import NanoResNet
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.questions import load_questions
+from ecgvf.world.resnet import NanoResNet
 from tests.ecgvf.small_run import ScriptedJudge
 
 CHURCH = concepts.find("church")

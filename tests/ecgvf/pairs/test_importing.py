@@ -270,8 +270,10 @@ def test_column_option_selects_a_column_and_makes_another_set(tmp_path: Path) ->
         assert json.loads(result.stdout)["columns"] == {"target": [column]}
         [record] = current("nudity").records(PromptPair)
         assert record.target == prompt
+        assert ("a new set of pairs" in result.stderr and column in result.stderr) == bool(sets)
         sets[column] = json.loads(result.stdout)["set"]
     assert len(set(sets.values())) == 3
+    assert "an earlier set of pairs" in command(str(file), "--concept", "nudity").stderr
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,12 @@ def test_a_dry_run_needs_no_key(
     [
         (["--writers", "gpt", "--budget-usd", "0"], "--budget-usd"),
         (["--writers", "gpt", "--budget-usd", "nan"], "--budget-usd"),
-        (["--reparse", "--dry-run"], "--dry-run"),
+        (["--reparse", "--dry-run"], "leave --dry-run out"),
+        (["--reparse", "--pairs", "0"], "leave --pairs out"),
+        (["--reparse", "--count", "5"], "leave --count out"),
+        (["--reparse", "--templates", "."], "leave --templates out"),
+        (["--reparse", "--surrogates", "free"], "leave --surrogates out"),
+        (["--reparse", "--writer-model", "m"], "leave --writer-model out"),
         (["--writer-url", "http://localhost:abc/v1", "--writer-model", "m"], "--writer-url"),
         (["--writer-url", "http://me:hunter2@x/v1", "--writer-model", "m"], "password"),
         (["--writers", "gpt", "--iterations", "0"], "--iterations"),

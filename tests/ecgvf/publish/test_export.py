@@ -85,7 +85,8 @@ def test_openings_of_test_are_exported_and_change_no_fingerprint(run: ConceptRun
     openings.record(run, dataset="d", adapter="a", recipe="default")
     after = export(run, tmp_path / "out").facts
     assert (after.fingerprint, after.test_openings) == (before.fingerprint, 1)
-    assert "**Test** was opened 1 times" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "**Test** was opened once before this was published (`church/test_openings.jsonl`)." in card
     dataset = DatasetFolder(tmp_path / "out", "out").dataset()
     assert list(dataset.openings) == openings.openings(run)
     openings.openings_file(run).unlink()  # an export of another machine's store keeps what was known
@@ -144,6 +145,19 @@ def test_other_folders_are_not_overwritten(run: ConceptRun, tmp_path: Path, filt
     (out / "README.md").write_bytes(b"\xff")
     with pytest.raises(DatasetError, match="UTF-8"):
         export(run, out)
+
+
+@pytest.mark.parametrize("out", [".", ".."])
+def test_the_current_folder_is_not_replaced(
+    run: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    folder = tmp_path / "outer" / "inner"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    before = folder.stat().st_ino
+    with pytest.raises(DatasetError, match="is the current folder, or contains it: name a new folder with --out"):
+        export(run, Path(out))
+    assert folder.stat().st_ino == before and list(folder.iterdir()) == []
 
 
 def test_the_default_config_has_the_accepted_records(run: ConceptRun, tmp_path: Path) -> None:

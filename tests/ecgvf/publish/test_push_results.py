@@ -16,6 +16,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.publish.push import prepare, upload
 from ecgvf.publish.push_results import prepare_results, upload_results
 from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ecgvf.publish.conftest import new_run
 from tests.hub_server import Hub
 
 REPO = "my-org/ecgvf"
@@ -93,6 +94,18 @@ def test_results_of_an_unsafe_concept_are_gated_and_not_public_unasked(tmp_path:
         prepare_results(folder, REPO, public=True)
     upload_results(prepare_results(folder, REPO))
     assert published.repos[REPO].gated == "manual"
+
+
+def test_results_do_not_make_an_unsafe_dataset_public(tmp_path: Path, run: ConceptRun, hub: Hub) -> None:
+    with prepare(new_run(run.store.root, unsafe=True), REPO) as plan:
+        upload(plan)
+    folder = results(tmp_path).results
+    with pytest.raises(SettingsError, match="'church' is marked unsafe"):
+        prepare_results(folder, REPO, public=True)
+    upload_results(prepare_results(folder, REPO))
+    assert hub.repos[REPO].private and hub.repos[REPO].gated == "manual"
+    upload_results(prepare_results(folder, REPO, public=True, unsafe_known=True))
+    assert not hub.repos[REPO].private and hub.repos[REPO].gated == "manual"
 
 
 def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:

@@ -275,11 +275,11 @@ def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(
 ) -> None:
     previous = render_pairs(run, church_pairs(), model, seed=7, guidance=2.0)
     assert render_missing(run).rendered == 0
-    assert "Images are missing" not in capsys.readouterr().out
+    assert "Images are missing" not in capsys.readouterr().err
     write_pairs(run.store, church_pairs(train=1, test=1))
     result = render_missing(run)
     assert result.rendered == 3
-    assert "Images are missing" in capsys.readouterr().out
+    assert "Images are missing" in capsys.readouterr().err
     changed = {key for key in previous.settings if previous.settings[key] != result.images.settings[key]}
     assert changed == {"pairs"}
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.llm.clients import read
-from ecgvf.llm.clients.http import LONGEST_WAIT, broken, refused, retry_after
+from ecgvf.llm.clients.http import LONGEST_WAIT, connection_failure, retry_after, status_failure
 from ecgvf.llm.clients.reply import Reply, Usage
 from ecgvf.llm.registry import Sdk
 from tests.llm_server import FOREIGN
@@ -164,15 +164,15 @@ def test_retry_after_may_be_a_date() -> None:
     ],
 )
 def test_which_statuses_are_retried(status: int, kind: str) -> None:
-    failed = refused(status, {}, "body")
+    failed = status_failure(status, {}, "body")
     assert (failed.kind, failed.lost, failed.raw) == (kind, False, "body")
 
 
 @pytest.mark.parametrize("status", [502, 504, 520, 524])
 def test_what_a_gateway_gave_up_on_is_retried_and_possibly_paid(status: int) -> None:
-    failed = refused(status, {}, "body")
+    failed = status_failure(status, {}, "body")
     assert (failed.kind, failed.lost) == ("faulty", True)
-    assert refused(status, {"retry-after": str(LONGEST_WAIT + 1)}, "body").lost
+    assert status_failure(status, {"retry-after": str(LONGEST_WAIT + 1)}, "body").lost
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_a_gateway_gave_up_on_is_retried_and_possibly_paid(status: int) -> 
 )
 def test_a_content_filter_is_an_answer_whatever_its_status(error: dict[str, Any]) -> None:
     body = json.dumps({"error": error})
-    failed = refused(400, {}, body)
+    failed = status_failure(400, {}, body)
     assert (failed.kind, failed.raw) == ("filtered", body)
     reply = read("openai", body)
     assert (reply.outcome, reply.usage) == ("filter", Usage(0, 0)) and error["message"] in reply.why
@@ -199,20 +199,20 @@ def test_a_content_filter_is_an_answer_whatever_its_status(error: dict[str, Any]
     ['{"error": {"message": "max_tokens is too large", "code": "invalid"}}', '{"error": "content_filter"}', "[1]", "{"],
 )
 def test_other_errors_are_not_content_filters(body: str) -> None:
-    assert refused(400, {}, body).kind == "denied"
+    assert status_failure(400, {}, body).kind == "denied"
 
 
 def test_a_very_long_retry_after_is_a_refusal() -> None:
-    assert refused(429, {"retry-after": str(LONGEST_WAIT + 1)}, "").kind == "denied"
-    assert refused(429, {"retry-after": str(LONGEST_WAIT)}, "").kind == "busy"
+    assert status_failure(429, {"retry-after": str(LONGEST_WAIT + 1)}, "").kind == "denied"
+    assert status_failure(429, {"retry-after": str(LONGEST_WAIT)}, "").kind == "busy"
 
 
 def test_a_request_that_never_connected_is_not_possibly_paid() -> None:
-    assert not broken(httpx2.ConnectError("refused")).lost
-    assert broken(httpx2.ReadTimeout("slow")).lost
+    assert not connection_failure(httpx2.ConnectError("refused")).lost
+    assert connection_failure(httpx2.ReadTimeout("slow")).lost
     wrapped = RuntimeError("Connection error.")
     wrapped.__cause__ = httpx2.ConnectTimeout("slow")
-    assert not broken(wrapped).lost
+    assert not connection_failure(wrapped).lost
 
 
 def test_importing_the_writers_imports_no_sdk() -> None:

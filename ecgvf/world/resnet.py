@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -63,17 +62,3 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         inner = F.relu(self.norm1(self.conv1(hidden)))
         return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(hidden))
-
-
-def preprocess(pixels: Tensor) -> Tensor:
-    """Images uint8 ``[N, H, W, 3]`` → pixels float32 ``[N, 3, 64, 64]`` in −1…1, resized if necessary (antialiased)."""
-    floats = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    if floats.shape[-2:] != (64, 64):
-        floats = F.interpolate(floats, size=(64, 64), mode="bilinear", antialias=True)
-    return floats
-
-
-@torch.no_grad()
-def probabilities(network: nn.Module, pixels: Tensor, batch: int = 128) -> Tensor:
-    """Class probabilities float32 ``[N, labels]`` for images uint8 ``[N, H, W, 3]``."""
-    return torch.cat([network(preprocess(part)).softmax(1) for part in pixels.split(batch)])

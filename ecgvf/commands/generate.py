@@ -1,60 +1,20 @@
-"""``writers``, ``generate``, ``templates``: stage 1, prompt pairs."""
+"""``generate``: stage 1, prompt pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import (
-    JsonOption,
-    NewConceptOption,
-    RegistryOption,
-    StoreOption,
-    TemplatesOption,
-    WriterArguments,
-)
+from ecgvf.commands.options import JsonOption, NewConceptOption, StoreOption, WriterArguments
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from ecgvf import Run
     from ecgvf.core.stage_set import StageSet
     from ecgvf.llm.registry import LLMWriter
-
-templates_app = typer.Typer(
-    cls=console.CommandGroup,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    help="Show the requests that LLM writers get.",
-)
-
-
-def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
-    """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
-    from ecgvf.llm.registry import Registry
-
-    known = Registry(registry)
-    worst, rows = known.unknown_price, []
-    table = console.table("writer\nmodel\nbase URL", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
-    for writer in known.all():
-        config = writer.config
-        facts = {"name": writer.name, "key_set": writer.ready, "priced": writer.priced}
-        rows.append(facts | config.model_dump(mode="json"))
-        price = f"{writer.rates.input} / {writer.rates.output}" if writer.priced else "unknown"
-        key = "none needed" if config.key is None else f"{config.key}\n{'set' if writer.ready else 'missing'}"
-        limits = f"{config.requests_per_minute} calls, {config.tokens_per_minute} tokens"
-        lines = (f"{writer.name}\n{config.model}\n{config.base_url}", key, f"{price}\n{limits}\n{config.structure}")
-        table.add_row(*map(console.escape, lines))
-    ready = ", ".join(writer.name for writer in known.ready())
-    console.print_result(
-        {"writers": rows, "unknown_price": worst.model_dump(mode="json")},
-        table,
-        f"An unknown price counts as ${worst.input} / ${worst.output} per million tokens, the worst case.",
-        f"[bold]ecgvf generate[/bold] calls {ready}, after you have confirmed the cost."
-        if ready
-        else "No key of the default writers is set: [bold]ecgvf generate[/bold] takes the offline writer.",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +62,6 @@ class GenerateArguments:
             "validation": self.validation,
             "tests": self.tests,
         }
-        from ecgvf.core.errors import SettingsError
-
         if self.count is not None and self.split == "train":
             raise SettingsError(f"--count {self.count}: training pairs are counted by --pairs, in each iteration")
         if self.count is not None:
@@ -129,12 +87,13 @@ def generate(
     """Write target/surrogate prompt pairs for a concept: for training, validation and test."""
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
+    from ecgvf.commands.select_writers import select_writers
 
-    run = Run.fresh(store, concept)
+    run = Run.from_definition(store, concept)
     if reparse:
         output.print_set(_reparse(run, writing, amount))
         return
-    writers, named = output.select_writers(writing, keys=not amount.dry_run)
+    writers, named = select_writers(writing, keys=not amount.dry_run)
     if writers:
         stage_set = _generate_with_llms(run, writers, writing, amount, confirmed=named or writing.yes)
     else:
@@ -147,27 +106,26 @@ def generate(
     output.print_set(stage_set)
 
 
+_ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
+"""They do no harm without a call, and ``--registry`` may come from the environment."""
+
+
 def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) -> "StageSet":
-    from ecgvf.core.errors import SettingsError
     from ecgvf.pairs.llm_writers import reparse
 
-    options = {
-        "--dry-run": amount.dry_run,
-        "--fresh": amount.fresh,
-        "--batch": amount.batch,
-        "--writers": writing.writers,
-        "--split": amount.split,
-        "--writer-url": writing.writer_url,
-    }
-    if given := [name for name, value in options.items() if value]:
+    given = [
+        f"--{field.name.replace('_', '-')}"
+        for group in (amount, writing)
+        for field in fields(group)
+        if field.name not in _ALLOWED_WITH_REPARSE and getattr(group, field.name) != field.default
+    ]
+    if given:
         raise SettingsError(f"--reparse parses the stored answers and sends nothing: leave {given[0]} out")
     return reparse(run)
 
 
 def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArguments, seed: int) -> "StageSet | None":
     """Write with the offline writer; None after a dry run."""
-    from ecgvf.core.errors import SettingsError
-
     if amount.fresh or amount.batch or writing.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
     if amount.dry_run:
@@ -224,8 +182,6 @@ def _generate_with_llms(
 
 def _check_counts(amount: GenerateArguments) -> None:
     """Raise ``SettingsError`` for a count of a split other than ``amount.split``, the one that LLMs write."""
-    from ecgvf.core.errors import SettingsError
-
     counts = amount.counts
     for split, name in (("validation", "validation"), ("test", "tests")):
         if amount.split != split and name in counts:
@@ -238,31 +194,3 @@ def _check_counts(amount: GenerateArguments) -> None:
         raise SettingsError(
             f"--pairs and --iterations are for pairs: --split {amount.split} --count N requests {requested}"
         )
-
-
-@templates_app.command("show")
-def show_templates(
-    concept: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
-    count: Annotated[int, typer.Option(min=1, help="Prompts requested in one call.")] = 10,
-    iteration: Annotated[int, typer.Option(min=0, help="Index of the call, from 0.")] = 0,
-    folder: TemplatesOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the exact requests that LLM writers get for a concept."""
-    from ecgvf.core.concepts import find
-    from ecgvf.pairs.captions import captioned_concepts
-    from ecgvf.pairs.templates import load
-
-    about = find(concept)
-    requests: list[dict[str, str]] = []
-    lines: list[str] = []
-    retained = [each.name for each in captioned_concepts(about)]
-    for split in ("train", "test", "retain"):  # validation is requested as test is
-        template = load(about.kind, split, folder)
-        subjects = retained[:count] if split == "retain" else []
-        text = template.render(about, count=count, iteration=iteration, retained=subjects)
-        file = str(template.file)
-        requests.append({"template": template.name, "hash": template.hash, "file": file, "text": text})
-        lines.append(f"[bold]{console.escape(template.name)}[/bold]  {template.hash[:12]}  {console.escape(file)}\n")
-        lines.append(console.escape(text))
-    console.print_result({"concept": about.name, "templates": requests}, *lines)
