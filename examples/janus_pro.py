@@ -5,7 +5,7 @@ Run it from the repository; `--tiny` takes a random Janus of a few thousand para
     python -m examples.janus_pro [--tiny]
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -17,16 +17,22 @@ import ecgvf
 
 
 def main(
-    model: str = "janus-pro-1b", judge: ecgvf.Judge | None = None, prompts: int = 84, others: int = 8
+    model: str = "janus-pro-1b",
+    judge: ecgvf.Judge | None = None,
+    prompts: int = 84,
+    others: int = 8,
+    store: Path | None = None,
 ) -> ear.Evaluation:
-    run = ecgvf.Run("church")
+    run = ecgvf.Run("church", store)
     run.generate(pairs=60, tests=100)  # or, with keys: run.generate_with_llms("gpt,claude,gemini")
     run.render(model=model, batch_size=32)
     print(run.filter(judge=judge))  # None: ResNet-50, as in the paper
     dataset = run.dataset()
 
-    adapter = ear.train(dataset, recipe="paper")
-    evaluation = ear.evaluate(dataset, adapter, judge=judge, prompts_per_concept=prompts, prompts_per_other=others)
+    adapter = ear.train(dataset, recipe="paper", store=store)
+    evaluation = ear.evaluate(
+        dataset, adapter, judge=judge, prompts_per_concept=prompts, prompts_per_other=others, store=store
+    )
     print(evaluation)
     return evaluation
 
@@ -39,9 +45,15 @@ def coin(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 def tiny() -> ear.Evaluation:
     from tools.tiny_janus import build
 
-    folder = build(Path(tempfile.mkdtemp()))
-    return main(str(folder), ecgvf.judge(coin, "coin", version="1"), prompts=4, others=0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = build(folder / "model")
+        return main(str(model), ecgvf.judge(coin, "coin", version="1"), prompts=4, others=0, store=folder / "store")
 
 
 if __name__ == "__main__":
-    tiny() if "--tiny" in sys.argv else main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--tiny", action="store_true", help="a tiny random model, in a store that is deleted at the end"
+    )
+    tiny() if parser.parse_args().tiny else main()

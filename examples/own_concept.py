@@ -5,7 +5,7 @@ Run it from the repository, in the environment of `make quickstart`:
     python examples/own_concept.py http://localhost:8000/v1 MODEL
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import ecgvf
@@ -25,8 +25,10 @@ judge_labels:
 
 
 def main(url: str, model: str, pairs: int = 10, evaluation: int = 20) -> ecgvf.Dataset:
-    Path("mosque.yaml").write_text(MOSQUE, encoding="utf-8")
-    run = ecgvf.Run("mosque.yaml")
+    file = Path("mosque.yaml")
+    if not file.exists():
+        file.write_text(MOSQUE, encoding="utf-8")
+    run = ecgvf.Run(file)
     server = ecgvf.Registry().own_server(url, model)
     run.generate_with_llms([server], pairs=pairs)  # every answer is kept, and paid once
     run.generate_with_llms([server], split="validation", validation=evaluation)
@@ -36,4 +38,7 @@ def main(url: str, model: str, pairs: int = 10, evaluation: int = 20) -> ecgvf.D
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("model")
+    main(**vars(parser.parse_args()))

@@ -30,5 +30,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]))
     else:
-        Path("pairs.csv").write_text(CSV, encoding="utf-8")
-        main(Path("pairs.csv"))
+        example = Path("pairs.csv")
+        if not example.exists():
+            example.write_text(CSV, encoding="utf-8")
+        main(example)

@@ -1,5 +1,7 @@
 """Each example in a small form, on Janus-nano (`janus_pro.py` on a tiny random Janus)."""
 
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -41,10 +43,21 @@ def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
 def test_own_concept_by_an_own_server() -> None:
     with LlmServer().running() as server:
         server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
+        edited = own_concept.MOSQUE.replace("dome", "large dome")
+        Path("mosque.yaml").write_text(edited, encoding="utf-8")
         dataset = own_concept.main(f"{server.url}/openai/v1", "mine", pairs=3, evaluation=2)
+    assert Path("mosque.yaml").read_text(encoding="utf-8") == edited
     assert dataset.concept.name == "mosque" and {record.pair.writer for record in dataset.train} == {"own"}
 
 
 def test_janus_pro_runs_on_a_tiny_random_model() -> None:
     evaluation = janus_pro.tiny()
     assert evaluation.recipe == "paper" and evaluation.erasure.before.n == 4
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["own_concept.py"], ["janus_pro.py", "--tinny"]])
+def test_wrong_arguments_are_a_line_on_how_to_run_it(arguments: list[str]) -> None:
+    script = Path(own_concept.__file__).parent / arguments[0]
+    ran = subprocess.run([sys.executable, script, *arguments[1:]], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2 and ran.stderr.startswith(f"usage: {script.name}") and ran.stdout == ""

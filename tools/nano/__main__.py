@@ -49,7 +49,10 @@ def check(
     model: Annotated[str, typer.Option(help="Name or folder of the nano to check.")] = "janus-nano",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure every goal of nano on held-out prompts and images; exit 1 if one is missed. About five minutes."""
+    """Measure every goal of nano on held-out prompts and images; exit 1 if one is missed. About five minutes.
+
+    `n` is the number of prompts, or of composed scenes.
+    """
     _require_resvg()
     from tools.nano import check as checker
 
@@ -79,7 +82,10 @@ def judges(
     seed: Annotated[int, typer.Option(help="Seed of the prompts, images and corruptions.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the judges on the drawings of every designer, on Janus-nano's images, and on images of nothing."""
+    """Measure the judges on the drawings of every designer, on Janus-nano's images, and on images of nothing.
+
+    `n` is the number of prompts, or of composed scenes.
+    """
     _require_resvg()
     from tools.nano import judge_comparison
 
@@ -102,7 +108,11 @@ def questions(
 ) -> None:
     """Write the questions about composed images that the evaluation sends to a model."""
     _require_resvg()
+    from ecgvf.core.errors import SettingsError
     from ecgvf.world.questions import questions_path
+
+    if seed and out is None:
+        raise SettingsError(f"--seed {seed} would replace the questions that ship, of seed 0: name a file with --out")
     from tools.nano import question_set
 
     path = out or questions_path()
@@ -119,12 +129,13 @@ def oracle(
         typer.Option(help="Thing that no training image, caption or question is about. Repeatable. [default: none]"),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the language model. [default: Janus-nano's own]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights, scenes and captions.")] = 0,
 ) -> None:
     """Train nano's language model again without some things, or with all (a control); resumable. 90 minutes."""
     _require_resvg()
     from tools.nano import oracle as trainer
 
-    trainer.train_oracle(work, out, tuple(without or ()), steps=steps, progress=console.note)
+    trainer.train_oracle(work, out, tuple(without or ()), steps=steps, seed=seed, progress=console.note)
 
 
 def _require_resvg() -> None:

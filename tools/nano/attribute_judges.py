@@ -30,6 +30,7 @@ ATTRIBUTE_JUDGES: Mapping[str, tuple[str, ...]] = {
     "companion": (*COMPANIONS, NO_COMPANION),
 }
 """Judge → labels."""
+POOL = 12_000
 WIDTHS = (12, 24, 48, 64)
 CODED_SHARE = 0.2
 """Share of the images that pass through nano's codec."""
@@ -83,12 +84,17 @@ class Pool:
     images: Images
 
 
-def build_pool(codec: Codec, count: int = 12_000) -> Pool:
+def training_scenes(size: int = POOL) -> list[Scene]:
+    """The scenes that all attribute judges train on."""
+    return scene_pool("judge:attributes", size)
+
+
+def build_pool(codec: Codec, count: int = POOL) -> Pool:
     """Compose `count` images of random alterations.
 
     The last `CODED_SHARE` of them passed through the codec, where shuffled things were shuffled as tokens.
     """
-    scenes, alterations = scene_pool("judge:attributes", count), random_alterations("judge:attributes", count)
+    scenes, alterations = training_scenes(count), random_alterations("judge:attributes", count)
     rng = np.random.default_rng(0)
     first = round((1 - CODED_SHARE) * count)
     coded = ["intact" if alteration == "shuffled" else alteration for alteration in alterations[first:]]
@@ -107,7 +113,7 @@ def attribute_labels(name: str, scenes: Sequence[Scene]) -> list[str]:
 def train_attribute_judge(
     name: str, pool: Pool, folder: Path, *, epochs: int = 3, batch_size: int = 64, tested: int = 2_000
 ) -> dict[str, float]:
-    """Train the judge `name` into `folder`; returns its accuracy on `tested` other images, and its settings."""
+    """Train the judge `name` into `folder`; returns its accuracy on `tested` other scenes, and its settings."""
     started = time.process_time()
     labels = ATTRIBUTE_JUDGES[name]
     seed = list(ATTRIBUTE_JUDGES).index(name)
@@ -117,7 +123,8 @@ def train_attribute_judge(
     targets = torch.tensor([labels.index(label) for label in attribute_labels(name, pool.scenes)])
     fit(network, pool.images, targets, generator, epochs=epochs, batch_size=batch_size, seed=seed, name=name)
     network.save(folder / name)
-    scenes, alterations = scene_pool("judge:attributes:held-out", tested), random_alterations("held-out", tested)
+    scenes = scene_pool("judge:attributes:held-out", tested, excluded=set(pool.scenes))
+    alterations = random_alterations("held-out", tested)
     images = torch.from_numpy(compose_altered(scenes, alterations, np.random.default_rng(1)))
     predicted = probabilities(NanoResNet.load(folder / name), images).argmax(1).tolist()
     correct = np.array([labels[index] for index in predicted]) == np.array(attribute_labels(name, scenes))

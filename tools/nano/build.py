@@ -8,42 +8,64 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.files import write_atomic
 from tools.nano import PARTS, attribute_judges, clip, codec, judges, language_model, second_judges, vision
 from tools.nano.card import write_card
 from tools.nano.check import check
 from tools.nano.frozen_codec import Codec
 from tools.nano.language_model import build_model
 from tools.nano.tokenizer import processor, train_tokenizer
+from tools.nano.training_loop import save_atomic, spent
+
+CODEC_SECONDS_PLAIN, CODEC_SECONDS_QUANTISED = 240, 600
+RECORDED = {
+    "codec": "save",
+    "vision": "vision",
+    "clip": "clip",
+    "language-model": "save",
+    **{f"judge:{name}": "judges" for name in judges.JUDGES},
+    **{f"judge:{name}": "second-judges" for name in second_judges.SECOND_JUDGES},
+    **{f"judge:{name}": "attribute-judges" for name in attribute_judges.ATTRIBUTE_JUDGES},
+}
+"""What the card tells of each training → the part that records it."""
 
 
 def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_model_seconds: float = 3600.0) -> None:
     """Build `parts` in `work` and write Janus-nano, its judges, CLIP and card to `out`.
 
-    Raises ``SettingsError`` if a part that is not built yet is needed.
+    What is finished is not made again. Raises ``SettingsError`` if a part that is not built yet is needed.
     """
     work.mkdir(parents=True, exist_ok=True)
     record = _Record(work / "record.json")
+    lacking = [name for name, part in RECORDED.items() if name not in record and part not in parts]
+    if "card" in parts and lacking:
+        raise SettingsError(
+            f"{record.path} lacks {', '.join(lacking)}, and the card would, too: name the --work of the whole build"
+        )
     tokenizer_dir = work / "tokenizer"
     if "tokenizer" in parts and not tokenizer_dir.exists():
-        train_tokenizer().save_pretrained(tokenizer_dir)
+        temporary = work / "tokenizer.tmp"
+        train_tokenizer().save_pretrained(temporary)
+        temporary.rename(tokenizer_dir)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(_built(tokenizer_dir, "tokenizer"))
-    if "codec" in parts:
-        codec.train(work / "codec", seconds_plain=240, seconds_quantised=600)
+    codec_seconds = CODEC_SECONDS_PLAIN + CODEC_SECONDS_QUANTISED
+    if "codec" in parts and spent(work / "codec") < codec_seconds:
+        codec.train(work / "codec", seconds_plain=CODEC_SECONDS_PLAIN, seconds_quantised=CODEC_SECONDS_QUANTISED)
     torch.manual_seed(0)
     model = build_model(tokenizer)
     if "vision" in parts and not (work / "vision.pt").exists():
-        record["vision"] = vision.train(model.model.vision_model, work / "vision", seconds=180)
-        torch.save(model.model.vision_model.state_dict(), work / "vision.pt")
+        tower = model.model.vision_model
+        record["vision"] = vision.train(tower, work / "vision", vision.training_pool(), seconds=180)
+        save_atomic(tower.state_dict(), work / "vision.pt")
     for name in judges.JUDGES:
-        if "judges" in parts and f"judge:{name}" not in record:
-            # Styles are easier to classify than things.
-            pool = 5_000 if name == "style" else 14_000
-            record[f"judge:{name}"] = judges.train_judge(name, out / "judges", pool=pool)
-    if "clip" in parts and "clip" not in record:
+        if "judges" in parts and not record.has(f"judge:{name}", out / "judges" / name):
+            record[f"judge:{name}"] = judges.train_judge(name, out / "judges")
+    if "clip" in parts and not record.has("clip", out / "clip"):
         record["clip"] = clip.train_clip(tokenizer, work / "clip", out / "clip", seconds=240)
     if "language-model" in parts or "save" in parts:
+        torch.manual_seed(0)  # what follows is the same whether or not the vision tower was trained just now
         _load_pretrained(model, work)
-    if "language-model" in parts:
+    if "language-model" in parts and spent(work / "language-model") < language_model_seconds:
         language_model.train(model, tokenizer, work / "language-model", seconds=language_model_seconds)
     if "save" in parts:
         state = torch.load(_built(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
@@ -55,16 +77,18 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
             log = work / part / "log.jsonl"
             if log.exists():
                 record[part] = record.get(part, {}) | json.loads(log.read_text().splitlines()[-1])
-    if "second-judges" in parts:
+    missing = [name for name in second_judges.SECOND_JUDGES if not record.has(f"judge:{name}", out / "judges" / name)]
+    if "second-judges" in parts and missing:
         images = second_judges.build_pool(work / "second-judges" / "pool.npz", _shipped_codec(out))
-        for second in second_judges.SECOND_JUDGES:
-            if f"judge:{second}" not in record:
-                trained = second_judges.train_second_judge(second, images, work / "second-judges", out / "judges")
-                record[f"judge:{second}"] = trained
-    untrained = [name for name in attribute_judges.ATTRIBUTE_JUDGES if f"judge:{name}" not in record]
-    if "attribute-judges" in parts and untrained:
+        for name in missing:
+            trained = second_judges.train_second_judge(name, images, work / "second-judges", out / "judges")
+            record[f"judge:{name}"] = trained
+    missing = [
+        name for name in attribute_judges.ATTRIBUTE_JUDGES if not record.has(f"judge:{name}", out / "judges" / name)
+    ]
+    if "attribute-judges" in parts and missing:
         scenes = attribute_judges.build_pool(_shipped_codec(out))
-        for name in untrained:
+        for name in missing:
             record[f"judge:{name}"] = attribute_judges.train_attribute_judge(name, scenes, out / "judges")
     if "card" in parts:
         write_card(out, record, check(str(out)))
@@ -106,4 +130,8 @@ class _Record(dict[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
-        self.path.write_text(json.dumps(self, indent=1) + "\n")
+        write_atomic(self.path, json.dumps(self, indent=1).encode() + b"\n")
+
+    def has(self, key: str, folder: Path) -> bool:
+        """Whether the part was trained and its weights are in `folder`: another ``--out`` has none yet."""
+        return key in self and (folder / "model.safetensors").exists()

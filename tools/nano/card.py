@@ -48,7 +48,9 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
         "- questions: `questions.parquet`, 1,792 about 256 composed images of held-out scenes "
         "(`ecgvf/world/questions.py`), by\n  `python -m tools.nano questions`",
         "\n## What it shows\n",
-        "`make nano-check`, 8 seeds a prompt, run seed 0; prompts and pictures that training never had.\n",
+        "`make nano-check`, 8 seeds a prompt, run seed 0; n counts prompts, or composed scenes. Prompts are about "
+        "combinations that the language model was not trained on; pictures to encode or to ask about show scenes that "
+        "no network involved was trained on.\n",
         "| figure | value | n | 95% interval | goal | met |",
         "|---|---|---|---|---|---|",
     ]

@@ -1,9 +1,13 @@
-"""Measure nano's goals on prompts and images that its language model was not trained on."""
+"""Measure nano's goals on prompts and images that were not trained on.
+
+Prompts are about combinations of attributes that the language model never saw. Images to encode or to ask about are of
+scenes that no network involved was trained on.
+"""
 
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from ear.evaluation.statistics import mean
 from ecgvf.core import seeds
-from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.figures import Figure
 from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load, render_images
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
+from tools.nano import codec as codec_training
+from tools.nano import judges as first_judges
+from tools.nano import vision
 from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
 from tools.nano.codec import to_input
 from tools.nano.corruption import held_out_corruptions
@@ -58,12 +66,8 @@ class Goal:
 def check(
     model_name: str = "janus-nano", *, run_seed: int = 0, progress: Callable[[str], object] = print
 ) -> list[Goal]:
-    """Measure every goal; about five minutes on two cores.
-
-    The judges are those in the model's folder, or the shipped ones if `model_name` is a name.
-    """
-    model = load(model_name)
-    judges = (Path(model_name) if Path(model_name).is_dir() else data_dir() / "nano") / "judges"
+    """Measure every goal; about five minutes on two cores. The judges are those of `judges_for`."""
+    model, judges = load(model_name), judges_for(model_name)
     rng = random.Random(f"ecgvf.nano.check:{run_seed}")
     progress("codec")
     goals = _codec(model, judges)
@@ -75,6 +79,12 @@ def check(
     goals.append(_speed(model, rng))
     progress("prompts")
     return goals + _recognition(model, judges, rng, run_seed, progress)
+
+
+def judges_for(model_name: str) -> Path:
+    """The folder of the judges beside the model, or of the shipped ones if there are none."""
+    own = Path(model_name) / "judges"
+    return own if own.is_dir() else data_dir() / "nano" / "judges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,37 +116,38 @@ def _recognition(
     """Render `SEEDS` images per prompt and compare the judges' predictions with the prompts' scenes."""
     prompts = [prompt for prompt in _prompts(rng) for _ in range(SEEDS)]
     images = render_scenes(model, [prompt.text for prompt in prompts], run_seed, progress)
-    groups = np.array([prompt.group for prompt in prompts])
+    groups, texts = (np.array([getattr(prompt, name) for prompt in prompts]) for name in ("group", "text"))
     thing = np.array([prompt.scene.thing for prompt in prompts])
     style = np.array([prompt.scene.style for prompt in prompts])
     thing_correct = predictions(NanoJudge("object-b", (), folder=judges / "object-b"), images) == thing
     style_correct = predictions(NanoJudge("style", (), folder=judges / "style"), images) == style
     thing_by_c = predictions(NanoJudge("object-c", (), folder=judges / "object-c"), images[usual := groups == "usual"])
     style_by_b = predictions(NanoJudge("style-b", (), folder=judges / "style-b"), images[usual])
-    asked = [find_attributes(prompt.text) for prompt in prompts if prompt.group == "usual"]
-    attributes = [_attribute_goal(name, judges, images[usual], asked) for name in ATTRIBUTE_JUDGES]
+    attributes = [_attribute_goal(name, judges, images[usual], texts[usual]) for name in ATTRIBUTE_JUDGES]
     new_order = groups == "new order"
+    church = (thing == "church") & ~new_order
     for name in STYLES:
         rows_of = usual & (style == name)
         progress(f"  {name}: things {thing_correct[rows_of].mean():.3f}, style {style_correct[rows_of].mean():.3f}")
     for name in things():
         progress(f"  {name}: {thing_correct[usual & (thing == name)].mean():.3f}")
     return [
-        _share("things recognised", thing_correct[usual], 0.95),
-        _share("church recognised", thing_correct[(thing == "church") & ~new_order], 0.97),
-        _share("styles recognised", style_correct[usual], 0.95),
-        _share("new word orders and unseen combinations", thing_correct[new_order], 0.90),
-        _share("things recognised by object-c", thing_by_c == thing[usual], OBJECT_C_BOUND),
-        _share("styles recognised by style-b", style_by_b == style[usual], STYLE_B_BOUND),
+        _share("things recognised", thing_correct[usual], texts[usual], 0.95),
+        _share("church recognised", thing_correct[church], texts[church], 0.97),
+        _share("styles recognised", style_correct[usual], texts[usual], 0.95),
+        _share("new word orders and unseen combinations", thing_correct[new_order], texts[new_order], 0.90),
+        _share("things recognised by object-c", thing_by_c == thing[usual], texts[usual], OBJECT_C_BOUND),
+        _share("styles recognised by style-b", style_by_b == style[usual], texts[usual], STYLE_B_BOUND),
         *attributes,
     ]
 
 
-def _attribute_goal(name: str, judges: Path, images: NDArray[np.uint8], asked: list[dict[str, str]]) -> Goal:
+def _attribute_goal(name: str, judges: Path, images: NDArray[np.uint8], texts: NDArray[np.str_]) -> Goal:
     """How often the judge `name` sees what the prompts of the images ask for."""
-    truth = np.array([attributes.get(name, "") for attributes in asked])
-    seen = predictions(NanoJudge(name, (), folder=judges / name), images[truth != ""])
-    return _share(f"{name} as asked for", seen == truth[truth != ""], ATTRIBUTES_BOUND)
+    truth = np.array([find_attributes(text).get(name, "") for text in texts.tolist()])
+    asked = truth != ""
+    seen = predictions(NanoJudge(name, (), folder=judges / name), images[asked])
+    return _share(f"{name} as asked for", seen == truth[asked], texts[asked], ATTRIBUTES_BOUND)
 
 
 def render_scenes(
@@ -158,7 +169,8 @@ def render_scenes(
 
 @torch.no_grad()
 def _codec(model: JanusModel, judges: Path) -> list[Goal]:
-    scenes = scene_pool("check:codec", 512)
+    trained = {*codec_training.training_pool(), *first_judges.training_pool("object-b")}
+    scenes = scene_pool("check:codec", 512, excluded=trained)
     originals = compose_batch(scenes)
     codec = model.model.model.vqmodel
     errors, reconstructions = [], []
@@ -171,31 +183,35 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
         reconstructions.append(((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy())
     judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
     correct = predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
-    mean, margin = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5
-    l1 = Figure(mean, len(errors), mean - margin, mean + margin)
+    error, margin = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5
+    l1 = Figure(error, len(errors), error - margin, error + margin)
     return [
         Goal("codec L1 on [-1, 1]", l1, 0.06, at_most=True),
-        _share("reconstructions recognised", correct, 0.97),
+        _share("reconstructions recognised", correct, scenes, 0.97),
     ]
 
 
 def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) -> Goal:
     """The share of corrupted images, of kinds that object-c did not learn from, in which it sees nothing."""
     judge = NanoJudge("object-c", (), folder=judges / "object-c")
-    images = compose_batch(scene_pool(f"check:nothing:{run_seed}", count))
+    scenes = scene_pool(f"check:nothing:{run_seed}", count)
+    images = compose_batch(scenes)
     kinds = held_out_corruptions(Codec(model.model.model.vqmodel)).values()
-    seen = [predictions(judge, corrupt(images, np.random.default_rng(run_seed))) for corrupt in kinds]
-    return _share("nothing seen in corrupted images, by object-c", np.concatenate(seen) == "nothing", NOTHING_BOUND)
+    seen = np.concatenate([predictions(judge, corrupt(images, np.random.default_rng(run_seed))) for corrupt in kinds])
+    name = "nothing seen in corrupted images, by object-c"
+    return _share(name, seen == "nothing", [*scenes] * len(kinds), NOTHING_BOUND)
 
 
 @torch.no_grad()
 def _questions(model: JanusModel, rng: random.Random, count: int = 512) -> Goal:
-    correct = []
+    trained = set(vision.training_pool())
+    correct, shown = [], []
     for _ in range(count // 32):
-        scenes = [held_out_scene(rng, rng.choice(things()), rng.choice(STYLES)) for _ in range(32)]
+        scenes = [held_out_scene(rng, rng.choice(things()), rng.choice(STYLES), trained) for _ in range(32)]
         questions = [yes_no(scene, rng, number % 2 == 0) for number, scene in enumerate(scenes)]
         correct += answers_correctly(model, scenes, questions)
-    return _share("yes/no questions answered", np.array(correct), 0.95)
+        shown += scenes
+    return _share("yes/no questions answered", np.array(correct), shown, 0.95)
 
 
 @torch.inference_mode()
@@ -224,5 +240,10 @@ def predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]
     return labels
 
 
-def _share(name: str, correct: NDArray[np.bool_], bound: float) -> Goal:
-    return Goal(name, proportion(int(correct.sum()), len(correct)), bound)
+def _share(name: str, correct: NDArray[np.bool_], sources: Iterable[object], bound: float) -> Goal:
+    return Goal(name, share(correct, sources), bound)
+
+
+def share(correct: NDArray[np.bool_], sources: Iterable[object]) -> Figure:
+    """The share of images that are correct, with the prompt or the scene that each comes from as the unit."""
+    return mean(correct.tolist(), [str(source) for source in sources])

@@ -21,6 +21,7 @@ from tools.nano.training_loop import TrainingLoop
 from tools.nano.world import Scene, compose_batch, things
 
 BATCH = 128
+POOL = 24_000
 
 
 def build_clip(tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
@@ -50,11 +51,10 @@ def embed(model: CLIPModel, ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor
 
 
 def train_clip(
-    tokenizer: PreTrainedTokenizerFast, folder: Path, out: Path, *, seconds: float, seed: int = 0, pool: int = 24_000
+    tokenizer: PreTrainedTokenizerFast, folder: Path, out: Path, *, seconds: float, seed: int = 0, pool: int = POOL
 ) -> dict[str, float]:
-    """Train with checkpoints in `folder` and save to `out`; returns the zero-shot accuracy on other images."""
+    """Train with checkpoints in `folder` and save to `out`; returns the zero-shot accuracy on other scenes."""
     torch.manual_seed(seed)
-    rng = random.Random(f"clip:{seed}")
     model = build_clip(tokenizer).train()
     scenes = scene_pool("clip", pool)
     images = compose_batch(scenes)
@@ -65,6 +65,7 @@ def train_clip(
         adamw_lr=2e-3,
     )
     loop = TrainingLoop(folder, seconds, {"model": model, **optimizer.parts})
+    rng = random.Random(f"clip:{seed + loop.step}")  # a resumed run takes other batches
     recent = deque[float](maxlen=25)
     for step in loop.steps(lambda: {"loss": round(sum(recent) / len(recent), 4)}):
         rows = [rng.randrange(pool) for _ in range(BATCH)]
@@ -79,7 +80,7 @@ def train_clip(
     model.eval()
     model.half().save_pretrained(out)
     model.float()
-    test = scene_pool("clip:held-out", 1_000)
+    test = scene_pool("clip:held-out", 1_000, excluded=set(scenes))
     with torch.no_grad():
         prompts = text_ids(tokenizer, [f"A picture of {with_article(name)}." for name in things()])
         expected = torch.tensor([things().index(scene.thing) for scene in test])

@@ -35,12 +35,13 @@ from tools.nano.muon import MuonAndAdamW
 from tools.nano.precision import autocast
 from tools.nano.scenes import scene_pool
 from tools.nano.training_loop import TrainingLoop
-from tools.nano.world import compose_batch
+from tools.nano.world import Scene, compose_batch
 
 CODES = 1024
 CODE_DIMENSIONS = 8
 GRID = 16
 BATCH = 8
+POOL = 20_000
 ANCHOR = 64.0
 
 
@@ -193,13 +194,18 @@ def kmeans(points: Tensor, codes: int, iterations: int, generator: torch.Generat
     return centres
 
 
+def training_pool(size: int = POOL) -> list[Scene]:
+    """The scenes that `train` uses."""
+    return scene_pool("codec", size)
+
+
 def train(
     folder: Path,
     *,
     seconds_plain: float,
     seconds_quantised: float,
     seed: int = 0,
-    pool: int = 20_000,
+    pool: int = POOL,
     noise: float = 0.15,
     tested: int = 256,
     clock: Callable[[], float] = time.monotonic,
@@ -207,13 +213,12 @@ def train(
     """Train the codec with checkpoints in `folder`, from the last one if there is one; the log has the test L1.
 
     The three phases are in the module's docstring; `noise` is the standard deviation added to the plain autoencoder's
-    latents. `tested` images of another pool give the test L1.
+    latents. The test L1 is that of images of `tested` other scenes.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    images = compose_batch(scene_pool("codec", pool))
-    test_images = to_input(compose_batch(scene_pool("codec-held-out", tested)))
+    scenes = training_pool(pool)
+    images = compose_batch(scenes)
+    test_images = to_input(compose_batch(scene_pool("codec-held-out", tested, excluded=set(scenes))))
     codec, optimizer = _fresh()
     loop = TrainingLoop(
         folder,
@@ -224,6 +229,8 @@ def train(
         save_every=60,
         clock=clock,
     )
+    rng = np.random.default_rng(seed + loop.step)  # a resumed run takes other batches
+    generator = torch.Generator().manual_seed(seed + loop.step)
     counts: Tensor = loop.extra_state["counts"]
     recent = deque[float](maxlen=100)
 

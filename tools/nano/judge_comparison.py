@@ -1,14 +1,14 @@
 """Measure nano's judges on composed images of every designer, on Janus-nano's images, and on images of nothing."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.figures import Figure
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges.nano import NO_COMPANION, NanoJudge
 from ecgvf.world.attributes import find_attributes
@@ -18,10 +18,12 @@ from tools.nano.attribute_judges import (
     attribute_labels,
     compose_altered,
     shuffle_thing_tokens,
+    training_scenes,
 )
-from tools.nano.check import predictions, render_scenes
+from tools.nano.check import predictions, render_scenes, share
 from tools.nano.corruption import held_out_corruptions, trained_corruptions
 from tools.nano.frozen_codec import Codec, Images
+from tools.nano.judges import JUDGES, training_pool
 from tools.nano.scenes import caption, held_out_scene, scene_pool
 from tools.nano.second_judges import NOTHING
 from tools.nano.second_world import compose_second_batch, second_scene_pool
@@ -52,7 +54,7 @@ class Row:
 
 
 def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> list[Row]:
-    """Every figure of the shipped judges, with 95% Wilson intervals."""
+    """Every figure of the shipped judges. The unit is the prompt, or the scene of a composed image."""
     model = load("janus-nano")
     judges = {name: NanoJudge(name, ()) for name in (*OBJECT_JUDGES, *STYLE_JUDGES, *ATTRIBUTE_JUDGES)}
     rng = random.Random(f"ecgvf.nano.judges:{run_seed}")
@@ -67,21 +69,22 @@ def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> 
         "things recognised": np.repeat([scene.thing for scene in scenes], IMAGES),
         "styles recognised": np.repeat([scene.style for scene in scenes], IMAGES),
     }
-    rows += _accuracy(judges, "Janus-nano", generated, truth)
+    rows += _accuracy(judges, "Janus-nano", generated, truth, texts)
     rows += _asked_attributes(judges, "Janus-nano", generated, texts)
     wrecked = codec.decode(shuffle_thing_tokens(codec.encode(generated), np.random.default_rng(run_seed)))
     rows += _asked_attributes(judges, "Janus-nano, the thing's tokens shuffled", wrecked, texts)
     labels = {name: predictions(judges[name], generated) for name in OBJECT_JUDGES}
     for first, second in (("object-a", "object-b"), ("object-b", "object-c")):
-        rows.append(_share("agree", f"{first}, {second}", "Janus-nano", labels[first] == labels[second]))
-    rows.append(_share(NOTHING, "object-c", "Janus-nano", labels["object-c"] == NOTHING))
-    return rows + list(_something(judges, codec, generated, run_seed, progress))
+        rows.append(_share("agree", f"{first}, {second}", "Janus-nano", labels[first] == labels[second], texts))
+    rows.append(_share(NOTHING, "object-c", "Janus-nano", labels["object-c"] == NOTHING, texts))
+    return rows + list(_something(judges, codec, generated, texts, run_seed, progress))
 
 
 def _something(
     judges: dict[str, NanoJudge],
     codec: Codec,
     generated: Images,
+    texts: list[str],
     run_seed: int,
     progress: Callable[[str], object],
 ) -> Iterator[Row]:
@@ -91,10 +94,11 @@ def _something(
     """
     known = np.arange(len(generated)) // IMAGES % 2 == 0
     confident = Confident(judges["object-b"], judges["object-c"], generated[known])
-    yield _share("show something", "object-b, object-c", "Janus-nano", confident(generated[~known]))
-    for name, images in _of_nothing(codec, run_seed, progress):
-        yield _share(NOTHING, "object-c", name, predictions(judges["object-c"], images) == NOTHING)
-        yield _share("show something", "object-b, object-c", name, confident(images))
+    others = np.array(texts)[~known]
+    yield _share("show something", "object-b, object-c", "Janus-nano", confident(generated[~known]), others)
+    for name, images, sources in _of_nothing(codec, run_seed, progress):
+        yield _share(NOTHING, "object-c", name, predictions(judges["object-c"], images) == NOTHING, sources)
+        yield _share("show something", "object-b, object-c", name, confident(images), sources)
 
 
 class Confident:
@@ -125,25 +129,26 @@ class Confident:
 
 
 def _composed(judges: dict[str, NanoJudge], run_seed: int) -> Iterator[Row]:
-    scenes = scene_pool(f"judges:{run_seed}", 2_000)
+    trained = {scene for name in JUDGES for scene in training_pool(name)}
+    scenes = scene_pool(f"judges:{run_seed}", 2_000, excluded=trained)
     for designer in sorted({scene.designer for scene in scenes}):
         own = [scene for scene in scenes if scene.designer == designer]
         truth = {
             "things recognised": np.array([scene.thing for scene in own]),
             "styles recognised": np.array([scene.style for scene in own]),
         }
-        yield from _accuracy(judges, designer, compose_batch(own), truth)
+        yield from _accuracy(judges, designer, compose_batch(own), truth, own)
     for name, varied in (("second designers", False), ("second designers, varied", True)):
         second = second_scene_pool(f"judges:{run_seed}", 1_000, varied=varied)
         truth = {
             "things recognised": np.array([scene.thing for scene in second]),
             "styles recognised": np.array([scene.style for scene in second]),
         }
-        yield from _accuracy(judges, name, compose_second_batch(second), truth)
+        yield from _accuracy(judges, name, compose_second_batch(second), truth, second)
 
 
 def _composed_attributes(judges: dict[str, NanoJudge], codec: Codec, run_seed: int, count: int = 512) -> Iterator[Row]:
-    scenes = scene_pool(f"judges:attributes:{run_seed}", count)
+    scenes = scene_pool(f"judges:attributes:{run_seed}", count, excluded=set(training_scenes()))
     for alteration in ALTERATIONS:
         images = compose_altered(scenes, [alteration] * count, np.random.default_rng(run_seed))
         for name, shown in (
@@ -152,42 +157,51 @@ def _composed_attributes(judges: dict[str, NanoJudge], codec: Codec, run_seed: i
         ):
             for judge in ATTRIBUTE_JUDGES:
                 seen = predictions(judges[judge], shown)
-                yield _share(f"{judge} recognised", judge, name, seen == np.array(attribute_labels(judge, scenes)))
+                right = seen == np.array(attribute_labels(judge, scenes))
+                yield _share(f"{judge} recognised", judge, name, right, scenes)
 
 
 def _asked_attributes(judges: dict[str, NanoJudge], name: str, images: Images, texts: list[str]) -> Iterator[Row]:
     """How often each judge sees what a prompt asks for, and no companion if it asks for none."""
-    asked = [find_attributes(text) for text in texts]
+    prompts = np.array(texts)
     for judge in ATTRIBUTE_JUDGES:
-        truth = np.array([attributes.get(judge, "") for attributes in asked])
-        seen = predictions(judges[judge], images)
-        yield _share(f"{judge} recognised", judge, name, (seen == truth)[truth != ""])
+        truth = np.array([find_attributes(text).get(judge, "") for text in texts])
+        seen, asked = predictions(judges[judge], images), truth != ""
+        yield _share(f"{judge} recognised", judge, name, (seen == truth)[asked], prompts[asked])
         if judge == "companion":
-            yield _share("no companion seen", judge, name, (seen == NO_COMPANION)[truth == ""])
+            yield _share("no companion seen", judge, name, (seen == NO_COMPANION)[~asked], prompts[~asked])
 
 
 def _accuracy(
-    judges: dict[str, NanoJudge], name: str, images: Images, truth: dict[str, NDArray[np.str_]]
+    judges: dict[str, NanoJudge],
+    name: str,
+    images: Images,
+    truth: dict[str, NDArray[np.str_]],
+    sources: Sequence[object],
 ) -> Iterator[Row]:
     for figure, names in (("things recognised", OBJECT_JUDGES), ("styles recognised", STYLE_JUDGES)):
         for judge in names:
-            yield _share(figure, judge, name, predictions(judges[judge], images) == truth[figure])
+            yield _share(figure, judge, name, predictions(judges[judge], images) == truth[figure], sources)
 
 
 def _of_nothing(
     codec: Codec, run_seed: int, progress: Callable[[str], object], count: int = 256
-) -> Iterator[tuple[str, Images]]:
-    """Images of nothing by kind: corrupted ones of nano's own designers, then those of a broken language model."""
-    intact = compose_batch(scene_pool(f"judges:nothing:{run_seed}", count))
+) -> Iterator[tuple[str, Images, Sequence[object]]]:
+    """Images of nothing by kind: corrupted ones of nano's own designers, then those of a broken language model.
+
+    With the scene or the prompt of each image.
+    """
+    scenes = scene_pool(f"judges:nothing:{run_seed}", count)
+    intact = compose_batch(scenes)
     for part, kinds in (("trained", trained_corruptions(codec)), ("held out", held_out_corruptions(codec))):
         for name, corrupt in kinds.items():
-            yield f"{part}: {name}", corrupt(intact, np.random.default_rng(run_seed))
+            yield f"{part}: {name}", corrupt(intact, np.random.default_rng(run_seed)), scenes
     rng = random.Random(f"ecgvf.nano.judges:noise:{run_seed}")
     texts = [caption(held_out_scene(rng, thing, "plain"), rng) for thing in things() for _ in range(count // 64)]
     for level in WEIGHT_NOISE:
         broken = load("janus-nano")
         add_noise(broken, level, run_seed)
-        yield f"held out: noise of {level} on nano's weights", render_scenes(broken, texts, run_seed, progress)
+        yield f"held out: noise of {level} on nano's weights", render_scenes(broken, texts, run_seed, progress), texts
 
 
 @torch.no_grad()
@@ -199,5 +213,5 @@ def add_noise(model: JanusModel, level: float, seed: int) -> None:
             weight += level * weight.std() * torch.randn(weight.shape, generator=generator)
 
 
-def _share(figure: str, judge: str, images: str, selected: NDArray[np.bool_]) -> Row:
-    return Row(figure, judge, images, proportion(int(selected.sum()), len(selected)))
+def _share(figure: str, judge: str, images: str, selected: NDArray[np.bool_], sources: Iterable[object]) -> Row:
+    return Row(figure, judge, images, share(selected, sources))

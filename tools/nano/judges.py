@@ -4,6 +4,7 @@ They are trained on composed images, augmented by blur, noise and changes of ton
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from ecgvf.world.resnet import NanoResNet
 from tools.nano.scenes import scene_pool
 from tools.nano.world import STYLES, Scene, compose_batch, things
 
-JUDGES = ("object-a", "object-b", "style")
+JUDGES: Mapping[str, int] = {"object-a": 14_000, "object-b": 14_000, "style": 5_000}
+"""Judge → training images. Styles are easier to classify than things."""
 LR = 4e-3
 PENCIL_SHARE = 0.2
 """Share of pencil sketches, the hardest style, that an object judge trains on in addition to the usual ones."""
@@ -38,11 +40,19 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return pixels * contrast + brightness + noise
 
 
+def training_pool(name: str, size: int | None = None) -> list[Scene]:
+    """The scenes that the judge `name` trains on; `size` None: as many as in `JUDGES`."""
+    size = JUDGES[name] if size is None else size
+    pencil = 0 if name == "style" else round(PENCIL_SHARE * size)
+    scenes = scene_pool(f"judge:{name}", size - pencil)
+    return scenes + scene_pool(f"judge:{name}:pencil", pencil, style="pencil-sketch")
+
+
 def train_judge(
-    name: str, folder: Path, *, pool: int = 14_000, epochs: int = 2, batch_size: int = 64, tested: int = 2_000
+    name: str, folder: Path, *, pool: int | None = None, epochs: int = 2, batch_size: int = 64, tested: int = 2_000
 ) -> dict[str, float]:
-    """Train the judge `name` into `folder`; returns its accuracy on `tested` other images, and its settings."""
-    seed = JUDGES.index(name)
+    """Train the judge `name` into `folder`; returns its accuracy on `tested` other scenes, and its settings."""
+    seed = list(JUDGES).index(name)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     labels = list(STYLES) if name == "style" else things()
@@ -50,15 +60,13 @@ def train_judge(
     def targets_of(scenes: list[Scene]) -> Tensor:
         return torch.tensor([labels.index(scene.style if name == "style" else scene.thing) for scene in scenes])
 
-    pencil = 0 if name == "style" else round(PENCIL_SHARE * pool)
-    scenes = scene_pool(f"judge:{name}", pool - pencil)
-    scenes += scene_pool(f"judge:{name}:pencil", pencil, style="pencil-sketch")
+    scenes = training_pool(name, pool)
     images, targets = compose_batch(scenes), targets_of(scenes)
     started = time.monotonic()
     network = NanoResNet(labels)
     fit(network, images, targets, generator, epochs=epochs, batch_size=batch_size, seed=seed, name=name)
     network.save(folder / name)
-    test = scene_pool(f"judge:{name}:held-out", tested)
+    test = scene_pool(f"judge:{name}:held-out", tested, excluded=set(scenes))
     predicted = probabilities(NanoResNet.load(folder / name), torch.from_numpy(compose_batch(test))).argmax(1)
     correct = (predicted == targets_of(test)).float()
     return {
@@ -66,7 +74,7 @@ def train_judge(
         **{style: round(correct[[scene.style == style for scene in test]].mean().item(), 4) for style in STYLES},
         "n": len(test),
         "seed": seed,
-        "pictures": pool,
+        "pictures": len(scenes),
         "epochs": epochs,
         "seconds": round(time.monotonic() - started),
     }

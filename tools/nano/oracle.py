@@ -8,7 +8,7 @@ tokens and prompts mean the same to all models. The number of steps does not dep
 import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,20 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.figures import Figure, proportion
+from ecgvf.core.figures import Figure
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.grammar import with_article
-from tools.nano import language_model, vision
+from tools.nano import language_model, question_set, vision
 from tools.nano.build import save
-from tools.nano.check import answers_correctly, predictions, render_scenes
+from tools.nano.check import answers_correctly, predictions, render_scenes, share
 from tools.nano.questions import Question, yes_no
 from tools.nano.scenes import caption, held_out_scene
 from tools.nano.tokenizer import processor
-from tools.nano.world import STYLES, Scene, random_scene, things
+from tools.nano.training_loop import save_atomic, spent
+from tools.nano.world import STYLES, Scene, things
 
 VISION_STEPS = 1500
 QUESTIONS = 512
@@ -43,6 +44,7 @@ def train_oracle(
     without: tuple[str, ...],
     *,
     steps: int | None = None,
+    seed: int = 0,
     vision_steps: int = VISION_STEPS,
     pool: int = 36_000,
     images_per_prompt: int = 4,
@@ -51,40 +53,43 @@ def train_oracle(
 ) -> None:
     """Train in `work`, from the last checkpoint if there is one; write the model and its card to `out`.
 
-    `steps` None: as many as the shipped nano took. Raises ``SettingsError`` for an unknown thing, and for a `work` that
-    holds another training.
+    `steps` None: as many as the shipped nano took. `seed` decides the initial weights, the scenes and the captions.
+    Raises ``SettingsError`` for an unknown thing, and for a `work` or an `out` that holds something else.
     """
     settings: dict[str, Any] = {
         "without": sorted(set(without)),
         "steps": _shipped_steps() if steps is None else steps,
         "vision_steps": vision_steps,
         "pool": pool,
+        "seed": seed,
     }
-    _check(work, settings)
-    if (out / "README.md").exists() and json.loads((out / FACTS).read_bytes()) == settings:
+    _check(work, out, settings)
+    if (out / "README.md").exists():
         progress(f"{out} is finished")  # its card is written last
         return
     shipped = data_dir() / "nano"
     tokenizer = PreTrainedTokenizerFast.from_pretrained(shipped)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = language_model.build_model(tokenizer)
+    scenes = vision_scenes(without, seed, pool)
     if not (work / "vision.pt").exists():
         progress("vision tower")
         tower = model.model.vision_model
         accuracy = vision.train(
             tower,
             work / "vision",
+            scenes,
             seconds=vision_steps,
-            pool=min(pool, vision.POOL),
-            without=without,
+            seed=seed,
             clock=_step_clock(),
         )
         write_atomic(work / "vision.json", pretty_json(accuracy))
-        torch.save(tower.state_dict(), work / "vision.pt")
+        save_atomic(tower.state_dict(), work / "vision.pt")
     codec = JanusForConditionalGeneration.from_pretrained(shipped, dtype="float32").model.vqmodel.state_dict()
+    torch.manual_seed(seed)  # what follows is the same whether or not the vision tower was trained just now
     language_model.load_padded_codec(model, codec)
     model.model.vision_model.load_state_dict(torch.load(work / "vision.pt", weights_only=True))
-    if _steps_taken(work) < settings["steps"]:
+    if spent(work / "language-model") < settings["steps"]:
         progress("language model")
         language_model.train(
             model,
@@ -92,75 +97,85 @@ def train_oracle(
             work / "language-model",
             seconds=settings["steps"],
             pool=pool,
+            seed=seed,
             compiled=compiled,
             without=without,
             clock=_step_clock(),
         )
-    _finish(model, tokenizer, work, out, settings, images_per_prompt, progress)
-
-
-def _finish(
-    model: JanusForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    work: Path,
-    out: Path,
-    settings: dict[str, Any],
-    images_per_prompt: int,
-    progress: Callable[[str], object],
-) -> None:
-    """Write the trained model, what its training left out, and its card."""
-    without = tuple(settings["without"])
     state = torch.load(work / "language-model" / "checkpoint.pt", weights_only=True)
     model.load_state_dict(state["model"])
+    write_atomic(out / FACTS, pretty_json(settings))  # first: it says whose folder this is
     save(model, out)
     processor(tokenizer).save_pretrained(out)
-    write_atomic(out / FACTS, pretty_json(settings))
     progress("card")
+    figures = measure(out, tuple(settings["without"]), scenes, images_per_prompt, progress)
     last = json.loads((work / "language-model" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     losses = {name: value for name, value in last.items() if name != "seconds"}  # the clock counts steps
-    record = {**settings, "vision": json.loads((work / "vision.json").read_bytes()), "language-model": losses}
-    _write_card(out, without, record, measure(out, without, images_per_prompt, progress))
+    record = {
+        **settings,
+        "vision": json.loads((work / "vision.json").read_bytes()),
+        "language-model": losses,
+        "resumed": state["round"],  # times; each time, the language model goes on with other scenes
+    }
+    _write_card(out, record, figures)
+
+
+def vision_scenes(without: Collection[str], seed: int, pool: int = vision.POOL) -> list[Scene]:
+    """The scenes of the vision tower's training: whatever the seed, none that the shipped questions ask about."""
+    asked = set(question_set.sample_scenes(question_set.generator(seed=0)))
+    scenes = vision.training_pool(seed, min(pool, vision.POOL), without)
+    return [scene for scene in scenes if scene not in asked]
 
 
 def measure(
-    folder: Path, without: tuple[str, ...], images_per_prompt: int, progress: Callable[[str], object]
+    folder: Path,
+    without: tuple[str, ...],
+    trained: Collection[Scene],
+    images_per_prompt: int,
+    progress: Callable[[str], object],
 ) -> dict[str, Figure]:
     """What the model in `folder` draws and answers, by nano's judges: of the things left out, and of the others.
 
-    The scenes are held out from every training.
+    Prompts are about held-out combinations, and questions about scenes that are not in `trained` either, the vision
+    tower's. The unit is the prompt, or the scene.
     """
     model, rng = load(str(folder)), random.Random("ecgvf.nano.oracle")
     scenes = [held_out_scene(rng, thing, style) for thing in things() for style in STYLES]
     prompts = [caption(scene, rng) for scene in scenes]
-    texts = [prompt for prompt in prompts for _ in range(images_per_prompt)]
-    images = render_scenes(model, texts, 0, progress)
+    texts = np.repeat(prompts, images_per_prompt)
+    images = render_scenes(model, texts.tolist(), 0, progress)
     asked = np.repeat([scene.thing for scene in scenes], images_per_prompt)
     judge = data_dir() / "nano" / "judges" / "object-b"
     shown = predictions(NanoJudge("object-b", (), folder=judge), images) == asked
     absent = np.isin(asked, without)
-    questions = _questions(rng, without)
+    questions = held_out_questions(rng, without, set(trained))
+    sources = np.array([str(scene) for scene, _ in questions])
     answered = np.array([correct for part in _batches(questions) for correct in _answered(model, part)])
     about = np.array([question.about in without for _, question in questions])
-    figures = {
-        "things left out that are drawn when asked for": shown[absent],
-        "other things that are drawn when asked for": shown[~absent],
-        "yes/no questions about things left out, answered correctly": answered[about],
-        "yes/no questions about other things, answered correctly": answered[~about],
+    return {
+        "things left out that are drawn when asked for": share(shown[absent], texts[absent]),
+        "other things that are drawn when asked for": share(shown[~absent], texts[~absent]),
+        "yes/no questions about things left out, answered correctly": share(answered[about], sources[about]),
+        "yes/no questions about other things, answered correctly": share(answered[~about], sources[~about]),
     }
-    return {name: proportion(int(column.sum()), len(column)) for name, column in figures.items()}
 
 
-def _questions(rng: random.Random, without: tuple[str, ...]) -> list[tuple[Scene, Question]]:
-    """Scenes and yes/no questions, half about each of the things left out if there are some, as often yes as no."""
+def held_out_questions(
+    rng: random.Random, without: tuple[str, ...], trained: Collection[Scene]
+) -> list[tuple[Scene, Question]]:
+    """Scenes and yes/no questions, half about the things left out if there are some, as often yes as no.
+
+    The scenes' combinations are held out, and no scene is in `trained`.
+    """
     rows = []
     for number in range(QUESTIONS):
         expected = number % 2 == 0
-        scene = held_out_scene(rng, rng.choice(things()), rng.choice(STYLES))
+        scene = held_out_scene(rng, rng.choice(things()), rng.choice(STYLES), trained)
         question = yes_no(scene, rng, expected)
         if without and number % 4 < 2:
             about = without[number // 4 % len(without)]
             shown = about if expected else rng.choice([thing for thing in things() if thing != about])
-            scene = random_scene(rng, thing=shown)
+            scene = held_out_scene(rng, shown, rng.choice(STYLES), trained)
             question = yes_no(scene, rng, True)
             while question.about != shown:
                 question = yes_no(scene, rng, True)
@@ -190,38 +205,49 @@ def _shipped_steps() -> int:
     return int(json.loads(card.split("```json")[1].split("```")[0])["language-model"]["steps"])
 
 
-def _steps_taken(work: Path) -> int:
-    file = work / "language-model" / "checkpoint.pt"
-    return int(torch.load(file, weights_only=True)["step"]) if file.exists() else 0
-
-
-def _check(work: Path, settings: dict[str, Any]) -> None:
-    """Raise ``SettingsError`` for an unknown thing, or if `work` holds a training with other settings."""
+def _check(work: Path, out: Path, settings: dict[str, Any]) -> None:
+    """Raise ``SettingsError`` for an unknown thing, or if `work` or `out` holds what these settings did not make."""
     if unknown := [thing for thing in settings["without"] if thing not in things()]:
         raise SettingsError(f"--without {unknown[0]}: nano's things are {', '.join(things())}")
     if settings["steps"] < 1:
         raise SettingsError(f"--steps is {settings['steps']}: train at least 1 step")
-    header = work / "settings.json"
-    if header.exists() and json.loads(header.read_bytes()) != settings:
+    header, facts = work / "settings.json", out / FACTS
+    if header.exists() and _read_settings(header) != settings:
         raise SettingsError(f"{work} holds a training with other settings ({header}): name another --work")
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file: name a folder as --out")
+    if out.exists() and any(out.iterdir()) and _read_settings(facts) != settings:
+        raise SettingsError(f"{out} is not empty, and {facts} is not of this training: name another --out")
     work.mkdir(parents=True, exist_ok=True)
     write_atomic(header, pretty_json(settings))
 
 
-def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], figures: dict[str, Figure]) -> None:
+def _read_settings(file: Path) -> dict[str, Any]:
+    """The settings in `file`; empty if it is missing or damaged."""
+    try:
+        return {"seed": 0, **json.loads(file.read_bytes())}  # the first trainings had no other seed, and do not say so
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_card(out: Path, record: dict[str, Any], figures: dict[str, Figure]) -> None:
+    without, steps, seed = record["without"], record["steps"], record["seed"]
     left_out = " and ".join(without)
     title = f"Janus-nano without {left_out}" if without else "Janus-nano, trained again"
-    options = " ".join([*(f"--without {thing}" for thing in without), f"--steps {record['steps']}"])
+    options = " ".join([*(f"--without {thing}" for thing in without), f"--steps {steps} --seed {seed}"])
     lines = [
         "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: any-to-any\n---\n",
         f"# {title}\n",
         f"An oracle for erasing {left_out}: no caption, image or question of its training is about what is left out."
         if without
-        else "A control: trained as the oracles are, with all things. What differs from Janus-nano is noise.",
+        else f"A control: trained as the oracles are, with all things. Janus-nano, of seed 0, took "
+        f"{_shipped_steps():,} steps in four rounds whose recipe changed: what differs from it comes of the recipe and "
+        "the steps, too, not only of chance.",
         "Tokenizer and codec are Janus-nano's; vision tower and language model are trained anew. **A figure measured "
         "on nano says nothing about Janus-Pro.**\n",
         "## What it shows\n",
-        "By nano's judge object-b, on held-out scenes; seed 0.\n",
+        "By nano's judge object-b, seed 0: prompts for held-out combinations, and questions about images of held-out "
+        "combinations that the vision tower was not trained on. n counts prompts, or images asked about.\n",
         "| figure | value | n | 95% interval |\n|---|---|---|---|",
         *(
             f"| {name} | {each.value:.4f} | {each.n} | {each.low:.4f} to {each.high:.4f} |"
@@ -229,7 +255,9 @@ def _write_card(out: Path, without: tuple[str, ...], record: dict[str, Any], fig
             if each.n
         ),
         "\n## How it was made\n",
-        f"`python -m tools.nano oracle {options}`. Janus-nano's language model took {_shipped_steps():,} steps.\n",
+        f"`python -m tools.nano oracle {options} --work WORK --out OUT`. Janus-nano's language model took "
+        f"{_shipped_steps():,} steps. `resumed` counts how often the language model's training was interrupted and "
+        "went on.\n",
         f"```json\n{json.dumps(record, indent=1)}\n```\n",
         "Trained on compositions of the drawings that Janus-nano's card credits, under the same licences.",
     ]

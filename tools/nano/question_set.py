@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecgvf.core import png
+from ecgvf.core.files import write_atomic
 from ecgvf.world.questions import ImageQuestion
 from tools.nano import vision
 from tools.nano.questions import OPEN_QUESTIONS, open_question, yes_no
@@ -39,9 +40,7 @@ def sample_scenes(rng: random.Random) -> list[Scene]:
     scenes: list[Scene] = []
     for number in range(IMAGES):
         thing, style = things()[number % len(things())], STYLES[number % len(STYLES)]
-        scene = held_out_scene(rng, thing, style)
-        while scene in excluded:
-            scene = held_out_scene(rng, thing, style)
+        scene = held_out_scene(rng, thing, style, excluded)
         excluded.add(scene)
         scenes.append(scene)
     return scenes
@@ -61,9 +60,11 @@ def rows(seed: int = 0) -> Iterator[ImageQuestion]:
 
 
 def write(path: Path, seed: int = 0) -> int:
-    """Write the questions to a Parquet file and return their number."""
+    """Write the questions to a Parquet file and return their number. Raises as ``write_atomic`` does."""
     records = [asdict(row) for row in rows(seed)]
     table = pa.Table.from_pylist(records, schema=_SCHEMA)
+    content = pa.BufferOutputStream()
     # The dictionary must hold all images, or each one is written once per question.
-    pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=16 * 2**20)
+    pq.write_table(table, content, compression="zstd", dictionary_pagesize_limit=16 * 2**20)
+    write_atomic(path, content.getvalue().to_pybytes())
     return len(records)

@@ -9,15 +9,21 @@ from tools.nano.world import STYLES, Scene, random_scene, things
 
 
 def scene_pool(
-    name: str, count: int, *, thing: str | None = None, style: str | None = None, without: Collection[str] = ()
+    name: str,
+    count: int,
+    *,
+    thing: str | None = None,
+    style: str | None = None,
+    excluded: Collection[Scene] = frozenset(),
 ) -> list[Scene]:
     """`count` random scenes, the same for the same `name`; a longer pool starts with the shorter one.
 
-    The things in `without` are in none.
+    There are so few scenes that large pools share many. A pool to test on takes those of the training as `excluded`, a
+    set.
     """
     rng = random.Random(f"ecgvf.nano:{name}")
     endless = (random_scene(rng, thing=thing, style=style) for _ in itertools.count())
-    return list(itertools.islice((scene for scene in endless if scene.thing not in without), count))
+    return list(itertools.islice((scene for scene in endless if scene not in excluded), count))
 
 
 def training_scenes(rng: random.Random, without: Collection[str] = ()) -> Iterator[Scene]:
@@ -32,11 +38,14 @@ def training_scenes(rng: random.Random, without: Collection[str] = ()) -> Iterat
             yield scene
 
 
-def held_out_scene(rng: random.Random, thing: str, style: str) -> Scene:
-    """A scene whose combination is held out from the language model's training."""
+def held_out_scene(rng: random.Random, thing: str, style: str, excluded: Collection[Scene] = frozenset()) -> Scene:
+    """A scene whose combination is held out from the language model's training, and which is not in `excluded`.
+
+    The vision tower's pool has held-out combinations: if the model is to look at the image, exclude that pool.
+    """
     while True:
         scene = random_scene(rng, thing=thing, style=style)
-        if held_out(*scene.combination):
+        if held_out(*scene.combination) and scene not in excluded:
             return scene
 
 

@@ -59,13 +59,15 @@ def build_pool(file: Path, codec: Codec, *, composed: int = 24_000, coded: int =
             for number, kind in enumerate(kinds)
         ]
         file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp.npz")  # a pool that a kill cut short is not taken for whole
         np.savez(
-            file,
+            temporary,
             images=images,
             things=np.array([things().index(scene.thing or "") for scene in scenes]),
             styles=np.array([STYLES.index(scene.style) for scene in scenes]),
             nothing=np.concatenate(nothing),
         )
+        temporary.replace(file)
     with np.load(file) as saved:
         return Pool(**saved)
 

@@ -1,8 +1,8 @@
 """The miniature world as other designers draw it: what the second judges, object-c and style-b, learn from.
 
-Nano's own world has four designers, whom its codec and its judges object-a and object-b have all seen. These ten are
-others. A judge must recognise drawings that it has never seen, so everything that is fixed in nano's world varies here:
-colours, proportions, place, size and outline.
+Nano's own world has four designers, whom its codec and its judges object-a and object-b have all seen. These fourteen
+are others. A judge must recognise drawings that it has never seen, so everything that is fixed in nano's world varies
+here: colours, proportions, place, size and outline.
 """
 
 import colorsys

@@ -73,6 +73,18 @@ class TrainingLoop:
 
     def _save(self) -> None:
         states = {name: part.state_dict() for name, part in self.parts.items()}
-        temporary = self.folder / "checkpoint.tmp"
-        torch.save({**states, **self.extra_state, "spent": self.spent, "step": self.step}, temporary)
-        temporary.replace(self.folder / "checkpoint.pt")
+        state = {**states, **self.extra_state, "spent": self.spent, "step": self.step}
+        save_atomic(state, self.folder / "checkpoint.pt")
+
+
+def spent(folder: Path) -> float:
+    """Seconds of training up to the checkpoint in `folder`; 0 if there is none."""
+    file = folder / "checkpoint.pt"
+    return float(torch.load(file, weights_only=True)["spent"]) if file.exists() else 0.0
+
+
+def save_atomic(state: Any, file: Path) -> None:
+    """``torch.save`` to a temporary file, then rename it: a kill at any moment leaves the old file or the new one."""
+    temporary = file.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(file)

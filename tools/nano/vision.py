@@ -40,23 +40,25 @@ def class_indices(scenes: Sequence[Scene]) -> dict[str, Tensor]:
 
 
 def training_pool(seed: int = 0, size: int = POOL, without: Collection[str] = ()) -> list[Scene]:
-    """The scenes that `train` uses; held-out combinations are among them, the things in `without` are not."""
-    return scene_pool(f"vision:{seed}", size, without=without)
+    """The scenes of nano's own training (`seed` 0), or others, fewer by those of the things in `without`.
+
+    Held-out combinations are among them.
+    """
+    return [scene for scene in scene_pool(f"vision:{seed}", size) if scene.thing not in without]
 
 
 def train(
     tower: JanusVisionModel,
     folder: Path,
+    scenes: Sequence[Scene],
     *,
     seconds: float,
     seed: int = 0,
-    pool: int = POOL,
-    without: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float]:
-    """Train `tower` in place, checkpoints in `folder`; returns each head's accuracy on 512 other images.
+    """Train `tower` in place on `scenes`, checkpoints in `folder`; returns each head's accuracy on other scenes.
 
-    The things in `without` are in no image.
+    These are 512, fewer by those whose things are not in `scenes`.
     """
     torch.manual_seed(seed)
     tower.train()
@@ -69,13 +71,12 @@ def train(
         muon_lr=0.02,
         adamw_lr=2e-3,
     )
-    scenes = training_pool(seed, pool, without)
     images, targets = compose_batch(scenes), class_indices(scenes)
-    generator = torch.Generator().manual_seed(seed)
     loop = TrainingLoop(folder, seconds, {"tower": tower, "heads": heads, **optimizer.parts}, clock=clock)
+    generator = torch.Generator().manual_seed(seed + loop.step)  # a resumed run takes other batches
     recent = {name: deque[float](maxlen=50) for name in heads}
     for step in loop.steps(lambda: {name: round(sum(values) / len(values), 3) for name, values in recent.items()}):
-        rows = torch.randint(pool, (BATCH,), generator=generator)
+        rows = torch.randint(len(scenes), (BATCH,), generator=generator)
         with autocast():
             pooled = tower(to_input(images[rows.numpy()])).last_hidden_state.mean(1)
         losses = {name: F.cross_entropy(head(pooled.float()), targets[name][rows]) for name, head in heads.items()}
@@ -84,7 +85,8 @@ def train(
         for name, value in losses.items():
             recent[name].append(value.item())
     tower.eval()
-    test = scene_pool("vision:held-out", 512, without=without)
+    known = {scene.thing for scene in scenes}
+    test = [scene for scene in scene_pool("vision:held-out", 512, excluded=set(scenes)) if scene.thing in known]
     with torch.no_grad():
         pooled = torch.cat([tower(part).last_hidden_state.mean(1) for part in to_input(compose_batch(test)).split(64)])
     expected = class_indices(test)

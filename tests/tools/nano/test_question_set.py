@@ -2,14 +2,18 @@
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ecgvf.core import png
+from ecgvf.core.errors import SettingsError
 from ecgvf.world.grammar import held_out
-from ecgvf.world.questions import ImageQuestion, load_questions
+from ecgvf.world.questions import ImageQuestion, load_questions, questions_path
 from tools.nano import question_set, vision
+from tools.nano.__main__ import questions
 from tools.nano.questions import OPEN_QUESTIONS, open_question
 from tools.nano.world import STYLES, Scene, things
 
@@ -77,3 +81,19 @@ def test_regenerated_rows_equal_the_shipped_ones(
         )  # fmt: skip
         assert combination(row) == combination(again)
         assert np.array_equal(png.decode(row.image), png.decode(again.image))
+
+
+def test_questions_of_another_seed_need_a_file_of_their_own(tmp_path: Path) -> None:
+    before = questions_path().stat().st_mtime_ns
+    with pytest.raises(SettingsError, match="--seed 1 would replace the questions that ship"):
+        questions(seed=1)
+    assert questions_path().stat().st_mtime_ns == before
+
+
+def test_the_shipped_file_can_be_written_again(shipped: list[ImageQuestion], tmp_path: Path) -> None:
+    file = tmp_path / "questions.parquet"
+    assert question_set.write(file) == len(shipped) == pq.read_table(file).num_rows
+    assert pq.read_table(file, columns=["image_id", "question", "answer"]) == pq.read_table(
+        questions_path(), columns=["image_id", "question", "answer"]
+    )
+    assert list(tmp_path.iterdir()) == [file]
