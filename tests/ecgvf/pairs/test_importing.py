@@ -464,8 +464,8 @@ def test_dataset_on_the_hub_is_imported_like_a_file(hub: Hub) -> None:
         ("a.json", '[{"prompt": 7}]', "row 1: expected a prompt, found 7"),
         ("a.jsonl", '{"prompt": "a"}\n7\n', "line 2: not an object"),
         ("a.parquet", "no parquet", "not a Parquet file"),
-        ("a.xlsx", "", "Use .csv"),
-        ("a", "", "file without an ending"),
+        ("a.xlsx", "", "use .csv"),
+        ("a", "", "file without an extension"),
     ],
 )
 def test_bad_files_are_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
