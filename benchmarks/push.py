@@ -1,14 +1,16 @@
 """Memory and time of a push of 2,000 pairs with images, to a Hub on loopback.
 
-    python -m benchmarks.push [--pairs 2000] [--side 384]
+    python -m benchmarks.push
 
 The images are noise of Janus-Pro's size, which PNG cannot compress: the worst case. The Hub runs in its own process.
-The last line is JSON; exit 1 if the push took more than ``BOUND_MB``.
+The last line of standard output is JSON: ``pairs``, ``side``, ``peak_mb`` and ``libraries_mb`` (peak memory of the
+pushing process, at its end and once the libraries are imported), ``taken_mb`` (their difference), ``bound_mb``,
+``write_seconds``, ``upload_seconds``, ``files``, ``uploaded_mb`` and ``met``. Exit code 1 if ``taken_mb`` is above
+``BOUND_MB``.
 """
 
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -18,6 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks.memory import peak_mb
 from benchmarks.result import finish
 
 SHARD = 32
@@ -88,13 +91,13 @@ def push(root: str, pipe: Connection) -> None:
     from ecgvf.core.store import Store
     from ecgvf.publish.push import prepare, upload
 
-    before, started = peak(), time.monotonic()
+    before, started = peak_mb(), time.monotonic()
     with prepare(ConceptRun.load(Store(root)), "owner/ecgvf") as plan:
         prepared, sizes = time.monotonic(), plan.sizes
         upload(plan)
     pipe.send(
         {
-            "peak_mb": round(peak(), 1),
+            "peak_mb": round(peak_mb(), 1),
             "libraries_mb": round(before, 1),
             "write_seconds": round(prepared - started, 1),
             "upload_seconds": round(time.monotonic() - prepared, 1),
@@ -104,14 +107,10 @@ def push(root: str, pipe: Connection) -> None:
     )
 
 
-def peak() -> float:
-    """Peak resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
 def main(
     pairs: Annotated[int, typer.Option(help="Pairs, of two images each.")] = 2000,
     side: Annotated[int, typer.Option(help="Side of an image, in pixels.")] = 384,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Push noise; print memory and time."""
     fresh = multiprocessing.get_context("spawn")
@@ -140,7 +139,7 @@ def main(
     print(
         f"{pairs} pairs, {measured['uploaded_mb']} MB uploaded, {taken} MB beside the libraries (bound {BOUND_MB} MB)"
     )
-    finish({"pairs": pairs, "side": side, **measured, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met})
+    finish({"pairs": pairs, "side": side, **measured, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met}, out)
 
 
 if __name__ == "__main__":
