@@ -3,14 +3,17 @@
     python -m benchmarks.engine --out docs/engine.json     # an hour on two cores, most of it small files
 
 The store, the engine (two processes) and the rows are real; the model is not: an image is 64 bytes, so that a million
-records fit on a disk and what is measured is the driver. Each number of records is rendered by a driver of its own,
-and its peak memory is compared with that of the smallest run. Beside the libraries it may grow by at most
-``BYTES_PER_RECORD``. The last line of standard output is JSON; exit code 1 if it grows by more.
+records fit on a disk and what is measured is the driver. Each number of records is rendered by a driver of its own, and
+its peak memory is compared with that of the smallest run. Beside the libraries it may grow by at most
+``BYTES_PER_RECORD``. The last line of standard output is JSON: ``records`` (records → ``images``, ``shards``,
+``missing`` ones, ``peak_mb`` after rendering and ``peak_mb_finished`` after the manifest, seconds, and bytes of
+manifest and log), ``bytes_per_record``, ``goal_bytes_per_record`` and ``met``. Exit code 1 if memory grows by more, or
+if an image or a shard is missing.
 """
 
+import math
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 
+from benchmarks.memory import peak_mb
 from benchmarks.result import finish
 from ecgvf.core import concepts, console
 from ecgvf.core.records import PromptPair, Rendering, to_table
@@ -28,7 +32,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.engine import Description, Processes
-from ecgvf.render.stage import RenderOptions, finish_images
+from ecgvf.render.stage import SHARD_RECORDS, RenderOptions, finish_images
 
 BYTES_PER_RECORD = 2048
 """Most that the driver's memory may grow by a record."""
@@ -98,17 +102,17 @@ def open_fake() -> Iterator[FakeModel]:
     yield FakeModel()
 
 
-def drive(root: Path, send: Any) -> None:
-    """Render every record of the store at ``root``, and send what that took of this process."""
+def drive(root: Path, records: int, send: Any) -> None:
+    """Render the ``records`` records of the store at ``root``, and send what that took of this process."""
     run = ConceptRun(Store(root), concepts.find("church"))
     options, pairs, started = RenderOptions(model="fake"), run.current(PAIRS), time.monotonic()
     with Processes([{}, {}]).open({IMAGES.name: open_fake}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
         [rendered] = pool.fill(options.fill_plan(images, pairs))
         seconds = time.monotonic() - started
-    peak = _peak()
+    peak = peak_mb()
     started = time.monotonic()
-    missing = StageSet.at(run, IMAGES, images.path).missing(len(images.shards()))
+    missing = StageSet.at(run, IMAGES, images.path).missing(math.ceil(records / SHARD_RECORDS))
     looked = time.monotonic() - started
     finish_images(images)
     send.send(
@@ -118,8 +122,8 @@ def drive(root: Path, send: Any) -> None:
             "seconds": round(seconds, 1),
             "seconds_to_look_for_missing": round(looked, 1),
             "missing": len(missing),
-            "peak_mb": round(peak / 1e6, 1),
-            "peak_mb_finished": round(_peak() / 1e6, 1),
+            "peak_mb": round(peak, 1),
+            "peak_mb_finished": round(peak_mb(), 1),
             **{f"{name}_bytes": (images.path / file).stat().st_size for name, file in _FILES.items()},
         }
     )
@@ -128,20 +132,15 @@ def drive(root: Path, send: Any) -> None:
 _FILES = {"manifest": "manifest.json", "log": "log.jsonl"}
 
 
-def _peak() -> int:
-    """Peak memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def measure(folder: Path, records: int) -> dict[str, Any]:
     """What ``drive`` sends for ``records`` records, from a process of its own."""
     from benchmarks import engine as importable  # as a script, this module has another name in other processes
 
     context = multiprocessing.get_context("spawn")
-    for target, arguments in ((importable.write_pairs, (folder, records)), (importable.drive, (folder,))):
+    for target in (importable.write_pairs, importable.drive):
         received, sent = context.Pipe(duplex=False)
         extra = (sent,) if target is importable.drive else ()
-        process = context.Process(target=target, args=(*arguments, *extra))
+        process = context.Process(target=target, args=(folder, records, *extra))
         process.start()
         sent.close()
         result = received.recv() if extra else {}
@@ -152,29 +151,34 @@ def measure(folder: Path, records: int) -> dict[str, Any]:
 
 
 def main(
-    records: Annotated[list[int] | None, typer.Option(help="Records of a run. Repeatable, in rising order.")] = None,
+    records: Annotated[
+        list[int] | None, typer.Option(help="Records of a run; repeat it, for at least two numbers of records.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Measure the driver's memory and the manifest's bytes as records grow."""
+    numbers = sorted(set(records or (1_000, 10_000, 100_000, 1_000_000)))
+    if len(numbers) < 2 or numbers[0] < 1:
+        raise typer.BadParameter("name at least two numbers of records, of which none is below 1")
     console.json_mode()
     runs: dict[int, dict[str, Any]] = {}
-    for number in records or [1_000, 10_000, 100_000, 1_000_000]:
+    for number in numbers:
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
             runs[number] = measure(Path(folder) / "store", number)
         console.print(f"{number:>9} records: {runs[number]['peak_mb']} MB, {runs[number]['seconds']} s")
-    few, many = min(runs), max(runs)
+    few, many = numbers[0], numbers[-1]
     per_record = {
-        "driver": (runs[many]["peak_mb"] - runs[few]["peak_mb"]) * 1e6 / max(1, many - few),
-        "driver_finished": (runs[many]["peak_mb_finished"] - runs[few]["peak_mb_finished"]) * 1e6 / max(1, many - few),
+        "driver": (runs[many]["peak_mb"] - runs[few]["peak_mb"]) * 1e6 / (many - few),
+        "driver_finished": (runs[many]["peak_mb_finished"] - runs[few]["peak_mb_finished"]) * 1e6 / (many - few),
         "manifest": runs[many]["manifest_bytes"] / many,
         "log": runs[many]["log_bytes"] / many,
     }
+    complete = all(run["images"] == 2 * number and not run["missing"] for number, run in runs.items())
     result = {
         "records": {str(number): run for number, run in runs.items()},
         "bytes_per_record": {name: round(value, 1) for name, value in per_record.items()},
         "goal_bytes_per_record": BYTES_PER_RECORD,
-        "met": max(per_record["driver"], per_record["driver_finished"]) <= BYTES_PER_RECORD
-        and not any(run["missing"] for run in runs.values()),
+        "met": complete and max(per_record["driver"], per_record["driver_finished"]) <= BYTES_PER_RECORD,
     }
     finish(result, out)
 
