@@ -10,7 +10,7 @@ help:
 	@echo "make test         the whole suite"
 	@echo "make lint         ruff, mypy and the import contracts"
 	@echo "make docs         build the documentation as a site, and check every link: build/docs/site/index.html"
-	@echo "make faults       kills, full disks, hand-edited files, then 60 kills at random moments, and 1,000 LLM calls"
+	@echo "make faults       kills, full disks, hand-edited files, then 70 kills at random moments, and 1,000 LLM calls"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
 	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
@@ -48,10 +48,10 @@ docs: .venv/installed
 faults: .venv/installed
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m benchmarks.faults --kills 10 --out docs/faults.json
-	$(BIN)/python -m benchmarks.paid_once docs/paid-once.json
+	$(BIN)/python -m benchmarks.paid_once --out docs/paid-once.json
 
 render-checks: .venv/installed
-	$(BIN)/python -m benchmarks.render --out docs/render.json
+	$(BIN)/python -m benchmarks.render --runs 3 --out docs/render.json
 	$(BIN)/python -m benchmarks.equal_images --images 2000 --out docs/equal-images.json
 	$(BIN)/python -m benchmarks.render_memory --out docs/render-memory.json
 	$(BIN)/python -m benchmarks.fidelity_memory --out docs/fidelity-memory.json
@@ -70,7 +70,7 @@ benchmark-full: .venv/installed
 	$(BIN)/python -m benchmarks.frontier --minutes 50
 
 train-speed: .venv/installed
-	$(BIN)/python -m benchmarks.train --out docs/train.json
+	$(BIN)/python -m benchmarks.train --runs 7 --out docs/train.json
 
 quickstart-check: .venv/installed
 	$(BIN)/python -m benchmarks.quickstart --out docs/quickstart.json

@@ -1,16 +1,18 @@
 """The whole campaign of calls: 1,002 of them, a fifth met with faults, and 20 kills at random moments.
 
-    python -m benchmarks.paid_once docs/paid-once.json     # make faults; about nine minutes
+    python -m benchmarks.paid_once --out docs/paid-once.json     # make faults; about nine minutes
 
 Six writers are called over real HTTP by the real SDKs, in a process that SIGKILL ends and that is started again. No
 answered call may be sent again once its answer was flushed, no pair may be lost, and the amount that the server charged
-must lie between the ledger's cost and that cost with its open intents. The last line of standard output is JSON. Exit
-code 1 if any of this fails.
+must lie between the ledger's cost and that cost with its open intents. The last line of standard output is JSON:
+``iterations``, ``writers``, ``requests`` that arrived, ``faults``, ``kills``, ``restarts``, ``seconds``, ``answered``
+calls, ``accepted`` pairs, writers that were ``set_aside``, calls ``sent_again``, ``pairs_checked`` and ``pairs_lost``
+of them, ``ledger_usd``, ``charged_usd``, ``open_usd``, ``cpus``, ``versions`` and ``met``. Exit code 1 if any of this
+fails, or if fewer processes were killed or no pair was there to be lost.
 """
 
 import json
 import os
-import platform
 import random
 import re
 import signal
@@ -28,6 +30,7 @@ from benchmarks.result import finish
 from ecgvf.core import console
 from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import versions
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.core.store import Store
 from ecgvf.llm.ledger import Ledger, read_line
@@ -47,7 +50,7 @@ CLIENT = "import ecgvf.llm.retry as r; r.FIRST_WAIT = 0.02; from ecgvf.cli impor
 
 
 def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share: float = 0.2) -> dict[str, Any]:
-    """``iterations`` calls of each of six writers, in a store in ``folder``; the counts, and whether all ``holds``."""
+    """``iterations`` calls of each of six writers, in a store in ``folder``; the counts, and whether all is ``met``."""
     chance = random.Random(seed)
     rolled: dict[tuple[str, int], str] = {}
 
@@ -79,6 +82,7 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
                 break
             if process.returncode != -signal.SIGKILL:
                 raise RuntimeError(errors[-3000:])
+        verdict = _verdict(folder, server.charged)
         return {
             "iterations": iterations,
             "writers": len(SIX),
@@ -87,7 +91,8 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
             "kills": killed,
             "restarts": restarts,
             "seconds": round(time.monotonic() - began, 1),
-            **_verdict(folder, server.charged),
+            **verdict,
+            "met": verdict["met"] and killed == kills,
         }
 
 
@@ -109,22 +114,23 @@ def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
     kept: dict[str, set[str]] = {}
     for record in stage.records(PromptPair):
         kept.setdefault(record.call_id, set()).update({record.target, record.detail or ""})
-    lost = sum(
-        not any(target in text for text in kept.get(call, set()))
+    there = [
+        any(target in text for text in kept.get(call, set()))
         for call, raw in answered.items()
         for target in _targets(raw)
-    )
+    ]
     money = spent.cost <= charged <= spent.cost + spent.possible
     return {
         "answered": len(answered),
         "accepted": stage.summary["train"]["accepted"],
         "set_aside": stage.summary["set_aside"],
         "sent_again": again,
-        "pairs_lost": lost,
+        "pairs_checked": len(there),
+        "pairs_lost": there.count(False),
         "ledger_usd": str(spent.cost),
         "charged_usd": str(charged),
         "open_usd": str(spent.possible),
-        "holds": again == 0 and lost == 0 and money and not stage.summary["set_aside"],
+        "met": again == 0 and bool(there) and all(there) and money and not stage.summary["set_aside"],
     }
 
 
@@ -147,21 +153,14 @@ def _targets(raw: str) -> list[str]:
     return found[:10] if len(found) < 30 else []
 
 
-def main(out: Annotated[Path | None, typer.Argument(help="Where to keep the JSON.")] = None) -> None:
+def main(out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None) -> None:
     """Send calls under faults and kills, and compare ledger, records and money."""
     console.json_mode()
     for writer in Registry().all():
         os.environ.setdefault(writer.config.key or "", "loopback")
     with tempfile.TemporaryDirectory() as folder:
-        seen = campaign(Path(folder), iterations=ITERATIONS, kills=KILLS)
-    result = {
-        "benchmark": "paid once",
-        **seen,
-        "met": seen["holds"],
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-    }
-    finish(result, out)
+        result = campaign(Path(folder), iterations=ITERATIONS, kills=KILLS)
+    finish({**result, "cpus": os.cpu_count(), "versions": versions()}, out)
 
 
 if __name__ == "__main__":
