@@ -2,14 +2,16 @@
 
 A recipe's trials vary how hard it erases: its learning rate, and its passes or its retention weight; those of
 `negative-prompt` vary guidance. All train on the same pairs and are measured on the validation split. The frontier of a
-recipe is its best retention among the trials that erase, and its best replacement among the trials that retain.
+recipe is its best retention among the trials that erase, and its best replacement among the trials that retain. Both
+are optimistic, as the best of several noisy figures is.
 
 docs/frontier.json is written after each trial, and the next run goes on from it: ``--minutes 50`` runs it in parts. The
-last line of standard output is JSON; there is no goal.
+last line of standard output is JSON: ``command``, ``versions``, ``split``, trials ``not_measured`` and ``met``, which
+is null: there is no goal. The file has ``frontiers`` and ``trials``, too.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.result import finish
-from ear.evaluation import EvaluationSettings, evaluate, figures
+from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
+from ear.evaluation.outcomes import selected
 from ear.method.erase import erase, resolve
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
@@ -27,6 +30,7 @@ from ecgvf import Run
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import RecipeError
+from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
@@ -38,6 +42,9 @@ SETTINGS = EvaluationSettings(split="validation", batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
 ERASED, RETAINED = 0.10, 0.95
 """A trial erases if the concept's share is at most this, and retains if all other concepts keep this of theirs."""
+PRESENT, SURROGATE = ("concept_present", "concept"), ("shows_surrogate", "concept")
+RETENTION = ("retention_ratio", figures.POOLED)
+"""(figure, group) of what is compared."""
 LEFT_OUT = ("on-policy-words", "windowed-kl-half")
 """Variants of another recipe."""
 
@@ -120,8 +127,10 @@ class Frontier:
             adapter = erase(store, dataset, model, resolve(changed, dataset, model), [0])[0].adapter
         else:
             adapter = write_prompt_adapter(store, dataset, model, recipe).adapter
-            dataset = replace(dataset, sampling={**dataset.sampling, **trial.options})
         found = evaluate(store, model, dataset, [adapter], SETTINGS)
+        if isinstance(recipe, PromptRecipe) and trial.options:
+            changed = replace(dataset, sampling={**dataset.sampling, **trial.options})
+            found = against_usual(found, evaluate(store, model, changed, [adapter], SETTINGS))
         rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
         measured = [
             {"figure": figure, "group": group, **after.json()}
@@ -131,6 +140,20 @@ class Frontier:
         ratio = figures.retention_ratio(found.outcomes).json()
         measured.append({"figure": "retention_ratio", "group": figures.POOLED, **ratio})
         return {**trial.json(), "key": key(trial), "seconds": time.monotonic() - started, "figures": measured}
+
+
+def against_usual(usual: Evaluation, changed: Evaluation) -> Evaluation:
+    """``changed`` after erasing, against ``usual`` before erasing and as ceiling.
+
+    The guidance of a trial is a part of its method: the original model keeps its own. What compares an image with the
+    original model at the trial's guidance, nats and tokens, is left out.
+    """
+    guidance = usual.outcomes[0].guidance  # outcomes are paired by it
+    after = [
+        replace(each, guidance=guidance, nll_frozen=None, token_agreement=None)
+        for each in selected(changed.outcomes, "after")
+    ]
+    return replace(usual, outcomes=(*(each for each in usual.outcomes if each.condition != "after"), *after))
 
 
 def key(trial: Trial) -> str:
@@ -151,29 +174,34 @@ def result(finished: dict[str, JSON]) -> JSON:
             ]
             listed += own
             frontiers.append({"concept": concept, "recipe": name, **frontier(own)})
-    return {"command": COMMAND, "versions": versions(), "split": "validation", "frontiers": frontiers, "trials": listed}
+    left = sum(trial["figures"] is None and "failed" not in trial for trial in listed)
+    facts = {"command": COMMAND, "versions": versions(), "split": "validation", "not_measured": left, "met": None}
+    return {**facts, "frontiers": frontiers, "trials": listed}
 
 
 def frontier(own: Sequence[JSON]) -> JSON:
-    """The best of a recipe's trials."""
-    figures_of = [
-        {(row["figure"], row["group"]): row["value"] for row in trial["figures"]} for trial in own if trial["figures"]
+    """The best of a recipe's trials, each as a figure with its samples and interval."""
+    measured = [
+        {
+            (row["figure"], row["group"]): {name: row[name] for name in ("value", "n", "low", "high")}
+            for row in trial["figures"]
+            if row["value"] is not None
+        }
+        for trial in own
+        if trial["figures"]
     ]
 
-    def best(wanted: str, kept: Iterator[dict[tuple[str, str], float]]) -> float | None:
-        group = "concept" if wanted == "shows_surrogate" else figures.POOLED
-        return max((each[wanted, group] for each in kept), default=None)
+    def best(wanted: tuple[str, str], given: tuple[str, str], holds: Callable[[float], bool]) -> JSON | None:
+        known = [each for each in measured if wanted in each and given in each]
+        found = [each[wanted] for each in known if holds(each[given]["value"])]
+        return max(found, key=lambda figure: figure["value"], default=None)
 
     return {
-        "measured": len(figures_of),
+        "measured": len(measured),
         "failed": sum("failed" in trial for trial in own),
         "trials": len(own),
-        "retention_at_erasure": best(
-            "retention_ratio", (each for each in figures_of if each["concept_present", "concept"] <= ERASED)
-        ),
-        "replacement_at_retention": best(
-            "shows_surrogate", (each for each in figures_of if each["retention_ratio", figures.POOLED] >= RETAINED)
-        ),
+        "retention_at_erasure": best(RETENTION, PRESENT, lambda share: share <= ERASED),
+        "replacement_at_retention": best(SURROGATE, RETENTION, lambda ratio: ratio >= RETAINED),
     }
 
 
@@ -213,10 +241,13 @@ def run(
         console.note(f"{number} of {len(missing)}: {trial.concept} {trial.recipe} {trial.options}")
         write_atomic(out, pretty_json(result(finished)))
     content = result(finished)
-    write_atomic(out, pretty_json(content))
-    typer.echo(tabulate(content["frontiers"], headers="keys", tablefmt="github", floatfmt=".2f", missingval="none"))
-    left = sum(trial["figures"] is None and "failed" not in trial for trial in content["trials"])
-    finish({"met": None, "not_measured": left, "out": str(out)})
+    rows = [
+        {name: str(Figure.from_json(value)) if isinstance(value, dict) else value for name, value in each.items()}
+        for each in content["frontiers"]
+    ]
+    typer.echo(tabulate(rows, headers="keys", tablefmt="github", missingval="none"))
+    facts = {name: value for name, value in content.items() if name not in ("frontiers", "trials")}
+    finish(facts, out, also_in_file=content)
 
 
 if __name__ == "__main__":

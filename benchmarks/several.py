@@ -5,7 +5,10 @@
 Church and cat, on-policy, the same pairs, validation prompts and seeds: one adapter of both concepts, and two adapters
 of one concept each whose changes are added up. Both take as many steps in all. Most of the time is evaluation: 100
 images of each retained concept, 40 of each neighbour. Resumable: trained adapters and rendered images stay in the
-store. The last line of standard output is JSON; there is no goal.
+store.
+
+The last line of standard output is JSON: ``command``, ``versions``, ``recipe``, ``split`` and ``met``, which is null:
+there is no goal. The file has ``rows``, too: the seconds of training and the figures of each way and concept.
 """
 
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ from ear.method.several import combine, pairs_in_all
 from ecgvf import Run
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.files import JSON
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import load
@@ -70,9 +73,8 @@ def run(
             which = {"way": way, "concept": dataset.concept.name, "training_seconds": seconds}
             rows += [{**which, "figure": name, **figure.json()} for name, figure in measured.items()]
     facts = {"command": COMMAND, "versions": versions(), "recipe": ON_POLICY.name, "split": "validation"}
-    write_atomic(out, pretty_json({**facts, "rows": rows}))
     typer.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
-    finish({"met": None, "rows": len(rows), "out": str(out)})
+    finish({**facts, "met": None}, out, also_in_file={"rows": rows})
 
 
 def _dataset(store: Path, concept: str) -> Dataset:

@@ -1,26 +1,33 @@
 """docs/frontier.json: as many trials of each recipe, and the best of those that erase and of those that retain."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import frontier
-from benchmarks.frontier import CONCEPTS, Frontier, Trial, key, result, trials
+from benchmarks.frontier import CONCEPTS, Frontier, Trial, against_usual, key, result, trials
 from ear.evaluation import figures
 from ear.method.recipe import Recipe
 from ear.method.recipes import RECIPES, find
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.files import pretty_json
+from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 
 FILE = Path(__file__).parents[2] / "docs" / "frontier.json"
 
 
-def measured(present: float, surrogate: float, ratio: float) -> dict[str, Any]:
+def figure(value: float | None) -> dict[str, Any]:
+    ends = (None, None) if value is None else (value - 0.01, value + 0.01)
+    return {"value": value, "n": 0 if value is None else 100, "low": ends[0], "high": ends[1]}
+
+
+def measured(present: float | None, surrogate: float | None, ratio: float | None) -> dict[str, Any]:
     rows = [("concept_present", "concept", present), ("shows_surrogate", "concept", surrogate)]
     rows.append(("retention_ratio", figures.POOLED, ratio))
-    return {"figures": [{"figure": figure, "group": group, "value": value} for figure, group, value in rows]}
+    return {"figures": [{"figure": name, "group": group, **figure(value)} for name, group, value in rows]}
 
 
 def test_every_recipe_has_as_many_trials() -> None:
@@ -41,10 +48,29 @@ def test_the_frontier_is_the_best_of_the_trials_that_qualify() -> None:
         "measured": 3,
         "failed": 1,
         "trials": 5,
-        "retention_at_erasure": 0.96,
-        "replacement_at_retention": 0.9,
+        "retention_at_erasure": figure(0.96),
+        "replacement_at_retention": figure(0.9),
     }
     assert frontier.frontier([measured(0.5, 0.9, 0.5)])["retention_at_erasure"] is None
+
+
+def test_an_undefined_figure_takes_no_part_in_the_frontier() -> None:
+    own = [measured(None, 0.9, 0.99), measured(0.05, None, 0.98), measured(0.05, 0.6, None)]
+    found = frontier.frontier(own)
+    assert found["measured"] == 3
+    assert found["retention_at_erasure"] == figure(0.98)
+    assert found["replacement_at_retention"] == figure(0.9)
+
+
+def test_the_guidance_of_a_trial_is_not_that_of_the_original_model() -> None:
+    usual = evaluation([*erased(4, 4), *kept("castle", "neighbours", 4)])
+    at_10 = [replace(each, guidance=10.0) for each in (*erased(4, 1), *kept("castle", "neighbours", 4, lost=2))]
+    # At a guidance of 10, the original model itself shows neither church nor castle.
+    changed = [each if each.condition == "after" else replace(each, judges=both("hotel")) for each in at_10]
+    found = against_usual(usual, evaluation(changed))
+    assert (found.replacement[0].before.value, found.replacement[0].after.value) == (1, 0.25)
+    assert figures.retention_ratio(found.outcomes).value == 0.5
+    assert "nll_frozen" in {row.figure for row in usual.scene} - {row.figure for row in found.scene}
 
 
 def test_what_has_not_run_is_not_measured() -> None:
