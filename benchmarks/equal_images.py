@@ -2,10 +2,12 @@
 
     python -m benchmarks.equal_images --images 2000 --out docs/equal-images.json     # make render-checks
 
-Within a set, batch size and thread count never change; this measures what mixing them would cost. The reference are
-batches of 17 on two threads. A shuffled order in the same batch shapes must give exactly the same images, and at least
-0.99 must be the same when they are rendered alone: the lower end of the 95% Wilson interval counts. The last line of
-standard output is JSON; exit code 1 if a goal is missed.
+Within a set, batch size, thread count and order never change; this measures what mixing them would cost. The reference
+are batches of 17 on two threads. A shuffled order puts other prompts, of other lengths, into a batch. In each way, at
+least 0.99 of the images must be the same: the lower end of the 95% Wilson interval counts.
+
+The last line of standard output is JSON: ``equal`` (way → share of equal images, with its interval), ``reference``,
+``goal``, ``seed`` and ``met``. Exit code 1 if a share is below the goal.
 """
 
 import random
@@ -41,7 +43,9 @@ def random_prompts(count: int, seed: int) -> list[str]:
 
 
 def main(
-    images: Annotated[int, typer.Option(help="Number of images to compare.")] = 136,
+    images: Annotated[
+        int, typer.Option(help="Number of images to compare: with fewer than 381, no share can be shown to be 0.99.")
+    ] = 408,
     seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
@@ -72,13 +76,12 @@ def main(
     for name, vq_ids in equal.items():
         shares[name] = proportion(int((vq_ids == expected).all(axis=1).sum()), images)
         print(f"{name}: {shares[name]} images are equal")
-    shuffled_share, alone_share, *_ = shares.values()
     result = {
         "equal": {name: figure.json() for name, figure in shares.items()},
         "reference": {"batch_size": REFERENCE[0], "threads": REFERENCE[1]},
         "goal": GOAL,
         "seed": seed,
-        "met": shuffled_share.value == 1 and alone_share.low >= GOAL,
+        "met": all(share.low >= GOAL for share in shares.values()),
     }
     finish(result, out)
 
