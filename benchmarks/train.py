@@ -1,10 +1,16 @@
 """How fast training is: the released loop against teacher forcing, per pair, on Janus-nano (docs/train.json).
 
 `published` takes four passes of a single token for each image token; `paper` with a window of 32 tokens takes the same
-steps from a dataset's image tokens, a whole window at a time. Both train on the same pairs, tune the same weights and
-take turns in one process; the recommended recipe and `windowed-kl` run beside them, so that the training of
-`ear quickstart` can be compared with that of `windowed-kl`. For Janus-Pro-7B the same ratio is counted from bytes and
-FLOPs at the roofs of an H100; and of each recipe that trains the memory at full size.
+steps from a dataset's image tokens, a whole window at a time. They tune the same weights and take turns in one process;
+the recommended recipe and `windowed-kl` run beside them, so that the training of `ear quickstart` can be compared with
+that of `windowed-kl`. Each trains on the first pairs of the dataset, as many as it needs to be timed: 1 by `published`,
+4 by `paper` and `windowed-kl`, a round of 48 by the recommended recipe. For Janus-Pro-7B the ratio is counted from
+bytes and FLOPs at the roofs of an H100; and of each recipe that trains the memory at full size.
+
+The last line of standard output is JSON: ``seconds_a_pair`` of each recipe, ``ratio`` (`published` over `paper`),
+``quickstart`` (the training of `ear quickstart` over that of `windowed-kl`), ``ratio_7b`` (``ratio``, counted), with
+its parts in ``counted_7b``, ``memory``, ``goals``, ``threads``, ``runs``, ``command``, ``counted_by``, ``versions`` and
+``met``. Exit code 1 if a goal is missed, or if the recommended recipe does not fit its cards.
 """
 
 import statistics
@@ -43,6 +49,8 @@ LEAST, MOST = {"ratio": 8.0, "ratio_7b": 20.0}, {"quickstart": 1.0}
 """The goals."""
 WINDOW = 72
 """L of 576: 32 of nano's 256 tokens, two rows."""
+RELEASED, FORCED = (replace(recipe, window=WINDOW, threshold=0.0) for recipe in (PUBLISHED, PAPER))
+"""The released loop, and teacher forcing: every window takes a step."""
 H100 = Roofs(bytes_per_second=3.35e12, flops_per_second=989e12)
 """An H100 SXM by its data sheet: memory bandwidth, and dense bfloat16. https://www.nvidia.com/en-us/data-center/h100/"""
 CARDS = {"1b": 24, "7b": 80}
@@ -53,7 +61,7 @@ PROMPT = 24
 
 @dataclass(frozen=True)
 class Trainings:
-    """Trainings on the same pairs, timed in turn."""
+    """Trainings on pairs of one dataset, timed in turn."""
 
     model: JanusModel
     store: Store
@@ -85,12 +93,10 @@ def measure(trainings: Trainings, runs: int) -> JSON:
 
     Of the recommended recipe one pass is timed, on as many pairs as a round has rollouts.
     """
-    released = replace(PUBLISHED, window=WINDOW, threshold=0.0)
-    ours = replace(PAPER, window=WINDOW, threshold=0.0)
     on_policy = replace(DEFAULT, passes=1)
     entries = {
-        "published": (released, 1, 1),
-        "paper": (ours, 4, 1),
+        "published": (RELEASED, 1, 1),
+        "paper": (FORCED, 4, 1),
         "windowed-kl": (WINDOWED_KL, 4, 1),
         DEFAULT.name: (on_policy, DEFAULT.rollouts, DEFAULT.passes),
     }
@@ -115,24 +121,19 @@ def full_size(size: str) -> JanusModel:
     return JanusModel(f"janus-pro-{size}", Path(), model, load("janus-nano").processor)
 
 
-def counted_ratio(model: JanusModel) -> JSON:
+def counted_ratio(size: str) -> JSON:
     """Seconds a pair takes at least on an H100, by the released loop and with teacher forcing, and their ratio."""
+    model = full_size(size)
     weights = sum(parameter.numel() for parameter in model.language_model.layers.parameters())
-    tokens, windows = model.image_tokens, model.image_tokens // WINDOW
-    bytes_a_pass = 2 * weights
-    # Each pass of single tokens reads all weights; four go forward, and one of them backward.
-    released = tokens * 5 * max(bytes_a_pass / H100.bytes_per_second, 2 * 2 * weights / H100.flops_per_second)
 
-    def a_pass(length: float) -> float:
-        return max(bytes_a_pass / H100.bytes_per_second, 2 * weights * length / H100.flops_per_second)
+    def seconds(recipe: Recipe) -> float:
+        resolved = recipe.resolve(tokens=model.image_tokens, depth=SHAPES[size][2], concept_window=WINDOW)
+        return training_cost(model, resolved, 1, PROMPT).seconds(H100)
 
-    # Two teachers go over the whole image; each window's student forward and backward over all tokens up to its end.
-    length = PROMPT + tokens
-    student = sum(2 * a_pass(PROMPT + WINDOW * (number + 1)) for number in range(windows))
-    ours = 2 * a_pass(length) + student
+    released, ours = seconds(RELEASED), seconds(FORCED)
     return {
         "weights": weights,
-        "bytes_a_pass": bytes_a_pass,
+        "bytes_a_pass": weights * model.dtype.itemsize,
         "published_seconds": released,
         "paper_seconds": ours,
         "ratio_7b": released / ours,
@@ -171,7 +172,7 @@ def count() -> JSON:
     full = replace(DEFAULT, adapter="full")
     saving = replace(full, checkpointing="layers", rollouts=24)
     recipes = [recipe for recipe in RECIPES.values() if isinstance(recipe, Recipe)]
-    counted = counted_ratio(full_size("7b"))
+    counted = counted_ratio("7b")
     return {
         "ratio_7b": round(counted["ratio_7b"], 1),
         "counted_7b": counted,

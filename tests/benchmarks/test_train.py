@@ -29,7 +29,7 @@ def test_counting_anew_changes_nothing_and_keeps_what_was_measured(tmp_path: Pat
         assert all(row["card_gb"] == card and row["fits"] == (row["gb"] < 0.9 * card) for row in rows)
 
 
-@pytest.mark.parametrize("change", [{"ratio": 7.9}, {"ratio_7b": 19.9}, {"memory": None}])
+@pytest.mark.parametrize("change", [{"ratio": 7.9}, {"ratio_7b": 19.9}, {"quickstart": 1.01}, {"memory": None}])
 def test_a_missed_goal_is_missed(change: dict[str, object]) -> None:
     result = json.loads(PUBLISHED.read_text())
     assert train.met(result)
