@@ -3,8 +3,11 @@
     python -m benchmarks.coco --out docs/coco.json
 
 Nothing is rendered. A batch costs at least what ``ecgvf.janus.roofline`` counts; a real run reaches a share of that
-roof, by default the share that Janus-nano reached on a CPU (docs/render.json). Shards are assigned whole, so that the
-last ones leave GPUs idle. The last line of standard output is JSON; there is no goal.
+roof, here the share that Janus-nano reached on a CPU (docs/render.json). Shards are assigned whole, so that the last
+ones leave GPUs idle.
+
+The last line of standard output is JSON: ``prompts``, ``shards``, ``batch_size``, ``share_of_roof``, ``gpu``, what each
+model costs (``count``) and ``met``, which is null: there is no goal.
 """
 
 import math

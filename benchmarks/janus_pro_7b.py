@@ -4,7 +4,11 @@
 
 Nothing is rendered or trained. A step costs at least what ``ecgvf.janus.roofline`` and ``ear.method.cost`` count; a
 real run reaches a share of that roof, here the share that Janus-nano reached on a CPU (docs/render.json). Not counted:
-loading, judges, nats per token, disk and network. The last line of standard output is JSON; there is no goal.
+loading, judges, nats per token, disk and network.
+
+The last line of standard output is JSON: ``images``, ``batch_size``, ``batch_seconds_at_roof``, ``training``,
+``share_of_roof``, ``minutes_at_roof`` and ``minutes`` of each step, ``gpu`` and ``met``, which is null: there is no
+goal.
 """
 
 import math

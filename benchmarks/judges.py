@@ -1,13 +1,18 @@
 """Images per second of two judges, compared with the same packages predicting one image at a time.
 
-    python -m benchmarks.judges [--pictures 64] [--threads 2] [--repeats 3]
+    python -m benchmarks.judges
 
 The reference for NudeNet is its package's ``NudeDetector.detect``; for ResNet-50, torchvision's network and the
 weights' own transforms on one image. ResNet-50 has random weights, which speed does not depend on. Both sides get the
-same decoded images, take turns, and the best of the repeats counts. The last line is one JSON object; the exit code is
-1 if a judge is not ``GOAL`` times as fast.
+same decoded images, take turns, and the best of the repeats counts. ``--threads`` are torch's: onnxruntime, which runs
+both sides of NudeNet, takes every core.
+
+The last line of standard output is JSON: ``ratio_nudenet``, ``ratio_resnet50``, their ``goal``, ``pictures``,
+``threads`` of torch, ``cpus`` of the machine, ``repeats`` and ``met``. Exit code 1 if a judge is not ``GOAL`` times as
+fast.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -97,8 +102,9 @@ def resnet50(images: NDArray[np.uint8], repeats: int) -> float:
 
 def main(
     pictures: Annotated[int, typer.Option(help="Images per measurement.")] = 64,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of torch, which are ResNet-50's.")] = 2,
     repeats: Annotated[int, typer.Option(help="Measurements, of which the best counts.")] = 3,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Measure both judges and print a line of JSON."""
     torch.set_num_threads(threads)
@@ -106,7 +112,8 @@ def main(
     ratios = {"ratio_nudenet": nudenet(images, repeats), "ratio_resnet50": resnet50(images, repeats)}
     met = all(ratio >= GOAL for ratio in ratios.values())
     rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
-    finish({**rounded, "goal": GOAL, "pictures": pictures, "threads": threads, "repeats": repeats, "met": met})
+    settings = {"goal": GOAL, "pictures": pictures, "threads": threads, "cpus": os.cpu_count(), "repeats": repeats}
+    finish({**rounded, **settings, "met": met}, out)
 
 
 if __name__ == "__main__":

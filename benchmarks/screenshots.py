@@ -4,7 +4,7 @@
     python -m benchmarks.screenshots build/report.html         # docs/images/report.jpg and report-phone.jpg
 
 In headless Chromium (`apt-get install chromium`, or `playwright install chromium`). The last line of standard output is
-JSON; exit code 1 if the page logs an error.
+JSON: ``pictures``, ``errors`` of the page and ``met``. Exit code 1 if there are errors.
 """
 
 from pathlib import Path

@@ -3,11 +3,12 @@
     python -m benchmarks.splits --pairs 60 --evaluation 600
 
 Prints a Markdown row per concept and class for docs/decisions/0012-splits.md. Nothing is rendered. The last line of
-standard output is JSON; there is no goal.
+standard output is JSON: ``pairs``, ``evaluation``, ``rows`` and ``met``, which is null: there is no goal.
 """
 
 import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,7 @@ def distinct(name: str, split: Split) -> dict[Wording, int]:
 def main(
     pairs: Annotated[int, typer.Option(help="Training pairs.")] = 60,
     evaluation: Annotated[int, typer.Option(help="Validation prompts, and as many test prompts.")] = 600,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Print the table."""
     rows = []
@@ -64,7 +66,7 @@ def main(
                 {"concept": name, "class": wording, "split": split, "prompts": written, "phrases": different}
                 for split, (written, different) in found.items()
             ]
-    finish({"pairs": pairs, "evaluation": evaluation, "rows": rows, "met": None})
+    finish({"pairs": pairs, "evaluation": evaluation, "rows": rows, "met": None}, out)
 
 
 if __name__ == "__main__":
