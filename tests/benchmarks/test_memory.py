@@ -9,10 +9,8 @@ from benchmarks.memory import peak_mb
 
 
 def test_a_child_does_not_begin_at_its_parents_peak() -> None:
-    before = peak_mb()
-    size = int(before * 1e6) + 200_000_000
-    assert np.ones(size, np.uint8).sum() == size
-    assert peak_mb() >= size / 1e6
+    assert np.ones(200_000_000, np.uint8).all()
+    assert peak_mb() > 200
     child = "from benchmarks.memory import peak_mb; print(peak_mb())"
     printed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
     assert 1 < float(printed) < 100
