@@ -33,8 +33,10 @@ help:
 quickstart: .venv/installed
 	$(BIN)/ear quickstart
 
+# The allocator keeps freed memory: PyTorch's passes on a CPU take an eighth less.
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=10000000000 \
+	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

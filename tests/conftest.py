@@ -1,6 +1,7 @@
 """What all tests share: a store of their own, no network, one thread, a tiny model."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ os.environ.pop("COLUMNS", None)
 
 from ecgvf.core import console
 from tests.loopback import free_port
+
+# Every write of a store waits for the disk, which no test needs: temporary files are in memory if there is room.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 6 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)

@@ -21,8 +21,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ecgvf.llm.registry import Registry
 from ecgvf.world.grammar import load_world
 
@@ -241,7 +239,7 @@ class LlmServer:
             for writer in Registry().all()
         }
         file = folder / "writers.yaml"
-        file.write_text(yaml.safe_dump({"writers": writers}), encoding="utf-8")
+        file.write_text(json.dumps({"writers": writers}), encoding="utf-8")  # which is YAML, written sooner
         return file
 
     def charge(self, model: str, usage: tuple[int, int], share: Decimal = Decimal(1)) -> None:

@@ -77,6 +77,6 @@ def _one_sided(
     sums = paired_sums(before, after, prompts)
     if sums.lowest is None or sums.highest is None:
         raise ValueError("a value is outside [0, 1]: only shares and probabilities are tested")
-    low, high = weighted_ratios(sums, sums.lowest), weighted_ratios(sums, sums.highest)
+    low, high = weighted_ratios(sums, sums.lowest, sums.highest)
     below, above = ((1 + int(beyond.sum())) / (1 + len(beyond)) for beyond in (low < bound, high > bound))
     return below, above

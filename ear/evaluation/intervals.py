@@ -62,14 +62,14 @@ def interval(sums: Sums) -> tuple[float, float]:
     if sums.lowest is None or sums.highest is None:
         return math.nan, math.nan
     tail = (1 - LEVEL) / 2
-    low, high = (weighted_ratios(sums, extreme) for extreme in (sums.lowest, sums.highest))
+    low, high = weighted_ratios(sums, sums.lowest, sums.highest)
     return float(np.quantile(low, tail)), float(np.quantile(high, 1 - tail))
 
 
-def weighted_ratios(sums: Sums, extreme: tuple[float, float]) -> Floats:
-    """The ratio under random weights of the prompts and of one more, ``extreme``: float64 [draws].
+def weighted_ratios(sums: Sums, lowest: tuple[float, float], highest: tuple[float, float]) -> tuple[Floats, Floats]:
+    """The ratio under random weights of the prompts and of one more, ``lowest`` or ``highest``: float64 [draws] each.
 
-    Their 2.5% quantile with the lowest extreme and their 97.5% quantile with the highest are the ends of N. Gaffke's
+    The 2.5% quantile of the first and the 97.5% quantile of the second are the ends of N. Gaffke's
     interval for a bounded mean, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a
     nonnegative variable", Mathematical Methods of Statistics 14 (2005), with weights uniform on the simplex as in
     E. Learned-Miller and P. S. Thomas, https://arxiv.org/abs/1905.06208. For 0/1 values it is Clopper and Pearson's;
@@ -82,8 +82,11 @@ def weighted_ratios(sums: Sums, extreme: tuple[float, float]) -> Floats:
     draws = max(RESAMPLES, min(DRAWS, WEIGHTS // len(counts)))
     weights = generator.standard_gamma(counts, size=(draws, len(counts)))
     one_more = generator.standard_exponential(draws)
-    numerator, denominator = (weights @ row + one_more * value for row, value in zip(rows, extreme, strict=True))
-    return np.asarray(numerator / denominator)
+    numerator, denominator = (weights @ row for row in rows)
+    low, high = (
+        (numerator + one_more * extreme[0]) / (denominator + one_more * extreme[1]) for extreme in (lowest, highest)
+    )
+    return low, high
 
 
 def _bootstrap(sums: Sums) -> tuple[float, float]:

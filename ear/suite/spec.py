@@ -39,6 +39,8 @@ class Prompts(_Part):
     """Of each group of retained concepts, at least (``EvaluationSettings.prompts_per_group``)."""
     neighbour: int | None = Field(default=None, ge=1)
     """Of each neighbour, if the number differs."""
+    family: str | None = None
+    """Only retained concepts of this family, as ``ear eval --family``; None: all."""
 
 
 class Evidence(_Part):
@@ -155,6 +157,7 @@ class SuiteSpec(_Part):
             prompts_per_concept=self.prompts.concept,
             prompts_per_group=self.prompts.group,
             prompts_per_neighbour=self.prompts.neighbour,
+            family=self.prompts.family,
             figures=figures,
             split=self.split,
             questions=self.questions if full else None,

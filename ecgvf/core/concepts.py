@@ -8,6 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from string import Template
 from typing import Annotated, Literal, Self
@@ -123,6 +124,7 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+@lru_cache(4096)
 def inflected(words: str) -> str:
     """A regular expression for ``words`` as whole words or their plurals ("churches", "kitties", "wolves").
 

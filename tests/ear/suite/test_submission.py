@@ -34,7 +34,7 @@ concepts: [church]
 recipes: [prompt-rewrite]
 pairs: 4
 tests: 4
-prompts: {concept: 4, group: 1, neighbour: 1}
+prompts: {concept: 4, group: 1, neighbour: 1, family: plant}
 figures: default
 """
 SETTINGS = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
@@ -113,8 +113,8 @@ def test_bad_images_are_one_line(
 
 
 @dataclass(frozen=True)
-class TwoProcesses(Processes):
-    """Two processes on the CPU; appends a line to ``log`` whenever they are used."""
+class LoggedProcesses(Processes):
+    """Processes on the CPU; appends a line to ``log`` whenever they are used."""
 
     log: Path = Path()
 
@@ -131,7 +131,7 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    engine = TwoProcesses([{}, {}], log=tmp_path / "engine.log")
+    engine = LoggedProcesses([{}], log=tmp_path / "engine.log")
     Path("small.yaml").write_text(SMALL)
     # The suite's own cell is finished: what is missing is the submission.
     results = tmp_path / "results"
@@ -142,7 +142,7 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
         asked = CliRunner().invoke(app, suite)
     assert asked.exit_code == 1
     assert "images has neither index.parquet nor an adapter" in asked.stderr.replace("\n", " ")
-    assert engine.log.read_text()
+    assert engine.log.read_text() == "pictures\nverdicts\n"
     prompts = str(results / "prompts" / "church.csv")
     assert CliRunner().invoke(app, ["generate", "--prompts", prompts, "--out", "images"]).exit_code == 0
     found = CliRunner().invoke(app, [*suite, "--json"])

@@ -128,6 +128,7 @@ def test_a_storage_that_cannot_be_read_is_one_line(
     store: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     S3FileSystem.clear_instance_cache()  # which has read the environment before
     result = CliRunner().invoke(app, ["status", "--store", store])
     S3FileSystem.clear_instance_cache()
