@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ear.method.recipes import DEFAULT
 from ecgvf.llm.registry import Rates
 from examples import church, janus_pro, own_concept, own_judge, own_pairs
 from tests.llm_server import LlmServer
@@ -22,7 +23,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
     evaluation = church.main(pairs=3, validation=2, tests=1, prompts=1, others=0, passes=1, rehearsed=8)
     printed = capsys.readouterr().out
-    assert "nano-object-a accepts" in printed and "church" in str(evaluation)
+    assert "nano-object-a accepts" in printed
+    assert evaluation.recipe == DEFAULT.name and evaluation.erasure.before.n == 1
     sheet = printed.rsplit("Contact sheet: ", 1)[1].strip()
     assert Path(sheet).read_bytes().startswith(b"\x89PNG")
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import datasets
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import ear.cli
 import ecgvf.cli
+from ear.dataset import find_dataset
+from ecgvf.core.store import Store
 from tests.ecgvf.conftest import PORT, use_hub
 from tests.hub_server import Hub
 
@@ -46,14 +49,24 @@ def filter_and_count() -> int:
     return accepted
 
 
+def check_training(store: Path, dataset: str) -> None:
+    """The training in ``store`` has changed the model, by a few steps on this dataset."""
+    [file] = store.glob("church/ear/*/adapter_model.safetensors")
+    weights = load_file(file)
+    assert all(weight.isfinite().all() for weight in weights.values())
+    assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)  # zero before training
+    facts = json.loads((file.parent / "run.json").read_text(encoding="utf-8"))
+    assert facts["dataset"] == find_dataset(Store(store), dataset)[0].fingerprint
+    assert (facts["recipe"]["pairs"], facts["recipe"]["passes"], facts["recipe"]["retention"]) == (1, 1, 0)
+
+
 def test_generate_filter_push_and_train(hub: Hub, tmp_path: Path) -> None:
     shell("ecgvf generate --concept church --pairs 3 --validation 1 --tests 1")
     shell("ecgvf filter")
     shell("ecgvf push-to-hub")
     shell(f"ear train --dataset ecgvf/church {SHORT}")
     assert list(hub.repos["owner/ecgvf"].tags) == ["v1.0.0"]
-    [adapter] = (tmp_path / "ecgvf-store").glob("church/ear/*/adapter_model.safetensors")
-    assert adapter.stat().st_size > 0
+    check_training(tmp_path / "ecgvf-store", "ecgvf/church")
 
 
 def test_a_published_dataset_changes_and_trains_from_its_tag(hub: Hub, tmp_path: Path) -> None:
@@ -74,5 +87,4 @@ def test_a_published_dataset_changes_and_trains_from_its_tag(hub: Hub, tmp_path:
 
     output = shell(f"ear train --dataset my-org/ecgvf/church@v1.0.0 --store elsewhere {SHORT}")
     assert "my-org/ecgvf/church@v1.0.0" in output and hub.repos["my-org/ecgvf"].tags["v1.0.0"][:12] in output
-    [adapter] = (tmp_path / "elsewhere").glob("church/ear/*/adapter_model.safetensors")
-    assert adapter.stat().st_size > 0
+    check_training(tmp_path / "elsewhere", "my-org/ecgvf/church@v1.0.0")

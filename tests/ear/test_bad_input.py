@@ -4,6 +4,7 @@ Every accident happens to every command that it can happen to, as a user types i
 """
 
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,22 @@ def fails(line: str, message: str, code: int = 2) -> None:
     assert message in lines[-1], result.output
     assert sum(text.startswith("error") for text in lines) == (0 if code == 130 else 1)
     assert "Traceback" not in result.output
+
+
+@pytest.fixture(scope="module")
+def trained_once(filtered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a store in which church was trained."""
+    root = tmp_path_factory.mktemp("trained") / "store"
+    shutil.copytree(filtered, root)
+    succeeds(f"{TRAIN} --store {root}")
+    return root
+
+
+@pytest.fixture
+def trained(store: Store, trained_once: Path) -> Store:
+    """``store`` after ``TRAIN``."""
+    shutil.copytree(trained_once, store.root, dirs_exist_ok=True)
+    return store
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -191,7 +208,7 @@ def stage(request: pytest.FixtureRequest, store: Store, tiny_path: Path) -> str:
     if line == "ecgvf filter":
         succeeds(f"ecgvf render --seed 7 --model {tiny_path}")
     if line.startswith("ear") and not line.startswith(TRAIN):
-        succeeds(TRAIN)
+        request.getfixturevalue("trained")
     return line.replace("{adapter}", next((path.name for path in store.folder("church", "ear").glob("*")), ""))
 
 
@@ -258,17 +275,16 @@ def forget(*stages: str) -> Callable[[Store], None]:
     ],
 )
 def test_a_hand_edited_shard(
-    store: Store, tiny_path: Path, stage: str, before: Callable[[Store], None], line: str
+    trained: Store, tiny_path: Path, stage: str, before: Callable[[Store], None], line: str
 ) -> None:
-    succeeds(TRAIN)
     if stage in ("evaluation", "outcomes"):
         succeeds(line)
-    before(store)
-    shard = sorted(store.folder("church", stage).glob("*/shard-*.parquet"))[0]
+    before(trained)
+    shard = sorted(trained.folder("church", stage).glob("*/shard-*.parquet"))[0]
     shard.write_bytes(shard.read_bytes() + b"x")
-    whole = files(store.root)
+    whole = files(trained.root)
     fails(line.replace("{model}", str(tiny_path)), f"{shard} is not what was written")
-    left = files(store.root)
+    left = files(trained.root)
     # `current` may have moved to another whole set, whose images were read before the edited ones.
     assert all(left.get(name) == content for name, content in whole.items() if not name.endswith("current"))
     assert not any(name.endswith(".tmp") for name in left)
@@ -286,9 +302,8 @@ def test_a_hand_edited_name(store: Store, name: str, message: str) -> None:
     fails("ear train", message)
 
 
-def test_a_hand_edited_run(store: Store) -> None:
-    succeeds(TRAIN)
-    [run] = store.folder("church", "ear").glob("*/run.json")
+def test_a_hand_edited_run(trained: Store) -> None:
+    [run] = trained.folder("church", "ear").glob("*/run.json")
     run.write_text("[]")
     fails("ear eval", f"{run} is not what was written: restore it, or delete {run.parent}")
 

@@ -5,11 +5,15 @@ are accepted and most are not.
 """
 
 import csv
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
@@ -49,30 +53,35 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_vit(tmp_path_factory.mktemp("classifier"), labels, seen=SEEN)
 
 
-@pytest.fixture(autouse=True)
-def _small_resnet(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny classifier in the place of ResNet-50, whose real shape the judges' own tests cover."""
+@pytest.fixture(scope="module", autouse=True)
+def _small_resnet(classifier: str) -> Iterator[None]:
+    """The tiny classifier in the place of ResNet-50, whose real shape the judges' own tests cover; read only once."""
 
     def create(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> Judge:
         return create_judge(concept, model, f"hf:{classifier}", JudgeOptions(device="cpu"))
 
-    monkeypatch.setattr(retained, "create_judge", create)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retained, "create_judge", create)
+        for loader in (AutoImageProcessor, AutoModelForImageClassification):
+            patch.setattr(loader, "from_pretrained", cache(loader.from_pretrained))
+        yield
 
 
-def filtered_run(name: str, tmp_path: Path, tiny_path: Path, classifier: str, captions: int = 2) -> Run:
+def filtered_run(name: str, store: Path, model: Path, classifier: str, captions: int = 2) -> Run:
     """Imported pairs and the captions that ship, rendered and filtered; a reviewer accepts the pairs."""
-    run = Run(name)
+    run = Run(name, store)
     concept = run.concept
     term, surrogate = concept.training_terms[0], concept.surrogates[0]
-    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+    pairs_file = store.parent / "pairs.csv"
+    with pairs_file.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["split", "target", "surrogate"])
         for split, place in (("train", "by a lake"), ("train", "in a city"), ("validation", "at night")):
             writer.writerow([split, f"a picture of {term} {place}", f"a picture of {surrogate} {place}"])
-    run.import_pairs(tmp_path / "pairs.csv", licence="CC0-1.0")
+    run.import_pairs(pairs_file, licence="CC0-1.0")
     pairs = run.generate(split="retain", retained=captions)
     assert pairs.settings["source"]["licence"] == "CC0-1.0"
-    run.render(model=str(tiny_path), device="cpu")
+    run.render(model=str(model), device="cpu")
     judge = {"object": f"hf:{classifier}", "style": "style", "nudity": "nudenet"}[concept.kind]
     weights = classifier if concept.kind == "style" else None
     result = run.filter(judge=judge, options=JudgeOptions(weights=weights), device="cpu")
@@ -81,6 +90,21 @@ def filtered_run(name: str, tmp_path: Path, tiny_path: Path, classifier: str, ca
         if record.split != "retain":
             decisions.append(run, reviewer="r", pictures=pictures, record_id=record.record_id, accepted=True)
     return run
+
+
+@pytest.fixture(scope="module")
+def tench_once(tiny_path: Path, classifier: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of the store of a tench's ``filtered_run``."""
+    root = tmp_path_factory.mktemp("tench") / "store"
+    filtered_run("tench", root, tiny_path, classifier)
+    return root
+
+
+@pytest.fixture
+def tench(tench_once: Path, tmp_path: Path) -> Run:
+    """A tench's ``filtered_run`` in a store of its own."""
+    shutil.copytree(tench_once, tmp_path / "store")
+    return Run("tench", tmp_path / "store")
 
 
 @pytest.mark.parametrize("name", concepts.names())
@@ -94,7 +118,7 @@ def test_every_shipped_concept_has_something_to_keep(
 ) -> None:
     if concepts.find(name).kind == "nudity":
         pytest.importorskip("nudenet")
-    run = filtered_run(name, tmp_path, tiny_path, classifier)
+    run = filtered_run(name, tmp_path / "store", tiny_path, classifier)
     dataset = run.dataset()
     assert {record.pair.retained_concept for record in dataset.retain} == {SEEN}
     acceptance = {row.record_id: row for row in run.current(ACCEPTANCE).records(Acceptance)}
@@ -117,21 +141,18 @@ def test_every_shipped_concept_has_something_to_keep(
     assert "Not measured: neighbours" in " ".join(str(found).split())
 
 
-def test_without_a_retain_split_the_captions_that_ship_are_rehearsed_and_measured(
-    tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
-) -> None:
-    run = filtered_run("tench", tmp_path, tiny_path, classifier)
-    dataset = replace(run.dataset(), retain=None)
-    [trained] = erase(run.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+def test_without_a_retain_split_the_captions_that_ship_are_rehearsed_and_measured(tench: Run, tiny: JanusModel) -> None:
+    dataset = replace(tench.dataset(), retain=None)
+    [trained] = erase(tench.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
     others = [each.name for each in captioned_concepts(dataset.concept) if each.shipped and not each.neighbour]
     assert trained.facts["rehearsed_concepts"] == sorted(sorted(others, key=str.casefold)[::2][:4])
     settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1)
-    found = evaluate(run.store, tiny, dataset, [trained.adapter], settings)
+    found = evaluate(tench.store, tiny, dataset, [trained.adapter], settings)
     assert {row.group for row in found.groups} >= {"neighbours", "rehearsed", "unrehearsed", "pooled"}
 
 
-def test_rehearsed_and_measured_captions_differ(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
-    dataset = replace(filtered_run("tench", tmp_path, tiny_path, classifier).dataset(), retain=None)
+def test_rehearsed_and_measured_captions_differ(tench: Run) -> None:
+    dataset = replace(tench.dataset(), retain=None)
     for concept in retained_concepts(dataset):
         uses = [{text for _, text in concept.prompts(10, 0, use)} for use in ("rehearse", "validation", "test")]
         # What has no captions of its own is not rehearsed unseen: template captions are for the retain split.
@@ -140,13 +161,12 @@ def test_rehearsed_and_measured_captions_differ(tmp_path: Path, tiny_path: Path,
     assert not {concept.name for concept, _ in rehearsal_prompts(dataset, 500)} & {*dataset.concept.neighbours, "tench"}
 
 
-def test_a_published_retain_split_is_read_back(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
+def test_a_published_retain_split_is_read_back(tench: Run, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    run = filtered_run("tench", tmp_path, tiny_path, classifier)
-    dataset = run.dataset()
-    run.export(tmp_path / "out")
-    published = find_dataset(run.store, str(tmp_path / "out"))[0]
+    dataset = tench.dataset()
+    tench.export(tmp_path / "out")
+    published = find_dataset(tench.store, str(tmp_path / "out"))[0]
     assert [(each.pair, each.target.vq_ids) for each in published.retain] == [
         (replace(each.pair, seed=None), each.target.vq_ids)
         for each in sorted(dataset.retain, key=lambda record: record.pair.record_id)
@@ -156,12 +176,11 @@ def test_a_published_retain_split_is_read_back(tmp_path: Path, tiny_path: Path, 
     card = (tmp_path / "out" / "README.md").read_text()
     assert "retained_concept" in (tmp_path / "out" / "croissant.json").read_text()
     assert "| tench | object | 2 | 1 | 0 | 2 |" in card and "`retain` has prompts of other concepts" in card
-    assert sum(stage["counts"].get("retained", 0) for stage in run.status() if stage["stage"] == "acceptance") > 100
+    assert sum(stage["counts"].get("retained", 0) for stage in tench.status() if stage["stage"] == "acceptance") > 100
 
 
-def test_a_published_retain_split_is_imported_again(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
-    run = filtered_run("tench", tmp_path, tiny_path, classifier)
-    run.export(tmp_path / "out")
+def test_a_published_retain_split_is_imported_again(tench: Run, tmp_path: Path) -> None:
+    tench.export(tmp_path / "out")
     [file] = (tmp_path / "out" / "tench").glob("retain-*.parquet")
     imported = Run("tench", tmp_path / "other").import_pairs(file).stage.records(PromptPair)
     assert {(each.split, each.retained_concept, each.surrogate) for each in imported} == {("retain", SEEN, None)}
@@ -171,18 +190,18 @@ def test_a_published_retain_split_is_imported_again(tmp_path: Path, tiny_path: P
 
 
 def test_a_retain_split_without_an_accepted_prompt_is_not_replaced_by_unjudged_captions(
-    tmp_path: Path, tiny: JanusModel, tiny_path: Path, classifier: str
+    tench: Run, tiny: JanusModel
 ) -> None:
-    dataset = replace(filtered_run("tench", tmp_path, tiny_path, classifier).dataset(), retain=())
+    dataset = replace(tench.dataset(), retain=())
     with pytest.raises(DatasetError, match="nothing to rehearse"):
-        erase(Run("tench").store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+        erase(tench.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
     assert not [prompt for concept in retained_concepts(dataset) for prompt in concept.prompts(2, 0, "test")]
 
 
 def test_a_captions_use_depends_neither_on_order_nor_on_what_else_is_accepted(
     tmp_path: Path, tiny_path: Path, classifier: str
 ) -> None:
-    dataset = filtered_run("tench", tmp_path, tiny_path, classifier, captions=5).dataset()
+    dataset = filtered_run("tench", tmp_path / "store", tiny_path, classifier, captions=5).dataset()
     assert dataset.retain is not None and len(dataset.retain) == 5
     for records in (dataset.retain[::-1], dataset.retain[1:]):
         for use in ("rehearse", "validation", "test"):
@@ -195,9 +214,8 @@ def test_a_captions_use_depends_neither_on_order_nor_on_what_else_is_accepted(
     assert len({prompt.id for prompt in measured}) == 1 and len({prompt.seed for prompt in measured}) == 8
 
 
-def test_reviewers_see_what_must_stay(tmp_path: Path, tiny_path: Path, classifier: str) -> None:
-    run = filtered_run("tench", tmp_path, tiny_path, classifier)
-    page = TestClient(app(Cases(run), "ada", "t0ken"), base_url="http://127.0.0.1")
-    record = next(each for each in Cases(run).by_id.values() if each.pair.retained_concept == SEEN)
+def test_reviewers_see_what_must_stay(tench: Run) -> None:
+    page = TestClient(app(Cases(tench), "ada", "t0ken"), base_url="http://127.0.0.1")
+    record = next(each for each in Cases(tench).by_id.values() if each.pair.retained_concept == SEEN)
     shown = page.get(f"/t0ken/?at={record.pair.record_id}").text
     assert f"must stay: <b>{SEEN}</b>" in shown and f"<dt>{SEEN}</dt>" in shown

@@ -24,7 +24,14 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
 BASE = replace(PAPER, threshold=0.0)
-SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
+SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
+
+
+@pytest.fixture(autouse=True)
+def _plain_factor_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than a small training: the test that reads the plots draws them."""
+    if request.function is not test_a_finished_variant_is_not_measured_again:
+        monkeypatch.setattr("ear.ablation.plots.plot_factors", lambda *_: [])
 
 
 @pytest.fixture
@@ -52,7 +59,6 @@ def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(
     assert [variant.equal_steps for variant in levels] == [False] * len(WINDOWS) + [True] * len(WINDOWS)
     some = (12, 48, 576)
     monkeypatch.setattr("ear.ablation.factors.WINDOWS", some)
-    monkeypatch.setattr("ear.ablation.plots.plot_factors", lambda *_: [])
     table = ablate(ablation, ["window"]).to_pylist()
     steps = {(row["equal"], row["level"]): row["steps"] for row in table}
     base = ablation.base_steps()
@@ -163,7 +169,7 @@ def test_a_variant_that_cannot_be_trained_does_not_stop_the_others(
     monkeypatch.setattr("ear.ablation.data.in_nano_world", lambda _: False)
     table = ablate(ablation, ["data"]).to_pylist()
     assert {row["level"] for row in table} == {"filtered", "one-word targets"}
-    assert "data free is not measured: pairs free are written by the offline writer" in _words(capsys)
+    assert "data free is not measured: the offline writer writes the pairs 'free', and knows only" in _words(capsys)
     with pytest.raises(DatasetError, match="no variant could be measured"):
         ablate(ablation, ["surrogates"])
 
@@ -179,7 +185,7 @@ def test_a_variant_that_is_no_recipe_does_not_stop_the_others(
 def test_an_unknown_factor_is_one_line(ablation: Ablation) -> None:
     with pytest.raises(SettingsError, match="--over colour: an ablation has the factors window, threshold, layers"):
         ablate(ablation, ["colour"])
-    with pytest.raises(DatasetError, match="9 are to be trained on"):
+    with pytest.raises(DatasetError, match="3 pairs are 'filtered', and each variant trains on 9"):
         VariantData(ablation.dataset, ablation.store, 9).load("filtered")
 
 

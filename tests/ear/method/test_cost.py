@@ -24,12 +24,13 @@ FULL = replace(ON_POLICY, adapter="full", mixed_precision="no")
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def two_layers(request: pytest.FixtureRequest, tiny: JanusModel) -> JanusModel:
-    """Two layers of Janus-Pro-1B's shape with random weights, and few words."""
+    """Two layers of Janus-Pro-1B's shape with few words, and without values: what is kept depends on shapes alone."""
     shape = config("1b", layers=2)
     shape.text_config.vocab_size = 1000
-    torch.manual_seed(0)
-    model = JanusForConditionalGeneration(shape).eval().requires_grad_(False)
-    return JanusModel("two layers", Path(), model.to(getattr(torch, request.param)), tiny.processor)
+    with torch.device("meta"):
+        model = JanusForConditionalGeneration(shape).to(getattr(torch, request.param))
+    model = model.to_empty(device="cpu").eval().requires_grad_(False)
+    return JanusModel("two layers", Path(), model, tiny.processor)
 
 
 def kept_bytes(model: JanusModel, recipe: Recipe) -> tuple[int, int]:
@@ -140,7 +141,7 @@ def test_images_of_the_dataset_are_counted_as_they_are_trained_on_alone(tiny: Ja
     for images_per_step in (1, 4):
         recipe = replace(ON_POLICY, trajectory="both", rollouts=0, images_per_step=images_per_step)
         costs.append(training_cost(tiny, recipe.resolve(tokens=16, depth=3, concept_window=144), 8, 10))
-    assert costs[0] == costs[1] and min(costs[0].memory.values()) >= 0
+    assert costs[0] == costs[1]
 
 
 def test_the_rehearsal_set_is_counted_once_for_all_trainings(tiny: JanusModel) -> None:

@@ -1,21 +1,26 @@
 """The commands ``render``, ``filter`` and ``status``."""
 
 import json
+import multiprocessing
+import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from ecgvf.cli import app
+from ecgvf.cli import app, main
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.render import render, stage
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, write_pairs
+
+FORK = multiprocessing.get_context("fork")  # a child that imports nothing
 
 runner = CliRunner()
 
@@ -113,30 +118,32 @@ def test_a_hand_edited_shard_is_one_line(run: ConceptRun, model: str) -> None:
     assert file.name in result.stderr and result.stderr.count("\n") == 1
 
 
-def ended_after_a_shard(ending: signal.Signals, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``ecgvf`` in a process of its own, which gets a signal when it has written its first shard, however busy the
-    machine is."""
-    script = f"""
-import os, signal
-from ecgvf.cli import main
-from ecgvf.core.shard_set import ShardSet
-from ecgvf.render import stage
+def ended_after_a_shard(ending: signal.Signals, errors: Path, *arguments: str) -> int | None:
+    """Exit code of ``ecgvf`` in a process of its own, which gets a signal when it has written its first shard, however
+    busy the machine is; its standard error goes to ``errors``."""
 
-stage.SHARD_RECORDS = 2
-write_shard = ShardSet.write_shard
+    def child() -> None:
+        write_shard = ShardSet.write_shard
 
-def write(self, index, table):
-    write_shard(self, index, table)
-    os.kill(os.getpid(), {int(ending)})
+        def write(*shard: Any) -> None:
+            write_shard(*shard)
+            os.kill(os.getpid(), ending)
 
-ShardSet.write_shard = write
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background processes ignore it
-main()
-"""
-    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=300)
+        ShardSet.write_shard = write  # type: ignore[method-assign]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background processes ignore it
+        sys.stderr = errors.open("w", encoding="utf-8")
+        os.dup2(sys.stderr.fileno(), 2)
+        sys.argv = ["ecgvf", *arguments]
+        main()
+
+    process = FORK.Process(target=child, daemon=True)
+    process.start()
+    process.join(300)
+    return process.exitcode
 
 
 @pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_and_interrupted_render_resumes_to_the_same_bytes(
     run: ConceptRun, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,10 +151,10 @@ def test_a_killed_and_interrupted_render_resumes_to_the_same_bytes(
     pairs = church_pairs(train=5, test=0)  # shards of 4, 4 and 2 images
     write_pairs(run.store, pairs)
     arguments = ["render", "--model", model, "--batch-size", "1", "--json"]
-    assert ended_after_a_shard(signal.SIGKILL, *arguments).returncode == -signal.SIGKILL
-    interrupted = ended_after_a_shard(signal.SIGINT, *arguments)
-    assert interrupted.returncode == 130, interrupted.stderr
-    assert "Run the same command again" in interrupted.stderr and "Traceback" not in interrupted.stderr
+    errors = tmp_path / "errors.txt"
+    assert ended_after_a_shard(signal.SIGKILL, errors, *arguments) == -signal.SIGKILL, errors.read_text()
+    assert ended_after_a_shard(signal.SIGINT, errors, *arguments) == 130, errors.read_text()
+    assert "Run the same command again" in errors.read_text() and "Traceback" not in errors.read_text()
     assert not list(run.store.root.rglob("*.tmp"))
     done = runner.invoke(app, arguments)
     assert done.exit_code == 0, done.output

@@ -54,13 +54,14 @@ def test_a_finished_set_is_current_and_reads_back_in_order(run: ConceptRun) -> N
 
 
 def test_the_manifest_holds_settings_versions_times_rows_and_hashes(run: ConceptRun) -> None:
-    manifest = finish(run).manifest
+    stage_set = finish(run)
+    manifest = stage_set.manifest
     assert manifest["settings"] == SETTINGS
     assert manifest["rows"] == 3
     assert set(manifest["files"]) == {"shard-00000.parquet", "shard-00001.parquet"}
     assert {"ecgvf", "python", "pyarrow"} <= set(manifest["versions"])
     assert manifest["started"] <= manifest["ended"]
-    assert manifest["seconds"] >= 0
+    assert manifest["seconds"] == round(stage_set.seconds, 3)
 
 
 def test_nothing_is_created_before_something_is_written(run: ConceptRun) -> None:
@@ -177,8 +178,9 @@ def test_fill_leaves_a_finished_set_as_it_is(run: ConceptRun) -> None:
 
 def test_fill_reports_which_settings_changed(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:
     finish(run)
-    run.stage_set(PAIRS, {**SETTINGS, "pairs": 80}).fill([[1]], Work(), description="")
-    assert "of pairs: pairs: 60 → 80" in capsys.readouterr().err
+    changed = run.stage_set(PAIRS, {**SETTINGS, "pairs": 80})
+    changed.fill([[1]], Work(), description="")
+    assert f"a new set of pairs, {changed.fingerprint}: pairs: 60 → 80" in capsys.readouterr().err
 
 
 # Damage

@@ -239,7 +239,7 @@ def test_an_image_with_logits_that_are_not_finite_is_marked(
     monkeypatch.setattr(decoding, "logits", broken)
     images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), Sampling(guidance=1.0))
     assert images.finite.tolist() == [True, True, False]
-    assert images.vq_ids.min() >= 0
+    assert images.vq_ids.max() < 32  # a token without an entry in the codebook could not be decoded
 
 
 class UncapturedGraph:

@@ -30,6 +30,14 @@ WRITTEN: tuple[Split, ...] = ("train", "validation", "test")
 """The splits that are written unless one is named."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> ConceptRun:
+    """Church with the pairs of an undisturbed run, for tests that only read them."""
+    run = ConceptRun(Store(tmp_path_factory.mktemp("whole") / "store"), CHURCH)
+    generate_pairs(run)
+    return run
+
+
 def records(stage_set: StageSet) -> list[PromptPair]:
     return stage_set.records(PromptPair)
 
@@ -85,8 +93,8 @@ def test_defaults(tmp_path: Path, name: str) -> None:
     assert run.store.last_concept() == name
 
 
-def test_ids_are_unique_and_no_two_prompts_are_near_duplicates(run: ConceptRun) -> None:
-    stage_set = generate_pairs(run)
+def test_ids_are_unique_and_no_two_prompts_are_near_duplicates(whole: ConceptRun) -> None:
+    stage_set = whole.current(PAIRS)
     ids = [record.record_id for record in records(stage_set)]
     assert len(set(ids)) == len(ids)
     targets = [record.target for split in WRITTEN for record in accepted(stage_set, split)]
@@ -254,32 +262,28 @@ def shards(run: ConceptRun) -> dict[str, bytes]:
     return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*.parquet")}
 
 
-def test_equal_runs_write_equal_bytes_and_another_seed_another_set(tmp_path: Path) -> None:
-    first, second = (ConceptRun(Store(tmp_path / name), CHURCH) for name in ("first", "second"))
-    stage_set = generate_pairs(first)
-    assert generate_pairs(first).fingerprint == stage_set.fingerprint
-    generate_pairs(second)
-    assert shards(first) == shards(second)
-    assert generate_pairs(second, seed=1).fingerprint != stage_set.fingerprint
+def test_equal_runs_write_equal_bytes_and_another_seed_another_set(whole: ConceptRun, run: ConceptRun) -> None:
+    stage_set = generate_pairs(run)
+    assert generate_pairs(run).fingerprint == stage_set.fingerprint
+    assert shards(run) == shards(whole)
+    assert generate_pairs(run, seed=1).fingerprint != stage_set.fingerprint
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("split", WRITTEN)
-def test_interrupted_run_resumes_to_the_same_bytes(tmp_path: Path, split: Split) -> None:
+def test_interrupted_run_resumes_to_the_same_bytes(whole: ConceptRun, run: ConceptRun, split: Split) -> None:
     class Interrupted(OfflineWriter):
         def write(self, request: Request) -> Answer:
             if request.split == split and request.iteration == 3:
                 raise KeyboardInterrupt
             return super().write(request)
 
-    whole, interrupted = (ConceptRun(Store(tmp_path / name), CHURCH) for name in ("whole", "interrupted"))
-    generate_pairs(whole)
     with pytest.raises(KeyboardInterrupt):
-        generate_pairs(interrupted, writer=Interrupted())
-    assert len(shards(interrupted)) == WRITTEN.index(split)
-    assert not list(interrupted.store.root.rglob("manifest.json"))
-    generate_pairs(interrupted)
-    assert shards(interrupted) == shards(whole)
+        generate_pairs(run, writer=Interrupted())
+    assert len(shards(run)) == WRITTEN.index(split)
+    assert not list(run.store.root.rglob("manifest.json"))
+    generate_pairs(run)
+    assert shards(run) == shards(whole)
 
 
 def test_shard_changed_by_hand_is_an_error(run: ConceptRun) -> None:
