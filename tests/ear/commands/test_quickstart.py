@@ -15,7 +15,7 @@ PROGRAMS = {"ecgvf": ecgvf.cli.app, "ear": ear.cli.app}
 SMALL = {
     "ecgvf generate": "--pairs 3 --validation 2 --tests 1",
     "ear train": "--option pairs=1 --option passes=1 --option retention=0",
-    "ear eval": "--prompts-per-concept 2 --prompts-per-other 1 --family building",
+    "ear eval": "--prompts-per-concept 2 --prompts-per-other 1 --family plant",
 }
 """Start of a step → options that make it small."""
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,16 @@ from ear.cli import app as ear_app
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
 from ecgvf.cli import app
 from ecgvf.core import console
-from ecgvf.core.errors import EngineError, ModelError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError, ModelError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
-from ecgvf.engine import Engine, Pool, Processes, Setup, cluster
+from ecgvf.engine import Engine, Pool, Processes, Setup, ThisProcess, Worker, cluster
 from ecgvf.engine.cluster import RayEngine
 from ecgvf.filter import filter_images
 from ecgvf.render import render, stage
 from tests.ecgvf.engine.conftest import Head
+from tests.ecgvf.engine.squares import fill, setup, squares
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -60,71 +61,92 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-class Observed:
-    """An engine whose workers leave their process ids in a folder."""
+class Mortal:
+    """An engine of whose workers the first that has made a shard is killed before it answers."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self.engine, self.folder = engine, folder
-        folder.mkdir()
+    def __init__(self, engine: Engine, killed: Path) -> None:
+        self.engine, self.killed = engine, killed
 
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
-        folder = self.folder
+        killed = self.killed
 
-        def observed(setup: Setup) -> Setup:
+        class MortalWorker:
+            def __init__(self, worker: Worker) -> None:
+                self.worker, self.description = worker, worker.description
+
+            def __call__(self, *arguments: Any) -> Any:
+                table = self.worker(*arguments)
+                with suppress(FileExistsError):
+                    killed.touch(exist_ok=False)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return table
+
+        def mortal(setup: Setup) -> Setup:
             @contextmanager
-            def opened() -> Iterator[Any]:
-                (folder / str(os.getpid())).touch()
+            def opened() -> Iterator[Worker]:
                 with setup() as worker:
-                    yield worker
+                    yield MortalWorker(worker)
 
             return opened
 
-        with self.engine.open({name: observed(setup) for name, setup in setups.items()}) as pool:
+        with self.engine.open({name: mortal(setup) for name, setup in setups.items()}) as pool:
             yield pool
 
 
-def at_shard(index: int, act: Any, patch: pytest.MonkeyPatch) -> None:
-    """Call ``act`` before the image set has more than ``index`` shards."""
+def interrupt_at_shard(index: int, patch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when the image set has ``index`` shards and is to get another."""
     write_shard = StageSet.write_shard
 
-    def acting(self: StageSet, shard: int, table: Any) -> None:
+    def interrupted(self: StageSet, shard: int, table: Any) -> None:
         if self.stage == IMAGES and len(self.shards()) == index:
-            act()
+            raise KeyboardInterrupt
         write_shard(self, shard, table)
 
-    patch.setattr(StageSet, "write_shard", acting)
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
+    patch.setattr(StageSet, "write_shard", interrupted)
 
 
 @pytest.mark.faults
 def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
-    tmp_path: Path, tiny_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_path: Path,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Begun here, gone on with by workers, finished here."""
-    expected, run, workers = new_run(tmp_path / "expected"), new_run(tmp_path / "run"), tmp_path / "workers"
+    expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path), batch_size=3)
-
-    def kill() -> None:
-        os.kill(int(next(iter(workers.iterdir())).name), signal.SIGKILL)
-
     with monkeypatch.context() as patch:
-        at_shard(1, interrupt, patch)
+        interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path), batch_size=3)
     with monkeypatch.context() as patch:
-        at_shard(5, interrupt, patch)
-        at_shard(3, kill, patch)
+        interrupt_at_shard(5, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path), engine=Observed(engine, workers))
-    assert len(list(workers.iterdir())) >= 2
+            render(run, model=str(tiny_path), engine=Mortal(engine, tmp_path / "killed"))
+    assert "another worker takes over" in capsys.readouterr().err
     result = render(run, model=str(tiny_path))
     assert 0 < result.rendered < 17
     assert result.images.circumstances["batch_size"] == 3
     assert contents(run.store.root) == contents(expected.store.root)
+
+
+@pytest.mark.faults
+def test_a_worker_whose_gpu_fails_is_replaced(
+    tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = tmp_path / "failed"
+
+    def behave(*_: Any) -> None:
+        if not failed.exists():
+            failed.touch()
+            raise DeviceFailed("cuda:0 failed")
+
+    fill(ThisProcess(), squares(tmp_path / "expected"))
+    assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
+    assert failed.exists() and contents(tmp_path / "set") == contents(tmp_path / "expected")
+    assert "(cuda:0 failed): another worker takes over" in capsys.readouterr().err
 
 
 def command_on(
@@ -221,7 +243,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
     render(expected, model=str(tiny_path))
     filter_images(expected, judge="nano-object-a")
     with monkeypatch.context() as patch:  # one shard is there already, and only judged
-        at_shard(1, interrupt, patch)
+        interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path))
     written: list[str] = []
@@ -236,7 +258,8 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
     assert contents(run.store.root) == contents(expected.store.root)
     assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
     last_image = len(written) - 1 - written[::-1].index(IMAGES.name)
-    assert VERDICTS.name in written[:last_image]
+    # Of more than the shard that was there: shards were judged while others were still rendered.
+    assert written[:last_image].count(VERDICTS.name) >= 2
 
 
 def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

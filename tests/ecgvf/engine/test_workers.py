@@ -16,56 +16,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
+from ecgvf.core.errors import EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
-from ecgvf.engine import Description, Engine, FillPlan, Processes, Setup, ThisProcess, local_engine
-from ecgvf.engine.cluster import RayEngine
+from ecgvf.engine import Description, Engine, FillPlan, Processes, ThisProcess, local_engine
 from ecgvf.engine.pool import WorkerPool
+from tests.ecgvf.engine.squares import SHARDS, contents, fill, setup, squares
 
 TWO = Processes([{}, {}])
-SHARDS = [[0, 1, 2], [3, 4], [5, 6], [7], [8, 9]]
-
-
-def setup(behave: Callable[[list[int], dict[str, Any]], None] = lambda *_: None, **facts: Any) -> Setup:
-    """A worker that squares numbers in batches of 8, after ``behave``. It is nested, so that it is pickled by value."""
-
-    class Squares:
-        description = Description({"fact": 1, **facts}, {"batch_size": 8})
-
-        def __call__(self, tasks: list[int], circumstances: Any, advance: Any) -> pa.Table:
-            behave(tasks, circumstances)
-            advance(len(tasks))
-            return pa.table(
-                {"square": [task * task for task in tasks], "batch": [circumstances["batch_size"]] * len(tasks)}
-            )
-
-    @contextmanager
-    def opened() -> Iterator[Squares]:
-        yield Squares()
-
-    return opened
-
-
-def squares(folder: Path, **options: Any) -> FillPlan:
-    shard_set = ShardSet(folder, {"numbers": 10}, "test")
-    sizes = [len(shard) for shard in SHARDS]
-    return FillPlan(
-        setup="squares",
-        shard_set=shard_set,
-        tasks=lambda index: SHARDS[index],
-        sizes=sizes,
-        description="squaring",
-        **options,
-    )
-
-
-def fill(engine: Engine, *plans: FillPlan, **setups: Setup) -> list[int]:
-    with engine.open({"squares": setup(), **setups}) as pool:
-        return pool.fill(*plans)
-
-
-def contents(*folders: Path) -> dict[str, bytes]:
-    return {f"{file.parent.name}/{file.name}": file.read_bytes() for each in folders for file in each.glob("*.parquet")}
 
 
 @pytest.fixture
@@ -140,29 +97,6 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
     assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert killed.exists() and contents(tmp_path / "set") == expected
     assert "shard-00001.parquet (signal SIGKILL): another worker takes over" in capsys.readouterr().err
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("engine", [TWO, pytest.param(RayEngine(max_workers=2), marks=pytest.mark.slow)])
-def test_a_worker_whose_gpu_fails_is_replaced(
-    tmp_path: Path,
-    expected: dict[str, bytes],
-    engine: Engine,
-    request: pytest.FixtureRequest,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    if isinstance(engine, RayEngine):
-        request.getfixturevalue("ray")
-    failed = tmp_path / "failed"
-
-    def behave(*_: Any) -> None:
-        if not failed.exists():
-            failed.touch()
-            raise DeviceFailed("cuda:0 failed")
-
-    assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
-    assert failed.exists() and contents(tmp_path / "set") == expected
-    assert "(cuda:0 failed): another worker takes over" in capsys.readouterr().err
 
 
 @pytest.mark.faults
