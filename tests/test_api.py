@@ -16,7 +16,7 @@ RUN = [
     "dataset",
     "export",
     "filter",
-    "fresh",
+    "from_definition",
     "generate",
     "generate_with_llms",
     "import_pairs",

@@ -86,7 +86,10 @@ def test_the_command_measures_what_has_not_been_measured(
     dataset: Dataset,
     tiny: JanusModel,
     hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     trained(store, dataset, tiny)
     words = ["push-to-hub", "--repo", REPO, "--prompts-per-concept", "1", "--public", "--store", str(store.root)]
     result = CliRunner().invoke(app, [*words, "--json"])
@@ -96,6 +99,7 @@ def test_the_command_measures_what_has_not_been_measured(
         app, ["generate", "--adapter", f"hub:{REPO}", "--prompt", "a church", "--store", str(store.root)]
     )
     assert shown.exit_code == 0 and "before | after" in shown.stdout
+    assert len(list(tmp_path.glob("before-after-*.png"))) == 1  # and none in the Hub's cache
 
 
 @pytest.mark.parametrize(

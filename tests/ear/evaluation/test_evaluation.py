@@ -475,7 +475,7 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
         evaluate(store, tiny, dataset, [adapter], EvaluationSettings(family="fungi"))
     with pytest.raises(SettingsError, match="0 prompts of the concept"):
         EvaluationSettings(prompts_per_concept=0)
-    with pytest.raises(SettingsError, match="-1 of others"):
+    with pytest.raises(SettingsError, match="-1 of each retained concept"):
         EvaluationSettings(prompts_per_other=-1)
     with pytest.raises(SettingsError, match="--figures some: measure the default or full or paper figures"):
         EvaluationSettings(figures="some")  # type: ignore[arg-type]
