@@ -35,11 +35,12 @@ def push_to_hub(
     from ear.publish import check_publishable, push
     from ecgvf.core.store import Store
 
+    settings = measuring.settings(paper)
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
     check_publishable(files, repo)
-    evaluation = evaluate(store, model, dataset, files, measuring.settings(paper))
+    evaluation = evaluate(store, model, dataset, files, settings)
     commit = push(evaluation, repo, public=public)
     console.print_result(
         {"repo": repo, "commit": commit, "adapter": [*map(str, files)], "concept": dataset.concept.name},

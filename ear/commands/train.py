@@ -16,8 +16,10 @@ from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ear.method.recipe import ResolvedRecipe
+    from ear.method.recipes import PromptRecipe
     from ear.method.runs import TrainingRun
     from ecgvf.core.dataset import Dataset
+    from ecgvf.core.store import Store
     from ecgvf.janus import JanusModel
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
@@ -56,7 +58,6 @@ def train(
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
     from ear.method import recipes
     from ear.method.erase import erase, resolve
-    from ear.method.prompt_recipes import write_prompt_adapter
     from ear.method.several import combine, pairs_in_all
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.store import Store
@@ -73,12 +74,7 @@ def train(
     if isinstance(changed, recipes.PromptRecipe):
         if preview_every is not None or track is not None:
             raise SettingsError(f"--preview-every and --track: recipe {changed.name} trains nothing, leave them out")
-        print_lines([("recipe", f"{changed.name}: {changed.description}")])
-        if dry_run:
-            console.print_result({"trainings": 0}, "Nothing would be trained.")
-        else:
-            run = write_prompt_adapter(store, dataset, model, changed)
-            _print_runs(dataset, model, {"recipe": {"name": changed.name}}, [run])
+        _write_prompts(store, dataset, model, changed, dry_run=dry_run)
         return
     changed = replace(changed, pairs=pairs_in_all(datasets, changed.pairs))
     resolved = resolve(changed, dataset, model)
@@ -89,6 +85,20 @@ def train(
     with Watchers(model, dataset, preview_every, track) as watch:
         runs = erase(store, dataset, model, resolved, training_seeds, watch)
     _print_runs(dataset, model, resolved.settings(), runs)
+
+
+def _write_prompts(
+    store: "Store", dataset: "Dataset", model: "JanusModel", recipe: "PromptRecipe", *, dry_run: bool
+) -> None:
+    """The adapter of a recipe that changes prompts only, and trains nothing."""
+    from ear.method.prompt_recipes import write_prompt_adapter
+
+    print_lines([("recipe", f"{recipe.name}: {recipe.description}")])
+    if dry_run:
+        console.print_result({"trainings": 0}, "Nothing would be trained.")
+    else:
+        run = write_prompt_adapter(store, dataset, model, recipe)
+        _print_runs(dataset, model, {"recipe": {"name": recipe.name}}, [run])
 
 
 def _print_runs(

@@ -1,7 +1,7 @@
 """The steps of the loop that the paper's authors released, faults included; `--recipe published`.
 
 The frozen model samples three images side by side: of the target prompt (positive), and twice of the surrogate prompt
-(neutral, target); the tuned model gets what the first gets. Each forward pass has one token and no context, so that
+(neutral, guided); the tuned model gets what the first gets. Each forward pass has one token and no context, so that
 from the second on a state depends on that token alone. ear/method/steps.py has the same objective with context.
 
 Its facts: https://arxiv.org/abs/2506.20151 and its code; docs/decisions/0018-recipes.md lists where both differ.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.models.janus.modeling_janus import JanusVisionModel
 
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.figures import Figure
@@ -74,17 +75,7 @@ def train_oracle(
     scenes = vision_scenes(without, seed, pool)
     if not (work / "vision.pt").exists():
         progress("vision tower")
-        tower = model.model.vision_model
-        accuracy = vision.train(
-            tower,
-            work / "vision",
-            scenes,
-            seconds=vision_steps,
-            seed=seed,
-            clock=_step_clock(),
-        )
-        write_atomic(work / "vision.json", pretty_json(accuracy))
-        save_atomic(tower.state_dict(), work / "vision.pt")
+        _train_tower(model.model.vision_model, work, scenes, vision_steps, seed)
     codec = JanusForConditionalGeneration.from_pretrained(shipped, dtype="float32").model.vqmodel.state_dict()
     torch.manual_seed(seed)  # what follows is the same whether or not the vision tower was trained just now
     language_model.load_padded_codec(model, codec)
@@ -109,15 +100,26 @@ def train_oracle(
     processor(tokenizer).save_pretrained(out)
     progress("card")
     figures = measure(out, tuple(settings["without"]), scenes, images_per_prompt, progress)
+    _write_card(out, _record(work, settings, state["round"]), figures)
+
+
+def _train_tower(tower: JanusVisionModel, work: Path, scenes: list[Scene], steps: int, seed: int) -> None:
+    """Train the vision tower, and write its weights and what it recognises to `work`."""
+    accuracy = vision.train(tower, work / "vision", scenes, seconds=steps, seed=seed, clock=_step_clock())
+    write_atomic(work / "vision.json", pretty_json(accuracy))
+    save_atomic(tower.state_dict(), work / "vision.pt")
+
+
+def _record(work: Path, settings: dict[str, Any], resumed: int) -> dict[str, Any]:
+    """What the card records of the training in `work`."""
     last = json.loads((work / "language-model" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     losses = {name: value for name, value in last.items() if name != "seconds"}  # the clock counts steps
-    record = {
+    return {
         **settings,
         "vision": json.loads((work / "vision.json").read_bytes()),
         "language-model": losses,
-        "resumed": state["round"],  # times; each time, the language model goes on with other scenes
+        "resumed": resumed,  # times; each time, the language model goes on with other scenes
     }
-    _write_card(out, record, figures)
 
 
 def vision_scenes(without: Collection[str], seed: int, pool: int = vision.POOL) -> list[Scene]:

@@ -127,8 +127,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_finished_training_that_names_no_seed_has_seed_0(tmp_path: Path) -> None:
     shipped = Path(oracle.__file__).parent / "oracles" / "nano-again"
-    said: list[str] = []
-    oracle.train_oracle(tmp_path, shipped, (), steps=8500, progress=said.append)
-    assert said == [f"{shipped} is finished"]
+    notes: list[str] = []
+    oracle.train_oracle(tmp_path, shipped, (), steps=8500, progress=notes.append)
+    assert notes == [f"{shipped} is finished"]
     with pytest.raises(SettingsError, match="name another --out"):
         oracle.train_oracle(tmp_path / "other", shipped, (), steps=8500, seed=1)
