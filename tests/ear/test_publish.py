@@ -107,7 +107,7 @@ def test_the_command_measures_what_has_not_been_measured(
     [
         (["--repo", "nowhere"], "--repo nowhere: write OWNER/NAME"),
         (["--repo", REPO, "--adapter", "{adapter}", "--adapter", "{adapter}"], "publish each alone"),
-        (["--repo", REPO, "--captions", "5"], "--captions is for --figures paper: add it"),
+        (["--repo", REPO, "--captions", "20"], "--captions is for --figures paper: add it"),
     ],
 )
 def test_what_cannot_be_published_is_refused_before_it_is_measured(
