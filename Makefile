@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed quickstart-check several ablations nano-check clean
+.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed eval-speed quickstart-check several ablations nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -17,6 +17,7 @@ help:
 	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, two days on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, parts of 50 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
+	@echo "make eval-speed   how long ear eval takes on Janus-nano (ten minutes)"
 	@echo "make quickstart-check  whether the quickstart's shorter training meets the recipe's goals (resumable, an hour)"
 	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes on one thread)"
 	@echo "make ablations    the paper's ablations and ours (resumable, in parts of under an hour)"
@@ -33,10 +34,8 @@ help:
 quickstart: .venv/installed
 	$(BIN)/ear quickstart
 
-# The allocator keeps freed memory: PyTorch's passes on a CPU take an eighth less.
 test: .venv/installed
-	MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=10000000000 \
-	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -74,6 +73,9 @@ benchmark-full: .venv/installed
 train-speed: .venv/installed
 	$(BIN)/python -m benchmarks.train --runs 7 --out docs/train.json
 
+eval-speed: .venv/installed
+	$(BIN)/python -m benchmarks.evaluate --out docs/evaluate.json
+
 quickstart-check: .venv/installed
 	$(BIN)/python -m benchmarks.quickstart --out docs/quickstart.json
 
@@ -82,9 +84,9 @@ several: .venv/installed
 
 ablations: .venv/installed
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe paper --out docs/ablations/paper \
-	  --over window,threshold,layers,modules,order,trajectory,retention,surrogates,data --minutes 30
+	  --prompts-per-other 8 --over window,threshold,layers,modules,order,trajectory,retention,surrogates,data --minutes 30
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --out docs/ablations/on-policy \
-	  --over retained-concepts,retention,adapter,rehearsal-noise,surrogates,data --minutes 20
+	  --prompts-per-other 8 --over retained-concepts,retention,adapter,rehearsal-noise,surrogates,data --minutes 20
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check

@@ -38,7 +38,7 @@ from ecgvf.janus import JanusModel, load
 
 CONCEPTS = ("church", "van-gogh")
 PAIRS, VALIDATION = 60, 100
-SETTINGS = EvaluationSettings(split="validation", batch_size=64)
+SETTINGS = EvaluationSettings(split="validation", prompts_per_other=8, batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
 ERASED, RETAINED = 0.10, 0.95
 """A trial erases if the concept's share is at most this, and retains if all other concepts keep this of theirs."""

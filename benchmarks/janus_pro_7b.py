@@ -19,6 +19,7 @@ import typer
 
 from benchmarks.result import finish
 from benchmarks.train import H100, full_size
+from ear.evaluation import EvaluationSettings
 from ear.method.cost import training_cost
 from ear.method.recipes import DEFAULT
 from ecgvf.core.files import read_json
@@ -68,8 +69,12 @@ def main(
     """Count what the whole job takes."""
     model, share = full_size("7b"), float(read_json(Path("docs/render.json"))["share_of_roof"])
     batch = images_at_once(model)
-    # `ear eval` renders 100 prompts of the concept before, after and as ceiling, and 8 of each other before and after.
-    images = {"dataset": 2 * (pairs + evaluation) + retained, "evaluation": 3 * 100 + 2 * 8 * concepts}
+    # `ear eval` renders prompts of the concept before, after and as ceiling, of each other before and after.
+    of_concept, of_each_other = EvaluationSettings().counts
+    images = {
+        "dataset": 2 * (pairs + evaluation) + retained,
+        "evaluation": 3 * of_concept + 2 * of_each_other * concepts,
+    }
     trained = training(model)
     seconds = {
         "render": rendering(model, images["dataset"], batch),

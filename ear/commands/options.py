@@ -74,7 +74,7 @@ class EvaluationArguments:
         typer.Option(
             "--prompts-per-concept",
             help="Prompts of the concept, and of each retained concept.",
-            show_default="100, and 8 of each retained concept",
+            show_default="100, and 5 of each retained concept",
         ),
     ] = None
     prompts_per_other: Annotated[

@@ -30,7 +30,7 @@ class EvaluationSettings:
     """What is measured, and by which judge. Raises ``SettingsError`` for values out of range or that contradict."""
 
     prompts_per_concept: int | None = None
-    """Prompts of the erased concept, and of each retained concept. None: 100, and 8."""
+    """Prompts of the erased concept, and of each retained concept. None: 100, and 5."""
     prompts_per_other: int | None = None
     """Prompts of each retained concept, if the number differs."""
     prompts_per_group: int | None = None
@@ -90,7 +90,7 @@ class EvaluationSettings:
     @property
     def counts(self) -> tuple[int, int]:
         """Prompts of the erased concept, and of each retained concept."""
-        concept, retained = (100, 8) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
+        concept, retained = (100, 5) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
         return concept, retained if self.prompts_per_other is None else self.prompts_per_other
 
 

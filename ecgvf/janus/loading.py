@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
+from ecgvf.core.allocator import keep_freed_memory
 from ecgvf.core.errors import ModelError, first_line
 from ecgvf.core.files import expanded, is_folder
 from ecgvf.core.hub import hub_errors
@@ -48,6 +49,8 @@ def load(
     torch_dtype = _resolve_dtype(dtype, torch_device)
     if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
         torch.cuda.set_device(torch_device)
+    if torch_device.type == "cpu":
+        keep_freed_memory()
     folder = _checkpoint_folder(name_or_path)
     _check_config(folder, str(folder))
     try:

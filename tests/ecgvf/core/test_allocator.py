@@ -1,0 +1,30 @@
+"""`keep_freed_memory`: what a pass frees, the next one takes."""
+
+import subprocess
+import sys
+
+import pytest
+
+PASSES = """
+import resource
+import numpy as np
+from ecgvf.core.allocator import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(2**23)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+returned = faults()
+keep_freed_memory()
+np.ones(2**23)
+print(returned, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")
+def test_a_block_that_was_freed_is_not_mapped_again() -> None:
+    printed = subprocess.run([sys.executable, "-c", PASSES], check=True, capture_output=True, text=True).stdout
+    returned, kept = map(int, printed.split())
+    assert returned > 5 * max(kept, 10)
