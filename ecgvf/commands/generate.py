@@ -90,10 +90,14 @@ def generate(
     from ecgvf.commands.select_writers import select_writers
 
     run = Run.from_definition(store, concept)
+    if seed and reparse:
+        raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")
     if reparse:
         output.print_set(_reparse(run, writing, amount))
         return
     writers, named = select_writers(writing, keys=not amount.dry_run)
+    if writers and seed:
+        raise SettingsError(f"--seed {seed} is for the offline writer, and LLMs write: leave it out")
     if writers:
         stage_set = _generate_with_llms(run, writers, writing, amount, confirmed=named or writing.yes)
     else:

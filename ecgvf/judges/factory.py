@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 
 from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.files import expanded
 from ecgvf.judges.ensemble import Combine, Ensemble
 from ecgvf.judges.judge import Criterion, Judge
 
@@ -135,7 +136,12 @@ def _validate(names: list[str], options: JudgeOptions) -> None:
 def weights_by_judge(text: str | None) -> dict[str, str]:
     """Judge → its weights, parsed from NAME=WEIGHTS,NAME=WEIGHTS."""
     parts = [part.partition("=") for part in (text or "").split(",")]
-    return {name.strip(): value.strip() for name, _, value in parts}
+    return {name.strip(): _at_home(value.strip()) for name, _, value in parts}
+
+
+def _at_home(weights: str) -> str:
+    """``weights`` with a folder in place of ``~``, which a shell expands only where a word begins."""
+    return str(expanded(weights)) if weights.startswith("~") else weights
 
 
 def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
@@ -147,7 +153,7 @@ def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
         return {}
     weights, known = weights_by_judge(options.weights), {*names, OF_RETAINED}
     if len(names) == 1 and not set(weights) & known:
-        weights = {names[0]: options.weights}  # a path
+        weights = {names[0]: _at_home(options.weights)}
     else:
         if not set(weights) <= known or not all(weights.values()):
             raise JudgeError(

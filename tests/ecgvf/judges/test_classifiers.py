@@ -264,11 +264,11 @@ def test_the_judge_of_styles_sees_an_artist_in_the_top_3(vit: str) -> None:
         create_judge(VAN_GOGH, "janus-pro-1b")
 
 
-def test_each_member_of_an_ensemble_has_its_own_weights(vit: str, lite0: str) -> None:
+def test_each_member_of_an_ensemble_has_its_own_weights(vit: str, lite0: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path(vit).parent))
     name = "style+timm:tf_efficientnet_lite0"
-    both: Any = create_judge(
-        VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=f"style={vit}, {name[6:]}={lite0}")
-    )
+    weights = f"style=~/{Path(vit).name}, {name[6:]}={lite0}"
+    both: Any = create_judge(VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=weights))
     assert [judge.name for judge in both.judges] == name.split("+")
     for wrong in (vit, f"style={vit},nobody={vit}", "style="):
         with pytest.raises(JudgeError, match="NAME=WEIGHTS"):

@@ -143,6 +143,8 @@ def test_a_dry_run_needs_no_key(
         (["--reparse", "--dry-run"], "leave --dry-run out"),
         (["--reparse", "--pairs", "0"], "leave --pairs out"),
         (["--reparse", "--count", "5"], "leave --count out"),
+        (["--reparse", "--seed", "5"], "leave --seed out"),
+        (["--writers", "gpt", "--seed", "5"], "leave it out"),
         (["--reparse", "--templates", "."], "leave --templates out"),
         (["--reparse", "--surrogates", "free"], "leave --surrogates out"),
         (["--reparse", "--writer-model", "m"], "leave --writer-model out"),
