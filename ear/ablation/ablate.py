@@ -1,5 +1,6 @@
 """Train and measure every variant, one after another; a measured variant is not measured again."""
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,10 @@ from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
+_KEYED_OTHERWISE = ("prompts_per_concept", "prompts_per_other", "fidelity")
+"""Settings that are not a part of a variant's key as they are: another default must not pass for the same figures."""
+NOT_MEASURED = b"not_measured"
+"""Metadata of the table: the missing variants, a JSON list of strings."""
 MOST_WINDOWS = 10
 """Windows that a variant at equal steps may go over, as a multiple of the base recipe's. A window below the threshold
 takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
@@ -73,7 +78,7 @@ class Ablation:
 
     def rows(self, variant: Variant) -> list[JSON]:
         """The rows of a variant, of all seeds together; it is trained and measured unless it was before."""
-        file = self.folder / "variants" / f"{self._key(variant)}.json"
+        file = self.file(variant)
         if file.is_file():
             rows: list[JSON] = read_json(file)["rows"]
             return rows
@@ -85,20 +90,18 @@ class Ablation:
         write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
         return rows
 
-    def measured(self, variant: Variant) -> bool:
-        """Whether the variant was measured before."""
-        return (self.folder / "variants" / f"{self._key(variant)}.json").is_file()
-
-    def _key(self, variant: Variant) -> str:
+    def file(self, variant: Variant) -> Path:
+        """Where the rows of a variant are kept once it is measured."""
+        measuring = {name: str(value) for name, value in asdict(self.settings).items() if name not in _KEYED_OTHERWISE}
         settings: dict[str, Any] = {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,
             "base": self.base.settings(),
             "variant": asdict(variant) | {"options": dict(variant.options)},
-            "settings": {name: str(value) for name, value in asdict(self.settings).items() if name != "fidelity"},
+            "settings": {**measuring, "counts": list(self.settings.counts)},
             "seeds": list(self.seeds),
         }
-        return f"{variant.factor}-{fingerprint(settings)}"
+        return self.folder / "variants" / f"{variant.factor}-{fingerprint(settings)}.json"
 
     def _rows(
         self, variant: Variant, resolved: ResolvedRecipe, runs: Sequence[TrainingRun], found: Sequence[Evaluation]
@@ -136,7 +139,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     if not over:
         raise SettingsError("--over names no factor: write some, such as window,threshold")
     wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
-    rows: dict[int, list[JSON]] = {n: ablation.rows(each) for n, each in enumerate(wanted) if ablation.measured(each)}
+    measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
+    rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:
         console.note(f"{len(rows)} of {len(wanted)} variants were measured before")
     missing, started = [number for number in range(len(wanted)) if number not in rows], time.monotonic()
@@ -147,24 +151,28 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
             console.note(f"{len(missing) - place} variants are left: the same command goes on")
             break
         variant = wanted[number]
-        by = "steps" if variant.equal_steps else "pairs"
-        console.note(f"{number + 1} of {len(wanted)}: {variant.factor} {variant.level}, equal {by}")
+        console.note(f"{number + 1} of {len(wanted)}: {variant}")
         try:
             rows[number] = ablation.rows(variant)
         except (DatasetError, RecipeError) as error:
             console.warn(f"{variant.factor} {variant.level} is not measured: {error}")
         else:
-            _write(rows, ablation.folder)
+            _write(wanted, rows, ablation.folder)
     if not rows:
         raise DatasetError("no variant could be measured")
-    return _write(rows, ablation.folder)
+    return _write(wanted, rows, ablation.folder)
 
 
-def _write(rows: Mapping[int, Sequence[JSON]], folder: Path) -> pa.Table:
-    """Write the table, its rows in the order of variants, and its plots; returns the table."""
+def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], folder: Path) -> pa.Table:
+    """Write the table, its rows in the order of variants, and its plots; returns the table.
+
+    Its metadata list the variants that are not measured (``NOT_MEASURED``), for who shows it.
+    """
     from ear.ablation.plots import plot_factors
 
+    missing = [str(variant) for number, variant in enumerate(wanted) if number not in rows]
     table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
+    table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing)})
     for name, write in (("ablation.parquet", pq.write_table), ("ablation.csv", pyarrow.csv.write_csv)):
         sink = pa.BufferOutputStream()
         write(table, sink)

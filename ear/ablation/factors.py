@@ -16,9 +16,8 @@ TrainingData = Literal["filtered", "unfiltered", "one-word targets", "single", "
 """What to train on: the dataset's own pairs; such pairs before filtering; pairs of the bare term and its surrogate; or
 pairs written with a single surrogate, with a surrogate per term of the concept, or with any surrogate."""
 
-WINDOWS = (12, 24, 48, 72, 100, 256, 576)
-"""L of 576: those of the paper's figure 5, two rows of nano's tokens, and the whole image."""
-
+WINDOWS = (1, 12, 24, 48, 72, 100, 256, 576)
+"""L of 576: a single patch, those of the paper's figure 5, two rows of nano's tokens, and the whole image."""
 
 LORA_RATE = 6
 """Learning rate of LoRA, as a multiple of the learning rate of full weights."""
@@ -35,6 +34,9 @@ class Variant:
     data: TrainingData = "filtered"
     equal_steps: bool = False
     """Whether it takes as many steps of Adam as the base recipe on the same pairs, instead of seeing as many pairs."""
+
+    def __str__(self) -> str:
+        return f"{self.factor} {self.level}, equal {'steps' if self.equal_steps else 'pairs'}"
 
 
 Levels = Callable[[Recipe], Sequence[tuple[str, Mapping[str, Any]]]]
@@ -69,6 +71,10 @@ def _adapters(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     return [("full", full), *((f"lora {options['rank']}", options) for options in ranks)]
 
 
+def _patch_sampling(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [("sequential", {"windows": "all"}), ("random", {"windows": "random"})]
+
+
 def _trajectories(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     rollouts = base.rollouts or ON_POLICY.rollouts
     images = [(name, {"trajectory": name, "rollouts": 0}) for name in ("surrogate", "target", "both")]
@@ -100,13 +106,18 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "adapter": _adapters,
         "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
         "rehearsed-words": _options("rehearsed_words", 0, 100, 300),
+        "loss": _options("loss", "mse", "kl"),
         "order": _options("order", "dataset", "shuffled"),
+        "patch-sampling": _patch_sampling,
         "trajectory": _trajectories,
         "retention": _retention,
         "retained-concepts": _retained_concepts,
     }
 )
 """Factor → its levels, as (name, changed settings), around a base recipe."""
+
+EQUAL_STEPS: Mapping[str, Sequence[bool]] = MappingProxyType({"window": (False, True), "patch-sampling": (True,)})
+"""Factor → how its levels are compared (``Variant.equal_steps``); the others' see equal pairs."""
 
 DATA_FACTORS: Mapping[str, Sequence[TrainingData]] = MappingProxyType(
     {"surrogates": ("single", "per-term", "free"), "data": ("filtered", "unfiltered", "one-word targets", "free")}
@@ -115,7 +126,7 @@ DATA_FACTORS: Mapping[str, Sequence[TrainingData]] = MappingProxyType(
 
 
 def variants(factor: str, base: Recipe) -> list[Variant]:
-    """The variants of ``factor`` around ``base``; those of the window twice, at equal pairs and at equal steps.
+    """The variants of ``factor`` around ``base``, compared as ``EQUAL_STEPS`` says.
 
     Raises ``SettingsError`` for an unknown factor.
     """
@@ -125,7 +136,5 @@ def variants(factor: str, base: Recipe) -> list[Variant]:
         known = ", ".join((*FACTORS, *DATA_FACTORS))
         raise SettingsError(f"--over {factor}: an ablation has the factors {known}")
     levels = FACTORS[factor](base)
-    found = [Variant(factor, level, options) for level, options in levels]
-    if factor == "window":
-        found += [Variant(factor, level, options, equal_steps=True) for level, options in levels]
-    return found
+    compared = EQUAL_STEPS.get(factor, (False,))
+    return [Variant(factor, level, options, equal_steps=equal) for equal in compared for level, options in levels]

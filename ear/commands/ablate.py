@@ -35,8 +35,8 @@ def ablate(
         str,
         typer.Option(
             "--over",
-            help="Factors, separated by commas: window, threshold, layers, modules, adapter, order, trajectory, "
-            "surrogates, retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
+            help="Factors, separated by commas: window, patch-sampling, threshold, layers, modules, adapter, loss, "
+            "order, trajectory, surrogates, retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
         ),
     ],
     recipe: Annotated[

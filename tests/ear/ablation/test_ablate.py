@@ -1,6 +1,7 @@
 """An ablation: its variants, what they are trained on, and the table, which a second run does not measure again."""
 
 import importlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ear.ablation import Ablation, ablate
-from ear.ablation.ablate import MOST_WINDOWS
+from ear.ablation.ablate import MOST_WINDOWS, NOT_MEASURED
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
+from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe
@@ -20,8 +22,9 @@ from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED
 from ear.method.runs import newest
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
+from ecgvf.core.files import read_json
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel
+from ecgvf.janus import JanusModel, load
 
 BASE = replace(PAPER, threshold=0.0)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
@@ -57,6 +60,10 @@ def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(
 ) -> None:
     levels = variants("window", BASE)
     assert [variant.equal_steps for variant in levels] == [False] * len(WINDOWS) + [True] * len(WINDOWS)
+    assert [variant.level for variant in variants("patch-sampling", BASE) if variant.equal_steps] == [
+        "sequential",
+        "random",
+    ]
     some = (12, 48, 576)
     monkeypatch.setattr("ear.ablation.factors.WINDOWS", some)
     table = ablate(ablation, ["window"]).to_pylist()
@@ -95,6 +102,31 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
 
 
+def test_another_number_of_prompts_is_another_variant(ablation: Ablation) -> None:
+    variant = variants("order", BASE)[0]
+    same = replace(ablation, settings=replace(SMALL, prompts_per_concept=SMALL.counts[0]))
+    others = replace(ablation, settings=replace(SMALL, prompts_per_other=2))
+    assert ablation.file(variant) == same.file(variant) != others.file(variant)
+
+
+@pytest.mark.parametrize(
+    ("folder", "base"),
+    [
+        ("paper", PAPER),
+        ("on-policy", ON_POLICY),
+        ("on-policy-unrehearsed", ON_POLICY.with_options({"retention": 0.0})),
+    ],
+)
+def test_make_ablations_goes_on_from_the_committed_variants(folder: str, base: Recipe, tmp_path: Path) -> None:
+    committed = sorted(Path("docs/ablations", folder, "variants").glob("*.json"))
+    store, model = Store(tmp_path), load("janus-nano")
+    dataset = find_dataset(store, "ecgvf/church")[0]  # the one that ships
+    settings = EvaluationSettings(prompts_per_other=8)
+    ablation = Ablation(store, model, dataset, base, settings, [0], Path("docs/ablations", folder))
+    assert committed
+    assert [ablation.file(Variant(**read_json(file)["variant"])) for file in committed] == committed
+
+
 def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SettingsError, match="--minutes 0 leaves no time"):
         ablate(ablation, ["order"], minutes=0)
@@ -102,7 +134,9 @@ def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]
     assert set(ablate(ablation, ["order"], minutes=0)["level"].to_pylist()) == {"dataset"}
     printed = _words(capsys)
     assert "1 of 2 variants were measured before" in printed and "1 variants are left" in printed
-    assert set(pq.read_table(ablation.folder / "ablation.parquet")["level"].to_pylist()) == {"dataset"}
+    table = pq.read_table(ablation.folder / "ablation.parquet")
+    assert set(table["level"].to_pylist()) == {"dataset"}
+    assert json.loads(table.schema.metadata[NOT_MEASURED]) == ["order shuffled, equal pairs"]
     assert set(ablate(ablation, ["order"])["level"].to_pylist()) == {"dataset", "shuffled"}
 
 
