@@ -123,19 +123,7 @@ class EvaluationArguments:
         """The settings for ``evaluate``."""
         from ear.evaluation import EvaluationSettings
 
-        return EvaluationSettings(
-            prompts_per_concept=self.prompts_per_concept,
-            prompts_per_other=self.prompts_per_other,
-            family=self.family,
-            figures=self.figures,
-            fidelity=fidelity.settings() if fidelity is not None else None,
-            questions=self.questions,
-            oracle=self.oracle,
-            split=self.split,
-            seed=self.seed,
-            judge=self.judge,
-            weights=self.weights,
-        )
+        return EvaluationSettings(**asdict(self), fidelity=fidelity.settings() if fidelity is not None else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

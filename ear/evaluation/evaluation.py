@@ -78,7 +78,7 @@ def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[E
     """The prompts of the default figures, for a method that rehearsed nothing."""
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
-    asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
+    asked = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
     return [*asked, *_retained_prompts(retained, (), settings)]
 
 
@@ -106,7 +106,7 @@ def _evaluate(
     if full:
         check_attacks(model, dataset, _budgets())
     oracle = find_oracle(measurement, settings.oracle) if full and settings.oracle is not None else None
-    asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
+    asked = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
     asked_of_retained = _retained_prompts(retained, rehearsed, settings)
     judges.settings([*asked, *asked_of_retained])  # hashes the weights: a missing file is found here
     recipe = str(adapter.facts["recipe"]["name"])
@@ -167,7 +167,7 @@ def _retained_prompts(
     prompts = []
     for group in figures.GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]
-        count = settings.counts[1]
+        count = settings.retained_count
         if settings.prompts_per_group is not None and members:
             count = -(-settings.prompts_per_group // len(members))
         if settings.prompts_per_neighbour is not None and group == "neighbours":
@@ -194,7 +194,7 @@ def _full_outcomes(
     """Outcomes of the concept's further prompts: wordings, more seeds, other guidance and temperature."""
     dataset = measurement.dataset
     by_wording = _without(prompts_by_wording(dataset, settings.seed, settings.split), main)
-    more = prompts_by_seed(dataset, settings.counts[0], figures.SEEDS, settings.seed, settings.split)
+    more = prompts_by_seed(dataset, settings.concept_count, figures.SEEDS, settings.seed, settings.split)
     outcomes = measurement.outcomes(by_wording, "wording")
     outcomes += measurement.outcomes(_without(more, [*main, *by_wording]), "seeds")
     usual = Sampling(**dataset.sampling)
@@ -262,7 +262,7 @@ def _retained(
     def why_not(concept: RetainedConcept) -> str | None:
         if family not in (None, concept.family):
             return f"not of family {family}"
-        if not settings.counts[1]:
+        if not settings.retained_count:
             return "no prompts were asked for"
         if not judges.can_judge(concept):
             return "no judge has a label for it"
