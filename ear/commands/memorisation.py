@@ -142,9 +142,9 @@ def _of_adapter(
 
     store = Store(source.store)
     dataset, model = open_dataset(store, source)
-    asked = _prompts(dataset, prompts, columns, seed)
+    found = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), asked)
+    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
     return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset))
 
