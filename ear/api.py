@@ -145,18 +145,18 @@ def evaluate(
     opened = _store(store)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, store=opened, model=model, device=device)
-    files = _files(adapter, opened, dataset.concept.name)
+    files = adapter_files(opened, dataset.concept.name, adapter)
     janus = load(model or dataset.model, device=device, dtype=dtype)
     return evaluate_adapters(opened, janus, dataset, files, settings)
 
 
-def _store(store: AnyStore) -> Store:
-    return store if isinstance(store, Store) else Store(store)
+def adapter_files(store: Store, concept: str | None, adapter: AdapterLike | Sequence[AdapterLike] | None) -> list[Path]:
+    """The files of ``adapter``; None: of the newest adapter in ``store`` for ``concept``, or for its last concept.
 
-
-def _files(adapter: AdapterLike | Sequence[AdapterLike] | None, store: Store, concept: str) -> list[Path]:
+    Raises ``AdapterError``, and ``HubError`` for an adapter on the Hub.
+    """
     if adapter is None:
-        return [newest(store, concept).adapter]
+        return [newest(store, concept or store.last_concept()).adapter]
     adapters = [adapter] if isinstance(adapter, AdapterLike) else adapter
     if (
         not isinstance(adapters, Sequence)
@@ -165,3 +165,7 @@ def _files(adapter: AdapterLike | Sequence[AdapterLike] | None, store: Store, co
     ):
         raise AdapterError(f"{adapter!r} is not an adapter: pass what ear.train returned, a file, or a run's name")
     return [item.adapter if isinstance(item, TrainingRun) else find_adapter(store, str(item)) for item in adapters]
+
+
+def _store(store: AnyStore) -> Store:
+    return store if isinstance(store, Store) else Store(store)

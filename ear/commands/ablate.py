@@ -70,7 +70,6 @@ def ablate(
     from ear.method import recipes
     from ear.method.recipe import Recipe
     from ecgvf.core.errors import RecipeError, SettingsError
-    from ecgvf.core.store import Store
 
     if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
         raise SettingsError(
@@ -81,8 +80,7 @@ def ablate(
         raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
     training_seeds = parse_seeds(seeds)
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
+    store, dataset, model = open_dataset(source)
     folder = out if out is not None else store.root / dataset.concept.name / "ablation" / base.name
     print_lines([("base", base.name), ("factors", ", ".join(factors)), ("out", str(folder))])
     ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)

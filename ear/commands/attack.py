@@ -120,12 +120,10 @@ def attack(
     """
     from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
-    from ecgvf.core.store import Store
 
     settings, prompt_table = attacking.settings(), attacking.prompt_table()
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapter)
     found = attack_adapters(store, model, dataset, files, settings, prompt_table)
     results = results_folder(store, dataset.concept.name, files)
     page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"

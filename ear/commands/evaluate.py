@@ -35,12 +35,10 @@ def evaluate(
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.table import evaluation_table
     from ear.suite.last import EVALUATION
-    from ecgvf.core.store import Store
 
     settings = measuring.settings(paper)
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files
+from ear.commands.inputs import adapter_files_of
 from ear.commands.options import AdapterOption, DatasetOption
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
@@ -33,7 +33,7 @@ def export(
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
-    files = adapter_files(Store(store), dataset, adapter)
+    files = adapter_files_of(Store(store), dataset, adapter)
     janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
     export_merged(janus, open_adapter(janus, files), merged)
     console.print_result(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ear.commands.inputs import adapter_files, in_store, print_lines
+from ear.commands.inputs import adapter_files, adapter_files_of, in_store, print_lines
 from ear.commands.options import DatasetOption
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
@@ -195,7 +195,7 @@ def _compare(
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     store = Store(renderer.store)
-    files = adapter_files(store, comparison.dataset, renderer.adapter)
+    files = adapter_files_of(store, comparison.dataset, renderer.adapter)
     if renderer.model is None and files[0].name == MODEL_FILE:
         raise SettingsError(f"{files[0].parent} is a whole model: name the original to compare it with as --model")
     janus = load(renderer.name(files), **renderer.loading())

@@ -138,12 +138,10 @@ def _of_adapter(
     from ear.memorisation.report import FILE
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
-    from ecgvf.core.store import Store
 
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
+    store, dataset, model = open_dataset(source)
     found = _prompts(dataset, prompts, columns, seed)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    files = adapter_files(store, dataset.concept.name, adapter)
     conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
     return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset))

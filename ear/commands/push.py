@@ -33,12 +33,10 @@ def push_to_hub(
     """
     from ear.evaluation import evaluate
     from ear.publish import check_publishable, push
-    from ecgvf.core.store import Store
 
     settings = measuring.settings(paper)
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapter)
     check_publishable(files, repo)
     evaluation = evaluate(store, model, dataset, files, settings)
     commit = push(evaluation, repo, public=public)

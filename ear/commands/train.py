@@ -60,7 +60,6 @@ def train(
     from ear.method.erase import erase, resolve
     from ear.method.several import combine, pairs_in_all
     from ecgvf.core.errors import SettingsError
-    from ecgvf.core.store import Store
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
@@ -68,8 +67,7 @@ def train(
     if seed is not None and seeds is not None:
         raise SettingsError("--seed and --seeds exclude each other: leave one out")
     training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed or 0), option="--seed")
-    store = Store(source.store)
-    datasets, model = open_datasets(store, source)
+    store, datasets, model = open_datasets(source)
     dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
         if preview_every is not None or track is not None:
