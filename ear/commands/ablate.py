@@ -15,8 +15,6 @@ from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
 SHOWN = {
     "concept_present": "concept",
     "concept_present_unseen": "unseen wordings",
@@ -27,14 +25,12 @@ SHOWN = {
 """Figures of the printed table → its columns."""
 
 
-@app.command()
 @grouped
 def ablate(
     *,
     over: Annotated[
         str,
         typer.Option(
-            "--over",
             help="Factors, separated by commas: window, threshold, layers, modules, adapter, order, trajectory, "
             "surrogates, retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
         ),
@@ -44,7 +40,7 @@ def ablate(
     ] = "default",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Override a setting of the base recipe, such as passes=10. Repeatable."),
+        typer.Option(help="Override a setting of the base recipe, such as passes=10. Repeatable."),
     ] = None,
     seeds: Annotated[
         str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes the first.")
@@ -57,7 +53,7 @@ def ablate(
     measuring: EvaluationArguments,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
+        typer.Option(help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ear.evaluation.robustness import AttackSettings
     from ecgvf.pairs.tables import PromptTable
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackArguments:
@@ -27,7 +25,6 @@ class AttackArguments:
     kind: Annotated[
         Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
         typer.Option(
-            "--kind",
             help="token-search adds words to every prompt, soft-prompt adds vectors, prefix gives the first rows of an "
             "image, relearning fine-tunes.",
         ),
@@ -35,7 +32,6 @@ class AttackArguments:
     budget: Annotated[
         int | None,
         typer.Option(
-            "--budget",
             help="Gradient steps; for token-search, candidates; for prefix, rows.",
             show_default="that of ear eval --figures full",
         ),
@@ -43,26 +39,19 @@ class AttackArguments:
     prompts: Annotated[
         Path | None,
         typer.Option(
-            "--prompts",
             help="In place of --kind: a file of Ring-A-Bell, MMA-Diffusion, P4D, I2P, Six-CD, or any prompts.",
         ),
     ] = None
     column: Annotated[
         list[str] | None,
-        typer.Option("--column", help="With --prompts: column to read if several fit. Repeatable."),
+        typer.Option(help="With --prompts: column to read if several fit. Repeatable."),
     ] = None
-    prompts_per_concept: Annotated[
-        int, typer.Option("--prompts-per-concept", help="Prompts to measure with; no attack sees them.")
-    ] = 100
+    prompts_per_concept: Annotated[int, typer.Option(help="Prompts to measure with; no attack sees them.")] = 100
     oracle: OracleOption = None
     split: SplitOption = "validation"
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the attack and of the images.")] = 0
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="Judge of the concept.", show_default="that of ear eval")
-    ] = None
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights of the --judge: a file, folder or Hub id.")
-    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the attack and of the images.")] = 0
+    judge: Annotated[str | None, typer.Option(help="Judge of the concept.", show_default="that of ear eval")] = None
+    weights: Annotated[str | None, typer.Option(help="Weights of the --judge: a file, folder or Hub id.")] = None
 
     def settings(self) -> "AttackSettings":
         """The settings for ``attack``. Raises ``SettingsError``."""
@@ -101,7 +90,6 @@ class AttackArguments:
         return read_table(self.prompts, self.column or ()) if self.prompts is not None else None
 
 
-@app.command()
 @grouped
 def attack(
     *,
@@ -109,7 +97,7 @@ def attack(
     adapter: AdapterOption = None,
     attacking: AttackArguments,
     outcomes: Annotated[
-        Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
+        Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
     ] = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,

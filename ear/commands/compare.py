@@ -16,10 +16,7 @@ from ecgvf.core.errors import SettingsError
 if TYPE_CHECKING:
     from ear.evaluation import Evaluation, EvaluationSettings
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 @grouped
 def compare(
     *,

@@ -11,10 +11,7 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("eval")
 @grouped
 def evaluate(
     *,
@@ -23,7 +20,7 @@ def evaluate(
     measuring: EvaluationArguments,
     paper: FidelityArguments,
     outcomes: Annotated[
-        Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
+        Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
     ] = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,

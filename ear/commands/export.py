@@ -10,18 +10,13 @@ from ear.commands.options import AdapterOption, DatasetOption
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 def export(
     *,
-    merged: Annotated[Path, typer.Option("--merged", help="New folder for the whole tuned model.")],
+    merged: Annotated[Path, typer.Option(help="New folder for the whole tuned model.")],
     adapter: AdapterOption = None,
     dataset: DatasetOption = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Name, folder or Hub id.", show_default="the adapter's")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name, folder or Hub id.", show_default="the adapter's")] = None,
     store: StoreOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",

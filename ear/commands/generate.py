@@ -20,8 +20,6 @@ from ecgvf.commands.options import (
 )
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonArguments:
@@ -38,7 +36,6 @@ class FileArguments:
     column: Annotated[
         list[str] | None,
         typer.Option(
-            "--column",
             help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
         ),
     ] = None
@@ -65,14 +62,13 @@ class RendererArguments:
     adapter: Annotated[
         list[str] | None,
         typer.Option(
-            "--adapter",
             help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
             show_default="the newest for the concept; with --prompts none, the original model",
         ),
     ] = None
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Name, folder or Hub id.", show_default="the adapter's, else janus-nano"),
+        typer.Option(help="Name, folder or Hub id.", show_default="the adapter's, else janus-nano"),
     ] = None
     store: StoreOption = None
     raw_control_tokens: RawControlTokensOption = False
@@ -90,20 +86,18 @@ class RendererArguments:
         return {"device": self.device, "dtype": self.dtype, "raw_control_tokens": self.raw_control_tokens}
 
 
-@app.command()
 @grouped
 def generate(
     *,
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Prompt to render. Repeatable.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="Prompt to render. Repeatable.")] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
+        typer.Option(help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each further prompt takes the next seed.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
             help="PNG file; with --prompts the folder of the images.",
             show_default="beside the adapter in the store, else the current folder",
         ),

@@ -16,19 +16,17 @@ if TYPE_CHECKING:
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "--dataset",
         help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0.",
         show_default="the last concept's",
     ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Name, folder or Hub id.", show_default="the model that rendered the dataset"),
+    typer.Option(help="Name, folder or Hub id.", show_default="the model that rendered the dataset"),
 ]
 AdapterOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--adapter",
         help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
         show_default="the newest for the concept",
     ),
@@ -36,17 +34,16 @@ AdapterOption = Annotated[
 OracleOption = Annotated[
     Path | None,
     typer.Option(
-        "--oracle",
         help="Folder of a model that never knew the concept, to attack under the same budgets.",
         show_default="none: not measured",
     ),
 ]
 SplitOption = Annotated[
-    Literal["validation", "test"], typer.Option("--split", help="Split to measure on; measuring on test is recorded.")
+    Literal["validation", "test"], typer.Option(help="Split to measure on; measuring on test is recorded.")
 ]
 SheetOption = Annotated[
     Path | None,
-    typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
+    typer.Option(help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
 ]
 
 
@@ -72,25 +69,22 @@ class EvaluationArguments:
     prompts_per_concept: Annotated[
         int | None,
         typer.Option(
-            "--prompts-per-concept",
             help="Prompts of the concept, and of each retained concept.",
             show_default="100, and 5 of each retained concept",
         ),
     ] = None
     prompts_per_other: Annotated[
-        int | None, typer.Option("--prompts-per-other", help="Prompts of each retained concept, if the number differs.")
+        int | None, typer.Option(help="Prompts of each retained concept, if the number differs.")
     ] = None
     family: Annotated[
         str | None,
         typer.Option(
-            "--family",
             help="Only retained concepts of this family: building, animal, …; outside nano's world, thing or style.",
         ),
     ] = None
     figures: Annotated[
         Literal["default", "full", "paper"],
         typer.Option(
-            "--figures",
             help="full adds wordings, guidance, temperature, more seeds, understanding and attacks; paper adds FID, "
             "KID and CLIP score. Both resume.",
         ),
@@ -98,25 +92,23 @@ class EvaluationArguments:
     questions: Annotated[
         Path | None,
         typer.Option(
-            "--questions",
             help="Parquet file of yes/no questions for --figures full: image, question, answer, about, kind.",
             show_default="nano's own for nano, else none",
         ),
     ] = None
     oracle: OracleOption = None
     split: SplitOption = "validation"
-    seed: Annotated[int, typer.Option("--seed", help="Evaluation seed, independent of filtering.")] = 0
+    seed: Annotated[int, typer.Option(help="Evaluation seed, independent of filtering.")] = 0
     judge: Annotated[
         str | None,
         typer.Option(
-            "--judge",
             help="Judge of the concept.",
             show_default="nano's other judge for nano's images, else the filter's",
         ),
     ] = None
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
+        typer.Option(help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
     ] = None
 
     def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
@@ -133,35 +125,31 @@ class FidelityArguments:
     coco: Annotated[
         Path | None,
         typer.Option(
-            "--coco",
             help="With --figures paper: file of captions and the ids of their pictures, such as coco_30k.csv.",
             show_default="nano's 256 drawings for nano",
         ),
     ] = None
     coco_images: Annotated[
-        Path | None, typer.Option("--coco-images", help="With --coco: folder of the pictures, named by id (val2014).")
+        Path | None, typer.Option(help="With --coco: folder of the pictures, named by id (val2014).")
     ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(
-            "--column",
             help="With --coco: column to read if several fit; an unknown column holds the captions. Repeatable.",
         ),
     ] = None
     captions: Annotated[
-        int | None, typer.Option("--captions", help="With --figures paper: number of captions.", show_default="all")
+        int | None, typer.Option(help="With --figures paper: number of captions.", show_default="all")
     ] = None
     inception: Annotated[
         Path | None,
         typer.Option(
-            "--inception",
             help="With --figures paper: weights of Inception-v3, in torch-fidelity's or torchvision's layout.",
         ),
     ] = None
     clip: Annotated[
         str | None,
         typer.Option(
-            "--clip",
             help="With --figures paper: CLIP's folder or Hub id.",
             show_default="openai/clip-vit-base-patch32",
         ),

@@ -10,14 +10,11 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("push-to-hub")
 @grouped
 def push_to_hub(
     *,
-    repo: Annotated[str, typer.Option("--repo", help="Model repository: OWNER/NAME.")],
+    repo: Annotated[str, typer.Option(help="Model repository: OWNER/NAME.")],
     adapter: AdapterOption = None,
     source: DatasetArguments,
     measuring: EvaluationArguments,

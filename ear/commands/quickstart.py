@@ -8,8 +8,6 @@ import typer
 
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
 PASSES = 14
 """Passes over the pairs, of the recipe's 20: enough for this job, in no more time than the former default recipe takes
 (docs/decisions/0017-on-policy.md)."""
@@ -30,7 +28,6 @@ STEPS = (
 """What each step is for, and its command."""
 
 
-@app.command()
 def quickstart(
     context: typer.Context,
     store: Annotated[

@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from ecgvf.core.store import Store
     from ecgvf.janus import JanusModel
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 @grouped
 def train(
     *,
@@ -35,7 +32,7 @@ def train(
     ] = "default",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Override a setting of the recipe, such as guidance=0.8. Repeatable."),
+        typer.Option(help="Override a setting of the recipe, such as guidance=0.8. Repeatable."),
     ] = None,
     seed: Annotated[
         int | None,
@@ -48,11 +45,9 @@ def train(
     ] = False,
     preview_every: Annotated[
         int | None,
-        typer.Option(
-            "--preview-every", help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1
-        ),
+        typer.Option(help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1),
     ] = None,
-    track: Annotated[Tracker | None, typer.Option("--track", help="Tracker to log the losses to as well.")] = None,
+    track: Annotated[Tracker | None, typer.Option(help="Tracker to log the losses to as well.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.files import open_path
@@ -77,6 +78,17 @@ JsonOption = Annotated[
     bool, typer.Option("--json", callback=_json_mode, help="Print one JSON object on standard output.")
 ]
 """Switches ``console`` to JSON mode, so that a command only has to call ``console.print_result``."""
+
+
+def version_option(program: str) -> Any:
+    """``--version``, which prints the version of ``program`` and exits."""
+
+    def show(on: bool) -> None:
+        if on:
+            console.print(f"{program} {ecgvf.__version__}")
+            raise typer.Exit
+
+    return typer.Option("--version", callback=show, is_eager=True, help="Print the version.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
