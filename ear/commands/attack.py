@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import AdapterOption, DatasetArguments, OracleOption, SheetOption, SplitOption
+from ear.commands.options import (
+    AdapterOption,
+    ColumnOption,
+    DatasetArguments,
+    JudgeOption,
+    OracleOption,
+    OutcomesOption,
+    SheetOption,
+    SplitOption,
+    WeightsOption,
+)
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -42,16 +52,13 @@ class AttackArguments:
             help="In place of --kind: a file of Ring-A-Bell, MMA-Diffusion, P4D, I2P, Six-CD, or any prompts.",
         ),
     ] = None
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="With --prompts: column to read if several fit. Repeatable."),
-    ] = None
+    column: ColumnOption = None
     prompts_per_concept: Annotated[int, typer.Option(help="Prompts to measure with; no attack sees them.")] = 100
     oracle: OracleOption = None
     split: SplitOption = "validation"
     seed: Annotated[int, typer.Option(help="Seed of the attack and of the images.")] = 0
-    judge: Annotated[str | None, typer.Option(help="Judge of the concept.", show_default="that of ear eval")] = None
-    weights: Annotated[str | None, typer.Option(help="Weights of the --judge: a file, folder or Hub id.")] = None
+    judge: JudgeOption = None
+    weights: WeightsOption = None
 
     def settings(self) -> "AttackSettings":
         """The settings for ``attack``. Raises ``SettingsError``."""
@@ -96,9 +103,7 @@ def attack(
     source: DatasetArguments,
     adapter: AdapterOption = None,
     attacking: AttackArguments,
-    outcomes: Annotated[
-        Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
-    ] = None,
+    outcomes: OutcomesOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -1,12 +1,14 @@
 """``ear eval``."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
+from ear.commands.options import (
+    AdapterOption,
+    DatasetArguments,
+    EvaluationArguments,
+    FidelityArguments,
+    OutcomesOption,
+    SheetOption,
+)
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -19,9 +21,7 @@ def evaluate(
     adapter: AdapterOption = None,
     measuring: EvaluationArguments,
     paper: FidelityArguments,
-    outcomes: Annotated[
-        Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
-    ] = None,
+    outcomes: OutcomesOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:

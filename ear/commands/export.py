@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ear.commands.inputs import adapter_files_of
-from ear.commands.options import AdapterOption, DatasetOption
+from ear.commands.options import AdapterOption, DatasetOption, model_option
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
 
@@ -16,7 +16,7 @@ def export(
     merged: Annotated[Path, typer.Option(help="New folder for the whole tuned model.")],
     adapter: AdapterOption = None,
     dataset: DatasetOption = None,
-    model: Annotated[str | None, typer.Option(help="Name, folder or Hub id.", show_default="the adapter's")] = None,
+    model: Annotated[str | None, model_option("the adapter's")] = None,
     store: StoreOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ear.commands.inputs import adapter_files, adapter_files_of, in_store, print_lines
-from ear.commands.options import DatasetOption
+from ear.commands.options import ColumnOption, DatasetOption, adapter_option, model_option
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     DeviceOption,
@@ -33,12 +33,7 @@ class ComparisonArguments:
 class FileArguments:
     """Options of ``--prompts``."""
 
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
-        ),
-    ] = None
+    column: ColumnOption = None
     guidance: Annotated[
         float | None,
         typer.Option(help="With --prompts: classifier-free guidance.", show_default="the adapter's, else the model's"),
@@ -60,16 +55,9 @@ class RendererArguments:
     """The model, with or without adapters."""
 
     adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
-            show_default="the newest for the concept; with --prompts none, the original model",
-        ),
+        list[str] | None, adapter_option("the newest for the concept; with --prompts none, the original model")
     ] = None
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name, folder or Hub id.", show_default="the adapter's, else janus-nano"),
-    ] = None
+    model: Annotated[str | None, model_option("the adapter's, else janus-nano")] = None
     store: StoreOption = None
     raw_control_tokens: RawControlTokensOption = False
     device: DeviceOption = "auto"

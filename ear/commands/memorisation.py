@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import AdapterOption, DatasetArguments
+from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -64,12 +64,7 @@ def memorisation(
         Path | None,
         typer.Option(help="File of prompts.", show_default="100 of the dataset's validation split"),
     ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
-        ),
-    ] = None,
+    column: ColumnOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the images whose prompts have none.")] = 0,
     bounds: NearDuplicateArguments,
     page: SheetArguments,

@@ -3,15 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecgvf.commands.options import DeviceOption, DtypeOption, StoreOption
+from ecgvf.commands.options import MODELS, DeviceOption, DtypeOption, SetOption, StoreOption
 
 if TYPE_CHECKING:
     from ear.evaluation import EvaluationSettings
     from ear.evaluation.fidelity.settings import FidelitySettings
+
+
+def model_option(default: str) -> Any:
+    """``--model``, which may be left out: the help text says that it is ``default`` then."""
+    return typer.Option(help=f"{MODELS}.", show_default=default)
+
+
+def adapter_option(default: str) -> Any:
+    """``--adapter``, likewise."""
+    return typer.Option(help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.", show_default=default)
+
 
 DatasetOption = Annotated[
     str | None,
@@ -20,17 +31,8 @@ DatasetOption = Annotated[
         show_default="the last concept's",
     ),
 ]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(help="Name, folder or Hub id.", show_default="the model that rendered the dataset"),
-]
-AdapterOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
-        show_default="the newest for the concept",
-    ),
-]
+ModelOption = Annotated[str | None, model_option("the model that rendered the dataset")]
+AdapterOption = Annotated[list[str] | None, adapter_option("the newest for the concept")]
 OracleOption = Annotated[
     Path | None,
     typer.Option(
@@ -45,6 +47,23 @@ SheetOption = Annotated[
     Path | None,
     typer.Option(help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
 ]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable."
+    ),
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(help="Judge of the concept.", show_default="nano's other judge for nano's images, else the filter's"),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
+]
+OutcomesOption = Annotated[
+    Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +73,7 @@ class DatasetArguments:
     dataset: DatasetOption = None
     model: ModelOption = None
     store: StoreOption = None
-    set_id: Annotated[
-        str | None,
-        typer.Option("--set", help="Start of an acceptance set's fingerprint.", show_default="the current set"),
-    ] = None
+    set_id: SetOption = None
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
 
@@ -99,17 +115,8 @@ class EvaluationArguments:
     oracle: OracleOption = None
     split: SplitOption = "validation"
     seed: Annotated[int, typer.Option(help="Evaluation seed, independent of filtering.")] = 0
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="Judge of the concept.",
-            show_default="nano's other judge for nano's images, else the filter's",
-        ),
-    ] = None
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
-    ] = None
+    judge: JudgeOption = None
+    weights: WeightsOption = None
 
     def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
         """The settings for ``evaluate``."""

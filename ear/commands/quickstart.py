@@ -1,11 +1,10 @@
 """``ear quickstart``: the whole job on Janus-nano, as the commands that a user would type."""
 
 import shlex
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from ecgvf.commands.options import StoreOption
 from ecgvf.core import console
 
 PASSES = 14
@@ -30,9 +29,7 @@ STEPS = (
 
 def quickstart(
     context: typer.Context,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
-    ] = None,
+    store: StoreOption = None,
 ) -> None:
     """Erase the church from Janus-nano: every step from prompts to a report, in about ten minutes on two cores.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import EngineArguments, JsonOption
+from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SuiteArguments:
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(help="Model: a name, folder or Hub id. Not with SUITE.yaml.", show_default="janus-nano"),
+        typer.Option(help=f"{MODELS}. Not with SUITE.yaml.", show_default="janus-nano"),
     ] = None
     submit: Annotated[
         list[str] | None,

@@ -43,7 +43,9 @@ NewConceptOption = Annotated[
 SetOption = Annotated[
     str | None, typer.Option("--set", help="The set, by the start of its fingerprint.", show_default="the current set")
 ]
-ModelOption = Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")]
+MODELS = "janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id"
+"""What a model may be, in help texts."""
+ModelOption = Annotated[str, typer.Option(help=f"{MODELS}.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 RegistryOption = Annotated[
