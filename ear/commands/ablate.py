@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ear.commands.inputs import open_dataset, print_lines
-from ear.commands.options import DatasetArguments, EvaluationArguments, parse_options, parse_seeds
+from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, EvaluationArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -36,7 +36,7 @@ def ablate(
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(help="Base recipe, of which one factor at a time is varied.", show_default="on-policy")
+        str, typer.Option(help="Base recipe, of which one factor at a time is varied.", show_default=DEFAULT_RECIPE)
     ] = "default",
     option: Annotated[
         list[str] | None,

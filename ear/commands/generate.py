@@ -101,12 +101,12 @@ def generate(
     With --prompts, render a file of prompts into a folder, by the original or the erased model alone.
     These images are not blurred, even if the adapter's concept is unsafe.
     """
+    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
 
     if bool(prompt) == (prompts is not None):
         raise SettingsError("name what to render: either --prompt TEXT (repeatable) or --prompts FILE")
-    if seed < 0:
-        raise SettingsError(f"--seed is {seed}: it must be 0 or more")
+    check_seed(seed, "--seed")
     if prompts is not None:
         _render_file(prompts, seed, out, comparison, file, engine, renderer)
     else:

@@ -65,6 +65,9 @@ OutcomesOption = Annotated[
     Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
 ]
 
+DEFAULT_RECIPE = "on-policy"
+"""The name of ``recipes.DEFAULT``, for help texts: importing it takes longer than ``--help`` may."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetArguments:
@@ -188,14 +191,13 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
-    """The distinct seeds, 0 to 2**63 - 1, in comma-separated ``text`` of ``option``. Raises ``SettingsError``."""
+def parse_seeds(text: str) -> list[int]:
+    """The distinct seeds in comma-separated ``text`` of ``--seeds``. Raises ``SettingsError`` as ``check_seed``."""
+    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
 
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
-        raise SettingsError(f"{option} {text!r}: write whole numbers with commas, such as 0,1,2") from None
-    if others := [seed for seed in seeds if not 0 <= seed < 2**63]:
-        raise SettingsError(f"{option} {others[0]}: a seed is a whole number from 0 up, below 2**63")
-    return list(dict.fromkeys(seeds))
+        raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
+    return list(dict.fromkeys(check_seed(seed, "--seeds") for seed in seeds))

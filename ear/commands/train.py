@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ear.commands.inputs import open_datasets, print_lines
-from ear.commands.options import DatasetArguments, parse_options, parse_seeds
+from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
 from ear.commands.watchers import Tracker, Watchers
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -28,7 +28,7 @@ def train(
     *,
     source: DatasetArguments,
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default="on-policy")
+        str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default=DEFAULT_RECIPE)
     ] = "default",
     option: Annotated[
         list[str] | None,
@@ -51,6 +51,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
+    from ear.api import check_seed
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.several import combine, pairs_in_all
@@ -61,7 +62,7 @@ def train(
     changed = recipes.find(recipe).with_options(parse_options(option or []))
     if seed is not None and seeds is not None:
         raise SettingsError("--seed and --seeds exclude each other: leave one out")
-    training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed or 0), option="--seed")
+    training_seeds = parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0, "--seed")]
     store, datasets, model = open_datasets(source)
     dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
