@@ -70,10 +70,10 @@ def main(
     model, share = full_size("7b"), float(read_json(Path("docs/render.json"))["share_of_roof"])
     batch = images_at_once(model)
     # `ear eval` renders prompts of the concept before, after and as ceiling, of each other before and after.
-    of_concept, of_each_other = EvaluationSettings().counts
+    settings = EvaluationSettings()
     images = {
         "dataset": 2 * (pairs + evaluation) + retained,
-        "evaluation": 3 * of_concept + 2 * of_each_other * concepts,
+        "evaluation": 3 * settings.concept_count + 2 * settings.retained_count * concepts,
     }
     trained = training(model)
     seconds = {

@@ -31,7 +31,7 @@ from ear.method.recipes import PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
 from ear.method.several import combine, pairs_in_all
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
+from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.store import Store
 from ecgvf.janus import load
@@ -70,12 +70,13 @@ def train(
     Several datasets make a single adapter that erases the concept of each, from up to ``pairs`` pairs of each.
     ``options`` overrides settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides rollouts, the order of
     the pairs and what is rehearsed. An interrupted training resumes from its last checkpoint; a finished training is
-    returned as it is. Raises ``DatasetError``, ``HubError``, ``ModelError``, ``RecipeError``.
+    returned as it is. Raises ``DatasetError``, ``HubError``, ``ModelError``, ``RecipeError``, ``SettingsError``.
     """
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
     changed = found.with_options(options or {})
+    check_seed(seed)
     opened = _store(store)
     named: Sequence[Dataset | str]
     named = dataset if isinstance(dataset, Sequence) and not isinstance(dataset, str) else [dataset]
@@ -145,18 +146,18 @@ def evaluate(
     opened = _store(store)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, store=opened, model=model, device=device)
-    files = _files(adapter, opened, dataset.concept.name)
+    files = adapter_files(opened, dataset.concept.name, adapter)
     janus = load(model or dataset.model, device=device, dtype=dtype)
     return evaluate_adapters(opened, janus, dataset, files, settings)
 
 
-def _store(store: AnyStore) -> Store:
-    return store if isinstance(store, Store) else Store(store)
+def adapter_files(store: Store, concept: str | None, adapter: AdapterLike | Sequence[AdapterLike] | None) -> list[Path]:
+    """The files of ``adapter``; None: of the newest adapter in ``store`` for ``concept``, or for its last concept.
 
-
-def _files(adapter: AdapterLike | Sequence[AdapterLike] | None, store: Store, concept: str) -> list[Path]:
+    Raises ``AdapterError``, and ``HubError`` for an adapter on the Hub.
+    """
     if adapter is None:
-        return [newest(store, concept).adapter]
+        return [newest(store, concept or store.last_concept()).adapter]
     adapters = [adapter] if isinstance(adapter, AdapterLike) else adapter
     if (
         not isinstance(adapters, Sequence)
@@ -165,3 +166,14 @@ def _files(adapter: AdapterLike | Sequence[AdapterLike] | None, store: Store, co
     ):
         raise AdapterError(f"{adapter!r} is not an adapter: pass what ear.train returned, a file, or a run's name")
     return [item.adapter if isinstance(item, TrainingRun) else find_adapter(store, str(item)) for item in adapters]
+
+
+def check_seed(seed: int, name: str = "seed") -> int:
+    """``seed`` itself. Raises ``SettingsError`` unless it is a whole number in [0, 2**63), naming it ``name``."""
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise SettingsError(f"{name} {seed!r}: a seed is a whole number from 0 up, below 2**63")
+    return seed
+
+
+def _store(store: AnyStore) -> Store:
+    return store if isinstance(store, Store) else Store(store)

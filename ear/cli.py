@@ -1,8 +1,7 @@
-"""The command line ``ear``.
+"""``ear``: its commands, in the order in which they are needed."""
 
-quickstart, recipes, train, generate, eval, attack, memorisation, compare, ablate, suite, report, import-weights,
-export, push-to-hub.
-"""
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -22,7 +21,25 @@ from ear.commands import (
     suite,
     train,
 )
+from ecgvf.commands.options import version_option
 from ecgvf.core import console
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "quickstart": quickstart.quickstart,
+    "recipes": recipes.list_recipes,
+    "train": train.train,
+    "generate": generate.generate,
+    "eval": evaluate.evaluate,
+    "attack": attack.attack,
+    "memorisation": memorisation.memorisation,
+    "compare": compare.compare,
+    "ablate": ablate.ablate,
+    "suite": suite.suite,
+    "report": report.report,
+    "import-weights": import_weights.import_weights,
+    "export": export.export,
+    "push-to-hub": push.push_to_hub,
+}
 
 app = typer.Typer(
     cls=console.CommandGroup,
@@ -31,12 +48,8 @@ app = typer.Typer(
     add_completion=False,
     help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
-for commands in (
-    (quickstart, recipes, train, generate, evaluate, attack, memorisation, compare, ablate),
-    (suite, report, import_weights, export, push),
-):
-    for command in commands:
-        app.add_typer(command.app)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 def main() -> None:
@@ -45,5 +58,5 @@ def main() -> None:
 
 
 @app.callback()
-def _ear() -> None:
+def _ear(version: Annotated[bool, version_option("ear")] = False) -> None:
     """Erase a concept from an autoregressive image model (EAR), and measure what that cost."""

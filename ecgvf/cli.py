@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-import ecgvf
 from ecgvf.commands import (
     bench,
     build,
@@ -24,6 +23,7 @@ from ecgvf.commands import (
     versions,
     writers,
 )
+from ecgvf.commands.options import version_option
 from ecgvf.core import console
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -62,16 +62,6 @@ def main() -> None:
     app()
 
 
-def _version(on: bool) -> None:
-    if on:
-        console.print(f"ecgvf {ecgvf.__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _ecgvf(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _ecgvf(version: Annotated[bool, version_option("ecgvf")] = False) -> None:
     """Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset."""

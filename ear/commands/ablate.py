@@ -9,13 +9,11 @@ import typer
 from rich.table import Table
 
 from ear.commands.inputs import open_dataset, print_lines
-from ear.commands.options import DatasetArguments, EvaluationArguments, parse_options, parse_seeds
+from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, EvaluationArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 SHOWN = {
     "concept_present": "concept",
@@ -27,24 +25,22 @@ SHOWN = {
 """Figures of the printed table → its columns."""
 
 
-@app.command()
 @grouped
 def ablate(
     *,
     over: Annotated[
         str,
         typer.Option(
-            "--over",
             help="Factors, separated by commas: window, patch-sampling, threshold, layers, modules, adapter, loss, "
             "order, trajectory, surrogates, retention, retained-concepts, rehearsed-words, rehearsal-noise, data.",
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(help="Base recipe, of which one factor at a time is varied.", show_default="on-policy")
+        str, typer.Option(help="Base recipe, of which one factor at a time is varied.", show_default=DEFAULT_RECIPE)
     ] = "default",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Override a setting of the base recipe, such as passes=10. Repeatable."),
+        typer.Option(help="Override a setting of the base recipe, such as passes=10. Repeatable."),
     ] = None,
     seeds: Annotated[
         str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes the first.")
@@ -57,7 +53,7 @@ def ablate(
     measuring: EvaluationArguments,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
+        typer.Option(help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +66,6 @@ def ablate(
     from ear.method import recipes
     from ear.method.recipe import Recipe
     from ecgvf.core.errors import RecipeError, SettingsError
-    from ecgvf.core.store import Store
 
     if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
         raise SettingsError(
@@ -81,8 +76,7 @@ def ablate(
         raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
     training_seeds = parse_seeds(seeds)
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
+    store, dataset, model = open_dataset(source)
     folder = out if out is not None else store.root / dataset.concept.name / "ablation" / base.name
     print_lines([("base", base.name), ("factors", ", ".join(factors)), ("out", str(folder))])
     ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import AdapterOption, DatasetArguments, OracleOption, SheetOption, SplitOption
+from ear.commands.options import (
+    AdapterOption,
+    ColumnOption,
+    DatasetArguments,
+    JudgeOption,
+    OracleOption,
+    OutcomesOption,
+    SheetOption,
+    SplitOption,
+    WeightsOption,
+)
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -17,8 +27,6 @@ if TYPE_CHECKING:
     from ear.evaluation.robustness import AttackSettings
     from ecgvf.pairs.tables import PromptTable
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackArguments:
@@ -27,7 +35,6 @@ class AttackArguments:
     kind: Annotated[
         Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
         typer.Option(
-            "--kind",
             help="token-search adds words to every prompt, soft-prompt adds vectors, prefix gives the first rows of an "
             "image, relearning fine-tunes.",
         ),
@@ -35,7 +42,6 @@ class AttackArguments:
     budget: Annotated[
         int | None,
         typer.Option(
-            "--budget",
             help="Gradient steps; for token-search, candidates; for prefix, rows.",
             show_default="that of ear eval --figures full",
         ),
@@ -43,26 +49,16 @@ class AttackArguments:
     prompts: Annotated[
         Path | None,
         typer.Option(
-            "--prompts",
             help="In place of --kind: a file of Ring-A-Bell, MMA-Diffusion, P4D, I2P, Six-CD, or any prompts.",
         ),
     ] = None
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", help="With --prompts: column to read if several fit. Repeatable."),
-    ] = None
-    prompts_per_concept: Annotated[
-        int, typer.Option("--prompts-per-concept", help="Prompts to measure with; no attack sees them.")
-    ] = 100
+    column: ColumnOption = None
+    prompts_per_concept: Annotated[int, typer.Option(help="Prompts to measure with; no attack sees them.")] = 100
     oracle: OracleOption = None
     split: SplitOption = "validation"
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the attack and of the images.")] = 0
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="Judge of the concept.", show_default="that of ear eval")
-    ] = None
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights of the --judge: a file, folder or Hub id.")
-    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the attack and of the images.")] = 0
+    judge: JudgeOption = None
+    weights: WeightsOption = None
 
     def settings(self) -> "AttackSettings":
         """The settings for ``attack``. Raises ``SettingsError``."""
@@ -101,16 +97,13 @@ class AttackArguments:
         return read_table(self.prompts, self.column or ()) if self.prompts is not None else None
 
 
-@app.command()
 @grouped
 def attack(
     *,
     source: DatasetArguments,
     adapter: AdapterOption = None,
     attacking: AttackArguments,
-    outcomes: Annotated[
-        Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
-    ] = None,
+    outcomes: OutcomesOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -120,12 +113,10 @@ def attack(
     """
     from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
-    from ecgvf.core.store import Store
 
     settings, prompt_table = attacking.settings(), attacking.prompt_table()
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapter)
     found = attack_adapters(store, model, dataset, files, settings, prompt_table)
     results = results_folder(store, dataset.concept.name, files)
     page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"

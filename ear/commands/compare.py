@@ -15,12 +15,8 @@ from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from ear.evaluation import Evaluation, EvaluationSettings
-    from ecgvf.core.store import Store
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
-@app.command()
 @grouped
 def compare(
     *,
@@ -46,7 +42,6 @@ def compare(
     from ear.evaluation.contact_sheets import write_contact_sheet
     from ear.evaluation.table import document, evaluation_table
     from ecgvf.core.shard_set import fingerprint
-    from ecgvf.core.store import Store
 
     console.json_mode(as_json or form is not None)
     if any(name.endswith(".parquet") for name in evaluated):
@@ -56,9 +51,7 @@ def compare(
         names, evaluations = _read(evaluated)
         folder = Path(evaluated[0]).parent
     else:
-        store = Store(source.store)
-        names, evaluations = _measure(store, source, measuring.settings(paper), evaluated)
-        folder = results_folder(store, evaluations[0].concept, evaluations[0].adapters).parent
+        names, evaluations, folder = _measure(source, measuring.settings(paper), evaluated)
     same_tasks(evaluations, names)
     evaluations = same_groups(evaluations)
     changes = [differences(evaluations[0], evaluation) for evaluation in evaluations[1:]]
@@ -87,13 +80,15 @@ def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
 
 
 def _measure(
-    store: "Store", source: DatasetArguments, settings: "EvaluationSettings", adapters: Sequence[str]
-) -> "tuple[list[str], list[Evaluation]]":
+    source: DatasetArguments, settings: "EvaluationSettings", adapters: Sequence[str]
+) -> "tuple[list[str], list[Evaluation], Path]":
+    """Names and evaluations of the adapters, and the folder for what is written about them."""
     from ear.evaluation import compare as compare_adapters
     from ear.method.retrained import MODEL_FILE
     from ear.method.runs import FILES
 
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapters)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapters)
     names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
-    return names, compare_adapters(store, model, dataset, files, settings)
+    evaluations = compare_adapters(store, model, dataset, files, settings)
+    return names, evaluations, results_folder(store, dataset.concept.name, files[:1]).parent

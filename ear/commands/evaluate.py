@@ -1,20 +1,19 @@
 """``ear eval``."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
+from ear.commands.options import (
+    AdapterOption,
+    DatasetArguments,
+    EvaluationArguments,
+    FidelityArguments,
+    OutcomesOption,
+    SheetOption,
+)
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("eval")
 @grouped
 def evaluate(
     *,
@@ -22,9 +21,7 @@ def evaluate(
     adapter: AdapterOption = None,
     measuring: EvaluationArguments,
     paper: FidelityArguments,
-    outcomes: Annotated[
-        Path | None, typer.Option("--outcomes", help="Write a Parquet file with a row per image.", show_default=False)
-    ] = None,
+    outcomes: OutcomesOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,12 +32,10 @@ def evaluate(
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.table import evaluation_table
     from ear.suite.last import EVALUATION
-    from ecgvf.core.store import Store
 
     settings = measuring.settings(paper)
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")

@@ -5,23 +5,18 @@ from typing import Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files
-from ear.commands.options import AdapterOption, DatasetOption
+from ear.commands.inputs import adapter_files_of
+from ear.commands.options import AdapterOption, DatasetOption, model_option
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 def export(
     *,
-    merged: Annotated[Path, typer.Option("--merged", help="New folder for the whole tuned model.")],
+    merged: Annotated[Path, typer.Option(help="New folder for the whole tuned model.")],
     adapter: AdapterOption = None,
     dataset: DatasetOption = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Name, folder or Hub id.", show_default="the adapter's")
-    ] = None,
+    model: Annotated[str | None, model_option("the adapter's")] = None,
     store: StoreOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -33,7 +28,7 @@ def export(
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
-    files = adapter_files(Store(store), dataset, adapter)
+    files = adapter_files_of(Store(store), dataset, adapter)
     janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
     export_merged(janus, open_adapter(janus, files), merged)
     console.print_result(

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ear.commands.inputs import adapter_files, in_store, print_lines
-from ear.commands.options import DatasetOption
+from ear.commands.inputs import adapter_files, adapter_files_of, in_store, print_lines
+from ear.commands.options import ColumnOption, DatasetOption, adapter_option, model_option
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     DeviceOption,
@@ -19,8 +19,6 @@ from ecgvf.commands.options import (
     StoreOption,
 )
 from ecgvf.core import console
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +33,7 @@ class ComparisonArguments:
 class FileArguments:
     """Options of ``--prompts``."""
 
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
-        ),
-    ] = None
+    column: ColumnOption = None
     guidance: Annotated[
         float | None,
         typer.Option(help="With --prompts: classifier-free guidance.", show_default="the adapter's, else the model's"),
@@ -63,17 +55,9 @@ class RendererArguments:
     """The model, with or without adapters."""
 
     adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--adapter",
-            help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
-            show_default="the newest for the concept; with --prompts none, the original model",
-        ),
+        list[str] | None, adapter_option("the newest for the concept; with --prompts none, the original model")
     ] = None
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Name, folder or Hub id.", show_default="the adapter's, else janus-nano"),
-    ] = None
+    model: Annotated[str | None, model_option("the adapter's, else janus-nano")] = None
     store: StoreOption = None
     raw_control_tokens: RawControlTokensOption = False
     device: DeviceOption = "auto"
@@ -90,20 +74,18 @@ class RendererArguments:
         return {"device": self.device, "dtype": self.dtype, "raw_control_tokens": self.raw_control_tokens}
 
 
-@app.command()
 @grouped
 def generate(
     *,
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Prompt to render. Repeatable.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="Prompt to render. Repeatable.")] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
+        typer.Option(help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each further prompt takes the next seed.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
             help="PNG file; with --prompts the folder of the images.",
             show_default="beside the adapter in the store, else the current folder",
         ),
@@ -119,12 +101,12 @@ def generate(
     With --prompts, render a file of prompts into a folder, by the original or the erased model alone.
     These images are not blurred, even if the adapter's concept is unsafe.
     """
+    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
 
     if bool(prompt) == (prompts is not None):
         raise SettingsError("name what to render: either --prompt TEXT (repeatable) or --prompts FILE")
-    if seed < 0:
-        raise SettingsError(f"--seed is {seed}: it must be 0 or more")
+    check_seed(seed, "--seed")
     if prompts is not None:
         _render_file(prompts, seed, out, comparison, file, engine, renderer)
     else:
@@ -195,7 +177,7 @@ def _compare(
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     store = Store(renderer.store)
-    files = adapter_files(store, comparison.dataset, renderer.adapter)
+    files = adapter_files_of(store, comparison.dataset, renderer.adapter)
     if renderer.model is None and files[0].name == MODEL_FILE:
         raise SettingsError(f"{files[0].parent} is a whole model: name the original to compare it with as --model")
     janus = load(renderer.name(files), **renderer.loading())

@@ -8,15 +8,12 @@ import typer
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("import-weights")
 def import_weights(
     file: Annotated[Path, typer.Argument(help="File of weights that the paper's authors published.", metavar="FILE")],
     *,
-    concept: Annotated[str, typer.Option("--concept", help="Concept that they erase: a name, or a YAML file.")],
-    model: Annotated[str, typer.Option("--model", help="Model that they belong to: name, folder or Hub id.")],
+    concept: Annotated[str, typer.Option(help="Concept that they erase: a name, or a YAML file.")],
+    model: Annotated[str, typer.Option(help="Model that they belong to: name, folder or Hub id.")],
     store: StoreOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",

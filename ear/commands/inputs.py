@@ -13,34 +13,39 @@ if TYPE_CHECKING:
     from ecgvf.janus import JanusModel
 
 
-def open_dataset(store: "Store", arguments: DatasetArguments) -> "tuple[Dataset, JanusModel]":
-    """The dataset, by default the last concept's, and the model, by default that of the dataset."""
-    dataset = _find(store, _dataset_name(store, arguments.dataset), arguments)
-    return dataset, _load(dataset, arguments)
+def open_dataset(arguments: DatasetArguments) -> "tuple[Store, Dataset, JanusModel]":
+    """The store, its dataset, by default the last concept's, and the model, by default that of the dataset."""
+    from ecgvf.core.store import Store
+
+    store = Store(arguments.store)
+    dataset = _find(store, _dataset_name(store, arguments), arguments)
+    return store, dataset, _load(dataset, arguments)
 
 
-def open_datasets(store: "Store", arguments: DatasetArguments) -> "tuple[list[Dataset], JanusModel]":
-    """The datasets that ``--dataset`` names, separated by commas, and the model of the first."""
-    names = _dataset_name(store, arguments.dataset).split(",")
-    datasets = [_find(store, name.strip(), arguments) for name in names]
-    return datasets, _load(datasets[0], arguments)
+def open_datasets(arguments: DatasetArguments) -> "tuple[Store, list[Dataset], JanusModel]":
+    """The store, the datasets that ``--dataset`` names, separated by commas, and the model of the first."""
+    from ecgvf.core.store import Store
+
+    store = Store(arguments.store)
+    datasets = [_find(store, name.strip(), arguments) for name in _dataset_name(store, arguments).split(",")]
+    return store, datasets, _load(datasets[0], arguments)
 
 
-def adapter_files(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
-    """The files of ``adapters``, each a file, a folder or a run's name; without any, the newest of ``dataset``'s
-    concept.
+def adapter_files(store: "Store", concept: str | None, adapters: Sequence[str] | None) -> list[Path]:
+    """The files of ``adapters``, each a file, a folder or a run's name; without any, as in ``api.adapter_files``."""
+    from ear.api import adapter_files as find
 
-    Raises ``AdapterError``, and ``HubError`` for an adapter on the Hub.
-    """
-    from ear.dataset import concept_name
-    from ear.method.runs import find_adapter, newest
-
-    if adapters:
-        files = [find_adapter(store, adapter) for adapter in adapters]
-    else:
-        files = [newest(store, concept_name(store, _dataset_name(store, dataset))).adapter]
+    files = find(store, concept, adapters or None)
     print_lines([("adapter", ", ".join(map(str, files)))])
     return files
+
+
+def adapter_files_of(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
+    """``adapter_files`` of a dataset by its name, for a command that does not load it."""
+    from ear.dataset import concept_name
+
+    concept = None if adapters or dataset is None else concept_name(store, dataset)
+    return adapter_files(store, concept, adapters)
 
 
 def in_store(store: "Store", file: Path) -> bool:
@@ -87,5 +92,5 @@ def _load(dataset: "Dataset", arguments: DatasetArguments) -> "JanusModel":
     return load(model, device=arguments.device, dtype=arguments.dtype)
 
 
-def _dataset_name(store: "Store", name: str | None) -> str:
-    return name if name is not None else f"ecgvf/{store.last_concept()}"
+def _dataset_name(store: "Store", arguments: DatasetArguments) -> str:
+    return arguments.dataset if arguments.dataset is not None else f"ecgvf/{store.last_concept()}"

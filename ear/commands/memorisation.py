@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import AdapterOption, DatasetArguments
+from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
     from ecgvf.judges.nano_clip import NanoEncoder
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 PROMPTS = 100
 
@@ -29,14 +28,10 @@ PROMPTS = 100
 class NearDuplicateArguments:
     """What makes two images near duplicates."""
 
-    distance: Annotated[
-        int, typer.Option("--distance", help="Maximum number of bits, of 64, in which near duplicates differ.")
-    ] = 6
-    similarity: Annotated[float, typer.Option("--similarity", help="Minimum cosine similarity of near duplicates.")] = (
-        0.98
-    )
+    distance: Annotated[int, typer.Option(help="Maximum number of bits, of 64, in which near duplicates differ.")] = 6
+    similarity: Annotated[float, typer.Option(help="Minimum cosine similarity of near duplicates.")] = 0.98
     clip: Annotated[
-        str | None, typer.Option("--clip", help="CLIP's folder or Hub id.", show_default="ViT-B/32; nano's for nano")
+        str | None, typer.Option(help="CLIP's folder or Hub id.", show_default="ViT-B/32; nano's for nano")
     ] = None
 
 
@@ -47,7 +42,6 @@ class SheetArguments:
     sheet: Annotated[
         Path | None,
         typer.Option(
-            "--sheet",
             help="PNG file of the clusters; a JSON file is beside it.",
             show_default="beside the adapter or in DIR",
         ),
@@ -57,7 +51,6 @@ class SheetArguments:
     ] = False
 
 
-@app.command()
 @grouped
 def memorisation(
     *,
@@ -69,16 +62,10 @@ def memorisation(
     source: DatasetArguments,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="File of prompts.", show_default="100 of the dataset's validation split"),
+        typer.Option(help="File of prompts.", show_default="100 of the dataset's validation split"),
     ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the images whose prompts have none.")] = 0,
+    column: ColumnOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the images whose prompts have none.")] = 0,
     bounds: NearDuplicateArguments,
     page: SheetArguments,
     as_json: JsonOption = False,
@@ -138,13 +125,11 @@ def _of_adapter(
     from ear.memorisation.report import FILE
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
-    from ecgvf.core.store import Store
 
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    asked = _prompts(dataset, prompts, columns, seed)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
-    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), asked)
+    store, dataset, model = open_dataset(source)
+    found = _prompts(dataset, prompts, columns, seed)
+    files = adapter_files(store, dataset.concept.name, adapter)
+    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
     return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset))
 

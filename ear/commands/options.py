@@ -3,51 +3,70 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecgvf.commands.options import DeviceOption, DtypeOption, StoreOption
+from ecgvf.commands.options import MODELS, DeviceOption, DtypeOption, SetOption, StoreOption
 
 if TYPE_CHECKING:
     from ear.evaluation import EvaluationSettings
     from ear.evaluation.fidelity.settings import FidelitySettings
 
+
+def model_option(default: str) -> Any:
+    """``--model``, which may be left out: the help text says that it is ``default`` then."""
+    return typer.Option(help=f"{MODELS}.", show_default=default)
+
+
+def adapter_option(default: str) -> Any:
+    """``--adapter``, likewise."""
+    return typer.Option(help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.", show_default=default)
+
+
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "--dataset",
         help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0.",
         show_default="the last concept's",
     ),
 ]
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", help="Name, folder or Hub id.", show_default="the model that rendered the dataset"),
-]
-AdapterOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--adapter",
-        help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.",
-        show_default="the newest for the concept",
-    ),
-]
+ModelOption = Annotated[str | None, model_option("the model that rendered the dataset")]
+AdapterOption = Annotated[list[str] | None, adapter_option("the newest for the concept")]
 OracleOption = Annotated[
     Path | None,
     typer.Option(
-        "--oracle",
         help="Folder of a model that never knew the concept, to attack under the same budgets.",
         show_default="none: not measured",
     ),
 ]
 SplitOption = Annotated[
-    Literal["validation", "test"], typer.Option("--split", help="Split to measure on; measuring on test is recorded.")
+    Literal["validation", "test"], typer.Option(help="Split to measure on; measuring on test is recorded.")
 ]
 SheetOption = Annotated[
     Path | None,
-    typer.Option("--sheet", help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
+    typer.Option(help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
 ]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable."
+    ),
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(help="Judge of the concept.", show_default="nano's other judge for nano's images, else the filter's"),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
+]
+OutcomesOption = Annotated[
+    Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
+]
+
+DEFAULT_RECIPE = "on-policy"
+"""The name of ``recipes.DEFAULT``, for help texts: importing it takes longer than ``--help`` may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +76,7 @@ class DatasetArguments:
     dataset: DatasetOption = None
     model: ModelOption = None
     store: StoreOption = None
-    set_id: Annotated[
-        str | None,
-        typer.Option("--set", help="Start of an acceptance set's fingerprint.", show_default="the current set"),
-    ] = None
+    set_id: SetOption = None
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
 
@@ -72,25 +88,22 @@ class EvaluationArguments:
     prompts_per_concept: Annotated[
         int | None,
         typer.Option(
-            "--prompts-per-concept",
             help="Prompts of the concept, and of each retained concept.",
             show_default="100, and 5 of each retained concept",
         ),
     ] = None
     prompts_per_other: Annotated[
-        int | None, typer.Option("--prompts-per-other", help="Prompts of each retained concept, if the number differs.")
+        int | None, typer.Option(help="Prompts of each retained concept, if the number differs.")
     ] = None
     family: Annotated[
         str | None,
         typer.Option(
-            "--family",
             help="Only retained concepts of this family: building, animal, …; outside nano's world, thing or style.",
         ),
     ] = None
     figures: Annotated[
         Literal["default", "full", "paper"],
         typer.Option(
-            "--figures",
             help="full adds wordings, guidance, temperature, more seeds, understanding and attacks; paper adds FID, "
             "KID and CLIP score. Both resume.",
         ),
@@ -98,44 +111,21 @@ class EvaluationArguments:
     questions: Annotated[
         Path | None,
         typer.Option(
-            "--questions",
             help="Parquet file of yes/no questions for --figures full: image, question, answer, about, kind.",
             show_default="nano's own for nano, else none",
         ),
     ] = None
     oracle: OracleOption = None
     split: SplitOption = "validation"
-    seed: Annotated[int, typer.Option("--seed", help="Evaluation seed, independent of filtering.")] = 0
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            "--judge",
-            help="Judge of the concept.",
-            show_default="nano's other judge for nano's images, else the filter's",
-        ),
-    ] = None
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
-    ] = None
+    seed: Annotated[int, typer.Option(help="Evaluation seed, independent of filtering.")] = 0
+    judge: JudgeOption = None
+    weights: WeightsOption = None
 
     def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
         """The settings for ``evaluate``."""
         from ear.evaluation import EvaluationSettings
 
-        return EvaluationSettings(
-            prompts_per_concept=self.prompts_per_concept,
-            prompts_per_other=self.prompts_per_other,
-            family=self.family,
-            figures=self.figures,
-            fidelity=fidelity.settings() if fidelity is not None else None,
-            questions=self.questions,
-            oracle=self.oracle,
-            split=self.split,
-            seed=self.seed,
-            judge=self.judge,
-            weights=self.weights,
-        )
+        return EvaluationSettings(**asdict(self), fidelity=fidelity.settings() if fidelity is not None else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,35 +135,31 @@ class FidelityArguments:
     coco: Annotated[
         Path | None,
         typer.Option(
-            "--coco",
             help="With --figures paper: file of captions and the ids of their pictures, such as coco_30k.csv.",
             show_default="nano's 256 drawings for nano",
         ),
     ] = None
     coco_images: Annotated[
-        Path | None, typer.Option("--coco-images", help="With --coco: folder of the pictures, named by id (val2014).")
+        Path | None, typer.Option(help="With --coco: folder of the pictures, named by id (val2014).")
     ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(
-            "--column",
             help="With --coco: column to read if several fit; an unknown column holds the captions. Repeatable.",
         ),
     ] = None
     captions: Annotated[
-        int | None, typer.Option("--captions", help="With --figures paper: number of captions.", show_default="all")
+        int | None, typer.Option(help="With --figures paper: number of captions.", show_default="all")
     ] = None
     inception: Annotated[
         Path | None,
         typer.Option(
-            "--inception",
             help="With --figures paper: weights of Inception-v3, in torch-fidelity's or torchvision's layout.",
         ),
     ] = None
     clip: Annotated[
         str | None,
         typer.Option(
-            "--clip",
             help="With --figures paper: CLIP's folder or Hub id.",
             show_default="openai/clip-vit-base-patch32",
         ),
@@ -205,14 +191,13 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
-    """The distinct seeds, 0 to 2**63 - 1, in comma-separated ``text`` of ``option``. Raises ``SettingsError``."""
+def parse_seeds(text: str) -> list[int]:
+    """The distinct seeds in comma-separated ``text`` of ``--seeds``. Raises ``SettingsError`` as ``check_seed``."""
+    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
 
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
-        raise SettingsError(f"{option} {text!r}: write whole numbers with commas, such as 0,1,2") from None
-    if others := [seed for seed in seeds if not 0 <= seed < 2**63]:
-        raise SettingsError(f"{option} {others[0]}: a seed is a whole number from 0 up, below 2**63")
-    return list(dict.fromkeys(seeds))
+        raise SettingsError(f"--seeds {text!r}: write whole numbers with commas, such as 0,1,2") from None
+    return list(dict.fromkeys(check_seed(seed, "--seeds") for seed in seeds))

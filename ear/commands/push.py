@@ -10,14 +10,11 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("push-to-hub")
 @grouped
 def push_to_hub(
     *,
-    repo: Annotated[str, typer.Option("--repo", help="Model repository: OWNER/NAME.")],
+    repo: Annotated[str, typer.Option(help="Model repository: OWNER/NAME.")],
     adapter: AdapterOption = None,
     source: DatasetArguments,
     measuring: EvaluationArguments,
@@ -33,12 +30,10 @@ def push_to_hub(
     """
     from ear.evaluation import evaluate
     from ear.publish import check_publishable, push
-    from ecgvf.core.store import Store
 
     settings = measuring.settings(paper)
-    store = Store(source.store)
-    dataset, model = open_dataset(store, source)
-    files = adapter_files(store, f"ecgvf/{dataset.concept.name}", adapter)
+    store, dataset, model = open_dataset(source)
+    files = adapter_files(store, dataset.concept.name, adapter)
     check_publishable(files, repo)
     evaluation = evaluate(store, model, dataset, files, settings)
     commit = push(evaluation, repo, public=public)

@@ -1,14 +1,11 @@
 """``ear quickstart``: the whole job on Janus-nano, as the commands that a user would type."""
 
 import shlex
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from ecgvf.commands.options import StoreOption
 from ecgvf.core import console
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 PASSES = 14
 """Passes over the pairs, of the recipe's 20: enough for this job, in no more time than the former default recipe takes
@@ -30,12 +27,9 @@ STEPS = (
 """What each step is for, and its command."""
 
 
-@app.command()
 def quickstart(
     context: typer.Context,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the store.", show_default="$ECGVF_STORE, or ./ecgvf-store")
-    ] = None,
+    store: StoreOption = None,
 ) -> None:
     """Erase the church from Janus-nano: every step from prompts to a report, in about ten minutes on two cores.
 

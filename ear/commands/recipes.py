@@ -7,10 +7,7 @@ import typer
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command("recipes")
 def list_recipes(
     name: Annotated[str | None, typer.Argument(help="Explain this recipe, setting by setting.")] = None,
     as_json: JsonOption = False,

@@ -8,10 +8,7 @@ import typer
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 def report(
     results: Annotated[
         Path | None,
@@ -25,7 +22,7 @@ def report(
         typer.Option(help="Store that has the images.", show_default="the suite's; of ear eval ./ecgvf-store"),
     ] = None,
     images: Annotated[int, typer.Option(min=0, help="Maximum number of images to embed.")] = 1000,
-    out: Annotated[Path, typer.Option("--out", help="HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     as_json: JsonOption = False,
 ) -> None:
     """Write results as one self-contained HTML file: figures, charts, images, and what was not measured."""

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import EngineArguments, JsonOption
+from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
     from ear.suite import SuiteSpec
-
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +39,11 @@ class SuiteArguments:
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(help="Model: a name, folder or Hub id. Not with SUITE.yaml.", show_default="janus-nano"),
+        typer.Option(help=f"{MODELS}. Not with SUITE.yaml.", show_default="janus-nano"),
     ] = None
     submit: Annotated[
         list[str] | None,
         typer.Option(
-            "--submit",
             metavar="NAME=DIR",
             help="Measure another method, by its adapter or its images (index.parquet, as `ear generate --prompts` "
             "writes it); for several concepts, in DIR/CONCEPT. Repeatable.",
@@ -59,7 +56,6 @@ class SuiteArguments:
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
             help="Folder for the outcomes and the table; the JSON is written beside it.",
             show_default="the file's, else suites/NAME/results",
         ),
@@ -97,7 +93,6 @@ class SuiteArguments:
         return shlex.join(["ear", "suite", *words, *(word for option in options for word in option)])
 
 
-@app.command()
 @grouped
 def suite(
     *,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ear.commands.inputs import open_datasets, print_lines
-from ear.commands.options import DatasetArguments, parse_options, parse_seeds
+from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
 from ear.commands.watchers import Tracker, Watchers
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -22,20 +22,17 @@ if TYPE_CHECKING:
     from ecgvf.core.store import Store
     from ecgvf.janus import JanusModel
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
 
-
-@app.command()
 @grouped
 def train(
     *,
     source: DatasetArguments,
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default="on-policy")
+        str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default=DEFAULT_RECIPE)
     ] = "default",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Override a setting of the recipe, such as guidance=0.8. Repeatable."),
+        typer.Option(help="Override a setting of the recipe, such as guidance=0.8. Repeatable."),
     ] = None,
     seed: Annotated[
         int | None,
@@ -48,28 +45,25 @@ def train(
     ] = False,
     preview_every: Annotated[
         int | None,
-        typer.Option(
-            "--preview-every", help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1
-        ),
+        typer.Option(help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1),
     ] = None,
-    track: Annotated[Tracker | None, typer.Option("--track", help="Tracker to log the losses to as well.")] = None,
+    track: Annotated[Tracker | None, typer.Option(help="Tracker to log the losses to as well.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
+    from ear.api import check_seed
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.several import combine, pairs_in_all
     from ecgvf.core.errors import SettingsError
-    from ecgvf.core.store import Store
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
     if seed is not None and seeds is not None:
         raise SettingsError("--seed and --seeds exclude each other: leave one out")
-    training_seeds = parse_seeds(seeds) if seeds is not None else parse_seeds(str(seed or 0), option="--seed")
-    store = Store(source.store)
-    datasets, model = open_datasets(store, source)
+    training_seeds = parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0, "--seed")]
+    store, datasets, model = open_datasets(source)
     dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
         if preview_every is not None or track is not None:

@@ -1,7 +1,7 @@
 """Evaluate an adapter: the erased concept and the retained ones, before and after, with one seed per prompt."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ear.evaluation import figures
@@ -58,7 +58,8 @@ def evaluate(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
     """
     adapter = open_adapter(model, files)
-    return _evaluate(store, model, dataset, adapter, files_hash(files), settings, files, also_erased)
+    measurement = _measurement(store, model, dataset, adapter, files_hash(files), settings)
+    return _evaluate(measurement, settings, files, also_erased)
 
 
 def evaluate_images(
@@ -71,72 +72,101 @@ def evaluate_images(
     """
     if settings.figures != "default":
         raise SettingsError(f"{images.name}: images of the prompts alone cannot have the {settings.figures} figures")
-    return _evaluate(store, model, dataset, images, images.hash, settings, [images.folder])
+    measurement = _measurement(store, model, dataset, images, images.hash, settings)
+    return _evaluate(measurement, settings, [images.folder])
 
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
     """The prompts of the default figures, for a method that rehearsed nothing."""
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
-    asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
-    return [*asked, *_retained_prompts(retained, (), settings)]
+    of_concept = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
+    return [*of_concept, *_retained_prompts(retained, (), settings)]
 
 
-def _evaluate(
+def _measurement(
     store: Store,
     model: JanusModel,
     dataset: Dataset,
     adapter: AnyAdapter | SubmittedImages,
-    tuned_hash: str,
+    adapter_hash: str,
     settings: EvaluationSettings,
-    files: Sequence[Path],
-    also_erased: Collection[str] = (),
-) -> Evaluation:
-    """Check what can be wrong before anything is rendered, then measure."""
+) -> Measurement:
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    return Measurement(store, model, dataset, judges, adapter, adapter_hash, settings.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What to measure, opened and checked."""
+
+    of_concept: list[EvaluationPrompt]
+    of_retained: list[EvaluationPrompt]
+    retained: list[RetainedConcept]
+    not_measured: list[NotMeasured]
+    questions: list[YesNoQuestion]
+    fidelity: FidelityMeasurement | None
+    oracle: Oracle | None
+
+
+def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: Collection[str]) -> _Plan:
+    """Find what is wrong before anything is rendered."""
+    dataset, adapter, judges = measurement.dataset, measurement.adapter, measurement.judges
     questions = _questions(dataset, settings)
-    captions = None
-    if settings.figures == "paper":
-        settings_of_paper = settings.fidelity or FidelitySettings()
-        captions = FidelityMeasurement.open(store, model, dataset, settings_of_paper, settings.seed)
+    fidelity = _fidelity(measurement, settings)
     rehearsed = _rehearsed(dataset, adapter)
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
-    measurement = Measurement(store, model, dataset, judges, adapter, tuned_hash, settings.batch_size)
+    if settings.figures == "full":
+        check_attacks(measurement.model, dataset, _budgets())
+    oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
+    of_concept = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
+    of_retained = _retained_prompts(retained, rehearsed, settings)
+    judges.settings([*of_concept, *of_retained])  # hashes the weights: a missing file is found here
+    return _Plan(
+        of_concept=of_concept,
+        of_retained=of_retained,
+        retained=retained,
+        not_measured=not_measured,
+        questions=questions,
+        fidelity=fidelity,
+        oracle=oracle,
+    )
+
+
+def _evaluate(
+    measurement: Measurement, settings: EvaluationSettings, files: Sequence[Path], also_erased: Collection[str] = ()
+) -> Evaluation:
+    """Check everything, record that the test split is opened if it is, and measure."""
+    plan = _plan(measurement, settings, also_erased)
+    store, model, dataset, adapter = measurement.store, measurement.model, measurement.dataset, measurement.adapter
+    recipe = str(adapter.facts["recipe"]["name"])
+    test_openings = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    outcomes = measurement.outcomes(plan.of_concept)
+    outcomes += measurement.outcomes(plan.of_retained)
+    if settings.split == "test":
+        of_validation = _retained_prompts(plan.retained, (), replace(settings, split="validation"))
+        outcomes += measurement.for_thresholds(of_validation)
     full = settings.figures == "full"
     if full:
-        check_attacks(model, dataset, _budgets())
-    oracle = find_oracle(measurement, settings.oracle) if full and settings.oracle is not None else None
-    asked = concept_prompts(dataset, settings.counts[0], settings.seed, settings.split)
-    asked_of_retained = _retained_prompts(retained, rehearsed, settings)
-    judges.settings([*asked, *asked_of_retained])  # hashes the weights: a missing file is found here
-    recipe = str(adapter.facts["recipe"]["name"])
-    opened = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
-    outcomes = measurement.outcomes(asked)
-    outcomes += measurement.outcomes(asked_of_retained)
-    if settings.split == "test":
-        of_validation = _retained_prompts(retained, (), replace(settings, split="validation"))
-        outcomes += measurement.for_thresholds(of_validation)
-    attacked: list[Outcome] = []
-    if full:
-        outcomes += _full_outcomes(measurement, asked, settings)
-        attacked = _attacked(measurement, asked, settings, oracle)
-    answered = _answered(measurement, questions)
+        outcomes += _full_outcomes(measurement, plan.of_concept, settings)
+    attacked = _attacked(measurement, plan.of_concept, settings, plan.oracle) if full else []
+    answered = _answered(measurement, plan.questions)
     fidelity = None
-    if captions is not None and not isinstance(adapter, SubmittedImages):
-        fidelity = captions.measure(store, model, adapter, measurement.adapter_hash, settings.batch_size)
+    if plan.fidelity is not None and not isinstance(adapter, SubmittedImages):
+        fidelity = plan.fidelity.measure(store, model, adapter, measurement.adapter_hash, settings.batch_size)
     return Evaluation(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
         model=model.name,
         adapters=tuple(files),
         recipe=recipe,
-        judge=judges.concept_judge,
+        judge=measurement.judges.concept_judge,
         split=settings.split,
-        test_openings=opened,
-        families={concept.name: concept.family for concept in retained},
+        test_openings=test_openings,
+        families={concept.name: concept.family for concept in plan.retained},
         outcomes=tuple(outcomes),
         answered=tuple(answered),
-        not_measured=tuple(not_measured),
+        not_measured=tuple(plan.not_measured),
         fidelity=fidelity,
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
@@ -167,7 +197,7 @@ def _retained_prompts(
     prompts = []
     for group in figures.GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]
-        count = settings.counts[1]
+        count = settings.retained_count
         if settings.prompts_per_group is not None and members:
             count = -(-settings.prompts_per_group // len(members))
         if settings.prompts_per_neighbour is not None and group == "neighbours":
@@ -194,7 +224,7 @@ def _full_outcomes(
     """Outcomes of the concept's further prompts: wordings, more seeds, other guidance and temperature."""
     dataset = measurement.dataset
     by_wording = _without(prompts_by_wording(dataset, settings.seed, settings.split), main)
-    more = prompts_by_seed(dataset, settings.counts[0], figures.SEEDS, settings.seed, settings.split)
+    more = prompts_by_seed(dataset, settings.concept_count, figures.SEEDS, settings.seed, settings.split)
     outcomes = measurement.outcomes(by_wording, "wording")
     outcomes += measurement.outcomes(_without(more, [*main, *by_wording]), "seeds")
     usual = Sampling(**dataset.sampling)
@@ -217,6 +247,14 @@ def _attacked(
 
 def _budgets() -> dict[Kind, int]:
     return {kind: attack.default_budget for kind, attack in KINDS.items()}
+
+
+def _fidelity(measurement: Measurement, settings: EvaluationSettings) -> FidelityMeasurement | None:
+    """What measures the paper's figures, with its files opened; None without these figures."""
+    if settings.figures != "paper":
+        return None
+    fidelity = settings.fidelity or FidelitySettings()
+    return FidelityMeasurement.open(measurement.store, measurement.model, measurement.dataset, fidelity, settings.seed)
 
 
 def _questions(dataset: Dataset, settings: EvaluationSettings) -> list[YesNoQuestion]:
@@ -262,7 +300,7 @@ def _retained(
     def why_not(concept: RetainedConcept) -> str | None:
         if family not in (None, concept.family):
             return f"not of family {family}"
-        if not settings.counts[1]:
+        if not settings.retained_count:
             return "no prompts were asked for"
         if not judges.can_judge(concept):
             return "no judge has a label for it"

@@ -55,7 +55,7 @@ def evaluation_images(
     """
     settings: dict[str, Any] = {
         "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "sampling": asdict(sampling),
         "adapter": adapter_hash,
         "cases": fingerprint({"cases": [[prompt.prompt, prompt.seed] for prompt in prompts]}),

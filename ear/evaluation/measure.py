@@ -39,6 +39,20 @@ _BY_WHOM: dict[Condition, str] = {
 
 
 @dataclass(frozen=True)
+class _Series:
+    """What images that are measured together have in common."""
+
+    condition: Condition
+    sample: Sample
+    sampling: Sampling
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the tuned model rendered them, or the oracle in its place."""
+        return self.condition in ("after", "oracle")
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Measures a frozen model and its tuned self on a dataset. What the store has is not rendered or judged again."""
 
@@ -65,20 +79,23 @@ class Measurement:
         if not prompts:
             return []
         sampling = Sampling(**self.dataset.sampling) if sampling is None else sampling
-        before, images = self._outcomes("before", prompts, sample, sampling)
-        after, _ = self._outcomes("after", prompts, sample, sampling, reference=images)
-        replaced = [
-            replace(prompt, prompt=prompt.surrogate_prompt) for prompt in prompts if prompt.surrogate_prompt is not None
+        before, images = self._outcomes(_Series("before", sample, sampling), prompts)
+        after, _ = self._outcomes(_Series("after", sample, sampling), prompts, reference=images)
+        of_surrogates = [
+            replace(prompt, prompt=prompt.surrogate_prompt)
+            for prompt in prompts
+            if ceiling and prompt.surrogate_prompt is not None
         ]
-        asked_for_surrogate = replaced if ceiling else []
-        of_ceiling = self._outcomes("ceiling", asked_for_surrogate, sample, sampling)[0] if asked_for_surrogate else []
+        if not of_surrogates:
+            return [*before, *after]
+        of_ceiling, _ = self._outcomes(_Series("ceiling", sample, sampling), of_surrogates)
         return [*before, *after, *of_ceiling]
 
     def for_thresholds(self, prompts: Sequence[EvaluationPrompt]) -> list[Outcome]:
         """The outcomes before erasing only, from which the thresholds of the judges' confidence are computed."""
         if not prompts:
             return []
-        return self._outcomes("before", prompts, "threshold", Sampling(**self.dataset.sampling))[0]
+        return self._outcomes(_Series("before", "threshold", Sampling(**self.dataset.sampling)), prompts)[0]
 
     def attacked(
         self,
@@ -90,34 +107,32 @@ class Measurement:
 
         ``condition``: "after", or "oracle" if the tuned model is a model that never knew the concept.
         """
-        sampling = Sampling(**self.dataset.sampling)
-        outcomes, _ = self._outcomes(condition, prompts, "attack", sampling, attack=attack)
+        series = _Series(condition, "attack", Sampling(**self.dataset.sampling))
+        outcomes, _ = self._outcomes(series, prompts, attack=attack)
         if attack is None:
             return outcomes
         return [replace(outcome, attack=attack.name, budget=attack.budget) for outcome in outcomes]
 
     def _outcomes(
         self,
-        condition: Condition,
+        series: _Series,
         prompts: Sequence[EvaluationPrompt],
-        sample: Sample,
-        sampling: Sampling,
         *,
         reference: StageSet | None = None,
         attack: FittedAttack | None = None,
     ) -> tuple[list[Outcome], StageSet]:
-        """The outcomes of a condition, and their images. ``reference``: the frozen model's images, for "after"."""
-        tuned = condition in ("after", "oracle")
-        asked = prompts
-        own = sample != "attack" or attack is not None  # prompts that are an attack by themselves are not the dataset's
-        if tuned and own and self.adapter.rewrites:  # the surrogate prompt, which the dataset's writer wrote
-            asked = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
-        images = self._images(tuned, asked, sampling, attack)
+        """The outcomes of a series, and their images. ``reference``: the frozen model's images, for "after"."""
+        rendered = prompts
+        # Prompts that are an attack by themselves are not the dataset's.
+        own = series.sample != "attack" or attack is not None
+        if series.tuned and own and self.adapter.rewrites:  # the surrogate prompt, which the dataset's writer wrote
+            rendered = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
+        images = self._images(series, rendered, attack)
         settings = {
             "pictures": images.fingerprint,
             "reference": reference.fingerprint if reference is not None else None,
-            "condition": condition,
-            "sample": sample,
+            "condition": series.condition,
+            "sample": series.sample,
             "cases": fingerprint({"cases": [_facts(prompt) for prompt in prompts]}),
             "judges": self.judges.settings(prompts),
             "columns": Outcome.SCHEMA.names,
@@ -128,19 +143,17 @@ class Measurement:
             (index,) = shard
             rows = images.read_shard(index).to_pylist()
             frozen = reference.read_shard(index)["vq_ids"].to_pylist() if reference is not None else None
-            judged = self._judged(condition, sample, shards(prompts)[index], rows, frozen, sampling)
+            judged = self._judged(series, shards(prompts)[index], rows, frozen)
             advance(1)
             return to_table(Outcome, judged)
 
         each = [[index] for index in range(len(shards(prompts)))]
-        stage_set.fill(each, work, description=f"judging the images {_BY_WHOM[condition]}")
+        stage_set.fill(each, work, description=f"judging the images {_BY_WHOM[series.condition]}")
         stage_set.finish({"outcomes": len(prompts)}, current=False)
         return stage_set.records(Outcome), images
 
-    def _images(
-        self, tuned: bool, prompts: Sequence[EvaluationPrompt], sampling: Sampling, attack: FittedAttack | None
-    ) -> StageSet:
-        adapter = self.adapter if tuned else None
+    def _images(self, series: _Series, prompts: Sequence[EvaluationPrompt], attack: FittedAttack | None) -> StageSet:
+        adapter = self.adapter if series.tuned else None
         if isinstance(adapter, SubmittedImages):
             return adapter.stage_set(ConceptRun(self.store, self.dataset.concept), prompts, self.model.image_size)
         return evaluation_images(
@@ -148,22 +161,24 @@ class Measurement:
             self.model,
             self.dataset,
             prompts,
-            sampling,
+            series.sampling,
             adapter=adapter,
-            adapter_hash=self.adapter_hash if tuned else None,
+            adapter_hash=self.adapter_hash if series.tuned else None,
             attack=attack,
             batch_size=self.batch_size,
         )
 
     def _judged(
         self,
-        condition: Condition,
-        sample: Sample,
+        series: _Series,
         prompts: Sequence[EvaluationPrompt],
         rows: Sequence[dict[str, Any]],
         frozen: Sequence[Sequence[int]] | None,
-        sampling: Sampling,
     ) -> list[Outcome]:
+        """What judges, CLIP and the frozen model make of the images in ``rows``, a row for each of ``prompts``.
+
+        ``frozen``: the image tokens that the frozen model rendered for them, for "after".
+        """
         pixels = np.stack([decode(row["image"]) for row in rows])
         vq_ids = np.array([row["vq_ids"] for row in rows], dtype=np.int64)
         judged = self.judges.judge_images(prompts, pixels)
@@ -172,12 +187,12 @@ class Measurement:
         likely = [prompt.surrogate_prompt or prompt.prompt for prompt in prompts]
         # Submitted images have no image tokens.
         nll = negative_log_likelihood(self.model, likely, vq_ids) if vq_ids.size else [None] * len(prompts)
-        agreement = self._agreement(prompts, frozen, sampling)
+        agreement = self._agreement(prompts, frozen, series.sampling)
         return [
             Outcome(
                 id=prompt.id,
-                sample=sample,
-                condition=condition,
+                sample=series.sample,
+                condition=series.condition,
                 concept=prompt.retained.name if prompt.retained is not None else self.dataset.concept.name,
                 group=prompt.group,
                 prompt=prompt.prompt,
@@ -186,9 +201,9 @@ class Measurement:
                 surrogate=self.judges.surrogate(prompt),
                 surrogate_prompt=prompt.surrogate_prompt,
                 seed=prompt.seed,
-                guidance=sampling.guidance,
-                temperature=sampling.temperature,
-                adapter=self.adapter_hash if condition in ("after", "oracle") else None,
+                guidance=series.sampling.guidance,
+                temperature=series.sampling.temperature,
+                adapter=self.adapter_hash if series.tuned else None,
                 judges=judged[index],
                 attributes=attributes[index],
                 clip_surrogate=clip[0] if (clip := cosines[index]) is not None else None,

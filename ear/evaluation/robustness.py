@@ -140,16 +140,16 @@ def attack(
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
     if prompt_set is None:
         check_attacks(model, dataset, settings.budgets)
-        asked = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
+        prompts = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
     else:
-        asked = _of_file(dataset, prompt_set, settings)
+        prompts = _of_file(dataset, prompt_set, settings)
     recipe = str(measurement.adapter.facts["recipe"]["name"])
-    opened = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
+    test_openings = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
     if prompt_set is None:
-        outcomes = measurement.outcomes(asked, ceiling=False)
-        outcomes += attack_outcomes(measurement, asked, settings.budgets, settings.seed, settings.split, oracle)
+        outcomes = measurement.outcomes(prompts, ceiling=False)
+        outcomes += attack_outcomes(measurement, prompts, settings.budgets, settings.seed, settings.split, oracle)
     else:
-        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, asked, prompt_set.name)
+        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, prompts, prompt_set.name)
     return Robustness(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
@@ -159,7 +159,7 @@ def attack(
         absent=oracle.absent.name if oracle is not None and oracle.absent is not None else None,
         judge=judges.concept_judge,
         split=settings.split,
-        test_openings=opened,
+        test_openings=test_openings,
         classes=tuple(prompt_classes(dataset, settings.split)) if prompt_set is None else (),
         outcomes=tuple(outcomes),
     )
@@ -216,8 +216,8 @@ def attack_outcomes(
             attacked.append((oracle.measurement, concept, examples, prompts))
             if oracle.absent is not None:
                 absent = _examples(measurement, oracle.absent, seed)
-                asked = retained_prompts([oracle.absent], len(prompts), seed, (), split)
-                attacked.append((oracle.measurement, oracle.absent.name, absent, asked))
+                of_absent = retained_prompts([oracle.absent], len(prompts), seed, (), split)
+                attacked.append((oracle.measurement, oracle.absent.name, absent, of_absent))
         for each, name, known, reported in attacked:
             assert not isinstance(each.adapter, SubmittedImages)  # they have the default figures alone
             fitted = fit(

@@ -17,12 +17,8 @@ NANO_GUIDANCES = (1.0, 1.25, 2.0)
 """Those in nano's world, where images are rendered at 1.25."""
 TEMPERATURES = (0.5, 1.0)
 
-
-_OPTIONS = (
-    *("prompts_per_concept", "prompts_per_other", "family", "figures", "questions", "oracle"),
-    *("seed", "judge", "weights"),
-)
-"""The settings that are options of ``ear eval``; beside them the split, and those of ``fidelity``."""
+_NOT_IN_OPTIONS = {"prompts_per_group", "prompts_per_neighbour", "batch_size", "split", "fidelity"}
+"""The settings that are no options of ``ear eval``, the split, and ``fidelity``, whose fields are options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +39,12 @@ class EvaluationSettings:
     figures: Figures = "default"
     """full adds wordings, guidance, temperature, more seeds, understanding and attacks; paper adds FID, KID and CLIP
     score."""
+    questions: Path | None = None
+    """Parquet file of yes/no questions for the full figures (None: nano's own for nano, else none)."""
     fidelity: FidelitySettings | None = None
     """Captions, pictures and encoders of the paper's figures (None: nano's)."""
+    oracle: Path | None = None
+    """Folder of a model that never knew the concept, which the full figures attack as well (None: not measured)."""
     split: EvaluationSplit = "validation"
     """The split whose prompts are measured. That test is measured is recorded in the store (``openings``)."""
     seed: int = 0
@@ -53,15 +53,10 @@ class EvaluationSettings:
     """The erased concept's judge (None: ``judges.default_judge``)."""
     weights: str | None = None
     """Weights of a judge given by name (None: its own)."""
-    questions: Path | None = None
-    """Parquet file of yes/no questions for the full figures (None: nano's own for nano, else none)."""
-    oracle: Path | None = None
-    """Folder of a model that never knew the concept, which the full figures attack as well (None: not measured)."""
     batch_size: int | None = None
     """Images rendered at once (None: by the model's size, or the GPU's memory)."""
 
     def __post_init__(self) -> None:
-        concept, retained = self.counts
         if self.split not in get_args(EvaluationSplit):
             raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
         if self.figures not in get_args(Figures):
@@ -72,26 +67,35 @@ class EvaluationSettings:
             raise SettingsError(f"--questions {self.questions}: questions are answered with --figures full")
         if self.oracle is not None and self.figures != "full":
             raise SettingsError(f"--oracle {self.oracle}: attacks are measured with --figures full, or by `ear attack`")
-        if concept < 1 or retained < 0:
+        if self.concept_count < 1 or self.retained_count < 0:
             raise SettingsError(
-                f"--prompts-per-concept and --prompts-per-other give {concept} prompts of the concept and {retained} "
-                "of each retained concept: at least 1 and 0 are needed"
+                f"--prompts-per-concept and --prompts-per-other give {self.concept_count} prompts of the concept and "
+                f"{self.retained_count} of each retained concept: at least 1 and 0 are needed"
             )
 
     @property
     def options(self) -> tuple[str, ...]:
         """The words of ``ear eval`` for these settings, as far as it has options for them and they are not the
         defaults; without the split."""
-        default = {each.name: each.default for each in fields(self)}
-        own = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != default[name]}
+        own = {
+            each.name: value
+            for each in fields(self)
+            if each.name not in _NOT_IN_OPTIONS and (value := getattr(self, each.name)) != each.default
+        }
         of_paper = asdict(self.fidelity) if self.fidelity is not None else {}
         return tuple(word for name, value in {**own, **of_paper}.items() for word in _words(name, value))
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """Prompts of the erased concept, and of each retained concept."""
-        concept, retained = (100, 5) if self.prompts_per_concept is None else (self.prompts_per_concept,) * 2
-        return concept, retained if self.prompts_per_other is None else self.prompts_per_other
+    def concept_count(self) -> int:
+        """Number of prompts of the erased concept."""
+        return 100 if self.prompts_per_concept is None else self.prompts_per_concept
+
+    @property
+    def retained_count(self) -> int:
+        """Number of prompts of each retained concept, unless its group or neighbours have a number of their own."""
+        if self.prompts_per_other is not None:
+            return self.prompts_per_other
+        return 5 if self.prompts_per_concept is None else self.prompts_per_concept
 
 
 def _words(name: str, value: Any) -> list[str]:

@@ -72,7 +72,7 @@ def kept_answers(
     """
     settings = {
         "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "adapter": adapter_hash,
         "questions": fingerprint({"questions": [[row.id, row.image_id, row.question] for row in questions]}),
     }

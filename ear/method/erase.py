@@ -73,7 +73,7 @@ def erase(
         "concept": concept.name,
         "dataset": dataset.fingerprint,
         "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "sampling": dataset.sampling,
         **resolved.settings(),
     }

@@ -36,7 +36,7 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
         "concept": concept.name,
         "dataset": None,
         "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "sampling": sampling,
         "recipe": {"name": "imported"},
         "source": {"file": file.name, "hash": file_hash(file)},

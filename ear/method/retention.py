@@ -160,7 +160,7 @@ def _rendered(
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     settings = {
         "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "sampling": dataset.sampling,
         "seed": dataset.run_seed,
         "prompts": [list(prompt) for prompt in prompts],

@@ -50,8 +50,9 @@ def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
 
     Raises ``ModelError`` if it is none, and ``AdapterError`` if its image tokens are not those of ``model``.
     """
-    dtype = str(model.dtype).removeprefix("torch.")
-    other = load(str(folder), device=str(model.device), dtype=dtype, raw_control_tokens=model.raw_control_tokens)
+    other = load(
+        str(folder), device=str(model.device), dtype=model.dtype_name, raw_control_tokens=model.raw_control_tokens
+    )
     codes, others = (each.model.model.vqmodel.quantize.embedding.weight for each in (model, other))
     if codes.shape != others.shape or not torch.equal(codes, others) or model.image_tokens != other.image_tokens:
         raise AdapterError(

@@ -36,7 +36,7 @@ def bench(
     facts = {
         "model": janus.name,
         "device": str(janus.device),
-        "dtype": str(janus.dtype).removeprefix("torch."),
+        "dtype": janus.dtype_name,
         "gb_per_second": round(roofs.bytes_per_second / 1e9, 1),
         "tflops": round(roofs.flops_per_second / 1e12, 3),
         "runs": runs,

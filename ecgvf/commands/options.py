@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.files import open_path
@@ -42,7 +43,9 @@ NewConceptOption = Annotated[
 SetOption = Annotated[
     str | None, typer.Option("--set", help="The set, by the start of its fingerprint.", show_default="the current set")
 ]
-ModelOption = Annotated[str, typer.Option(help="janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id.")]
+MODELS = "janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id"
+"""What a model may be, in help texts."""
+ModelOption = Annotated[str, typer.Option(help=f"{MODELS}.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 RegistryOption = Annotated[
@@ -77,6 +80,17 @@ JsonOption = Annotated[
     bool, typer.Option("--json", callback=_json_mode, help="Print one JSON object on standard output.")
 ]
 """Switches ``console`` to JSON mode, so that a command only has to call ``console.print_result``."""
+
+
+def version_option(program: str) -> Any:
+    """``--version``, which prints the version of ``program`` and exits."""
+
+    def show(on: bool) -> None:
+        if on:
+            console.print(f"{program} {ecgvf.__version__}")
+            raise typer.Exit
+
+    return typer.Option("--version", callback=show, is_eager=True, help="Print the version.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,11 @@ class JanusModel:
         return dtype
 
     @property
+    def dtype_name(self) -> str:
+        """Its ``dtype`` as settings and results write it: "float32", "bfloat16" or "float16"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def sampling(self) -> Sampling:
         """Guidance and temperature from its generation configuration; Janus's defaults if it has none."""
         config = self.model.generation_config

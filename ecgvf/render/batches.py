@@ -72,7 +72,7 @@ class ImageWorker:
         facts = {
             "name": self._model.name,
             "renderer": self._model.fingerprint,
-            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "dtype": self._model.dtype_name,
             "sampling": asdict(self._sampling),
             "raw_control_tokens": self._model.raw_control_tokens,
             **self._facts,

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.commands.options import DEFAULT_RECIPE
 from ear.method import steps
 from ear.method import train as training
 from ear.method.recipes import RECIPES
@@ -109,7 +110,7 @@ def test_recipes_are_listed_and_explained() -> None:
         return result.stdout
 
     listed = shown()
-    assert all(name in listed for name in RECIPES) and "on-policy (default)" in listed
+    assert all(name in listed for name in RECIPES) and f"{DEFAULT_RECIPE} (default)" in listed
     explained = shown("paper")
     assert "threshold_per" in explained and "the sum of the window's losses" in explained
     assert "Nothing is trained" in shown("negative-prompt")
@@ -243,7 +244,7 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["train", "--model", "janus-giga"], "unknown model"),
         (["eval"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x"], "run `ear train --dataset ecgvf/church` first"),
-        (["generate", "--prompt", "x", "--seed", "-1"], "--seed is -1"),
+        (["generate", "--prompt", "x", "--seed", "-1"], "--seed -1: a seed is a whole number from 0 up"),
         (["eval", "--adapter", "nowhere.safetensors"], "no adapter at nowhere.safetensors"),
         (["compare", "default-0-s0"], "no run of that name in"),
         (["train", "--recipe", "negative-prompt", "--option", "window=3"], "recipe negative-prompt has no settings"),

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 import ear.cli
+import ecgvf
 from ecgvf.cli import app
 
 runner = CliRunner()
@@ -31,6 +32,13 @@ def test_help_shows_the_whole_text_of_every_option(program: typer.Typer, monkeyp
         assert result.exit_code == 0, words
         for parameter in command.params:
             assert parameter.help and parameter.help in result.stdout, (words, parameter.name)
+
+
+@pytest.mark.parametrize("program", ["ecgvf", "ear"])
+def test_a_program_runs_as_a_module_and_says_its_version(program: str) -> None:
+    command = [sys.executable, "-m", program, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{program} {ecgvf.__version__}\n"
 
 
 def test_help_comes_without_heavy_libraries() -> None:

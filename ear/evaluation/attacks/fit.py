@@ -83,7 +83,7 @@ def fit(
         "budget": budget,
         "attacked": concept,
         "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "adapter": adapter_hash,
         "examples": _digest(chosen),
         "seed": seed,

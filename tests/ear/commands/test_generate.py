@@ -76,7 +76,7 @@ def test_the_model_is_the_adapters_and_a_repeated_adapter_stacks(tiny: JanusMode
         ("--prompts prompts.csv", "--prompts needs --out DIR"),
         ("--prompts prompts.csv --out out --dataset ecgvf/church", "--dataset is for --prompt"),
         ("--prompts prompts.csv --out out --clear", "--clear is for --prompt"),
-        ("--prompts prompts.csv --out out --seed -1", "--seed is -1"),
+        ("--prompts prompts.csv --out out --seed -1", "--seed -1: a seed is a whole number"),
         ("--prompts prompts.csv --out out --batch-size 0", "--batch-size is 0"),
         ("--prompts prompts.csv --out out --guidance -1", "guidance is -1.0"),
         ("--prompts prompts.csv --out out --adapter nothing", "no adapter at nothing"),

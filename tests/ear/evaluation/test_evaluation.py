@@ -1,7 +1,7 @@
 """Before and after with one seed per prompt, judged by another judge than the filter's."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ear.commands.options import EvaluationArguments
 from ear.dataset import find_dataset
 from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images
 from ear.evaluation import evaluation as evaluation_module
@@ -330,6 +331,13 @@ def test_its_options_are_those_of_the_command(
     assert Evaluation.load(result.save(tmp_path / "o.parquet")).options == result.options
 
 
+def test_every_option_of_the_command_is_among_its_options() -> None:
+    counts = EvaluationArguments(prompts_per_concept=3, prompts_per_other=2, family="building", seed=1)
+    given = replace(counts, figures="full", questions=Path("q"), oracle=Path("o"), judge="clip", weights="w")
+    expected = [f"--{field.name.replace('_', '-')}" for field in fields(EvaluationArguments) if field.name != "split"]
+    assert [word for word in given.settings().options if word.startswith("--")] == expected
+
+
 def test_an_evaluation_prints_as_a_table(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:
     result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, family="building"))
     text = str(result)
@@ -483,11 +491,11 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
 
 @pytest.mark.parametrize(
     ("per_concept", "per_other", "expected"),
-    [(None, None, (100, 8)), (5, None, (5, 5)), (None, 3, (100, 3)), (5, 0, (5, 0))],
+    [(None, None, (100, 5)), (5, None, (5, 5)), (None, 3, (100, 3)), (5, 0, (5, 0))],
 )
 def test_the_number_of_prompts(per_concept: int | None, per_other: int | None, expected: tuple[int, int]) -> None:
     settings = EvaluationSettings(prompts_per_concept=per_concept, prompts_per_other=per_other)
-    assert settings.counts == expected
+    assert (settings.concept_count, settings.retained_count) == expected
 
 
 def test_a_wrong_file_of_questions_is_refused_before_anything_is_rendered(

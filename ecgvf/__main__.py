@@ -1,0 +1,5 @@
+"""``python -m ecgvf``."""
+
+from ecgvf.cli import main
+
+main()
