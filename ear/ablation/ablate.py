@@ -17,7 +17,7 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
-from ear.method.rounds import count_windows
+from ear.method.rounds import count_windows, most_steps
 from ear.method.runs import TrainingRun, variant_name
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -29,8 +29,8 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
 MOST_WINDOWS = 10
-"""Windows that a variant at equal steps may go over, as a multiple of the base recipe's. A window below the threshold
-takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
+"""Windows that a variant at equal steps may go over, as a multiple of the most steps of the base recipe. A window below
+the threshold takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Ablation:
         changed = replace(self.base, name=variant_name(self.base.name), **options)
         if not variant.equal_steps:
             return changed
-        most = MOST_WINDOWS * self._windows(self.base)
-        passes = math.ceil(most / self._windows(replace(changed, passes=1, max_steps=None)))
+        most = MOST_WINDOWS * most_steps(self.data.pairs, resolve(self.base, self.dataset, self.model))
+        passes = math.ceil(most / self._windows(replace(changed, passes=1)))
         return replace(changed, max_steps=self.base_steps(), passes=passes)
 
     def _windows(self, recipe: Recipe) -> int:

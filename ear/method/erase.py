@@ -18,7 +18,7 @@ from ear.method.parallel import process_group
 from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
-from ear.method.rounds import count_windows
+from ear.method.rounds import most_steps
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ear.method.state import TrainingState
 from ear.method.train import train
@@ -106,7 +106,7 @@ class _Erasure:
             group = process_group(self.model.device)
             with group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
-            with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
+            with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
                 def watch(state: TrainingState) -> None:
