@@ -21,7 +21,7 @@ Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed
 """How a measured concept relates to the erased concept; "concept" is the erased concept itself. Groups are disjoint: a
 concept that fits several is in the first."""
 
-Rehearsed = Literal["all", "half"] | int
+RehearsedConcepts = Literal["all", "half"] | int
 """Which retained concepts to rehearse, of those that are not neighbours: all, every second in alphabetical order, or
 this many, evenly spaced in that order."""
 
@@ -155,7 +155,9 @@ def words_of(concept: RetainedConcept) -> set[str]:
     return {word for phrase in phrases for word in _WORD.findall(phrase.casefold())}
 
 
-def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
+def rehearsal_prompts(
+    dataset: Dataset, count: int, choice: RehearsedConcepts = "all"
+) -> list[tuple[RetainedConcept, str]]:
     """At most ``count`` (concept, prompt), the concepts in turn, of the retained concepts that ``choice`` selects.
 
     Neighbours are never among them.
@@ -180,7 +182,7 @@ def _spaced(concepts: Sequence[RetainedConcept], number: int) -> list[RetainedCo
     return [concepts[index * len(concepts) // number] for index in range(number)]
 
 
-def rehearsed_concepts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[str]:
+def rehearsed_concepts(dataset: Dataset, count: int, choice: RehearsedConcepts = "all") -> list[str]:
     """Sorted names of the concepts among ``rehearsal_prompts``."""
     return sorted({concept.name for concept, _ in rehearsal_prompts(dataset, count, choice)})
 

@@ -150,15 +150,7 @@ class _Erasure:
     def _rehearsal(self, threads: int) -> RehearsalSet:
         recipe = self.resolved.recipe
         if threads not in self._rehearsals:
-            chosen = (recipe.rehearsed, recipe.rehearsed_concepts)
-            self._rehearsals[threads] = rehearsal_set(
-                self.store,
-                self.model,
-                self.dataset,
-                *chosen,
-                words=recipe.rehearsed_words,
-                noise=recipe.rehearsal_noise,
-            )
+            self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe)
         rehearsal = self._rehearsals[threads]
         most = recipe.rehearsed + recipe.rehearsed_words
         if len(rehearsal.prompts) < most:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from pydantic import ConfigDict, TypeAdapter
 
-from ear.retained_concepts import Rehearsed
+from ear.retained_concepts import RehearsedConcepts
 from ecgvf.core.errors import RecipeError
 
 PAPER_TOKENS, PAPER_ROWS, PAPER_DEPTH = 576, 24, 30
@@ -154,7 +154,7 @@ class Recipe:
     rehearsal_noise: float = _non_negative(0.0)
     """Scale of Gaussian noise on the token embeddings of rehearsed prompts, in standard deviations of these embeddings.
     It also retains what lies near the rehearsed prompts."""
-    rehearsed_concepts: Rehearsed = _setting(  # noqa: RUF009
+    rehearsed_concepts: RehearsedConcepts = _setting(  # noqa: RUF009
         "be all, half or a number from 1",
         lambda value: value in ("all", "half") or (isinstance(value, int) and value >= 1),
         "all",
