@@ -57,19 +57,18 @@ class Ablation:
         changed = replace(self.base, name=variant_name(self.base.name), **options)
         if not variant.equal_steps:
             return changed
-        most = MOST_WINDOWS * most_steps(self.data.pairs, resolve(self.base, self.dataset, self.model))
+        most = MOST_WINDOWS * most_steps(self.data.pairs, resolve(self.base, [self.dataset], self.model))
         passes = math.ceil(most / self._windows(replace(changed, passes=1)))
         return replace(changed, max_steps=self.base_steps(), passes=passes)
 
     def _windows(self, recipe: Recipe) -> int:
         """Number of windows that a training goes over."""
-        return count_windows(self.data.pairs, resolve(recipe, self.dataset, self.model))
+        return count_windows(self.data.pairs, resolve(recipe, [self.dataset], self.model))
 
     def base_steps(self) -> int:
         """Number of steps of the base recipe with the first seed, which is trained if it is not yet."""
-        resolved = resolve(replace(self.base, name=variant_name(self.base.name)), self.dataset, self.model)
-        dataset = self.data.load("filtered")
-        return int(erase(self.store, dataset, self.model, resolved, self.seeds[:1])[0].facts["steps"])
+        base, dataset = replace(self.base, name=variant_name(self.base.name)), self.data.load("filtered")
+        return int(erase(self.store, [dataset], self.model, base, self.seeds[:1])[0].facts["steps"])
 
     def rows(self, variant: Variant) -> list[JSON]:
         """The rows of a variant, of all seeds together; it is trained and measured unless it was before."""
@@ -78,10 +77,10 @@ class Ablation:
             rows: list[JSON] = read_json(file)["rows"]
             return rows
         dataset = self.data.load(variant.data)
-        resolved = resolve(self.recipe(variant), dataset, self.model)
-        runs = erase(self.store, dataset, self.model, resolved, self.seeds)
+        recipe = self.recipe(variant)
+        runs = erase(self.store, [dataset], self.model, recipe, self.seeds)
         found = [evaluate(self.store, self.model, dataset, [run.adapter], self.settings) for run in runs]
-        rows = list(self._rows(variant, resolved, runs, found))
+        rows = list(self._rows(variant, resolve(recipe, [dataset], self.model), runs, found))
         write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
         return rows
 

@@ -1,4 +1,4 @@
-"""Erase a concept: from a dataset and a recipe to finished training runs in the store."""
+"""Erase concepts: from their datasets and a recipe to finished training runs in the store."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,13 @@ from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import process_group
 from ear.method.progress import TrainingProgress
+from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.recipes import AnyRecipe, PromptRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
 from ear.method.rounds import most_steps
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
+from ear.method.several import combine, pairs_in_all
 from ear.method.state import TrainingState
 from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
@@ -34,10 +37,11 @@ Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
 
 
-def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedRecipe:
-    """Scale ``recipe`` to ``model``, and fill in what it leaves to the dataset's concept (``Recipe.resolve``)."""
-    concept = dataset.concept
-    return recipe.resolve(
+def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> ResolvedRecipe:
+    """Scale ``recipe`` to ``model``, fill in what it leaves to the concept (``Recipe.resolve``), and let it take up to
+    its number of pairs of each dataset."""
+    concept = combine(datasets).concept
+    return replace(recipe, pairs=pairs_in_all(datasets, recipe.pairs)).resolve(
         tokens=model.image_tokens,
         depth=model.depth,
         concept_window=concept.window,
@@ -47,26 +51,32 @@ def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedReci
 
 def erase(
     store: Store,
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     model: JanusModel,
-    resolved: ResolvedRecipe,
+    recipe: AnyRecipe,
     seeds: Sequence[int],
     watch: Watch = lambda run, state: None,
 ) -> list[TrainingRun]:
-    """Train an adapter per seed, and return the finished runs in order; a recipe without randomness has a single run.
+    """Train an adapter per seed, each of which erases the concepts of all ``datasets``, and return the finished runs in
+    order; a recipe without randomness, or that trains nothing, has a single run.
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
     same number of threads write equal bytes, and an interrupted run resumes with the number that it began with.
 
-    Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
+    Raises ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as
+    ``train`` and ``write_prompt_adapter`` do.
     """
-    recipe, concept = resolved.recipe, dataset.concept
+    dataset = combine(datasets)
+    if isinstance(recipe, PromptRecipe):
+        return [write_prompt_adapter(store, dataset, model, recipe)]
+    resolved = resolve(recipe, datasets, model)
+    concept = dataset.concept
     if len(seeds) > 1 and not recipe.depends_on_seed:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
     process_group(model.device)  # joined before anything is rendered
-    pairs = training_pairs(dataset, model, recipe.pairs)
-    report_pairs(dataset, recipe.pairs)
+    pairs = training_pairs(dataset, model, resolved.recipe.pairs)
+    report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
     settings = {

@@ -66,7 +66,7 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
         "dataset": dataset.fingerprint,
         "model": model.fingerprint,
         "sampling": dataset.sampling,
-        "recipe": {"name": recipe.name},
+        "recipe": recipe.settings(),
     }
     if recipe == NEGATIVE_PROMPT:
         settings["negative_prompt"] = concept.terms[0]
