@@ -185,7 +185,7 @@ def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:
         "steps": log.steps,
         "loss_first": mean(log.loss[:tenth]),
         "loss_last": mean(log.loss[-tenth:]),
-        "kept_last": mean(retention_losses[-tenth:]) if retention_losses else None,
+        "retention_loss_last": mean(retention_losses[-tenth:]) if retention_losses else None,
         "seconds": seconds,
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "versions": versions(),

@@ -1,10 +1,12 @@
 """From a dataset and a recipe to finished runs: what is trained, and what a user gets to know."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from ear.method.erase import erase
+from ear.method.log import TrainingLog
 from ear.method.recipes import DEFAULT, PAPER
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import RecipeError
@@ -22,6 +24,18 @@ def test_the_default_recipe_trains_on_policy_and_records_what_it_rehearsed(
     assert run.facts["steps"] == 2 and "church" not in run.facts["rehearsed_concepts"]
     assert run.facts["recipe"]["trajectory"] == "rollout"
     assert erase(store, [dataset], tiny, SMALL, [0]) == [run]
+
+
+def test_a_run_of_an_earlier_version_is_read(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
+    [run] = erase(store, [dataset], tiny, SMALL, [0])
+    facts = json.loads((run.path / "run.json").read_bytes())
+    assert facts["retention_loss_last"] == pytest.approx(facts["log"]["retention_loss"][-1])
+    log = {"kept" if name == "retention_loss" else name: values for name, values in facts["log"].items()}
+    assert TrainingLog.from_json(log) == TrainingLog.from_json(facts["log"])
+    before = {**facts, "kept_last": facts["retention_loss_last"]}
+    del before["retention_loss_last"]
+    (run.path / "run.json").write_text(json.dumps(before))
+    assert run.facts == facts
 
 
 def test_a_recipe_without_randomness_is_trained_once(
