@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ear.method.adapter import Adapter
+from ear.method.facts import adapter_settings, saved_facts
 from ear.method.log import TrainingLog
 from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
@@ -79,14 +80,10 @@ def erase(
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
-    settings = {
-        "concept": concept.name,
-        "dataset": dataset.fingerprint,
-        "model": model.fingerprint,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "sampling": dataset.sampling,
-        **resolved.settings(),
-    }
+    dtype = str(model.dtype).removeprefix("torch.")
+    settings = adapter_settings(
+        concept, dataset.fingerprint, model, dataset.sampling, dtype=dtype, **resolved.settings()
+    )
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watch)
     return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
@@ -148,8 +145,10 @@ class _Erasure:
         self, run: TrainingRun, seed: int, threads: int, adapter: Adapter, log: TrainingLog, seconds: float
     ) -> None:
         """Write the adapter, the plot of its losses and run.json."""
-        recipe = self.resolved.recipe
-        facts = {**_facts(self.dataset, self.model, recipe), **self.settings, "model": self.model.name, "seed": seed}
+        recipe, dataset = self.resolved.recipe, self.dataset
+        facts = {**saved_facts(dataset.concept, self.model, self.settings), "seed": seed}
+        if recipe.retention:
+            facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
         adapter.save(run.path / (LORA_FILE if recipe.adapter == "lora" else ADAPTER_FILE), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
@@ -166,14 +165,6 @@ class _Erasure:
         if len(rehearsal.prompts) < most:
             console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes up to {most}")
         return rehearsal
-
-
-def _facts(dataset: Dataset, model: JanusModel, recipe: Recipe) -> dict[str, Any]:
-    """What an adapter's metadata hold beside its settings. No time: equal runs write equal bytes."""
-    facts: dict[str, Any] = {"unsafe": dataset.concept.unsafe, "fingerprint": model.fingerprint}
-    if recipe.retention:
-        facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
-    return facts
 
 
 def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:

@@ -35,7 +35,8 @@ ADAPTER_FILE, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
 FILES = (ADAPTER_FILE, LORA_FILE, PROMPT_RECIPE)
 """The names that an adapter's file may have."""
 _VARIANT = "-ablation"
-REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "retention_loss_last", "seconds", "ended"}
+RUN_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "retention_loss_last", "seconds", "ended"}
+"""What run.json says, beside the facts of the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class TrainingRun:
             facts = None
         if isinstance(facts, dict) and "kept_last" in facts:  # as earlier versions called it
             facts["retention_loss_last"] = facts.pop("kept_last")
-        if not isinstance(facts, dict) or not facts.keys() >= REQUIRED_FACTS:
+        if not isinstance(facts, dict) or not facts.keys() >= RUN_FACTS:
             raise AdapterError(f"{self.path / 'run.json'} is not what was written: restore it, or delete {self.path}")
         return facts
 
