@@ -7,7 +7,6 @@ captions (``ecgvf.pairs.captions``). Neighbours are never rehearsed.
 
 import hashlib
 import random
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -31,8 +30,6 @@ Use = Literal["rehearse", "validation", "test"]
 _USES: tuple[Use, ...] = ("rehearse", "validation", "test", "rehearse", "rehearse")
 """The uses of a concept's captions, in turn: shipped captions in their order, others in the order of their hashes, so
 that the order in a dataset does not matter."""
-
-_WORD = re.compile(r"[^\W\d_]{3,}")
 
 PURPOSES: dict[Use, str] = {"rehearse": "rehearse", "validation": "evaluate", "test": "evaluate on test"}
 """Use → the purpose that its seeds are derived for, which differs from that of filtered images."""
@@ -141,18 +138,6 @@ def _uses(name: str, captions: Sequence[str]) -> dict[str, Use]:
     shipped = shipped_captions(name)
     others = sorted(set(captions) - set(shipped), key=lambda text: hashlib.sha256(text.encode()).digest())
     return {text: _USES[index % len(_USES)] for texts in (others, shipped) for index, text in enumerate(texts)}
-
-
-def words_of(concept: RetainedConcept) -> set[str]:
-    """The words, in lower case, with which prompts name ``concept``; not those of descriptions."""
-    world = grammar.load_world()
-    phrases = [concept.name]
-    if concept.captions is None and (style := world.styles.get(concept.name)):
-        phrases += [*style.before, *style.after, *style.spanish_before, *style.spanish_after]
-    elif concept.captions is None:
-        wordings = [wording for wording in grammar.WORDINGS if wording != "implicit"]
-        phrases += [phrase for each in wordings for phrase in world.things[concept.name].noun_phrases(each)]
-    return {word for phrase in phrases for word in _WORD.findall(phrase.casefold())}
 
 
 def rehearsal_prompts(

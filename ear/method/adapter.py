@@ -61,11 +61,6 @@ class Adapter:
         """Names of the concepts that it erases."""
         return str(self.facts["concept"]).split("+")
 
-    @property
-    def rewrites(self) -> bool:
-        """Whether prompts are rewritten: never, the weights are tuned."""
-        return False
-
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
         """Context in which ``model`` has the tuned modules; they are taken out again at its end."""

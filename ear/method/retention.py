@@ -14,8 +14,8 @@ from torch import Tensor
 from ear.method.objective import kl_divergence
 from ear.method.pairs import image_tokens
 from ear.method.recipe import Recipe
-from ear.method.vocabulary import vocabulary, word_prompts
-from ear.retained_concepts import in_nano_world, rehearsal_prompts, retained_concepts, words_of
+from ear.method.vocabulary import vocabulary, word_prompts, words_of
+from ear.retained_concepts import in_nano_world, rehearsal_prompts, retained_concepts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError

@@ -8,8 +8,8 @@ from ear.method import retention
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, WINDOWED_KL
 from ear.method.retention import RehearsalSet, count_rendered, rehearsal_set
-from ear.method.vocabulary import word_prompts
-from ear.retained_concepts import RetainedConcept, rehearsal_prompts, words_of
+from ear.method.vocabulary import word_prompts, words_of
+from ear.retained_concepts import RetainedConcept, rehearsal_prompts
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
