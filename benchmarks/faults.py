@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import ear.method.train
 from benchmarks.result import finish
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.recipes import find
 from ecgvf.core import concepts, console
 from ecgvf.core.run import ConceptRun
@@ -83,7 +83,7 @@ def _train(run: ConceptRun, model: str, pairs: int) -> None:
     dataset = load_dataset(run)
     recipe = find("default").with_options({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)
-    erase(run.store, dataset, janus, resolve(recipe, dataset, janus), [0])
+    erase(run.store, [dataset], janus, recipe, [0])
 
 
 Stage = Callable[[ConceptRun, str, int], None]

@@ -22,9 +22,7 @@ import typer
 from benchmarks.result import finish
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import selected
-from ear.method.erase import erase, resolve
-from ear.method.prompt_recipes import write_prompt_adapter
-from ear.method.recipe import Recipe
+from ear.method.erase import erase
 from ear.method.recipes import PROMPT_REWRITE, RECIPES, PromptRecipe, find
 from ecgvf import Run
 from ecgvf.core import console
@@ -122,13 +120,11 @@ class Frontier:
     def _measure(self, trial: Trial) -> JSON:
         dataset, recipe, started = self.dataset(trial.concept), find(trial.recipe), time.monotonic()
         store, model = Store(self.store), self.model
-        if isinstance(recipe, Recipe):
-            changed = recipe.with_options(trial.options)
-            adapter = erase(store, dataset, model, resolve(changed, dataset, model), [0])[0].adapter
-        else:
-            adapter = write_prompt_adapter(store, dataset, model, recipe).adapter
+        untrained = isinstance(recipe, PromptRecipe)
+        changed = recipe if untrained else recipe.with_options(trial.options)
+        adapter = erase(store, [dataset], model, changed, [0])[0].adapter
         found = evaluate(store, model, dataset, [adapter], SETTINGS)
-        if isinstance(recipe, PromptRecipe) and trial.options:
+        if untrained and trial.options:
             changed = replace(dataset, sampling={**dataset.sampling, **trial.options})
             found = against_usual(found, evaluate(store, model, changed, [adapter], SETTINGS))
         rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
@@ -158,8 +154,7 @@ def against_usual(usual: Evaluation, changed: Evaluation) -> Evaluation:
 
 def key(trial: Trial) -> str:
     """Changes with everything that decides a trial's figures, but for the code."""
-    recipe = find(trial.recipe)
-    settings = recipe.settings() if isinstance(recipe, Recipe) else {"name": recipe.name}
+    settings = find(trial.recipe).settings()
     return fingerprint({**trial.json(), "settings": settings, "numbers": [PAIRS, VALIDATION]})
 
 

@@ -24,7 +24,7 @@ from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.evaluation.bounds import Status
 from ear.evaluation.outcomes import selected
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.recipes import ON_POLICY
 from ear.suite.goals import goals
 from ecgvf.core import console
@@ -82,7 +82,7 @@ def measured(store: Store, passes: int) -> list[JSON]:
     """A row per goal of church, after trainings with ``passes``. Understanding is not measured."""
     dataset, model = find_dataset(store, "ecgvf/church")[0], load("janus-nano")
     recipe = ON_POLICY if passes == ON_POLICY.passes else ON_POLICY.with_options({"passes": passes})
-    runs = erase(store, dataset, model, resolve(recipe, dataset, model), SEEDS)
+    runs = erase(store, [dataset], model, recipe, SEEDS)
     found = [evaluate(store, model, dataset, [run.adapter], SETTINGS) for run in runs]
     original = [outcome for outcome in found[0].outcomes if outcome.condition != "after"]
     outcomes = [*original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]

@@ -12,7 +12,6 @@ there is no goal. The file has ``rows``, too: the seconds of training and the fi
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +19,9 @@ import typer
 
 from benchmarks.result import finish
 from ear.evaluation import EvaluationSettings, evaluate, figures
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.recipes import ON_POLICY
 from ear.method.runs import TrainingRun
-from ear.method.several import combine, pairs_in_all
 from ecgvf import Run
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -54,9 +52,7 @@ def run(
     datasets = [_dataset(store, concept) for concept in CONCEPTS]
 
     def train(several: Sequence[Dataset]) -> TrainingRun:
-        dataset = combine(several)
-        recipe = replace(ON_POLICY, pairs=pairs_in_all(several, ON_POLICY.pairs))
-        return erase(opened, dataset, model, resolve(recipe, dataset, model), [0])[0]
+        return erase(opened, several, model, ON_POLICY, [0])[0]
 
     ways = {"together": [train(datasets)], "stacked": [train([dataset]) for dataset in datasets]}
     rows: list[JSON] = []

@@ -69,19 +69,9 @@ class Trainings:
 
     def seconds(self, recipe: Recipe, pairs: int) -> float:
         """Of one training on the first ``pairs`` pairs."""
-        resolved = resolve(replace(recipe, pairs=pairs), self.dataset, self.model)
+        resolved = resolve(replace(recipe, pairs=pairs), [self.dataset], self.model)
         chosen = training_pairs(self.dataset, self.model, pairs)
-        rehearsal = None
-        if recipe.retention:
-            rehearsal = rehearsal_set(
-                self.store,
-                self.model,
-                self.dataset,
-                recipe.rehearsed,
-                recipe.rehearsed_concepts,
-                words=recipe.rehearsed_words,
-                noise=recipe.rehearsal_noise,
-            )
+        rehearsal = rehearsal_set(self.store, self.model, self.dataset, recipe) if recipe.retention else None
         sampling = Sampling(**self.dataset.sampling)
         started = time.perf_counter()
         train(self.model, chosen, resolved, 0, sampling=sampling, rehearsal=rehearsal)

@@ -14,7 +14,6 @@ Every error that a caller can cause is an ``EcgvfError`` with a message of one l
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,10 @@ from ear.evaluation import evaluate as evaluate_adapters
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.settings import Figures
 from ear.method import recipes
-from ear.method.erase import erase, resolve
-from ear.method.prompt_recipes import write_prompt_adapter
+from ear.method.erase import erase
 from ear.method.recipe import Recipe
-from ear.method.recipes import PromptRecipe
+from ear.method.recipes import AnyRecipe, PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
-from ear.method.several import combine, pairs_in_all
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
 from ecgvf.core.records import EvaluationSplit
@@ -56,7 +53,7 @@ def load_dataset(
 
 def train(
     dataset: Dataset | str | Sequence[Dataset | str],
-    recipe: Recipe | PromptRecipe | str = "default",
+    recipe: AnyRecipe | str = "default",
     *,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -86,12 +83,8 @@ def train(
         each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device)
         for each in named
     ]
-    dataset = combine(datasets)
-    janus = load(model or dataset.model, device=device, dtype=dtype)
-    if isinstance(changed, PromptRecipe):
-        return write_prompt_adapter(opened, dataset, janus, changed)
-    changed = replace(changed, pairs=pairs_in_all(datasets, changed.pairs))
-    return erase(opened, dataset, janus, resolve(changed, dataset, janus), [seed])[0]
+    janus = load(model or datasets[0].model, device=device, dtype=dtype)
+    return erase(opened, datasets, janus, changed, [seed])[0]
 
 
 def evaluate(

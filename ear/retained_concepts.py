@@ -7,7 +7,6 @@ captions (``ecgvf.pairs.captions``). Neighbours are never rehearsed.
 
 import hashlib
 import random
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +20,7 @@ Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed
 """How a measured concept relates to the erased concept; "concept" is the erased concept itself. Groups are disjoint: a
 concept that fits several is in the first."""
 
-Rehearsed = Literal["all", "half"] | int
+RehearsedConcepts = Literal["all", "half"] | int
 """Which retained concepts to rehearse, of those that are not neighbours: all, every second in alphabetical order, or
 this many, evenly spaced in that order."""
 
@@ -31,8 +30,6 @@ Use = Literal["rehearse", "validation", "test"]
 _USES: tuple[Use, ...] = ("rehearse", "validation", "test", "rehearse", "rehearse")
 """The uses of a concept's captions, in turn: shipped captions in their order, others in the order of their hashes, so
 that the order in a dataset does not matter."""
-
-_WORD = re.compile(r"[^\W\d_]{3,}")
 
 PURPOSES: dict[Use, str] = {"rehearse": "rehearse", "validation": "evaluate", "test": "evaluate on test"}
 """Use → the purpose that its seeds are derived for, which differs from that of filtered images."""
@@ -143,19 +140,9 @@ def _uses(name: str, captions: Sequence[str]) -> dict[str, Use]:
     return {text: _USES[index % len(_USES)] for texts in (others, shipped) for index, text in enumerate(texts)}
 
 
-def words_of(concept: RetainedConcept) -> set[str]:
-    """The words, in lower case, with which prompts name ``concept``; not those of descriptions."""
-    world = grammar.load_world()
-    phrases = [concept.name]
-    if concept.captions is None and (style := world.styles.get(concept.name)):
-        phrases += [*style.before, *style.after, *style.spanish_before, *style.spanish_after]
-    elif concept.captions is None:
-        wordings = [wording for wording in grammar.WORDINGS if wording != "implicit"]
-        phrases += [phrase for each in wordings for phrase in world.things[concept.name].noun_phrases(each)]
-    return {word for phrase in phrases for word in _WORD.findall(phrase.casefold())}
-
-
-def rehearsal_prompts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[tuple[RetainedConcept, str]]:
+def rehearsal_prompts(
+    dataset: Dataset, count: int, choice: RehearsedConcepts = "all"
+) -> list[tuple[RetainedConcept, str]]:
     """At most ``count`` (concept, prompt), the concepts in turn, of the retained concepts that ``choice`` selects.
 
     Neighbours are never among them.
@@ -180,7 +167,7 @@ def _spaced(concepts: Sequence[RetainedConcept], number: int) -> list[RetainedCo
     return [concepts[index * len(concepts) // number] for index in range(number)]
 
 
-def rehearsed_concepts(dataset: Dataset, count: int, choice: Rehearsed = "all") -> list[str]:
+def rehearsed_concepts(dataset: Dataset, count: int, choice: RehearsedConcepts = "all") -> list[str]:
     """Sorted names of the concepts among ``rehearsal_prompts``."""
     return sorted({concept.name for concept, _ in rehearsal_prompts(dataset, count, choice)})
 

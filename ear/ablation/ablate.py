@@ -18,7 +18,7 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
-from ear.method.rounds import count_windows
+from ear.method.rounds import count_windows, most_steps
 from ear.method.runs import TrainingRun, variant_name
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -34,8 +34,8 @@ _KEYED_OTHERWISE = ("prompts_per_concept", "prompts_per_other", "fidelity")
 NOT_MEASURED = b"not_measured"
 """Metadata of the table: the missing variants, a JSON list of strings."""
 MOST_WINDOWS = 10
-"""Windows that a variant at equal steps may go over, as a multiple of the base recipe's. A window below the threshold
-takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
+"""Windows that a variant at equal steps may go over, as a multiple of the most steps of the base recipe. A window below
+the threshold takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,18 @@ class Ablation:
         changed = replace(self.base, name=variant_name(self.base.name), **options)
         if not variant.equal_steps:
             return changed
-        most = MOST_WINDOWS * self._windows(self.base)
-        passes = math.ceil(most / self._windows(replace(changed, passes=1, max_steps=None)))
+        most = MOST_WINDOWS * most_steps(self.data.pairs, resolve(self.base, [self.dataset], self.model))
+        passes = math.ceil(most / self._windows(replace(changed, passes=1)))
         return replace(changed, max_steps=self.base_steps(), passes=passes)
 
     def _windows(self, recipe: Recipe) -> int:
         """Number of windows that a training goes over."""
-        return count_windows(self.data.pairs, resolve(recipe, self.dataset, self.model))
+        return count_windows(self.data.pairs, resolve(recipe, [self.dataset], self.model))
 
     def base_steps(self) -> int:
         """Number of steps of the base recipe with the first seed, which is trained if it is not yet."""
-        resolved = resolve(replace(self.base, name=variant_name(self.base.name)), self.dataset, self.model)
-        dataset = self.data.load("filtered")
-        return int(erase(self.store, dataset, self.model, resolved, self.seeds[:1])[0].facts["steps"])
+        base, dataset = replace(self.base, name=variant_name(self.base.name)), self.data.load("filtered")
+        return int(erase(self.store, [dataset], self.model, base, self.seeds[:1])[0].facts["steps"])
 
     def rows(self, variant: Variant) -> list[JSON]:
         """The rows of a variant, of all seeds together; it is trained and measured unless it was before."""
@@ -83,10 +82,10 @@ class Ablation:
             rows: list[JSON] = read_json(file)["rows"]
             return rows
         dataset = self.data.load(variant.data)
-        resolved = resolve(self.recipe(variant), dataset, self.model)
-        runs = erase(self.store, dataset, self.model, resolved, self.seeds)
+        recipe = self.recipe(variant)
+        runs = erase(self.store, [dataset], self.model, recipe, self.seeds)
         found = [evaluate(self.store, self.model, dataset, [run.adapter], self.settings) for run in runs]
-        rows = list(self._rows(variant, resolved, runs, found))
+        rows = list(self._rows(variant, resolve(recipe, [dataset], self.model), runs, found))
         write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
         return rows
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,7 +53,7 @@ def train(
     from ear.api import check_seed
     from ear.method import recipes
     from ear.method.erase import erase, resolve
-    from ear.method.several import combine, pairs_in_all
+    from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
@@ -70,14 +69,13 @@ def train(
             raise SettingsError(f"--preview-every and --track: recipe {changed.name} trains nothing, leave them out")
         _write_prompts(store, dataset, model, changed, dry_run=dry_run)
         return
-    changed = replace(changed, pairs=pairs_in_all(datasets, changed.pairs))
-    resolved = resolve(changed, dataset, model)
+    resolved = resolve(changed, datasets, model)
     print_lines(resolved.summary())
     if dry_run:
         _print_cost(dataset, model, resolved, len(training_seeds) if changed.depends_on_seed else 1)
         return
     with Watchers(model, dataset, preview_every, track) as watch:
-        runs = erase(store, dataset, model, resolved, training_seeds, watch)
+        runs = erase(store, datasets, model, changed, training_seeds, watch)
     _print_runs(dataset, model, resolved.settings(), runs)
 
 
@@ -85,14 +83,14 @@ def _write_prompts(
     store: "Store", dataset: "Dataset", model: "JanusModel", recipe: "PromptRecipe", *, dry_run: bool
 ) -> None:
     """The adapter of a recipe that changes prompts only, and trains nothing."""
-    from ear.method.prompt_recipes import write_prompt_adapter
+    from ear.method.erase import erase
 
     print_lines([("recipe", f"{recipe.name}: {recipe.description}")])
     if dry_run:
         console.print_result({"trainings": 0}, "Nothing would be trained.")
     else:
-        run = write_prompt_adapter(store, dataset, model, recipe)
-        _print_runs(dataset, model, {"recipe": {"name": recipe.name}}, [run])
+        runs = erase(store, [dataset], model, recipe, [0])
+        _print_runs(dataset, model, {"recipe": recipe.settings()}, runs)
 
 
 def _print_runs(

@@ -21,6 +21,7 @@ from ear.evaluation.prompts import EvaluationPrompt
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
 from ear.method.open_adapter import AnyAdapter
+from ear.method.prompt_recipes import PromptAdapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.png import decode
 from ecgvf.core.records import to_table
@@ -125,7 +126,8 @@ class Measurement:
         rendered = prompts
         # Prompts that are an attack by themselves are not the dataset's.
         own = series.sample != "attack" or attack is not None
-        if series.tuned and own and self.adapter.rewrites:  # the surrogate prompt, which the dataset's writer wrote
+        rewrites = isinstance(self.adapter, PromptAdapter) and self.adapter.rewrites
+        if series.tuned and own and rewrites:  # the surrogate prompt, which the dataset's writer wrote
             rendered = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
         images = self._images(series, rendered, attack)
         settings = {

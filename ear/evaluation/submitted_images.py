@@ -31,7 +31,6 @@ class SubmittedImages:
     concept: str
     hash: str
     """Hash of the files, 16 hex digits."""
-    rewrites = False
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from ear.method import lora
+from ear.method.facts import ADAPTER_FACTS
 from ear.method.recipe import Modules
 from ear.method.tuned import LoRAProjection, TunedModule, new_lora, tuned
 from ecgvf.core.errors import AdapterError, RecipeError
@@ -25,7 +26,6 @@ from ecgvf.core.files import write_atomic
 from ecgvf.janus import JanusModel
 
 FORMAT = "ear-adapter-1"
-REQUIRED_FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Adapter:
 
     modules: Mapping[str, TunedModule]
     facts: Mapping[str, Any]
-    """The facts of the training, as saved with the weights (``REQUIRED_FACTS`` and more); empty during training."""
+    """The facts of the training, as saved with the weights (``saved_facts``); empty during training."""
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -60,11 +60,6 @@ class Adapter:
     def concepts(self) -> list[str]:
         """Names of the concepts that it erases."""
         return str(self.facts["concept"]).split("+")
-
-    @property
-    def rewrites(self) -> bool:
-        """Whether prompts are rewritten: never, the weights are tuned."""
-        return False
 
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
@@ -181,7 +176,7 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         facts = json.loads(metadata[FORMAT])
     except ValueError:
         facts = None
-    if not isinstance(facts, dict) or not facts.keys() >= REQUIRED_FACTS:
+    if not isinstance(facts, dict) or not facts.keys() >= ADAPTER_FACTS:
         raise AdapterError(f"{file} lacks the facts of its training: train again, or restore it")
     return facts, weights
 

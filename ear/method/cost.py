@@ -13,7 +13,7 @@ from ear.method.adapter import module_names
 from ear.method.objective import windows
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import FORWARD_BATCH, SHARD
-from ear.method.rounds import count_images, count_windows, windows_per_image
+from ear.method.rounds import count_images, most_steps, windows_per_image
 from ecgvf.janus import JanusModel
 from ecgvf.janus.kv_cache import bytes_per_position, head_dim
 from ecgvf.janus.roofline import Kernel, Roofs, batch_cost
@@ -84,7 +84,7 @@ def training_cost(
         ),
     }
     memory = _memory(model, resolved, pairs, prompt_length)
-    return TrainingCost(count_windows(pairs, resolved), rollouts, rendered, work, memory)
+    return TrainingCost(most_steps(pairs, resolved), rollouts, rendered, work, memory)
 
 
 def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> dict[str, int]:
@@ -116,7 +116,7 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
 def _steps(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> tuple[Kernel, ...]:
     """All steps of a training: the teacher's passes, the student's, and those over rehearsed images."""
     recipe = resolved.recipe
-    steps, per_image = count_windows(pairs, resolved), windows_per_image(resolved)
+    steps, per_image = most_steps(pairs, resolved), windows_per_image(resolved)
     length = prompt_length + model.image_tokens - 1
     # A student's pass goes forward and, for states and tuned weights, backward; a teacher's goes forward.
     student = 3 if recipe.checkpointing == "layers" else 2

@@ -1,4 +1,4 @@
-"""Erase a concept: from a dataset and a recipe to finished training runs in the store."""
+"""Erase concepts: from their datasets and a recipe to finished training runs in the store."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +10,20 @@ from typing import Any
 import torch
 
 from ear.method.adapter import Adapter
+from ear.method.facts import adapter_settings, saved_facts
 from ear.method.log import TrainingLog
 from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import process_group
 from ear.method.progress import TrainingProgress
+from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.recipes import AnyRecipe, PromptRecipe
 from ear.method.retention import RehearsalSet, rehearsal_set
-from ear.method.rounds import count_windows
+from ear.method.rounds import most_steps
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
+from ear.method.several import combine, pairs_in_all
 from ear.method.state import TrainingState
 from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
@@ -34,10 +38,11 @@ Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
 
 
-def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedRecipe:
-    """Scale ``recipe`` to ``model``, and fill in what it leaves to the dataset's concept (``Recipe.resolve``)."""
-    concept = dataset.concept
-    return recipe.resolve(
+def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> ResolvedRecipe:
+    """Scale ``recipe`` to ``model``, fill in what it leaves to the concept (``Recipe.resolve``), and let it take up to
+    its number of pairs of each dataset."""
+    concept = combine(datasets).concept
+    return replace(recipe, pairs=pairs_in_all(datasets, recipe.pairs)).resolve(
         tokens=model.image_tokens,
         depth=model.depth,
         concept_window=concept.window,
@@ -47,36 +52,37 @@ def resolve(recipe: Recipe, dataset: Dataset, model: JanusModel) -> ResolvedReci
 
 def erase(
     store: Store,
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     model: JanusModel,
-    resolved: ResolvedRecipe,
+    recipe: AnyRecipe,
     seeds: Sequence[int],
     watch: Watch = lambda run, state: None,
 ) -> list[TrainingRun]:
-    """Train an adapter per seed, and return the finished runs in order; a recipe without randomness has a single run.
+    """Train an adapter per seed, each of which erases the concepts of all ``datasets``, and return the finished runs in
+    order; a recipe without randomness, or that trains nothing, has a single run.
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
     same number of threads write equal bytes, and an interrupted run resumes with the number that it began with.
 
-    Raises ``DatasetError`` as ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as ``train`` does.
+    Raises ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as
+    ``train`` and ``write_prompt_adapter`` do.
     """
-    recipe, concept = resolved.recipe, dataset.concept
+    dataset = combine(datasets)
+    if isinstance(recipe, PromptRecipe):
+        return [write_prompt_adapter(store, dataset, model, recipe)]
+    resolved = resolve(recipe, datasets, model)
+    concept = dataset.concept
     if len(seeds) > 1 and not recipe.depends_on_seed:
         console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
         seeds = seeds[:1]
     process_group(model.device)  # joined before anything is rendered
-    pairs = training_pairs(dataset, model, recipe.pairs)
-    report_pairs(dataset, recipe.pairs)
+    pairs = training_pairs(dataset, model, resolved.recipe.pairs)
+    report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
-    settings = {
-        "concept": concept.name,
-        "dataset": dataset.fingerprint,
-        "model": model.fingerprint,
-        "dtype": model.dtype_name,
-        "sampling": dataset.sampling,
-        **resolved.settings(),
-    }
+    settings = adapter_settings(
+        concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
+    )
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watch)
     return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
@@ -106,7 +112,7 @@ class _Erasure:
             group = process_group(self.model.device)
             with group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
-            with console.progress(description, count_windows(len(self.pairs), self.resolved)) as bar:
+            with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
                 def watch(state: TrainingState) -> None:
@@ -138,8 +144,10 @@ class _Erasure:
         self, run: TrainingRun, seed: int, threads: int, adapter: Adapter, log: TrainingLog, seconds: float
     ) -> None:
         """Write the adapter, the plot of its losses and run.json."""
-        recipe = self.resolved.recipe
-        facts = {**_facts(self.dataset, self.model, recipe), **self.settings, "model": self.model.name, "seed": seed}
+        recipe, dataset = self.resolved.recipe, self.dataset
+        facts = {**saved_facts(dataset.concept, self.model, self.settings), "seed": seed}
+        if recipe.retention:
+            facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
         adapter.save(run.path / (LORA_FILE if recipe.adapter == "lora" else ADAPTER_FILE), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
@@ -150,28 +158,12 @@ class _Erasure:
     def _rehearsal(self, threads: int) -> RehearsalSet:
         recipe = self.resolved.recipe
         if threads not in self._rehearsals:
-            chosen = (recipe.rehearsed, recipe.rehearsed_concepts)
-            self._rehearsals[threads] = rehearsal_set(
-                self.store,
-                self.model,
-                self.dataset,
-                *chosen,
-                words=recipe.rehearsed_words,
-                noise=recipe.rehearsal_noise,
-            )
+            self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe)
         rehearsal = self._rehearsals[threads]
         most = recipe.rehearsed + recipe.rehearsed_words
         if len(rehearsal.prompts) < most:
             console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes up to {most}")
         return rehearsal
-
-
-def _facts(dataset: Dataset, model: JanusModel, recipe: Recipe) -> dict[str, Any]:
-    """What an adapter's metadata hold beside its settings. No time: equal runs write equal bytes."""
-    facts: dict[str, Any] = {"unsafe": dataset.concept.unsafe, "fingerprint": model.fingerprint}
-    if recipe.retention:
-        facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
-    return facts
 
 
 def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:
@@ -183,7 +175,7 @@ def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:
         "steps": log.steps,
         "loss_first": mean(log.loss[:tenth]),
         "loss_last": mean(log.loss[-tenth:]),
-        "kept_last": mean(retention_losses[-tenth:]) if retention_losses else None,
+        "retention_loss_last": mean(retention_losses[-tenth:]) if retention_losses else None,
         "seconds": seconds,
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "versions": versions(),

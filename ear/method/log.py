@@ -33,9 +33,9 @@ class TrainingLog:
 
     def json(self) -> dict[str, Any]:
         """As run.json and checkpoints hold it."""
-        return {"kept" if name == "retention_loss" else name: values for name, values in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The log that ``json`` returned."""
+        """The log that ``json`` returned; earlier versions called the retention loss "kept"."""
         return cls(**{"retention_loss" if name == "kept" else name: values for name, values in content.items()})

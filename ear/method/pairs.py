@@ -93,12 +93,17 @@ def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[Accepted
     ]
 
 
-def report_pairs(dataset: Dataset, limit: int) -> None:
-    """Note what a user should know before a training on up to ``limit`` pairs: that there are fewer, and surrogates
-    that the concept's file does not name."""
+def report_pairs(datasets: Sequence[Dataset], limit: int) -> None:
+    """Note what a user should know before a training on up to ``limit`` pairs of each dataset: that there are fewer,
+    and surrogates that the concept's file does not name."""
+    for dataset in datasets:
+        _report_pairs(dataset, limit)
+
+
+def _report_pairs(dataset: Dataset, limit: int) -> None:
     concept = dataset.concept
     if (count := len(dataset.train)) < limit:
-        console.note(f"training on {count} pairs, all that the dataset has; the recipe takes up to {limit}")
+        console.note(f"training on {count} of up to {limit} pairs of {concept.name}, all that its dataset has")
     terms = {record.pair.surrogate_term for record in dataset.train[:limit] if record.pair.surrogate_term}
     unknown = sorted(term for term in terms if not any(contains(term, known) for known in concept.surrogates))
     if unknown and concept.kind != "style":

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ear.method.facts import ADAPTER_FACTS, adapter_settings, saved_facts
 from ear.method.recipes import NEGATIVE_PROMPT, PROMPT_REWRITE, PromptRecipe
 from ear.method.runs import PROMPT_RECIPE, TrainingRun, open_run
 from ecgvf.core.dataset import Dataset
@@ -61,22 +62,17 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
     concept = dataset.concept
     if "+" in concept.name:
         raise RecipeError(f"recipe {recipe.name} changes the prompts of a single concept: name one dataset")
-    settings: dict[str, Any] = {
-        "concept": concept.name,
-        "dataset": dataset.fingerprint,
-        "model": model.fingerprint,
-        "sampling": dataset.sampling,
-        "recipe": {"name": recipe.name},
-    }
+    asked: dict[str, Any] = {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
     if recipe == NEGATIVE_PROMPT:
-        settings["negative_prompt"] = concept.terms[0]
-    else:
-        settings |= {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
+        asked = {"negative_prompt": concept.terms[0]}
+    settings = adapter_settings(
+        concept, dataset.fingerprint, model, dataset.sampling, recipe=recipe.settings(), **asked
+    )
     store.remember_first(concept.name)
     run = open_run(ConceptRun(store, concept), recipe.name, settings, 0)
     if run.finished:
         return run
-    facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe}
+    facts = saved_facts(concept, model, settings)
     write_atomic(run.path / PROMPT_RECIPE, pretty_json({"format": FORMAT, **facts}))
     run.finish_untrained(facts)
     return replace(run, new=True)
@@ -88,8 +84,7 @@ def read_prompt_adapter(file: Path) -> PromptAdapter:
         facts = json.loads(file.read_bytes())
     except (OSError, ValueError):
         facts = None
-    names = {"concept", "model", "fingerprint", "sampling", "recipe"}
-    whole = isinstance(facts, dict) and facts.pop("format", None) == FORMAT and facts.keys() >= names
+    whole = isinstance(facts, dict) and facts.pop("format", None) == FORMAT and facts.keys() >= ADAPTER_FACTS
     if not whole or not isinstance(facts["recipe"], dict):
         raise AdapterError(f"{file} is not what `ear train` wrote: train again, or restore it")
     needed = {"terms", "surrogate"} if facts["recipe"].get("name") == PROMPT_REWRITE.name else {"negative_prompt"}

@@ -7,12 +7,12 @@ their names in the language model; some files also have entries of rotary embedd
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ear.method.adapter import adapter_of, module_names
+from ear.method.facts import adapter_settings, saved_facts
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import AdapterError
@@ -32,20 +32,20 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
     """
     weights = read_published(file)
     sampling = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "top_k", "top_p")}
-    settings: dict[str, Any] = {
-        "concept": concept.name,
-        "dataset": None,
-        "model": model.fingerprint,
-        "dtype": model.dtype_name,
-        "sampling": sampling,
-        "recipe": {"name": "imported"},
-        "source": {"file": file.name, "hash": file_hash(file)},
-    }
+    settings = adapter_settings(
+        concept,
+        None,
+        model,
+        sampling,
+        dtype=model.dtype_name,
+        recipe={"name": "imported"},
+        source={"file": file.name, "hash": file_hash(file)},
+    )
     store.remember_first(concept.name)
     run = open_run(ConceptRun(store, concept), "imported", settings, 0)
     if run.finished:
         return run
-    facts = {**settings, "model": model.name, "fingerprint": model.fingerprint, "unsafe": concept.unsafe}
+    facts = saved_facts(concept, model, settings)
     adapter_of(model, weights, file).save(run.path / ADAPTER_FILE, facts, model.dtype)
     run.finish_untrained(facts)
     return replace(run, new=True)

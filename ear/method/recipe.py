@@ -4,8 +4,8 @@ The paper and its released loop leave many choices open, or contradict each othe
 recipe states window and depth for the paper's model (576 image tokens, 30 layers); ``resolve`` scales them to the model
 in use.
 
-To add a choice: a field of ``Recipe`` whose default is what recipes did before, the same default in ``_ADDED``, and the
-code that reads it. Without the entry in ``_ADDED``, every adapter and figure so far would get another fingerprint.
+To add a choice: a field of ``Recipe`` whose default is what recipes did before, and the code that reads it. A default
+never changes: fingerprints leave it out, so that adapters and figures made before the field was added stay valid.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from pydantic import ConfigDict, TypeAdapter
 
-from ear.retained_concepts import Rehearsed
+from ear.retained_concepts import RehearsedConcepts
 from ecgvf.core.errors import RecipeError
 
 PAPER_TOKENS, PAPER_ROWS, PAPER_DEPTH = 576, 24, 30
@@ -154,7 +154,7 @@ class Recipe:
     rehearsal_noise: float = _non_negative(0.0)
     """Scale of Gaussian noise on the token embeddings of rehearsed prompts, in standard deviations of these embeddings.
     It also retains what lies near the rehearsed prompts."""
-    rehearsed_concepts: Rehearsed = _setting(  # noqa: RUF009
+    rehearsed_concepts: RehearsedConcepts = _setting(  # noqa: RUF009
         "be all, half or a number from 1",
         lambda value: value in ("all", "half") or (isinstance(value, int) and value >= 1),
         "all",
@@ -194,16 +194,18 @@ class Recipe:
         return drawn or self.retention > 0 or self.adapter == "lora"
 
     def settings(self) -> dict[str, Any]:
-        """Every setting, as JSON, in the form that fingerprints are computed of.
+        """The settings other than at their defaults, as JSON, in the form that fingerprints are computed of.
 
-        A setting that was added later is left out at its former value (``_ADDED``), and ``modules`` is written as the
-        letters that it once was (``_PROJECTIONS``), so that adapters and figures made before stay valid.
+        ``modules`` is always there, written as the letters that it once was (``_PROJECTIONS``).
         """
-        settings = {name: value for name, value in dataclasses.asdict(self).items() if _ADDED.get(name, ...) != value}
-        del settings["description"]
+        settings = {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if field.name != "description" and (value := getattr(self, field.name)) != field.default
+        }
         if (projections := _PROJECTIONS.get(self.modules)) is not None:
-            settings = {**settings, "projections": projections}
-            del settings["modules"]
+            settings.pop("modules", None)
+            settings["projections"] = projections
         return settings
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
@@ -325,29 +327,6 @@ def setting_descriptions() -> dict[str, str]:
     properties = TypeAdapter(Recipe).json_schema()["properties"]
     return {name: " ".join(properties[name]["description"].split()) for name in SETTINGS}
 
-
-_ADDED: Mapping[str, Any] = {
-    "rollouts": 0,
-    "rollout_epochs": 1,
-    "window_scale": "tokens",
-    "windows": "all",
-    "threshold_per": "window",
-    "layer_choice": "first",
-    "style_guidance": None,
-    "style_layers": None,
-    "adapter": "full",
-    "rank": 16,
-    "weight_dtype": "float32",
-    "schedule": "constant",
-    "images_per_step": 1,
-    "mixed_precision": "no",
-    "checkpointing": "no",
-    "max_steps": None,
-    "rehearsed_words": 0,
-    "rehearsal_noise": 0.0,
-    "rehearsed_concepts": "all",
-}
-"""Setting that was added after adapters were made → what recipes did before (``Recipe.settings``)."""
 
 _RELEASED: Mapping[str, Any] = {
     "loss": "mse",

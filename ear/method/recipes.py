@@ -171,6 +171,12 @@ class PromptRecipe:
             raise RecipeError(f"recipe {self.name} has no settings: omit {next(iter(options))!r}")
         return self
 
+    def settings(self) -> dict[str, Any]:
+        """Its name, in the form that fingerprints are computed of, as ``Recipe.settings``."""
+        return {"name": self.name}
+
+
+AnyRecipe = Recipe | PromptRecipe
 
 NEGATIVE_PROMPT = PromptRecipe(
     "negative-prompt",
@@ -188,7 +194,7 @@ PROMPT_REWRITE = PromptRecipe(
 DEFAULT = ON_POLICY
 """The recommended recipe."""
 
-RECIPES: Mapping[str, Recipe | PromptRecipe] = MappingProxyType(
+RECIPES: Mapping[str, AnyRecipe] = MappingProxyType(
     {
         recipe.name: recipe
         for recipe in (
@@ -208,7 +214,7 @@ RECIPES: Mapping[str, Recipe | PromptRecipe] = MappingProxyType(
 )
 
 
-def find(name: str) -> Recipe | PromptRecipe:
+def find(name: str) -> AnyRecipe:
     """The recipe called ``name``; "default" is the recommended recipe. Raises ``RecipeError`` for an unknown name."""
     if name == "default":
         return DEFAULT

@@ -14,8 +14,8 @@ from torch import Tensor
 from ear.method.objective import kl_divergence
 from ear.method.pairs import image_tokens
 from ear.method.recipe import Recipe
-from ear.method.vocabulary import vocabulary, word_prompts
-from ear.retained_concepts import Rehearsed, in_nano_world, rehearsal_prompts, retained_concepts, words_of
+from ear.method.vocabulary import vocabulary, word_prompts, words_of
+from ear.retained_concepts import in_nano_world, rehearsal_prompts, retained_concepts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -77,37 +77,37 @@ def rehearsal_set(
     store: Store,
     model: JanusModel,
     dataset: Dataset,
-    size: int,
-    choice: Rehearsed = "all",
+    recipe: Recipe,
     *,
-    words: int = 0,
-    noise: float = 0.0,
     batch_size: int | None = None,
 ) -> RehearsalSet:
-    """The images to rehearse: at most ``size`` of retained concepts, and at most ``words`` of prompts with other words.
+    """The images that ``recipe`` rehearses.
 
-    - Retained concepts, as ``choice`` selects them (``rehearsal_prompts``): the accepted images of the dataset's retain
-      split, or, without this split, images that the frozen ``model`` renders.
-    - Target prompts with other words (``word_prompts``), rendered likewise. Words that name a retained concept which is
-      not rehearsed, such as a neighbour, are left out, and so are images in which the judge that filtered the dataset
-      sees the concept.
+    - At most ``rehearsed`` images of retained concepts, as ``rehearsed_concepts`` selects them (``rehearsal_prompts``):
+      the accepted images of the dataset's retain split, or, without this split, images that the frozen ``model``
+      renders.
+    - At most ``rehearsed_words`` of target prompts with other words (``word_prompts``), rendered likewise. Words that
+      name a retained concept which is not rehearsed, such as a neighbour, are left out, and so are images in which the
+      judge that filtered the dataset sees the concept.
 
-    Images that the store has are not rendered again. ``noise`` is the scale of the noise on prompts. Raises
-    ``DatasetError`` if there is nothing to rehearse, and ``JudgeError`` if the judge cannot be created.
+    Images that the store has are not rendered again. Raises ``DatasetError`` if there is nothing to rehearse, and
+    ``JudgeError`` if the judge cannot be created.
     """
-    chosen = [(concept.name, prompt) for concept, prompt in rehearsal_prompts(dataset, size, choice)]
+    selected = rehearsal_prompts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
+    chosen = [(concept.name, prompt) for concept, prompt in selected]
     if dataset.retain is not None and _has_images(dataset):
         prompts, vq_ids = _accepted(model, dataset, dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
-    if words:
+    if recipe.rehearsed_words:
         rehearsed = {topic for topic, _ in chosen}
         others = [each for each in retained_concepts(dataset) if each.name not in rehearsed]
         held_out = set[str]().union(*map(words_of, others))
-        added, added_ids = _of_words(store, model, dataset, words, held_out, batch_size)
+        added, added_ids = _of_words(store, model, dataset, recipe.rehearsed_words, held_out, batch_size)
         prompts, vq_ids = [*prompts, *added], torch.cat([vq_ids, added_ids])
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
+    noise = recipe.rehearsal_noise
     return RehearsalSet(tuple(prompts), vq_ids, _frozen_states(model, prompts, vq_ids, noise), noise)
 
 

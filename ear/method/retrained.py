@@ -34,11 +34,6 @@ class RetrainedModel:
         """The concepts that its training left out; empty if its folder does not say."""
         return [name for name in str(self.facts["concept"]).split("+") if name]
 
-    @property
-    def rewrites(self) -> bool:
-        """Whether prompts are rewritten: never."""
-        return False
-
     @contextmanager
     def active(self, model: JanusModel) -> Iterator[JanusModel]:
         """Context with the other model, which reads prompts as ``model`` does; ``model`` itself stays as it is."""

@@ -2,7 +2,6 @@
 
 import math
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,12 +60,18 @@ def windows_per_pair(resolved: ResolvedRecipe) -> int:
 
 
 def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
-    """Number of windows in a training, whether they take a step or not; at most the recipe's ``max_steps``."""
+    """Number of windows in a training that no ``max_steps`` ends, whether they take a step or not."""
     recipe = resolved.recipe
     rounds, rest = divmod(count_images(pairs, resolved), recipe.rollouts or 1)
     batches = rounds * math.ceil((recipe.rollouts or 1) / recipe.images_per_step)
     batches += math.ceil(rest / recipe.images_per_step)
-    return min(windows_per_image(resolved) * recipe.rollout_epochs * batches, recipe.max_steps or sys.maxsize)
+    return windows_per_image(resolved) * recipe.rollout_epochs * batches
+
+
+def most_steps(pairs: int, resolved: ResolvedRecipe) -> int:
+    """Number of steps in a training, at most: of each window, or the recipe's ``max_steps`` if these are fewer."""
+    windows, limit = count_windows(pairs, resolved), resolved.recipe.max_steps
+    return windows if limit is None else min(windows, limit)
 
 
 def _trajectories(resolved: ResolvedRecipe) -> int:

@@ -35,7 +35,8 @@ ADAPTER_FILE, PROMPT_RECIPE = "adapter.safetensors", "recipe.json"
 FILES = (ADAPTER_FILE, LORA_FILE, PROMPT_RECIPE)
 """The names that an adapter's file may have."""
 _VARIANT = "-ablation"
-REQUIRED_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds", "ended"}
+RUN_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "retention_loss_last", "seconds", "ended"}
+"""What run.json says, beside the facts of the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,16 @@ class TrainingRun:
             facts = json.loads((self.path / "run.json").read_bytes())
         except (OSError, ValueError):
             facts = None
-        if not isinstance(facts, dict) or not facts.keys() >= REQUIRED_FACTS:
+        if isinstance(facts, dict) and "kept_last" in facts:  # as earlier versions called it
+            facts["retention_loss_last"] = facts.pop("kept_last")
+        if not isinstance(facts, dict) or not facts.keys() >= RUN_FACTS:
             raise AdapterError(f"{self.path / 'run.json'} is not what was written: restore it, or delete {self.path}")
         return facts
 
     def json(self) -> dict[str, Any]:
-        """As ``ear train --json`` prints it. ``kept_last`` is the last loss of rehearsal, in nats: lower is better."""
+        """As ``ear train --json`` prints it. ``retention_loss_last``, of rehearsal, is in nats: lower is better."""
         facts = self.facts
-        keys = ("seed", "steps", "windows", "loss_first", "loss_last", "kept_last", "seconds")
+        keys = ("seed", "steps", "windows", "loss_first", "loss_last", "retention_loss_last", "seconds")
         return {"adapter": str(self.adapter), **{key: facts[key] for key in keys}}
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
@@ -104,7 +107,8 @@ class TrainingRun:
 
     def finish_untrained(self, facts: Mapping[str, Any]) -> None:
         """``finish`` for an adapter that was not trained: no steps, no losses."""
-        nothing = dict.fromkeys(("loss_first", "loss_last", "kept_last")) | {"steps": 0, "windows": 0, "seconds": 0.0}
+        nothing = dict.fromkeys(("loss_first", "loss_last", "retention_loss_last"))
+        nothing |= {"steps": 0, "windows": 0, "seconds": 0.0}
         ended = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": {}})
 

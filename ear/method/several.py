@@ -5,7 +5,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
-from ecgvf.core import console
 from ecgvf.core.concepts import Concept, name_key
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -52,13 +51,9 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
 
 def pairs_in_all(datasets: Sequence[Dataset], each: int) -> int:
     """Number of pairs to train on, for a training on up to ``each`` pairs of each dataset: those that come first in the
-    combined dataset. A single dataset keeps ``each``. Notes each of several datasets that has fewer."""
+    combined dataset. A single dataset keeps ``each``."""
     if len(datasets) == 1:
         return each
-    for dataset in datasets:
-        if (count := len(dataset.train)) < each:
-            name = dataset.concept.name
-            console.note(f"training on {count} of up to {each} pairs of {name}, all that its dataset has")
     return max(1, sum(min(each, len(dataset.train)) for dataset in datasets))
 
 

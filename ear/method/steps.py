@@ -29,8 +29,8 @@ class WindowSteps:
     sampling: Sampling
     rehearsal: RehearsalSet | None
     state: TrainingState
-    total: int
-    """Windows of the whole training, or steps if the recipe ends it earlier."""
+    windows: int
+    """Windows of the whole training, whether they take a step or not (``count_windows``)."""
     watch: Callable[[TrainingState], object]
     group: ProcessGroup
     teacher: Teacher
@@ -119,12 +119,14 @@ class WindowSteps:
         return value, True, retained
 
     def _learning_rate_factor(self) -> float:
-        """By what the schedule multiplies the learning rate: with a linear schedule, what is left of ``total``."""
+        """By what the schedule multiplies the learning rate: with a linear schedule, the share of the training that is
+        left, of its steps if their number ends it, else of its windows."""
         recipe, log = self.resolved.recipe, self.state.log
         if recipe.schedule == "constant":
             return 1.0
-        done = log.steps if self.total == recipe.max_steps else len(log.loss)
-        return max(0.0, 1 - done / self.total)
+        if recipe.max_steps is not None and recipe.max_steps <= self.windows:
+            return 1 - log.steps / recipe.max_steps
+        return 1 - len(log.loss) / self.windows
 
     def _window_loss(self, batch: "_Batch", window: range) -> Tensor:
         """This process's share of the erasing loss: the sum over the window, the mean over the step's images."""

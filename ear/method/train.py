@@ -59,7 +59,7 @@ def train(
             sampling=sampling,
             rehearsal=rehearsal,
             state=state,
-            total=count_windows(len(pairs), resolved),
+            windows=count_windows(len(pairs), resolved),
             watch=watch,
             group=group,
             teacher=Teacher(model, resolved),

@@ -9,9 +9,11 @@ import random
 import re
 from collections.abc import Sequence
 
+from ear.retained_concepts import RetainedConcept
 from ecgvf.core import seeds
 from ecgvf.core.records import PromptPair
 from ecgvf.janus import JanusModel
+from ecgvf.world import grammar
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -21,6 +23,18 @@ def vocabulary(model: JanusModel) -> list[str]:
     tokenizer = model.processor.tokenizer
     tokens = (tokenizer.convert_tokens_to_string([token]) for token in tokenizer.get_vocab())
     return sorted({text[1:] for text in tokens if text.startswith(" ") and _WORD.fullmatch(text[1:])})
+
+
+def words_of(concept: RetainedConcept) -> set[str]:
+    """The words, in lower case, with which prompts name ``concept``; not those of descriptions."""
+    world = grammar.load_world()
+    phrases = [concept.name]
+    if concept.captions is None and (style := world.styles.get(concept.name)):
+        phrases += [*style.before, *style.after, *style.spanish_before, *style.spanish_after]
+    elif concept.captions is None:
+        wordings = [wording for wording in grammar.WORDINGS if wording != "implicit"]
+        phrases += [phrase for each in wordings for phrase in world.things[concept.name].noun_phrases(each)]
+    return {word for phrase in phrases for word in _WORD.findall(phrase.casefold())}
 
 
 def word_prompts(words: Sequence[str], pairs: Sequence[PromptPair], count: int, seed: int) -> list[str]:

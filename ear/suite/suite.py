@@ -21,9 +21,7 @@ from typing import TYPE_CHECKING
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.attack_figures import PromptClass
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
-from ear.method.erase import erase, resolve
-from ear.method.prompt_recipes import write_prompt_adapter
-from ear.method.recipe import Recipe
+from ear.method.erase import erase
 from ear.method.recipes import find
 from ear.method.runs import find_adapter
 from ear.suite.cells import ORACLE, Cell, cells_of, in_order
@@ -243,8 +241,7 @@ class Suite:
             return {"submitted": self._submission(cell.concept, cell.recipe).hash}
         if cell.recipe == ORACLE:
             return {"oracle": str(self.spec.oracles[cell.concept])}
-        recipe = find(cell.recipe)
-        return recipe.settings() if isinstance(recipe, Recipe) else {"name": recipe.name}
+        return find(cell.recipe).settings()
 
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
         """Train the cell's adapter if it has a recipe, and measure it. Returns also the file for the contact sheet."""
@@ -261,11 +258,8 @@ class Suite:
         return evaluate(store, self.model, dataset, [adapter], settings), adapter.with_name("sheet.png")
 
     def _train(self, cell: Cell) -> Path:
-        dataset, recipe = self.dataset(cell.concept, cell.run_seed), find(cell.recipe)
-        store = Store(self.store / f"run-{cell.run_seed}")
-        if not isinstance(recipe, Recipe):
-            return write_prompt_adapter(store, dataset, self.model, recipe).adapter
-        return erase(store, dataset, self.model, resolve(recipe, dataset, self.model), [cell.training_seed])[0].adapter
+        dataset, store = self.dataset(cell.concept, cell.run_seed), Store(self.store / f"run-{cell.run_seed}")
+        return erase(store, [dataset], self.model, find(cell.recipe), [cell.training_seed])[0].adapter
 
     def _write_with_llms(self, run: Run) -> None:
         """Let LLMs write the pairs and the evaluation prompts; answered calls are never paid again."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, evaluate
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.lora import CONFIG as LORA_CONFIG
 from ear.method.lora import LORA_FILE
 from ear.method.recipe import Recipe
@@ -31,7 +31,7 @@ SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
 
 
 def trained(store: Store, dataset: Dataset, tiny: JanusModel, recipe: Recipe = FULL) -> TrainingRun:
-    return erase(store, dataset, tiny, resolve(recipe, dataset, tiny), [0])[0]
+    return erase(store, [dataset], tiny, recipe, [0])[0]
 
 
 @pytest.mark.parametrize("recipe", [FULL, replace(FULL, adapter="lora")], ids=["full", "lora"])

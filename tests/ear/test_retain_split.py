@@ -18,7 +18,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.evaluation.prompts import retained_prompts
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.recipes import WINDOWED_KL_HALF
 from ear.retained_concepts import rehearsal_prompts, retained_concepts
 from ecgvf import Run
@@ -126,7 +126,7 @@ def test_every_shipped_concept_has_something_to_keep(
     reasons = {acceptance[record.record_id].reason for record in records if record.retained_concept != SEEN}
     assert reasons <= {"target_absent", "judge_failed", "duplicate"} and "target_absent" in reasons
 
-    [trained] = erase(run.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    [trained] = erase(run.store, [dataset], tiny, RECIPE, [0])
     assert trained.facts["rehearsed_concepts"] == [SEEN]
     assert "1 images to rehearse; the recipe takes up to 4" in " ".join(capsys.readouterr().err.split())
     settings = EvaluationSettings(
@@ -143,7 +143,7 @@ def test_every_shipped_concept_has_something_to_keep(
 
 def test_without_a_retain_split_the_captions_that_ship_are_rehearsed_and_measured(tench: Run, tiny: JanusModel) -> None:
     dataset = replace(tench.dataset(), retain=None)
-    [trained] = erase(tench.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+    [trained] = erase(tench.store, [dataset], tiny, RECIPE, [0])
     others = [each.name for each in captioned_concepts(dataset.concept) if each.shipped and not each.neighbour]
     assert trained.facts["rehearsed_concepts"] == sorted(sorted(others, key=str.casefold)[::2][:4])
     settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1)
@@ -194,7 +194,7 @@ def test_a_retain_split_without_an_accepted_prompt_is_not_replaced_by_unjudged_c
 ) -> None:
     dataset = replace(tench.dataset(), retain=())
     with pytest.raises(DatasetError, match="nothing to rehearse"):
-        erase(tench.store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+        erase(tench.store, [dataset], tiny, RECIPE, [0])
     assert not [prompt for concept in retained_concepts(dataset) for prompt in concept.prompts(2, 0, "test")]
 
 

@@ -16,7 +16,7 @@ from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED
 from ear.method.runs import newest
@@ -78,7 +78,7 @@ def test_its_adapters_are_not_the_newest_of_the_concept(ablation: Ablation, stor
     ablate(ablation, ["order"])
     with pytest.raises(AdapterError, match="no adapter for 'church'"):
         newest(store, "church")
-    run = erase(store, ablation.dataset, ablation.model, resolve(BASE, ablation.dataset, ablation.model), [0])[0]
+    run = erase(store, [ablation.dataset], ablation.model, BASE, [0])[0]
     ablate(ablation, ["retention"])
     assert newest(store, "church") == run
 
@@ -147,7 +147,7 @@ def test_a_variant_whose_training_diverges_does_not_stop_the_others(
     erase = module.erase
 
     def diverge(*arguments: Any) -> Any:
-        if arguments[3].recipe.order == "shuffled":
+        if arguments[3].order == "shuffled":
             raise RecipeError("the loss is not finite")
         return erase(*arguments)
 

@@ -1,10 +1,12 @@
 """From a dataset and a recipe to finished runs: what is trained, and what a user gets to know."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
+from ear.method.log import TrainingLog
 from ear.method.recipes import DEFAULT, PAPER
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import RecipeError
@@ -17,17 +19,29 @@ SMALL = replace(DEFAULT, rollouts=2, rollout_epochs=1, images_per_step=2, passes
 def test_the_default_recipe_trains_on_policy_and_records_what_it_rehearsed(
     store: Store, dataset: Dataset, tiny: JanusModel
 ) -> None:
-    [run] = erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0])
+    [run] = erase(store, [dataset], tiny, SMALL, [0])
     assert run.path.name.startswith("on-policy-")
     assert run.facts["steps"] == 2 and "church" not in run.facts["rehearsed_concepts"]
     assert run.facts["recipe"]["trajectory"] == "rollout"
-    assert erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0]) == [run]
+    assert erase(store, [dataset], tiny, SMALL, [0]) == [run]
+
+
+def test_a_run_of_an_earlier_version_is_read(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
+    [run] = erase(store, [dataset], tiny, SMALL, [0])
+    facts = json.loads((run.path / "run.json").read_bytes())
+    assert facts["retention_loss_last"] == pytest.approx(facts["log"]["retention_loss"][-1])
+    log = {"kept" if name == "retention_loss" else name: values for name, values in facts["log"].items()}
+    assert TrainingLog.from_json(log) == TrainingLog.from_json(facts["log"])
+    before = {**facts, "kept_last": facts["retention_loss_last"]}
+    del before["retention_loss_last"]
+    (run.path / "run.json").write_text(json.dumps(before))
+    assert run.facts == facts
 
 
 def test_a_recipe_without_randomness_is_trained_once(
     store: Store, dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = erase(store, dataset, tiny, resolve(PAPER, dataset, tiny), [3, 1, 2])
+    runs = erase(store, [dataset], tiny, PAPER, [3, 1, 2])
     assert [run.facts["seed"] for run in runs] == [3]
     assert "recipe paper has no randomness: seed 3 is trained" in " ".join(capsys.readouterr().err.split())
 
@@ -35,7 +49,7 @@ def test_a_recipe_without_randomness_is_trained_once(
 def test_a_training_without_a_step_says_so(
     store: Store, dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [run] = erase(store, dataset, tiny, resolve(replace(SMALL, threshold=1e9), dataset, tiny), [0])
+    [run] = erase(store, [dataset], tiny, replace(SMALL, threshold=1e9), [0])
     assert run.facts["steps"] == 0
     assert "no step was taken, and the adapter changes nothing" in " ".join(capsys.readouterr().err.split())
 
@@ -45,4 +59,4 @@ def test_a_model_with_other_layers_is_one_line(
 ) -> None:
     monkeypatch.setattr("ear.method.adapter.module_names", lambda *_: ["layers.0.mixer.in_proj"])
     with pytest.raises(RecipeError, match=r"has no layer layers\.0\.mixer\.in_proj: recipes tune modules"):
-        erase(store, dataset, tiny, resolve(SMALL, dataset, tiny), [0])
+        erase(store, [dataset], tiny, SMALL, [0])

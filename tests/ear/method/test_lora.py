@@ -14,7 +14,7 @@ from ear.evaluation.prompt_images import PromptTask, render_to_folder
 from ear.method import adapter as adapters
 from ear.method import lora
 from ear.method.adapter import new_adapter
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.open_adapter import files_hash
 from ear.method.recipes import ON_POLICY, PUBLISHED
 from ear.method.runs import TrainingRun, find_adapter
@@ -43,7 +43,7 @@ def states(model: JanusModel) -> Tensor:
 
 @pytest.fixture
 def run(store: Store, dataset: Dataset, tiny: JanusModel) -> TrainingRun:
-    return erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])[0]
+    return erase(store, [dataset], tiny, RECIPE, [0])[0]
 
 
 def test_it_changes_nothing_before_the_first_step_and_draws_by_its_seed(tiny: JanusModel) -> None:
@@ -106,7 +106,7 @@ def test_it_is_measured_found_and_trained_once_like_any_other(
 ) -> None:
     assert run.adapter.name == lora.LORA_FILE
     assert find_adapter(store, str(run.path)) == find_adapter(store, run.path.name) == run.adapter
-    assert not erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])[0].new
+    assert not erase(store, [dataset], tiny, RECIPE, [0])[0].new
     found = evaluate(store, tiny, dataset, [run.adapter], EvaluationSettings(prompts_per_concept=1))
     assert found.recipe == "on-policy"
 
@@ -127,8 +127,8 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(TrainingRun, "save_checkpoint", interrupt)
-        erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
-    [resumed] = erase(store, dataset, tiny, resolve(RECIPE, dataset, tiny), [0])
+        erase(store, [dataset], tiny, RECIPE, [0])
+    [resumed] = erase(store, [dataset], tiny, RECIPE, [0])
     assert resumed.adapter.read_bytes() == whole
 
 

@@ -10,7 +10,7 @@ from transformers import AutoProcessor, JanusForConditionalGeneration
 from typer.testing import CliRunner
 
 from ear.cli import app
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.merge import export_merged
 from ear.method.open_adapter import open_adapter
 from ear.method.prompt_recipes import write_prompt_adapter
@@ -32,7 +32,7 @@ FULL = replace(PAPER, threshold=0.0, learning_rate=0.01)
 def test_it_renders_what_the_adapter_renders(
     recipe: Recipe, store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path
 ) -> None:
-    [run] = erase(store, dataset, tiny, resolve(recipe, dataset, tiny), [0])
+    [run] = erase(store, [dataset], tiny, recipe, [0])
     adapter = open_adapter(tiny, [run.adapter])
     before = {name: weight.clone() for name, weight in tiny.model.state_dict().items()}
     export_merged(tiny, adapter, tmp_path / "merged")
@@ -50,7 +50,7 @@ def test_it_renders_what_the_adapter_renders(
 def test_it_is_written_to_the_current_folder(
     store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [run] = erase(store, dataset, tiny, resolve(FULL, dataset, tiny), [0])
+    [run] = erase(store, [dataset], tiny, FULL, [0])
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     export_merged(tiny, open_adapter(tiny, [run.adapter]), Path())
@@ -61,7 +61,7 @@ def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny:
     without_weights = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
     with pytest.raises(AdapterError, match="there is nothing to merge"):
         export_merged(tiny, open_adapter(tiny, [without_weights.adapter]), tmp_path / "merged")
-    [run] = erase(store, dataset, tiny, resolve(FULL, dataset, tiny), [0])
+    [run] = erase(store, [dataset], tiny, FULL, [0])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     with pytest.raises(AdapterError, match="is not empty: name a new folder"):
@@ -78,7 +78,7 @@ def test_the_command_merges_the_newest_adapter(
         return result.stdout if code == 0 else result.stderr
 
     assert "no adapter for 'church'" in ear("--merged", str(tmp_path / "merged"), code=2)
-    [run] = erase(store, dataset, tiny, resolve(replace(FULL, adapter="lora"), dataset, tiny), [0])
+    [run] = erase(store, [dataset], tiny, replace(FULL, adapter="lora"), [0])
     assert f"Merged model: {tmp_path / 'merged'}" in ear("--merged", str(tmp_path / "merged")).replace("\n", "")
     named = json.loads(ear("--adapter", run.path.name, "--merged", str(tmp_path / "named"), "--json"))
     assert named == {"adapter": [str(run.adapter)], "model": str(tiny_path), "merged": str(tmp_path / "named")}

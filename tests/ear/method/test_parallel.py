@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import distributed
 
 from ear.dataset import find_dataset
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.parallel import ProcessGroup, process_group
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, WINDOWED_KL
@@ -40,7 +40,7 @@ for name in sys.argv[3:]:
 def train(store: Path, model: str, recipe: Recipe) -> TrainingRun:
     opened = Store(store)
     dataset, janus = find_dataset(opened, "ecgvf/church")[0], load(model, device="cpu")
-    return erase(opened, dataset, janus, resolve(recipe, dataset, janus), [0])[0]
+    return erase(opened, [dataset], janus, recipe, [0])[0]
 
 
 LAUNCHERS = {

@@ -13,7 +13,7 @@ import torch
 from ear.dataset import find_dataset
 from ear.method import steps
 from ear.method import train as training
-from ear.method.erase import erase, resolve
+from ear.method.erase import erase
 from ear.method.recipes import DEFAULT
 from ecgvf.core.store import Store
 from ecgvf.janus import load, num_threads
@@ -49,7 +49,7 @@ def train(*args, **settings):
 real_train, erase.train = erase.train, train
 store = Store(Path(sys.argv[1]))
 dataset, model = find_dataset(store, "ecgvf/church")[0], load(sys.argv[2], device="cpu")
-[run] = erase.erase(store, dataset, model, erase.resolve(RECIPE, dataset, model), [0])
+[run] = erase.erase(store, [dataset], model, RECIPE, [0])
 print(hashlib.sha256(run.adapter.read_bytes()).hexdigest())
 """
 
@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     dataset, model = find_dataset(store, "ecgvf/church")[0], load(str(tiny_path), device="cpu")
-    resolved = resolve(replace(RECIPE, passes=1), dataset, model)
+    recipe = replace(RECIPE, passes=1)
     real, calls = steps.position_losses, iter(range(2))
 
     def interrupt(*args: object) -> object:
@@ -86,7 +86,7 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
 
     monkeypatch.setattr(steps, "position_losses", interrupt)
     with num_threads(2), pytest.raises(KeyboardInterrupt):
-        erase(store, dataset, model, resolved, [0])
+        erase(store, [dataset], model, recipe, [0])
     numbers = []
 
     def record(*args: object) -> object:
@@ -95,7 +95,7 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
 
     monkeypatch.setattr(steps, "position_losses", record)
     with num_threads(1):
-        [run] = erase(store, dataset, model, resolved, [0])
+        [run] = erase(store, [dataset], model, recipe, [0])
         assert torch.get_num_threads() == 1
     assert set(numbers) == {2}
     assert run.facts["circumstances"] == {"threads": 2, "device": "cpu"}

@@ -1,13 +1,15 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from ear.method import retention
-from ear.method.recipes import ON_POLICY
+from ear.method.recipe import Recipe
+from ear.method.recipes import ON_POLICY, WINDOWED_KL
 from ear.method.retention import RehearsalSet, count_rendered, rehearsal_set
-from ear.method.vocabulary import word_prompts
-from ear.retained_concepts import RetainedConcept, rehearsal_prompts, words_of
+from ear.method.vocabulary import word_prompts, words_of
+from ear.retained_concepts import RetainedConcept, rehearsal_prompts
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
@@ -16,18 +18,23 @@ from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge
 
 
+def rehearsing(images: int, **settings: Any) -> Recipe:
+    """A recipe that rehearses ``images`` images of all retained concepts."""
+    return replace(WINDOWED_KL, rehearsed=images, **settings)
+
+
 def test_the_rehearsal_set_is_rendered_once(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "SHARD", 3)
-    first = rehearsal_set(store, tiny, dataset, 7, batch_size=4)
+    first = rehearsal_set(store, tiny, dataset, rehearsing(7), batch_size=4)
     assert list(first.prompts) == [prompt for _, prompt in rehearsal_prompts(dataset, 7)]
     assert first.vq_ids.shape == (7, 16)
     assert first.frozen_states.shape == (7, 16, 32)
     expected = hidden_states(tiny, first.prompts[:1], first.vq_ids[:1])
     torch.testing.assert_close(first.frozen_states[:1], expected, rtol=1e-4, atol=1e-4)
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
-    again = rehearsal_set(store, tiny, dataset, 7, batch_size=4)
+    again = rehearsal_set(store, tiny, dataset, rehearsing(7), batch_size=4)
     assert torch.equal(first.vq_ids, again.vq_ids)
     assert torch.equal(first.frozen_states, again.frozen_states)
 
@@ -35,7 +42,7 @@ def test_the_rehearsal_set_is_rendered_once(
 def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = rehearsal_set(store, tiny, replace(dataset, run_seed=1), 6)
+    whole = rehearsal_set(store, tiny, replace(dataset, run_seed=1), rehearsing(6))
     monkeypatch.setattr(retention, "SHARD", 2)
     render, calls = batches.render_images, iter(range(2))
 
@@ -47,7 +54,7 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
     monkeypatch.setattr(batches, "render_images", interrupted)
     second = replace(dataset, run_seed=2)
     with num_threads(1), pytest.raises(KeyboardInterrupt):
-        rehearsal_set(store, tiny, second, 6, batch_size=2)
+        rehearsal_set(store, tiny, second, rehearsing(6), batch_size=2)
     circumstances: list[tuple[object, int]] = []
 
     def recorded(*args: object, **settings: object) -> object:
@@ -56,14 +63,14 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
 
     monkeypatch.setattr(batches, "render_images", recorded)
     with num_threads(2):  # differs, as does the batch size, and does not count any more
-        assert rehearsal_set(store, tiny, second, 6, batch_size=1).vq_ids.shape == whole.vq_ids.shape
+        assert rehearsal_set(store, tiny, second, rehearsing(6), batch_size=1).vq_ids.shape == whole.vq_ids.shape
     assert circumstances == [(2, 1)]
 
 
 def test_outside_nano_the_captions_that_ship_are_rehearsed(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
     outside = replace(dataset, judge="resnet50")
-    chosen = rehearsal_prompts(outside, 6, "half")
-    assert rehearsal_set(store, tiny, outside, 6, "half").prompts == tuple(prompt for _, prompt in chosen)
+    found = rehearsal_set(store, tiny, outside, rehearsing(6, rehearsed_concepts="half"))
+    assert found.prompts == tuple(prompt for _, prompt in rehearsal_prompts(outside, 6, "half"))
 
 
 def test_of_a_retain_split_the_accepted_images_are_rehearsed(
@@ -78,12 +85,12 @@ def test_of_a_retain_split_the_accepted_images_are_rehearsed(
 
     retain = (about("beacon", 0), about("beacon", 1), about("castle", 2))
     outside = replace(dataset, judge="resnet50", retain=retain)
-    found = rehearsal_set(store, tiny, outside, 200)
+    found = rehearsal_set(store, tiny, outside, rehearsing(200))
     (prompt,) = found.prompts  # the other is for validation, and castle is a neighbour
     index = int(prompt.removeprefix("beacon "))
     assert found.vq_ids.tolist() == [list(dataset.train[index].target.vq_ids)]
     with pytest.raises(DatasetError, match="nothing to rehearse"):
-        rehearsal_set(store, tiny, replace(outside, retain=retain[2:]), 200)
+        rehearsal_set(store, tiny, replace(outside, retain=retain[2:]), rehearsing(200))
 
 
 def test_accepted_images_without_tokens_are_rendered_again(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
@@ -93,7 +100,7 @@ def test_accepted_images_without_tokens_are_rendered_again(store: Store, dataset
     )
     without = replace(kept, target=replace(kept.target, vq_ids=()))
     found = [
-        rehearsal_set(store, tiny, replace(dataset, judge="resnet50", retain=(each,)), 4).vq_ids
+        rehearsal_set(store, tiny, replace(dataset, judge="resnet50", retain=(each,)), rehearsing(4)).vq_ids
         for each in (kept, without)
     ]
     assert found[0].tolist() == [list(record.target.vq_ids)] and torch.equal(found[0], found[1])
@@ -109,8 +116,8 @@ def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_ou
     monkeypatch.setattr(retention, "vocabulary", lambda _: ["Castles", *words, "mosque"])
     texts = word_prompts(words, [record.pair for record in dataset.train], 6, dataset.run_seed)
     assert len(texts) == 6
-    whole = rehearsal_set(store, tiny, dataset, 4, words=6)
-    without = rehearsal_set(store, tiny, dataset, 4)
+    whole = rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=6))
+    without = rehearsal_set(store, tiny, dataset, rehearsing(4))
     assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
     assert torch.equal(whole.vq_ids[:4], without.vq_ids)
     assert whole.frozen_states.shape == (8, 16, 32)
@@ -145,8 +152,8 @@ def test_noise_is_each_images_own_whatever_its_batch(tiny: JanusModel) -> None:
 
 
 def test_the_frozen_model_sees_the_same_noise(store: Store, tiny: JanusModel, dataset: Dataset) -> None:
-    without = rehearsal_set(store, tiny, dataset, 20)
-    with_noise = rehearsal_set(store, tiny, dataset, 20, noise=1.0)
+    without = rehearsal_set(store, tiny, dataset, rehearsing(20))
+    with_noise = rehearsal_set(store, tiny, dataset, rehearsing(20, rehearsal_noise=1.0))
     assert with_noise.prompts == without.prompts and torch.equal(with_noise.vq_ids, without.vq_ids)
     assert not torch.allclose(with_noise.frozen_states, without.frozen_states, atol=1e-3)
     assert with_noise.loss(tiny, [0, 17, 19]).item() < 1e-5  # across batches

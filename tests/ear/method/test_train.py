@@ -14,7 +14,7 @@ from ear.method.adapter import Adapter, new_adapter
 from ear.method.objective import position_losses
 from ear.method.recipes import PAPER
 from ear.method.retention import RehearsalSet
-from ear.method.rounds import count_windows, training_rounds
+from ear.method.rounds import count_windows, most_steps, training_rounds
 from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
 from ear.method.train import train
@@ -251,6 +251,19 @@ def test_of_a_number_of_steps_windows_without_a_step_use_up_nothing(tiny: JanusM
     _, log = train(tiny, pairs, resolved(recipe), 0)
     assert log.steps == 2 and not log.stepped[0]
     assert rates == pytest.approx([recipe.learning_rate, recipe.learning_rate / 2])
+
+
+def test_more_steps_than_windows_leave_the_learning_rate_as_it_is(tiny: JanusModel, rates: list[float]) -> None:
+    recipe = resolved(replace(RECIPE, schedule="linear", max_steps=100))
+    assert count_windows(1, recipe) == 2
+    train(tiny, [pair(1)], recipe, 0)
+    assert rates == pytest.approx([RECIPE.learning_rate, RECIPE.learning_rate / 2])
+
+
+def test_windows_are_counted_whatever_the_number_of_steps(tiny: JanusModel) -> None:
+    recipe = resolved(replace(RECIPE, passes=5, max_steps=2))
+    assert (count_windows(2, recipe), most_steps(2, recipe)) == (20, 2)
+    assert train(tiny, [pair(1), pair(2)], recipe, 0)[1].steps == 2
 
 
 def test_on_policy_training_approaches_the_surrogate(tiny: JanusModel) -> None:
