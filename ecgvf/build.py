@@ -28,6 +28,7 @@ from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
 from ecgvf.pairs.splits import SHARDS, tally
 from ecgvf.pairs.writer_stats import summarize_writers, total_spending
+from ecgvf.world.domain import NANO
 
 _ADVICE = {
     "written": "the writers wrote nothing new: give the concept more terms and surrogates, or use other writers",
@@ -109,7 +110,7 @@ def build(
     rounds: int = 10,
     writers: Sequence[RoundWriter] | None = None,
     seed: int = 0,
-    model: str = "janus-nano",
+    model: str = NANO,
     guidance: float | None = None,
     batch_size: int | None = None,
     dtype: str = "auto",

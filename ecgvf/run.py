@@ -26,6 +26,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.status import stage_summaries
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.engine import Engine
@@ -156,7 +157,7 @@ class Run(ConceptRun):
     def render(
         self,
         *,
-        model: str = "janus-nano",
+        model: str = NANO,
         guidance: float | None = None,
         temperature: float | None = None,
         seed: int = 0,

@@ -13,6 +13,7 @@ import typer
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.files import open_path
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.engine import Engine
@@ -83,7 +84,7 @@ JsonOption = Annotated[
 class RenderArguments:
     """The model and how it renders; the fields are keywords of ``Run.render`` and ``Run.build``."""
 
-    model: ModelOption = "janus-nano"
+    model: ModelOption = NANO
     guidance: Annotated[
         float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.", show_default="the model's own")
     ] = None
