@@ -8,7 +8,6 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     BoundsArguments,
-    DtypeOption,
     JsonOption,
     JudgeArguments,
     NewConceptOption,
@@ -40,7 +39,6 @@ def build(
     rendering: RenderArguments,
     judging: JudgeArguments,
     bounding: BoundsArguments,
-    dtype: DtypeOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +55,6 @@ def build(
         judge=judging.judge,
         options=judging.options(rendering.device),
         bounds=bounding.bounds(),
-        dtype=dtype,
         **asdict(rendering),
     )
     console.print_result(_facts(result), *_lines(result, accepted))

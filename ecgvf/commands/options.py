@@ -94,6 +94,7 @@ class RenderArguments:
         typer.Option(help="Images to render at once.", show_default="by the model's size, or the GPU's memory"),
     ] = None
     device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
