@@ -21,6 +21,7 @@ from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
 from ecgvf.merge_rounds import merge_rounds
+from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS
 from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
@@ -100,10 +101,10 @@ class BuildResult:
 def build(
     run: ConceptRun,
     *,
-    accepted: int = 50,
-    validation: int = 100,
-    tests: int = 100,
-    rounds: int = 10,
+    accepted: int = ACCEPTED_PAIRS,
+    validation: int = VALIDATION_PROMPTS,
+    tests: int = TEST_PROMPTS,
+    rounds: int = ROUNDS,
     writers: Sequence[RoundWriter] | None = None,
     seed: int = 0,
     model: str = NANO,

@@ -16,6 +16,7 @@ from ecgvf.commands.options import (
     WriterArguments,
 )
 from ecgvf.core import console
+from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 def build(
     *,
     concept: NewConceptOption = None,
-    accepted: Annotated[int, typer.Option(help="Number of pairs to accept.")] = 50,
-    validation: Annotated[int, typer.Option(help="Validation prompts to write.")] = 100,
-    tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
-    rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = 10,
+    accepted: Annotated[int, typer.Option(help="Number of pairs to accept.")] = ACCEPTED_PAIRS,
+    validation: Annotated[int, typer.Option(help="Validation prompts to write.")] = VALIDATION_PROMPTS,
+    tests: Annotated[int, typer.Option(help="Test prompts to write.")] = TEST_PROMPTS,
+    rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = ROUNDS,
     writing: WriterArguments,
     rendering: RenderArguments,
     judging: JudgeArguments,

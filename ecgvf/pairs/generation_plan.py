@@ -22,14 +22,11 @@ from ecgvf.llm.dispatch import Conversation, next_call
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answer_reader import AnswerReader
-from ecgvf.pairs.captions import CAPTIONS, captioned_concepts
+from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import PROMPTS_PER_CALL
+from ecgvf.pairs.default_counts import ITERATIONS, PROMPTS_PER_CALL, RETAINED_PROMPTS, TEST_PROMPTS, VALIDATION_PROMPTS
 from ecgvf.pairs.parsing import answer_schema
 from ecgvf.pairs.templates import Template, load
-
-ITERATIONS = 3
-"""Calls per writer, as in the paper (section 5.1)."""
 
 LISTED_PROMPTS, LISTED_CHARACTERS = 60, 90
 """How many of the writer's latest target prompts a call lists, and how many characters of each."""
@@ -154,9 +151,9 @@ def plan_generation(
     split: Split = "train",
     pairs: int = PROMPTS_PER_CALL,
     iterations: int = ITERATIONS,
-    validation: int = 100,
-    tests: int = 100,
-    retained: int = CAPTIONS,
+    validation: int = VALIDATION_PROMPTS,
+    tests: int = TEST_PROMPTS,
+    retained: int = RETAINED_PROMPTS,
     surrogates: Surrogates = "single",
     templates: Path | None = None,
     batch: bool = False,
