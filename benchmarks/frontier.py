@@ -129,7 +129,7 @@ class Frontier:
             adapter = write_prompt_adapter(store, dataset, model, recipe).adapter
         found = evaluate(store, model, dataset, [adapter], SETTINGS)
         if isinstance(recipe, PromptRecipe) and trial.options:
-            changed = replace(dataset, sampling={**dataset.sampling, **trial.options})
+            changed = replace(dataset, sampling=replace(dataset.sampling, **trial.options))
             found = against_usual(found, evaluate(store, model, changed, [adapter], SETTINGS))
         rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
         measured = [

@@ -64,7 +64,7 @@ class Measurement:
         """
         if not prompts:
             return []
-        sampling = Sampling(**self.dataset.sampling) if sampling is None else sampling
+        sampling = self.dataset.sampling if sampling is None else sampling
         before, images = self._outcomes("before", prompts, sample, sampling)
         after, _ = self._outcomes("after", prompts, sample, sampling, reference=images)
         replaced = [
@@ -78,7 +78,7 @@ class Measurement:
         """The outcomes before erasing only, from which the thresholds of the judges' confidence are computed."""
         if not prompts:
             return []
-        return self._outcomes("before", prompts, "threshold", Sampling(**self.dataset.sampling))[0]
+        return self._outcomes("before", prompts, "threshold", self.dataset.sampling)[0]
 
     def attacked(
         self,
@@ -90,7 +90,7 @@ class Measurement:
 
         ``condition``: "after", or "oracle" if the tuned model is a model that never knew the concept.
         """
-        sampling = Sampling(**self.dataset.sampling)
+        sampling = self.dataset.sampling
         outcomes, _ = self._outcomes(condition, prompts, "attack", sampling, attack=attack)
         if attack is None:
             return outcomes

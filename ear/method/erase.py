@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import mean
 from typing import Any
@@ -28,7 +28,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, num_threads
+from ecgvf.janus import JanusModel, num_threads
 
 Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
@@ -74,7 +74,7 @@ def erase(
         "dataset": dataset.fingerprint,
         "model": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "sampling": dataset.sampling,
+        "sampling": asdict(dataset.sampling),
         **resolved.settings(),
     }
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
@@ -119,7 +119,7 @@ class _Erasure:
                     self.pairs,
                     self.resolved,
                     seed,
-                    sampling=Sampling(**self.dataset.sampling),
+                    sampling=self.dataset.sampling,
                     rehearsal=rehearsal,
                     run=run,
                     watch=watch,

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, reci
         "concept": concept.name,
         "dataset": dataset.fingerprint,
         "model": model.fingerprint,
-        "sampling": dataset.sampling,
+        "sampling": asdict(dataset.sampling),
         "recipe": {"name": recipe.name},
     }
     if recipe == NEGATIVE_PROMPT:
