@@ -40,7 +40,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON, read_json
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, load
+from ecgvf.janus import JanusModel, load
 from ecgvf.janus.roofline import Roofs
 from tools.janus_pro import SHAPES, config
 
@@ -72,7 +72,7 @@ class Trainings:
         resolved = resolve(replace(recipe, pairs=pairs), [self.dataset], self.model)
         chosen = training_pairs(self.dataset, self.model, pairs)
         rehearsal = rehearsal_set(self.store, self.model, self.dataset, recipe) if recipe.retention else None
-        sampling = Sampling(**self.dataset.sampling)
+        sampling = self.dataset.sampling
         started = time.perf_counter()
         train(self.model, chosen, resolved, 0, sampling=sampling, rehearsal=rehearsal)
         return time.perf_counter() - started

@@ -22,6 +22,7 @@ from ecgvf.core.errors import AdapterError, SettingsError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.shard_set import versions
 from ecgvf.janus import MODELS
+from ecgvf.world.domain import NANO
 
 CARD, SHEET = "README.md", "sheet.png"
 PAPER = "https://arxiv.org/abs/2506.20151"
@@ -83,7 +84,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
     """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from."""
     concept, model = _text(evaluation.concept), _text(Path(evaluation.model).name)
     base = MODELS.get(evaluation.model, evaluation.model)
-    nano = evaluation.model == "janus-nano"
+    nano = evaluation.model == NANO
     header: dict[str, Any] = {
         "library_name": "peft" if lora.CONFIG in files else "ear",
         "tags": ["concept-erasure", "autoregressive-image-generation", "ear"],

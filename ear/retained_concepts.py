@@ -14,7 +14,7 @@ from typing import Literal
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.pairs.captions import captioned_concepts, shipped_captions
-from ecgvf.world import grammar
+from ecgvf.world import domain, grammar
 
 Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed"]
 """How a measured concept relates to the erased concept; "concept" is the erased concept itself. Groups are disjoint: a
@@ -174,4 +174,4 @@ def rehearsed_concepts(dataset: Dataset, count: int, choice: RehearsedConcepts =
 
 def in_nano_world(dataset: Dataset) -> bool:
     """Whether the images show nano's world, so that nano's judges can classify them."""
-    return dataset.model == "janus-nano" or dataset.judge.startswith("nano-")
+    return domain.in_nano_world(dataset.model, dataset.judge)

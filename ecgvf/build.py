@@ -10,24 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pyarrow as pa
-
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, WriterError
-from ecgvf.core.records import Acceptance, PromptPair, from_table
+from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.filter.acceptance import FilterResult, write_acceptance
+from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.filter.acceptance import FilterResult
 from ecgvf.filter.bounds import Bounds
-from ecgvf.filter.clip_score import CLIP_SCORES
 from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
+from ecgvf.merge_rounds import merge_rounds
+from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS
 from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
-from ecgvf.pairs.splits import SHARDS, tally
-from ecgvf.pairs.writer_stats import summarize_writers, total_spending
+from ecgvf.world.domain import NANO
 
 _ADVICE = {
     "written": "the writers wrote nothing new: give the concept more terms and surrogates, or use other writers",
@@ -103,13 +101,13 @@ class BuildResult:
 def build(
     run: ConceptRun,
     *,
-    accepted: int = 50,
-    validation: int = 100,
-    tests: int = 100,
-    rounds: int = 10,
+    accepted: int = ACCEPTED_PAIRS,
+    validation: int = VALIDATION_PROMPTS,
+    tests: int = TEST_PROMPTS,
+    rounds: int = ROUNDS,
     writers: Sequence[RoundWriter] | None = None,
     seed: int = 0,
-    model: str = "janus-nano",
+    model: str = NANO,
     guidance: float | None = None,
     batch_size: int | None = None,
     dtype: str = "auto",
@@ -160,7 +158,7 @@ def build(
     )
     if not acceptances:
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
-    filtered = _merge_rounds(acceptances)
+    filtered = merge_rounds(acceptances)
     numbers = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
     return BuildResult(filtered, len(numbers), progress, filtered.accepted_pairs == accepted)
 
@@ -210,93 +208,3 @@ def _run_rounds(
                 own.reasons["no_answer"] += own.missing
                 own.rounds_without_pair = writer.patience
     return acceptances
-
-
-# Merging the rounds' sets, one set per stage
-
-
-def _merge_rounds(acceptances: Sequence[StageSet]) -> FilterResult:
-    run = acceptances[0].run
-    pairs = _merge_pairs([acceptance.source(PAIRS) for acceptance in acceptances])
-    images, verdicts = (
-        _merge_sets([acceptance.source(stage) for acceptance in acceptances], pairs) for stage in (IMAGES, VERDICTS)
-    )
-    by_round = [acceptance.settings.get("bounds", {}) for acceptance in acceptances]
-    bounds: dict[str, Any] = dict(by_round[0])
-    if "verdicts" in bounds:
-        by_seed = zip(*(each["verdicts"] for each in by_round), strict=True)
-        sets = [[run.open(VERDICTS, set_id) for set_id in set_ids] for set_ids in by_seed]
-        bounds["verdicts"] = [_merge_sets(seed, pairs).fingerprint for seed in sets]
-    if "likeness" in bounds:
-        scores = [run.open(CLIP_SCORES, each["likeness"]) for each in by_round]
-        bounds["likeness"] = _merge_sets(scores, pairs).fingerprint
-    for merged in (pairs, images, verdicts):
-        merged.finish({})  # becomes current
-    return write_acceptance(images, verdicts, bounds)
-
-
-def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
-    if len(sets) == 1:
-        return sets[0]
-    merged = sets[0].run.stage_set(
-        PAIRS, {**sets[0].settings, "gathered": [stage_set.fingerprint for stage_set in sets]}
-    )
-    if not merged.finished:
-        shards = {split: shard for split, shard in SHARDS.items() if sets[0].done(shard)}
-        for shard in shards.values():
-            if not merged.done(shard):
-                merged.write_shard(shard, pa.concat_tables([stage_set.read_shard(shard) for stage_set in sets]))
-        parts = {split: from_table(PromptPair, merged.read_shard(shard)) for split, shard in shards.items()}
-        known = [stage_set.summary.get("paid", {}) for stage_set in sets]
-        paid = {
-            split: total_spending([each[split] for each in known if split in each])
-            for split in SHARDS
-            if any(split in each for each in known)
-        }
-        merged.finish(
-            {
-                "writer": ", ".join(dict.fromkeys(stage_set.summary["writer"] for stage_set in sets)),
-                **{split: tally(rows) for split, rows in parts.items()},
-                **summarize_writers((row for rows in parts.values() for row in rows), paid),
-            }
-        )
-    return merged
-
-
-def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
-    """Merge ``sets``, of one stage, over the merged ``pairs``, after merging the sets that they were made from."""
-    first = sets[0]
-    run, stage, settings = first.run, first.stage, dict(first.settings)
-    if len(sets) == 1:
-        return first
-    if stage == IMAGES:
-        # Its shards are cut differently from those of ``ecgvf render``, which must never resume it.
-        settings |= {"pairs": pairs.fingerprint, "gathered": [stage_set.fingerprint for stage_set in sets]}
-    else:
-        settings["pictures"] = _merge_sets([stage_set.source(IMAGES) for stage_set in sets], pairs).fingerprint
-    if "parts" in settings:  # an ensemble's members
-        by_member = zip(*(stage_set.settings["parts"] for stage_set in sets), strict=True)
-        members = [[run.open(stage, set_id) for set_id in set_ids] for set_ids in by_member]
-        settings["parts"] = [_merge_sets(member, pairs).fingerprint for member in members]
-    merged = run.stage_set(stage, settings)
-    if not merged.finished:
-        merged.record_circumstances(**first.circumstances)
-        for index, table in enumerate(table for stage_set in sets for table in stage_set.tables()):
-            if not merged.done(index):
-                merged.write_shard(index, table)
-        merged.finish(_add([stage_set.summary for stage_set in sets]), current=False)
-    return merged
-
-
-def _add(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Add up the counts in ``summaries``, also nested ones; keep the first of other values."""
-    total: dict[str, Any] = {}
-    for summary in summaries:
-        for key, value in summary.items():
-            if isinstance(value, dict):
-                total[key] = _add([total.get(key, {}), value])
-            elif isinstance(value, int | float):
-                total[key] = total.get(key, 0) + value
-            else:
-                total.setdefault(key, value)
-    return total

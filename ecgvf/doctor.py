@@ -23,6 +23,7 @@ from ecgvf.core.hub import LOG_IN
 from ecgvf.janus import MODELS
 from ecgvf.llm.registry import Registry
 from ecgvf.publish.repository import account
+from ecgvf.world.domain import NANO
 
 PARAMETERS = {"janus-pro-1b": 1_866_921_611, "janus-pro-7b": 6_988_342_923}
 """Model → number of parameters, counted from its configuration; each takes 2 bytes on a GPU, 4 on a CPU."""
@@ -88,7 +89,7 @@ def _disk(store: Path) -> Check:
 
 
 def _models() -> Iterator[Check]:
-    yield Check("models", "janus-nano", "ok", "in the package; renders and trains on a CPU")
+    yield Check("models", NANO, "ok", "in the package; renders and trains on a CPU")
     cache = Path(constants.HF_HUB_CACHE)
     largest = max((size for _, size in _gpus()), default=0)
     for name, parameters in PARAMETERS.items():

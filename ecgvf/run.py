@@ -25,7 +25,16 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load_dataset
+from ecgvf.pairs.default_counts import (
+    ITERATIONS,
+    OFFLINE_PAIRS,
+    PROMPTS_PER_CALL,
+    RETAINED_PROMPTS,
+    TEST_PROMPTS,
+    VALIDATION_PROMPTS,
+)
 from ecgvf.status import stage_summaries
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.engine import Engine
@@ -72,10 +81,10 @@ class Run(ConceptRun):
     def generate(
         self,
         *,
-        pairs: int = 60,
-        validation: int = 100,
-        tests: int = 100,
-        retained: int = 5,
+        pairs: int = OFFLINE_PAIRS,
+        validation: int = VALIDATION_PROMPTS,
+        tests: int = TEST_PROMPTS,
+        retained: int = RETAINED_PROMPTS,
         split: Split | None = None,
         surrogates: Surrogates = "single",
         seed: int = 0,
@@ -109,11 +118,11 @@ class Run(ConceptRun):
         writers: "str | Sequence[LLMWriter]",
         *,
         split: Split = "train",
-        pairs: int = 10,
-        iterations: int = 3,
-        validation: int = 100,
-        tests: int = 100,
-        retained: int = 5,
+        pairs: int = PROMPTS_PER_CALL,
+        iterations: int = ITERATIONS,
+        validation: int = VALIDATION_PROMPTS,
+        tests: int = TEST_PROMPTS,
+        retained: int = RETAINED_PROMPTS,
         surrogates: Surrogates = "single",
         templates: Path | None = None,
         batch: bool = False,
@@ -156,7 +165,7 @@ class Run(ConceptRun):
     def render(
         self,
         *,
-        model: str = "janus-nano",
+        model: str = NANO,
         guidance: float | None = None,
         temperature: float | None = None,
         seed: int = 0,

@@ -19,6 +19,7 @@ from ecgvf.commands.options import (
     StoreOption,
 )
 from ecgvf.core import console
+from ecgvf.world.domain import NANO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class RendererArguments:
         """The model's name, by default that of the first of the adapters' ``files``."""
         from ear.method.open_adapter import adapter_facts
 
-        return self.model or (str(adapter_facts(files[0])["model"]) if files else "janus-nano")
+        return self.model or (str(adapter_facts(files[0])["model"]) if files else NANO)
 
     def loading(self) -> dict[str, Any]:
         """The options of ``ecgvf.janus.load``."""

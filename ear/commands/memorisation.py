@@ -108,9 +108,10 @@ def _of_folders(folders: list[Path]) -> _Images:
     from ear.memorisation.images import folder_model
     from ear.memorisation.report import FILE
     from ecgvf.core.errors import SettingsError
+    from ecgvf.world.domain import NANO
 
     conditions = [condition for folder in folders for condition in folder_conditions(folder)]
-    on_nano = {folder_model(folder) == "janus-nano" for folder in folders}
+    on_nano = {folder_model(folder) == NANO for folder in folders}
     if len(on_nano) > 1:
         raise SettingsError("some of these folders are nano's and some are not: compare them separately")
     # A folder does not say what its prompts are about.

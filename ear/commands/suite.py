@@ -11,6 +11,7 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ear.suite import SuiteSpec
@@ -39,7 +40,7 @@ class SuiteArguments:
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(help=f"{MODELS}. Not with SUITE.yaml.", show_default="janus-nano"),
+        typer.Option(help=f"{MODELS}. Not with SUITE.yaml.", show_default=NANO),
     ] = None
     submit: Annotated[
         list[str] | None,

@@ -1,7 +1,7 @@
 """What ``ear train`` does after each window if asked to: previews, and tracking by trackio or wandb."""
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ecgvf.core import console
@@ -36,7 +36,7 @@ class Previews:
             return
         concept = self.dataset.concept
         records = (self.dataset.validation or self.dataset.train)[:PREVIEWED]
-        facts = {"concept": concept.name, "sampling": self.dataset.sampling}
+        facts = {"concept": concept.name, "sampling": asdict(self.dataset.sampling)}
         prompts = [record.pair.target for record in records]
         sheet = preview(self.model, Adapter(state.adapter.modules, facts), prompts, 0, blurred=concept.unsafe)
         file = run.path / f"preview-{state.log.steps:06d}.png"

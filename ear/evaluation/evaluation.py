@@ -40,7 +40,7 @@ from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.janus import JanusModel
 
 
 def evaluate(
@@ -227,7 +227,7 @@ def _full_outcomes(
     more = prompts_by_seed(dataset, settings.concept_count, figures.SEEDS, settings.seed, settings.split)
     outcomes = measurement.outcomes(by_wording, "wording")
     outcomes += measurement.outcomes(_without(more, [*main, *by_wording]), "seeds")
-    usual = Sampling(**dataset.sampling)
+    usual = dataset.sampling
     guidances = NANO_GUIDANCES if in_nano_world(dataset) else GUIDANCES
     changed = [replace(usual, guidance=guidance) for guidance in guidances]
     changed += [replace(usual, temperature=temperature) for temperature in TEMPERATURES]

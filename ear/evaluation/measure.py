@@ -79,7 +79,7 @@ class Measurement:
         """
         if not prompts:
             return []
-        sampling = Sampling(**self.dataset.sampling) if sampling is None else sampling
+        sampling = self.dataset.sampling if sampling is None else sampling
         before, images = self._outcomes(_Series("before", sample, sampling), prompts)
         after, _ = self._outcomes(_Series("after", sample, sampling), prompts, reference=images)
         of_surrogates = [
@@ -96,7 +96,7 @@ class Measurement:
         """The outcomes before erasing only, from which the thresholds of the judges' confidence are computed."""
         if not prompts:
             return []
-        return self._outcomes(_Series("before", "threshold", Sampling(**self.dataset.sampling)), prompts)[0]
+        return self._outcomes(_Series("before", "threshold", self.dataset.sampling), prompts)[0]
 
     def attacked(
         self,
@@ -108,7 +108,7 @@ class Measurement:
 
         ``condition``: "after", or "oracle" if the tuned model is a model that never knew the concept.
         """
-        series = _Series(condition, "attack", Sampling(**self.dataset.sampling))
+        series = _Series(condition, "attack", self.dataset.sampling)
         outcomes, _ = self._outcomes(series, prompts, attack=attack)
         if attack is None:
             return outcomes

@@ -41,7 +41,7 @@ from ecgvf.core.png import decode
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.janus import JanusModel
 from ecgvf.judges import Judge
 from ecgvf.pairs.importing import matching_rows
 from ecgvf.pairs.tables import PromptTable
@@ -258,7 +258,7 @@ def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> 
         for index, (identity, text) in enumerate(concept.prompts(count, seed, "rehearse"))
     ]
     dataset = measurement.dataset
-    images = evaluation_images(measurement.store, measurement.model, dataset, prompts, Sampling(**dataset.sampling))
+    images = evaluation_images(measurement.store, measurement.model, dataset, prompts, dataset.sampling)
     rows = images.read().to_pylist()
     judged = measurement.judges.judge_images(prompts, np.stack([decode(row["image"]) for row in rows]))
     shown = [

@@ -20,7 +20,7 @@ from ecgvf.core.files import read_json
 from ecgvf.core.png import decode
 from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.janus import JanusModel
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def adapter_conditions(
 
     What the store has is not rendered again. Raises ``DatasetError`` for a prompt that cannot be rendered.
     """
-    sampling, conditions = Sampling(**dataset.sampling), []
+    sampling, conditions = dataset.sampling, []
     bare = [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in prompts]
     marked = [replace(prompt, prompt=f"{STARTOFTEXT} {prompt.prompt}") for prompt in bare]
     for name, tuned in (("before", None), ("after", adapter)):

@@ -32,7 +32,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling, num_threads
+from ecgvf.janus import JanusModel, num_threads
 
 Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
@@ -125,7 +125,7 @@ class _Erasure:
                     self.pairs,
                     self.resolved,
                     seed,
-                    sampling=Sampling(**self.dataset.sampling),
+                    sampling=self.dataset.sampling,
                     rehearsal=rehearsal,
                     run=run,
                     watch=watch,

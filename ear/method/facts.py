@@ -1,9 +1,11 @@
 """The facts of an adapter: what decided it, and what its file says of it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ecgvf.core.concepts import Concept
+from ecgvf.core.sampling import Sampling
 from ecgvf.janus import JanusModel
 
 ADAPTER_FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
@@ -11,13 +13,14 @@ ADAPTER_FACTS = {"concept", "model", "fingerprint", "sampling", "recipe"}
 
 
 def adapter_settings(
-    concept: Concept, dataset: str | None, model: JanusModel, sampling: Mapping[str, Any], **others: Any
+    concept: Concept, dataset: str | None, model: JanusModel, sampling: Sampling, **others: Any
 ) -> dict[str, Any]:
     """What decides an adapter, as JSON, from which ``open_run`` computes the name of its run.
 
     ``dataset`` is a fingerprint, or None if no dataset was trained on, and "model" is the model's fingerprint.
     """
-    return {"concept": concept.name, "dataset": dataset, "model": model.fingerprint, "sampling": sampling, **others}
+    common = {"concept": concept.name, "dataset": dataset, "model": model.fingerprint, "sampling": asdict(sampling)}
+    return {**common, **others}
 
 
 def saved_facts(concept: Concept, model: JanusModel, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ear.method.tuned import SCALING, LoRAProjection
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.janus import MODELS
+from ecgvf.world.domain import NANO
 
 LORA_FILE, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _MODEL = "model.language_model."
@@ -41,7 +42,7 @@ def write_config(folder: Path, model: str, modules: Mapping[str, LoRAProjection]
         "peft_type": "LORA",
         "task_type": None,
         "auto_mapping": _AUTO_MAPPING,
-        "base_model_name_or_path": model if model == "janus-nano" else MODELS.get(model, model),
+        "base_model_name_or_path": model if model == NANO else MODELS.get(model, model),
         "r": rank,
         "lora_alpha": round(first.scaling * rank),
         "lora_dropout": 0.0,

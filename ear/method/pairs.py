@@ -10,7 +10,7 @@ from ear.method.recipe import Trajectory
 from ecgvf.core import console
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.janus import JanusModel, Sampling, render_images
+from ecgvf.janus import JanusModel, render_images
 from ecgvf.pairs.checks import contains
 
 
@@ -83,7 +83,7 @@ def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[Accepted
             model,
             [prompts[rendering.record_id][rendering.role] for rendering in missing],
             [rendering.seed for rendering in missing],
-            Sampling(**dataset.sampling),
+            dataset.sampling,
         )
         for rendering, vq_ids in zip(missing, images.vq_ids, strict=True):
             rendered[rendering.record_id, rendering.role] = torch.from_numpy(vq_ids)

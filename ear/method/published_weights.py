@@ -31,12 +31,11 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
     weights of another model.
     """
     weights = read_published(file)
-    sampling = {name: getattr(model.sampling, name) for name in ("guidance", "temperature", "top_k", "top_p")}
     settings = adapter_settings(
         concept,
         None,
         model,
-        sampling,
+        model.sampling,
         dtype=model.dtype_name,
         recipe={"name": "imported"},
         source={"file": file.name, "hash": file_hash(file)},

@@ -5,7 +5,7 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import torch
@@ -22,7 +22,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, PromptNoise, Sampling, decode_images, hidden_states, logits
+from ecgvf.janus import JanusModel, PromptNoise, decode_images, hidden_states, logits
 from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
@@ -161,7 +161,7 @@ def _rendered(
     settings = {
         "model": model.fingerprint,
         "dtype": model.dtype_name,
-        "sampling": dataset.sampling,
+        "sampling": asdict(dataset.sampling),
         "seed": dataset.run_seed,
         "prompts": [list(prompt) for prompt in prompts],
     }
@@ -174,7 +174,7 @@ def _rendered(
         stage_set,
         [tasks[start : start + SHARD] for start in range(0, len(tasks), SHARD)],
         model,
-        Sampling(**dataset.sampling),
+        dataset.sampling,
         _table,
         description="rendering the rehearsal set",
         batch_size=batch_size,

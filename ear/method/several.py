@@ -24,7 +24,7 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     if not others:
         return first
     for other in others:
-        if (other.renderer, dict(other.sampling)) != (first.renderer, dict(first.sampling)):
+        if (other.renderer, other.sampling) != (first.renderer, first.sampling):
             raise DatasetError(
                 f"the images of {first.concept.name!r} and {other.concept.name!r} are of different models or sampling: "
                 "render both alike"

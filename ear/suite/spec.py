@@ -14,14 +14,13 @@ from ear.method.recipe import Recipe
 from ecgvf.core import concepts
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.world.domain import NANO
 
 IMAGENETTE = (
     *("tench", "english-springer", "cassette-player", "chain-saw", "church"),
     *("french-horn", "garbage-truck", "gas-pump", "golf-ball", "parachute"),
 )
 """The classes of Imagenette, for which the name "imagenette" stands."""
-
-NANO = "janus-nano"
 
 Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
 

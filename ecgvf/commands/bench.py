@@ -6,13 +6,14 @@ import typer
 
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, ModelOption
 from ecgvf.core import console
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.render.bench import RenderSpeed
 
 
 def bench(
-    model: ModelOption = "janus-nano",
+    model: ModelOption = NANO,
     batch_size: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Images rendered at once. Repeatable.", show_default="1, and the model's own"),

@@ -8,7 +8,6 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     BoundsArguments,
-    DtypeOption,
     JsonOption,
     JudgeArguments,
     NewConceptOption,
@@ -17,6 +16,7 @@ from ecgvf.commands.options import (
     WriterArguments,
 )
 from ecgvf.core import console
+from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,15 +32,14 @@ if TYPE_CHECKING:
 def build(
     *,
     concept: NewConceptOption = None,
-    accepted: Annotated[int, typer.Option(help="Number of pairs to accept.")] = 50,
-    validation: Annotated[int, typer.Option(help="Validation prompts to write.")] = 100,
-    tests: Annotated[int, typer.Option(help="Test prompts to write.")] = 100,
-    rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = 10,
+    accepted: Annotated[int, typer.Option(help="Number of pairs to accept.")] = ACCEPTED_PAIRS,
+    validation: Annotated[int, typer.Option(help="Validation prompts to write.")] = VALIDATION_PROMPTS,
+    tests: Annotated[int, typer.Option(help="Test prompts to write.")] = TEST_PROMPTS,
+    rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = ROUNDS,
     writing: WriterArguments,
     rendering: RenderArguments,
     judging: JudgeArguments,
     bounding: BoundsArguments,
-    dtype: DtypeOption = "auto",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +56,6 @@ def build(
         judge=judging.judge,
         options=judging.options(rendering.device),
         bounds=bounding.bounds(),
-        dtype=dtype,
         **asdict(rendering),
     )
     console.print_result(_facts(result), *_lines(result, accepted))

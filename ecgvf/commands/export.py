@@ -19,15 +19,15 @@ def export(
 ) -> None:
     """Write the dataset to a folder that `datasets.load_dataset` loads: Parquet, card, Croissant. No network."""
     from ecgvf import Run
+    from ecgvf.pairs.splits import counts_text
 
     run = Run.load(store, concept)
     name = run.concept.name
     files = run.export(out or f"ecgvf-{name}", images=not no_images, set_id=set_id)
     folder, counts, fingerprint = str(files.folder), files.facts.counts, files.facts.fingerprint
-    retained = f" and {counts['retain']} of retained concepts" if "retain" in counts else ""
     console.print_result(
         {"concept": name, "path": folder, "files": files.paths, "fingerprint": fingerprint, "counts": counts},
-        f"[bold]{name}[/bold]: {counts['train']} pairs, {counts['validation']} validation and {counts['test']} test "
-        f"prompts{retained} accepted, {counts['rejected']} records rejected, fingerprint {fingerprint}.",
+        f"[bold]{name}[/bold]: {counts_text(counts)} accepted, {counts['rejected']} records rejected, "
+        f"fingerprint {fingerprint}.",
         f"Wrote {console.escape(folder)}. Next: [bold]ecgvf push-to-hub[/bold]",
     )

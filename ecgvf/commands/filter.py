@@ -74,10 +74,7 @@ def _lines(result: "FilterResult") -> "Iterator[str]":
     from ecgvf.commands.results import next_step
 
     name = result.acceptance.run.concept.name
-    yield (
-        f"[bold]{name}[/bold]: {console.escape(result.judge)} accepts {result.accepted_pairs} of {result.pairs} pairs, "
-        f"{result.evaluation}."
-    )
+    yield f"[bold]{name}[/bold]: {console.escape(str(result))}."
     for reason, count in result.reasons.items():
         near = ", ".join(f"{count} {console.escape(label)}" for label, count in result.near_misses.items())
         yield f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")

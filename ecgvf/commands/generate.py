@@ -10,6 +10,14 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption, NewConceptOption, StoreOption, WriterArguments
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.pairs.default_counts import (
+    ITERATIONS,
+    OFFLINE_PAIRS,
+    PROMPTS_PER_CALL,
+    RETAINED_PROMPTS,
+    TEST_PROMPTS,
+    VALIDATION_PROMPTS,
+)
 
 if TYPE_CHECKING:
     from ecgvf import Run
@@ -22,21 +30,27 @@ class GenerateArguments:
     """How many prompts to write, of which split, and how to send the calls."""
 
     pairs: Annotated[
-        int | None, typer.Option(help="Pairs to request in each iteration of a writer.", show_default="10; offline 60")
+        int | None,
+        typer.Option(
+            help="Pairs to request in each iteration of a writer.",
+            show_default=f"{PROMPTS_PER_CALL}; offline {OFFLINE_PAIRS}",
+        ),
     ] = None
-    iterations: Annotated[int | None, typer.Option(help="Iterations of each writer.", show_default="3; offline 1")] = (
-        None
-    )
+    iterations: Annotated[
+        int | None, typer.Option(help="Iterations of each writer.", show_default=f"{ITERATIONS}; offline 1")
+    ] = None
     validation: Annotated[
         int | None,
-        typer.Option(help="Validation prompts, of all writers together.", show_default="100"),
+        typer.Option(help="Validation prompts, of all writers together.", show_default=f"{VALIDATION_PROMPTS}"),
     ] = None
-    tests: Annotated[int | None, typer.Option(help="Test prompts, of all writers together.", show_default="100")] = None
+    tests: Annotated[
+        int | None, typer.Option(help="Test prompts, of all writers together.", show_default=f"{TEST_PROMPTS}")
+    ] = None
     count: Annotated[
         int | None,
         typer.Option(
             help="Prompts for the split that --split names (test, without --split; train has --pairs). For retain: "
-            "prompts per retained concept, 5 by default."
+            f"prompts per retained concept, {RETAINED_PROMPTS} by default."
         ),
     ] = None
     split: Annotated[
@@ -142,12 +156,9 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
     if amount.split == "retain" and (others := sorted(set(amount.counts) - {"retained"})):
         raise SettingsError(f"--split retain --count N takes N captions of each concept: leave --{others[0]} out")
     counts = amount.counts
-    pairs = counts.get("pairs", 60) * counts.get("iterations", 1)
-    evaluated = {name: counts.get(name, 100) for name in ("validation", "tests")}
-    retained = {"retained": counts["retained"]} if "retained" in counts else {}
-    return run.generate(
-        pairs=pairs, **evaluated, **retained, split=amount.split, surrogates=writing.surrogates, seed=seed
-    )
+    iterations = counts.pop("iterations", 1)
+    counts["pairs"] = counts.get("pairs", OFFLINE_PAIRS) * iterations
+    return run.generate(**counts, split=amount.split, surrogates=writing.surrogates, seed=seed)
 
 
 def _generate_with_llms(

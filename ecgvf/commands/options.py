@@ -14,6 +14,7 @@ import ecgvf
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.files import open_path
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.engine import Engine
@@ -97,7 +98,7 @@ def version_option(program: str) -> Any:
 class RenderArguments:
     """The model and how it renders; the fields are keywords of ``Run.render`` and ``Run.build``."""
 
-    model: ModelOption = "janus-nano"
+    model: ModelOption = NANO
     guidance: Annotated[
         float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.", show_default="the model's own")
     ] = None
@@ -107,6 +108,7 @@ class RenderArguments:
         typer.Option(help="Images to render at once.", show_default="by the model's size, or the GPU's memory"),
     ] = None
     device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import SPLITS
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.pairs.splits import examples
+from ecgvf.pairs.splits import counts_text, examples
 
 if TYPE_CHECKING:
     from ecgvf.llm.budget import CostEstimate
@@ -127,9 +127,7 @@ def print_set(stage_set: StageSet) -> None:
 
 def accepted_counts(summary: Mapping[str, Any]) -> str:
     """What a finished set of pairs has of each split, in words."""
-    train, validation, test = (summary[split]["accepted"] for split in ("train", "validation", "test"))
-    retained = f", {summary['retain']['accepted']} prompts of retained concepts" if "retain" in summary else ""
-    return f"{train} pairs, {validation} validation and {test} test prompts{retained}"
+    return counts_text({split: summary[split]["accepted"] for split in SPLITS if split in summary})
 
 
 def rejected_counts(summary: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     ConceptOption,
-    DtypeOption,
     EngineArguments,
     JsonOption,
     RawControlTokensOption,
@@ -29,7 +28,6 @@ def render(
         float | None,
         typer.Option(help="Sampling temperature; 0 takes the most likely token.", show_default="the model's own"),
     ] = None,
-    dtype: DtypeOption = "auto",
     raw_control_tokens: RawControlTokensOption = False,
     set_id: SetOption = None,
     store: StoreOption = None,
@@ -43,7 +41,6 @@ def render(
     result = run.render(
         **asdict(rendering),
         temperature=temperature,
-        dtype=dtype,
         raw_control_tokens=raw_control_tokens,
         set_id=set_id,
         engine=engine.open(rendering.device),

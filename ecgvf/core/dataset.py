@@ -7,6 +7,7 @@ from typing import Any
 from ecgvf.core.concepts import Concept
 from ecgvf.core.openings import Opening
 from ecgvf.core.records import EvaluationSplit, PromptPair, Rendering
+from ecgvf.core.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Dataset:
     """Name or path of the model that rendered the images."""
     renderer: str
     """That model's fingerprint."""
-    sampling: Mapping[str, Any]
-    """The fields of ``ecgvf.janus.Sampling``."""
+    sampling: Sampling
+    """How their image tokens were sampled."""
     run_seed: int
     judge: str
     """Name of the judge that filtered. Evaluation uses another."""

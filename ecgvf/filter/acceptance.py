@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ecgvf.core.png import decode
-from ecgvf.core.records import Acceptance, PromptPair, Reason, Role, Verdict, from_table, to_table
+from ecgvf.core.records import Acceptance, PromptPair, Reason, Role, Split, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter import decisions
@@ -18,47 +18,97 @@ from ecgvf.filter.accept import RULE, accept_record
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.judge import Criterion
+from ecgvf.pairs.splits import counts_text
 
 Verdicts = dict[str, dict[Role, Verdict]]
 """Record id → role → verdict."""
 
 
+_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
+"""Split → the key of its records in a set's summary; that of the accepted ones begins with ``accepted_``."""
+
+
 @dataclass(frozen=True, slots=True)
 class FilterResult:
-    """The outcome of stage 3."""
+    """The outcome of stage 3: an acceptance set, and what its summary says."""
 
     acceptance: StageSet
-    judge: str
-    pairs: int
-    accepted_pairs: int
-    tests: int
-    accepted_tests: int
-    reasons: dict[str, int]
-    """Reason → rejected records, most frequent first."""
-    near_misses: dict[str, int]
-    """Near label → target images that showed it instead of the concept, most frequent first."""
-    reviewed: int
-    """Records that reviewers decided."""
-    validation: int = 0
-    """0 in a set from before there was validation."""
-    accepted_validation: int = 0
-    retained: int = 0
-    """Records of the retain split."""
-    accepted_retained: int = 0
+
+    @property
+    def judge(self) -> str:
+        """Name of the judge."""
+        return str(self.acceptance.source(VERDICTS).settings["judge"])
+
+    @property
+    def pairs(self) -> int:
+        """Records of the training split."""
+        return self._count("pairs")
+
+    @property
+    def accepted_pairs(self) -> int:
+        """Of these, how many were accepted."""
+        return self._count("accepted_pairs")
+
+    @property
+    def validation(self) -> int:
+        """Records of the validation split."""
+        return self._count("validation")
+
+    @property
+    def accepted_validation(self) -> int:
+        """Of these, how many were accepted."""
+        return self._count("accepted_validation")
+
+    @property
+    def tests(self) -> int:
+        """Records of the test split."""
+        return self._count("tests")
+
+    @property
+    def accepted_tests(self) -> int:
+        """Of these, how many were accepted."""
+        return self._count("accepted_tests")
+
+    @property
+    def retained(self) -> int:
+        """Records of the retain split."""
+        return self._count("retained")
+
+    @property
+    def accepted_retained(self) -> int:
+        """Of these, how many were accepted."""
+        return self._count("accepted_retained")
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason → rejected records, most frequent first."""
+        return dict(self.acceptance.summary["reasons"])
+
+    @property
+    def near_misses(self) -> dict[str, int]:
+        """Near label → target images that showed it instead of the concept, most frequent first."""
+        return dict(self.acceptance.summary["near_misses"])
+
+    @property
+    def reviewed(self) -> int:
+        """Records that reviewers decided."""
+        return self._count("reviewed")
 
     @property
     def evaluation(self) -> str:
         """The numbers of the other splits, in words."""
-        retained = (
-            f", {self.accepted_retained} of {self.retained} prompts of retained concepts" if self.retained else ""
-        )
-        return (
-            f"{self.accepted_validation} of {self.validation} validation prompts, "
-            f"{self.accepted_tests} of {self.tests} test prompts{retained}"
-        )
+        return self._text("validation", "test", "retain")
 
     def __str__(self) -> str:
-        return f"{self.judge} accepts {self.accepted_pairs} of {self.pairs} pairs, {self.evaluation}"
+        return f"{self.judge} accepts {self._text(*_COUNTS)}"
+
+    def _text(self, *splits: Split) -> str:
+        keys = {split: _COUNTS[split] for split in splits if split != "retain" or self.retained}
+        accepted = {split: self._count(f"accepted_{key}") for split, key in keys.items()}
+        return counts_text(accepted, {split: self._count(key) for split, key in keys.items()})
+
+    def _count(self, key: str) -> int:
+        return int(self.acceptance.summary.get(key, 0))  # 0 without a retain split, and in sets from before validation
 
 
 def write_acceptance(
@@ -119,7 +169,7 @@ def _write(
     if not acceptance.done(0):
         acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, verdicts, reviewed)))
     acceptance.finish(_summary(acceptance, verdicts) | {"reviewed": len(reviewed)}, current=current)
-    return FilterResult(acceptance, acceptance.source(VERDICTS).settings["judge"], **acceptance.summary)
+    return FilterResult(acceptance)
 
 
 def _reviewed(images: StageSet) -> dict[str, bool]:
@@ -209,14 +259,12 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
         if row.reason == "target_absent" and pair.split != "retain"
     ]
     near_misses = [criterion.near_miss(verdict.top_labels) for verdict in absent]
+    counts: dict[str, int] = {}
+    for split, key in _COUNTS.items():
+        if split != "retain" or splits[split]:
+            counts |= {key: splits[split], f"accepted_{key}": accepted[split]}
     return {
-        "pairs": splits["train"],
-        "accepted_pairs": accepted["train"],
-        "validation": splits["validation"],
-        "accepted_validation": accepted["validation"],
-        "tests": splits["test"],
-        "accepted_tests": accepted["test"],
-        **({"retained": splits["retain"], "accepted_retained": accepted["retain"]} if splits["retain"] else {}),
+        **counts,
         "reasons": _ranked(Counter(row.reason for row in rows if row.reason is not None)),
         "near_misses": _ranked(Counter(label for label in near_misses if label is not None)),
     }

@@ -7,6 +7,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.openings import openings
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role, from_table
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.sampling import Sampling
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter.acceptance import current_acceptance
 
@@ -46,7 +47,7 @@ def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool
         concept=run.concept,
         model=images.settings["model"],
         renderer=images.settings["renderer"],
-        sampling=images.settings["sampling"],
+        sampling=Sampling(**images.settings["sampling"]),
         run_seed=images.settings["seed"],
         judge=verdicts.settings["judge"],
         judge_options=verdicts.circumstances.get("options", {}),

@@ -24,6 +24,7 @@ from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weight
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges
+from ecgvf.world.domain import in_nano_world
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
@@ -88,7 +89,7 @@ class OpenJudges:
         self._arguments = (concept, model, judge, options)
         self.options = options
         self.judge = open_judge(concept, model, judge, options)
-        photographs = model != "janus-nano" and not self.judge.name.startswith("nano-")
+        photographs = not in_nano_world(model, self.judge.name)
         weights = weights_by_judge(options.weights).get(OF_RETAINED)
         self.retained = RetainedJudges(self.judge, photographs=photographs, weights=weights, device=options.device)
 

@@ -1,10 +1,11 @@
 """The verdicts of judges on the images of a shard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ecgvf.core.errors import DeviceFailed, first_line
 from ecgvf.core.files import JSON
@@ -66,17 +67,7 @@ def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verd
     Raises ``DeviceFailed``.
     """
     rendered = [rendering for rendering in renderings if rendering.failure is None]
-    if not rendered:
-        return []
-    try:
-        predictions = judge.predict(np.stack([decode(rendering.image) for rendering in rendered]))
-    except (OSError, ValueError, RuntimeError) as error:
-        _check_device(judge, error, len(rendered))
-        if len(rendered) > 1:
-            # One image spoils the batch: judged alone, each gets its own verdict.
-            return [verdict for rendering in rendered for verdict in judge_renderings(judge, [rendering])]
-        return [_verdict(judge, rendered[0], _FAILED, first_line(error))]
-    return [_verdict(judge, *both) for both in zip(rendered, predictions, strict=True)]
+    return _predict_each(judge, rendered, lambda batch: judge.predict(_pixels(batch)))
 
 
 def judge_retained(
@@ -87,33 +78,59 @@ def judge_retained(
     ``retained_concepts`` maps record ids to these concepts. A verdict has a ``failure`` if no judge has a label for the
     concept, or if the judge fails. Raises ``DeviceFailed``.
     """
-    asked = [
-        (each, retained_concepts[each.record_id])
-        for each in renderings
-        if each.record_id in retained_concepts and not each.failure
-    ]
+    rendered = [each for each in renderings if each.record_id in retained_concepts and each.failure is None]
+    by_judge: dict[Classifier | None, list[Rendering]] = {}
+    for rendering in rendered:
+        by_judge.setdefault(judges.of(retained_concepts[rendering.record_id]), []).append(rendering)
     verdicts: dict[str, Verdict] = {}
-    for judge in {judges.of(name) for _, name in asked}:
-        own = [(rendering, name) for rendering, name in asked if judges.of(name) is judge]
-        for rendering, verdict in zip((each for each, _ in own), _judged(judges, judge, own), strict=True):
-            verdicts[rendering.record_id] = verdict
-    return [verdicts[rendering.record_id] for rendering, _ in asked]
+    for judge, own in by_judge.items():
+        for verdict in _judge_retained(judges, judge, own, retained_concepts):
+            verdicts[verdict.record_id] = verdict
+    return [verdicts[rendering.record_id] for rendering in rendered]
 
 
-def _judged(
-    judges: RetainedJudges, judge: "Classifier | None", asked: Sequence[tuple[Rendering, str]]
+def _judge_retained(
+    judges: RetainedJudges,
+    judge: "Classifier | None",
+    renderings: Sequence[Rendering],
+    retained_concepts: Mapping[str, str],
 ) -> list[Verdict]:
-    """The verdicts of one judge on (rendering, concept) pairs; a ``judge`` of None has no label for these concepts."""
+    """The verdicts of one judge; a ``judge`` of None has no label for these concepts."""
+
+    def names(batch: Sequence[Rendering]) -> list[str]:
+        return [retained_concepts[rendering.record_id] for rendering in batch]
+
     if judge is None:
-        return [_verdict(judges.judge, each, _FAILED, f"no judge has a label for {name!r}") for each, name in asked]
+        return [
+            _verdict(judges.judge, rendering, _FAILED, f"no judge has a label for {name!r}")
+            for rendering, name in zip(renderings, names(renderings), strict=True)
+        ]
+    return _predict_each(judge, renderings, lambda batch: predict(judge, _pixels(batch), names(batch)))
+
+
+def _predict_each(
+    judge: Judge, renderings: Sequence[Rendering], predict_batch: Callable[[Sequence[Rendering]], list[Prediction]]
+) -> list[Verdict]:
+    """One verdict per rendering, in order; it has a ``failure`` if ``predict_batch`` fails on that rendering alone.
+
+    Raises ``DeviceFailed``.
+    """
+    if not renderings:
+        return []
     try:
-        predictions = predict(judge, np.stack([decode(each.image) for each, _ in asked]), [name for _, name in asked])
+        predictions = predict_batch(renderings)
     except (OSError, ValueError, RuntimeError) as error:
-        _check_device(judge, error, len(asked))
-        if len(asked) > 1:
-            return [verdict for each in asked for verdict in _judged(judges, judge, [each])]
-        return [_verdict(judge, asked[0][0], _FAILED, first_line(error))]
-    return [_verdict(judge, each, found) for (each, _), found in zip(asked, predictions, strict=True)]
+        _check_device(judge, error, len(renderings))
+        if len(renderings) > 1:
+            # One image spoils the batch: judged alone, each gets its own verdict.
+            return [verdict for each in renderings for verdict in _predict_each(judge, [each], predict_batch)]
+        return [_verdict(judge, renderings[0], _FAILED, first_line(error))]
+    return [_verdict(judge, *both) for both in zip(renderings, predictions, strict=True)]
+
+
+def _pixels(renderings: Sequence[Rendering]) -> NDArray[np.uint8]:
+    """RGB uint8 [N, H, W, 3]. Raises ``OSError`` for an unreadable image, ``ValueError`` for images of other sizes."""
+    return np.stack([decode(rendering.image) for rendering in renderings])
 
 
 def _check_device(judge: Judge, error: Exception, images: int) -> None:

@@ -21,9 +21,10 @@ from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.fused import join_projections
 from ecgvf.janus.model import FILES, JanusModel, files_fingerprint
+from ecgvf.world.domain import NANO
 
 MODELS = {
-    "janus-nano": "the embedded model: a miniature world at 64 px, on a CPU",
+    NANO: "the embedded model: a miniature world at 64 px, on a CPU",
     "janus-pro-1b": "deepseek-community/Janus-Pro-1B",
     "janus-pro-7b": "deepseek-community/Janus-Pro-7B",
 }
@@ -111,7 +112,7 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def _checkpoint_folder(name_or_path: str) -> Path:
     """The folder of the model's files, which are downloaded if necessary."""
-    if name_or_path == "janus-nano":
+    if name_or_path == NANO:
         nano = data_dir() / "nano"
         if not (nano / "config.json").is_file():
             raise ModelError(f"janus-nano's weights are missing from {nano}: install the package again")

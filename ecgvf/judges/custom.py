@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.factory import NAMES
 from ecgvf.judges.judge import Criterion, Prediction
+from ecgvf.world.domain import is_nano_judge
 
 ScoreFunction = Callable[[NDArray[np.uint8]], ArrayLike]
 """RGB uint8 [N, H, W, 3] → scores in [0, 1], shape [N]: an array, a list or a CPU tensor."""
@@ -34,7 +35,7 @@ class CustomJudge:
             raise JudgeError(
                 f"judge name {name!r}: use up to 64 letters, digits and ._-, starting with a letter or digit"
             )
-        if name.startswith("nano-") or name in {builtin.partition(":")[0] for builtin in NAMES}:
+        if is_nano_judge(name) or name in {builtin.partition(":")[0] for builtin in NAMES}:
             raise JudgeError(f"judge name {name!r} is taken by a judge of this package: use another name")
         if not isinstance(version, str) or not version.strip():
             raise JudgeError(f"judge {name}: version {version!r} must be a string that is not empty")

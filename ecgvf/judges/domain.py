@@ -3,13 +3,14 @@
 from ecgvf.judges.custom import CustomJudge
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Judge
+from ecgvf.world.domain import NANO, is_nano_judge
 
 
 def domain_warning(judge: Judge, model: str) -> str | None:
     """A warning if ``judge`` was not trained on images like those of ``model``; None if it was, or if it is custom."""
     if isinstance(judge, Ensemble):
         return next(filter(None, (domain_warning(member, model) for member in judge.judges)), None)
-    nano_judge, nano_images = judge.name.startswith("nano-"), model == "janus-nano"
+    nano_judge, nano_images = is_nano_judge(judge.name), model == NANO
     if nano_judge == nano_images or isinstance(judge, CustomJudge):
         return None
     trained_on, images = ("Janus-nano's images", model) if nano_judge else ("photographs", "Janus-nano, at 64 px")

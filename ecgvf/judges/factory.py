@@ -13,6 +13,7 @@ from ecgvf.core.errors import JudgeError
 from ecgvf.core.files import expanded
 from ecgvf.judges.ensemble import Combine, Ensemble
 from ecgvf.judges.judge import Criterion, Judge
+from ecgvf.world.domain import NANO, is_nano_judge
 
 NAMES = (
     "nano-object-a",
@@ -99,7 +100,7 @@ def create_judge(
 def _default(concept: Concept | None, model: str | None) -> str:
     if concept is None:
         raise JudgeError(f"name a --judge ({', '.join(NAMES)}), or a --concept")
-    if model == "janus-nano":
+    if model == NANO:
         return "nano-style" if concept.kind == "style" else "nano-object-a"
     return _DEFAULT[concept.kind]
 
@@ -172,7 +173,7 @@ def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
     weights, device = options.weights, options.device
     criterion = partial(_criterion, name, concept, options)
     match family:
-        case _ if family.startswith("nano-"):
+        case _ if is_nano_judge(family):
             from ecgvf.judges.nano import NanoJudge
 
             return NanoJudge(name.removeprefix("nano-"), criterion("nano"), device=device)

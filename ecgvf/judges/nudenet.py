@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgvf.core.errors import JudgeError
+from ecgvf.core.errors import DeviceFailed, JudgeError, first_line
 from ecgvf.core.files import expanded
 from ecgvf.core.records import Box
 from ecgvf.judges.judge import Criterion, Prediction
@@ -106,7 +106,10 @@ class NudeNet:
             ) from error
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
-        """One prediction per image of RGB uint8 [N, H, W, 3]."""
+        """One prediction per image of RGB uint8 [N, H, W, 3].
+
+        Raises ``DeviceFailed`` if onnxruntime fails on a single image, ``RuntimeError`` if it fails on several.
+        """
         return [self._prediction(boxes) for boxes in self.detect(images)]
 
     def detect(self, images: NDArray[np.uint8]) -> list[tuple[Box, ...]]:
@@ -127,7 +130,10 @@ class NudeNet:
         try:
             outputs: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: inputs})[0]
         except Exception as error:  # onnxruntime's errors share no base class but Exception
-            raise RuntimeError(f"onnxruntime: {error}") from error
+            if len(inputs) > 1:
+                raise RuntimeError(f"onnxruntime: {error}") from error  # memory may suffice for fewer
+            # The network gets inputs of one shape only, so that no image is to blame.
+            raise DeviceFailed(f"the device of judge {self.name} failed: {first_line(error)}") from error
         return outputs
 
     def _prediction(self, boxes: tuple[Box, ...]) -> Prediction:

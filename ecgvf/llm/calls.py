@@ -10,8 +10,10 @@ from ecgvf.core.files import canonical_json
 from ecgvf.core.records import Split
 from ecgvf.llm.registry import Sdk, Structure
 
-_ORIGIN = ("writer", "sdk", "model", "concept", "split", "iteration", "round", "base_url", "repair")
+_ORIGIN = ("writer", "sdk", "model", "concept", "split", "iteration", "restarts", "base_url", "repair")
 _REQUEST = ("count", "prompt", "template", "template_hash", "structure", "max_output_tokens")
+_KEYS = {"restarts": "round"}
+"""Field → its key in ledgers and hashes, if that is another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +26,8 @@ class Call:
     concept: str
     split: Split
     iteration: int
-    round: int
-    """How many times ``--fresh`` started this writer and split over."""
+    restarts: int
+    """How many times ``--fresh`` started this writer over on this split."""
     base_url: str
     """Part of the hash, since another server gives another answer even if its model has the same name."""
     count: int
@@ -48,7 +50,7 @@ class Call:
 
     def origin(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say which call of which run this is."""
-        return {name: getattr(self, name) for name in _ORIGIN}
+        return {_KEYS.get(name, name): getattr(self, name) for name in _ORIGIN}
 
     def request(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say what is requested."""

@@ -69,9 +69,9 @@ class Ledger:
         """The last answered attempt at a call, or None."""
         return next((attempt for attempt in reversed(self.of_call(call)) if attempt.answered), None)
 
-    def round(self, writer: str, split: str) -> int:
+    def restarts(self, writer: str, split: str) -> int:
         """How many times ``--fresh`` started ``writer`` over on this split."""
-        return self._rounds.get((writer, split), 0)
+        return self._restarts.get((writer, split), 0)
 
     def in_a_batch(self, attempt: Attempt) -> bool:
         """Whether an attempt was submitted in a batch whose id is known."""
@@ -113,12 +113,12 @@ class Ledger:
             os.close(self._handle)
             self._handle = None
 
-    def open_round(self, writers: Iterable[str], split: str) -> None:
-        """Open a new round (``--fresh``) for these writers: their earlier answers for ``split`` no longer count."""
+    def restart(self, writers: Iterable[str], split: str) -> None:
+        """Start these writers over (``--fresh``): their earlier answers for ``split`` no longer count."""
         for writer in writers:
-            number = self.round(writer, split) + 1
+            number = self.restarts(writer, split) + 1
             self._write({"line": "round", "writer": writer, "split": split, "round": number, "at": _now()})
-            self._rounds[writer, split] = number
+            self._restarts[writer, split] = number
 
     def record_intent(self, call: Call, rates: Rates, reserved: Decimal, **details: Any) -> int:
         """Record that ``call`` is about to be sent, at a cost of at most ``reserved``; return the attempt's number.
@@ -207,7 +207,7 @@ class Ledger:
 
     def _load(self) -> None:
         self._calls: dict[str, dict[int, Attempt]] = {}
-        self._rounds: dict[tuple[str, str], int] = {}
+        self._restarts: dict[tuple[str, str], int] = {}
         self.batches: dict[str, JSON] = {}
         """Batch id → its line."""
         if not self.file.is_file():
@@ -231,7 +231,7 @@ class Ledger:
             case "answer":
                 self._calls[line["call"]][int(line["attempt"])].answer = line
             case "round":
-                self._rounds[str(line["writer"]), str(line["split"])] = int(line["round"])
+                self._restarts[str(line["writer"]), str(line["split"])] = int(line["round"])
             case "batch":
                 self.batches[line["batch"]] = line
 

@@ -12,6 +12,7 @@ parsing.py          reads drafts in the text of an answer
 checks.py           rejects drafts: malformed, or near duplicates
 wording.py          how a target prompt refers to the concept
 answers.py          from the text of an answer to records, whoever wrote it
+default_counts.py   how many prompts are written by default
 generate.py         writes a set without LLMs
 
 templates.py        the requests to LLMs

@@ -21,9 +21,6 @@ from ecgvf.pairs.writer import Answer, Provenance
 NAME = "captions"
 """The writer of the retain split that ships."""
 
-CAPTIONS = 5
-"""Captions of each retained concept."""
-
 RetainedKind = Literal["thing", "style"]
 
 _FILE = "retained_concepts.yaml"

@@ -11,14 +11,17 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import StageSet
 from ecgvf.pairs import captions
 from ecgvf.pairs.answers import read_answer, to_records
-from ecgvf.pairs.captions import CAPTIONS
 from ecgvf.pairs.checks import PromptIndex, reader_settings
+from ecgvf.pairs.default_counts import (
+    OFFLINE_PAIRS,
+    PROMPTS_PER_CALL,
+    RETAINED_PROMPTS,
+    TEST_PROMPTS,
+    VALIDATION_PROMPTS,
+)
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, write_set
 from ecgvf.pairs.writer import Request, Writer
-
-PROMPTS_PER_CALL = 10
-"""As in the paper (section 5.1)."""
 
 MAX_FRUITLESS_CALLS = 20
 """The offline writer stops after this many calls in a row without a new prompt."""
@@ -30,10 +33,10 @@ _COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test
 def generate_pairs(
     run: ConceptRun,
     *,
-    pairs: int = 60,
-    validation: int = 100,
-    tests: int = 100,
-    retained: int = CAPTIONS,
+    pairs: int = OFFLINE_PAIRS,
+    validation: int = VALIDATION_PROMPTS,
+    tests: int = TEST_PROMPTS,
+    retained: int = RETAINED_PROMPTS,
     seed: int = 0,
     writer: Writer | None = None,
     split: Split | None = None,

@@ -22,14 +22,11 @@ from ecgvf.llm.dispatch import Conversation, next_call
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answer_reader import AnswerReader
-from ecgvf.pairs.captions import CAPTIONS, captioned_concepts
+from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.generate import PROMPTS_PER_CALL
+from ecgvf.pairs.default_counts import ITERATIONS, PROMPTS_PER_CALL, RETAINED_PROMPTS, TEST_PROMPTS, VALIDATION_PROMPTS
 from ecgvf.pairs.parsing import answer_schema
 from ecgvf.pairs.templates import Template, load
-
-ITERATIONS = 3
-"""Calls per writer, as in the paper (section 5.1)."""
 
 LISTED_PROMPTS, LISTED_CHARACTERS = 60, 90
 """How many of the writer's latest target prompts a call lists, and how many characters of each."""
@@ -51,7 +48,7 @@ class GenerationPlan:
     """How many prompts each call requests."""
     batch: bool = False
     """Whether all calls are sent at once, through a batch endpoint; then they cannot list earlier prompts."""
-    round: int = 0
+    restarts: int = 0
     """How many times ``--fresh`` started this writer over on this split."""
     first_iteration: int = 0
     """Number of calls to the writer in earlier rounds of a build."""
@@ -62,7 +59,7 @@ class GenerationPlan:
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
-        expected = (self.writer.name, self.writer.config.model, self.split, self.round)
+        expected = (self.writer.name, self.writer.config.model, self.split, self.restarts)
         if tuple(intent[key] for key in ("writer", "model", "split", "round")) != expected:
             return False
         return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
@@ -96,7 +93,7 @@ class GenerationPlan:
             concept=self.concept.name,
             split=self.split,
             iteration=number,
-            round=self.round,
+            restarts=self.restarts,
             base_url=config.base_url,
             count=count,
             prompt=f"{prompt}\n{repair}" if repair else prompt,
@@ -154,9 +151,9 @@ def plan_generation(
     split: Split = "train",
     pairs: int = PROMPTS_PER_CALL,
     iterations: int = ITERATIONS,
-    validation: int = 100,
-    tests: int = 100,
-    retained: int = CAPTIONS,
+    validation: int = VALIDATION_PROMPTS,
+    tests: int = TEST_PROMPTS,
+    retained: int = RETAINED_PROMPTS,
     surrogates: Surrogates = "single",
     templates: Path | None = None,
     batch: bool = False,
@@ -211,16 +208,16 @@ def split_into_calls(total: int) -> tuple[int, ...]:
     return tuple(min(PROMPTS_PER_CALL, total - requested) for requested in range(0, total, PROMPTS_PER_CALL))
 
 
-def in_rounds(plans: Sequence[GenerationPlan], ledger: Ledger, fresh: bool = False) -> list[GenerationPlan]:
-    """``plans`` with the round in which each writer is by the ledger; with ``fresh``, the next one."""
-    return [replace(plan, round=ledger.round(plan.writer.name, plan.split) + fresh) for plan in plans]
+def with_restarts(plans: Sequence[GenerationPlan], ledger: Ledger, fresh: bool = False) -> list[GenerationPlan]:
+    """``plans`` with the number of restarts of each writer by the ledger, and another with ``fresh``."""
+    return [replace(plan, restarts=ledger.restarts(plan.writer.name, plan.split) + fresh) for plan in plans]
 
 
 def estimate_costs(plans: Sequence[GenerationPlan], ledger: Ledger, *, fresh: bool = False) -> list[CostEstimate]:
     """The estimate of every call of ``plans``; of repairs, those that are due for certain. Nothing is sent."""
     return [
         estimate
-        for plan in in_rounds(plans, ledger, fresh)
+        for plan in with_restarts(plans, ledger, fresh)
         for conversation in plan.conversations()
         for estimate in _estimate(plan, ledger, conversation)
     ]

@@ -22,7 +22,7 @@ from ecgvf.llm.secrets import secret_keys
 from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.answers import to_records
 from ecgvf.pairs.checks import PromptIndex, reader_settings
-from ecgvf.pairs.generation_plan import GenerationPlan, in_rounds
+from ecgvf.pairs.generation_plan import GenerationPlan, with_restarts
 from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, split_records, write_set
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
@@ -44,7 +44,7 @@ def complete(
     """Send those calls of ``plans``, all of one split, that have no answer yet; return the split made of all answers.
 
     ``budget_usd`` is the maximum cost, and ``counts`` selects the ledger's intents that count toward it (None: those of
-    the plans). ``fresh`` opens a new round, in which all calls are sent and paid again. A writer that keeps failing, or
+    the plans). ``fresh`` starts the writers over: all calls are sent and paid again. A writer that keeps failing, or
     that would exceed the budget, is set aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another
     run is sending calls.
     """
@@ -53,8 +53,8 @@ def complete(
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
     with open_ledger(run, plans).writing() as ledger:
         if fresh:
-            ledger.open_round([plan.writer.name for plan in plans], split)
-        plans = in_rounds(plans, ledger)
+            ledger.restart([plan.writer.name for plan in plans], split)
+        plans = with_restarts(plans, ledger)
         if not batch:
             _check_no_batch(plans, ledger)
         budget = Budget(budget_usd, ledger.spent(counts or partial(_own, plans)).total)

@@ -117,8 +117,8 @@ class LLMRounds:
         ledger = Ledger.load(run)
 
         def counts(intent: Mapping[str, Any]) -> bool:
-            current = ledger.round(intent["writer"], intent["split"])
-            return bool(intent["round"] == current and models.get(intent["writer"]) == intent["model"])
+            restarts = ledger.restarts(intent["writer"], intent["split"])
+            return bool(intent["round"] == restarts and models.get(intent["writer"]) == intent["model"])
 
         requested: dict[Split, int] = {
             "train": request.pairs,

@@ -133,6 +133,18 @@ def tally(records: Sequence[PromptPair]) -> dict[str, int]:
     return {outcome: counts[outcome] for outcome in ("accepted", "malformed", "duplicate")}
 
 
+def counts_text(counts: Mapping[Any, int], totals: Mapping[Any, int] | None = None) -> str:
+    """Counts by split in words: "60 pairs, 100 validation prompts", or "52 of 60 pairs, …" with ``totals``.
+
+    Other keys than splits are left out.
+    """
+    return ", ".join(
+        f"{counts[split]} {name}" if totals is None else f"{counts[split]} of {totals[split]} {name}"
+        for split, name in SPLIT_NAMES.items()
+        if split in counts
+    )
+
+
 def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
     """The first ``number`` accepted pairs of a set; evaluation prompts if it has no pairs."""
     accepted = [record for record in stage_set.records(PromptPair) if record.reason is None]

@@ -16,6 +16,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import SPLITS, PromptPair, Rendering, Role
+from ecgvf.core.sampling import Sampling
 from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import KEY, Catalogue
 
@@ -98,7 +99,7 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
         concept=parse(run["concept"], where),
         model=run["model"],
         renderer=run["renderer"],
-        sampling=run["sampling"],
+        sampling=Sampling(**run["sampling"]),
         run_seed=run["run_seed"],
         judge=run["judge"],
         judge_options=run.get("judge_options", {}),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ecgvf.pairs.importing import WRITER as IMPORT
 from ecgvf.publish.catalogue import ConceptFacts
+from ecgvf.world.domain import NANO
 
 TERMS = {
     "openai": "OpenAI wrote prompts of this dataset: its [terms of use](https://openai.com/policies/) apply, which "
@@ -64,4 +65,4 @@ def providers(concepts: Iterable[ConceptFacts]) -> list[str]:
 
 def is_nano(facts: ConceptFacts) -> bool:
     """Whether Janus-nano rendered the images."""
-    return facts.model == "janus-nano"
+    return facts.model == NANO

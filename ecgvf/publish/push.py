@@ -17,6 +17,7 @@ from ecgvf.core.errors import HubError, SettingsError
 from ecgvf.core.files import require_local
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.run import ConceptRun
+from ecgvf.pairs.splits import counts_text
 from ecgvf.publish.card import write_card
 from ecgvf.publish.catalogue import FILE, VERSION, Catalogue, rejected_config
 from ecgvf.publish.export import assets
@@ -140,9 +141,7 @@ def _commit(api: HfApi, plan: PushPlan, parent: str) -> str:
         ],
         commit_message=f"{plan.concept} v{plan.version}",
         commit_description=(
-            f"{facts.counts['train']} pairs, {facts.counts['validation']} validation and "
-            f"{facts.counts['test']} test prompts, {facts.counts['rejected']} rejected; "
-            f"fingerprint {facts.fingerprint}"
+            f"{counts_text(facts.counts)}, {facts.counts['rejected']} rejected; fingerprint {facts.fingerprint}"
         ),
         repo_type=TYPE,
         parent_commit=parent,

@@ -6,7 +6,8 @@ from ecgvf.core import console
 from ecgvf.core.errors import StageMissing
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
-from ecgvf.render.stage import DEFAULT_MODEL, RenderOptions
+from ecgvf.render.stage import RenderOptions
+from ecgvf.world.domain import NANO
 
 
 def existing_images(run: ConceptRun, set_id: str | None = None) -> StageSet | None:
@@ -21,7 +22,7 @@ def missing_options(run: ConceptRun, *, device: str = "auto") -> RenderOptions:
     pairs; without any images, the defaults.
     """
     if (previous := _previous_images(run)) is None:
-        console.note(f"No images yet: rendering with {DEFAULT_MODEL} first.")
+        console.note(f"No images yet: rendering with {NANO} first.")
         return RenderOptions(device=device)
     console.note(f"Images are missing: rendering with {previous.settings['model']} first.")
     return RenderOptions(**render_options(previous), device=device)
@@ -30,7 +31,7 @@ def missing_options(run: ConceptRun, *, device: str = "auto") -> RenderOptions:
 def rendering_model(run: ConceptRun, set_id: str | None = None) -> str:
     """Name of the model that rendered ``existing_images``, or that ``missing_options`` will choose."""
     images = run.open(IMAGES, set_id) if set_id is not None else _current_images(run) or _previous_images(run)
-    return DEFAULT_MODEL if images is None else str(images.settings["model"])
+    return NANO if images is None else str(images.settings["model"])
 
 
 def render_options(images: StageSet) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from ecgvf.engine import Engine, FillPlan, Setup, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, absolute_name, load
 from ecgvf.render.batches import ImageWorker, image_fill_plan
 from ecgvf.render.tasks import RenderShards, rendering_table
+from ecgvf.world.domain import NANO
 
-DEFAULT_MODEL = "janus-nano"
 SHARD_RECORDS = 32
 
 
@@ -38,7 +38,7 @@ class RenderResult:
 class RenderOptions:
     """The model and its settings; the fields are the keywords of ``render``."""
 
-    model: str | JanusModel = DEFAULT_MODEL
+    model: str | JanusModel = NANO
     guidance: float | None = None
     temperature: float | None = None
     seed: int = 0
@@ -100,7 +100,7 @@ def open_image_worker(
 def render(
     run: ConceptRun,
     *,
-    model: str | JanusModel = DEFAULT_MODEL,
+    model: str | JanusModel = NANO,
     guidance: float | None = None,
     temperature: float | None = None,
     seed: int = 0,
@@ -174,7 +174,7 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
     name = model.name if isinstance(model, JanusModel) else model
-    if name == DEFAULT_MODEL and not concept.labels("nano"):
+    if name == NANO and not concept.labels("nano"):
         raise ConceptError(
             f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
             "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"

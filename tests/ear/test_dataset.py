@@ -44,7 +44,7 @@ def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Pa
     exported = export(ConceptRun.load(store), out)
     whole, _ = find_dataset(store, str(out))
     assert rows(whole) == rows(find_dataset(store, "ecgvf/church")[0])
-    assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling["guidance"] == 2.0
+    assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling.guidance == 2.0
     assert len(training_pairs(whole, tiny, 50)) == 3
     part, _ = find_dataset(store, str(out / exported.paths[0]))
     assert (len(part.train), len(part.validation), len(part.test)) == (3, 0, 0)

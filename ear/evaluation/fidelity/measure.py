@@ -142,7 +142,7 @@ class FidelityMeasurement:
         prompts, run = self.captions.prompts, ConceptRun(store, self.dataset.concept)
         own = [prompt.prompt for prompt in prompts]
         texts = published.texts_by_file_name(own) if as_published else own
-        sampling = Sampling(**self.dataset.sampling)
+        sampling = self.dataset.sampling
         sets = []
         for tuned in (None, adapter):
             images = evaluation_images(

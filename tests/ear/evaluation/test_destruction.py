@@ -3,6 +3,8 @@
 Janus-nano itself, the shipped dataset, and nano's own judges.
 """
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -91,8 +93,9 @@ def wrecked(request: pytest.FixtureRequest, store: Store, tmp_path_factory: pyte
     """Church before and after, by an adapter that destroys."""
     model, dataset = load("janus-nano", device="cpu"), find_dataset(store, "ecgvf/church")[0]
     file = tmp_path_factory.mktemp("adapter") / "adapter.safetensors"
-    facts = {"concept": "church", "model": model.name, "fingerprint": model.fingerprint, "sampling": dataset.sampling}
-    request.param(model).save(file, {**facts, "recipe": {"name": request.param.__name__}}, model.dtype)
+    facts = {"concept": "church", "model": model.name, "fingerprint": model.fingerprint}
+    facts |= {"sampling": asdict(dataset.sampling), "recipe": {"name": request.param.__name__}}
+    request.param(model).save(file, facts, model.dtype)
     return evaluate(store, model, dataset, [file], SETTINGS)
 
 

@@ -454,7 +454,7 @@ def test_an_interrupted_evaluation_resumes_in_its_circumstances(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "SHARD", 2)
-    prompts, sampling = concept_prompts(dataset, 6, seed=1), Sampling(**dataset.sampling)
+    prompts, sampling = concept_prompts(dataset, 6, seed=1), dataset.sampling
     render, calls = batches.render_images, iter(range(1))
 
     def interrupted(*args: object, **settings: object) -> object:

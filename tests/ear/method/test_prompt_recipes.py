@@ -74,7 +74,7 @@ def test_a_control_token_stays_before_the_rewritten_prompt(store: Store, dataset
     found = control_token_outcomes(Measurement(store, tiny, dataset, judges, adapter, "a"), None, prompts)
     after = [outcome for outcome in found if outcome.condition == "after"]
     asked = [f"{STARTOFTEXT} {prompt.surrogate_prompt}" for prompt in prompts]
-    seeds, sampling = [prompt.seed for prompt in prompts], Sampling(**dataset.sampling)
+    seeds, sampling = [prompt.seed for prompt in prompts], dataset.sampling
     images = render_images(tiny, asked, seeds, sampling)
     assert [list(each.vq_ids) for each in after if each.attack == STARTOFTEXT] == images.vq_ids.tolist()
     tokens = sorted(tiny.processor.tokenizer.added_tokens_encoder)

@@ -13,7 +13,7 @@ from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel
+from ecgvf.janus import JanusModel, Sampling
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> 
     with pytest.raises(DatasetError, match="names 'church' twice"):
         combine([dataset, dataset])
     with pytest.raises(DatasetError, match="different models or sampling"):
-        combine([dataset, replace(cat, sampling={"guidance": 9.0})])
+        combine([dataset, replace(cat, sampling=Sampling(guidance=9.0))])
     hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
     with pytest.raises(DatasetError, match="'church' is to become 'hotel', which is erased as well"):
         combine([dataset, replace(cat, concept=hotel)])

@@ -160,7 +160,7 @@ def test_the_dataset_has_the_accepted_records_with_their_images(rendered: Concep
     assert record.target.seed == record.surrogate.seed and len(record.target.vq_ids) == 16
     assert dataset.test[0].surrogate is None
     assert (dataset.model, dataset.judge, dataset.run_seed) == (model, "scripted", 0)
-    assert dataset.sampling["temperature"] == 1.0
+    assert dataset.sampling.temperature == 1.0
 
 
 def test_an_empty_dataset_gives_the_reasons(rendered: ConceptRun) -> None:

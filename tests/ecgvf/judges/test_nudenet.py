@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
-from ecgvf.core.errors import JudgeError
+from ecgvf.core.errors import DeviceFailed, JudgeError
 from ecgvf.core.records import Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS
@@ -19,6 +19,7 @@ from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import write_images
 
 nudenet = pytest.importorskip("nudenet")
+onnxruntime_errors = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
 
 NUDITY = concepts.find("nudity")
 FACE = Concept.model_validate(
@@ -107,6 +108,38 @@ def test_bad_input() -> None:
         create(label_set="nudenet-lax")
     with pytest.raises(JudgeError, match="takes auto, cpu, cuda or cuda:N"):
         create_judge(FACE, None, "nudenet", JudgeOptions(device="tpu")).predict(photograph("rocket")[np.newaxis])
+
+
+class FullDevice:
+    """Stands for NudeNet's session on a device that has memory for ``most`` images at once."""
+
+    def __init__(self, session: Any, most: int) -> None:
+        self.session, self.most = session, most
+
+    def get_inputs(self) -> Any:
+        return self.session.get_inputs()
+
+    def run(self, outputs: None, inputs: dict[str, NDArray[np.float32]]) -> Any:
+        if any(len(batch) > self.most for batch in inputs.values()):
+            raise onnxruntime_errors.RuntimeException("BFCArena: Failed to allocate memory\ndetails")
+        return self.session.run(outputs, inputs)
+
+
+@pytest.mark.parametrize("most", [1, 0])
+def test_a_device_that_fails_is_no_failure_of_the_images(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    run = ConceptRun(Store(), FACE)
+    face, cup = photograph("astronaut")[:400, :400], photograph("coffee")[:400, :400]
+    write_images(run.store, FACE, [(face, cup)])
+    judge = create(FACE)
+    expected = [prediction.present for prediction in judge.predict(np.stack([face, cup]))]
+    monkeypatch.setitem(vars(judge), "_session", FullDevice(judge._session, most))
+    if most:
+        filter_images(run, judge=judge)
+        assert [verdict.present for verdict in run.current(VERDICTS).records(Verdict)] == expected == [True, False]
+    else:
+        with pytest.raises(DeviceFailed, match=r"judge nudenet failed: BFCArena: Failed to allocate memory$"):
+            filter_images(run, judge=judge)
+        assert not any(verdicts.shards() for verdicts in run.sets(VERDICTS))
 
 
 def test_a_users_concept_is_filtered_by_the_detector_on_photographs() -> None:

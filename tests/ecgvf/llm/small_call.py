@@ -16,7 +16,7 @@ def call(**fields: object) -> Call:
         "concept": "church",
         "split": "train",
         "iteration": 0,
-        "round": 0,
+        "restarts": 0,
         "base_url": "http://localhost/v1",
         "count": 10,
         "prompt": "Write 10 prompt pairs",

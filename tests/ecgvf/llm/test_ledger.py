@@ -81,7 +81,7 @@ def test_an_answer_is_found_by_the_calls_hash(file: Path) -> None:
         {"concept": "cat"},
         {"split": "test"},
         {"iteration": 1},
-        {"round": 1},
+        {"restarts": 1},
         {"base_url": "http://other/v1"},
         {"prompt": "x"},
         {"structure": "json"},
@@ -97,7 +97,7 @@ def test_the_hash_of_a_call_never_changes() -> None:
     """A ledger written by an earlier version is still found answered."""
     assert call().hash == "8cf97d0468cec388"
     assert call(repair=True).hash == "ed67bad1f432fef1"
-    assert call(split="test", iteration=3, round=2, prompt="Escríbeme “ten” 🎨").hash == "a095190e264149b4"
+    assert call(split="test", iteration=3, restarts=2, prompt="Escríbeme “ten” 🎨").hash == "a095190e264149b4"
 
 
 OLD_LEDGER = (
@@ -236,13 +236,13 @@ def test_two_runs_at_once_are_refused(file: Path) -> None:
         pass
 
 
-def test_rounds_and_batches_are_remembered(file: Path) -> None:
+def test_restarts_and_batches_are_remembered(file: Path) -> None:
     with ledger(file).writing() as writing:
-        writing.open_round(["gpt"], "train")
+        writing.restart(["gpt"], "train")
         writing.record_batch("b1", "gpt", {call().hash: 1})
     seen = ledger(file)
-    assert seen.round("gpt", "train") == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
-    assert seen.round("kimi", "train") == seen.round("gpt", "test") == 0
+    assert seen.restarts("gpt", "train") == 1 and seen.batches["b1"]["calls"] == {call().hash: 1}
+    assert seen.restarts("kimi", "train") == seen.restarts("gpt", "test") == 0
 
 
 def test_a_file_that_is_not_a_ledger_is_an_error_with_its_line(file: Path) -> None:

@@ -10,6 +10,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import PromptPair
 from ecgvf.pairs import captions
 from ecgvf.pairs.captions import captioned_concepts
+from ecgvf.pairs.default_counts import RETAINED_PROMPTS
 from ecgvf.pairs.splits import split_records
 
 
@@ -25,7 +26,7 @@ def test_painters_must_stay_only_if_a_style_is_erased() -> None:
     found = {each.name: each for each in captioned_concepts(concepts.find("van-gogh"))}
     assert found["claude-monet"].kind == "style" and found["paul-gauguin"].neighbour
     assert "vincent-van-gogh" not in found and found["castle"].kind == "thing"
-    assert all(len(each.captions) == captions.CAPTIONS for each in found.values())
+    assert all(len(each.captions) == RETAINED_PROMPTS for each in found.values())
 
 
 @pytest.mark.parametrize("name", concepts.names())

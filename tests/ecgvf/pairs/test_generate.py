@@ -313,7 +313,7 @@ def command(*arguments: str) -> Result:
 def test_command_reports_what_it_wrote() -> None:
     result = command("generate", "--concept", "church", "--pairs", "5", "--validation", "6", "--tests", "7")
     assert result.exit_code == 0, result.output
-    assert "5 pairs, 6 validation and 7 test prompts by offline" in result.stdout
+    assert "5 pairs, 6 validation prompts, 7 test prompts by offline" in result.stdout
     assert "ecgvf render" in result.stdout
 
 

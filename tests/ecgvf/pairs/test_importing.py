@@ -331,7 +331,7 @@ def test_text_file_has_a_prompt_per_line(tmp_path: Path) -> None:
         ("prompt", None),
     ]
     result = command(str(tmp_path / "prompts.txt"), "--concept", "church")
-    assert result.exit_code == 0 and "0 pairs, 0 validation and 3 test prompts" in result.stdout
+    assert result.exit_code == 0 and "0 pairs, 0 validation prompts, 3 test prompts" in result.stdout
     empty = write(tmp_path, "empty.txt", "\n \n")
     with pytest.raises(DatasetError, match="has no rows"):
         read_table(empty)
@@ -415,7 +415,7 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert source["name"] == "pairs.csv" and source["licence"] == "CC BY 4.0" and len(source["sha256"]) == 64
     assert current("church").settings["source"] == source
     again = command(str(file), "--concept", "church", "--licence", "CC BY 4.0")
-    assert "1 pairs, 0 validation and 0 test prompts" in again.stdout and "target from target" in again.stdout
+    assert "1 pairs, 0 validation prompts, 0 test prompts" in again.stdout and "target from target" in again.stdout
 
 
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:
