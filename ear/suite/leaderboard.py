@@ -50,15 +50,15 @@ def leaderboard_table(content: JSON) -> str:
 def caption(content: JSON) -> str:
     """What the table does not say: the model, the split, the judges, how often test was opened, and the prompts."""
     lines = standings(content["rows"])
-    measured = [[cell for cell in cells if not isinstance(cell, str)] for _, _, cells in lines]
-    first = next(cell for cells in measured for cell in cells)
+    first = next(cell for _, _, cells in lines for cell in cells if not isinstance(cell, str))
     by_judge: dict[str, list[str]] = {}
     for concept, judge in _judges(content["rows"], [concept for concept, _, _ in lines]).items():
         by_judge.setdefault(judge, []).append(concept)
     judges = "; ".join(f"{judge} ({', '.join(concepts)})" for judge, concepts in by_judge.items())
     prompts = []
     for index, column in enumerate(COLUMNS.values()):
-        counts = {cells[index]["n"] for _, _, cells in lines if not isinstance(cells[index], str)}
+        column_cells = (cells[index] for _, _, cells in lines)
+        counts = {cell["n"] for cell in column_cells if not isinstance(cell, str)}
         if counts:
             prompts.append(f"{column} {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else ""))
     return (
