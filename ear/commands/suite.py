@@ -47,7 +47,8 @@ class SuiteArguments:
         typer.Option(
             metavar="NAME=DIR",
             help="Measure another method, by its adapter or its images (index.parquet, as `ear generate --prompts` "
-            "writes it); for several concepts, in DIR/CONCEPT. Repeatable.",
+            "writes it); for several concepts, in DIR/CONCEPT. With a file, no recipe is measured but those of "
+            "--recipes. Repeatable.",
         ),
     ] = None
     store: Annotated[
@@ -57,7 +58,8 @@ class SuiteArguments:
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the outcomes and the table; the JSON is written beside it.",
+            help="Folder for the outcomes and the table; the JSON is written beside it. Finished cells of the file's "
+            "folder are copied.",
             show_default="the file's, else suites/NAME/results",
         ),
     ] = None
@@ -82,9 +84,16 @@ class SuiteArguments:
             named["name"] = re.sub(r"[^a-z0-9]+", "-", Path(self.model).name.casefold()).strip("-")
         return read_spec(None, {key: value for key, value in named.items() if value})
 
+    def selected_recipes(self) -> list[str] | None:
+        """The recipes to measure: with a file and a submission, none by default. None: all of the suite."""
+        if self.recipes is None and self.declaration is not None and self.submit:
+            return []
+        return _split(self.recipes)
+
     def command(self) -> str:
         """The command that reproduces the whole table: with a file, without the selection of cells."""
         options = [("--submit", each) for each in self.submit or []]
+        options += [(name, str(folder)) for name, folder in (("--store", self.store), ("--out", self.out)) if folder]
         if self.declaration is not None:
             words = [str(self.declaration)]
         else:
@@ -108,7 +117,8 @@ def suite(
     as_json: JsonOption = False,
 ) -> None:
     """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable."""
-    from ear.suite import Suite, leaderboard, run_suite, write_known_results
+    from ear.suite import Suite, copy_finished, leaderboard, run_suite, write_known_results
+    from ear.suite.goals import unmet
     from ear.suite.last import remember
     from ear.suite.submission import parse_submissions
 
@@ -122,7 +132,9 @@ def suite(
         engine.open("auto"),
     )
     remember(opened.results)
-    cells = opened.cells_among(_split(declared.concepts), _split(declared.recipes))
+    cells = opened.cells_among(_split(declared.concepts), declared.selected_recipes())
+    if declared.out is not None:
+        copy_finished(opened, spec.results_folder)
     command = declared.command()
     content, failed = (write_known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
     facts = {key: content[key] for key in ("met", "seconds")}
@@ -135,6 +147,8 @@ def suite(
         console.print(f"Results: {console.escape(facts['out'])}", "Next: [bold]ear report[/bold]")
     for failure in failures:
         console.error(f"{failure['cell']} failed: {failure['reason']}")
+    if content["met"] is False:
+        console.error(f"{spec.goals} does not meet its goals: {unmet(content['rows'])}")
     if failed or content["met"] is False:
         raise typer.Exit(1)
 

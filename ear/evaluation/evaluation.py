@@ -34,7 +34,7 @@ from ear.evaluation.robustness import (
 from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
-from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
+from ear.method.open_adapter import AnyAdapter, check_concept, files_hash, open_adapter
 from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -55,9 +55,11 @@ def evaluate(
     """Render and judge the evaluation prompts, by the frozen model and with the stacked adapters in ``files``.
 
     Neither the concepts that these adapters erase nor those in ``also_erased`` count as retained.
-    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, and ``SettingsError`` for an unknown family.
+    Raises ``AdapterError``, also if none of them erases the dataset's concept, ``DatasetError``, ``JudgeError``, and
+    ``SettingsError`` for an unknown family.
     """
     adapter = open_adapter(model, files)
+    check_concept(adapter.concepts, dataset.concept.name, files[0])
     measurement = _measurement(store, model, dataset, adapter, files_hash(files), settings)
     return _evaluate(measurement, settings, files, also_erased)
 

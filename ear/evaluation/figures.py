@@ -18,6 +18,7 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from ear.evaluation import bounds, statistics
+from ear.evaluation.judges import ATTRIBUTE_JUDGES
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
@@ -51,6 +52,7 @@ class FigureRow:
     guidance: float
     temperature: float
     judge: str | None = None
+    """The judges that decide it (``judge_names``)."""
     before: Figure
     after: Figure
     ceiling: Figure | None = None
@@ -59,8 +61,8 @@ class FigureRow:
     """After − before, paired by prompt and seed."""
 
     def json(self) -> dict[str, Any]:
-        """``{"figure", "group", "guidance", "temperature", "before", "after", "ceiling", "change"}``; a wording's has
-        ``"class"`` and ``"phrases"``, too."""
+        """``{"figure", "group", "guidance", "temperature", "judge", "before", "after", "ceiling", "change"}``; a
+        wording's has ``"class"`` and ``"phrases"``, too."""
         facts: dict[str, Any] = {"figure": self.figure, "group": self.group}
         if self.wording != POOLED:
             facts |= {"class": self.wording, "phrases": self.phrases}
@@ -69,6 +71,7 @@ class FigureRow:
             **facts,
             "guidance": self.guidance,
             "temperature": self.temperature,
+            "judge": self.judge,
             "before": self.before.json(),
             "after": self.after.json(),
             "ceiling": ceiling,
@@ -86,6 +89,7 @@ class FigureRow:
             phrases=content.get("phrases"),
             guidance=content["guidance"],
             temperature=content["temperature"],
+            judge=content.get("judge"),
             before=before,
             after=after,
             ceiling=Figure.from_json(content["ceiling"]) if content["ceiling"] is not None else None,
@@ -168,7 +172,7 @@ def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> 
         "shows_something": lambda each: _something(each, limits),
         "token_agreement": lambda each: each.token_agreement,
     }
-    by_group = {group: images for group in (*GROUPS, POOLED) if (images := _retained(outcomes, group))}
+    by_group = {group: images for group in (*GROUPS, POOLED) if (images := of_retained(outcomes, group))}
     rows = [
         _row(name, value, images, group=group) for group, images in by_group.items() for name, value in values.items()
     ]
@@ -177,7 +181,7 @@ def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> 
 
 def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """The share of images that show their concept, of each retained concept, the worst first."""
-    images = _retained(outcomes, POOLED)
+    images = of_retained(outcomes, POOLED)
     concepts = dict.fromkeys(outcome.concept for outcome in images)
     rows = [
         _row("retention", _present, [each for each in images if each.concept == concept], group=concept)
@@ -188,19 +192,19 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 def lost(outcomes: Sequence[Outcome]) -> set[str]:
     """The retained concepts whose share of images has fallen, corrected for their number (``bounds.holm_tests``)."""
-    tests = bounds.holm_tests(_columns(_retained(outcomes, POOLED)), at_least=1.0)
+    tests = bounds.holm_tests(_columns(of_retained(outcomes, POOLED)), at_least=1.0)
     return {concept for concept, test in tests.items() if test.status == "missed"}
 
 
 def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:
     """The share of images that show their concept, of all ``concepts`` together; None without images."""
-    images = [outcome for outcome in _retained(outcomes, POOLED) if outcome.concept in concepts]
+    images = [outcome for outcome in of_retained(outcomes, POOLED) if outcome.concept in concepts]
     return _row("retention", _present, images) if images else None
 
 
 def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
     """Share of images that show their concept after erasing, divided by that before."""
-    images = _retained(outcomes, group)
+    images = of_retained(outcomes, group)
     pairs = paired(selected(images, "before"), selected(images, "after"))
     before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
     return statistics.ratio(before, after, [second.id for _, second in pairs])
@@ -233,7 +237,7 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
 
 def neighbour_tests(outcomes: Sequence[Outcome], at_least: float) -> dict[str, bounds.BoundTest]:
     """Neighbour → its ratio after to before, tested against ``at_least`` (``bounds.holm_tests``)."""
-    return bounds.holm_tests(_columns(_retained(outcomes, "neighbours")), at_least=at_least)
+    return bounds.holm_tests(_columns(of_retained(outcomes, "neighbours")), at_least=at_least)
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:
@@ -259,6 +263,28 @@ def understanding(answered: Sequence[AnsweredQuestion], guidance: float, tempera
             )
         )
     return rows
+
+
+def judge_names(figure: str, images: Iterable[Outcome], group: str = POOLED) -> str | None:
+    """The names of the judges that decide a figure of ``images``, in alphabetical order, joined by "+".
+
+    None for a figure that no judge decides, such as ``nll_frozen``. ``group``: as in ``FigureRow``.
+    """
+    names: set[str] = set()
+    for outcome in images:
+        match figure:
+            case "nll_frozen" | "token_agreement":
+                pass
+            case "clip_surrogate" | "clip_margin":
+                names.add("clip")
+            case "scene_kept":
+                asked = (each.attribute for each in outcome.attributes if each.asked is not None)
+                names.update(ATTRIBUTE_JUDGES[name] for name in asked if group in (POOLED, name))
+            case "shows_something":
+                names.update(each.judge for each in outcome.judges)
+            case _:
+                names.add(outcome.judges[0].judge)
+    return "+".join(sorted(names)) or None
 
 
 def shows_surrogate(outcome: Outcome) -> float | None:
@@ -333,7 +359,7 @@ def _row(
         phrases=phrases,
         guidance=images[0].guidance,
         temperature=images[0].temperature,
-        judge=images[0].judges[0].judge,
+        judge=judge_names(figure, images, group),
         before=_mean(value, selected(images, "before")),
         after=_mean(value, selected(images, "after")),
         ceiling=ceiling if ceiling.n else None,
@@ -361,7 +387,7 @@ def _of(outcomes: Sequence[Outcome], group: Group, *samples: Sample) -> list[Out
     return [outcome for outcome in outcomes if outcome.group == group and outcome.sample in samples]
 
 
-def _retained(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
+def of_retained(outcomes: Sequence[Outcome], group: str = POOLED) -> list[Outcome]:
     """The retained concepts' images of a group, or of all."""
     wanted = GROUPS if group == POOLED else (group,)
     return [outcome for outcome in outcomes if outcome.group in wanted and outcome.sample == "main"]

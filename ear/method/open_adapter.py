@@ -42,6 +42,15 @@ def adapter_facts(file: Path) -> dict[str, Any]:
     return dict(read_prompt_adapter(file).facts) if _is_prompt_adapter(file) else weights.read(file)[0]
 
 
+def check_concept(erased: Sequence[str], concept: str, file: Path) -> None:
+    """Raise ``AdapterError`` if an adapter, whose first file is ``file``, erases other concepts than ``concept``.
+
+    An adapter that names no concept passes.
+    """
+    if erased and concept not in erased:
+        raise AdapterError(f"{file} erases {', '.join(erased)} and not {concept}: measure it on its own concept")
+
+
 def files_hash(files: Iterable[Path]) -> str:
     """16 hex digits: a hash of the contents of ``files``, in their order. It identifies stacked adapters.
 

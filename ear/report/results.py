@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ear.evaluation.outcomes import Outcome, read_outcomes
-from ear.suite.leaderboard import REFERENCES
+from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.spec import Evidence, store_folder
 from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
 from ear.suite.view import clock
@@ -156,8 +156,8 @@ class SuiteResults(Results):
                 split=suite["split"],
                 datasets=datasets,
                 commands=[facts["command"], f"ear report {folder}"],
-                provenance=[*_declared(suite), *_measured(facts), *_opened(datasets)],
-                versions=facts["versions"],
+                provenance=[*_declared(suite), *_measured(facts), openings_sentence(facts["test_openings"])],
+                versions=_versions(facts["versions"]),
                 goals=suite["goals"],
                 met=facts["met"],
                 evidence=Evidence.model_validate(suite["report"]),
@@ -226,18 +226,21 @@ def _declared(suite: JSON) -> Iterator[str]:
 
 
 def _measured(facts: JSON) -> Iterator[str]:
-    """How long the cells took, if all of them say so."""
+    """How long the cells took, if all of them say so, and how many do not say what measured them."""
     if facts.get("seconds"):
         count, spent = len(facts["cells"]), clock(facts["seconds"])
         yield f"Training and measuring took {spent} of wall time, {count} {'cell' if count == 1 else 'cells'} in all"
+    if unknown := sum(each["cells"] for each in facts["versions"] if each["versions"] is None):
+        yield f"Cells that were measured by unknown versions of the packages: {unknown}"
 
 
-def _opened(datasets: JSON) -> Iterator[str]:
-    """How often each test split was opened."""
-    counts = {concept: facts["test_openings"] for concept, facts in datasets.items() if "test_openings" in facts}
-    if counts:
-        listed = ", ".join(f"{concept} {count}" for concept, count in counts.items())
-        yield f"How often the test split was opened until now: {listed}"
+def _versions(found: Sequence[JSON]) -> dict[str, str]:
+    """Package → the versions that measured cells, as far as these say."""
+    known = [each["versions"] for each in found if each["versions"] is not None]
+    packages = dict.fromkeys(package for each in known for package in each)
+    return {
+        package: " or ".join(dict.fromkeys(each[package] for each in known if package in each)) for package in packages
+    }
 
 
 def _read(file: Path, key: str) -> JSON:

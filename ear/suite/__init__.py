@@ -8,13 +8,14 @@ from ear.suite.leaderboard import leaderboard
 from ear.suite.runner import run_suite, write_known_results
 from ear.suite.spec import SuiteSpec, read_spec
 from ear.suite.suite import Measured, Suite
-from ear.suite.table import results
+from ear.suite.table import copy_finished, results
 
 __all__ = [
     "Cell",
     "Measured",
     "Suite",
     "SuiteSpec",
+    "copy_finished",
     "leaderboard",
     "read_spec",
     "results",

@@ -5,13 +5,14 @@ value is beyond a bound, otherwise ``not shown``.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ear.evaluation import figures, statistics
 from ear.evaluation.bounds import Status
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.figures import Figure
+from ecgvf.core.files import JSON
 
 LOST = 0.93
 """Share of a neighbour's images that is too little to keep: the hypothesis to reject is that it keeps this or less."""
@@ -26,26 +27,44 @@ class Goal:
     wording: str
     value: Figure
     status: Status
+    judge: str | None
+    """The judges that decide it (``figures.judge_names``)."""
+
+
+def unmet(rows: Iterable[JSON]) -> str:
+    """The goals among a suite's ``rows`` that are not met, in a line; "" if all are."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["figure"].startswith("goal_") and row["status"] != "met":
+            group = "" if row["group"] in ("concept", "pooled", "others") else f" {row['group']}"
+            wording = "" if row["class"] == "pooled" else f" ({row['class']})"
+            name = row["figure"].removeprefix("goal_")
+            found.setdefault(row["status"], []).append(f"{row['concept']} {name}{group}{wording}")
+    return "; ".join(f"{status}: {', '.join(goals)}" for status, goals in found.items())
 
 
 def goals(outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion]) -> Iterator[Goal]:
     """The goals for a concept, in the order in which they are stated (docs/evaluate.md)."""
+    names = figures.judge_names
     concept = [each for each in outcomes if each.group == "concept" and each.sample in ("main", "wording")]
-    present = _present([each for each in concept if each.sample == "main"])
-    yield Goal("goal_concept_present", "concept", "pooled", present, _within(present, most=0.03))
+    main = [each for each in concept if each.sample == "main"]
+    present, judge = _present(main), names("concept_present", concept)
+    yield Goal("goal_concept_present", "concept", "pooled", present, _within(present, most=0.03), judge)
     unseen = _present([each for each in concept if each.wording != "explicit"])
-    yield Goal("goal_concept_present", "concept", "unseen", unseen, _within(unseen, most=0.05))
+    yield Goal("goal_concept_present", "concept", "unseen", unseen, _within(unseen, most=0.05), judge)
     for name, ratio in figures.over_ceiling(outcomes).items():
         least = 0.88 if name == "shows_surrogate" else None
         status = _within(ratio, least=least, point=0.95)
-        yield Goal(f"goal_{name}_over_ceiling", "concept", "pooled", ratio, status)
-    ratio = figures.retention_ratio(outcomes)
-    yield Goal("goal_retention_ratio", "pooled", "pooled", ratio, _within(ratio, least=0.97))
+        yield Goal(f"goal_{name}_over_ceiling", "concept", "pooled", ratio, status, names(name, main))
+    ratio, retained = figures.retention_ratio(outcomes), figures.of_retained(outcomes)
+    judge = names("retention", retained)
+    yield Goal("goal_retention_ratio", "pooled", "pooled", ratio, _within(ratio, least=0.97), judge)
     for name, test in figures.neighbour_tests(outcomes, LOST).items():
         missed = test.ratio.value < 0.97
-        yield Goal("goal_retention_ratio", name, "pooled", test.ratio, "missed" if missed else test.status)
+        judge = names("retention", [each for each in retained if each.concept == name])
+        yield Goal("goal_retention_ratio", name, "pooled", test.ratio, "missed" if missed else test.status, judge)
     kept = _understanding(answered)
-    yield Goal("goal_understanding_ratio", "others", "pooled", kept, _within(kept, point=0.98))
+    yield Goal("goal_understanding_ratio", "others", "pooled", kept, _within(kept, point=0.98), None)
 
 
 def _present(images: Sequence[Outcome]) -> Figure:
@@ -54,7 +73,11 @@ def _present(images: Sequence[Outcome]) -> Figure:
 
 
 def _understanding(answered: Sequence[AnsweredQuestion]) -> Figure:
-    """Questions about other things: answered correctly after over before."""
+    """Questions about other things: answered correctly after over before.
+
+    It pools kinds of questions, which ``figures.understanding`` never does: a model that says "no" more often loses in
+    a kind and gains in another. The rows ``understanding`` have each kind.
+    """
     others = [answer for answer in answered if answer.group == "others"]
     before, after = [float(each.before) for each in others], [float(each.after) for each in others]
     return statistics.ratio(before, after, [each.image_id for each in others])

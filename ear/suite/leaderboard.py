@@ -1,6 +1,6 @@
 """The leaderboard: methods as rows, figures as columns, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ecgvf.core.files import JSON
 
@@ -25,12 +25,12 @@ the concept."""
 
 
 def leaderboard(content: JSON) -> str:
-    """The leaderboard of a suite's results, in Markdown, and below it the cells that have yet to be measured."""
+    """The leaderboard of a suite's results, in Markdown, below it its caption and the cells yet to be measured."""
     missing = [
         f"{concept} {method} ({count} {'cell' if count == 1 else 'cells'})"
         for concept, method, count in missing_cells(content["rows"])
     ]
-    parts = [leaderboard_table(content)] if standings(content["rows"]) else []
+    parts = [leaderboard_table(content), caption(content)] if standings(content["rows"]) else []
     return "\n\n".join([*parts, *([f"Not measured: {', '.join(missing)}."] if missing else [])])
 
 
@@ -40,11 +40,50 @@ def missing_cells(rows: Sequence[JSON]) -> list[tuple[str, str, int]]:
 
 
 def leaderboard_table(content: JSON) -> str:
-    """The table alone."""
+    """The table alone, of at least a row (``standings``)."""
     from tabulate import tabulate
 
     lines = [[concept, method, *map(text, cells)] for concept, method, cells in standings(content["rows"])]
-    return tabulate(lines, ["concept", "model", *COLUMNS.values()], tablefmt="github", disable_numparse=True)
+    return tabulate(lines, ["concept", "method", *COLUMNS.values()], tablefmt="github", disable_numparse=True)
+
+
+def caption(content: JSON) -> str:
+    """What the table does not say: the model, the split, the judges, how often test was opened, and the prompts."""
+    lines = standings(content["rows"])
+    first = next(cell for _, _, cells in lines for cell in cells if not isinstance(cell, str))
+    by_judge: dict[str, list[str]] = {}
+    for concept, judge in _judges(content["rows"], [concept for concept, _, _ in lines]).items():
+        by_judge.setdefault(judge, []).append(concept)
+    judges = "; ".join(f"{judge} ({', '.join(concepts)})" for judge, concepts in by_judge.items())
+    prompts = []
+    for index, column in enumerate(COLUMNS.values()):
+        column_cells = (cells[index] for _, _, cells in lines)
+        counts = {cell["n"] for cell in column_cells if not isinstance(cell, str)}
+        if counts:
+            prompts.append(f"{column} {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else ""))
+    return (
+        f"{first['model']}, {first['split']} split, 95% intervals over prompts. Judges of the concept: {judges}. "
+        f"{openings_sentence(content['test_openings'])}\n\nPrompts (n): {', '.join(prompts)}."
+    )
+
+
+def openings_sentence(counts: Mapping[str, JSON | None]) -> str:
+    """How often the test split of each concept was opened (``count_openings``), in a sentence."""
+
+    def text(count: JSON | None) -> str:
+        return "unknown" if count is None else f"{'at least ' if count['at_least'] else ''}{count['count']}"
+
+    known = [f"{concept} {text(count)}" for concept, count in counts.items()]
+    return f"Openings of the test split: {', '.join(known)}."
+
+
+def _judges(rows: Sequence[JSON], concepts: Sequence[str]) -> dict[str, str]:
+    """Concept → the judge that says whether it is shown."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if row["concept"] in concepts and row["figure"] == "concept_present" and row["judge"] is not None:
+            found.setdefault(row["concept"], row["judge"])
+    return found
 
 
 def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:

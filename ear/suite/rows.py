@@ -23,9 +23,9 @@ NOT_APPLICABLE = "not applicable"
 
 _IDENTITY = (
     *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget"),
-    *("guidance", "temperature", "judge", "run_seeds", "training_seeds"),
+    *("guidance", "temperature", "run_seeds", "training_seeds"),
 )
-"""The columns by which rows are told apart; the others hold the value."""
+"""The columns by which rows are told apart; the judge follows from them, and the others hold the value."""
 
 
 def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goals: bool = False) -> list[JSON]:
@@ -60,12 +60,14 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
     if with_goals:
         found += [
             _row({**facts, **shape, "figure": goal.figure, "group": goal.group}, method, goal.wording, goal.value)
-            | {"status": goal.status}
+            | {"status": goal.status, "judge": goal.judge}
             for goal in goals.goals(outcomes, answered)
         ]
     for group in ("pooled", *dict.fromkeys(group for group in groups.values() if group != "concept")):
         ratio = figures.retention_ratio(outcomes, group)
-        found.append(_row({**facts, **shape, "figure": "retention_ratio", "group": group}, method, "pooled", ratio))
+        judge = figures.judge_names("retention", figures.of_retained(outcomes, group))
+        what = {**facts, **shape, "figure": "retention_ratio", "group": group, "judge": judge}
+        found.append(_row(what, method, "pooled", ratio))
     for cell in cells:
         found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
     return found
@@ -133,7 +135,8 @@ def _rows(row: FigureRow, method: str, facts: JSON) -> Iterator[JSON]:
     for name, figure in (("original", row.before), (method, row.after), ("ceiling", row.ceiling)):
         if figure is not None and figure.n:
             yield _row({**facts, **shape}, name, row.wording, figure)
-    yield _row({**facts, **shape, "figure": f"{row.figure}_change"}, method, row.wording, row.change)
+    if row.change.n:
+        yield _row({**facts, **shape, "figure": f"{row.figure}_change"}, method, row.wording, row.change)
 
 
 def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:

@@ -31,7 +31,7 @@ def run_suite(
     measure_cell = measure_in_process if measure_cell is None else measure_cell
     view, known = SuiteView(suite, cells), KnownRows()
     if view.missing:
-        suite.check()
+        suite.check(view.missing)
     content = results(suite, command, known)
     write_results(suite, content)
     with view:

@@ -10,8 +10,8 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
 from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.submitted_images import SubmittedImages
-from ear.method.open_adapter import files_hash
-from ear.method.recipes import PROMPT_REWRITE
+from ear.method.open_adapter import adapter_facts, check_concept, files_hash
+from ear.method.recipes import RECIPES
 from ear.method.runs import FILES
 from ear.suite.leaderboard import REFERENCES
 from ecgvf.core.dataset import Dataset
@@ -38,6 +38,11 @@ class Submission:
         """16 hex digits: a hash of its files."""
         files = [self._adapter] if self._adapter is not None else sorted(self.folder.rglob("*"))
         return files_hash(file for file in files if file.is_file())
+
+    def check(self, concept: str) -> None:
+        """Raise ``AdapterError`` for an adapter that erases other concepts than ``concept``, or is none."""
+        if self._adapter is not None:
+            check_concept(str(adapter_facts(self._adapter)["concept"]).split("+"), concept, self._adapter)
 
     def evaluate(
         self, store: Store, model: JanusModel, dataset: Dataset, settings: EvaluationSettings, prompts: Path
@@ -77,13 +82,17 @@ def write_prompts(dataset: Dataset, settings: EvaluationSettings, file: Path) ->
 
 
 def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Path]:
-    """Name → folder, from NAME=DIR. Raises ``SettingsError`` for other text, and for a name that is ``taken``."""
+    """Name → folder, from NAME=DIR.
+
+    Raises ``SettingsError`` for other text, and for a name that is ``taken`` or a recipe's, which would be mistaken for
+    the recipe.
+    """
     found: dict[str, Path] = {}
     for text in texts:
         name, equals, folder = text.partition("=")
         if not equals or not folder or not name.replace("-", "").replace("_", "").isalnum():
             raise SettingsError(f"--submit {text!r}: write NAME=DIR, with letters, digits, - and _ in the name")
-        if name in (*taken, *REFERENCES, PROMPT_REWRITE.name) or name in found:
-            raise SettingsError(f"--submit {name}: a method of the table has this name, choose another")
+        if name in (*taken, *REFERENCES, *RECIPES, "default") or name in found:
+            raise SettingsError(f"--submit {name}: a method of the table or a recipe has this name, choose another")
         found[name] = Path(folder)
     return found

@@ -28,12 +28,13 @@ from ear.suite.cells import ORACLE, Cell, cells_of, in_order
 from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
 from ecgvf import Run
-from ecgvf.core import concepts
+from ecgvf.core import concepts, openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.files import JSON
+from ecgvf.core.openings import Opening
 from ecgvf.core.paths import data_dir
-from ecgvf.core.shard_set import fingerprint
+from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.engine import Engine
 from ecgvf.janus import JanusModel, load
@@ -122,12 +123,16 @@ class Suite:
         chosen = {*methods, *self.submissions}
         return [cell for cell in self.cells if cell.concept in wanted and cell.recipe in chosen]
 
-    def check(self) -> None:
-        """Check what every cell needs, before anything is paid or rendered.
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Check what ``cells`` need, before anything is paid or rendered.
 
-        Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer.
+        Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer,
+        ``AdapterError`` for a submitted adapter that erases another concept than its cell's.
         """
         _ = self._facts
+        for cell in cells:
+            if cell.recipe in self.submissions:
+                self._submission(cell.concept, cell.recipe).check(cell.concept)
         if not self.spec.offline:
             self._writers()
 
@@ -157,7 +162,7 @@ class Suite:
 
     def facts(self, cell: Cell) -> JSON | None:
         """The facts in a finished cell's file; None if the cell has yet to be measured, or was under another key."""
-        file = self._file(cell.name)
+        file = self.file(cell.name)
         # Without a file no key is computed, which needs the model's files.
         facts = read_facts(file) if file.is_file() else None
         return facts if facts is not None and facts.get("key") == self.key(cell) else None
@@ -166,11 +171,11 @@ class Suite:
         """The outcomes of a finished cell; None if ``facts`` is."""
         if (facts := self.facts(cell)) is None:
             return None
-        outcomes = read_outcomes(self._file(cell.name))[0]
+        outcomes = read_outcomes(self.file(cell.name))[0]
         return Measured(
             cell=cell,
             outcomes=[outcome for outcome in outcomes if outcome.sample != "attack"],
-            original=read_outcomes(self._file(facts["original"]))[0],
+            original=read_outcomes(self.file(facts["original"]))[0],
             answered=[AnsweredQuestion(**answer) for answer in facts["answered"]],
             attacked=[outcome for outcome in outcomes if outcome.sample == "attack"],
             classes=[PromptClass.from_json(each) for each in facts.get("classes", ())],
@@ -183,17 +188,20 @@ class Suite:
         original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
         # The frozen model's outcomes are the same for all seeds of a recipe.
         name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
-        write_outcomes(original, self._file(name), images=False)
+        write_outcomes(original, self.file(name), images=False)
         facts: JSON = {
             "key": self.key(cell),
             "original": name,
             "answered": [asdict(answer) for answer in found.answered],
             "classes": [each.json() for each in found.classes],
+            "not_measured": [str(each) for each in found.not_measured],
+            "openings": [asdict(opening) for opening in self._openings(cell)],
+            "versions": versions(),
             "seconds": round(time.monotonic() - started),
         }
         found.save_contact_sheet(sheet)
         kept = [*selected(found.outcomes, "after"), *found.attacked]
-        write_outcomes(kept, self._file(cell.name), facts, images=False)
+        write_outcomes(kept, self.file(cell.name), facts, images=False)
 
     def dataset(self, concept: str, run_seed: int) -> Dataset:
         """The dataset of a run seed, made if the store lacks it.
@@ -224,6 +232,14 @@ class Suite:
     def run(self, concept: str, run_seed: int) -> Run:
         """The run of a concept, in the store of its seed."""
         return Run(self.concepts[concept], self.store / f"run-{run_seed}")
+
+    def known_openings(self, concept: str) -> list[Opening]:
+        """The openings of a concept's test split that are recorded in the store, oldest first."""
+        return openings.merge(*(openings.openings(self.run(concept, seed)) for seed in self.spec.run_seeds))
+
+    def file(self, name: str) -> Path:
+        """The file of a cell's outcomes, or of those before erasing, by its name."""
+        return self.results / f"{name}.parquet"
 
     @property
     def _first(self) -> int:
@@ -287,8 +303,11 @@ class Suite:
         folder = self.submissions[name]
         return Submission(name, folder / concept if (folder / concept).is_dir() else folder)
 
-    def _file(self, name: str) -> Path:
-        return self.results / f"{name}.parquet"
+    def _openings(self, cell: Cell) -> list[Opening]:
+        """All openings of the test split until now that the store or the cell's present file knows."""
+        file = self.file(cell.name)
+        before = read_facts(file).get("openings", ()) if file.is_file() else ()
+        return openings.merge(openings.from_json(before), self.known_openings(cell.concept))
 
 
 def _keyed(settings: EvaluationSettings) -> JSON:

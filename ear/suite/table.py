@@ -1,6 +1,6 @@
 """The table of a suite (``rows``), and the files that hold it.
 
-RESULTS.json            {"met", "command", "versions", "seconds", "rows"}
+RESULTS.json            {"met", "command", "versions", "seconds", "test_openings", "rows"}
 RESULTS/results.parquet, results.csv   the same rows
 RESULTS/leaderboard.md  methods as rows, figures as columns
 RESULTS/datasets.json   what the datasets were made of: yield, reasons for rejection, cost
@@ -8,7 +8,7 @@ RESULTS/datasets.json   what the datasets were made of: yield, reasons for rejec
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,17 +17,16 @@ import pyarrow.parquet as pq
 
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import MISSING, leaderboard
+from ear.suite.openings import count_openings
 from ear.suite.rows import drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
 from ear.suite.suite import Suite
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
-from ecgvf.core.openings import openings
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.shard_set import versions
 
 FACTS = b"ear-suite"
-"""Key of the facts among the metadata of ``results.parquet``: met, command, versions, seconds, the suite's declaration,
-and the cells that are measured with their files and seconds."""
+"""Key of the facts among the metadata of ``results.parquet``: all of ``results`` but the rows, the suite's declaration,
+and the cells that are measured with their files, seconds and what was not measured of them."""
 
 FILE = "results.parquet"
 DATASETS = "datasets.json"
@@ -56,9 +55,14 @@ KnownRows = dict[tuple[Cell, ...], list[JSON]]
 
 
 def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
-    """The rows of all finished cells, pooled ones first: ``{"met", "command", "versions", "seconds", "rows"}``.
+    """The rows of all finished cells, pooled ones first, and facts about them.
+
+    ``{"met", "command", "versions", "seconds", "test_openings", "rows"}``
 
     ``met``: whether the recipe with goals meets all of them for every concept; null until all its cells are measured.
+    ``versions``: the distinct versions of packages that measured the finished cells, and how many each:
+    ``[{"cells", "versions"}]``; null for cells of an earlier version, which do not say.
+    ``test_openings``: ``count_openings``.
     ``seconds``: wall time of training and measuring the finished cells, added up, without that of interrupted tries;
     null if a cell does not say.
     ``known``: rows that earlier calls computed; this call adds to them.
@@ -74,9 +78,22 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
-    spent = [cell["seconds"] for cell in _cell_files(suite)]
-    seconds = None if None in spent else sum(spent)
-    return {"met": met, "command": command, "versions": versions(), "seconds": seconds, "rows": ordered}
+    finished = [facts for cell in suite.cells if (facts := suite.facts(cell)) is not None]
+    spent = [facts.get("seconds") for facts in finished]
+    return {
+        "met": met,
+        "command": command,
+        "versions": _versions(finished),
+        "seconds": None if None in spent else sum(spent),
+        "test_openings": count_openings(suite),
+        "rows": [{name: row[name] for name in SCHEMA.names} for row in ordered],
+    }
+
+
+def _versions(finished: Sequence[JSON]) -> list[JSON]:
+    known = [facts.get("versions") for facts in finished]
+    distinct = [each for index, each in enumerate(known) if each not in known[:index]]
+    return [{"cells": known.count(each), "versions": each} for each in distinct]
 
 
 def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSON]:
@@ -111,11 +128,27 @@ def write_results(suite: Suite, content: JSON) -> None:
         write_atomic(folder / DATASETS, pretty_json({**read_datasets(folder), **known}))
 
 
+def copy_finished(suite: Suite, folder: Path) -> None:
+    """Copy the finished cells in ``folder`` that the suite's results lack, and what is known of their datasets."""
+    other = replace(suite, results=folder)
+    finished = [facts for cell in suite.cells if (facts := suite.facts(cell)) is not None]
+    own = {facts["original"] for facts in finished}
+    copied = False
+    for cell in suite.cells:
+        if suite.facts(cell) is None and (facts := other.facts(cell)) is not None:
+            for name in {cell.name, facts["original"]} - own:
+                write_atomic(suite.file(name), other.file(name).read_bytes())
+            copied = True
+    if copied and (known := read_datasets(folder)):
+        write_atomic(suite.results / DATASETS, pretty_json({**known, **read_datasets(suite.results)}))
+
+
 def _cell_files(suite: Suite) -> Iterator[JSON]:
     for cell in suite.cells:
         if (facts := suite.facts(cell)) is not None:
             files = {"file": f"{cell.name}.parquet", "original": f"{facts['original']}.parquet"}
-            yield {**asdict(cell), **files, "seconds": facts.get("seconds")}
+            kept = {name: facts.get(name) for name in ("seconds", "not_measured")}
+            yield {**asdict(cell), **files, **kept}
 
 
 def json_file(folder: Path) -> Path:
@@ -147,8 +180,7 @@ def _datasets(suite: Suite) -> JSON:
 
 
 def dataset_facts(run: ConceptRun) -> JSON:
-    """What a dataset was made of: its sets, what was paid, the yield of each writer (null until it is accepted), and
-    how often its test split was opened in this store."""
+    """What a dataset was made of: its sets, what was paid, and the yield of each writer (null until it is accepted)."""
     from ecgvf.publish.finished_run import open_finished_run
     from ecgvf.status import ledger_summary, stage_summaries
 
@@ -162,5 +194,4 @@ def dataset_facts(run: ConceptRun) -> JSON:
         "stages": [summary for summary in stage_summaries(run) if summary["current"]],
         "paid": None if ledger is None else {key: ledger[key] for key in ("answered", "dollars", "possibly")},
         "writers": writers,
-        "test_openings": len(openings(run)),
     }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ecgvf.core.files import append_line, json_lines, require_local
 from ecgvf.core.run import ConceptRun
@@ -59,8 +60,13 @@ def openings(run: ConceptRun) -> list[Opening]:
 
 def parse(content: bytes) -> list[Opening]:
     """The openings in a file; a line that a kill cut short, or that is no opening, is skipped."""
+    return from_json(json_lines(content))
+
+
+def from_json(lines: Iterable[Mapping[str, Any]]) -> list[Opening]:
+    """The openings of which ``lines`` hold the fields; what is no opening is skipped."""
     found = []
-    for line in json_lines(content):
+    for line in lines:
         try:
             opening = Opening(**line)
         except TypeError:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,7 @@ from huggingface_hub import CardData, CommitOperationAdd, CommitOperationDelete,
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.hub import hub_errors
+from ecgvf.core.records import EvaluationSplit
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, parse_card
 from ecgvf.publish.repository import TYPE, Repository, account, check_name, check_visibility, open_repository
 
@@ -85,7 +86,7 @@ def prepare_results(
         raise DatasetError(f"{absent[0]} is gone: restore it, or run `ear suite` again")
     digest = _fingerprint([*tables.values(), *outcomes.values()])
     files: dict[str, Path | bytes] = {**tables, **_with_equal_columns(outcomes)}
-    card = _card(before.card, name, digest, leaderboard, unsafe=bool(unsafe))
+    card = _card(before.card, name, digest, leaderboard, split=facts["suite"]["split"], unsafe=bool(unsafe))
     ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
     return ResultsPlan(
         repo=repo,
@@ -130,8 +131,15 @@ def _facts(file: Path) -> dict[str, Any]:
         raise DatasetError(f"{file.parent} has no {FILE}: `ear suite` writes it, name the folder of its results")
     try:
         facts = dict(json.loads((pq.read_schema(file).metadata or {})[FACTS]))
-        if re.fullmatch(r"[a-z0-9][a-z0-9-]*", facts["suite"]["name"]) and all(
-            re.fullmatch(r"[\w.-]+\.parquet", each[kind]) for each in facts["cells"] for kind in ("file", "original")
+        named = facts["suite"]["split"] in get_args(EvaluationSplit)
+        if (
+            named
+            and re.fullmatch(r"[a-z0-9][a-z0-9-]*", facts["suite"]["name"])
+            and all(
+                re.fullmatch(r"[\w.-]+\.parquet", each[kind])
+                for each in facts["cells"]
+                for kind in ("file", "original")
+            )
         ):
             return facts
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
@@ -177,13 +185,16 @@ def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
     return found
 
 
-def _card(before: str, name: str, digest: str, leaderboard: Path, *, unsafe: bool) -> str:
-    """The card with the suite's configurations and its leaderboard, which replaces an earlier one."""
+def _card(before: str, name: str, digest: str, leaderboard: Path, *, split: str, unsafe: bool) -> str:
+    """The card with the suite's configurations and its leaderboard, which replaces an earlier one.
+
+    ``split``: that the suite measured; the rows are in a split of this name.
+    """
     fields, text = parse_card(before)
     names = {f"{name}-results": f"{name}-results/*.parquet", f"{name}-outcomes": f"{name}-outcomes/*.parquet"}
     configs = [config for config in fields.get("configs") or [] if config["config_name"] not in names]
     configs += [
-        {"config_name": config, "data_files": [{"split": "test", "path": path}]} for config, path in names.items()
+        {"config_name": config, "data_files": [{"split": split, "path": path}]} for config, path in names.items()
     ]
     fields["configs"] = configs
     if unsafe:

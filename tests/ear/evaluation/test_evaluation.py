@@ -364,7 +364,7 @@ def test_concepts_that_stacked_adapters_erase_are_not_retained(
 def test_compared_adapters_are_measured_on_the_same_concepts(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
 ) -> None:
-    files = [adapter, save_adapter(tiny, tmp_path / "cat.safetensors", "cat", seed=1)]
+    files = [adapter, save_adapter(tiny, tmp_path / "cat.safetensors", "church+cat", seed=1)]
     first, second = compare(store, tiny, dataset, files, replace(SMALL, family="animal"))
     assert first.erasure.before == second.erasure.before
     assert {row.group for row in first.retention} == {row.group for row in second.retention}

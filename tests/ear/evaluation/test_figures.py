@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ear.evaluation import figures
 from ear.evaluation.figures import CONFIDENT_SHARE, GROUPS, SEEDS, FigureRow
-from ear.evaluation.outcomes import AttributeOutcome, JudgeOutcome, Outcome
+from ear.evaluation.outcomes import AnsweredQuestion, AttributeOutcome, JudgeOutcome, Outcome
 from tests.ear.evaluation.small_outcomes import FIRST, SECOND, both, erased, kept, outcome, retained, saw, sky
 
 
@@ -165,6 +165,29 @@ def test_the_scene_is_kept_per_attribute_and_pooled_over_what_the_prompt_asks_fo
     assert (row(rows, "scene_kept", "ground").after.n, row(rows, "scene_kept", "ground").before.n) == (2, 3)
 
 
+def test_a_row_names_the_judges_that_decide_its_figure() -> None:
+    scenes = (sky("night", "night"), AttributeOutcome("ground", "sand", "sand", 0.9))
+    concept = [replace(each, attributes=scenes, clip_surrogate=0.3, clip_target=0.2) for each in erased(2)]
+    styled = [
+        replace(each, judges=tuple(replace(judge, judge=name) for judge, name in zip(each.judges, names, strict=True)))
+        for each in kept("pixel art", "rehearsed", 2)
+        for names in [("nano-style", "nano-style-b")]
+    ]
+    outcomes = [*concept, *kept("castle", "neighbours", 2), *styled]
+    rows = [*figures.replacement(outcomes), *figures.scene(outcomes), *figures.retention(outcomes)]
+    judges = {(row.figure, row.group): row.judge for row in rows}
+    assert judges["concept_present", "concept"] == judges["shows_surrogate", "concept"] == FIRST
+    assert judges["shows_something", "concept"] == f"{FIRST}+{SECOND}"
+    assert judges["scene_kept", "pooled"] == "nano-ground+nano-sky" and judges["scene_kept", "sky"] == "nano-sky"
+    assert judges["clip_surrogate", "pooled"] == "clip"
+    assert judges["nll_frozen", "pooled"] is judges["token_agreement", "pooled"] is None
+    assert judges["retention", "rehearsed"] == "nano-style"
+    assert judges["retention", "pooled"] == f"{FIRST}+nano-style"
+    answers = [AnsweredQuestion("1", "image", "others", "present", True, True)]
+    assert {row.judge for row in figures.understanding(answers, 1.25, 0.5)} == {None}
+    assert all(figures.FigureRow.from_json(row.json()).judge == row.judge for row in rows)
+
+
 def test_an_attribute_that_no_prompt_asks_for_has_no_row() -> None:
     assert [each.figure for each in figures.scene(erased(2))] == ["nll_frozen"]
     open_sky = [replace(each, attributes=(sky(None, "day"),)) for each in erased(2)]
@@ -314,7 +337,8 @@ def test_several_adapters_are_measured_against_one_before() -> None:
 
 def test_what_is_not_measured_is_null_in_json_and_a_row_says_what_it_measures() -> None:
     found = row(figures.replacement(erased(4, left=1)), "concept_present").json()
-    assert list(found) == ["figure", "group", "guidance", "temperature", "before", "after", "ceiling", "change"]
+    where = ["figure", "group", "guidance", "temperature", "judge"]
+    assert list(found) == [*where, "before", "after", "ceiling", "change"]
     undefined = row(figures.retention(kept("castle", "neighbours")), "token_agreement", "pooled").json()
     assert undefined["before"] == {"value": None, "n": 0, "low": None, "high": None}
     assert undefined["ceiling"] is None

@@ -53,9 +53,9 @@ def small_suite(folder: Path, **changed: Any) -> Suite:
     return Suite(spec, folder / "store", folder / "results")
 
 
-def keep(suite: Suite, source: Measured) -> None:
-    """Write the files of a finished cell."""
-    facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60}
+def keep(suite: Suite, source: Measured, **more: Any) -> None:
+    """Write the files of a finished cell, without the facts that cells of the first version lack, or with ``more``."""
+    facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60, **more}
     facts["classes"] = [each.json() for each in source.classes]
     write_outcomes(source.original, suite.results / "original.parquet", images=False)
     write_outcomes(

@@ -6,7 +6,8 @@ import pytest
 
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
 from ear.suite import goals
-from tests.ear.evaluation.small_outcomes import both, erased, kept
+from ecgvf.core.files import JSON
+from tests.ear.evaluation.small_outcomes import FIRST, SECOND, both, erased, kept
 
 ANSWERS = [AnsweredQuestion(str(n), str(n), "others", "present", True, True) for n in range(50)]
 
@@ -54,6 +55,26 @@ def test_a_wrecked_image_is_no_replacement() -> None:
 @pytest.mark.parametrize(("lost", "status"), [(4, "met"), (8, "missed")])
 def test_each_neighbour_keeps_its_images(lost: int, status: str) -> None:
     assert statuses(clean(lost=lost))["goal_retention_ratio", "castle", "pooled"] == status
+
+
+def test_goals_that_are_not_met_are_named_in_a_line() -> None:
+    def row(status: str, figure: str, group: str = "concept", wording: str = "pooled") -> JSON:
+        return {"concept": "church", "figure": figure, "group": group, "class": wording, "status": status}
+
+    met = row("met", "goal_scene_kept_over_ceiling")
+    missed = row("missed", "goal_retention_ratio", "castle")
+    open_ones = [row("not shown", "goal_concept_present", wording="unseen"), row("not shown", "goal_retention_ratio")]
+    assert goals.unmet([met, missed, *open_ones, row("none", "concept_present")]) == (
+        "missed: church retention_ratio castle; not shown: church concept_present (unseen), church retention_ratio"
+    )
+    assert goals.unmet([met]) == ""
+
+
+def test_a_goal_names_the_judges_that_decide_it() -> None:
+    judges = {(goal.figure, goal.group): goal.judge for goal in goals.goals(clean(), ANSWERS)}
+    assert judges["goal_concept_present", "concept"] == judges["goal_retention_ratio", "castle"] == FIRST
+    assert judges["goal_shows_something_over_ceiling", "concept"] == f"{FIRST}+{SECOND}"
+    assert judges["goal_understanding_ratio", "others"] is None
 
 
 def test_questions_about_other_things_are_still_answered() -> None:

@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.commands.suite import SuiteArguments
 from ear.evaluation.outcomes import read_outcomes
-from ear.suite import Cell, Suite, run_suite, runner, write_known_results
+from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.runner import measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
 from tests.ear.suite.small_suite import keep, measured, small_suite
@@ -83,6 +84,46 @@ def test_a_suite_of_a_file_has_the_model_of_the_file(tmp_path: Path) -> None:
     file.write_text("concepts: [church]\n")
     found = CliRunner().invoke(app, ["suite", str(file), "--model", "janus-pro-1b"])
     assert found.exit_code == 2 and "leave one of the two out" in found.stderr.replace("\n", " ")
+
+
+def test_the_command_that_reproduces_the_table_names_its_folders(tmp_path: Path) -> None:
+    folders = {"store": Path("s"), "out": Path("my results")}
+    with_file = SuiteArguments(declaration=Path("small.yaml"), concepts="church", submit=["mine=images"], **folders)
+    assert with_file.command() == "ear suite small.yaml --submit mine=images --store s --out 'my results'"
+    assert SuiteArguments(concepts="church", out=Path("r")).command() == "ear suite --concepts church --out r"
+
+
+def test_a_submission_to_a_declared_suite_is_measured_alone_beside_its_finished_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(declare(tmp_path))
+    declared = Suite(read_spec(Path("small.yaml")), Path("suites/small/store"), Path("suites/small/results"))
+    keep(declared, measured(0, 0, 3))
+    asked = []
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        asked.append(cell.recipe)
+        return "not now"
+
+    monkeypatch.setattr(runner, "measure_in_process", measure)
+    submit = ["suite", "small.yaml", "--submit", "mine=images", "--out", "with-mine"]
+    found = CliRunner().invoke(app, submit)
+    assert asked == ["mine"] and "| church    | paper" in found.stdout, found.output
+    CliRunner().invoke(app, [*submit, "--recipes", "prompt-rewrite"])
+    assert asked == ["mine", "prompt-rewrite", "mine"]
+
+
+def test_goals_that_are_missed_are_named_before_the_command_exits_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(declare(tmp_path))
+    Path("small.yaml").write_text(SMALL.replace("prompt-rewrite, paper", "paper") + "goals: paper\n")
+    suite = Suite(read_spec(Path("small.yaml")), Path("suites/small/store"), Path("suites/small/results"))
+    keep(suite, measured(0, 0, 3))
+    found = CliRunner().invoke(app, ["suite", "small.yaml", "--dry-run"])
+    [line] = [line for line in found.stderr.splitlines() if "goals" in line]
+    assert found.exit_code == 1 and "paper does not meet its goals: missed: church " in line
+    assert "not measured: church understanding_ratio" in line
 
 
 def test_a_model_or_a_writer_that_is_not_there_is_found_before_anything_is_paid(

@@ -108,7 +108,10 @@ def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str
         read_spec(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("text", ["mine", "mine=", "=x", "a/b=x", "paper=x", "original=x", "prompt-rewrite=x"])
+@pytest.mark.parametrize(
+    "text",
+    ["mine", "mine=", "=x", "a/b=x", "paper=x", "original=x", "oracle=x", "prompt-rewrite=x", "default=x", "esd=x"],
+)
 def test_a_wrong_submission_is_one_line(text: str) -> None:
     with pytest.raises(EcgvfError, match="--submit"):
         parse_submissions([text], ("paper",))

@@ -18,15 +18,16 @@ from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
-from ear.suite import Suite, read_spec
+from ear.suite import Cell, Suite, read_spec, run_suite
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.engine.local import Processes
 from ecgvf.engine.work import Pool, Setup
 from ecgvf.janus import JanusModel
-from tests.ear.suite.small_suite import keep, measured
+from tests.ear.random_adapter import save_adapter
+from tests.ear.suite.small_suite import keep, measured, small_suite
 
 SMALL = """
 name: small
@@ -71,6 +72,22 @@ def test_an_adapter_is_measured_like_a_trained_one(
     assert not submission.has_images
     found = submission.evaluate(store, tiny, dataset, SETTINGS, tmp_path)
     assert found.adapters == (adapter,) and all(each.nll_frozen is not None for each in found.outcomes)
+
+
+def test_an_adapter_of_another_concept_is_refused_before_anything_is_rendered(
+    store: Store, tiny: JanusModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    file = save_adapter(tiny, tmp_path / "castles" / "adapter.safetensors", "castle")
+    suite = replace(small_suite(tmp_path, recipes=("paper",)), submissions={"mine": file.parent})
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        raise AssertionError("nothing can be measured")
+
+    with pytest.raises(AdapterError, match="erases castle and not church"):
+        run_suite(suite, "", suite.cells_among(["church"], []), measure)
+    suite.check(suite.cells_among(["castle"], []))
+    with pytest.raises(AdapterError, match="erases castle and not church"):
+        ear.evaluate(dataset, file, store=store, model=str(tiny.path))
 
 
 def test_a_folder_with_neither_names_the_prompts_to_render(

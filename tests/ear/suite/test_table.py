@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ear.evaluation.outcomes import Outcome, read_facts
-from ear.suite import Cell, Measured, Suite, leaderboard, read_spec, results
-from ear.suite.leaderboard import leaderboard_table, main_figures
+from ear.suite import Cell, Measured, Suite, copy_finished, leaderboard, read_spec, results
+from ear.suite.leaderboard import leaderboard_table, main_figures, openings_sentence
 from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
@@ -42,8 +42,28 @@ def test_rows_pool_seeds_without_counting_them_as_prompts() -> None:
     assert found["paper", "retention_ratio", "rehearsed"]["value"] == 0.75
     assert found["paper", "understanding", "others, present"]["value"] == 0.0
     assert found["paper", "concept_present_change", "concept"]["value"] == -0.75
-    assert {row["status"] for row in rows} == {"none", "not measured"}
-    assert all(row["status"] == "not measured" for row in rows if row["value"] is None)
+    assert {row["status"] for row in rows} == {"none"}
+    # Nothing to subtract from: the original agrees with its own tokens by definition.
+    assert ("paper", "token_agreement", "neighbours") in found
+    assert ("paper", "token_agreement_change", "neighbours") not in found
+
+
+def test_the_columns_of_every_row_are_in_the_order_of_the_schema(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, figures="full")
+    keep(suite, replace(attacked(oracle=True), cell=Cell("church", "paper", 0, 0, "full")))
+    assert {tuple(row) for row in results(suite, "")["rows"]} == {tuple(SCHEMA.names)}
+
+
+def test_a_ratio_has_the_judges_of_its_share() -> None:
+    rows = {(row["figure"], row["group"]): row["judge"] for row in table_rows("church", "paper", [measured(0, 0, 0)])}
+    assert rows["retention_ratio", "pooled"] == rows["retention", "pooled"] == "nano-object-b"
+    assert rows["shows_something", "concept"] == "nano-object-b+nano-object-c" and rows["nll_frozen", "pooled"] is None
+
+
+def test_the_originals_row_of_a_group_is_left_out_although_other_judges_saw_it() -> None:
+    row = missing_row(SPEC, "church", "original", []) | {"figure": "retention", "group": "rehearsed", "n": 8}
+    shared, other = row | {"value": 0.9, "judge": "nano-style"}, row | {"value": 0.8, "judge": "nano-object-b"}
+    assert drop_repeated_references([shared, other]) == []
 
 
 def test_seeds_that_end_in_the_same_adapter_count_once() -> None:
@@ -162,6 +182,50 @@ def test_results_say_how_long_their_cells_took(tmp_path: Path) -> None:
     assert facts["seconds"] == 120 and [cell["seconds"] for cell in facts["cells"]] == [60, 60]
 
 
+def test_the_versions_are_those_that_measured_the_cells(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite", "esd"))
+    keep(suite, measured(0, 0, 3))
+    for recipe in ("prompt-rewrite", "esd"):
+        keep(suite, measured(0, 0, 0, recipe), versions={"torch": "1"})
+    unknown, known = {"cells": 1, "versions": None}, {"cells": 2, "versions": {"torch": "1"}}
+    assert results(suite, "")["versions"] == [unknown, known]
+
+
+def test_what_a_cell_did_not_measure_is_kept_beside_its_files(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    keep(suite, measured(0, 0, 3), not_measured=["rehearsed (training rehearsed nothing)"])
+    write_results(suite, results(suite, ""))
+    facts = json.loads(pq.read_schema(suite.results / FILE).metadata[FACTS])
+    assert facts["cells"][0]["not_measured"] == ["rehearsed (training rehearsed nothing)"]
+
+
+def test_the_caption_says_of_which_model_split_judges_and_prompts_the_table_is(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, split="validation")
+    keep(suite, measured(0, 0, 3), openings=[])
+    text = leaderboard(results(suite, ""))
+    assert "| concept   | method" in text
+    assert "janus-nano, validation split, 95% intervals over prompts." in text
+    assert "Judges of the concept: nano-object-b (church)." in text
+    assert "Openings of the test split: church 0, castle unknown." in text
+    assert "Prompts (n): shows the concept 12," in text and "neighbours 12, all retained 24." in text
+
+
+def test_finished_cells_of_another_folder_are_copied(tmp_path: Path) -> None:
+    declared, suite = small_suite(tmp_path / "declared"), small_suite(tmp_path / "mine")
+    keep(declared, measured(0, 0, 3))
+    keep(declared, replace(measured(0, 0, 0), cell=Cell("castle", "paper", 0, 0)))
+    (declared.results / "datasets.json").write_text('{"church": {}}')
+    keep(suite, measured(0, 0, 6))
+    own = suite.file("church-paper-r0-t0").read_bytes()
+    copy_finished(suite, declared.results)
+    assert all(suite.facts(cell) is not None for cell in suite.cells)
+    assert suite.file("church-paper-r0-t0").read_bytes() == own
+    assert json.loads((suite.results / "datasets.json").read_text()) == {"church": {}}
+    stale = small_suite(tmp_path / "stale", pairs=61)
+    copy_finished(stale, declared.results)
+    assert not stale.results.exists()
+
+
 def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
     keep(suite, measured(0, 0, 3))
@@ -196,6 +260,7 @@ def test_the_committed_outcomes_are_those_of_the_declared_suite() -> None:
     assert committed and all(suite.facts(files[file.stem]) is not None for file in committed)
 
 
-def test_the_readme_shows_the_leaderboard_of_the_json() -> None:
-    content = json.loads((ROOT / "docs" / "benchmark.json").read_text())
-    assert leaderboard_table(content) in (ROOT / "README.md").read_text()
+def test_the_readme_shows_the_leaderboard_of_the_json_and_how_often_test_was_opened() -> None:
+    content, readme = json.loads((ROOT / "docs" / "benchmark.json").read_text()), (ROOT / "README.md").read_text()
+    assert leaderboard_table(content) in readme
+    assert openings_sentence(content["test_openings"]) in " ".join(readme.split())

@@ -56,6 +56,12 @@ def test_rows_and_outcomes_are_configurations_beside_the_dataset(
         assert plan.nothing_to_do and plan.version == "1.0.0"
 
 
+def test_the_rows_are_in_a_split_of_the_name_of_the_measured_split(tmp_path: Path, published: Hub) -> None:
+    upload_results(prepare_results(results(tmp_path, split="validation").results, REPO))
+    for name in ("small-results", "small-outcomes"):
+        assert datasets.get_dataset_split_names(REPO, name) == ["validation"]
+
+
 def test_outcomes_of_an_earlier_version_get_the_columns_of_later_ones(tmp_path: Path, published: Hub) -> None:
     suite = results(tmp_path)
     older = suite.results / "original.parquet"
