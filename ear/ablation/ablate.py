@@ -97,7 +97,7 @@ class Ablation:
             "model": self.model.fingerprint,
             "base": self.base.settings(),
             "variant": asdict(variant) | {"options": dict(variant.options)},
-            "settings": {**measuring, "counts": list(self.settings.counts)},
+            "settings": {**measuring, "counts": [self.settings.concept_count, self.settings.retained_count]},
             "seeds": list(self.seeds),
         }
         return self.folder / "variants" / f"{variant.factor}-{fingerprint(settings)}.json"

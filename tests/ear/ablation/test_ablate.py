@@ -104,7 +104,7 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
 
 def test_another_number_of_prompts_is_another_variant(ablation: Ablation) -> None:
     variant = variants("order", BASE)[0]
-    same = replace(ablation, settings=replace(SMALL, prompts_per_concept=SMALL.counts[0]))
+    same = replace(ablation, settings=replace(SMALL, prompts_per_concept=SMALL.concept_count))
     others = replace(ablation, settings=replace(SMALL, prompts_per_other=2))
     assert ablation.file(variant) == same.file(variant) != others.file(variant)
 
