@@ -2,9 +2,11 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.testing
 from hypothesis import settings
 
 # pytest-xdist sets it for its processes, and a console reads it when it is created.
@@ -21,6 +23,9 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 6 << 30:
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+# CliRunner builds all commands at each call, from functions that no test changes.
+typer.testing._get_command = cache(typer.testing._get_command)
 
 # Before any test imports a library that reads them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -45,10 +45,10 @@ def erased(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ECGVF_STORE", raising=False)
-        run_alone("ecgvf generate --concept church --validation 20 --tests 4", folder)
+        run_alone("ecgvf generate --concept church --pairs 32 --validation 16 --tests 4", folder)
         assert "No images yet" in invoke("ecgvf filter", folder).stderr
         # A tenth of the recipe's steps.
-        run("ear train --dataset ecgvf/church --option passes=2 --option rollouts=40 --option rehearsed=40", folder)
+        run("ear train --dataset ecgvf/church --option passes=2 --option rollouts=32 --option rehearsed=32", folder)
     return folder
 
 
@@ -61,9 +61,9 @@ def test_generate_filter_and_train_are_enough(erased: Path) -> None:
     sets = json.loads(run("ecgvf status --json", erased))["sets"]
     assert [entry["stage"] for entry in sets] == ["pairs", "pictures", "verdicts", "acceptance"]
     accepted = sets[-1]["counts"]
-    assert accepted["pairs"] >= 60  # with the rejects of stage 1
-    assert accepted["validation"] >= 20 and accepted["tests"] >= 4
-    assert accepted["accepted_pairs"] >= 50
+    assert accepted["pairs"] >= 32  # with the rejects of stage 1
+    assert accepted["validation"] >= 16 and accepted["tests"] >= 4
+    assert accepted["accepted_pairs"] >= 27
     assert list(erased.glob("ecgvf-store/church/ear/*/adapter_model.safetensors"))
 
 

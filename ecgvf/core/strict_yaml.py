@@ -1,15 +1,21 @@
 """YAML without duplicate keys: PyYAML would silently take the last of two."""
 
+from contextlib import suppress
 from typing import Any
 
 import yaml
+
+try:
+    from yaml import CSafeLoader as FastLoader
+except ImportError:
+    from yaml import SafeLoader as FastLoader  # type: ignore[assignment]
 
 
 class DuplicateKey(yaml.constructor.ConstructorError):
     """A mapping has a duplicate key. The message does not repeat it: the file may hold a secret."""
 
 
-class _Loader(yaml.SafeLoader):
+class _UniqueKeys(yaml.constructor.SafeConstructor):
     """Plain data only, without duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -22,9 +28,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Loader(_UniqueKeys, yaml.SafeLoader):
+    """In Python, for its messages, which say more."""
+
+
+class _FastLoader(_UniqueKeys, FastLoader):
+    """In C, if PyYAML was built with libyaml."""
+
+
 def load(text: str) -> Any:
     """The content of ``text``. Raises ``yaml.YAMLError``, of which ``DuplicateKey`` is one, and nothing else."""
+    others = (ValueError, LookupError, AttributeError, RecursionError)  # of a date such as 2026-13-45
+    with suppress(yaml.YAMLError, *others):
+        return yaml.load(text, _FastLoader)
     try:
         return yaml.load(text, _Loader)
-    except (ValueError, LookupError, AttributeError, RecursionError) as error:  # of a date such as 2026-13-45
+    except others as error:
         raise yaml.YAMLError(str(error)) from error

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import yaml
-
+from ecgvf.core import strict_yaml
 from ecgvf.core.concepts import Concept, name_key, names_any
 from ecgvf.core.files import canonical_json
 from ecgvf.core.paths import data_dir
@@ -166,7 +165,7 @@ def _hash() -> str:
 
 @cache
 def _shipped() -> Mapping[RetainedKind, Mapping[str, tuple[str, ...]]]:
-    content = yaml.safe_load(_content())
+    content = strict_yaml.load(_content().decode())
     return {
         kind: {name: tuple(captions) for name, captions in content[section].items()}
         for kind, section in _SECTIONS.items()

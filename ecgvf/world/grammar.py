@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import TypeAdapter
 
+from ecgvf.core import strict_yaml
 from ecgvf.core.paths import data_dir
 
 Forms = Literal["train", "held-out"]
@@ -130,7 +130,7 @@ class Sentence:
 @cache
 def load_world() -> World:
     """The world of ``data/nano/world.yaml``."""
-    content: dict[str, Any] = yaml.safe_load(_world_yaml())
+    content: dict[str, Any] = strict_yaml.load(_world_yaml().decode())
     designers = content.pop("designers")
     for thing in content["things"].values():
         undrawn = thing.get("except", ())

@@ -2,10 +2,8 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,14 +18,16 @@ from ear.suite.runner import measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
 from tests.ear.suite.small_suite import keep, measured, small_suite
 
+FORK = multiprocessing.get_context("fork")  # a child that imports nothing
+
 SMALL = """
 name: small
 concepts: [church]
 recipes: [prompt-rewrite, paper]
 pairs: 4
-tests: 4
+tests: 2
 split: validation
-prompts: {concept: 4, group: 1, neighbour: 1, family: plant}
+prompts: {concept: 2, group: 1, neighbour: 1, family: plant}
 figures: default
 """
 
@@ -164,43 +164,43 @@ def declare(folder: Path) -> Path:
     return folder
 
 
-def finish(folder: Path, *, in_process: bool = False) -> None:
-    """Run the suite to its end; ``in_process``: every cell in this process."""
+def finish_in_process(folder: Path) -> None:
+    """Run the suite to its end, with every cell in this process."""
     with contextlib.chdir(declare(folder)), pytest.MonkeyPatch.context() as patch:
-        if in_process:
-            patch.setattr(runner, "measure_in_process", lambda suite, cell: suite.measure(cell))
+        patch.setattr(runner, "measure_in_process", lambda suite, cell: suite.measure(cell))
         found = CliRunner().invoke(app, ["suite", "small.yaml"])
     assert found.exit_code == 0, found.output
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
-    declare(folder)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-    command = [sys.executable, "-m", "ear", "suite", "small.yaml"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def suite_alone(folder: Path) -> None:
+    """The whole of a child: the command as a user types it, each cell in a process of its own."""
+    os.chdir(folder)
+    CliRunner().invoke(app, ["suite", "small.yaml"])
 
 
 def kill_when(folder: Path, pattern: str) -> None:
     """Start the suite, and kill it as soon as a file that matches ``pattern`` exists."""
-    process = start(folder)
+    process = FORK.Process(target=suite_alone, args=(declare(folder),))
+    process.start()
     deadline = time.monotonic() + 300
     while not list(folder.glob(pattern)):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_suite_that_is_killed_twice_ends_with_the_same_table(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    finish(undisturbed, in_process=True)
     kill_when(killed, "suites/small/store/run-0/church/evaluation/*/settings.json")
     kill_when(killed, "suites/small/results/church-prompt-rewrite-r0-t0.parquet")
     assert not list(killed.glob("suites/small/results/church-paper-r0-t0.parquet"))
-    finish(killed)
+    for folder in (killed, undisturbed):
+        finish_in_process(folder)
     for name in ("results.csv", "leaderboard.md"):
         first, second = (
             (folder / "suites" / "small" / "results" / name).read_bytes() for folder in (undisturbed, killed)

@@ -284,7 +284,7 @@ def test_ear_generate_takes_ray_and_prints_one_json_object(tmp_path: Path, tiny_
 
 def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="unknown model 'no-such-model'"):
-        render(new_run(tmp_path / "run"), model="no-such-model", engine=PROCESSES)
+        render(new_run(tmp_path / "run"), model="no-such-model", engine=Processes([{}]))
 
 
 @pytest.mark.faults
