@@ -42,6 +42,7 @@ NAMES = {
 }
 """Figure → its name in a table."""
 
+_BY_SAMPLING = "other guidance and temperature"
 _ONE_BY_ONE = "one by one, the worst first"
 
 Differences = Sequence[Sequence[FigureRow]]
@@ -74,10 +75,11 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
     lost = [each.lost for each in evaluations]
 
     def line(title: str, rows: Sequence[FigureRow]) -> list[str]:
-        if title != _ONE_BY_ONE:
-            return _line(_name(rows[0]), rows, changes, ceiling=ceiling)
-        concept = rows[0].group
-        return _line(concept, rows, changes, [concept in each for each in lost], ceiling=ceiling)
+        first = rows[0]
+        if title == _ONE_BY_ONE:
+            return _line(first.group, rows, changes, [first.group in each for each in lost], ceiling=ceiling)
+        name = _sampled(first) if title == _BY_SAMPLING else _name(first)
+        return _line(name, rows, changes, ceiling=ceiling)
 
     found = [(title, [line(title, rows) for rows in _by_figure([each[title] for each in parts])]) for title in parts[0]]
     return [section for section in found if section[1]]
@@ -90,7 +92,7 @@ def _parts(evaluation: "Evaluation") -> dict[str, Sequence[FigureRow]]:
         "scene": evaluation.scene,
         # The default figures have classes, too, but few prompts of each.
         "by class of prompts": evaluation.by_wording if evaluation.by_sampling else (),
-        "other guidance and temperature": evaluation.by_sampling,
+        _BY_SAMPLING: evaluation.by_sampling,
         f"{SEEDS} seeds of a prompt": evaluation.in_any_seed,
         "retained concepts": evaluation.groups,
         "understanding": evaluation.understanding,
@@ -171,6 +173,11 @@ def _name(row: FigureRow) -> str:
     return name if row.group == "concept" else f"{row.group}: {name}"
 
 
+def _sampled(row: FigureRow) -> str:
+    """The figure, after guidance and temperature."""
+    return f"guidance {row.guidance:g}, temperature {row.temperature:g}: {NAMES[row.figure]}"
+
+
 def _line(
     name: str,
     rows: Sequence[FigureRow],
@@ -221,8 +228,8 @@ def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     first = evaluations[0]
     notes = [
         f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
-        "Ceiling: the original model, asked for the surrogate. *: this model shows the concept in fewer images than "
-        "before (one-sided, Holm). " + openings_text(_openings(evaluations))
+        "Ceiling: the original model, asked for the surrogate. *: in fewer images than before "
+        "(one-sided, Holm). " + openings_text(_openings(evaluations))
     ]
     if first.not_measured:  # in its groups, as all columns are
         notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")

@@ -53,10 +53,10 @@ def small_suite(folder: Path, **changed: Any) -> Suite:
     return Suite(spec, folder / "store", folder / "results")
 
 
-def keep(suite: Suite, source: Measured) -> None:
-    """Write the files of a finished cell."""
-    facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60}
-    facts["classes"] = [each.json() for each in source.classes]
+def keep(suite: Suite, source: Measured, **more: Any) -> None:
+    """Write the files of a finished cell, with ``more`` facts."""
+    facts: dict[str, Any] = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60}
+    facts |= {"classes": [each.json() for each in source.classes], **more}
     write_outcomes(source.original, suite.results / "original.parquet", images=False)
     write_outcomes(
         [*source.outcomes, *source.attacked], suite.results / f"{source.cell.name}.parquet", facts, images=False
