@@ -6,7 +6,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -187,11 +187,11 @@ def _line(
     ceiling: bool,
 ) -> list[str]:
     """A row of the table. ``lost``: which evaluations have lost it; their values are marked."""
-    first = rows[0]
+    first, marked = rows[0], lost or [False] * len(rows)
     return [
         name,
         _text(first.before),
-        *(_text(row.after) + (" *" if marked else "") for row, marked in zip_longest(rows, lost, fillvalue=False)),
+        *(f"{_text(row.after)} *" if mark else _text(row.after) for row, mark in zip(rows, marked, strict=True)),
         *([_text(first.ceiling)] if ceiling else []),
         *(change_text(change.get(_key(first))) for change in changes),
     ]
