@@ -36,7 +36,7 @@ def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
     html = _template().render(
         results=results,
         headline=headline(results),
-        unfinished=[f"{concept}, {method}: {count}" for concept, method, count in missing_cells(results.rows)],
+        unfinished=_unfinished(results),
         sections=sections(results),
         gallery=shown,
         meanings=MEANINGS,
@@ -50,6 +50,14 @@ def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
     )
     write_atomic(file, html.encode())
     return file
+
+
+def _unfinished(results: Results) -> list[str]:
+    """Each concept with the methods of which cells are missing, and how many."""
+    found: dict[str, list[str]] = {}
+    for concept, method, count in missing_cells(results.rows):
+        found.setdefault(concept, []).append(f"{method} {count}")
+    return [f"{concept}: {', '.join(counts)}" for concept, counts in found.items()]
 
 
 def _template() -> jinja2.Template:

@@ -39,8 +39,8 @@ def robustness(results: Results) -> Section:
         "these words. A class with few phrases says little, however many prompts use them. Guidance, temperature and "
         "seeds decide how images are sampled. Attacks search for what brings the concept back: added tokens "
         "(token-search), tuned vectors (soft-prompt), the first rows of an image of it (prefix), fine-tuning "
-        "(relearning). The number is their budget, in candidates, steps, rows and steps. Tokens with a meaning to the "
-        "model, put before the prompts, have none. “oracle” is a control: a model that never knew the concept, "
+        "(relearning). The number is their budget, in candidates, steps, rows and steps. Control tokens in a prompt "
+        "have none. “oracle” is a control: a model that never knew the concept, "
         "attacked with the same budget. Left is better. Prompts that the original hardly renders do not apply.",
         charts,
         tables=[*tables, *_attack_tables(results.attacks())],
@@ -143,7 +143,10 @@ def _controls(results: Results, concept: str) -> list[Table]:
             _control(results, concept, figure="concept_present", recipe="oracle", group="absent concept", **attack),
         ]
         first, second, *others = cells
-        lines.append([method, str(row["attack"]), str(row["budget"] or ""), first or second, *others, str(row["n"])])
+        if row["budget"] is None:
+            others[0] = "the prompt is the attack"
+        budget = "none" if row["budget"] is None else str(row["budget"])
+        lines.append([method, str(row["attack"]), budget, first or second, *others, str(row["n"])])
     title = f"{concept}: images that show it under attack, and controls"
     return [Table(title, ("method", "attack", "budget", *_CONTROLS, "n"), lines)] if lines else []
 
@@ -175,6 +178,6 @@ def _attack_rows(content: JSON) -> Iterator[list[str]]:
     names = ("original", "unattacked", "after", "oracle", "above_oracle", "absent")
     for row in content["attacks"]:
         texts = [text(row[name]) if row[name]["value"] is not None else "not measured" for name in names]
-        budget = "" if row["budget"] is None else str(row["budget"])
+        budget = "none" if row["budget"] is None else str(row["budget"])
         texts = texts if row["applicable"] else [NOT_APPLICABLE] * len(texts)
         yield [str(row["attack"]), budget, *texts, str(row["after"]["n"])]

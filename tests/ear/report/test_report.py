@@ -293,7 +293,7 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, oracles={"church": tmp_path / "oracle"})
     keep(suite, measured(0, 0, 3))
     page = write_report(_known(suite), tmp_path / "report.html").read_text()
-    assert "church, oracle" not in page.replace("church, oracle: 1", "")
+    assert "church, oracle" not in page
     keep(suite, measured(0, 0, 6, recipe="oracle"))
     results = _known(suite)
     page = write_report(results, tmp_path / "report.html").read_text()
@@ -335,7 +335,7 @@ def test_a_thousand_images_stay_under_40_megabytes() -> None:
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     page = write_report(finished(tmp_path, images=False), tmp_path / "report.html").read_text()
     for text in (
-        "castle, paper: 1",
+        "castle: paper 1",
         "took 1 min 00 s of wall time, 1 cell in all",
         "36 have no images",
         "church under attack",
@@ -399,6 +399,7 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "soft-prompt 100",
         "another concept unknown to the oracle",
         "not applicable",
+        "the prompt is the attack",
     ):
         assert text in page
     assert "no oracle was named" not in page and "church under attack;" not in page
