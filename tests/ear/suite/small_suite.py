@@ -54,9 +54,9 @@ def small_suite(folder: Path, **changed: Any) -> Suite:
 
 
 def keep(suite: Suite, source: Measured, **more: Any) -> None:
-    """Write the files of a finished cell, with ``more`` facts."""
-    facts: dict[str, Any] = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60}
-    facts |= {"classes": [each.json() for each in source.classes], **more}
+    """Write the files of a finished cell, without the facts that cells of the first version lack, or with ``more``."""
+    facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60, **more}
+    facts["classes"] = [each.json() for each in source.classes]
     write_outcomes(source.original, suite.results / "original.parquet", images=False)
     write_outcomes(
         [*source.outcomes, *source.attacked], suite.results / f"{source.cell.name}.parquet", facts, images=False
