@@ -12,6 +12,7 @@ from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.files import JSON
 
 if TYPE_CHECKING:
     from ear.evaluation.prompts import EvaluationPrompt
@@ -85,7 +86,8 @@ def memorisation(
     analysis = analyse(images.conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
     file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
-    content = {"nano": images.on_nano, "seed": None if folders else seed, **analysis.json(), "sheet": str(file)}
+    content = {"nano": images.on_nano, "seed": None if folders else seed, **images.facts, **analysis.json()}
+    content["sheet"] = str(file)
     write_atomic(file.with_suffix(".json"), pretty_json(content))  # for `ear report`
     console.print_result(content, table(analysis, title=title), f"Clusters: {console.escape(str(file))}")
 
@@ -100,6 +102,9 @@ class _Images:
     unsafe: bool
     """Whether the sheet blurs the images."""
     on_nano: bool
+    facts: JSON
+    """Concept, model, dataset, adapter, recipe, and the split or the file of prompts; None where a folder does not
+    say."""
 
 
 def _of_folders(folders: list[Path]) -> _Images:
@@ -111,11 +116,14 @@ def _of_folders(folders: list[Path]) -> _Images:
     from ecgvf.world.domain import NANO
 
     conditions = [condition for folder in folders for condition in folder_conditions(folder)]
-    on_nano = {folder_model(folder) == NANO for folder in folders}
+    models = {folder_model(folder) for folder in folders}
+    on_nano = {model == NANO for model in models}
     if len(on_nano) > 1:
         raise SettingsError("some of these folders are nano's and some are not: compare them separately")
     # A folder does not say what its prompts are about.
-    return _Images(conditions, folders[0] / FILE, unsafe=True, on_nano=on_nano.pop())
+    facts: JSON = dict.fromkeys(("concept", "model", "dataset", "adapter", "recipe", "split", "prompts"))
+    facts["model"] = models.pop() if len(models) == 1 else None
+    return _Images(conditions, folders[0] / FILE, unsafe=True, on_nano=on_nano.pop(), facts=facts)
 
 
 def _of_adapter(
@@ -130,9 +138,19 @@ def _of_adapter(
     store, dataset, model = open_dataset(source)
     found = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, dataset.concept.name, adapter)
-    conditions = adapter_conditions(store, model, dataset, open_adapter(model, files), files_hash(files), found)
+    tuned = open_adapter(model, files)
+    conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
-    return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset))
+    facts = {
+        "concept": dataset.concept.name,
+        "model": model.name,
+        "dataset": dataset.fingerprint,
+        "adapter": [str(file) for file in files],
+        "recipe": tuned.facts["recipe"]["name"],
+        "split": None if prompts is not None else "validation",
+        "prompts": None if prompts is None else str(prompts),
+    }
+    return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset), facts)
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":

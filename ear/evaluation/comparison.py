@@ -10,10 +10,13 @@ from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ear.evaluation.result import Evaluation
 from ecgvf.core.errors import DatasetError
 
+_FACTS = ("figure", "group", "class", "phrases", "guidance", "temperature")
+"""What a difference is of, in JSON."""
+
 
 def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
     """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, with the same prompts,
-    seeds and sampling."""
+    seeds, sampling and questions."""
     first = evaluations[0]
     known = {outcome.task for outcome in selected(first.outcomes, "after")}
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
@@ -33,6 +36,7 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                 f"{name} has outcomes of other prompts or seeds than {names[0]}: it {where} {identity!r} with seed "
                 f"{seed}, guidance {guidance:g} and temperature {temperature:g}; measure all with equal options"
             )
+        _same_questions(first, evaluation, names[0], name)
 
 
 def _same_fidelity(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
@@ -74,6 +78,9 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
     return [
         *figures.replacement(outcomes, limits),
         *figures.scene(outcomes),
+        *figures.by_wording(outcomes, limits),
+        *figures.replacement_by_sampling(outcomes, limits),
+        *figures.concept_in_any_seed(outcomes),
         *figures.retention(outcomes, limits),
         *figures.retention_by_concept(outcomes),
         *figures.understanding(_answered(first, second), outcomes[0].guidance, outcomes[0].temperature),
@@ -82,9 +89,29 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
 
 
 def _answered(first: Evaluation, second: Evaluation) -> list[AnsweredQuestion]:
-    """The questions that both answered, with the answer after erasing of ``first`` in place of before."""
-    before = {answer.id: answer.after for answer in first.answered}
-    return [replace(answer, before=before[answer.id]) for answer in second.answered if answer.id in before]
+    """The questions, with the answer after erasing of ``first`` in place of before."""
+    before = {_question(answer): answer.after for answer in first.answered}
+    return [replace(answer, before=before[_question(answer)]) for answer in second.answered]
+
+
+def _question(answer: AnsweredQuestion) -> tuple[str, str, str, str]:
+    return answer.id, answer.image_id, answer.group, answer.kind
+
+
+def _differ(first: str | None, second: str | None) -> bool:
+    """Whether two hashes of a question differ; files of earlier versions have none."""
+    return None not in (first, second) and first != second
+
+
+def _same_questions(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
+    """Raise ``DatasetError`` unless both answered the same questions, or none."""
+    asked, also = ({_question(answer): answer.text for answer in each.answered} for each in (first, second))
+    if difference := sorted(asked.keys() ^ also.keys()) or [key for key in asked if _differ(asked[key], also[key])]:
+        identity, image, group, kind = difference[0]
+        raise DatasetError(
+            f"{other} answered other questions than {name}, such as {identity!r} of image {image} ({group}, {kind}): "
+            "measure all with equal --questions"
+        )
 
 
 def comparison_json(
@@ -101,7 +128,9 @@ def comparison_json(
                 "first": names[0],
                 "second": name,
                 "figures": [
-                    {"figure": row.figure, "group": row.group, "difference": row.change.json()} for row in rows
+                    {key: value for key, value in row.json().items() if key in _FACTS}
+                    | {"difference": row.change.json()}
+                    for row in rows
                 ],
             }
             for name, rows in zip(names[1:], changes, strict=True)

@@ -3,7 +3,7 @@
 The unit of every interval is the prompt (``Outcome.id``): images of several seeds or adapters make a prompt's own share
 more certain, and add no prompts.
 
-To add a figure, return its ``FigureRow`` from a function here and name it in ``table._NAMES``. If the function is
+To add a figure, return its ``FigureRow`` from a function here and name it in ``table.NAMES``. If the function is
 ``replacement``, ``scene`` or ``retention``, that is all for `ear eval`, `ear compare` and the rows of a suite. A new
 function is called from ``Evaluation`` (result.py: a property, and ``json``), ``table.sections``,
 ``comparison.differences`` and ``table_rows`` (ear/suite/rows.py). For the leaderboard, add a column to ``COLUMNS``
@@ -106,23 +106,27 @@ def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -
     return _replacement(main, thresholds(outcomes) if limits is None else limits)
 
 
-def replacement_by_wording(outcomes: Sequence[Outcome]) -> list[FigureRow]:
-    """``replacement`` for the prompts of each wording."""
+def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
+    """``replacement`` and ``scene``, without its single attributes, for the prompts of each wording.
+
+    ``limits``, here and in ``replacement_by_sampling``: as of ``replacement``.
+    """
     images = _of(outcomes, "concept", "main", "wording")
-    limits = thresholds(outcomes)
+    limits = thresholds(outcomes) if limits is None else limits
     rows = []
     for wording in sorted({outcome.wording for outcome in images if outcome.wording is not None}):
         of_wording = [outcome for outcome in images if outcome.wording == wording]
         phrases = len({outcome.term.casefold() for outcome in of_wording})
         rows += _replacement(of_wording, limits, wording=wording, phrases=phrases)
+        rows += _scene(of_wording, wording=wording, phrases=phrases)
     return rows
 
 
-def replacement_by_sampling(outcomes: Sequence[Outcome]) -> list[FigureRow]:
+def replacement_by_sampling(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """``replacement`` at every other guidance and temperature."""
     images = _of(outcomes, "concept", "sampling")
     settings = sorted({(outcome.guidance, outcome.temperature) for outcome in images})
-    limits = thresholds(outcomes)
+    limits = thresholds(outcomes) if limits is None else limits
     return [
         row
         for setting in settings
@@ -152,16 +156,11 @@ def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Whether the scene stays: attributes that the prompt asks for, CLIP's similarity, and ``nll_frozen`` in nats."""
     main = _of(outcomes, "concept", "main")
-    names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
-    rows = [_row("scene_kept", lambda each: _kept(each, names), main)] if names else []
-    rows += [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
-    others: dict[str, Value] = {
-        "clip_surrogate": lambda each: each.clip_surrogate,
-        "clip_margin": _clip_margin,
-        "nll_frozen": lambda each: each.nll_frozen,
-    }
-    rows += [_row(name, value, main) for name, value in others.items()]
-    return [row for row in rows if row.after.n]
+    names = _attributes(main)
+    single = [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
+    whole = _scene(main)
+    first = 1 if names else 0
+    return [*whole[:first], *(row for row in single if row.after.n), *whole[first:]]
 
 
 def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
@@ -217,7 +216,7 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     Paired by prompt and seed.
     """
     main, limits = _of(outcomes, "concept", "main"), thresholds(outcomes)
-    names = dict.fromkeys(each.attribute for outcome in main for each in outcome.attributes)
+    names = _attributes(main)
     values: dict[str, Value] = {
         "shows_surrogate": shows_surrogate,
         "shows_something": lambda each: _something(each, limits),
@@ -334,6 +333,23 @@ def _replacement(
         _row(name, value, images, group="concept", wording=wording, phrases=phrases) for name, value in values.items()
     ]
     return [row for row in rows if row.after.n]
+
+
+def _scene(images: Sequence[Outcome], *, wording: str = POOLED, phrases: int | None = None) -> list[FigureRow]:
+    names = _attributes(images)
+    values: dict[str, Value] = {
+        "scene_kept": lambda each: _kept(each, names),
+        "clip_surrogate": lambda each: each.clip_surrogate,
+        "clip_margin": _clip_margin,
+        "nll_frozen": lambda each: each.nll_frozen,
+    }
+    rows = [_row(name, value, images, wording=wording, phrases=phrases) for name, value in values.items()]
+    return [row for row in rows if row.after.n]
+
+
+def _attributes(images: Sequence[Outcome]) -> list[str]:
+    """The attributes of the scene that judges looked for."""
+    return list(dict.fromkeys(each.attribute for outcome in images for each in outcome.attributes))
 
 
 def _row(

@@ -167,6 +167,8 @@ class AnsweredQuestion:
     """Such as "present", "absent_random", "absent_frequent"."""
     before: bool
     after: bool
+    text: str | None = None
+    """16 hex digits, a hash of the question; None in files of earlier versions."""
 
 
 def write_outcomes(

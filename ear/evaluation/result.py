@@ -84,6 +84,21 @@ class Evaluation:
         return figures.retention(self.outcomes)
 
     @cached_property
+    def by_wording(self) -> list[FigureRow]:
+        """``replacement`` and ``scene`` for each class of prompts."""
+        return figures.by_wording(self.outcomes)
+
+    @cached_property
+    def by_sampling(self) -> list[FigureRow]:
+        """``replacement`` at every other guidance and temperature; empty unless the figures are full."""
+        return figures.replacement_by_sampling(self.outcomes)
+
+    @cached_property
+    def in_any_seed(self) -> list[FigureRow]:
+        """Share of prompts that show the concept with any of several seeds; empty unless the figures are full."""
+        return figures.concept_in_any_seed(self.outcomes)
+
+    @cached_property
     def understanding(self) -> list[FigureRow]:
         """Share of yes/no questions about images that are answered correctly; empty unless the figures are full."""
         main = self.outcomes[0]
@@ -135,10 +150,10 @@ class Evaluation:
             "replacement": [row.json() for row in self.replacement],
             "scene": [row.json() for row in self.scene],
             "understanding": [row.json() for row in self.understanding],
-            "by_wording": [row.json() for row in figures.replacement_by_wording(self.outcomes)],
-            "by_sampling": [row.json() for row in figures.replacement_by_sampling(self.outcomes)],
+            "by_wording": [row.json() for row in self.by_wording],
+            "by_sampling": [row.json() for row in self.by_sampling],
             "paper": self.fidelity.json() if self.fidelity is not None else None,
-            "in_any_seed": [row.json() for row in figures.concept_in_any_seed(self.outcomes)],
+            "in_any_seed": [row.json() for row in self.in_any_seed],
             "attacks": [row.json() for row in self.attacks],
             "classes": [each.json() for each in self.classes],
         }
@@ -160,6 +175,11 @@ class Evaluation:
     def load(cls, file: Path | str) -> "Evaluation":
         """The evaluation that ``save`` wrote. Raises ``DatasetError`` for another file."""
         outcomes, facts = read_outcomes(Path(file))
+        if "original" in facts:
+            raise DatasetError(
+                f"{file} is a cell of a suite, not a file of `ear eval --outcomes`: `ear report {Path(file).parent}` "
+                "shows the suite; to compare its adapter with another, name both adapters"
+            )
         if missing := sorted(_FACTS - facts.keys()):
             raise DatasetError(f"{file} lacks {missing[0]}: `ear eval --outcomes` did not write it")
         if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):

@@ -1,4 +1,4 @@
-"""The table of one evaluation or of several, for the terminal or for a document."""
+"""The table of an evaluation or of several, for the terminal or for a document."""
 
 import csv
 import html
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
-from ear.evaluation.figures import FigureRow
+from ear.evaluation.figures import POOLED, SEEDS, FigureRow
 from ear.evaluation.openings import openings_text
 from ear.method.recipes import PROMPT_REWRITE
 from ecgvf.core import console
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Format = Literal["markdown", "latex", "csv"]
 
-_NAMES = {
+NAMES = {
     "concept_present": "shows the concept",
     "concept_probability": "probability of the concept",
     "shows_surrogate": "shows its surrogate",
@@ -42,7 +42,13 @@ _NAMES = {
 }
 """Figure → its name in a table."""
 
+_BY_SAMPLING = "other guidance and temperature"
+_ONE_BY_ONE = "one by one, the worst first"
+
 Differences = Sequence[Sequence[FigureRow]]
+
+Key = tuple[str, str, str, float, float]
+"""Figure, group, class of prompts, guidance and temperature of a row."""
 
 Section = tuple[str, list[list[str]]]
 """A title and rows: name, before, after per evaluation, ceiling, change or differences."""
@@ -62,32 +68,37 @@ def has_ceiling(evaluations: "Sequence[Evaluation]") -> bool:
 
 def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ()) -> list[Section]:
     """The table's sections. The evaluations share "before" and "ceiling", which is left out beside `prompt-rewrite`."""
-    first = evaluations[0]
-    lost = set().union(*(each.lost for each in evaluations))
-    own = [first.replacement, first.scene, first.groups, first.understanding, _fidelity_rows(first), first.retention]
-    changed = differences or [list(chain.from_iterable(own))]
-    changes = [{(row.figure, row.group): row.change for row in rows} for rows in changed]
-
+    parts = [_parts(each) for each in evaluations]
+    changed = differences or [list(chain.from_iterable(parts[0].values()))]
+    changes = [{_key(row): row.change for row in rows} for rows in changed]
     ceiling = has_ceiling(evaluations)
+    lost = [each.lost for each in evaluations]
 
-    def lines(rows: Sequence[Sequence[FigureRow]]) -> list[list[str]]:
-        return [_line(each, changes, ceiling=ceiling) for each in _by_figure(rows)]
+    def line(title: str, rows: Sequence[FigureRow]) -> list[str]:
+        first = rows[0]
+        if title == _ONE_BY_ONE:
+            return _line(first.group, rows, changes, [first.group in each for each in lost], ceiling=ceiling)
+        name = _sampled(first) if title == _BY_SAMPLING else _name(first)
+        return _line(name, rows, changes, ceiling=ceiling)
 
-    found = [
-        (first.concept, lines([each.replacement for each in evaluations])),
-        ("scene", lines([each.scene for each in evaluations])),
-        ("retained concepts", lines([each.groups for each in evaluations])),
-        ("understanding", lines([each.understanding for each in evaluations])),
-        ("general captions", lines([_fidelity_rows(each) for each in evaluations])),
-        (
-            "one by one, the worst first",
-            [
-                _line(rows, changes, f"{rows[0].group} *" if rows[0].group in lost else rows[0].group, ceiling=ceiling)
-                for rows in _by_figure([each.retention for each in evaluations])
-            ],
-        ),
-    ]
+    found = [(title, [line(title, rows) for rows in _by_figure([each[title] for each in parts])]) for title in parts[0]]
     return [section for section in found if section[1]]
+
+
+def _parts(evaluation: "Evaluation") -> dict[str, Sequence[FigureRow]]:
+    """Title of a section → its rows."""
+    return {
+        evaluation.concept: evaluation.replacement,
+        "scene": evaluation.scene,
+        # The default figures have classes, too, but few prompts of each.
+        "by class of prompts": evaluation.by_wording if evaluation.by_sampling else (),
+        _BY_SAMPLING: evaluation.by_sampling,
+        f"{SEEDS} seeds of a prompt": evaluation.in_any_seed,
+        "retained concepts": evaluation.groups,
+        "understanding": evaluation.understanding,
+        "general captions": _fidelity_rows(evaluation),
+        _ONE_BY_ONE: evaluation.retention,
+    }
 
 
 def evaluation_table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:
@@ -119,13 +130,16 @@ def text(evaluations: "Sequence[Evaluation]", names: Sequence[str]) -> str:
 def document(
     evaluations: "Sequence[Evaluation]", names: Sequence[str], form: Format, differences: Differences = ()
 ) -> str:
-    """The rows of ``evaluation_table`` as ``form``, escaped as it requires; in Markdown and LaTeX with its caption."""
+    """The rows of ``evaluation_table`` as ``form``, escaped as it requires; in Markdown and LaTeX with its caption, in
+    CSV with columns for the split, the judge and the number of openings."""
     from tabulate import tabulate
 
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
     if form == "csv":
         output = io.StringIO()
-        csv.writer(output, lineterminator="\n").writerows([header(evaluations, names), *rows])
+        facts = {"split": evaluations[0].split, "judge": evaluations[0].judge, "test openings": _openings(evaluations)}
+        columns = [*header(evaluations, names), *facts]
+        csv.writer(output, lineterminator="\n").writerows([columns, *([*row, *facts.values()] for row in rows)])
         return output.getvalue()
     notes = _notes(evaluations)
     if form == "latex":
@@ -142,27 +156,44 @@ def _fidelity_rows(evaluation: "Evaluation") -> Sequence[FigureRow]:
 
 def _by_figure(rows: Sequence[Sequence[FigureRow]]) -> list[list[FigureRow]]:
     """The rows of each figure, one per evaluation, in the order of the first evaluation."""
-    keyed = [{(row.figure, row.group): row for row in each} for each in rows]
+    keyed = [{_key(row): row for row in each} for each in rows]
     return [[each[key] for each in keyed] for key in keyed[0] if all(key in each for each in keyed)]
 
 
+def _key(row: FigureRow) -> Key:
+    return row.figure, row.group, row.wording, row.guidance, row.temperature
+
+
+def _name(row: FigureRow) -> str:
+    """The figure, after what it is of."""
+    name = NAMES[row.figure]
+    if row.wording != POOLED:
+        phrases = "" if row.phrases is None else f", {row.phrases} phrase{'' if row.phrases == 1 else 's'}"
+        return f"{row.wording.replace('_', ' ')}{phrases}: {name}"
+    return name if row.group == "concept" else f"{row.group}: {name}"
+
+
+def _sampled(row: FigureRow) -> str:
+    """The figure, after guidance and temperature."""
+    return f"guidance {row.guidance:g}, temperature {row.temperature:g}: {NAMES[row.figure]}"
+
+
 def _line(
+    name: str,
     rows: Sequence[FigureRow],
-    changes: Sequence[Mapping[tuple[str, str], Figure]],
-    name: str | None = None,
+    changes: Sequence[Mapping[Key, Figure]],
+    lost: Sequence[bool] = (),
     *,
     ceiling: bool,
 ) -> list[str]:
-    """One row of the table; ``name`` None is that of the figure, after its group."""
-    first = rows[0]
-    if name is None:
-        name = _NAMES[first.figure] if first.group == "concept" else f"{first.group}: {_NAMES[first.figure]}"
+    """A row of the table. ``lost``: which evaluations have lost it; their values are marked."""
+    first, marked = rows[0], lost or [False] * len(rows)
     return [
         name,
         _text(first.before),
-        *(_text(row.after) for row in rows),
+        *(f"{_text(row.after)} *" if mark else _text(row.after) for row, mark in zip(rows, marked, strict=True)),
         *([_text(first.ceiling)] if ceiling else []),
-        *(_change(change.get((first.figure, first.group))) for change in changes),
+        *(change_text(change.get(_key(first))) for change in changes),
     ]
 
 
@@ -172,7 +203,8 @@ def _text(figure: Figure | None) -> str:
     return str(figure) if figure.n else "not measured"
 
 
-def _change(figure: Figure | None) -> str:
+def change_text(figure: Figure | None) -> str:
+    """A change or difference, with its sign; empty if it is undefined."""
     if figure is None or math.isnan(figure.value):
         return ""
     if math.isnan(figure.low):
@@ -186,13 +218,18 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", one_line)
 
 
+def _openings(evaluations: "Sequence[Evaluation]") -> int:
+    """How often the test split was opened until the last of the evaluations."""
+    return max(each.test_openings for each in evaluations)
+
+
 def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     """What a table cannot say of itself, a paragraph each."""
     first = evaluations[0]
     notes = [
         f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
-        "Ceiling: the original model, asked for the surrogate. *: fewer images than before (one-sided, Holm). "
-        + openings_text(evaluations[-1].test_openings)
+        "Ceiling: the original model, asked for the surrogate. *: in fewer images than before "
+        "(one-sided, Holm). " + openings_text(_openings(evaluations))
     ]
     if first.not_measured:  # in its groups, as all columns are
         notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")

@@ -6,6 +6,7 @@ Without an adapter, the model under test answers as it was published. An interru
 answered twice.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -137,6 +138,7 @@ def compare_answers(
             kind=question.kind,
             before=first.yes == question.answer,
             after=second.yes == question.answer,
+            text=hashlib.sha256(question.question.encode()).hexdigest()[:16],
         )
         for question, first, second in zip(questions, before, after, strict=True)
     ]

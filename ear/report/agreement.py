@@ -13,13 +13,13 @@ def agreement(results: Results) -> Section:
     tables = [table for table in (judges, _labelled(labels)) if table is not None]
     missing = unread(results, "agreement")
     if labels is None and not missing:
-        missing.append("agreement of judges and people's labels")
+        missing.append("agreement of judges with labels")
     return Section(
         "agreement",
         "Whether judges agree",
         "Every figure is what a judge saw. Where a second judge, of other data and another architecture, looked at the "
-        "same images, its verdict on the concept is compared. Labels were given blind, from the image alone; kappa is "
-        "1 for full agreement, 0 for agreement by chance.",
+        "same images, its verdict on the concept is compared. Labels were given blind, from the image alone, by whom "
+        "“labelled by” says; kappa is 1 for full agreement, 0 for agreement by chance.",
         tables=tables,
         missing=[*missing, *([] if judges else ["agreement of two judges"])],
     )
@@ -30,7 +30,7 @@ def _two_judges(results: Results) -> Table | None:
     rows = []
     for concept in results.concepts:
         before = True
-        for method in results.methods:
+        for method in results.methods_of(concept):
             cell = results.cell(concept, method)
             if cell is None:
                 continue
@@ -46,7 +46,7 @@ def _two_judges(results: Results) -> Table | None:
                 if seen:
                     figure = statistics.mean([float(same) for same, _ in seen], [unit for _, unit in seen])
                     rows.append([concept, name, text(figure.json()), str(figure.n)])
-    columns = ("concept", "images of", "agree on the concept", "prompts")
+    columns = ("concept", "images of", "agree whether it is shown", "n")
     return Table("Two judges on the same images", columns, rows) if rows else None
 
 
@@ -58,7 +58,8 @@ def _labelled(content: JSON | None) -> Table | None:
         measured = {key: value for key, value in row.items() if isinstance(value, dict) and "value" in value}
         rows += [[*who, name.replace("_", " "), _kappa(figure), str(figure["n"])] for name, figure in measured.items()]
     columns = ("labelled by", "judge", "images", "measure", "value", "number of images")
-    return Table("Judges and labels", columns, rows) if rows else None
+    note = str(content.get("description") or "") if content is not None else ""
+    return Table("Judges and labels", columns, rows, note) if rows else None
 
 
 def _kappa(figure: JSON) -> str:

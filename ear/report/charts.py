@@ -60,6 +60,7 @@ class Chart:
     svg: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
 
 
 def dots(
@@ -68,8 +69,9 @@ def dots(
     *,
     series: Sequence[str],
     label: str = SHARE,
+    what: str = "figure",
 ) -> Chart:
-    """A line per name, with a dot and its interval per series.
+    """A line per name, with a dot and its interval per series. ``what``: what the names are, for the table.
 
     ``series``, here and below: all names of the report, so that each has the same colour and marker in every chart.
     """
@@ -88,8 +90,8 @@ def dots(
         axes.grid(axis="x", alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
-    rows = [[name, each, _text(figure)] for name, points in lines for each, figure in points]
-    return Chart(title, svg, ("", "", label), rows)
+    rows = [[" ".join(name.split()), each, *_numbers(figure)] for name, points in lines for each, figure in points]
+    return Chart(title, svg, (what, "model", label, "n"), rows)
 
 
 def bars(
@@ -121,8 +123,10 @@ def bars(
         bar = Patch(color=colour, alpha=0.5)
         plot.legend([tick, bar], ["original", method], loc="outside upper left", ncols=2)
         svg = _svg(plot)
-    rows = [[group, name, _text(first), _text(second)] for group, members in groups for name, first, second in members]
-    return Chart(title, svg, ("group", "concept", "original", method), rows)
+    rows = [
+        [group, name, _text(first), *_numbers(second)] for group, members in groups for name, first, second in members
+    ]
+    return Chart(title, svg, ("group", "concept", "original", method, "n"), rows)
 
 
 def frontier(
@@ -155,7 +159,8 @@ def frontier(
         axes.grid(alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
-    return Chart(title, svg, ("", across, up), [[name, _text(x), _text(y)] for name, x, y in points])
+    rows = [[name, *_numbers(x), *_numbers(y)] for name, x, y in points]
+    return Chart(title, svg, ("model", across, "n", up, "n"), rows)
 
 
 def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:
@@ -183,8 +188,8 @@ def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, J
         axes.grid(axis="y", alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
-    rows = [[name, level, _text(figure)] for name, figures in lines.items() for level, figure in figures.items()]
-    return Chart(title, svg, ("", "level", SHARE), rows)
+    rows = [[name, level, *_numbers(figure)] for name, figures in lines.items() for level, figure in figures.items()]
+    return Chart(title, svg, ("figure", "level", SHARE, "n"), rows)
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:
@@ -247,6 +252,11 @@ def _svg(plot: Figure) -> str:
         r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', text
     )
     return text.replace('xlink:href="', 'href="')
+
+
+def _numbers(figure: JSON) -> tuple[str, str]:
+    """A figure and its n, the number of prompts; empty for a value by definition, such as 1 of the original."""
+    return _text(figure), str(figure.get("n") or "")
 
 
 def _text(figure: JSON) -> str:

@@ -24,7 +24,7 @@ def dataset(results: Results) -> Section:
         written += [[concept, *_writer(writer, costs)] for writer in facts.get("writers") or []]
         counts = stages.get("acceptance", {}).get("counts", {})
         splits = [(name, f"accepted_{name}") for name in ("pairs", "validation", "tests", "retained")]
-        shares = [f"{counts.get(kept, 0)} of {counts[name]}" if counts.get(name) else "" for name, kept in splits]
+        shares = [f"{counts.get(kept, 0)} of {counts[name]}" if counts.get(name) else "none" for name, kept in splits]
         accepted.append([concept, *shares, _listed(_reasons(stages))])
         cost = facts["paid"]
         dollars = "nothing, no LLM was called" if cost is None else f"{_dollars(cost)} for {cost['answered']} calls"
@@ -65,7 +65,7 @@ def _writer(facts: JSON, costs: Mapping[str, JSON]) -> list[str]:
     count, kept = facts["written"], facts["accepted"]
     spent = costs.get(facts["writer"], {})
     cost = _dollars(spent) if "dollars" in spent else "none"
-    share = f"{kept / count:.0%}" if count else ""
+    share = f"{kept / count:.1%}" if count else "none"
     return [facts["writer"], facts["model_answered"], str(count), str(kept), share, _listed(facts["reasons"]), cost]
 
 

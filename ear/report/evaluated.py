@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ear.evaluation import Evaluation
+from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import FILE
@@ -59,7 +60,11 @@ class EvaluationResults(Results):
     def cell(self, concept: str, method: str) -> CellOutcomes:
         outcomes = self.evaluation.outcomes
         original = [outcome for outcome in outcomes if outcome.condition != "after"]
-        return CellOutcomes(original=original, after=selected(outcomes, "after"))
+        left = [str(each) for each in self.evaluation.not_measured]
+        return CellOutcomes(original=original, after=selected(outcomes, "after"), not_measured=left)
+
+    def fidelity(self) -> Fidelity | None:
+        return self.evaluation.fidelity
 
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
         """Those of the file (`ear eval --outcomes`), else those of the store."""

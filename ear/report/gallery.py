@@ -20,10 +20,10 @@ Result = Literal["not erased", "wrecked", "lost", "erased", "replaced", "kept"]
 
 MEANINGS: dict[Result, str] = {
     "not erased": "the image still shows the concept",
-    "wrecked": "the concept is gone, and the judge is unsure that the image shows anything",
+    "wrecked": "the concept is gone, and the judge is unsure that the image shows anything, whatever it names",
     "lost": "another concept, which should have stayed, is no longer shown",
-    "erased": "the concept is gone, and something else than its surrogate is shown",
-    "replaced": "the surrogate is shown in the concept's place",
+    "erased": "the concept is gone, and something other than its surrogate is clearly shown",
+    "replaced": "the surrogate is clearly shown in the concept's place",
     "kept": "another concept is still shown",
 }
 """Result of an image → what it means, the worst first."""
@@ -70,7 +70,7 @@ def gallery(results: Results, images: int) -> Gallery:
     some of each result, the worst first."""
     every: list[list[Card]] = []
     for concept in results.concepts:
-        for method in results.methods:
+        for method in results.methods_of(concept):
             cell = results.cell(concept, method)
             if cell is not None:
                 every.append(list(_cards(concept, method, cell, unsafe=results.unsafe(concept))))
@@ -107,11 +107,11 @@ def _result(outcome: Outcome, limits: figures.Thresholds) -> Result:
         return "kept" if judge.present else "lost"
     if judge.present:
         return "not erased"
-    if figures.shows_surrogate(outcome):
-        return "replaced"
+    # First: of a wrecked image, too, a judge names something, at times the surrogate.
     limit = limits.get(tuple(each.judge for each in outcome.judges))
-    unsure = judge.label is None or (limit is not None and judge.confidence < limit[0])
-    return "wrecked" if unsure else "erased"
+    if judge.label is None or (limit is not None and judge.confidence < limit[0]):
+        return "wrecked"
+    return "replaced" if figures.shows_surrogate(outcome) else "erased"
 
 
 def _reading(before: Outcome, after: Outcome) -> str:

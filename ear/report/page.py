@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import jinja2
 from ear.report.charts import Chart
 from ear.report.gallery import MEANINGS, gallery
 from ear.report.results import Results
+from ear.report.section import Table
 from ear.report.sections import headline, sections
 from ear.suite.leaderboard import missing_cells
 from ear.suite.table import csv_text
 from ecgvf.core.files import write_atomic
 
 HERE = Path(__file__).parent
+
+_NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?")
+"""A figure, maybe with its interval."""
 
 
 def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
@@ -31,7 +36,7 @@ def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
     html = _template().render(
         results=results,
         headline=headline(results),
-        unfinished=[f"{concept}, {method}: {count}" for concept, method, count in missing_cells(results.rows)],
+        unfinished=_unfinished(results),
         sections=sections(results),
         gallery=shown,
         meanings=MEANINGS,
@@ -47,6 +52,14 @@ def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
     return file
 
 
+def _unfinished(results: Results) -> list[str]:
+    """Each concept with the methods of which cells are missing, and how many."""
+    found: dict[str, list[str]] = {}
+    for concept, method, count in missing_cells(results.rows):
+        found.setdefault(concept, []).append(f"{method} {count}")
+    return [f"{concept}: {', '.join(counts)}" for concept, counts in found.items()]
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -55,13 +68,18 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["csv"] = _chart_csv
+    environment.filters |= {"csv": _table_csv, "filename": _file_name}
     return environment.get_template("report.html.j2")
 
 
-def _chart_csv(chart: Chart) -> str:
-    """A data URI of the chart's numbers."""
-    return _data(_csv([chart.columns, *chart.rows]))
+def _table_csv(table: Chart | Table) -> str:
+    """A data URI of a table, or of a chart's numbers."""
+    return _data(_csv([table.columns, *([_no_formula(cell) for cell in row] for row in table.rows)]))
+
+
+def _file_name(title: str) -> str:
+    """A file's name for a table: its title in lower case, of letters, digits and dashes."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', title.casefold()).strip('-')[:80]}.csv"
 
 
 def _gallery_csv(cards: Sequence[object]) -> bytes:
@@ -70,7 +88,9 @@ def _gallery_csv(cards: Sequence[object]) -> bytes:
 
 
 def _no_formula(text: str) -> str:
-    """Quote ``text`` that a spreadsheet would run as a formula."""
+    """Quote ``text`` that a spreadsheet would run as a formula; a negative number is none."""
+    if _NUMBER.fullmatch(text):
+        return text
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

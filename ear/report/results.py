@@ -11,7 +11,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
+from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.spec import Evidence, store_folder
 from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
@@ -34,6 +36,18 @@ class CellOutcomes:
     original: Sequence[Outcome]
     """Before erasing, and the ceiling."""
     after: Sequence[Outcome]
+    not_measured: Sequence[str] | None
+    """Groups and retained concepts that were left out, and why; None if the file does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """An ablation's rows, and what was left out."""
+
+    file: Path
+    rows: list[JSON]
+    not_measured: Sequence[str] | None
+    """Factors with their levels; None if the file does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +83,16 @@ class Results(ABC):
     @abstractmethod
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
         """The ``wanted`` images that are in the store or the file, as PNG."""
+
+    def fidelity(self) -> Fidelity | None:
+        """FID, KID and CLIP score; None if they were not measured."""
+        return None
+
+    def methods_of(self, concept: str) -> list[str]:
+        """The methods, and the oracle if one was measured for ``concept``."""
+        # Of an oracle that was only attacked there are no images without attacks.
+        measured = select(self.rows, concept=concept, recipe=ORACLE, figure="retention_ratio")
+        return [*self.methods, *([ORACLE] if measured else [])]
 
     @property
     def series(self) -> list[str]:
@@ -108,8 +132,8 @@ class Results(ABC):
         file = self.evidence.agreement
         return _read(file, "agreement") if file is not None and file.is_file() else None
 
-    def ablations(self) -> list[list[JSON]]:
-        """The rows of each ablation that the suite names and that was run."""
+    def ablations(self) -> list[Ablation]:
+        """Each ablation that the suite names and that was run."""
         return [_read_ablation(file) for file in self._ablation_files if file.is_file()]
 
     def absent(self, name: EvidenceName) -> list[Path]:
@@ -169,9 +193,11 @@ class SuiteResults(Results):
 
     def cell(self, concept: str, method: str) -> CellOutcomes | None:
         if (concept, method) not in self._cells and (concept, method) in self.files:
-            original, after = (read_outcomes(file)[0] for file in self.files[concept, method])
-            after = [outcome for outcome in after if outcome.sample != "attack"]
-            self._cells[concept, method] = CellOutcomes(original=original, after=after)
+            (original, _), (outcomes, facts) = map(read_outcomes, self.files[concept, method])
+            after = [outcome for outcome in outcomes if outcome.sample != "attack"]
+            self._cells[concept, method] = CellOutcomes(
+                original=original, after=after, not_measured=facts.get("not_measured")
+            )
         return self._cells.get((concept, method))
 
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
@@ -256,14 +282,15 @@ def _read(file: Path, key: str) -> JSON:
     return content
 
 
-def _read_ablation(file: Path) -> list[JSON]:
-    """The rows of an ablation. Raises ``DatasetError`` for another file."""
-    columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "low", "high"]
+def _read_ablation(file: Path) -> Ablation:
+    """Raises ``DatasetError`` for a file that is not an ablation's."""
+    columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "n", "low", "high"]
     try:
-        rows: list[JSON] = pq.read_table(file, columns=columns).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(file, columns=columns)
+        left = (table.schema.metadata or {}).get(b"not_measured")
+        return Ablation(file=file, rows=table.to_pylist(), not_measured=None if left is None else json.loads(left))
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{file} is not what `ear ablate` writes: run it again") from error
-    return rows
 
 
 def select(rows: Sequence[JSON], **wanted: Any) -> list[JSON]:

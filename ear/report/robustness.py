@@ -1,7 +1,9 @@
 """The section on robustness: the concept in other words, and under attacks beside their controls."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ear.evaluation.figures import SEEDS
 from ear.report.charts import Chart, dots
 from ear.report.results import Results, select
 from ear.report.section import Section, Table, absent, main_rows, unread
@@ -21,10 +23,11 @@ def robustness(results: Results) -> Section:
     tables: list[Table] = []
     missing: list[str] = []
     for concept in results.concepts:
-        wordings, attacks = _by_wording(results, concept), _attacks(results, concept)
-        charts += [chart for chart in (wordings, attacks) if chart is not None]
+        wordings, sampling, attacks = (draw(results, concept) for draw in (_by_wording, _by_sampling, _attacks))
+        charts += [chart for chart in (wordings, sampling, attacks) if chart is not None]
         tables += _controls(results, concept)
         missing += [f"{concept}, per class of prompt"] if wordings is None else []
+        missing += [f"{concept}, with other guidance, temperature and seeds"] if sampling is None else []
         under = [row for row in _under_attack(results, concept, group="concept") if row["value"] is not None]
         missing += absent(results, concept, {row["recipe"] for row in under}, what=" under attack")
         if attacks is not None and "oracle" not in {row["recipe"] for row in under}:
@@ -33,11 +36,14 @@ def robustness(results: Results) -> Section:
         "robustness",
         "Robustness: other words, and attacks",
         "The concept can be named, described, misspelled or written in another language; training saw only some of "
-        "these words. Attacks search for what brings the concept back, within a budget: added tokens, tuned vectors, "
-        "the first rows of an image, or fine-tuning. Their control, “oracle”, is a model that never knew the concept, "
+        "these words. A class with few phrases says little, however many prompts use them. Guidance, temperature and "
+        "seeds decide how images are sampled. Attacks search for what brings the concept back: added tokens "
+        "(token-search), tuned vectors (soft-prompt), the first rows of an image of it (prefix), fine-tuning "
+        "(relearning). The number is their budget, in candidates, steps, rows and steps. Control tokens in a prompt "
+        "have none. “oracle” is a control: a model that never knew the concept, "
         "attacked with the same budget. Left is better. Prompts that the original hardly renders do not apply.",
         charts,
-        tables=[*tables, *(_attack_table(each) for each in results.attacks())],
+        tables=[*tables, *_attack_tables(results.attacks())],
         missing=[*missing, *unread(results, "attacks")],
     )
 
@@ -50,14 +56,49 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
         for row in select(results.rows, concept=concept, figure="rendered")
         if row["status"] == NOT_APPLICABLE
     }
+    phrases = _phrases(results, concept)
     classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in ("pooled", "unseen")]
     lines = []
     for wording in classes:
         mine = {row["recipe"]: row for row in rows if row["class"] == wording and row["recipe"] != "ceiling"}
         points = [(name, mine[name]) for name in results.series if name in mine]
+        facts = [f"{phrases[wording]} phrase{'s' if phrases[wording] != 1 else ''}"] if wording in phrases else []
+        facts += ["not applicable"] if wording in left_out else []
         label = wording.replace("_", " ")
-        lines.append((f"{label}\n(not applicable)" if wording in left_out else label, points))
-    return dots(f"{concept}: images that show it", lines, series=results.series) if lines else None
+        lines.append((f"{label}\n({', '.join(facts)})" if facts else label, points))
+    title = f"{concept}: images that show it, by class of prompt"
+    return dots(title, lines, series=results.series, what="class of prompts") if lines else None
+
+
+def _phrases(results: Results, concept: str) -> dict[str, int]:
+    """Class of prompts → the number of its distinct phrases for the concept."""
+    terms: dict[str, set[str]] = {}
+    for cell in (results.cell(concept, method) for method in results.methods):
+        for outcome in cell.after if cell is not None else ():
+            if outcome.group == "concept" and outcome.sample in ("main", "wording") and outcome.wording is not None:
+                terms.setdefault(outcome.wording, set()).add(outcome.term.casefold())
+    return {wording: len(known) for wording, known in terms.items()}
+
+
+def _by_sampling(results: Results, concept: str) -> Chart | None:
+    """The share of images that show the concept at each guidance and temperature, and in any of several seeds."""
+    wanted = {"concept": concept, "group": "concept", "wording": "pooled"}
+    rows = select(results.rows, figure="concept_present", **wanted)
+    rows = [row for row in rows if row["recipe"] != "ceiling"]
+    settings = list(dict.fromkeys((row["guidance"], row["temperature"]) for row in rows))
+    lines = []
+    if len(settings) > 1:
+        for guidance, temperature in settings:
+            mine = {
+                row["recipe"]: row for row in rows if (row["guidance"], row["temperature"]) == (guidance, temperature)
+            }
+            points = [(name, mine[name]) for name in results.series if name in mine]
+            lines.append((f"guidance {guidance:g},\ntemperature {temperature:g}", points))
+    seeds = {row["recipe"]: row for row in select(results.rows, figure="concept_present_any", **wanted)}
+    if any_seed := [(name, seeds[name]) for name in results.series if name in seeds and name != "ceiling"]:
+        lines.append((f"any of {SEEDS} seeds", any_seed))
+    title = f"{concept}: images that show it, by sampling"
+    return dots(title, lines, series=results.series, what="sampling") if lines else None
 
 
 def _under_attack(results: Results, concept: str, **wanted: object) -> list[JSON]:
@@ -81,7 +122,8 @@ def _attacks(results: Results, concept: str) -> Chart | None:
     if lines:
         unattacked = {name: main_rows(results, concept, name).get("concept_present") for name in results.series}
         lines.insert(0, ("no attack", [(name, row) for name, row in unattacked.items() if row and name != "ceiling"]))
-    return dots(f"{concept}: images that show it under attack", lines, series=results.series) if lines else None
+    title = f"{concept}: images that show it under attack"
+    return dots(title, lines, series=results.series, what="attack") if lines else None
 
 
 def _controls(results: Results, concept: str) -> list[Table]:
@@ -101,9 +143,12 @@ def _controls(results: Results, concept: str) -> list[Table]:
             _control(results, concept, figure="concept_present", recipe="oracle", group="absent concept", **attack),
         ]
         first, second, *others = cells
-        lines.append([method, str(row["attack"]), str(row["budget"] or ""), first or second, *others])
+        if row["budget"] is None:
+            others[0] = "the prompt is the attack"
+        budget = "none" if row["budget"] is None else str(row["budget"])
+        lines.append([method, str(row["attack"]), budget, first or second, *others, str(row["n"])])
     title = f"{concept}: images that show it under attack, and controls"
-    return [Table(title, ("method", "attack", "budget", *_CONTROLS), lines)] if lines else []
+    return [Table(title, ("method", "attack", "budget", *_CONTROLS, "n"), lines)] if lines else []
 
 
 def _control(results: Results, concept: str, **wanted: object) -> str:
@@ -117,14 +162,22 @@ def _cell(row: JSON) -> str:
     return text(row) if row["value"] is not None else "not measured"
 
 
-def _attack_table(content: JSON) -> Table:
-    """What `ear attack --json` printed."""
+def _attack_tables(contents: Sequence[JSON]) -> list[Table]:
+    """What `ear attack --json` printed: a table per concept, adapter and split."""
+    found: dict[str, list[list[str]]] = {}
+    for content in contents:
+        adapter = Path(content["adapter"][-1])
+        title = (
+            f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
+        )
+        found.setdefault(title, []).extend(_attack_rows(content))
+    return [Table(title, ("attack", "budget", *_CONTROLS, "n"), rows) for title, rows in found.items()]
+
+
+def _attack_rows(content: JSON) -> Iterator[list[str]]:
     names = ("original", "unattacked", "after", "oracle", "above_oracle", "absent")
-    rows = []
     for row in content["attacks"]:
         texts = [text(row[name]) if row[name]["value"] is not None else "not measured" for name in names]
-        budget = "" if row["budget"] is None else str(row["budget"])
-        rows.append([str(row["attack"]), budget, *(texts if row["applicable"] else [NOT_APPLICABLE] * len(texts))])
-    adapter = Path(content["adapter"][-1])
-    title = f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
-    return Table(title, ("attack", "budget", *_CONTROLS), rows)
+        budget = "none" if row["budget"] is None else str(row["budget"])
+        texts = texts if row["applicable"] else [NOT_APPLICABLE] * len(texts)
+        yield [str(row["attack"]), budget, *texts, str(row["after"]["n"])]

@@ -16,6 +16,8 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
+    """What the table cannot say of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ def main_rows(results: Results, concept: str, method: str) -> dict[str, JSON]:
 
 
 def absent(results: Results, concept: str, measured: Collection[str], *, what: str = "") -> list[str]:
-    """What is missing of ``concept``, for people: the methods that are not ``measured``, each followed by ``what``."""
+    """What is missing of ``concept``, for people: ``what``, by the methods that are not ``measured``."""
     methods = [method for method in results.methods if method not in measured]
     if len(methods) == len(results.methods):
         return [f"{concept}{what}"]
-    return [f"{concept}, {method}{what}" for method in methods]
+    return [f"{concept}{what}: {', '.join(methods)}"] if methods else []
 
 
 def unread(results: Results, name: EvidenceName) -> list[str]:
@@ -64,6 +66,6 @@ def unread(results: Results, name: EvidenceName) -> list[str]:
         "trials": "several settings of each recipe",
         "attacks": "other attacks",
         "memorisation": "clusters of nearly equal images",
-        "agreement": "agreement of judges and people's labels",
+        "agreement": "agreement of judges with labels",
     }
     return [f"{what[name]} ({file} does not exist)" for file in results.absent(name)]

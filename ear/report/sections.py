@@ -5,12 +5,13 @@ from pathlib import Path
 
 from ear.evaluation import figures
 from ear.evaluation.control_tokens import STARTOFTEXT
+from ear.evaluation.table import NAMES, change_text
 from ear.method.recipes import PROMPT_REWRITE
 from ear.report.agreement import agreement
 from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
 from ear.report.dataset import dataset
 from ear.report.gallery import sheet_uri
-from ear.report.results import Results, select
+from ear.report.results import CellOutcomes, Results, select
 from ear.report.robustness import robustness
 from ear.report.section import Picture, Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import COLUMNS, main_figures, standings, text
@@ -21,29 +22,42 @@ def sections(results: Results) -> list[Section]:
     """All sections in order; headline, gallery and provenance are parts of the page itself."""
     makers = (
         *(_frontier, _replacement, _retention, robustness, _understanding),
-        *(_memorisation, _ablation, dataset, agreement),
+        *(_fidelity, _memorisation, _ablation, dataset, agreement),
     )
     return [make(results) for make in makers]
 
 
 def headline(results: Results) -> Table:
     """The leaderboard."""
-    lines = [[concept, method, *map(text, cells)] for concept, method, cells in standings(results.rows)]
-    return Table("Leaderboard", ["concept", "model", *COLUMNS.values()], lines)
+    ranked = standings(results.rows)
+    lines = [[concept, method, *map(text, cells)] for concept, method, cells in ranked]
+    counts = [
+        (name, [row["n"] for *_, cells in ranked if isinstance(row := cells[place], dict)])
+        for place, name in enumerate(COLUMNS.values())
+    ]
+    listed = "; ".join(f"{name} {_range(numbers)}" for name, numbers in counts if numbers)
+    note = f"Number of prompts (n) of a cell: {listed}. The CSV of all figures, at the end, has the n of each."
+    title = f"Leaderboard: {results.model}, {results.split} split, 95% intervals over prompts"
+    return Table(title, ["concept", "method", *COLUMNS.values()], lines, note if listed else "")
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _frontier(results: Results) -> Section:
     charts, missing = [], []
     for concept in results.concepts:
         points = []
-        for method in results.methods:
+        for method in results.methods_of(concept):
             rows = select(results.rows, concept=concept, recipe=method, wording="pooled")
             main = main_figures(rows)
             ratio = select(rows, figure="retention_ratio", group="pooled")
             if "concept_present" in main and ratio:
                 points.append((method, main["concept_present"], ratio[0]))
         before = main_rows(results, concept, "original").get("concept_present")
-        if points and before is not None:
+        if before is not None and {name for name, *_ in points} & set(results.methods):
             points.insert(0, ("original", before, {"value": 1.0, "low": None, "high": None}))
             charts.append(_against_retention(concept, concept, points, results.series))
         else:
@@ -96,16 +110,16 @@ def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str
 def _replacement(results: Results) -> Section:
     charts, missing = [], []
     ceiling = "Ceiling" if PROMPT_REWRITE.name not in results.methods else f"Ceiling, or {PROMPT_REWRITE.name}"
-    names = {name: COLUMNS[name] for name in ("concept_present", "shows_surrogate", "shows_something", "scene_kept")}
+    shown = ("concept_present", "shows_surrogate", "shows_something", "scene_kept")
     for concept in results.concepts:
         known = {name: main_rows(results, concept, name) for name in results.series}
         lines = [
             (label, [(name, known[name][figure]) for name in results.series if figure in known[name]])
-            for figure, label in names.items()
+            for figure, label in zip(shown, map(COLUMNS.__getitem__, shown), strict=True)
         ]
         if any(points for _, points in lines):
             charts.append(dots(concept, [line for line in lines if line[1]], series=results.series))
-        missing += [f"{concept}, {name}" for name in results.methods if not known[name]]
+        missing += absent(results, concept, {name for name in results.methods if known[name]})
     return Section(
         "replacement",
         "What stands in the concept's place",
@@ -120,16 +134,13 @@ def _replacement(results: Results) -> Section:
 def _retention(results: Results) -> Section:
     charts: list[Chart] = []
     folded: list[Chart] = []
-    missing = []
+    missing: list[str] = []
     for concept in results.concepts:
-        first = True
-        for method in results.methods:
-            chart = _by_concept(results, concept, method)
-            if chart is None:
-                missing.append(f"{concept}, {method}")
-                continue
-            (charts if first else folded).append(chart)
-            first = False
+        of_concept = {method: _by_concept(results, concept, method) for method in results.methods_of(concept)}
+        drawn = {method: chart for method, chart in of_concept.items() if chart is not None}
+        charts += list(drawn.values())[:1]
+        folded += list(drawn.values())[1:]
+        missing += absent(results, concept, drawn)
     return Section(
         "retention",
         "What else changed, concept by concept",
@@ -140,7 +151,7 @@ def _retention(results: Results) -> Section:
         "not. In each group the greatest loss comes first.",
         charts,
         folded,
-        missing=missing,
+        missing=[*missing, *_left_out(results)],
     )
 
 
@@ -166,6 +177,25 @@ def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
     return bars(title, groups, method=method, series=results.series, label=label) if groups else None
 
 
+def _left_out(results: Results) -> list[str]:
+    """The groups and retained concepts without images, why, and of which concepts and methods."""
+    found: dict[str, list[str]] = {}
+    for concept in results.concepts:
+        for method in results.methods_of(concept):
+            cell = results.cell(concept, method)
+            for what in _without_images(cell) if cell is not None else ():
+                found.setdefault(what, []).append(f"{concept} by {method}")
+    return [f"{what} for {', '.join(cells)}" for what, cells in found.items()]
+
+
+def _without_images(cell: CellOutcomes) -> Sequence[str]:
+    if cell.not_measured is not None:
+        return cell.not_measured
+    measured = {outcome.group for outcome in cell.after}
+    unexplained = "no images; files of earlier versions do not say why"
+    return [f"{group} ({unexplained})" for group in figures.GROUPS if group not in measured]
+
+
 def _understanding(results: Results) -> Section:
     charts, missing = [], list[str]()
     for concept in results.concepts:
@@ -179,14 +209,17 @@ def _understanding(results: Results) -> Section:
         ]
         if lines:
             label = "share of questions answered correctly"
-            charts.append(dots(concept, lines, series=results.series, label=label))
+            charts.append(dots(concept, lines, series=results.series, label=label, what="questions"))
+            if not any(row["group"].startswith("concept, ") for row in rows):
+                missing.append(f"questions about {concept}: none of the questions asks for it")
         missing += absent(results, concept, {row["recipe"] for row in rows})
     return Section(
         "understanding",
         "Understanding of images",
         "The same model answers yes/no questions about images. “concept” asks for what was erased, “others” for "
-        "everything else; present and absent are counted apart, because a model that always says no is right about "
-        "everything that is absent.",
+        "everything else. Present and absent are counted apart, because a model that always says no is right about "
+        "everything that is absent; “absent frequent” is not in the image but in many others, so that models tend to "
+        "see it. A method that erases need not recognise the concept any more, but everything else.",
         charts,
         missing=missing,
     )
@@ -201,9 +234,10 @@ def _memorisation(results: Results) -> Section:
         "memorisation",
         "Memorisation",
         "Different prompts that give nearly equal images: the share of images in such clusters, with and without the "
-        "token that the released data puts in front of a prompt, before and after erasing. A near duplicate is a "
-        "reason to look, not a proof: simple prompts have similar images.",
-        tables=[_clusters(content) for content in found],
+        "token that the released data puts in front of a prompt, before and after erasing. Images are compared by a "
+        "hash of their pixels, and by features of a network. A near duplicate is a reason to look, not a proof: simple "
+        "prompts have similar images.",
+        tables=[_clusters(content, file.name) for content, file in zip(found, sheets, strict=True)],
         pictures=[
             Picture("The largest clusters: each row is one, of images of different prompts", sheet_uri(sheet))
             for sheet in sheets
@@ -213,27 +247,63 @@ def _memorisation(results: Results) -> Section:
     )
 
 
-def _clusters(content: JSON) -> Table:
+def _fidelity(results: Results) -> Section:
+    found = results.fidelity()
+    tables = []
+    if found is not None:
+        rows = [[NAMES[row.figure], str(row.before), str(row.after), change_text(row.change)] for row in found.rows]
+        columns = ("figure", "original", "after erasing", "change")
+        tables.append(Table("FID, KID and CLIP score", columns, rows, found.description))
+    return Section(
+        "fidelity",
+        "Images of general captions",
+        "The paper's figures, of captions that do not ask for the concept: FID and KID say how far the images are from "
+        "pictures (lower is better), CLIP score how well an image fits its caption (higher is better).",
+        tables=tables,
+        missing=[] if tables else ["FID, KID and CLIP score (`ear eval --figures paper`)"],
+    )
+
+
+def _clusters(content: JSON, sheet: str) -> Table:
     rows = []
     for found in content["findings"]:
         largest = max(found["clusters"], key=lambda cluster: int(cluster["size"]), default=None)
         example = f"{largest['size']}: {' | '.join(largest['prompts'][:3])}" if largest is not None else "none"
         token = "with" if found["token"] else "without"
         share = text(found["in_clusters"]) if found["in_clusters"]["value"] is not None else "not measured"
-        rows.append([str(found["images"]), token, str(found["method"]), share, str(len(found["clusters"])), example])
-    columns = ("images", STARTOFTEXT, "compared by", "share in clusters", "clusters", "the largest")
-    return Table("Nearly equal images of different prompts", columns, rows)
+        count = str(found["in_clusters"]["n"])
+        rows.append([found["images"], token, found["method"], share, count, str(len(found["clusters"])), example])
+    columns = ("images", STARTOFTEXT, "compared by", "share in clusters", "n", "clusters", "the largest")
+    return Table(f"Nearly equal images of different prompts: {_whose(content, sheet)}", columns, rows)
+
+
+def _whose(content: JSON, sheet: str) -> str:
+    """What `ear memorisation` looked at; earlier versions did not write it."""
+    names = [str(content[name]) for name in ("concept", "recipe", "model") if content.get(name)]
+    if content.get("split"):
+        names.append(f"{content['split']} split")
+    if content.get("prompts"):
+        names.append(f"prompts of {content['prompts']}")
+    return ", ".join(names) or f"{sheet}, whose JSON does not say which concept was erased, and how"
 
 
 def _ablation(results: Results) -> Section:
-    charts = [chart for rows in results.ablations() for chart in _ablation_charts(rows)]
+    ablations = results.ablations()
+    charts = [chart for ablation in ablations for chart in _ablation_charts(ablation.rows)]
+    missing = unread(results, "ablations")
+    for ablation in ablations:
+        if ablation.not_measured is None:
+            missing.append(f"levels that {ablation.file} lacks: the file, of an earlier version, does not name them")
+        else:
+            bases = ", ".join(dict.fromkeys(f"{row['concept']}, {row['base']}" for row in ablation.rows))
+            missing += [f"{bases}: {each}" for each in ablation.not_measured]
     return Section(
         "ablation",
         "Ablations",
         "One setting of a recipe is changed at a time: at equal pairs each level sees the same training data, at equal "
         "steps it takes as many optimizer steps as the recipe. “shows the concept” should be low, the others high.",
         charts,
-        missing=unread(results, "ablations") or ([] if charts else ["ablations (`ear ablate`)"]),
+        missing=missing or ([] if charts else ["ablations (`ear ablate`)"]),
     )
 
 

@@ -51,7 +51,7 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
         *figures.retention(outcomes),
         *figures.understanding(answered, main.guidance, main.temperature),
         *figures.retention_by_concept(outcomes),
-        *figures.replacement_by_wording(outcomes),
+        *figures.by_wording(outcomes),
         *figures.replacement_by_sampling(outcomes),
         *figures.concept_in_any_seed(outcomes),
     ]
@@ -131,7 +131,7 @@ def _seeds(cells: Sequence[Cell]) -> JSON:
 
 
 def _rows(row: FigureRow, method: str, facts: JSON) -> Iterator[JSON]:
-    shape = {key: getattr(row, key) for key in ("figure", "group", "guidance", "temperature", "judge")}
+    shape = {key: getattr(row, key) for key in ("figure", "group", "phrases", "guidance", "temperature", "judge")}
     for name, figure in (("original", row.before), (method, row.after), ("ceiling", row.ceiling)):
         if figure is not None and figure.n:
             yield _row({**facts, **shape}, name, row.wording, figure)
@@ -145,6 +145,7 @@ def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:
         facts = {**facts, "run_seeds": facts["run_seeds"][:1], "training_seeds": []}
     status = "none" if figure.json()["value"] is not None else "not measured"
     return {
+        "phrases": None,
         "attack": None,
         "budget": None,
         **facts,
@@ -159,6 +160,6 @@ def missing_row(spec: SuiteSpec, concept: str, method: str, cells: Sequence[Cell
     """The row of cells that have yet to be measured: how many, by their seeds."""
     seeds = {"run_seeds": [cell.run_seed for cell in cells], "training_seeds": [cell.training_seed for cell in cells]}
     shape = {"figure": MISSING, "group": "concept", "guidance": None, "temperature": None, "judge": None}
-    shape |= {"attack": None, "budget": None}
+    shape |= {"phrases": None, "attack": None, "budget": None}
     facts = {"concept": concept, "model": spec.model, "split": spec.split, **seeds, **shape, "recipe": method}
     return {**facts, "class": "pooled", "value": None, "n": 0, "low": None, "high": None, "status": "not measured"}

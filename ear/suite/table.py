@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
             (name, pa.string())
             for name in ("concept", "model", "recipe", "split", "figure", "group", "class", "attack")
         ),
-        ("budget", pa.int64()),
+        *((name, pa.int64()) for name in ("budget", "phrases")),
         *((name, pa.float64()) for name in ("guidance", "temperature")),
         ("judge", pa.string()),
         *((name, pa.list_(pa.int64())) for name in ("run_seeds", "training_seeds")),

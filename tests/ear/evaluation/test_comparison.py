@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
-from ear.evaluation.outcomes import AnsweredQuestion, Outcome
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, write_outcomes
 from ear.evaluation.result import Evaluation
 from ear.evaluation.table import document, sections
 from ecgvf.core.errors import DatasetError
@@ -59,9 +59,75 @@ def test_answers_to_the_same_questions_are_compared() -> None:
         )
 
     first = replace(of(1), answered=answered(True, True, False))
-    second = replace(of(2), answered=answered(False, True, True, True))
+    second = replace(of(2), answered=answered(False, True, True)[::-1])
+    same_tasks([first, second], ["a", "b"])
     [row] = [row for row in differences(first, second) if row.figure == "understanding"]
     assert (row.before.value, row.after.value, row.change.n) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"id": "2"},
+        {"image_id": "another image"},
+        {"kind": "absent_random"},
+        {"group": "concept"},
+        {"text": "b" * 16},
+    ],
+)
+def test_answers_to_other_questions_are_refused(other: dict[str, str]) -> None:
+    """The ids of a file's questions are row numbers: equal ids may be other questions."""
+    answer = AnsweredQuestion("1", "image", "others", "present", True, False, "a" * 16)
+    first = replace(of(1), answered=(answer,))
+    same_tasks([first, first], ["a", "b"])
+    same_tasks([first, replace(first, answered=(replace(answer, text=None),))], ["a", "b"])  # of an earlier version
+    changed_answer: AnsweredQuestion = replace(answer, **other)  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match=r"b answered other questions than a, such as '[12]' of .*--questions"):
+        same_tasks([first, replace(first, answered=(changed_answer,))], ["a", "b"])
+    with pytest.raises(DatasetError, match="b answered other questions than a"):
+        same_tasks([first, replace(first, answered=())], ["a", "b"])
+
+
+def test_a_loss_is_marked_in_the_column_that_has_it() -> None:
+    evaluations = [evaluation([*erased(2), *kept("castle", "neighbours", 16, lost)]) for lost in (0, 12, 0)]
+    changes = [differences(evaluations[0], other) for other in evaluations[1:]]
+    [(_, rows)] = [section for section in sections(evaluations, changes) if section[0].startswith("one by one")]
+    assert [rows[0][0], *(cell.endswith("*") for cell in rows[0][1:5])] == ["castle", False, False, True, False]
+    assert not any("*" in cell for cell in rows[0][5:])
+
+
+def test_every_document_has_the_split_and_the_most_openings() -> None:
+    evaluations = [replace(of(1), test_openings=5, split="test"), replace(of(2), test_openings=3, split="test")]
+    changes = [differences(*evaluations)]
+    rows = csv.DictReader(io.StringIO(document(evaluations, ["a", "b"], "csv", changes)))
+    found = {(row["split"], row["judge"], row["test openings"]) for row in rows}
+    assert found == {("test", "nano-object-b", "5")}
+    assert "Openings of the test split so far: 5." in document(evaluations, ["a", "b"], "markdown", changes)
+
+
+def full(left: int) -> Evaluation:
+    """16 prompts in two wordings, 8 of them with guidance 2 as well, and one with four seeds."""
+    main = [replace(each, wording="explicit" if each.seed % 2 else "synonym", term="kirk") for each in erased(16, left)]
+    guided = [replace(each, sample="sampling", guidance=2.0) for each in erased(8, left)]
+    seeds = [
+        replace(each, sample="seeds", seed=each.seed + 100 + seed) for each in erased(1, left) for seed in range(3)
+    ]
+    return evaluation([*main, *guided, *seeds])
+
+
+def test_the_full_figures_are_shown_by_class_by_sampling_and_for_any_seed() -> None:
+    first, second = full(12), full(4)
+    shown = {
+        (title, row[0]): row[1:]
+        for title, rows in sections([first, second], [differences(first, second)])
+        for row in rows
+    }
+    assert shown["by class of prompts", "synonym, 1 phrase: shows the concept"][1].startswith("0.750")
+    assert shown["by class of prompts", "explicit, 1 phrase: nats per token, frozen model"][0].startswith("2.000")
+    guided = shown["other guidance and temperature", "guidance 2, temperature 0.5: shows the concept"]
+    assert [guided[1][:5], guided[2][:5], guided[-1][:6]] == ["1.000", "0.500", "-0.500"]
+    assert ("4 seeds of a prompt", "shows the concept in any seed") in shown
+    assert not any(title.startswith("by class") for title, _ in sections([of(1)]))
 
 
 def test_a_group_is_the_same_concepts_in_all() -> None:
@@ -139,16 +205,17 @@ def table(text: str) -> list[list[str]]:
 def test_a_csv_document_has_a_row_per_figure_and_a_column_per_evaluation() -> None:
     first, second = of(4), of(1)
     header, *rows = table(document([first, second], ["a", HOSTILE], "csv", [differences(first, second)]))
-    assert header == ["", "before", "a", HOSTILE, "ceiling", f"{HOSTILE} − a"]
+    facts = ["split", "judge", "test openings"]
+    assert header == ["", "before", "a", HOSTILE, "ceiling", f"{HOSTILE} − a", *facts]
     assert rows[0][0] == "church: shows the concept"
-    assert [cell.split()[0] for cell in rows[0][1:]] == ["1.000", "0.250", "0.062", "0.000", "-0.188"]
-    assert {len(row) for row in rows} == {6}
+    assert [cell.split()[0] for cell in rows[0][1:6]] == ["1.000", "0.250", "0.062", "0.000", "-0.188"]
+    assert {len(row) for row in rows} == {9}
 
 
 def test_the_ceiling_has_no_column_beside_prompt_rewrite() -> None:
     first, rewritten = of(4), replace(of(1), recipe="prompt-rewrite")
     header, *rows = table(document([first, rewritten], ["a", "b"], "csv", [differences(first, rewritten)]))
-    assert header == ["", "before", "a", "b", "b − a"] and {len(row) for row in rows} == {5}
+    assert header[:5] == ["", "before", "a", "b", "b − a"] and {len(row) for row in rows} == {8}
 
 
 def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
@@ -244,6 +311,7 @@ def test_files_of_one_name_are_called_by_their_paths(folder: Path) -> None:
         (["first.parquet", "test.parquet"], "test has another split than first, test instead of validation"),
         (["first.parquet", "test.parquet", "--judge", "clip"], "leave out the options that measure"),
         (["text.parquet"], "text.parquet is not a readable Parquet file"),
+        (["first.parquet", "cell.parquet"], "cell.parquet is a cell of a suite, not a file of `ear eval --outcomes`"),
         (["first.parquet", "--format", "word"], "'word' is not one of"),
     ],
 )
@@ -251,6 +319,7 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, words: Sequence[str], me
     changed(of(1), seed=3).save("seeds.parquet")
     replace(of(1), split="test").save("test.parquet")
     Path("text.parquet").write_text("id\n")
+    write_outcomes(of(1).outcomes, Path("cell.parquet"), {"original": "church-original-paper-default"})
     before = sorted(file.name for file in folder.iterdir())
     output = compare(*words, code=2)
     assert message in " ".join(output.split()) and "Traceback" not in output

@@ -286,7 +286,7 @@ def test_a_wordings_row_counts_its_prompts_and_its_distinct_phrases() -> None:
         for number in range(4)
         for each in erased(1)
     ]
-    rows = figures.replacement_by_wording([*erased(3), *synonyms])
+    rows = figures.by_wording([*erased(3), *synonyms])
     found = {each.wording: each for each in rows if each.figure == "concept_present"}
     assert {name: (each.after.n, each.phrases) for name, each in found.items()} == {
         "explicit": (3, 1),
@@ -294,7 +294,20 @@ def test_a_wordings_row_counts_its_prompts_and_its_distinct_phrases() -> None:
     }
     assert row(rows[:3], "concept_present").json()["class"] == "explicit"
     unknown = [replace(each, wording=None) for each in erased(3)]
-    assert figures.replacement_by_wording(unknown) == []
+    assert figures.by_wording(unknown) == []
+
+
+def test_a_wording_has_its_scene_and_its_nats_per_token() -> None:
+    seen = {"explicit": "clear", "synonym": "stormy"}
+    outcomes = [
+        replace(each, wording=wording, id=f"{wording}-{each.id}", attributes=(sky("clear", sky_seen),), nll_frozen=nats)
+        for (wording, sky_seen), nats in zip(seen.items(), (2.0, 3.0), strict=True)
+        for each in erased(4)
+    ]
+    found = {(each.figure, each.wording): each for each in figures.by_wording(outcomes)}
+    assert [found["scene_kept", wording].after.value for wording in seen] == [1.0, 0.0]
+    assert [found["nll_frozen", wording].after.value for wording in seen] == [2.0, 3.0]
+    assert found["scene_kept", "synonym"].phrases == 1
 
 
 def test_another_guidance_or_temperature_has_rows_of_its_own() -> None:

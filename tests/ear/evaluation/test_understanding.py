@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ def test_right_and_wrong_are_told_apart_by_group_and_kind() -> None:
         ("00002", "others", "absent_random", True, False),
         ("00003", "others", "present", True, False),
     ]
+    other = [replace(row, question=f"{row.question} Really?") for row in questions]
+    texts = [{row.text for row in compare_answers(CHURCH, asked, before, after)} for asked in (questions, other)]
+    assert not texts[0] & texts[1] and None not in texts[0]
 
 
 def test_logits_that_are_not_finite_are_no_answer(

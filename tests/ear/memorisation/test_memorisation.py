@@ -99,6 +99,7 @@ def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) ->
     result = json.loads(run(str(folder), "--json"))
     without, with_token = result["findings"]  # no CLIP is at hand: by hash only
     assert result["encoder"] is None and not result["nano"] and result["seed"] is None
+    assert {result[name] for name in ("concept", "dataset", "adapter", "recipe", "split", "prompts")} == {None}
     assert [cluster["ids"] for cluster in without["clusters"]] == [["id1", "id3", "id5"]]
     assert without["clusters"][0]["prompts"][0] == "a picture of thing 1"
     assert without["in_clusters"] == {"value": pytest.approx(3 / 7), "n": 7, "low": None, "high": None}
@@ -136,6 +137,9 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     words = ["--adapter", str(adapter), "--prompts", str(tmp_path / "prompts.txt"), "--json"]
     result = json.loads(run(*words))
     assert result["nano"] and result["encoder"] == "nano's CLIP"
+    assert (result["concept"], result["adapter"], result["split"]) == ("church", [str(adapter)], None)
+    assert (result["recipe"], result["prompts"]) == ("default", str(tmp_path / "prompts.txt"))
+    assert result["model"] == tiny.name and result["dataset"]
     found = [(each["images"], each["token"], each["method"]) for each in result["findings"]]
     assert found == [
         (name, token, method)

@@ -1,5 +1,7 @@
 """The report: one file that says what was measured and what was not, and works in a real browser."""
 
+import base64
+import csv
 import io
 import json
 import os
@@ -21,16 +23,20 @@ from playwright.sync_api import Browser, sync_playwright
 from typer.testing import CliRunner
 
 from ear.cli import app
-from ear.evaluation.outcomes import Outcome, read_outcomes, write_outcomes
+from ear.evaluation.fidelity.measure import Fidelity
+from ear.evaluation.figures import FigureRow
+from ear.evaluation.not_measured import NotMeasured
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
 from ear.report import write_report
 from ear.report.charts import dots
 from ear.report.evaluated import EvaluationResults
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
-from ear.suite import write_known_results
+from ear.suite import Suite, write_known_results
 from ear.suite.last import last_results, remember
 from ear.suite.spec import Evidence
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.figures import Figure
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.records import to_table
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
@@ -83,7 +89,7 @@ def with_evidence(results: SuiteResults, folder: Path) -> SuiteResults:
         {"concept": "church", "recipe": "paper", "figures": undefined},
         {"concept": "church", "recipe": "esd", "figures": None},
     ]
-    agreement = [{"reviewer": "somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
+    agreement = [{"reviewer": "=somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
     files: dict[str, Any] = {
         "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
         "memorisation": {"findings": [finding], "sheet": str(folder / "clusters.png")},
@@ -161,6 +167,148 @@ def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) ->
     assert found.with_images == 36
 
 
+def test_a_wrecked_image_is_not_replaced_even_if_its_judge_names_the_surrogate(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), measured(0, 0, 0)
+    unsure = [replace(each, judges=both("hotel", 0.3)) if each.id == "record-4" else each for each in source.outcomes]
+    keep(suite, replace(source, outcomes=unsure))
+    write_known_results(suite, "ear suite small.yaml")
+    found = gallery(SuiteResults.open(suite.results, suite.store), 1000)
+    assert (found.counts["wrecked"], found.counts["replaced"]) == (1, 11)
+
+
+def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    keep(suite, measured(0, 0, 3), not_measured=["unrehearsed (training rehearsed every other concept)"])
+    write_known_results(suite, "ear suite small.yaml")
+    page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
+    assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
+    keep(suite, measured(0, 0, 3))  # as earlier versions did
+    page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
+    for group in ("surrogates", "unrehearsed"):
+        assert f"{group} (no images; files of earlier versions do not say why) for church by paper" in page
+    assert "neighbours (no images" not in page
+    left = (
+        NotMeasured("rehearsed", "training rehearsed nothing"),
+        NotMeasured("unrehearsed", "not of family x", ("a",)),
+    )
+    file = evaluation([*erased(12), *kept("castle", "neighbours", 12)], not_measured=left).save(tmp_path / "a.parquet")
+    page = write_report(EvaluationResults.open(file), tmp_path / "report.html").read_text()
+    assert "rehearsed (training rehearsed nothing) for church by windowed-kl" in page
+    assert "unrehearsed: a (not of family x) for church by windowed-kl" in page
+
+
+def test_levels_that_an_ablation_left_out_are_named(tmp_path: Path) -> None:
+    results = with_evidence(finished(tmp_path), tmp_path)
+    file = tmp_path / "ablation" / "ablation.parquet"
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert f"levels that {file} lacks: the file, of an earlier version, does not name them" in page
+    table = pq.read_table(file).replace_schema_metadata({b"not_measured": json.dumps(["window 48", "order shuffled"])})
+    pq.write_table(table, file)
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert "church, paper: window 48; church, paper: order shuffled" in page and "does not name them" not in page
+    pq.write_table(table.replace_schema_metadata({b"not_measured": b"nothing"}), file)
+    with pytest.raises(DatasetError, match=r"ablation\.parquet is not what `ear ablate` writes"):
+        write_report(results, tmp_path / "report.html")
+
+
+def fidelity() -> Fidelity:
+    """FID on 20 captions, 3 before and 5 after."""
+    before, after, change = (Figure(value, 20, value - 1, value + 1) for value in (3.0, 5.0, 2.0))
+    row = FigureRow(
+        figure="fid", group="nano", guidance=1.25, temperature=0.5, before=before, after=after, change=change
+    )
+    names = ("captions", "features", "resizing", "clip", "seeds")
+    facts: dict[str, Any] = {name: f"its {name}" for name in names}
+    counts = {"n": 20, "reference_n": 30, "own_text": 20}
+    rows: dict[str, Any] = {"rows": (row,), "replicates": {"fid": (1.0, 2.0)}, "hashes": {}}
+    return Fidelity(label="nano", as_published=False, **facts, **counts, **rows)
+
+
+def test_fid_kid_and_clip_score_are_a_table_with_what_they_are_of(tmp_path: Path) -> None:
+    outcomes = [*erased(12), *kept("castle", "neighbours", 12)]
+    file = evaluation(outcomes, fidelity=fidelity()).save(tmp_path / "a.parquet")
+    page = write_report(EvaluationResults.open(file), tmp_path / "report.html").read_text()
+    for text in ("3.000 [2.000, 4.000] of 20", "5.000 [4.000, 6.000] of 20", "+2.000 [+1.000, +3.000]", "its captions"):
+        assert text in page
+    page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
+    assert "FID, KID and CLIP score (`ear eval --figures paper`)" in page
+
+
+def test_a_concept_without_questions_of_its_own_is_named(tmp_path: Path) -> None:
+    answered = AnsweredQuestion("1", "image", "others", "present", True, True)
+    asked = {"others": [answered], "concept": [answered, replace(answered, group="concept")]}
+    for group, answers in asked.items():
+        found = evaluation([*erased(12), *kept("castle", "neighbours", 12)], answered=tuple(answers))
+        file = found.save(tmp_path / f"{group}.parquet")
+        page = write_report(EvaluationResults.open(file), tmp_path / "report.html").read_text()
+        assert ("questions about church: none of the questions asks for it" in page) == (group == "others")
+
+
+def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path) -> None:
+    synonyms = [replace(each, wording="synonym", term=("kirk", "Kirk", "chapel")[each.seed % 3]) for each in erased(12)]
+    guided = [replace(each, sample="sampling", guidance=2.0) for each in erased(12, left=6)]
+    seeds = [replace(each, sample="seeds", seed=each.seed + more) for each in erased(1) for more in (100, 101, 102)]
+    file = evaluation([*synonyms, *guided, *seeds, *kept("castle", "neighbours", 12)]).save(tmp_path / "a.parquet")
+    page = write_report(EvaluationResults.open(file), tmp_path / "report.html").read_text()
+    assert "synonym (2 phrases)" in page
+    assert '<th scope="row">guidance 2, temperature 0.5</th><td>windowed-kl' in page.replace("\n", "")
+    assert '<th scope="row">any of 4 seeds</th>' in page
+    assert "church, with other guidance, temperature and seeds" not in page
+    assert (
+        "church, with other guidance, temperature and seeds"
+        in write_report(finished(tmp_path), tmp_path / "report.html").read_text()
+    )
+
+
+def test_every_table_is_a_csv_and_numbers_have_their_n(tmp_path: Path) -> None:
+    results = with_evidence(finished(tmp_path), tmp_path)
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert page.count("<table>") == page.count('<p class="download">') == page.count("data:text/csv") - 2
+    files = dict(re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', page))
+    rows = {name: list(csv.reader(io.StringIO(base64.b64decode(data).decode()))) for name, data in files.items()}
+    assert rows["church.csv"][0][-1] == "n" and rows["church.csv"][1][-1] == "12"
+    assert rows["church-paper.csv"][0] == ["group", "concept", "original", "paper", "n"]
+    clusters = next(each for name, each in rows.items() if name.startswith("nearly-equal"))
+    assert clusters[1][4] == "12"
+    hostile = next(name for name in rows if name.startswith("judges-and-labels"))
+    assert rows[hostile][1][0] == "'=somebody"
+    assert "shows the concept 12" in page and "all retained 24" in page
+
+
+def test_near_duplicates_and_labels_say_whose_images_they_are_of(tmp_path: Path) -> None:
+    results = with_evidence(finished(tmp_path), tmp_path)
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert "clusters.png, whose JSON does not say which concept was erased" in page
+    content = json.loads((tmp_path / "memorisation.json").read_bytes())
+    content |= {"concept": "church", "recipe": "on-policy", "model": "janus-nano", "split": "validation"}
+    write_atomic(tmp_path / "memorisation.json", pretty_json(content))
+    labels = json.loads((tmp_path / "agreement.json").read_bytes())
+    write_atomic(tmp_path / "agreement.json", pretty_json({**labels, "description": f"Of {HOSTILE}, by a model."}))
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert "prompts: church, on-policy, janus-nano, validation split" in page
+    assert "&lt;/script&gt;&lt;b&gt;church&lt;/b&gt;, by a model." in page and HOSTILE not in page
+
+
+def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, oracles={"church": tmp_path / "oracle"})
+    keep(suite, measured(0, 0, 3))
+    page = write_report(_known(suite), tmp_path / "report.html").read_text()
+    assert "church, oracle" not in page
+    keep(suite, measured(0, 0, 6, recipe="oracle"))
+    results = _known(suite)
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert results.methods_of("church") == ["paper", "oracle"] and results.methods_of("castle") == ["paper"]
+    [frontier] = re.findall(r"images that still show church</th>.*?</table>", page, re.DOTALL)
+    assert '<th scope="row">oracle</th>' in frontier
+    assert "church, oracle</figcaption>" in page and "castle, oracle" not in page
+    assert {card.method for card in gallery(results, 1000).cards} == {"paper", "oracle"}
+
+
+def _known(suite: Suite) -> SuiteResults:
+    write_known_results(suite, "ear suite small.yaml")
+    return SuiteResults.open(suite.results, suite.store)
+
+
 def test_a_concept_that_the_original_does_not_show_either_is_not_lost(tmp_path: Path) -> None:
     suite, source = small_suite(tmp_path), measured(0, 0, 3)
     unseen = both("church", concept="cat")
@@ -187,12 +335,12 @@ def test_a_thousand_images_stay_under_40_megabytes() -> None:
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     page = write_report(finished(tmp_path, images=False), tmp_path / "report.html").read_text()
     for text in (
-        "castle, paper: 1",
+        "castle: paper 1",
         "took 1 min 00 s of wall time, 1 cell in all",
         "36 have no images",
         "church under attack",
         "clusters of nearly equal images",
-        "agreement of judges and people&#39;s labels",
+        "agreement of judges with labels",
         "ablations (`ear ablate`)",
         f"the dataset of castle ({tmp_path / 'results' / 'datasets.json'} does not have it)",
     ):
@@ -251,6 +399,7 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "soft-prompt 100",
         "another concept unknown to the oracle",
         "not applicable",
+        "the prompt is the attack",
     ):
         assert text in page
     assert "no oracle was named" not in page and "church under attack;" not in page
@@ -277,7 +426,7 @@ def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -
     facts = {"unsafe": False, "stages": [pairs, accepted], "paid": paid, "writers": [writer]}
     page = write_report(replace(results, datasets={"church": facts}), tmp_path / "report.html").read_text()
     for text in (
-        "62%",
+        "62.5%",
         "3 target absent",
         "6 of 9",
         "4 of 5",

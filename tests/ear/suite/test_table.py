@@ -21,7 +21,7 @@ from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
 ROOT = Path(__file__).parents[3]
 SPEC = SuiteSpec(concepts=("church", "cat"), recipes=("paper",))
 KEYS = {
-    *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget"),
+    *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget", "phrases"),
     *("guidance", "temperature", "judge", "run_seeds", "training_seeds", "value", "n", "low", "high", "status"),
 }
 
@@ -87,6 +87,16 @@ def test_attacks_are_rows_beside_their_controls() -> None:
         ("concept_present", "oracle", "absent concept"): None,
     }
     assert found["concept_present", "oracle", "absent concept"]["status"] == "not measured"
+
+
+def test_rows_of_a_class_have_its_phrases_and_its_scene() -> None:
+    cell = measured(0, 0, 0)
+    terms = [replace(each, term=f"kirk {each.seed % 2}") if each.wording else each for each in cell.outcomes]
+    rows = table_rows("church", "paper", [replace(cell, outcomes=terms, original=cell.original)])
+    of_class = {row["figure"]: row for row in rows if row["class"] == "explicit" and row["recipe"] == "paper"}
+    assert {"concept_present", "shows_surrogate", "nll_frozen"} <= of_class.keys()
+    assert {row["phrases"] for row in of_class.values()} == {3}  # "church" before, and the two after
+    assert {row["phrases"] for row in rows if row["class"] == "pooled"} == {None}
 
 
 def test_an_oracle_is_a_reference_beside_the_methods() -> None:
