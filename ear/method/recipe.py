@@ -110,9 +110,9 @@ class Recipe:
     """Number of tuned layers, counted from the last, if the concept is a style; None: as for any concept. The first
     layers distinguish words: tuning them erases a style only where the pairs' own words name it."""
     modules: Modules = "attention"
-    """Tuned modules of each layer. attention: the projections q, k, v and o of its self-attention, as in the released
-    loop, the published weights and all named recipes. qkv: without o, as in section 2.3 of the paper. all: also the
-    MLP's projections and both norms, as in section 6.1."""
+    """Tuned modules of each layer. attention, the default and the choice of all named recipes: the projections q, k, v
+    and o of its self-attention, as in the released loop and the published weights, which can then be compared. qkv:
+    without o, as in section 2.2 of the paper. all: also the MLP's projections and both norms, as in section 6.1."""
     adapter: AdapterKind = "full"
     """How the modules are tuned. full: all their weights. lora: a change of low rank to projections; norms stay."""
     rank: int = _count(16)
@@ -174,8 +174,8 @@ class Recipe:
         for name, value in _RELEASED.items():
             if self.trajectory == "streams" and (given := getattr(self, name)) != value:
                 raise RecipeError(
-                    f"recipe {self.name}: the trajectory streams is the released loop, in which {name} is {value}, not "
-                    f"{given}"
+                    f"recipe {self.name}: {name} is {given}, but the trajectory streams is the released loop, which "
+                    f"knows nothing but {value}"
                 )
         if (self.trajectory == "rollout") != bool(self.rollouts):
             raise RecipeError(
@@ -333,11 +333,17 @@ _RELEASED: Mapping[str, Any] = {
     "rollout_epochs": 1,
     "windows": "all",
     "adapter": "full",
+    "rank": 16,
     "schedule": "constant",
     "images_per_step": 1,
     "mixed_precision": "no",
     "checkpointing": "no",
     "retention": 0,
+    "rehearsed": 0,
+    "rehearsed_words": 0,
+    "rehearsed_per_step": 0,
+    "rehearsal_noise": 0,
+    "rehearsed_concepts": "all",
 }
 """Setting that the released loop does not have, the trajectory "streams" → the only value that it may have there."""
 

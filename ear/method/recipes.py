@@ -30,8 +30,8 @@ PAPER = Recipe(
     rehearsed=0,
     rehearsed_per_step=0,
     description=(
-        "Equations 6 to 8 with the settings of section 6.1, with context and without a retention term. Windows and "
-        "threshold act."
+        "Equations 6 to 8 with the settings of section 6.1 (but the modules of the released weights), with context and "
+        "without a retention term. Windows and threshold act."
     ),
 )
 

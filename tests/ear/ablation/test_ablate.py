@@ -213,7 +213,7 @@ def test_a_variant_that_is_no_recipe_does_not_stop_the_others(
 ) -> None:
     table = ablate(replace(ablation, base=replace(PUBLISHED, threshold=0.0)), ["adapter"]).to_pylist()
     assert {row["level"] for row in table} == {"full"}
-    assert "adapter lora 4 is not measured: recipe published-ablation: the trajectory streams is" in _words(capsys)
+    assert "adapter lora 4 is not measured: recipe published-ablation: adapter is lora, but" in _words(capsys)
 
 
 def test_an_unknown_factor_is_one_line(ablation: Ablation) -> None:

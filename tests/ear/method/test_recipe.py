@@ -9,7 +9,7 @@ from ecgvf.core.errors import RecipeError
 from ecgvf.core.shard_set import fingerprint
 
 
-def test_the_papers_recipe_is_section_6_1() -> None:
+def test_the_papers_recipe_is_section_6_1_with_the_modules_of_its_weights() -> None:
     assert (PAPER.loss, PAPER.guidance, PAPER.threshold, PAPER.learning_rate) == ("mse", 1.0, 0.05, 1e-4)
     assert (PAPER.layers, PAPER.modules, PAPER.window, PAPER.retention) == (5, "attention", None, 0)
     resolved = PAPER.resolve(tokens=576, depth=30, concept_window=48)
