@@ -8,7 +8,7 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-_LARGEST_BLOCK, _KEPT = 1 << 28, 1 << 30
+_LARGEST_BLOCK, _KEPT = 1 << 25, 1 << 30
 """Bytes: larger blocks are returned when freed; so is what lies free at the heap's end beyond ``_KEPT``."""
 
 

@@ -12,13 +12,13 @@ from ecgvf.core.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        np.ones(2**23)  # 64 MiB
+    for _ in range(40):
+        np.ones(2**21)  # 16 MiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 returned = faults()
 keep_freed_memory()
-np.ones(2**23)
+np.ones(2**21)
 print(returned, faults())
 """
 
