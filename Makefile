@@ -85,11 +85,11 @@ several: .venv/installed
 ablations: .venv/installed
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe paper --out docs/ablations/paper \
 	  --prompts-per-other 8 --minutes 15 \
-	  --over window,patch-sampling,threshold,layers,modules,order,trajectory,retention,surrogates,data
+	  --over window,patch-sampling,threshold,layers,modules,adapter,guidance,order,trajectory,retention,surrogates,data
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --out docs/ablations/on-policy \
 	  --prompts-per-other 8 --minutes 10 --over retained-concepts,retention,adapter,rehearsal-noise,surrogates,data
 	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --option retention=0 \
-	  --out docs/ablations/on-policy-unrehearsed --prompts-per-other 8 --minutes 10 --over trajectory,loss,adapter
+	  --out docs/ablations/on-policy-unrehearsed --prompts-per-other 8 --minutes 10 --over trajectory,loss,guidance,adapter
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check

@@ -107,6 +107,7 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
         "rehearsed-words": _options("rehearsed_words", 0, 100, 300),
         "loss": _options("loss", "mse", "kl"),
+        "guidance": _options("guidance", 0.0, 0.5, 1.0),
         "order": _options("order", "dataset", "shuffled"),
         "patch-sampling": _patch_sampling,
         "trajectory": _trajectories,
