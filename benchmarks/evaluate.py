@@ -3,7 +3,7 @@
     python -m benchmarks.evaluate
 
 The default figures of church, on validation, of an adapter by `paper` (whose training is not counted). Each run begins
-with a store that has no image. The last line of standard output is JSON: ``command``, ``versions``, ``threads``,
+with a store that has no image. The last line of standard output is JSON: ``command``, ``versions``, ``cpus``,
 ``images``, ``seconds`` of each run, ``goal_seconds`` and ``met``. Exit code 1 if the slowest run misses the goal.
 """
 
@@ -44,7 +44,7 @@ def main(
             seconds.append(round(time.monotonic() - started, 1))
             images = rendered(store)
             typer.echo(f"{evaluation['recipe']}, {images} images: {seconds[-1]} s")
-    facts = {"command": COMMAND, "versions": versions(), "threads": os.cpu_count(), "images": images}
+    facts = {"command": COMMAND, "versions": versions(), "cpus": os.cpu_count(), "images": images}
     finish({**facts, "seconds": seconds, "goal_seconds": GOAL, "met": max(seconds) < GOAL}, out)
 
 

@@ -27,6 +27,7 @@ from ear.method.erase import erase
 from ear.method.recipe import Recipe
 from ear.method.recipes import AnyRecipe, PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
+from ear.method.several import combine
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
 from ecgvf.core.records import EvaluationSplit
@@ -83,6 +84,7 @@ def train(
         each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device)
         for each in named
     ]
+    combine(datasets)  # before a model is loaded: some cannot be erased together
     janus = load(model or datasets[0].model, device=device, dtype=dtype)
     return erase(opened, datasets, janus, changed, [seed])[0]
 

@@ -30,7 +30,8 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
 _KEYED_OTHERWISE = ("prompts_per_concept", "prompts_per_other", "fidelity")
-"""Settings that are not a part of a variant's key as they are: another default must not pass for the same figures."""
+"""Settings that are not a part of a variant's key as they are. Prompts are keyed by their numbers: another default must
+not pass for the same figures. ``fidelity`` is not keyed: an ablation has the default figures only."""
 NOT_MEASURED = b"not_measured"
 """Metadata of the table: the missing variants, a JSON list of strings."""
 MOST_WINDOWS = 10
@@ -165,7 +166,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
 def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], folder: Path) -> pa.Table:
     """Write the table, its rows in the order of variants, and its plots; returns the table.
 
-    Its metadata list the variants that are not measured (``NOT_MEASURED``), for who shows it.
+    Its metadata list the variants that are not measured (``NOT_MEASURED``), for `ear report`.
     """
     from ear.ablation.plots import plot_factors
 

@@ -91,15 +91,15 @@ class SuiteArguments:
         return _split(self.recipes)
 
     def command(self) -> str:
-        """The command that reproduces the whole table: with a file, without the selection of cells."""
-        options = [("--submit", each) for each in self.submit or []]
+        """The command that reproduces the whole table: with a file, without the selection of cells, unless submissions
+        are measured for it."""
+        words = [] if self.declaration is None else [str(self.declaration)]
+        selection = [("--concepts", self.concepts), ("--recipes", self.recipes), ("--model", self.model)]
+        if self.declaration is not None and not self.submit:
+            selection = []
+        options = [(option, value) for option, value in selection if value is not None]
+        options += [("--submit", each) for each in self.submit or []]
         options += [(name, str(folder)) for name, folder in (("--store", self.store), ("--out", self.out)) if folder]
-        if self.declaration is not None:
-            words = [str(self.declaration)]
-        else:
-            words = []
-            chosen = [("--concepts", self.concepts), ("--recipes", self.recipes), ("--model", self.model)]
-            options = [*((option, value) for option, value in chosen if value is not None), *options]
         return shlex.join(["ear", "suite", *words, *(word for option in options for word in option)])
 
 
@@ -133,7 +133,7 @@ def suite(
     )
     remember(opened.results)
     cells = opened.cells_among(_split(declared.concepts), declared.selected_recipes())
-    if declared.out is not None:
+    if declared.out is not None and declared.declaration is not None:
         copy_finished(opened, spec.results_folder)
     command = declared.command()
     content, failed = (write_known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)

@@ -53,6 +53,7 @@ def train(
     from ear.api import check_seed
     from ear.method import recipes
     from ear.method.erase import erase, resolve
+    from ear.method.pairs import report_pairs
     from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
 
@@ -72,6 +73,7 @@ def train(
     resolved = resolve(changed, datasets, model)
     print_lines(resolved.summary())
     if dry_run:
+        report_pairs(datasets, changed.pairs)
         _print_cost(dataset, model, resolved, len(training_seeds) if changed.depends_on_seed else 1)
         return
     with Watchers(model, dataset, preview_every, track) as watch:

@@ -31,7 +31,7 @@ from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
 from ear.evaluation.submitted_images import SubmittedImages
-from ear.method.open_adapter import files_hash, open_adapter
+from ear.method.open_adapter import check_concept, files_hash, open_adapter
 from ear.method.pairs import training_pairs, training_records
 from ear.method.retrained import read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts
@@ -136,7 +136,9 @@ def attack(
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
-    measurement = Measurement(store, model, dataset, judges, open_adapter(model, files), files_hash(files))
+    adapter = open_adapter(model, files)
+    check_concept(adapter.concepts, dataset.concept.name, files[0])
+    measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files))
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
     if prompt_set is None:
         check_attacks(model, dataset, settings.budgets)

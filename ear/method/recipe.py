@@ -174,8 +174,8 @@ class Recipe:
         for name, value in _RELEASED.items():
             if self.trajectory == "streams" and (given := getattr(self, name)) != value:
                 raise RecipeError(
-                    f"recipe {self.name}: {name} is {given}, but the trajectory streams is the released loop, which "
-                    f"knows nothing but {value}"
+                    f"recipe {self.name}: {name} is {given}, but the trajectory streams (the released loop) allows "
+                    f"{value} only"
                 )
         if (self.trajectory == "rollout") != bool(self.rollouts):
             raise RecipeError(
@@ -196,7 +196,7 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The settings other than at their defaults, as JSON, in the form that fingerprints are computed of.
 
-        ``modules`` is always there, written as the letters that it once was (``_PROJECTIONS``).
+        ``modules`` is always there; attention and qkv as ``projections``, a list of letters (``_PROJECTIONS``).
         """
         settings = {
             field.name: value
@@ -345,7 +345,7 @@ _RELEASED: Mapping[str, Any] = {
     "rehearsal_noise": 0,
     "rehearsed_concepts": "all",
 }
-"""Setting that the released loop does not have, the trajectory "streams" → the only value that it may have there."""
+"""Setting → the only value that the trajectory "streams", the released loop, allows."""
 
 _PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"qkv"]}
 """``modules`` → the field ``projections`` that was in its place (``Recipe.settings``)."""

@@ -1,6 +1,7 @@
 """How often the test splits of a suite were opened: what its cells, and the store that measured them, know."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,29 +15,40 @@ from ecgvf.core.files import JSON
 def count_openings(suite: Suite) -> JSON:
     """Concept → ``{"count", "at_least"}``; null if nothing is known of it.
 
-    ``at_least``: cells of an earlier version do not list the openings. Each of them counts as at least one.
+    Every cell in the folder counts, also if the suite has changed since. ``at_least``: some cells are, or replaced,
+    those of an earlier version, which do not list the openings; each that is there counts as at least one.
     """
-    return {concept: _count(suite, concept) for concept in suite.concepts}
+    cells = list(_cells(suite))
+    return {
+        concept: _count(suite, concept, [cell for cell in cells if cell[0] == concept]) for concept in suite.concepts
+    }
 
 
-def _count(suite: Suite, concept: str) -> JSON | None:
-    cells = [cell for cell in suite.cells if cell.concept == concept]
+def _count(suite: Suite, concept: str, cells: list[tuple[str, str, JSON]]) -> JSON | None:
     lines = suite.known_openings(concept)
-    silent = []
-    for cell in cells:
-        if (file := suite.file(cell.name)).is_file():
-            lines = openings.merge(lines, openings.from_json(read_facts(file).get("openings", ())))
-        facts = suite.facts(cell)
-        if facts is not None and "openings" not in facts:
-            silent.append(cell)
-    if not lines and not any(suite.facts(cell) for cell in cells):
+    for _, _, facts in cells:
+        lines = openings.merge(lines, openings.from_json(facts.get("openings", ())))
+    if not lines and not cells:
         return None
-    counts = Counter(line.adapter for line in lines)
-    if suite.spec.split == "test":  # the store may list some of these openings, by the adapter
-        counts |= Counter(_adapter(suite.file(cell.name)) for cell in silent)
-    return {"count": counts.total(), "at_least": bool(silent)}
+    counts, at_least = Counter(line.adapter for line in lines), False
+    if suite.spec.split == "test":
+        # The store may list some of the openings of silent cells, by the adapter.
+        counts |= Counter(adapter for _, adapter, facts in cells if "openings" not in facts)
+        at_least = any(not facts.get("all_openings", "openings" in facts) for _, _, facts in cells)
+    return {"count": counts.total(), "at_least": at_least}
 
 
-def _adapter(file: Path) -> str:
-    """The hash of what a cell measured; a cell has outcomes after erasing first."""
-    return str(pq.read_table(file, columns=["adapter"])["adapter"][0].as_py())
+def _cells(suite: Suite) -> Iterator[tuple[str, str, JSON]]:
+    """Concept, hash of the adapter, and facts of each cell in the folder; a cell has outcomes after erasing first."""
+    for file in sorted(suite.results.glob("*.parquet")):
+        facts = read_facts(file)
+        if "key" not in facts:  # outcomes before erasing, or the table
+            continue
+        adapter = str(pq.read_table(file, columns=["adapter"])["adapter"][0].as_py())
+        yield _concept(suite, file), adapter, facts
+
+
+def _concept(suite: Suite, file: Path) -> str:
+    """The concept of a cell, whose file's name begins with it."""
+    names = [name for name in suite.concepts if file.name.startswith(f"{name}-")]
+    return max(names, key=len, default="")

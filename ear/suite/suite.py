@@ -195,7 +195,7 @@ class Suite:
             "answered": [asdict(answer) for answer in found.answered],
             "classes": [each.json() for each in found.classes],
             "not_measured": [str(each) for each in found.not_measured],
-            "openings": [asdict(opening) for opening in self._openings(cell)],
+            **self._openings(cell),
             "versions": versions(),
             "seconds": round(time.monotonic() - started),
         }
@@ -303,11 +303,18 @@ class Suite:
         folder = self.submissions[name]
         return Submission(name, folder / concept if (folder / concept).is_dir() else folder)
 
-    def _openings(self, cell: Cell) -> list[Opening]:
-        """All openings of the test split until now that the store or the cell's present file knows."""
+    def _openings(self, cell: Cell) -> JSON:
+        """All openings of the test split until now that the store or the cell's present file knows.
+
+        ``all_openings`` is False if that file is of an earlier version, which listed none.
+        """
         file = self.file(cell.name)
-        before = read_facts(file).get("openings", ()) if file.is_file() else ()
-        return openings.merge(openings.from_json(before), self.known_openings(cell.concept))
+        before = read_facts(file) if file.is_file() else {"openings": [], "all_openings": True}
+        lines = openings.merge(openings.from_json(before.get("openings", ())), self.known_openings(cell.concept))
+        return {
+            "openings": [asdict(line) for line in lines],
+            "all_openings": before.get("all_openings", "openings" in before),
+        }
 
 
 def _keyed(settings: EvaluationSettings) -> JSON:

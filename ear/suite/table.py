@@ -20,6 +20,7 @@ from ear.suite.leaderboard import MISSING, leaderboard
 from ear.suite.openings import count_openings
 from ear.suite.rows import drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
 from ear.suite.suite import Suite
+from ecgvf.core import console
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
 from ecgvf.core.run import ConceptRun
@@ -133,12 +134,16 @@ def copy_finished(suite: Suite, folder: Path) -> None:
     other = replace(suite, results=folder)
     finished = [facts for cell in suite.cells if (facts := suite.facts(cell)) is not None]
     own = {facts["original"] for facts in finished}
-    copied = False
+    copied = 0
     for cell in suite.cells:
         if suite.facts(cell) is None and (facts := other.facts(cell)) is not None:
-            for name in {cell.name, facts["original"]} - own:
-                write_atomic(suite.file(name), other.file(name).read_bytes())
-            copied = True
+            # The cell last: without its original it would count as finished.
+            for name in (facts["original"], cell.name):
+                if name not in own:
+                    write_atomic(suite.file(name), other.file(name).read_bytes())
+            copied += 1
+    if copied:
+        console.note(f"{copied} finished cells are copied from {folder}")
     if copied and (known := read_datasets(folder)):
         write_atomic(suite.results / DATASETS, pretty_json({**known, **read_datasets(suite.results)}))
 

@@ -13,7 +13,7 @@ _LARGEST_BLOCK, _KEPT = 1 << 25, 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Do so from now on, in the whole process. Without effect where the C library is not glibc."""
+    """Keep freed memory from now on, in the whole process. Without effect where the C library is not glibc."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -67,7 +67,8 @@ class Judge(Protocol):
         """One prediction per image of RGB uint8 [N, H, W, 3].
 
         An image that raises ``OSError``, ``ValueError`` or ``RuntimeError`` is rejected (``judge_failed``); any other
-        error ends the run. PyTorch's errors of a failing GPU end it, too; another library's become ``DeviceFailed``.
+        error ends the run. PyTorch's errors of a failing GPU end it, too; a judge that uses another library raises
+        ``DeviceFailed`` itself.
         """
 
 

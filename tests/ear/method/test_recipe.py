@@ -145,17 +145,22 @@ def test_a_recipe_from_python_is_checked(option: str, value: object, message: st
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "message"),
+    ("option", "value", "allowed"),
     [
-        ("windows", "random", "in which windows is all, not random"),
-        ("schedule", "linear", "in which schedule is constant, not linear"),
-        ("mixed_precision", "bf16", "in which mixed_precision is no, not bf16"),
-        ("checkpointing", "layers", "in which checkpointing is no, not layers"),
-        ("rollout_epochs", 2, "in which rollout_epochs is 1, not 2"),
-        ("loss", "kl", "in which loss is mse, not kl"),
+        ("windows", "random", "all"),
+        ("schedule", "linear", "constant"),
+        ("mixed_precision", "bf16", "no"),
+        ("checkpointing", "layers", "no"),
+        ("rollout_epochs", 2, 1),
+        ("loss", "kl", "mse"),
+        ("rank", 4, 16),
+        ("rehearsed", 200, 0),
+        ("rehearsal_noise", 0.5, 0),
+        ("rehearsed_concepts", "half", "all"),
     ],
 )
-def test_a_setting_that_the_released_loop_does_not_have_is_refused(option: str, value: object, message: str) -> None:
+def test_a_setting_that_the_released_loop_does_not_read_is_refused(option: str, value: object, allowed: object) -> None:
+    message = rf"{option} is {value}, but the trajectory streams \(the released loop\) allows {allowed} only"
     with pytest.raises(RecipeError, match=message):
         PUBLISHED.with_options({option: value})
 

@@ -30,7 +30,19 @@ def test_cells_that_list_no_openings_count_as_at_least_one_each(tmp_path: Path) 
     assert count_openings(suite) == {"church": {"count": 2, "at_least": True}, "castle": None}
     validation = small_suite(tmp_path / "validation", split="validation")
     keep(validation, measured(0, 0, 3))
-    assert count_openings(validation)["church"] == {"count": 0, "at_least": True}
+    assert count_openings(validation)["church"] == {"count": 0, "at_least": False}
+
+
+def test_a_cell_of_another_version_of_the_suite_counts_and_is_remembered_when_it_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    keep(suite, source, key="another")
+    assert count_openings(suite)["church"] == {"count": 1, "at_least": True}
+    found = evaluation([*source.original, *source.outcomes])
+    monkeypatch.setattr(Suite, "_evaluate", lambda suite, cell: (found, suite.store / "sheet.png"))
+    suite.measure(source.cell)
+    assert count_openings(suite)["church"]["at_least"]
 
 
 def test_the_present_stores_openings_are_not_counted_twice(tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_a_suite_of_a_file_has_the_model_of_the_file(tmp_path: Path) -> None:
 def test_the_command_that_reproduces_the_table_names_its_folders(tmp_path: Path) -> None:
     folders = {"store": Path("s"), "out": Path("my results")}
     with_file = SuiteArguments(declaration=Path("small.yaml"), concepts="church", submit=["mine=images"], **folders)
-    assert with_file.command() == "ear suite small.yaml --submit mine=images --store s --out 'my results'"
+    chosen = "--concepts church --submit mine=images"
+    assert with_file.command() == f"ear suite small.yaml {chosen} --store s --out 'my results'"
+    assert SuiteArguments(declaration=Path("small.yaml"), recipes="paper").command() == "ear suite small.yaml"
     assert SuiteArguments(concepts="church", out=Path("r")).command() == "ear suite --concepts church --out r"
 
 
