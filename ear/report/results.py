@@ -90,11 +90,10 @@ class Results(ABC):
 
     def methods_of(self, concept: str) -> list[str]:
         """The methods, and the oracle if it was measured for ``concept``."""
-        if ORACLE in self.methods:  # a model whose folder is called so
-            return list(self.methods)
         # Of an oracle that was only attacked there are no images without attacks.
         measured = select(self.rows, concept=concept, recipe=ORACLE, figure="retention_ratio")
-        return [*self.methods, *([ORACLE] if measured else [])]
+        # A model whose folder is called so is a method.
+        return [*self.methods, *([ORACLE] if measured and ORACLE not in self.methods else [])]
 
     @property
     def series(self) -> list[str]:
