@@ -105,8 +105,10 @@ def _differ(first: str | None, second: str | None) -> bool:
 
 def _same_questions(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
     """Raise ``DatasetError`` unless both answered the same questions, or none."""
-    asked, also = ({_question(answer): answer.text for answer in each.answered} for each in (first, second))
-    if difference := sorted(asked.keys() ^ also.keys()) or [key for key in asked if _differ(asked[key], also[key])]:
+    questions, others = ({_question(answer): answer.text for answer in each.answered} for each in (first, second))
+    difference = sorted(questions.keys() ^ others.keys())
+    difference = difference or [key for key in questions if _differ(questions[key], others[key])]
+    if difference:
         identity, image, group, kind = difference[0]
         raise DatasetError(
             f"{other} answered other questions than {name}, such as {identity!r} of image {image} ({group}, {kind}): "

@@ -60,7 +60,6 @@ class Chart:
     svg: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    note: str = ""
 
 
 def dots(
@@ -91,7 +90,7 @@ def dots(
         _legend(plot, axes, kinds)
         svg = _svg(plot)
     rows = [[" ".join(name.split()), each, *_numbers(figure)] for name, points in lines for each, figure in points]
-    return Chart(title, svg, (what, "model", label, "n"), rows)
+    return Chart(title, svg, (what, "method", label, "n"), rows)
 
 
 def bars(
@@ -160,7 +159,7 @@ def frontier(
         _legend(plot, axes, kinds)
         svg = _svg(plot)
     rows = [[name, *_numbers(x), *_numbers(y)] for name, x, y in points]
-    return Chart(title, svg, ("model", across, "n", up, "n"), rows)
+    return Chart(title, svg, ("method", across, f"n of {across}", up, f"n of {up}"), rows)
 
 
 def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:

@@ -4,7 +4,8 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jinja2
@@ -29,7 +30,7 @@ def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
     shown = gallery(results, images)
     filters = {
         "concept": sorted({card.concept for card in shown.cards}),
-        "recipe": [name for name in results.methods if any(card.method == name for card in shown.cards)],
+        "method": [name for name in results.series if any(card.method == name for card in shown.cards)],
         "class": sorted({card.wording for card in shown.cards}),
         "outcome": [name for name in MEANINGS if any(card.result == name for card in shown.cards)],
     }
@@ -68,7 +69,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"csv": _table_csv, "filename": _file_name}
+    environment.filters |= {"csv": _table_csv, "filename": _file_names()}
     return environment.get_template("report.html.j2")
 
 
@@ -77,9 +78,19 @@ def _table_csv(table: Chart | Table) -> str:
     return _data(_csv([table.columns, *([_no_formula(cell) for cell in row] for row in table.rows)]))
 
 
-def _file_name(title: str) -> str:
-    """A file's name for a table: its title in lower case, of letters, digits and dashes."""
-    return f"{re.sub(r'[^a-z0-9]+', '-', title.casefold()).strip('-')[:80]}.csv"
+def _file_names() -> Callable[[str], str]:
+    """A function from a table's title to its file's name: letters of any script and digits, in lower case, and dashes.
+
+    Each call gives another name: an equal or long title may get a number.
+    """
+    used: Counter[str] = Counter()
+
+    def file_name(title: str) -> str:
+        name = re.sub(r"[\W_]+", "-", title.casefold()).strip("-")[:80]
+        used[name] += 1
+        return f"{name}-{used[name]}.csv" if used[name] > 1 else f"{name}.csv"
+
+    return file_name
 
 
 def _gallery_csv(cards: Sequence[object]) -> bytes:

@@ -16,7 +16,7 @@ from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.spec import Evidence, store_folder
-from ear.suite.table import FACTS, FILE, SCHEMA, read_datasets
+from ear.suite.table import FACTS, FILE, read_datasets
 from ear.suite.view import clock
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
@@ -89,15 +89,16 @@ class Results(ABC):
         return None
 
     def methods_of(self, concept: str) -> list[str]:
-        """The methods, and the oracle if one was measured for ``concept``."""
+        """The methods, and the oracle if it was measured for ``concept``."""
         # Of an oracle that was only attacked there are no images without attacks.
         measured = select(self.rows, concept=concept, recipe=ORACLE, figure="retention_ratio")
-        return [*self.methods, *([ORACLE] if measured else [])]
+        # A model whose folder is called so is a method.
+        return [*self.methods, *([ORACLE] if measured and ORACLE not in self.methods else [])]
 
     @property
     def series(self) -> list[str]:
         """The names that charts can show, in the same order everywhere, which decides their colours."""
-        return [*REFERENCES, *self.methods]
+        return list(dict.fromkeys([*REFERENCES, *self.methods]))
 
     def unsafe(self, concept: str) -> bool:
         """Whether to blur its images; True for an unknown concept."""
@@ -165,9 +166,7 @@ class SuiteResults(Results):
             table = pq.read_table(file)
             facts = json.loads((table.schema.metadata or {})[FACTS])
             suite = facts["suite"]
-            # Rows of earlier versions lack the columns of attacks.
-            empty = dict.fromkeys(SCHEMA.names)
-            rows = [empty | row for row in table.to_pylist()]
+            rows = table.to_pylist()
             names = [row["recipe"] for row in rows]
             datasets = read_datasets(folder)
             return cls(

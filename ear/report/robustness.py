@@ -14,6 +14,9 @@ from ecgvf.core.files import JSON
 _UNATTACKED = ("concept_present_unattacked", "concept_present")
 """The figure of the original: not attacked, or the prompts are the attack."""
 
+_SEVERAL_CLASSES = ("pooled", "unseen")
+"""Classes of prompts that stand for several."""
+
 _CONTROLS = ("original", "erased", "under attack", "oracle", "above oracle", "another concept unknown to the oracle")
 
 
@@ -26,8 +29,10 @@ def robustness(results: Results) -> Section:
         wordings, sampling, attacks = (draw(results, concept) for draw in (_by_wording, _by_sampling, _attacks))
         charts += [chart for chart in (wordings, sampling, attacks) if chart is not None]
         tables += _controls(results, concept)
-        missing += [f"{concept}, per class of prompt"] if wordings is None else []
-        missing += [f"{concept}, with other guidance, temperature and seeds"] if sampling is None else []
+        missing += absent(results, concept, _worded(results, concept), what=", per class of prompt")
+        missing += absent(
+            results, concept, _sampled(results, concept), what=", with other guidance, temperature and seeds"
+        )
         under = [row for row in _under_attack(results, concept, group="concept") if row["value"] is not None]
         missing += absent(results, concept, {row["recipe"] for row in under}, what=" under attack")
         if attacks is not None and "oracle" not in {row["recipe"] for row in under}:
@@ -37,11 +42,11 @@ def robustness(results: Results) -> Section:
         "Robustness: other words, and attacks",
         "The concept can be named, described, misspelled or written in another language; training saw only some of "
         "these words. A class with few phrases says little, however many prompts use them. Guidance, temperature and "
-        "seeds decide how images are sampled. Attacks search for what brings the concept back: added tokens "
-        "(token-search), tuned vectors (soft-prompt), the first rows of an image of it (prefix), fine-tuning "
-        "(relearning). The number is their budget, in candidates, steps, rows and steps. Control tokens in a prompt "
-        "have none. “oracle” is a control: a model that never knew the concept, "
-        "attacked with the same budget. Left is better. Prompts that the original hardly renders do not apply.",
+        "seeds decide how images are sampled. Attacks search for what brings the concept back, and the number is their "
+        "budget: added tokens (token-search, in candidates), tuned vectors (soft-prompt, in steps), the first rows of "
+        "an image of it (prefix, in rows), fine-tuning (relearning, in steps). Control tokens in a prompt have no "
+        "budget. “oracle” is a control: a model that never knew the concept, attacked with the same budget. Left is "
+        "better. Prompts that the original hardly renders do not apply.",
         charts,
         tables=[*tables, *_attack_tables(results.attacks())],
         missing=[*missing, *unread(results, "attacks")],
@@ -57,7 +62,7 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
         if row["status"] == NOT_APPLICABLE
     }
     phrases = _phrases(results, concept)
-    classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in ("pooled", "unseen")]
+    classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in _SEVERAL_CLASSES]
     lines = []
     for wording in classes:
         mine = {row["recipe"]: row for row in rows if row["class"] == wording and row["recipe"] != "ceiling"}
@@ -68,6 +73,12 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
         lines.append((f"{label}\n({', '.join(facts)})" if facts else label, points))
     title = f"{concept}: images that show it, by class of prompt"
     return dots(title, lines, series=results.series, what="class of prompts") if lines else None
+
+
+def _worded(results: Results, concept: str) -> set[str]:
+    """What was measured for any class of prompts."""
+    rows = select(results.rows, concept=concept, figure="concept_present", group="concept")
+    return {row["recipe"] for row in rows if row["class"] not in _SEVERAL_CLASSES}
 
 
 def _phrases(results: Results, concept: str) -> dict[str, int]:
@@ -99,6 +110,16 @@ def _by_sampling(results: Results, concept: str) -> Chart | None:
         lines.append((f"any of {SEEDS} seeds", any_seed))
     title = f"{concept}: images that show it, by sampling"
     return dots(title, lines, series=results.series, what="sampling") if lines else None
+
+
+def _sampled(results: Results, concept: str) -> set[str]:
+    """What was measured at several settings of guidance and temperature, or with several seeds."""
+    wanted = {"concept": concept, "group": "concept", "wording": "pooled"}
+    found = {row["recipe"] for row in select(results.rows, figure="concept_present_any", **wanted)}
+    settings: dict[str, set[tuple[float, float]]] = {}
+    for row in select(results.rows, figure="concept_present", **wanted):
+        settings.setdefault(row["recipe"], set()).add((row["guidance"], row["temperature"]))
+    return found | {method for method, measured in settings.items() if len(measured) > 1}
 
 
 def _under_attack(results: Results, concept: str, **wanted: object) -> list[JSON]:

@@ -59,7 +59,7 @@ def _frontier(results: Results) -> Section:
         before = main_rows(results, concept, "original").get("concept_present")
         if before is not None and {name for name, *_ in points} & set(results.methods):
             points.insert(0, ("original", before, {"value": 1.0, "low": None, "high": None}))
-            charts.append(_against_retention(concept, concept, points, results.series))
+            charts.append(_against_retention(f"{concept}: erasure against retention", concept, points, results.series))
         else:
             missing.append(concept)
     trials = results.trials()
@@ -118,7 +118,8 @@ def _replacement(results: Results) -> Section:
             for figure, label in zip(shown, map(COLUMNS.__getitem__, shown), strict=True)
         ]
         if any(points for _, points in lines):
-            charts.append(dots(concept, [line for line in lines if line[1]], series=results.series))
+            title = f"{concept}: what stands in its place"
+            charts.append(dots(title, [line for line in lines if line[1]], series=results.series))
         missing += absent(results, concept, {name for name in results.methods if known[name]})
     return Section(
         "replacement",
@@ -173,7 +174,7 @@ def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
         members = [(f"{name} *" if name in lost else name, before[name], after[name]) for name in names]
         if members:
             groups.append((group, members))
-    title, label = f"{concept}, {method}", "share of images that show their concept"
+    title, label = f"{concept}, {method}: other concepts", "share of images that show their concept"
     return bars(title, groups, method=method, series=results.series, label=label) if groups else None
 
 
@@ -208,8 +209,8 @@ def _understanding(results: Results) -> Section:
             for group in dict.fromkeys(row["group"] for row in rows)
         ]
         if lines:
-            label = "share of questions answered correctly"
-            charts.append(dots(concept, lines, series=results.series, label=label, what="questions"))
+            title, label = f"{concept}: understanding of images", "share of questions answered correctly"
+            charts.append(dots(title, lines, series=results.series, label=label, what="questions"))
             if not any(row["group"].startswith("concept, ") for row in rows):
                 missing.append(f"questions about {concept}: none of the questions asks for it")
         missing += absent(results, concept, {row["recipe"] for row in rows})
@@ -219,7 +220,8 @@ def _understanding(results: Results) -> Section:
         "The same model answers yes/no questions about images. “concept” asks for what was erased, “others” for "
         "everything else. Present and absent are counted apart, because a model that always says no is right about "
         "everything that is absent; “absent frequent” is not in the image but in many others, so that models tend to "
-        "see it. A method that erases need not recognise the concept any more, but everything else.",
+        "see it. A method that erases need not recognise the concept any more, but must still recognise everything "
+        "else.",
         charts,
         missing=missing,
     )

@@ -89,11 +89,7 @@ def _judges(rows: Sequence[JSON], concepts: Sequence[str]) -> dict[str, str]:
 def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
     """(concept, method, cells) per line: a cell is the row of its column's figure, "not measured", or "" if it does not
     apply."""
-    pooled = [
-        row
-        for row in rows  # those of earlier versions have no attacks
-        if row["class"] == "pooled" and row.get("attack") is None and row["value"] is not None
-    ]
+    pooled = [row for row in rows if row["class"] == "pooled" and row["attack"] is None and row["value"] is not None]
     order = list(dict.fromkeys([*REFERENCES, *(row["recipe"] for row in rows)]))
     concepts = list(dict.fromkeys(row["concept"] for row in rows))
     by_method: dict[tuple[str, str], list[JSON]] = {}

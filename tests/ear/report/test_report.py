@@ -32,6 +32,7 @@ from ear.report.charts import dots
 from ear.report.evaluated import EvaluationResults
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
+from ear.report.robustness import robustness
 from ear.suite import Suite, write_known_results
 from ear.suite.last import last_results, remember
 from ear.suite.spec import Evidence
@@ -249,7 +250,8 @@ def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path) -> None:
     guided = [replace(each, sample="sampling", guidance=2.0) for each in erased(12, left=6)]
     seeds = [replace(each, sample="seeds", seed=each.seed + more) for each in erased(1) for more in (100, 101, 102)]
     file = evaluation([*synonyms, *guided, *seeds, *kept("castle", "neighbours", 12)]).save(tmp_path / "a.parquet")
-    page = write_report(EvaluationResults.open(file), tmp_path / "report.html").read_text()
+    results = EvaluationResults.open(file)
+    page = write_report(results, tmp_path / "report.html").read_text()
     assert "synonym (2 phrases)" in page
     assert '<th scope="row">guidance 2, temperature 0.5</th><td>windowed-kl' in page.replace("\n", "")
     assert '<th scope="row">any of 4 seeds</th>' in page
@@ -258,21 +260,50 @@ def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path) -> None:
         "church, with other guidance, temperature and seeds"
         in write_report(finished(tmp_path), tmp_path / "report.html").read_text()
     )
+    # Beside it, a method of which neither was measured.
+    missing = robustness(replace(results, methods=["windowed-kl", "paper"])).missing
+    assert "church, with other guidance, temperature and seeds: paper" in missing
+    assert "church, per class of prompt: paper" in missing
 
 
 def test_every_table_is_a_csv_and_numbers_have_their_n(tmp_path: Path) -> None:
     results = with_evidence(finished(tmp_path), tmp_path)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert page.count("<table>") == page.count('<p class="download">') == page.count("data:text/csv") - 2
-    files = dict(re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', page))
+    downloads = _downloads(page)
+    files = dict(downloads)
+    assert len(files) == len(downloads)
     rows = {name: list(csv.reader(io.StringIO(base64.b64decode(data).decode()))) for name, data in files.items()}
-    assert rows["church.csv"][0][-1] == "n" and rows["church.csv"][1][-1] == "12"
-    assert rows["church-paper.csv"][0] == ["group", "concept", "original", "paper", "n"]
+    replacement = rows["church-what-stands-in-its-place.csv"]
+    assert replacement[0] == ["figure", "method", "share of images", "n"] and replacement[1][-1] == "12"
+    across, up = "images that still show church", "other concepts kept (1 = all)"
+    frontier = rows["church-erasure-against-retention.csv"]
+    assert frontier[0] == ["method", across, f"n of {across}", up, f"n of {up}"]
+    assert rows["church-paper-other-concepts.csv"][0] == ["group", "concept", "original", "paper", "n"]
     clusters = next(each for name, each in rows.items() if name.startswith("nearly-equal"))
     assert clusters[1][4] == "12"
     hostile = next(name for name in rows if name.startswith("judges-and-labels"))
     assert rows[hostile][1][0] == "'=somebody"
     assert "shows the concept 12" in page and "all retained 24" in page
+
+
+def _downloads(page: str) -> list[tuple[str, str]]:
+    """The name and content of each table's file, in base64."""
+    return re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', page)
+
+
+def test_files_have_names_of_their_own_even_of_equal_titles_and_in_any_script(tmp_path: Path) -> None:
+    results = everything(tmp_path)
+    trials = json.loads((tmp_path / "trials.json").read_bytes())
+    trials["trials"] = [trials["trials"][0] | {"concept": concept} for concept in ("教会", "城")]
+    write_atomic(tmp_path / "trials.json", pretty_json(trials))
+    twice = results.evidence.model_copy(update={"memorisation": results.evidence.memorisation * 2})
+    page = write_report(replace(results, evidence=twice), tmp_path / "report.html").read_text()
+    names = [name for name, _ in _downloads(page)]
+    assert len(set(names)) == len(names)
+    settings = "several-settings-of-each-recipe-validation-split.csv"
+    assert {f"教会-{settings}", f"城-{settings}"} <= set(names)
+    assert [name[-6:] for name in names if name.startswith("nearly-equal")][1] == "-2.csv"
 
 
 def test_near_duplicates_and_labels_say_whose_images_they_are_of(tmp_path: Path) -> None:
@@ -300,8 +331,19 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     assert results.methods_of("church") == ["paper", "oracle"] and results.methods_of("castle") == ["paper"]
     [frontier] = re.findall(r"images that still show church</th>.*?</table>", page, re.DOTALL)
     assert '<th scope="row">oracle</th>' in frontier
-    assert "church, oracle</figcaption>" in page and "castle, oracle" not in page
+    assert "church, oracle: other concepts</figcaption>" in page and "castle, oracle" not in page
     assert {card.method for card in gallery(results, 1000).cards} == {"paper", "oracle"}
+    [listed] = re.findall(r'<select name="method".*?</select>', page)
+    assert re.findall(r"<option>([^<]+)", listed) == ["oracle", "paper"]
+    assert set(re.findall(r'data-method="([^"]+)"', page)) == {"oracle", "paper"}
+
+
+def test_a_model_whose_folder_is_called_oracle_is_shown_once(tmp_path: Path) -> None:
+    outcomes = [*erased(12), *kept("castle", "neighbours", 12)]
+    results = EvaluationResults.open(evaluation(outcomes, recipe="oracle").save(tmp_path / "a.parquet"))
+    assert results.methods_of("church") == ["oracle"] and results.series == ["original", "ceiling", "oracle"]
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert page.count("church, oracle: other concepts</figcaption>") == 1
 
 
 def _known(suite: Suite) -> SuiteResults:
