@@ -309,7 +309,7 @@ class Suite:
         ``all_openings`` is False if that file is of an earlier version, which listed none.
         """
         file = self.file(cell.name)
-        before = read_facts(file) if file.is_file() else {"openings": [], "all_openings": True}
+        before: JSON = read_facts(file) if file.is_file() else {"openings": []}
         lines = openings.merge(openings.from_json(before.get("openings", ())), self.known_openings(cell.concept))
         return {
             "openings": [asdict(line) for line in lines],
