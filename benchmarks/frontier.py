@@ -5,7 +5,7 @@ A recipe's trials vary how hard it erases: its learning rate, and its passes or 
 recipe is its best retention among the trials that erase, and its best replacement among the trials that retain. Both
 are optimistic, as the best of several noisy figures is.
 
-docs/frontier.json is written after each trial, and the next run goes on from it: ``--minutes 50`` runs it in parts. The
+docs/frontier.json is written after each trial, and the next run goes on from it: ``--minutes 40`` runs it in parts. The
 last line of standard output is JSON: ``command``, ``versions``, ``split``, trials ``not_measured`` and ``met``, which
 is null: there is no goal. The file has ``frontiers`` and ``trials``, too.
 """

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
+from ear.method.recipes import RECIPES
 from ear.method.rounds import count_windows, most_steps
 from ear.method.runs import TrainingRun, variant_name
 from ecgvf.core import console
@@ -56,6 +57,20 @@ class Ablation:
     def data(self) -> VariantData:
         """The training pairs of the variants: as many as the base recipe takes."""
         return VariantData(self.dataset, self.store, min(self.base.pairs, len(self.dataset.train)))
+
+    @property
+    def base_name(self) -> str:
+        """The base recipe's name, with what differs from the recipe of that name, as in "on-policy, retention=0"."""
+        named = RECIPES.get(self.base.name)
+        if not isinstance(named, Recipe):
+            return self.base.name
+        values = {each.name: getattr(self.base, each.name) for each in fields(named) if each.compare}
+        changed = [
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in values.items()
+            if value != getattr(named, name)
+        ]
+        return ", ".join([self.base.name, *changed])
 
     def recipe(self, variant: Variant) -> Recipe:
         """The base recipe with what the variant changes."""
@@ -110,7 +125,7 @@ class Ablation:
         facts = {
             "concept": self.dataset.concept.name,
             "model": self.model.name,
-            "base": self.base.name,
+            "base": self.base_name,
             "factor": variant.factor,
             "level": variant.level,
             "equal": "steps" if variant.equal_steps else "pairs",

@@ -102,6 +102,12 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
 
 
+def test_the_base_is_named_with_what_differs_from_its_recipe(ablation: Ablation) -> None:
+    assert replace(ablation, base=PAPER).base_name == "paper"
+    changed = ON_POLICY.with_options({"retention": 0.0, "order": "dataset"})
+    assert replace(ablation, base=changed).base_name == "on-policy, order=dataset, retention=0"
+
+
 def test_another_number_of_prompts_is_another_variant(ablation: Ablation) -> None:
     variant = variants("order", BASE)[0]
     same = replace(ablation, settings=replace(SMALL, prompts_per_concept=SMALL.concept_count))

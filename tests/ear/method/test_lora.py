@@ -161,7 +161,7 @@ def test_another_scaling_is_another_adapter(run: TrainingRun, tiny: JanusModel, 
 
 
 def test_what_lora_cannot_do_is_one_line() -> None:
-    with pytest.raises(RecipeError, match="in which adapter is full, not lora"):
+    with pytest.raises(RecipeError, match="adapter is lora, but the trajectory streams"):
         replace(PUBLISHED, adapter="lora")
     with pytest.raises(RecipeError, match="rank is 0"):
         replace(RECIPE, rank=0)

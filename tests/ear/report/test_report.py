@@ -522,10 +522,18 @@ def test_the_command_of_an_evaluation_has_its_options(tmp_path: Path) -> None:
         tmp_path / "a.parquet"
     )
     [command, _] = EvaluationResults.open(file).commands
-    assert command.endswith("--split validation --figures paper --coco 'my captions.csv'")
+    shown = "--prompts-per-other 12"  # not the default
+    assert command.endswith(f"--split validation --figures paper --coco 'my captions.csv' {shown}")
     outcomes, facts = read_outcomes(file)
     del facts["options"]  # as in a file of an earlier version
-    assert EvaluationResults.open(write_outcomes(outcomes, file, facts)).commands[0].endswith("--split validation")
+    assert (
+        EvaluationResults.open(write_outcomes(outcomes, file, facts))
+        .commands[0]
+        .endswith(f"--split validation {shown}")
+    )
+    by_default = [*erased(12, 3), *kept("castle", "neighbours", 5, lost=2)]
+    named = evaluation(by_default, options=()).save(tmp_path / "b.parquet")
+    assert EvaluationResults.open(named).commands[0].endswith("--split validation")
 
 
 def test_near_duplicates_are_beside_the_evaluation(tmp_path: Path) -> None:
