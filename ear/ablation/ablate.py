@@ -40,6 +40,20 @@ MOST_WINDOWS = 10
 the threshold takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
 
 
+def base_name(base: Recipe) -> str:
+    """The base recipe's name, with what differs from the recipe of that name, as in "on-policy, retention=0"."""
+    named = RECIPES.get(base.name)
+    if not isinstance(named, Recipe):
+        return base.name
+    values = {each.name: getattr(base, each.name) for each in fields(named) if each.compare}
+    changed = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+        if value != getattr(named, name)
+    ]
+    return ", ".join([base.name, *changed])
+
+
 @dataclass(frozen=True)
 class Ablation:
     """The variants to compare, and what each is trained and measured on."""
@@ -57,20 +71,6 @@ class Ablation:
     def data(self) -> VariantData:
         """The training pairs of the variants: as many as the base recipe takes."""
         return VariantData(self.dataset, self.store, min(self.base.pairs, len(self.dataset.train)))
-
-    @property
-    def base_name(self) -> str:
-        """The base recipe's name, with what differs from the recipe of that name, as in "on-policy, retention=0"."""
-        named = RECIPES.get(self.base.name)
-        if not isinstance(named, Recipe):
-            return self.base.name
-        values = {each.name: getattr(self.base, each.name) for each in fields(named) if each.compare}
-        changed = [
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in values.items()
-            if value != getattr(named, name)
-        ]
-        return ", ".join([self.base.name, *changed])
 
     def recipe(self, variant: Variant) -> Recipe:
         """The base recipe with what the variant changes."""
@@ -125,7 +125,7 @@ class Ablation:
         facts = {
             "concept": self.dataset.concept.name,
             "model": self.model.name,
-            "base": self.base_name,
+            "base": base_name(self.base),
             "factor": variant.factor,
             "level": variant.level,
             "equal": "steps" if variant.equal_steps else "pairs",

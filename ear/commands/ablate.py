@@ -62,7 +62,7 @@ def ablate(
 
     Resumable: measured variants are not measured again.
     """
-    from ear.ablation import Ablation
+    from ear.ablation import Ablation, base_name
     from ear.ablation import ablate as run_ablation
     from ear.method import recipes
     from ear.method.recipe import Recipe
@@ -78,12 +78,14 @@ def ablate(
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
     training_seeds = parse_seeds(seeds)
     store, dataset, model = open_dataset(source)
-    folder = out if out is not None else store.root / dataset.concept.name / "ablation" / base.name
-    print_lines([("base", base.name), ("factors", ", ".join(factors)), ("out", str(folder))])
+    name = base_name(base)
+    # Another base has a table of its own.
+    folder = out or store.root / dataset.concept.name / "ablation" / name.replace(", ", "-")
+    print_lines([("base", name), ("factors", ", ".join(factors)), ("out", str(folder))])
     ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)
     rows = run_ablation(ablation, factors, math.inf if minutes is None else minutes).to_pylist()
     console.print_result(
-        {"concept": dataset.concept.name, "base": base.name, "out": str(folder), "rows": rows},
+        {"concept": dataset.concept.name, "base": name, "out": str(folder), "rows": rows},
         _table(rows),
         f"Table and plots: {console.escape(str(folder))}",
     )

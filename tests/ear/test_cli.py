@@ -172,6 +172,11 @@ def test_ablate_writes_a_table_and_a_plot_per_factor(store: Store) -> None:
     assert {file.name for file in folder.iterdir()} >= {"ablation.csv", "ablation.parquet", "order.svg", "modules.svg"}
     content = json.loads(ear(*words, "--over", "order", "--json", store=store))
     assert {row["level"] for row in content["rows"]} == {"dataset", "shuffled"}
+    # Another base has a table of its own.
+    changed = ("--option", "threshold=0", "--over", "order", "--minutes", "0", "--json")
+    refused = CliRunner().invoke(app, [*words, *changed, "--store", str(store.root)])
+    assert refused.exit_code == 2 and "paper, threshold=0" in refused.stderr
+    assert "leaves no time" in refused.stderr.replace("\n", " ")
 
 
 def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ear.ablation import Ablation, ablate
+from ear.ablation import Ablation, ablate, base_name
 from ear.ablation.ablate import MOST_WINDOWS, NOT_MEASURED
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
@@ -102,10 +102,10 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert len(measured) > len(rows) / 2 and all(row["low"] <= row["value"] <= row["high"] for row in measured)
 
 
-def test_the_base_is_named_with_what_differs_from_its_recipe(ablation: Ablation) -> None:
-    assert replace(ablation, base=PAPER).base_name == "paper"
+def test_the_base_is_named_with_what_differs_from_its_recipe() -> None:
+    assert base_name(PAPER) == "paper"
     changed = ON_POLICY.with_options({"retention": 0.0, "order": "dataset"})
-    assert replace(ablation, base=changed).base_name == "on-policy, order=dataset, retention=0"
+    assert base_name(changed) == "on-policy, order=dataset, retention=0"
 
 
 def test_another_number_of_prompts_is_another_variant(ablation: Ablation) -> None:
