@@ -36,7 +36,7 @@ from ecgvf.janus import JanusModel, load
 
 CONCEPTS = ("church", "van-gogh")
 PAIRS, VALIDATION = 60, 100
-SETTINGS = EvaluationSettings(split="validation", prompts_per_other=8, batch_size=64)
+SETTINGS = EvaluationSettings(split="validation", batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
 ERASED, RETAINED = 0.10, 0.95
 """A trial erases if the concept's share is at most this, and retains if all other concepts keep this of theirs."""
@@ -155,7 +155,8 @@ def against_usual(usual: Evaluation, changed: Evaluation) -> Evaluation:
 def key(trial: Trial) -> str:
     """Changes with everything that decides a trial's figures, but for the code."""
     settings = find(trial.recipe).settings()
-    return fingerprint({**trial.json(), "settings": settings, "numbers": [PAIRS, VALIDATION]})
+    numbers = [PAIRS, VALIDATION, SETTINGS.concept_count, SETTINGS.retained_count]
+    return fingerprint({**trial.json(), "settings": settings, "numbers": numbers})
 
 
 def result(finished: dict[str, JSON]) -> JSON:
