@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -39,16 +38,13 @@ def _count(suite: Suite, concept: str, cells: list[tuple[str, str, JSON]]) -> JS
 
 
 def _cells(suite: Suite) -> Iterator[tuple[str, str, JSON]]:
-    """Concept, hash of the adapter, and facts of each cell in the folder; a cell has outcomes after erasing first."""
+    """Concept, hash of the adapter, and facts of each cell in the folder.
+
+    The first outcome of a cell is one of the erased concept, after erasing.
+    """
     for file in sorted(suite.results.glob("*.parquet")):
         facts = read_facts(file)
         if "key" not in facts:  # outcomes before erasing, or the table
             continue
-        adapter = str(pq.read_table(file, columns=["adapter"])["adapter"][0].as_py())
-        yield _concept(suite, file), adapter, facts
-
-
-def _concept(suite: Suite, file: Path) -> str:
-    """The concept of a cell, whose file's name begins with it."""
-    names = [name for name in suite.concepts if file.name.startswith(f"{name}-")]
-    return max(names, key=len, default="")
+        first = pq.read_table(file, columns=["concept", "adapter"]).slice(0, 1).to_pylist()[0]
+        yield first["concept"], first["adapter"], facts
