@@ -124,6 +124,7 @@ def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: C
     of_concept = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
     of_retained = _retained_prompts(retained, rehearsed, settings)
     judges.settings([*of_concept, *of_retained])  # hashes the weights: a missing file is found here
+    judges.note_unnamed_surrogates(of_concept)
     return _Plan(
         of_concept=of_concept,
         of_retained=of_retained,

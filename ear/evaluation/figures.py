@@ -287,8 +287,8 @@ def judge_names(figure: str, images: Iterable[Outcome], group: str = POOLED) -> 
 
 
 def shows_surrogate(outcome: Outcome) -> float | None:
-    """1 if the judge names the surrogate first, else 0; None if the prompt has no surrogate."""
-    label, wanted = outcome.judges[0].label, outcome.surrogate
+    """1 if the judge names the surrogate first, else 0; None without a surrogate that the judge has a label for."""
+    label, wanted = outcome.judges[0].label, outcome.surrogate_label
     return None if wanted is None else float(label is not None and label.casefold() == wanted.casefold())
 
 

@@ -171,6 +171,23 @@ class EvaluationJudges:
             return next(iter(grammar.find_styles([prompt.surrogate])), None) if prompt.surrogate else grammar.PLAIN
         return next(iter(grammar.find_things([prompt.surrogate])), None) if prompt.surrogate else None
 
+    def surrogate_label(self, prompt: EvaluationPrompt) -> str | None:
+        """The label by which the concept's judge names the surrogate; None if it has none, or ranks no labels."""
+        surrogate, judge = self.surrogate(prompt), self._concept_judges[0]
+        if surrogate is None or in_nano_world(self.dataset):
+            return surrogate
+        index = judge.class_index(surrogate) if isinstance(judge, Classifier) else None
+        return judge.labels[index] if index is not None else None
+
+    def note_unnamed_surrogates(self, prompts: Sequence[EvaluationPrompt]) -> None:
+        """Tell the user which surrogates the concept's judge has no label for."""
+        unnamed = {prompt.surrogate for prompt in prompts if prompt.surrogate and self.surrogate_label(prompt) is None}
+        if unnamed:
+            console.note(
+                f"judge {self.concept_judge} has no label for {', '.join(sorted(unnamed))}: whether images show this "
+                "surrogate is not measured"
+            )
+
     @cached_property
     def _clip(self) -> "Encoder | None":
         """OpenAI's ViT-B/32 outside nano's world, if it is here or can be downloaded."""

@@ -201,6 +201,7 @@ class Measurement:
                 wording=prompt.wording,
                 term=prompt.term,
                 surrogate=self.judges.surrogate(prompt),
+                surrogate_label=self.judges.surrogate_label(prompt),
                 surrogate_prompt=prompt.surrogate_prompt,
                 seed=prompt.seed,
                 guidance=series.sampling.guidance,

@@ -31,7 +31,7 @@ Sample = Literal["main", "wording", "seeds", "sampling", "attack", "threshold"]
 """What an image was rendered for: the main figures; further prompts of a wording; further seeds; another guidance or
 temperature; an attack; or, in an evaluation on test, the thresholds, which are chosen on validation prompts."""
 
-_LATER_COLUMNS = {"attack", "budget"}
+_LATER_COLUMNS = {"attack", "budget", "surrogate_label"}
 """Columns that files of earlier versions lack."""
 
 _LABEL = pa.struct([("label", pa.string()), ("probability", pa.float32())])
@@ -123,6 +123,9 @@ class Outcome(Record):
     """A kind of attack, or the name of a class of prompts that is an attack; None: not attacked."""
     budget: int | None = None
     """Budget of the attack, in its own unit; None for a class of prompts."""
+    surrogate_label: str | None = None
+    """The first judge's label for the surrogate; None if it has none. Files of earlier versions, all of nano's judges,
+    name the surrogate by its label."""
 
     def to_row(self) -> Row:
         judges = [
@@ -199,7 +202,10 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{file} is not a readable Parquet file: `ear eval --outcomes FILE` writes one") from error
     for name in _LATER_COLUMNS - set(table.column_names):
-        table = table.append_column(Outcome.SCHEMA.field(name), pa.nulls(len(table), Outcome.SCHEMA.field(name).type))
+        column = pa.nulls(len(table), Outcome.SCHEMA.field(name).type)
+        if name == "surrogate_label" and "surrogate" in table.column_names:
+            column = table["surrogate"]
+        table = table.append_column(Outcome.SCHEMA.field(name), column)
     if missing := [name for name in Outcome.SCHEMA.names if name not in table.column_names]:
         raise DatasetError(f"{file} has no column {missing[0]!r}: `ear eval --outcomes` did not write it")
     try:

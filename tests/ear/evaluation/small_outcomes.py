@@ -43,6 +43,7 @@ def outcome(number: int = 0, condition: str = "before", label: str = "church", *
         wording="explicit",
         term="church",
         surrogate="hotel",
+        surrogate_label="hotel",
         surrogate_prompt=f"a hotel by lake {number}",
         seed=2**62 + number,
         guidance=1.25,

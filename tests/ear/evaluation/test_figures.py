@@ -49,14 +49,14 @@ def test_the_concepts_probability_is_a_mean() -> None:
 
 def test_an_image_shows_its_own_surrogate_in_any_case_and_records_without_one_are_left_out() -> None:
     outcomes = [
-        *(replace(each, surrogate="Hotel") for each in erased(2)),
-        *(replace(each, id=f"tent-{each.id}", surrogate="tent") for each in erased(1)),
-        *(replace(each, id=f"no-{each.id}", surrogate=None) for each in erased(3)),
+        *(replace(each, surrogate_label="Hotel") for each in erased(2)),
+        *(replace(each, id=f"tent-{each.id}", surrogate_label="tent") for each in erased(1)),
+        *(replace(each, id=f"no-{each.id}", surrogate_label=None) for each in erased(3)),
     ]
     found = row(figures.replacement(outcomes), "shows_surrogate")
     assert values(found) == (0.0, pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert found.after.n == found.change.n == 3
-    none = [replace(each, surrogate=None) for each in erased(2)]
+    none = [replace(each, surrogate_label=None) for each in erased(2)]
     assert "shows_surrogate" not in {each.figure for each in figures.replacement(none)}
     detected = [replace(each, judges=(JudgeOutcome(FIRST, False, 0.0, ()),)) for each in erased(2)]
     assert values(row(figures.replacement(detected), "shows_surrogate")) == (0.0, 0.0, 0.0)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from ear.evaluation import judges as evaluation_judges
-from ear.evaluation.figures import scene
+from ear.evaluation.figures import replacement, scene
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.prompts import EvaluationPrompt
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.judges import clip
+from ecgvf.judges.classifier import Classifier
 from tests import random_clip
 from tests.ear.conftest import brightness_judge
 from tests.ear.evaluation.small_outcomes import outcome
@@ -90,4 +93,31 @@ def test_a_surrogate_is_named_as_its_judges_do(
 ) -> None:
     judges = EvaluationJudges(replace(dataset, concept=concepts.find(concept)))
     assert judges.surrogate(replace(PAIR, surrogate=named)) == label
+    assert judges.surrogate_label(replace(PAIR, surrogate=named)) == label
     assert judges.surrogate(ALONE) is None
+
+
+class Photographs(Classifier):
+    """A judge of photographs that has no label for a hotel."""
+
+    def __init__(self) -> None:
+        super().__init__("photographs", [["church"], ["barn", "byre"]], ("church",))
+        self._network = torch.nn.Identity()
+
+    def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.full((len(images), 2), 0.5)
+
+
+def test_a_surrogate_that_the_judge_has_no_label_for_is_not_measured_and_a_note_says_so(
+    photographs: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judges = EvaluationJudges(photographs, Photographs())
+    barn = replace(PAIR, surrogate="byre")
+    assert (judges.surrogate(PAIR), judges.surrogate_label(PAIR)) == ("hotel", None)
+    assert judges.surrogate_label(barn) == "barn"
+    assert judges.surrogate_label(ALONE) is None
+    judges.note_unnamed_surrogates([barn, ALONE])
+    assert not capsys.readouterr().err
+    judges.note_unnamed_surrogates([PAIR, barn])
+    assert "judge photographs has no label for hotel" in " ".join(capsys.readouterr().err.split())
+    assert "shows_surrogate" not in {row.figure for row in replacement([outcome(surrogate_label=None)])}

@@ -52,6 +52,7 @@ OUTCOMES = st.builds(
     wording=st.none() | st.sampled_from(WORDINGS),
     term=TEXT,
     surrogate=st.none() | TEXT,
+    surrogate_label=st.none() | TEXT,
     surrogate_prompt=st.none() | TEXT,
     seed=st.integers(0, 2**63 - 1),
     guidance=st.floats(0, 100),
@@ -126,6 +127,13 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
     whole = small().save(tmp_path / "whole.parquet").read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     assert "is not a readable Parquet file" in refused(file)
+
+
+def test_a_file_of_an_earlier_version_names_the_surrogate_by_its_label(tmp_path: Path) -> None:
+    file = write_outcomes([outcome(surrogate_label=None)], tmp_path / "outcomes.parquet")
+    assert read_outcomes(file)[0][0].surrogate_label is None
+    pq.write_table(pq.read_table(file).drop_columns(["surrogate_label"]), file)
+    assert read_outcomes(file)[0][0].surrogate_label == "hotel"
 
 
 @pytest.mark.parametrize("column", ["id", "judges", "nll_frozen", "image"])
