@@ -33,6 +33,9 @@ POOLED = "pooled"
 CONFIDENT_SHARE = 0.95
 """Share of the frozen model's images of retained concepts, where both judges agree, that the thresholds let pass."""
 
+_NO_SHARES = {"nll_frozen", "clip_surrogate", "clip_margin"}
+"""The figures whose values are nats or cosines, and not in [0, 1]."""
+
 SEEDS = 4
 """Seeds per prompt of ``concept_in_any_seed``."""
 
@@ -367,7 +370,9 @@ def _row(
         for first, second in paired(selected(images, "before"), selected(images, "after"))
     ]
     differing = [(first, second, unit) for first, second, unit in pairs if first is not None and second is not None]
-    ceiling = _mean(value, selected(images, "ceiling"))
+    columns = [list(column) for column in zip(*differing, strict=True)] or [[], [], []]
+    shares = figure not in _NO_SHARES
+    before, after, ceiling = (_mean(value, selected(images, each), shares) for each in ("before", "after", "ceiling"))
     return FigureRow(
         figure=figure,
         group=group,
@@ -376,16 +381,16 @@ def _row(
         guidance=images[0].guidance,
         temperature=images[0].temperature,
         judge=judge_names(figure, images, group),
-        before=_mean(value, selected(images, "before")),
-        after=_mean(value, selected(images, "after")),
+        before=before,
+        after=after,
         ceiling=ceiling if ceiling.n else None,
-        change=statistics.difference(*([list(column) for column in zip(*differing, strict=True)] or [[], [], []])),
+        change=statistics.difference(*columns, shares=shares),
     )
 
 
-def _mean(value: Value, images: Sequence[Outcome]) -> Figure:
+def _mean(value: Value, images: Sequence[Outcome], shares: bool) -> Figure:
     values = [(number, outcome.id) for outcome in images if (number := value(outcome)) is not None]
-    return statistics.mean([number for number, _ in values], [unit for _, unit in values])
+    return statistics.mean([number for number, _ in values], [unit for _, unit in values], shares=shares)
 
 
 def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[float], list[str]]]:

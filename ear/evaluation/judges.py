@@ -176,8 +176,9 @@ class EvaluationJudges:
         surrogate, judge = self.surrogate(prompt), self._concept_judges[0]
         if surrogate is None or in_nano_world(self.dataset):
             return surrogate
-        index = judge.class_index(surrogate) if isinstance(judge, Classifier) else None
-        return judge.labels[index] if index is not None else None
+        if not isinstance(judge, Classifier) or (index := judge.class_index(surrogate)) is None:
+            return None
+        return judge.labels[index]
 
     def note_unnamed_surrogates(self, prompts: Sequence[EvaluationPrompt]) -> None:
         """Tell the user which surrogates the concept's judge has no label for."""

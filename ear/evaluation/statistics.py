@@ -2,8 +2,8 @@
 
 Values and prompts are parallel lists, one entry per image; several images of a prompt (seeds, repetitions, trained
 adapters) stay one unit. ``n`` is the number of distinct prompts, and every image weighs the same. Intervals are those
-of ``ear.evaluation.intervals``. If fewer than ten prompts differ, they are exact for values in [0, 1]; other values
-then have none.
+of ``ear.evaluation.intervals``. If fewer than ten prompts differ, they are exact for shares, whose values are in [0, 1];
+other values then have none.
 """
 
 from collections.abc import Sequence
@@ -14,38 +14,38 @@ from ear.evaluation.intervals import Floats, Sums, differing, interval
 from ecgvf.core.figures import ENOUGH, Figure, exact_proportion, proportion
 
 
-def mean(values: Sequence[float], prompts: Sequence[str]) -> Figure:
-    """The mean of ``values``, booleans or numbers of any range.
+def mean(values: Sequence[float], prompts: Sequence[str], *, shares: bool = True) -> Figure:
+    """The mean of ``values``, booleans or numbers in [0, 1]; of any range unless they are ``shares``.
 
     With one 0/1 value per prompt it is a share, and its interval Wilson's; or Clopper and Pearson's if fewer than ten
     values are 0 or fewer than ten are 1, since there Wilson's covers less (0.9245 at a share of 0.95 of 20 prompts).
 
-    Raises ``ValueError`` for lists of different lengths and for NaN.
+    Raises ``ValueError`` for lists of different lengths, for NaN, and for a share outside [0, 1].
     """
-    counts, sums = _by_prompt(prompts, values)
-    bounded = _bounded(values)
-    few = _few(sums / counts, bounded)
+    counts, sums = _by_prompt(prompts, values, shares=shares)
+    few = _few(sums / counts, shares)
     if counts.max(initial=1) == 1 and np.isin(sums, (0, 1)).all():
         return exact_proportion(int(sums.sum()), len(sums)) if few else proportion(int(sums.sum()), len(sums))
     most = float(counts.max())
-    return _figure(Sums(sums, counts, few, (0, most) if bounded else None, (most, most) if bounded else None))
+    return _figure(Sums(sums, counts, few, (0, most) if shares else None, (most, most) if shares else None))
 
 
-def difference(before: Sequence[float], after: Sequence[float], prompts: Sequence[str]) -> Figure:
+def difference(
+    before: Sequence[float], after: Sequence[float], prompts: Sequence[str], *, shares: bool = True
+) -> Figure:
     """The mean of ``after`` - ``before``, each pair about one prompt and seed.
 
     Raises as ``mean``. If no prompt differs, the interval reaches as far as Clopper and Pearson's for 0 of ``n``, or
     farther if prompts have unequal numbers of images.
     """
-    counts, old, new = _by_prompt(prompts, before, after)
-    bounded = _bounded(before, after)
-    few = _few((new - old) / counts, bounded)
+    counts, old, new = _by_prompt(prompts, before, after, shares=shares)
+    few = _few((new - old) / counts, shares)
     most = float(counts.max(initial=1))
-    return _figure(Sums(new - old, counts, few, (-most, most) if bounded else None, (most, most) if bounded else None))
+    return _figure(Sums(new - old, counts, few, (-most, most) if shares else None, (most, most) if shares else None))
 
 
 def ratio(before: Sequence[float], after: Sequence[float], prompts: Sequence[str]) -> Figure:
-    """The mean of ``after`` over the mean of ``before``, each pair about one prompt and seed.
+    """The mean of ``after`` over the mean of ``before``, shares both, each pair about one prompt and seed.
 
     Undefined if ``before`` is 0 everywhere. Exact also if ``before`` is not 0 in fewer than ten prompts. Raises as
     ``mean``.
@@ -55,14 +55,13 @@ def ratio(before: Sequence[float], after: Sequence[float], prompts: Sequence[str
 
 def paired_sums(before: Sequence[float], after: Sequence[float], prompts: Sequence[str]) -> Sums:
     """Per prompt the sums of ``after`` and ``before``, whose totals are those of ``ratio``. Raises as ``mean``."""
-    counts, old, new = _by_prompt(prompts, before, after)
-    bounded = _bounded(before, after)
-    few = _few((new - old) / counts, bounded) or int(np.count_nonzero(old)) < ENOUGH
+    counts, old, new = _by_prompt(prompts, before, after, shares=True)
+    few = _few((new - old) / counts, True) or int(np.count_nonzero(old)) < ENOUGH
     most = float(counts.max(initial=1))
-    return Sums(new, old, few, (0, most) if bounded else None, (most, 0) if bounded else None)
+    return Sums(new, old, few, (0, most), (most, 0))
 
 
-def _by_prompt(prompts: Sequence[str], *columns: Sequence[float]) -> tuple[Floats, ...]:
+def _by_prompt(prompts: Sequence[str], *columns: Sequence[float], shares: bool) -> tuple[Floats, ...]:
     """Per distinct prompt the number of images, then the sum of each column: float64 [prompts] each."""
     _, prompt_of, counts = np.unique(np.asarray(prompts, dtype=np.str_), return_inverse=True, return_counts=True)
     sums: list[Floats] = [counts.astype(np.float64)]
@@ -72,20 +71,18 @@ def _by_prompt(prompts: Sequence[str], *columns: Sequence[float]) -> tuple[Float
             raise ValueError(f"{len(values)} values but {len(prompts)} prompts")
         if np.isnan(values).any():
             raise ValueError("a value is NaN: leave out what was not measured, with its prompt")
+        if shares and not ((values >= 0) & (values <= 1)).all():
+            raise ValueError("a share is outside [0, 1]")
         sums.append(np.bincount(prompt_of, values, len(counts)).astype(np.float64))
     return tuple(sums)
 
 
-def _few(values: Floats, bounded: bool) -> bool:
-    """Whether fewer than ``ENOUGH`` prompts differ from the others; in [0, 1], a difference of hundredths is none.
+def _few(values: Floats, shares: bool) -> bool:
+    """Whether fewer than ``ENOUGH`` prompts differ from the others; of shares, a difference of hundredths is none.
 
     Probabilities near 0 all differ, and resampling sees none of the rare high ones.
     """
-    return differing(np.round(values, 1) if bounded else values) < ENOUGH
-
-
-def _bounded(*columns: Sequence[float]) -> bool:
-    return all(0 <= value <= 1 for column in columns for value in column)
+    return differing(np.round(values, 1) if shares else values) < ENOUGH
 
 
 def _figure(sums: Sums) -> Figure:

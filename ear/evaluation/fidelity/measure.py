@@ -194,7 +194,8 @@ class FidelityMeasurement:
         ]
         ids = [prompt.id for prompt in self.captions.prompts]
         cosines = before.cosines(), after.cosines()
-        old, new = (statistics.mean(each, ids) for each in cosines)
-        rows.append(row(figure="clip_score", before=old, after=new, change=statistics.difference(*cosines, ids)))
+        old, new = (statistics.mean(each, ids, shares=False) for each in cosines)
+        change = statistics.difference(*cosines, ids, shares=False)
+        rows.append(row(figure="clip_score", before=old, after=new, change=change))
         replicates = {name: new.replicates for name, (_, new) in distances.items()}
         return rows, replicates | {"clip_score": figures.group_means(cosines[1])}

@@ -95,14 +95,26 @@ def test_of_no_image_everything_is_undefined(figure: Figure) -> None:
 
 def test_unbounded_values_have_an_interval_only_if_enough_prompts_differ() -> None:
     nats = [2 + number / 64 for number in range(64)]
-    assert mean(nats, PROMPTS).low < mean(nats, PROMPTS).value < mean(nats, PROMPTS).high
-    few = mean(nats[:9], PROMPTS[:9])
+    of_64 = mean(nats, PROMPTS, shares=False)
+    assert of_64.low < of_64.value < of_64.high
+    few = mean(nats[:9], PROMPTS[:9], shares=False)
     assert few.value == pytest.approx(sum(nats[:9]) / 9) and math.isnan(few.low) and math.isnan(few.high)
+
+
+def test_values_that_happen_to_be_in_0_to_1_are_no_shares() -> None:
+    """Cosines that differ by hundredths differ; nats below 1 have no exact interval."""
+    cosines = [0.2 + number / 1000 for number in range(64)]
+    higher = [cosine + 0.02 + number / 10000 for number, cosine in enumerate(cosines)]
+    figure = difference(cosines, higher, PROMPTS, shares=False)
+    assert 0.02 < figure.low < figure.high < 0.03
+    assert math.isnan(mean([0.1] * 64, PROMPTS, shares=False).low)
 
 
 def test_lists_of_other_lengths_and_values_that_were_not_measured_are_refused() -> None:
     with pytest.raises(ValueError, match="2 values but 1 prompts"):
         mean([0, 1], ["a"])
+    with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
+        mean([0, 1.5], ["a", "b"])
     with pytest.raises(ValueError, match="was not measured"):
         difference([0, 1], [math.nan, 1], ["a", "b"])
 
