@@ -92,8 +92,9 @@ def _retained_concepts(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
 
 def _rehearsal(base: Recipe) -> Mapping[str, Any]:
     """Retention as the base recipe has it, or else as `on-policy` does."""
-    source = base if base.retention else ON_POLICY
-    names = ("retention", "rehearsed", "rehearsed_per_step", "rehearsed_concepts")
+    source, names = base, ["retention", "rehearsed", "rehearsed_per_step", "rehearsed_concepts"]
+    if not base.retention:
+        source, names = ON_POLICY, [*names, "rehearsal_noise"]
     return {name: getattr(source, name) for name in names}
 
 
