@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from ear.ablation.data import VariantData
 from ear.ablation.factors import Variant, variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
+from ear.evaluation.evaluation import evaluation_prompts
+from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -111,12 +114,20 @@ class Ablation:
         settings: dict[str, Any] = {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,
+            "dtype": self.model.dtype_name,
+            "judges": self._judges,
             "base": self.base.settings(),
             "variant": asdict(variant) | {"options": dict(variant.options)},
             "settings": {**measuring, "counts": [self.settings.concept_count, self.settings.retained_count]},
             "seeds": list(self.seeds),
         }
         return self.folder / "variants" / f"{variant.factor}-{fingerprint(settings)}.json"
+
+    @cached_property
+    def _judges(self) -> list[JSON]:
+        """What decides the judges' outcomes, their weights included."""
+        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights)
+        return judges.settings(evaluation_prompts(self.dataset, self.settings))
 
     def _rows(
         self, variant: Variant, resolved: ResolvedRecipe, runs: Sequence[TrainingRun], found: Sequence[Evaluation]
