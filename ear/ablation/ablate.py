@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from ear.ablation.data import VariantData
 from ear.ablation.factors import Variant, variants
@@ -24,6 +22,7 @@ from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import RECIPES
 from ear.method.rounds import count_windows, most_steps
 from ear.method.runs import TrainingRun, variant_name
+from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
@@ -199,10 +198,8 @@ def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], folder
     missing = [str(variant) for number, variant in enumerate(wanted) if number not in rows]
     table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
     table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing)})
-    for name, write in (("ablation.parquet", pq.write_table), ("ablation.csv", pyarrow.csv.write_csv)):
-        sink = pa.BufferOutputStream()
-        write(table, sink)
-        write_atomic(folder / name, sink.getvalue().to_pybytes())
+    write_parquet(table, folder / "ablation.parquet")
+    write_atomic(folder / "ablation.csv", csv_bytes(table))
     plot_factors(table, folder)
     return table
 
