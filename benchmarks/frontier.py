@@ -12,8 +12,8 @@ is null: there is no goal. The file has ``frontiers`` and ``trials``, too.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,11 +21,12 @@ import typer
 
 from benchmarks.result import finish
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
+from ear.evaluation.judges import nano_weights
 from ear.evaluation.outcomes import selected
 from ear.method.erase import erase
 from ear.method.recipes import PROMPT_REWRITE, RECIPES, PromptRecipe, find
 from ecgvf import Run
-from ecgvf.core import console
+from ecgvf.core import concepts, console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.figures import Figure
@@ -33,6 +34,9 @@ from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
+from ecgvf.janus.loading import fingerprint as model_fingerprint
+from ecgvf.world import grammar
+from ecgvf.world.domain import NANO
 
 CONCEPTS = ("church", "van-gogh")
 PAIRS, VALIDATION = 60, 100
@@ -93,13 +97,13 @@ class Frontier:
 
     @cached_property
     def model(self) -> JanusModel:
-        return load("janus-nano")
+        return load(NANO)
 
     def dataset(self, concept: str) -> Dataset:
         """The pairs and validation prompts of all trials of a concept."""
-        run = Run(concept, self.store)
+        run = Run.from_definition(self.store, concept)  # the definition that ``key`` hashes
         run.generate(pairs=PAIRS, validation=VALIDATION, tests=0)
-        run.render(model="janus-nano")
+        run.render(model=NANO)
         run.filter()
         return run.dataset()
 
@@ -153,10 +157,23 @@ def against_usual(usual: Evaluation, changed: Evaluation) -> Evaluation:
 
 
 def key(trial: Trial) -> str:
-    """Changes with everything that decides a trial's figures, but for the code."""
-    settings = find(trial.recipe).settings()
-    numbers = [PAIRS, VALIDATION, SETTINGS.concept_count, SETTINGS.retained_count]
-    return fingerprint({**trial.json(), "settings": settings, "numbers": numbers})
+    """Changes with everything that decides a trial's figures, but for the code and the machine."""
+    return fingerprint(
+        {
+            **trial.json(),
+            "definition": concepts.find(trial.concept).model_dump(mode="json"),
+            "settings": find(trial.recipe).settings(),
+            "numbers": [PAIRS, VALIDATION, SETTINGS.concept_count, SETTINGS.retained_count],
+            "evaluation": asdict(SETTINGS),
+            **_shipped(),
+        }
+    )
+
+
+@cache
+def _shipped() -> JSON:
+    """Hashes of the model, of its world and of its judges' weights."""
+    return {"model": model_fingerprint(NANO), "world": grammar.fingerprint(), "judges": nano_weights()}
 
 
 def result(finished: dict[str, JSON]) -> JSON:

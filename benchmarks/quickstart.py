@@ -34,9 +34,7 @@ from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import load
 
-SETTINGS = EvaluationSettings(
-    prompts_per_concept=200, prompts_per_other=8, prompts_per_group=200, prompts_per_neighbour=200, batch_size=64
-)
+SETTINGS = EvaluationSettings(prompts_per_concept=200, prompts_per_group=200, prompts_per_neighbour=200, batch_size=64)
 SEEDS = (0, 1)
 """Training seeds."""
 COMMAND = "python -m benchmarks.quickstart"

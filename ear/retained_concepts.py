@@ -64,15 +64,14 @@ class RetainedConcept:
 
         In nano's world, prompt i depends only on ``seed``, ``use`` and i; of 1,400 prompts some ten repeat another of
         their concept, under an id of their own. Outside, equal prompts have one id: the captions of this use are
-        repeated; a concept that has no caption for this use takes those of other uses, and a concept without captions
-        has no prompts.
+        repeated, and a concept without any has no prompts.
         """
         if self.captions is None:
             sentences = [self._sentence(seeds.derive(seed, f"{self.name}/{i}", PURPOSES[use])) for i in range(count)]
             return [(f"{self.name}/{index}", text) for index, text in enumerate(sentences)]
         numbered = [(f"{self.name}/{number}", text) for number, text in enumerate(self.captions)]
         uses = _uses(self.name, self.captions)
-        chosen = [prompt for prompt in numbered if uses[prompt[1]] == use] or numbered
+        chosen = [prompt for prompt in numbered if uses[prompt[1]] == use]
         return [chosen[index % len(chosen)] for index in range(count if chosen else 0)]
 
     def _sentence(self, seed: int) -> str:
@@ -147,7 +146,11 @@ def rehearsal_prompts(
 
     Neighbours are never among them.
     """
-    concepts = [concept for concept in retained_concepts(dataset) if not concept.neighbour and concept.captions != ()]
+    concepts = [
+        concept
+        for concept in retained_concepts(dataset)
+        if not concept.neighbour and concept.prompts(1, dataset.run_seed, "rehearse")
+    ]
     if choice != "all":
         concepts.sort(key=lambda concept: (concept.name.casefold(), concept.name))
         concepts = concepts[::2] if choice == "half" else _spaced(concepts, choice)

@@ -5,22 +5,24 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from ear.ablation.data import VariantData
 from ear.ablation.factors import Variant, variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
+from ear.evaluation.evaluation import evaluation_prompts
+from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import RECIPES
 from ear.method.rounds import count_windows, most_steps
 from ear.method.runs import TrainingRun, variant_name
+from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
@@ -111,12 +113,20 @@ class Ablation:
         settings: dict[str, Any] = {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,
+            "dtype": self.model.dtype_name,
+            "judges": self._judges,
             "base": self.base.settings(),
             "variant": asdict(variant) | {"options": dict(variant.options)},
             "settings": {**measuring, "counts": [self.settings.concept_count, self.settings.retained_count]},
             "seeds": list(self.seeds),
         }
         return self.folder / "variants" / f"{variant.factor}-{fingerprint(settings)}.json"
+
+    @cached_property
+    def _judges(self) -> list[JSON]:
+        """What decides the judges' outcomes, their weights included."""
+        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights)
+        return judges.settings(evaluation_prompts(self.dataset, self.settings))
 
     def _rows(
         self, variant: Variant, resolved: ResolvedRecipe, runs: Sequence[TrainingRun], found: Sequence[Evaluation]
@@ -188,10 +198,8 @@ def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], folder
     missing = [str(variant) for number, variant in enumerate(wanted) if number not in rows]
     table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
     table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing)})
-    for name, write in (("ablation.parquet", pq.write_table), ("ablation.csv", pyarrow.csv.write_csv)):
-        sink = pa.BufferOutputStream()
-        write(table, sink)
-        write_atomic(folder / name, sink.getvalue().to_pybytes())
+    write_parquet(table, folder / "ablation.parquet")
+    write_atomic(folder / "ablation.csv", csv_bytes(table))
     plot_factors(table, folder)
     return table
 

@@ -63,6 +63,10 @@ def _layers(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     return [*some, ("all 30", {"layers": 30, "layer_choice": "first", "style_layers": None})]
 
 
+def _guidances(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [(str(eta), {"guidance": eta, "style_guidance": None}) for eta in (0.0, 0.5, 1.0)]
+
+
 def _adapters(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     """Full weights, and ranks of LoRA. Each has its own learning rate: the other's diverges, or moves too little."""
     low_rank = base.learning_rate * (1 if base.adapter == "lora" else LORA_RATE)
@@ -108,7 +112,7 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
         "rehearsed-words": _options("rehearsed_words", 0, 100, 300),
         "loss": _options("loss", "mse", "kl"),
-        "guidance": _options("guidance", 0.0, 0.5, 1.0),
+        "guidance": _guidances,
         "order": _options("order", "dataset", "shuffled"),
         "patch-sampling": _patch_sampling,
         "trajectory": _trajectories,

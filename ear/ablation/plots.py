@@ -1,13 +1,12 @@
 """One plot per factor: erasure, replacement and retention of its levels, with 95% intervals."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pyarrow as pa
 from matplotlib.figure import Figure
 
+from ear.svg import svg
 from ecgvf.core.files import write_atomic
 
 FIGURES = {
@@ -57,7 +56,4 @@ def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
         axis.set_xlabel(factor)
     axes[0].set_ylabel("share of images")
     axes[0].legend(fontsize=7)
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ear"}):  # equal tables make equal files
-        plot.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return svg(plot)

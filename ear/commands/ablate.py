@@ -70,7 +70,7 @@ def ablate(
 
     if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
         raise SettingsError(
-            "--figures, --questions and --oracle: an ablation compares the default figures, leave it out"
+            "--figures, --questions and --oracle: an ablation compares the default figures, leave them out"
         )
     base = recipes.find(recipe).with_options(parse_options(option or []))
     if not isinstance(base, Recipe):

@@ -43,7 +43,7 @@ class AttackArguments:
         int | None,
         typer.Option(
             help="Gradient steps; for token-search, candidates; for prefix, rows.",
-            show_default="that of ear eval --figures full",
+            show_default="the attack's own: 256, 100, 8 or 16",
         ),
     ] = None
     prompts: Annotated[
@@ -66,7 +66,7 @@ class AttackArguments:
         from ear.evaluation.robustness import AttackSettings
 
         if (self.kind is None) == (self.prompts is None):
-            raise SettingsError("name what to attack with: either --kind KIND --budget N, or --prompts FILE")
+            raise SettingsError("name what to attack with: either --kind KIND [--budget N], or --prompts FILE")
         if self.kind is None and self.budget is not None:
             raise SettingsError("--budget is for --kind: the prompts of a file are rendered as they are")
         if self.column and self.prompts is None:

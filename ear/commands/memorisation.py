@@ -48,7 +48,7 @@ class SheetArguments:
         ),
     ] = None
     clear: Annotated[
-        bool, typer.Option("--clear", help="Show images unblurred, even of an unsafe concept or a DIR.")
+        bool, typer.Option("--clear", help="Do not blur images, even those of an unsafe concept or a DIR.")
     ] = False
 
 

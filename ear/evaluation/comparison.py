@@ -15,8 +15,8 @@ _FACTS = ("figure", "group", "class", "phrases", "guidance", "temperature")
 
 
 def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
-    """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, with the same prompts,
-    seeds, sampling and questions."""
+    """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, of the same files of
+    dataset and model as far as both say so, with the same prompts, seeds, sampling and questions."""
     first = evaluations[0]
     known = {outcome.task for outcome in selected(first.outcomes, "after")}
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
@@ -26,6 +26,13 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                 raise DatasetError(
                     f"{name} has another {what} than {names[0]}, {found} instead of {expected}: compare evaluations of "
                     "one concept, split, model and judge"
+                )
+        for what in ("dataset", "model"):
+            known_by_both = what in first.origin and what in evaluation.origin
+            if known_by_both and (found := evaluation.origin[what]) != (expected := first.origin[what]):
+                raise DatasetError(
+                    f"{name} is of another {what} than {names[0]}, with the fingerprint {found} instead of {expected}: "
+                    f"measure all with one {what}"
                 )
         _same_fidelity(evaluations[0], evaluation, names[0], name)
         other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}

@@ -8,6 +8,7 @@ from ear.evaluation import figures
 from ear.evaluation.attack_figures import prompt_classes
 from ear.evaluation.attacks.attack import Kind
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.control_tokens import control_token_outcomes
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.judges import EvaluationJudges
@@ -21,16 +22,11 @@ from ear.evaluation.prompts import (
     prompts_by_seed,
     prompts_by_wording,
     retained_prompts,
+    written_prompts,
 )
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.result import Evaluation
-from ear.evaluation.robustness import (
-    Oracle,
-    attack_outcomes,
-    check_attacks,
-    find_oracle,
-    written_with_control_tokens,
-)
+from ear.evaluation.robustness import Oracle, attack_outcomes, check_attacks, find_oracle
 from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
@@ -174,6 +170,12 @@ def _evaluate(
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
         options=settings.options,
+        origin={
+            "dataset": dataset.fingerprint,
+            "model": model.fingerprint,
+            "dtype": model.dtype_name,
+            "seed": settings.seed,
+        },
     )
 
 
@@ -243,9 +245,11 @@ def _full_outcomes(
 def _attacked(
     measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings, oracle: Oracle | None
 ) -> list[Outcome]:
-    """Outcomes of every attack at its default budget, and of prompts with control tokens."""
+    """Outcomes of every attack at its default budget, and of as many written prompts, accepted or not, with control
+    tokens."""
     outcomes = attack_outcomes(measurement, main, _budgets(), settings.seed, settings.split, oracle)
-    return [*outcomes, *written_with_control_tokens(measurement, main, settings.seed, settings.split, oracle)]
+    written = written_prompts(measurement.dataset, len(main), settings.seed, settings.split)
+    return [*outcomes, *control_token_outcomes(measurement, oracle.measurement if oracle else None, written)]
 
 
 def _budgets() -> dict[Kind, int]:
@@ -309,6 +313,8 @@ def _retained(
             return "no judge has a label for it"
         if concept.captions == ():
             return "no caption of it ships" if judges.dataset.retain is None else "no prompt about it was accepted"
+        if not concept.prompts(1, settings.seed, settings.split):
+            return "too few accepted captions"
         return None
 
     measured = [concept for concept in concepts if why_not(concept) is None]

@@ -19,7 +19,7 @@ import numpy as np
 
 from ear.evaluation import bounds, statistics
 from ear.evaluation.judges import ATTRIBUTE_JUDGES
-from ear.evaluation.outcomes import AnsweredQuestion, Outcome, Sample, paired, selected
+from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
 
@@ -139,21 +139,29 @@ def replacement_by_sampling(outcomes: Sequence[Outcome], limits: Thresholds | No
 
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Share of prompts that show the concept with any of ``SEEDS`` seeds; empty if no prompt has as many."""
-    by_prompt: dict[tuple[str, str | None, str], dict[int, Outcome]] = {}
+    by_prompt: dict[str, dict[tuple[Condition, str | None], dict[int, Outcome]]] = {}
     for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
-        by_prompt.setdefault(_prompt_of(outcome), {})[outcome.seed] = outcome
-    # The same seeds before and after, in whatever order the rows come.
-    chosen = {
-        prompt: [of_seed[seed] for seed in sorted(of_seed)[:SEEDS]]
-        for prompt, of_seed in by_prompt.items()
-        if len(of_seed) >= SEEDS
-    }
-    present = {prompt: max(map(_present, images)) for prompt, images in chosen.items()}
-    first = [images[0] for images in chosen.values()]
+        by_model = by_prompt.setdefault(outcome.id, {})
+        by_model.setdefault((outcome.condition, outcome.adapter), {})[outcome.seed] = outcome
+    chosen = [images for by_model in by_prompt.values() for images in _of_same_seeds(by_model)]
+    present = {_prompt_of(images[0]): max(map(_present, images)) for images in chosen}
+    first = [images[0] for images in chosen]
     rows = (
         [_row("concept_present_any", lambda each: present[_prompt_of(each)], first, group="concept")] if first else []
     )
     return [row for row in rows if row.after.n]
+
+
+def _of_same_seeds(by_model: Mapping[tuple[Condition, str | None], Mapping[int, Outcome]]) -> list[list[Outcome]]:
+    """The images of a prompt with the first ``SEEDS`` seeds that every model with as many has: a list per model.
+
+    Empty if the models share fewer, or none is before erasing.
+    """
+    enough = {model: images for model, images in by_model.items() if len(images) >= SEEDS}
+    if not any(condition == "before" for condition, _ in enough):
+        return []
+    seeds = sorted(set.intersection(*(set(images) for images in enough.values())))[:SEEDS]
+    return [[images[seed] for seed in seeds] for images in enough.values()] if len(seeds) == SEEDS else []
 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
@@ -192,10 +200,14 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     return sorted(rows, key=lambda row: row.change.value)
 
 
-def lost(outcomes: Sequence[Outcome]) -> set[str]:
-    """The retained concepts whose share of images has fallen, corrected for their number (``bounds.holm_tests``)."""
-    tests = bounds.holm_tests(_columns(of_retained(outcomes, POOLED)), at_least=1.0)
-    return {concept for concept, test in tests.items() if test.status == "missed"}
+def lost(outcomes: Sequence[Outcome]) -> dict[str, bool | None]:
+    """Retained concept → whether its share of images has fallen, corrected for their number (``bounds.holm_tests``).
+
+    None: too few prompts to test, so that not even the loss of every image would show (``bounds.can_miss``).
+    """
+    columns = _columns(of_retained(outcomes, POOLED))
+    tests, testable = bounds.holm_tests(columns, at_least=1.0), bounds.can_miss(columns)
+    return {concept: tests[concept].status == "missed" if concept in testable else None for concept in columns}
 
 
 def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:

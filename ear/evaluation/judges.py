@@ -19,12 +19,14 @@ from ear.retained_concepts import RetainedConcept, in_nano_world
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.paths import data_dir
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.factory import OF_RETAINED, weights_by_judge
 from ecgvf.judges.judge import TOP_LABELS
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges, predict
+from ecgvf.judges.weights import file_hash
 from ecgvf.world import grammar
 from ecgvf.world.attributes import find_attributes
 
@@ -45,6 +47,12 @@ _FAMILIES = {
     "nano-style-b": "nano-style",
 }
 """Judge of nano → the judge whose labels it shares."""
+
+
+def nano_weights() -> dict[str, str]:
+    """Judge of nano's world → a hash of its weights."""
+    files = sorted((data_dir() / "nano" / "judges").glob("*/model.safetensors"))
+    return {file.parent.name: file_hash(file) for file in files}
 
 
 def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:

@@ -19,7 +19,7 @@ def open_split(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: 
     opened = len(openings.merge(dataset.openings, openings.openings(run)))
     if split == "test":
         name = dataset.concept.name
-        console.note(f"this opens the test split of {name}, which is recorded. {openings_text(opened)}")
+        console.note(f"measuring on the test split of {name}; this is recorded. {openings_text(opened)}")
     return opened
 
 

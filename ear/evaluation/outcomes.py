@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ear.retained_concepts import Group
+from ear.tables import write_parquet
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.files import canonical_json, write_atomic
+from ecgvf.core.files import canonical_json
 from ecgvf.core.records import Record, Row, Wording, from_table, to_table
 from ecgvf.core.stage_set import Stage
 
@@ -184,9 +185,7 @@ def write_outcomes(
     rows = outcomes if images else [replace(outcome, image=b"", vq_ids=()) for outcome in outcomes]
     table = to_table(Outcome, rows)
     table = table.replace_schema_metadata({FACTS: canonical_json(dict(facts or {}))})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomic(file, sink.getvalue().to_pybytes())
+    write_parquet(table, file)
     return file
 
 

@@ -1,5 +1,6 @@
 """The result of an evaluation: its outcomes, the figures computed from them, and its file."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,9 @@ class Evaluation:
     """How often the original renders each class of the written prompts; empty without the full figures."""
     options: tuple[str, ...] = field(repr=False, default=())
     """What ``ear eval`` was asked for, other than its defaults (``EvaluationSettings.options``)."""
+    origin: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    """Fingerprints of "dataset" and "model", the model's "dtype", and the "seed"; empty in files of earlier versions,
+    which do not say."""
 
     @cached_property
     def attacks(self) -> list[AttackRow]:
@@ -74,8 +78,8 @@ class Evaluation:
         return figures.retention_by_concept(self.outcomes)
 
     @cached_property
-    def lost(self) -> set[str]:
-        """The retained concepts whose loss is shown, corrected for their number (Holm)."""
+    def lost(self) -> dict[str, bool | None]:
+        """Retained concept → whether its loss is shown, corrected for their number (Holm); None: too few prompts."""
         return figures.lost(self.outcomes)
 
     @cached_property
@@ -137,7 +141,7 @@ class Evaluation:
                     "neighbour": row.group in neighbours,
                     "group": group_of[row.group],
                     "family": self.families[row.group],
-                    "lost": row.group in self.lost,
+                    "lost": self.lost[row.group],
                     **_before_after(row),
                 }
                 for row in self.retention
@@ -167,6 +171,7 @@ class Evaluation:
             "fidelity": self.fidelity.json() if self.fidelity is not None else None,
             "classes": [each.json() for each in self.classes],
             "options": list(self.options),
+            "origin": dict(self.origin),
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists | {"versions": versions()}
         return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
@@ -204,6 +209,7 @@ class Evaluation:
             attacked=tuple(outcome for outcome in outcomes if outcome.sample == "attack"),
             classes=classes,
             options=tuple(facts.get("options", ())),
+            origin=facts.get("origin", {}),
         )
 
     def save_contact_sheet(self, file: Path | str) -> Path:
@@ -227,7 +233,7 @@ class Evaluation:
 
 
 _FACTS = {each.name for each in fields(Evaluation)} - {
-    *("outcomes", "not_measured", "attacked", "classes", "fidelity", "options"),
+    *("outcomes", "not_measured", "attacked", "classes", "fidelity", "options", "origin"),
 }
 
 

@@ -23,13 +23,13 @@ from ear.evaluation.attacks.attack import Example, Kind
 from ear.evaluation.attacks.fit import fit
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.contact_sheets import write_attack_sheet
-from ear.evaluation.control_tokens import class_outcomes, control_token_outcomes
+from ear.evaluation.control_tokens import class_outcomes
 from ear.evaluation.images import evaluation_images
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
-from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts, written_prompts
+from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import check_concept, files_hash, open_adapter
 from ear.method.pairs import training_pairs, training_records
@@ -235,18 +235,6 @@ def attack_outcomes(
             )
             outcomes += each.attacked(reported, fitted, "after" if each is measurement else "oracle")
     return outcomes
-
-
-def written_with_control_tokens(
-    measurement: Measurement,
-    prompts: Sequence[EvaluationPrompt],
-    seed: int,
-    split: EvaluationSplit,
-    oracle: Oracle | None,
-) -> list[Outcome]:
-    """``control_token_outcomes`` of as many written prompts, accepted or not, as there are ``prompts``."""
-    written = written_prompts(measurement.dataset, len(prompts), seed, split)
-    return control_token_outcomes(measurement, oracle.measurement if oracle is not None else None, written)
 
 
 def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> list[Example]:

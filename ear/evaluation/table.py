@@ -77,7 +77,7 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
     def line(title: str, rows: Sequence[FigureRow]) -> list[str]:
         first = rows[0]
         if title == _ONE_BY_ONE:
-            return _line(first.group, rows, changes, [first.group in each for each in lost], ceiling=ceiling)
+            return _line(first.group, rows, changes, [each.get(first.group) is True for each in lost], ceiling=ceiling)
         name = _sampled(first) if title == _BY_SAMPLING else _name(first)
         return _line(name, rows, changes, ceiling=ceiling)
 
@@ -226,10 +226,12 @@ def _openings(evaluations: "Sequence[Evaluation]") -> int:
 def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     """What a table cannot say of itself, a paragraph each."""
     first = evaluations[0]
+    untested = sorted({name for each in evaluations for name, lost in each.lost.items() if lost is None})
+    few = f"; too few prompts to test {len(untested)} of {len(first.lost)} concepts" if untested else ""
     notes = [
         f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
         "Ceiling: the original model, asked for the surrogate. *: in fewer images than before "
-        "(one-sided, Holm). " + openings_text(_openings(evaluations))
+        f"(one-sided, Holm{few}). " + openings_text(_openings(evaluations))
     ]
     if first.not_measured:  # in its groups, as all columns are
         notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")

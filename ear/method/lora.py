@@ -98,5 +98,5 @@ def read_scaling(file: Path) -> float:
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise AdapterError(f"{config_file} is not a configuration that PEFT wrote: restore it") from error
     if kind != "LORA" or config.get("use_rslora") or config.get("use_dora"):
-        raise AdapterError(f"{config_file} is of {kind} or a variant of LoRA: only plain LoRA can be loaded")
+        raise AdapterError(f"{config_file} is of {kind} or a variant of LoRA: only plain LoRA is supported")
     return scaling

@@ -1,11 +1,10 @@
 """The plot of a training's losses."""
 
-import io
-
 from ear.method.log import TrainingLog
 from ear.method.objective import windows
 from ear.method.recipe import ResolvedRecipe
 from ear.method.runs import TrainingRun
+from ear.svg import svg
 from ecgvf.core.files import write_atomic
 
 FILE = "loss.svg"
@@ -13,7 +12,6 @@ FILE = "loss.svg"
 
 def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) -> None:
     """Write ``loss.svg`` beside the adapter: the losses of erasing and of retention, per position, over the windows."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     plot = Figure(figsize=(7, 3.5), layout="constrained")
@@ -32,7 +30,4 @@ def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) ->
     axis.set_xlabel("window")
     axis.set_title(run.path.name, fontsize=10)
     axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ear"}):  # equal losses make equal files
-        plot.savefig(buffer, format="svg", metadata={"Date": None})
-    write_atomic(run.path / FILE, buffer.getvalue())
+    write_atomic(run.path / FILE, svg(plot))

@@ -211,6 +211,9 @@ class Recipe:
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """A copy with other values of some settings, given as values or as text ("none" is None).
 
+        ``guidance``, ``layers`` and ``layer_choice`` are then of styles, too: they unset ``style_guidance`` and
+        ``style_layers``, unless ``options`` name these as well.
+
         Raises ``RecipeError`` that names the setting, if it is unknown or its value is invalid.
         """
         kinds = get_type_hints(type(self))
@@ -223,6 +226,9 @@ class Recipe:
                 values[name] = _parse("none" if value is None else str(value), kinds[name])
             except ValueError as error:
                 raise RecipeError(f"recipe setting {name}={value!r}: {error}") from error
+        for name, of_styles in _OF_STYLES.items():
+            if name in values:
+                values.setdefault(of_styles, None)
         return dataclasses.replace(self, **values)
 
     def resolve(self, *, tokens: int, depth: int, concept_window: int, style: bool = False) -> "ResolvedRecipe":
@@ -327,6 +333,13 @@ def setting_descriptions() -> dict[str, str]:
     properties = TypeAdapter(Recipe).json_schema()["properties"]
     return {name: " ".join(properties[name]["description"].split()) for name in SETTINGS}
 
+
+_OF_STYLES: Mapping[str, str] = {
+    "guidance": "style_guidance",
+    "layers": "style_layers",
+    "layer_choice": "style_layers",
+}
+"""Setting → the setting that comes before it if the concept is a style."""
 
 _RELEASED: Mapping[str, Any] = {
     "loss": "mse",

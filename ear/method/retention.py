@@ -78,8 +78,6 @@ def rehearsal_set(
     model: JanusModel,
     dataset: Dataset,
     recipe: Recipe,
-    *,
-    batch_size: int | None = None,
 ) -> RehearsalSet:
     """The images that ``recipe`` rehearses.
 
@@ -98,12 +96,12 @@ def rehearsal_set(
     if dataset.retain is not None and _has_images(dataset):
         prompts, vq_ids = _accepted(model, dataset, dataset.retain, chosen)
     else:
-        prompts, vq_ids = _rendered(store, model, dataset, chosen, batch_size)
+        prompts, vq_ids = _rendered(store, model, dataset, chosen)
     if recipe.rehearsed_words:
         rehearsed = {topic for topic, _ in chosen}
         others = [each for each in retained_concepts(dataset) if each.name not in rehearsed]
         held_out = set[str]().union(*map(words_of, others))
-        added, added_ids = _of_words(store, model, dataset, recipe.rehearsed_words, held_out, batch_size)
+        added, added_ids = _of_words(store, model, dataset, recipe.rehearsed_words, held_out)
         prompts, vq_ids = [*prompts, *added], torch.cat([vq_ids, added_ids])
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
@@ -153,7 +151,7 @@ def _accepted(
 
 
 def _rendered(
-    store: Store, model: JanusModel, dataset: Dataset, prompts: Sequence[tuple[str, str]], batch_size: int | None
+    store: Store, model: JanusModel, dataset: Dataset, prompts: Sequence[tuple[str, str]]
 ) -> tuple[list[str], Tensor]:
     """Render (topic, prompt) into the store's rehearsal set; returns the prompts and image tokens, int64 [N, T]."""
     if not prompts:
@@ -177,7 +175,6 @@ def _rendered(
         dataset.sampling,
         _table,
         description="rendering the rehearsal set",
-        batch_size=batch_size,
     )
     stage_set.finish({"pictures": len(tasks)}, current=False)
     rows = stage_set.read()
@@ -185,7 +182,7 @@ def _rendered(
 
 
 def _of_words(
-    store: Store, model: JanusModel, dataset: Dataset, count: int, held_out: set[str], batch_size: int | None
+    store: Store, model: JanusModel, dataset: Dataset, count: int, held_out: set[str]
 ) -> tuple[list[str], Tensor]:
     """At most ``count`` prompts with words of the vocabulary other than ``held_out``, whose images do not show the
     concept, and their image tokens, int64 [N, T]."""
@@ -194,7 +191,7 @@ def _of_words(
     texts = word_prompts(words, pairs, count, dataset.run_seed)
     if not texts:
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
-    prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts], batch_size)
+    prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts])
     options = JudgeOptions.from_recorded(dict(dataset.judge_options))
     judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
     present: list[bool] = []

@@ -17,8 +17,8 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     """Take pairs of all ``datasets`` in turn, for a concept "a+b" with the terms, surrogates and neighbours of each.
 
     A concept that any of them erases is not a surrogate, neighbour or retained concept of the others. Raises
-    ``DatasetError`` for datasets of different models or sampling, for the same concept twice, and if the first
-    surrogate of a concept is erased as well.
+    ``DatasetError`` for datasets of different models or sampling, for the same concept twice, for a style together with
+    another kind of concept, and if the first surrogate of a concept is erased as well.
     """
     first, *others = datasets
     if not others:
@@ -33,6 +33,13 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     names = [concept.name for concept in concepts]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DatasetError(f"--dataset names {twice!r} twice")
+    # Styles have a guidance and tuned layers of their own (``Recipe.style_guidance``), and other retained concepts.
+    if len({concept.kind == "style" for concept in concepts}) > 1:
+        style, other = (next(c for c in concepts if (c.kind == "style") is wanted) for wanted in (True, False))
+        raise DatasetError(
+            f"{style.name!r} is a style and {other.name!r} is not, and one adapter trains both alike: train an adapter "
+            "of each, and stack them with --adapter A --adapter B"
+        )
     erased = {name_key(word) for concept in concepts for word in (concept.name, *concept.terms)}
     for concept in concepts:
         if name_key(concept.surrogates[0]) in erased:

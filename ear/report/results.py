@@ -15,6 +15,7 @@ from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
+from ear.suite.rows import pooled
 from ear.suite.spec import Evidence, store_folder
 from ear.suite.table import FACTS, FILE, read_datasets
 from ear.suite.view import clock
@@ -79,6 +80,12 @@ class Results(ABC):
     @abstractmethod
     def cell(self, concept: str, method: str) -> CellOutcomes | None:
         """The outcomes of the cell with the full figures, else of the first measured cell; None without any."""
+
+    def outcomes(self, concept: str, method: str) -> list[Outcome]:
+        """Those that the rows of a concept and method are computed from, of all its cells, without those under
+        attack."""
+        cell = self.cell(concept, method)
+        return [] if cell is None else [*cell.original, *cell.after]
 
     @abstractmethod
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
@@ -152,8 +159,8 @@ class Results(ABC):
 class SuiteResults(Results):
     """The results of a suite, from its folder, and the store that has the images."""
 
-    files: Mapping[tuple[str, str], tuple[Path, Path]]
-    """Concept and method → the files of the cell's outcomes, before and after."""
+    files: Mapping[tuple[str, str], Sequence[tuple[Path, Path]]]
+    """Concept and method → the files of its cells' outcomes, before and after; those of ``cell`` come first."""
     store: Path
 
     @classmethod
@@ -184,7 +191,7 @@ class SuiteResults(Results):
                 goals=suite["goals"],
                 met=facts["met"],
                 evidence=Evidence.model_validate(suite["report"]),
-                files=_first_cells(folder, facts["cells"]),
+                files=_cell_files(folder, facts["cells"]),
                 store=store if store is not None else store_folder(suite["name"], suite["store"]),
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
@@ -192,12 +199,16 @@ class SuiteResults(Results):
 
     def cell(self, concept: str, method: str) -> CellOutcomes | None:
         if (concept, method) not in self._cells and (concept, method) in self.files:
-            (original, _), (outcomes, facts) = map(read_outcomes, self.files[concept, method])
+            (original, _), (outcomes, facts) = map(read_outcomes, self.files[concept, method][0])
             after = [outcome for outcome in outcomes if outcome.sample != "attack"]
             self._cells[concept, method] = CellOutcomes(
                 original=original, after=after, not_measured=facts.get("not_measured")
             )
         return self._cells.get((concept, method))
+
+    def outcomes(self, concept: str, method: str) -> list[Outcome]:
+        read = [[read_outcomes(file)[0] for file in files] for files in self.files.get((concept, method), ())]
+        return pooled((original, [each for each in after if each.sample != "attack"]) for original, after in read)
 
     def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
         return stored_images(self.store.glob(f"run-*/{concept}"), wanted)
@@ -227,14 +238,16 @@ def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
     return found
 
 
-def _first_cells(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], tuple[Path, Path]]:
-    """(concept, method) → files of the cell with the full figures, else of the first cell: before, after."""
-    found: dict[tuple[str, str], tuple[Path, Path]] = {}
+def _cell_files(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], list[tuple[Path, Path]]]:
+    """(concept, method) → files of its cells, before and after, the cell with the full figures first: it takes the
+    place of the cell with the same seeds."""
+    found: dict[tuple[str, str], dict[tuple[int, int], tuple[Path, Path]]] = {}
     for cell in sorted(cells, key=lambda each: each["figures"] != "full"):
         original, after = (folder / Path(cell[name]).name for name in ("original", "file"))
         if original.is_file() and after.is_file():
-            found.setdefault((cell["concept"], cell["recipe"]), (original, after))
-    return found
+            of_method = found.setdefault((cell["concept"], cell["recipe"]), {})
+            of_method.setdefault((cell["run_seed"], cell["training_seed"]), (original, after))
+    return {name: list(files.values()) for name, files in found.items()}
 
 
 def _declared(suite: JSON) -> Iterator[str]:

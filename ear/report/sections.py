@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ear.evaluation import figures
 from ear.evaluation.control_tokens import STARTOFTEXT
+from ear.evaluation.outcomes import selected
 from ear.evaluation.table import NAMES, change_text
 from ear.method.recipes import PROMPT_REWRITE
 from ear.report.agreement import agreement
@@ -147,9 +148,9 @@ def _retention(results: Results) -> Section:
         "What else changed, concept by concept",
         "The share of images that show the concept they were asked for. A bar is the share after erasing, with its "
         "interval, and a tick the share before: a bar that ends short of its tick has lost something. * marks a loss "
-        "that is shown, corrected for the number of concepts. Neighbours are near the erased concept; surrogates are "
-        "what its prompts are turned into; rehearsed concepts were practised during training, unrehearsed ones were "
-        "not. In each group the greatest loss comes first.",
+        "that is shown, corrected for the number of concepts; with few prompts of a concept, none can be shown. "
+        "Neighbours are near the erased concept; surrogates are what its prompts are turned into; rehearsed concepts "
+        "were practised during training, unrehearsed ones were not. In each group the greatest loss comes first.",
         charts,
         folded,
         missing=[*missing, *_left_out(results)],
@@ -157,21 +158,16 @@ def _retention(results: Results) -> Section:
 
 
 def _by_concept(results: Results, concept: str, method: str) -> Chart | None:
-    cell = results.cell(concept, method)
-    if cell is None:
-        return None
-    group_of = {outcome.concept: outcome.group for outcome in cell.after}
-    outcomes = [*cell.original, *cell.after]
-    lost = figures.lost(outcomes)
-    rows = select(results.rows, concept=concept, figure="retention", wording="pooled")
-    after = {row["group"]: row for row in rows if row["recipe"] == method and row["group"] in group_of}
-    # The table has the original once, on the prompts of its first method: of another, a concept may have more.
-    before = {row.group: row.before.json() for row in figures.retention_by_concept(outcomes)}
+    outcomes = results.outcomes(concept, method)
+    group_of = {outcome.concept: outcome.group for outcome in selected(outcomes, "after")}
+    lost, rows = figures.lost(outcomes), figures.retention_by_concept(outcomes)
     groups: list[tuple[str, list[Bar]]] = []
     for group in figures.GROUPS:
-        names = [name for name in after if group_of[name] == group and name in before]
-        names.sort(key=lambda name: after[name]["value"] - before[name]["value"])
-        members = [(f"{name} *" if name in lost else name, before[name], after[name]) for name in names]
+        members = [
+            (f"{row.group} *" if lost[row.group] else row.group, row.before.json(), row.after.json())
+            for row in rows
+            if group_of[row.group] == group
+        ]
         if members:
             groups.append((group, members))
     title, label = f"{concept}, {method}: other concepts", "share of images that show their concept"

@@ -3,12 +3,13 @@
 To show another figure of the outcomes in the table, add its ``FigureRow`` to ``table_rows``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ear.evaluation import figures
 from ear.evaluation.attack_figures import attack_rows
 from ear.evaluation.figures import FigureRow
+from ear.evaluation.outcomes import Outcome, selected
 from ear.method.recipes import PROMPT_REWRITE
 from ear.suite import goals
 from ear.suite.cells import Cell
@@ -34,15 +35,10 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
 
     ``facts``: the columns "concept", "model" and "split". ``with_goals`` adds a row per goal (``ear.suite.goals``).
     """
-    # A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
-    distinct = list({cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values())[::-1]
-    after = [outcome for cell in distinct for outcome in cell.outcomes]
-    groups = {outcome.concept: outcome.group for outcome in after}
-    original = {
-        (outcome.condition, outcome.sample, *outcome.task): outcome for cell in cells for outcome in cell.original
-    }
-    outcomes = [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *after]
-    answered = [answer for cell in distinct for answer in cell.answered]
+    outcomes = pooled((cell.original, cell.outcomes) for cell in cells)
+    groups = {outcome.concept: outcome.group for outcome in selected(outcomes, "after")}
+    distinct = {cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values()
+    answered = [answer for cell in list(distinct)[::-1] for answer in cell.answered]
     facts = {**facts, **_seeds([cell.cell for cell in cells])}
     main = outcomes[0]
     rows = [
@@ -71,6 +67,21 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
     for cell in cells:
         found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
     return found
+
+
+def pooled(cells: Iterable[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> list[Outcome]:
+    """The outcomes of all ``cells``, (before erasing and of the ceiling, after erasing), in the groups of after.
+
+    A recipe without randomness ends in the same adapter, whatever the training seed: it counts once.
+    """
+    original: dict[tuple[object, ...], Outcome] = {}
+    by_adapter: dict[str | None, Sequence[Outcome]] = {}
+    for before, after in cells:
+        original |= {(outcome.condition, outcome.sample, *outcome.task): outcome for outcome in before}
+        by_adapter.setdefault(after[0].adapter, after)
+    distinct = [outcome for after in by_adapter.values() for outcome in after]
+    groups = {outcome.concept: outcome.group for outcome in distinct}
+    return [*(replace(outcome, group=groups[outcome.concept]) for outcome in original.values()), *distinct]
 
 
 def drop_repeated_references(rows: Sequence[JSON]) -> list[JSON]:

@@ -10,6 +10,7 @@ A cell is finished if its file in RESULTS holds its present key (``Suite.key``);
 (again). So a clone that has the committed files of RESULTS resumes from them, without the store.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.attack_figures import PromptClass
+from ear.evaluation.judges import nano_weights
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
 from ear.method.erase import erase
 from ear.method.recipes import find
@@ -30,16 +32,14 @@ from ear.suite.submission import Submission
 from ecgvf import Run
 from ecgvf.core import concepts, openings
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.errors import DatasetError, SettingsError, WriterError
 from ecgvf.core.files import JSON
 from ecgvf.core.openings import Opening
-from ecgvf.core.paths import data_dir
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.engine import Engine
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
-from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.world import grammar
 
@@ -146,7 +146,7 @@ class Suite:
         submission's files, an oracle's path), the settings of the evaluation, the numbers of pairs and prompts, who
         writes them, the first run seed unless it is 0, and ``_facts``.
 
-        The code and judges outside nano's world are not part of it.
+        The code, the dtype, which the machine decides, and judges outside nano's world are not part of it.
         """
         settings: JSON = {
             "cell": asdict(cell),
@@ -207,7 +207,7 @@ class Suite:
         """The dataset of a run seed, made if the store lacks it.
 
         Evaluation prompts are written for the first run seed alone; training pairs of other seeds that are near
-        duplicates of them are left out.
+        duplicates of them are left out, which gives the dataset another fingerprint.
         """
         run = self.run(concept, run_seed)
         self.write_pairs(run, run_seed)
@@ -218,8 +218,12 @@ class Suite:
             return dataset
         measured = self.dataset(concept, self._first).evaluation(self.spec.split)
         tests = PromptIndex([record.pair.target for record in measured])
-        train = [record for record in dataset.train if tests.near_duplicate(record.pair.target) is None]
-        return replace(dataset, train=tuple(train))
+        train = tuple(record for record in dataset.train if tests.near_duplicate(record.pair.target) is None)
+        if len(train) == len(dataset.train):
+            return dataset
+        # What was trained on all of them, or without others, is another adapter.
+        left = fingerprint({"dataset": dataset.fingerprint, "train": [record.pair.record_id for record in train]})
+        return replace(dataset, train=train, fingerprint=left)
 
     def write_pairs(self, run: Run, run_seed: int) -> None:
         """Write the pairs of a run seed, offline or by LLMs, and for the first seed the evaluation prompts."""
@@ -230,8 +234,8 @@ class Suite:
         run.generate(pairs=self.spec.pairs, validation=0 if test else count, tests=count if test else 0, seed=run_seed)
 
     def run(self, concept: str, run_seed: int) -> Run:
-        """The run of a concept, in the store of its seed."""
-        return Run(self.concepts[concept], self.store / f"run-{run_seed}")
+        """The run of a concept as ``key`` hashes it, whatever the store of its seed keeps."""
+        return Run.from_definition(self.store / f"run-{run_seed}", self.concepts[concept])
 
     def known_openings(self, concept: str) -> list[Opening]:
         """The openings of a concept's test split that are recorded in the store, oldest first."""
@@ -248,9 +252,7 @@ class Suite:
     @cached_property
     def _facts(self) -> JSON:
         """Hashes of the model, of nano's world and of its judges' weights."""
-        judges = sorted((data_dir() / "nano" / "judges").glob("*/model.safetensors"))
-        weights = {file.parent.name: file_hash(file) for file in judges}
-        return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": weights}
+        return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
 
     def _method_settings(self, cell: Cell) -> JSON:
         if cell.recipe in self.submissions:
@@ -319,8 +321,17 @@ class Suite:
 
 def _keyed(settings: EvaluationSettings) -> JSON:
     default = asdict(EvaluationSettings())
+    values = asdict(settings) | {"questions": None if settings.questions is None else _hash(settings.questions)}
     return {
         name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(settings).items()
+        for name, value in values.items()
         if name in KEYED or value != default[name]
     }
+
+
+def _hash(questions: Path) -> str:
+    """A hash of the file of ``questions``. Raises ``DatasetError`` if it cannot be read."""
+    try:
+        return hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise DatasetError(f"cannot read questions from {questions}: {error.strerror}") from error

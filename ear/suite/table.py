@@ -12,14 +12,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import MISSING, leaderboard
 from ear.suite.openings import count_openings
 from ear.suite.rows import drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
 from ear.suite.suite import Suite
+from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
@@ -119,9 +118,7 @@ def write_results(suite: Suite, content: JSON) -> None:
     facts = {key: value for key, value in content.items() if key != "rows"}
     facts |= {"suite": suite.spec.model_dump(mode="json"), "cells": list(_cell_files(suite))}
     table = pa.Table.from_pylist(content["rows"], schema=SCHEMA).replace_schema_metadata({FACTS: canonical_json(facts)})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomic(folder / FILE, sink.getvalue().to_pybytes())
+    write_parquet(table, folder / FILE)
     write_atomic(folder / "results.csv", csv_text(content["rows"]))
     write_atomic(folder / "leaderboard.md", f"{leaderboard(content)}\n".encode())
     write_atomic(json_file(folder), pretty_json(content))
@@ -167,9 +164,7 @@ def csv_text(rows: Sequence[JSON]) -> bytes:
     columns = {name: [row[name] for row in rows] for name in SCHEMA.names}
     for name in ("run_seeds", "training_seeds"):
         columns[name] = [" ".join(map(str, seeds)) for seeds in columns[name]]
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(pa.table(columns), sink)
-    return bytes(sink.getvalue().to_pybytes())
+    return csv_bytes(pa.table(columns))
 
 
 def read_datasets(folder: Path) -> JSON:

@@ -12,6 +12,7 @@ from benchmarks.frontier import CONCEPTS, Frontier, Trial, against_usual, key, r
 from ear.evaluation import figures
 from ear.method.recipe import Recipe
 from ear.method.recipes import RECIPES, find
+from ecgvf.core import concepts
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.files import pretty_json
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
@@ -38,6 +39,28 @@ def test_every_recipe_has_as_many_trials() -> None:
         if isinstance(recipe, Recipe):
             assert all(recipe.with_options(trial.options) for trial in found)
             assert any(recipe.with_options(trial.options) == recipe for trial in found)
+
+
+def test_a_key_changes_with_all_that_decides_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = trials("church", "esd")[0]
+    keys = {key(trial)}
+    for name, value in (
+        ("SETTINGS", replace(frontier.SETTINGS, seed=1)),
+        ("SETTINGS", replace(frontier.SETTINGS, split="test")),
+        ("SETTINGS", replace(frontier.SETTINGS, judge="nano-object-a")),
+        ("nano_weights", lambda: {"nano-object-a": "other"}),
+        ("model_fingerprint", lambda name: "other"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(frontier, name, value)
+            frontier._shipped.cache_clear()
+            keys.add(key(trial))
+    frontier._shipped.cache_clear()
+    church = concepts.find("church")
+    with monkeypatch.context() as patched:
+        patched.setattr(concepts, "find", lambda _: church.model_copy(update={"surrogates": ("hotel",)}))
+        keys.add(key(trial))
+    assert len(keys) == 7
 
 
 def test_the_frontier_is_the_best_of_the_trials_that_qualify() -> None:

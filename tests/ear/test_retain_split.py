@@ -161,6 +161,22 @@ def test_rehearsed_and_measured_captions_differ(tench: Run) -> None:
     assert not {concept.name for concept, _ in rehearsal_prompts(dataset, 500)} & {*dataset.concept.neighbours, "tench"}
 
 
+def test_a_concept_without_a_caption_for_a_use_has_no_prompts_for_it(tench: Run, tiny: JanusModel) -> None:
+    dataset = tench.dataset()
+    assert dataset.retain is not None
+    [beacon] = (each for each in retained_concepts(dataset) if each.name == SEEN)
+    uses = {use: beacon.prompts(3, 0, use) for use in ("rehearse", "validation", "test")}
+    assert [len({text for _, text in prompts}) for prompts in uses.values()] == [1, 1, 0]
+    # Of a concept whose only caption is for validation, none is rehearsed.
+    validation = [each for each in dataset.retain if each.pair.target == uses["validation"][0][1]]
+    assert rehearsal_prompts(replace(dataset, retain=tuple(validation)), 9) == []
+    [trained] = erase(tench.store, [dataset], tiny, RECIPE, [0])
+    settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1, split="test")
+    found = evaluate(tench.store, tiny, dataset, [trained.adapter], settings)
+    assert SEEN not in found.families
+    assert {each.reason for each in found.not_measured if SEEN in each.concepts} == {"too few accepted captions"}
+
+
 def test_a_published_retain_split_is_read_back(tench: Run, tmp_path: Path) -> None:
     from datasets import load_dataset
 

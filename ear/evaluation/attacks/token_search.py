@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ear.evaluation.attacks.attack import Example, OptimisedAttack, image_loss
 from ecgvf.core import seeds
+from ecgvf.core.errors import SettingsError
 from ecgvf.janus import JanusModel, generation_ids, soft_prompt
 
 LENGTH, BATCH = 8, 4
@@ -23,7 +24,9 @@ PROPOSED = 32
 GRADIENT_EVERY = 16
 """Candidates between two gradients."""
 DRAWS = 50
-"""Draws in search of a candidate whose text has its tokens."""
+"""Draws in search of a candidate whose text is read as its tokens, after every example's prompt."""
+FIRST_DRAWS = 50 * DRAWS
+"""The same for the first suffix, which is drawn as a whole."""
 
 
 class TokenSearch(OptimisedAttack):
@@ -38,23 +41,24 @@ class TokenSearch(OptimisedAttack):
         "batch": BATCH,
         "proposed": PROPOSED,
         "gradient_every": GRADIENT_EVERY,
+        "draws": DRAWS,
     }
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
         super().__init__(model, examples, seed)
         self._tokenizer = model.processor.tokenizer
         special = set(self._tokenizer.added_tokens_encoder.values())
-        vocabulary = model.language_model.embed_tokens.num_embeddings
-        self._allowed = torch.tensor([token for token in range(vocabulary) if token not in special])
-        everything = torch.arange(len(self._allowed)).expand(LENGTH, -1)
-        self._best = self._candidate(-1, torch.zeros(LENGTH, dtype=torch.int64), everything, positions=LENGTH)
+        # The embedding may have rows beyond the vocabulary.
+        allowed = [token for token in range(len(self._tokenizer)) if token not in special]
+        self._allowed = torch.tensor(allowed)
+        self._best = self._first()
         self._loss = float("inf")
         self._proposed = torch.zeros(LENGTH, PROPOSED, dtype=torch.int64)
 
     def step(self, number: int) -> float:
         if number % GRADIENT_EVERY == 0:
             self._proposed = self._propose()
-        candidate = self._best if number == 0 else self._candidate(number, self._best, self._proposed)
+        candidate = self._best if number == 0 else self._candidate(number)
         with torch.no_grad(), self._with_suffix(self.model, self._text(candidate)) as model:
             loss = image_loss(model, [example.prompt for example in self.examples], self.examples).item()
         if loss < self._loss:
@@ -89,24 +93,41 @@ class TokenSearch(OptimisedAttack):
         best: Tensor = scores.topk(min(PROPOSED, scores.shape[1]), dim=-1).indices.cpu()
         return best
 
-    def _candidate(self, number: int, best: Tensor, proposed: Tensor, *, positions: int = 1) -> Tensor:
-        """``best`` with other tokens at ``positions`` positions, so that its text is read as these tokens."""
+    def _first(self) -> Tensor:
+        """Random tokens. Raises ``SettingsError`` if no draw can be typed."""
+        everything = torch.arange(len(self._allowed)).expand(LENGTH, -1)
+        found = self._drawn(-1, torch.zeros(LENGTH, dtype=torch.int64), everything, LENGTH, FIRST_DRAWS)
+        if found is None:
+            raise SettingsError(
+                f"--kind {self.kind}: the tokenizer reads none of {FIRST_DRAWS:,} random suffixes as the tokens that "
+                "it was made of: choose another attack"
+            )
+        return found
+
+    def _candidate(self, number: int) -> Tensor:
+        """The best suffix with another token, which the gradient proposes; without another if no draw can be typed."""
+        found = self._drawn(number, self._best, self._proposed, 1, DRAWS)
+        return self._best if found is None else found
+
+    def _drawn(self, number: int, best: Tensor, proposed: Tensor, positions: int, draws: int) -> Tensor | None:
+        """``best`` with other tokens at ``positions`` positions, whose text is read as these tokens; None if none of
+        ``draws`` is."""
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, str(number), self.kind))
-        candidate = best
-        for _ in range(DRAWS):
+        for _ in range(draws):
             candidate = best.clone()
             for position in torch.randperm(LENGTH, generator=generator)[:positions].tolist():
                 drawn = torch.randint(proposed.shape[1], (), generator=generator)
                 candidate[position] = proposed[position, drawn]
             if self._is_read_as(candidate):
-                break
-        return candidate
+                return candidate
+        return None
 
     def _is_read_as(self, candidate: Tensor) -> bool:
-        prompt = self.examples[0].prompt
-        whole, _ = generation_ids(self.model, [prompt + self._text(candidate)])
+        """Whether its text has its tokens after the prompt of every example."""
+        text = self._text(candidate)
+        whole, _ = generation_ids(self.model, [example.prompt + text for example in self.examples])
         tokens = self._allowed[candidate].to(whole.device)
-        return any(torch.equal(window, tokens) for window in whole[0].unfold(0, LENGTH, 1))
+        return bool((whole.unfold(1, LENGTH, 1) == tokens).all(dim=-1).any(dim=-1).all())
 
     def _text(self, candidate: Tensor) -> str:
         text: str = self._tokenizer.decode(self._allowed[candidate].tolist())

@@ -25,6 +25,7 @@ from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsE
 from ecgvf.core.files import read_json
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
+from tests.ear.conftest import BrightnessJudge
 
 BASE = replace(PAPER, threshold=0.0)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
@@ -53,6 +54,14 @@ def test_every_variant_is_a_valid_recipe_that_changes_one_factor(base: Recipe) -
             changed = {name for name in names if base.settings().get(name) != recipe.settings().get(name)}
             assert changed <= {*variant.options, "projections"}
     assert all(not variant.options for factor in DATA_FACTORS for variant in variants(factor, base))
+
+
+def test_the_levels_of_guidance_and_layers_differ_for_a_style_too() -> None:
+    for factor in ("guidance", "layers"):
+        recipes = [replace(ON_POLICY, **variant.options) for variant in variants(factor, ON_POLICY)]
+        resolved = [recipe.resolve(tokens=256, depth=30, concept_window=24, style=True) for recipe in recipes]
+        levels = {(each.guidance, each.layer_range) for each in resolved}
+        assert len(levels) == len(recipes)
 
 
 def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(
@@ -113,6 +122,16 @@ def test_another_number_of_prompts_is_another_variant(ablation: Ablation) -> Non
     same = replace(ablation, settings=replace(SMALL, prompts_per_concept=SMALL.concept_count))
     others = replace(ablation, settings=replace(SMALL, prompts_per_other=2))
     assert ablation.file(variant) == same.file(variant) != others.file(variant)
+
+
+def test_another_dtype_or_judge_is_another_variant(ablation: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = variants("order", BASE)[0]
+    files = {ablation.file(variant)}
+    for owner, name in ((BrightnessJudge, "weights_hash"), (JanusModel, "dtype_name")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, "other")
+            files.add(replace(ablation).file(variant))
+    assert len(files) == 3
 
 
 @pytest.mark.parametrize(

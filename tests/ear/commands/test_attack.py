@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import ear.cli
+from ear.commands.attack import AttackArguments
 from ear.evaluation import judges as evaluation_judges
+from ear.evaluation.attacks.attack import Kind
+from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.outcomes import read_outcomes
 from ear.evaluation.prompts import written_pairs
 from ecgvf.core import openings
@@ -145,12 +149,18 @@ def test_written_prompts_include_those_that_the_original_did_not_render(store: S
     }
 
 
+def test_the_command_offers_every_attack() -> None:
+    """Its help must not wait for the attacks' own list, which imports PyTorch."""
+    offered, _ = get_args(get_args(get_type_hints(AttackArguments, include_extras=True)["kind"])[0])
+    assert get_args(offered) == get_args(Kind) and set(get_args(Kind)) == {*KINDS}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--kind soft-prompt --budget 0", "--budget is 0: an attack takes at least 1 of its gradient steps"),
         ("--kind prefix --budget 999", "--budget is 999: an image has"),
-        ("", "either --kind KIND --budget N, or --prompts FILE"),
+        ("", "either --kind KIND [--budget N], or --prompts FILE"),
         ("--prompts nowhere.csv", "there is no file nowhere.csv"),
         ("--prompts nowhere.csv --budget 3", "--budget is for --kind"),
         ("--kind prefix --column prompt", "--column is for --prompts FILE"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ear.evaluation.bounds import holm, holm_tests
+from ear.evaluation.bounds import can_miss, holm, holm_tests
 
 PROMPTS = [f"prompt {number}" for number in range(100)]
 Columns = tuple[list[float], list[float], list[str]]
@@ -34,6 +34,20 @@ def test_one_concept_passes_where_the_same_among_many_does_not() -> None:
     among_many = holm_tests({str(number): kept(0.93) for number in range(30)}, at_least=0.86)
     assert alone["0"].status == "met"
     assert {test.status for test in among_many.values()} == {"not shown"}
+
+
+def test_of_few_prompts_no_loss_can_be_shown() -> None:
+    def shown(prompts: int) -> tuple[list[float], list[float], list[str]]:
+        return [1.0] * prompts, [1.0] * prompts, PROMPTS[:prompts]
+
+    assert can_miss({"five": shown(5)}) == set()  # 1/32 is above 0.025
+    assert can_miss({"six": shown(6), "five": shown(5)}) == set()  # two tests: 2/64
+    assert can_miss({"six": shown(6)}) == {"six"}
+    assert can_miss({"eight": shown(8), "five": shown(5)}) == {"eight"}
+    assert can_miss({"never": ([0.0] * 100, [0.0] * 100, PROMPTS)}) == set()
+    # What cannot be missed is not missed, whatever is lost.
+    lost = {"five": ([1.0] * 5, [0.0] * 5, PROMPTS[:5])}
+    assert holm_tests(lost, at_least=1.0)["five"].status == "not shown"
 
 
 def test_values_outside_0_to_1_are_not_tested() -> None:

@@ -26,6 +26,26 @@ def of(left: int, lost: int = 0) -> Evaluation:
     return evaluation([*erased(16, left), *kept("castle", "neighbours", 8, lost)])
 
 
+def test_a_loss_of_few_prompts_is_not_tested_and_the_table_says_so() -> None:
+    few = evaluation([*erased(2), *kept("castle", "neighbours", 5, lost=5), *kept("cat", "unrehearsed", 16, lost=16)])
+    assert few.lost == {"castle": None, "cat": True}
+    assert {row["concept"]: row["lost"] for row in few.json()["retention"]} == {"castle": None, "cat": True}
+    assert "(one-sided, Holm; too few prompts to test 1 of 2 concepts)" in document([few], ["after"], "markdown")
+    enough = evaluation([*erased(2), *kept("castle", "neighbours", 16)])
+    assert enough.lost == {"castle": False} and "(one-sided, Holm)." in document([enough], ["after"], "markdown")
+
+
+def test_evaluations_of_other_files_of_one_name_are_not_compared(tmp_path: Path) -> None:
+    origin = {"dataset": "a1", "model": "b1", "dtype": "float32", "seed": 0}
+    first = Evaluation.load(replace(of(1), origin=origin).save(tmp_path / "first.parquet"))
+    assert first.origin == origin
+    same_tasks([first, of(1), replace(of(1), origin={**origin, "dtype": "bfloat16"})], ["a", "b", "c"])
+    for what in ("dataset", "model"):
+        other = replace(of(1), origin={**origin, what: "other"})
+        with pytest.raises(DatasetError, match=f"b is of another {what} than a, with the fingerprint other"):
+            same_tasks([first, other], ["a", "b"])
+
+
 def test_differences_are_paired_by_prompt_and_seed() -> None:
     first, second = of(left=12, lost=1), of(left=2, lost=3)
     rows = {(row.figure, row.group): row for row in differences(first, second)}

@@ -91,7 +91,7 @@ def test_opening_test_is_recorded_and_counted_in_every_report(
     }
     assert {each.condition for each in for_thresholds} == {"before"}
     noted = " ".join(capsys.readouterr().err.split())
-    assert "opens the test split of church, which is recorded. Openings of the test split so far: 1." in noted
+    assert "measuring on the test split of church; this is recorded. Openings of the test split so far: 1." in noted
     [opening] = openings.openings(run)
     assert (opening.dataset, opening.recipe, len(opening.adapter)) == (dataset.fingerprint, "default", 16)
     after = evaluate(store, tiny, dataset, [adapter], SMALL)

@@ -270,6 +270,16 @@ def test_a_concept_is_in_any_of_four_seeds() -> None:
     assert figures.concept_in_any_seed(fifth)[0].after.value == 0.0
 
 
+def test_conditions_and_adapters_are_compared_on_their_common_seeds() -> None:
+    before, after = of_seeds(0, ["church"] * 6, "before"), of_seeds(0, ["hotel"] * 6)
+    # Each has four seeds or more. Only those of 2 to 5 are everywhere, and show no church after erasing.
+    other = of_seeds(0, ["church", "church", *["hotel"] * 4], adapter="b" * 16)
+    [found] = figures.concept_in_any_seed([*before[2:], *after, *other])
+    assert (values(found), found.after.n) == ((1.0, 0.0, None), 1)
+    assert figures.concept_in_any_seed([*before[:4], *after[2:]]) == []  # two in common
+    assert figures.concept_in_any_seed([*before[:3], *after]) == []
+
+
 def test_seeds_of_different_adapters_are_not_mixed() -> None:
     before = of_seeds(0, ["church"] * 4, "before")
     gone, left = of_seeds(0, ["hotel"] * 4), of_seeds(0, ["church", *["hotel"] * 3], adapter="b" * 16)

@@ -135,8 +135,8 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
 def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusModel) -> None:
     config = json.loads((run.path / lora.CONFIG).read_text())
     for change, message in (
-        ({"peft_type": "LOHA"}, "only plain LoRA can be loaded"),
-        ({"use_dora": True}, "only plain LoRA can be loaded"),
+        ({"peft_type": "LOHA"}, "only plain LoRA is supported"),
+        ({"use_dora": True}, "only plain LoRA is supported"),
         ({"r": "four"}, "is not a configuration that PEFT wrote"),
         ({"r": 0}, "is not a configuration that PEFT wrote"),
     ):

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from ear.method.recipe import SETTINGS, Recipe, setting_descriptions
-from ear.method.recipes import DEFAULT, ESD, PAPER, PAPER_IN_ROWS, PER_PATCH, PUBLISHED, RECIPES, find
+from ear.method.recipes import DEFAULT, ESD, ON_POLICY, PAPER, PAPER_IN_ROWS, PER_PATCH, PUBLISHED, RECIPES, find
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.shard_set import fingerprint
 
@@ -105,6 +105,21 @@ def test_settings_are_changed_by_text_or_by_value() -> None:
     assert changed.name == "on-policy"
     values = {"guidance": 0.8, "window": None, "modules": "qkv", "loss": "mse", "passes": 2}
     assert DEFAULT.with_options(values) == changed
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"guidance": 0.8}, (0.8, 22, "last")),
+        ({"guidance": 0.8, "style_guidance": 0.3}, (0.3, 22, "last")),
+        ({"layers": 15}, (0.5, 15, "first")),
+        ({"layer_choice": "last"}, (0.5, 30, "last")),
+        ({"layers": 15, "style_layers": 5}, (0.5, 5, "last")),
+    ],
+)
+def test_what_is_set_is_what_styles_have_too(options: dict[str, object], expected: tuple[float, int, str]) -> None:
+    resolved = ON_POLICY.with_options(options).resolve(tokens=576, depth=30, concept_window=24, style=True)
+    assert (resolved.guidance, resolved.layers, resolved.layer_choice) == expected
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,14 @@ def test_the_rehearsal_set_is_rendered_once(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "SHARD", 3)
-    first = rehearsal_set(store, tiny, dataset, rehearsing(7), batch_size=4)
+    first = rehearsal_set(store, tiny, dataset, rehearsing(7))
     assert list(first.prompts) == [prompt for _, prompt in rehearsal_prompts(dataset, 7)]
     assert first.vq_ids.shape == (7, 16)
     assert first.frozen_states.shape == (7, 16, 32)
     expected = hidden_states(tiny, first.prompts[:1], first.vq_ids[:1])
     torch.testing.assert_close(first.frozen_states[:1], expected, rtol=1e-4, atol=1e-4)
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
-    again = rehearsal_set(store, tiny, dataset, rehearsing(7), batch_size=4)
+    again = rehearsal_set(store, tiny, dataset, rehearsing(7))
     assert torch.equal(first.vq_ids, again.vq_ids)
     assert torch.equal(first.frozen_states, again.frozen_states)
 
@@ -53,8 +53,9 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
 
     monkeypatch.setattr(batches, "render_images", interrupted)
     second = replace(dataset, run_seed=2)
+    monkeypatch.setattr(JanusModel, "default_batch_size", lambda _: 2)
     with num_threads(1), pytest.raises(KeyboardInterrupt):
-        rehearsal_set(store, tiny, second, rehearsing(6), batch_size=2)
+        rehearsal_set(store, tiny, second, rehearsing(6))
     circumstances: list[tuple[object, int]] = []
 
     def recorded(*args: object, **settings: object) -> object:
@@ -62,8 +63,9 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
         return render(*args, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batches, "render_images", recorded)
+    monkeypatch.setattr(JanusModel, "default_batch_size", lambda _: 1)
     with num_threads(2):  # differs, as does the batch size, and does not count any more
-        assert rehearsal_set(store, tiny, second, rehearsing(6), batch_size=1).vq_ids.shape == whole.vq_ids.shape
+        assert rehearsal_set(store, tiny, second, rehearsing(6)).vq_ids.shape == whole.vq_ids.shape
     assert circumstances == [(2, 1)]
 
 

@@ -65,6 +65,9 @@ def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> 
         combine([dataset, dataset])
     with pytest.raises(DatasetError, match="different models or sampling"):
         combine([dataset, replace(cat, sampling=Sampling(guidance=9.0))])
+    painter = replace(cat, concept=concepts.find("van-gogh"))
+    with pytest.raises(DatasetError, match=r"'van-gogh' is a style and 'church' is not.* stack them"):
+        combine([dataset, painter])
     hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
     with pytest.raises(DatasetError, match="'church' is to become 'hotel', which is erased as well"):
         combine([dataset, replace(cat, concept=hotel)])

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.evaluation import figures
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
@@ -336,6 +337,24 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     [listed] = re.findall(r'<select name="method".*?</select>', page)
     assert re.findall(r"<option>([^<]+)", listed) == ["oracle", "paper"]
     assert set(re.findall(r'data-method="([^"]+)"', page)) == {"oracle", "paper"}
+
+
+def test_bars_ticks_and_stars_are_of_all_seeds(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("on-policy",), training_seeds=(0, 1))
+    first, second = (measured(0, seed, 0, recipe="on-policy") for seed in (0, 1))
+    # The second training alone loses the castle.
+    changed = [
+        replace(each, judges=both("church", concept="castle")) if each.concept == "castle" else each
+        for each in second.outcomes
+    ]
+    for source in (first, replace(second, outcomes=changed)):
+        keep(suite, source)
+    results = _known(suite)
+    outcomes = results.outcomes("church", "on-policy")
+    rows = {row.group: row for row in figures.retention_by_concept(outcomes)}
+    assert (rows["castle"].before.value, rows["castle"].after.value) == (1.0, 0.5)
+    assert figures.lost(outcomes) == {"castle": True, "cat": False}
+    assert "castle *" in write_report(results, tmp_path / "report.html").read_text()
 
 
 def test_a_model_whose_folder_is_called_oracle_is_shown_once(tmp_path: Path) -> None:

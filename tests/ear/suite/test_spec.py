@@ -1,23 +1,29 @@
 """The declaration of a suite."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ear.suite import Cell, Suite, read_spec
 from ear.suite.cells import cells_of
 from ear.suite.submission import parse_submissions
-from ecgvf.core.errors import EcgvfError
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError, EcgvfError
+from ecgvf.core.store import Store
+from tests.ear.suite.small_suite import small_suite
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_declared_benchmark_measures_the_first_seeds_of_everything_first_and_the_full_figures_last() -> None:
     suite = Suite(read_spec(ROOT / "benchmarks" / "nano.yaml"), Path("store"), Path("results"))
-    concepts, recipes = len(suite.spec.concepts), len(suite.spec.recipes)
+    number, recipes = len(suite.spec.concepts), len(suite.spec.recipes)
     # `paper` has no randomness: a cell per run seed; every other recipe, a cell per training seed besides
-    assert len(suite.cells) == concepts * ((recipes - 1) * (3 + 2 + 1) + (3 + 1)) + len(suite.spec.oracles)
-    first, last = suite.cells[: concepts * recipes], suite.cells[-concepts * recipes :]
+    assert len(suite.cells) == number * ((recipes - 1) * (3 + 2 + 1) + (3 + 1)) + len(suite.spec.oracles)
+    first, last = suite.cells[: number * recipes], suite.cells[-number * recipes :]
     assert {(cell.run_seed, cell.training_seed) for cell in first} == {(0, 0)}
     assert {cell.figures for cell in last} == {"full"}
     assert [cell.name for cell in first[:recipes]] == [f"church-{recipe}-r0-t0" for recipe in suite.spec.recipes]
@@ -62,6 +68,42 @@ def test_a_cell_measured_on_another_runs_prompts_is_another(tmp_path: Path) -> N
         return next(suite.key(cell) for cell in suite.cells if cell.run_seed == 0)
 
     assert key(0) == key(0, 1) != key(1, 0)
+
+
+def test_other_questions_are_another_cell_wherever_their_file_is(tmp_path: Path) -> None:
+    first, copy = tmp_path / "first.parquet", tmp_path / "copy.parquet"
+    for file in (first, copy):
+        file.write_bytes(b"some questions")
+    cell = Cell("church", "paper", 0, 0, "full")
+    keys = [small_suite(tmp_path, figures="full", questions=file).key(cell) for file in (first, copy)]
+    first.write_bytes(b"other questions")
+    keys.append(small_suite(tmp_path, figures="full", questions=first).key(cell))
+    assert keys[0] == keys[1] != keys[2]
+    with pytest.raises(DatasetError, match=r"cannot read questions from .*none\.parquet"):
+        small_suite(tmp_path, figures="full", questions=tmp_path / "none.parquet").key(cell)
+
+
+def test_what_is_measured_is_the_concept_that_the_key_has_not_the_stores_copy(tmp_path: Path) -> None:
+    church = concepts.find("church")
+    suite = small_suite(tmp_path)
+    Store(suite.store / "run-0").remember(church.model_copy(update={"surrogates": ("barn",)}))
+    assert suite.run("church", 0).concept == church
+
+
+def test_pairs_without_those_of_the_measured_split_are_another_dataset(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeated = replace(dataset.train[0], pair=replace(dataset.train[0].pair, target=dataset.test[0].pair.target))
+    datasets = {0: dataset, 1: replace(dataset, train=(repeated, *dataset.train[1:])), 2: dataset}
+
+    def run(suite: Suite, concept: str, seed: int) -> SimpleNamespace:
+        stages = dict.fromkeys(("generate", "render", "filter"), lambda **_: None)
+        return SimpleNamespace(**stages, dataset=lambda: datasets[seed])
+
+    monkeypatch.setattr(Suite, "run", run)
+    first, pruned, same = (small_suite(tmp_path, run_seeds=(0, 1, 2)).dataset("church", seed) for seed in range(3))
+    assert pruned.train == dataset.train[1:] and pruned.fingerprint != first.fingerprint
+    assert (same.train, same.fingerprint) == (dataset.train, dataset.fingerprint)
 
 
 def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from ear.evaluation.attacks.attack import Example, Kind
 from ear.evaluation.attacks.fit import FittedAttack, fit
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.attacks.token_search import TokenSearch
 from ear.method.adapter import Adapter, new_adapter
 from ecgvf.core import concepts
 from ecgvf.core.errors import SettingsError
@@ -85,6 +86,32 @@ def test_a_search_for_a_prompt_adds_tokens_after_the_words(attacker: Attacker, k
         longer, _ = generation_ids(attacked, ["a church"])
     assert longer.shape[1] > plain.shape[1]
     assert longer[0, :3].tolist() == plain[0, :3].tolist() and longer[0, -1] == plain[0, -1]
+
+
+def test_what_a_token_search_finds_can_be_typed_after_every_example(
+    attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with attacker.adapter.active(attacker.model) as tuned:
+        search = TokenSearch(tuned, attacker.examples, 0)
+        assert int(search._allowed.max()) < len(tuned.processor.tokenizer)
+        for number in range(4):
+            search.step(number)
+        found = search._allowed[search._best]
+        ids, _ = generation_ids(tuned, [example.prompt + search.found() for example in attacker.examples])
+        assert all(any(torch.equal(window, found) for window in row.unfold(0, len(found), 1)) for row in ids)
+
+        # Read so after all examples but the last: it is not taken, and the best stays.
+        readable = {example.prompt for example in attacker.examples[:-1]}
+        monkeypatch.setattr(
+            "ear.evaluation.attacks.token_search.generation_ids",
+            lambda model, texts: generation_ids(
+                model, [text if any(map(text.startswith, readable)) else "a church" for text in texts]
+            ),
+        )
+        best = search._best
+        assert torch.equal(search._candidate(5), best)
+        with pytest.raises(SettingsError, match="reads none of 2,500 random suffixes"):
+            TokenSearch(tuned, attacker.examples, 0)
 
 
 def test_a_prefix_forces_the_rows_of_its_budget_and_no_more(attacker: Attacker) -> None:
