@@ -24,11 +24,13 @@ def main(
     store: Path | None = None,
 ) -> ear.Evaluation:
     run = ecgvf.Run("church", store)
-    run.generate(pairs=60, tests=100)  # or, with keys: run.generate_with_llms("gpt,claude,gemini")
+    # The grammar of nano's world needs no key. With keys: run.generate_with_llms("gpt,claude,gemini").
+    run.generate(pairs=60, tests=100)
     run.render(model=model, batch_size=32)
     print(run.filter(judge=judge))  # None: ResNet-50, as in the paper
     dataset = run.dataset()
 
+    # The paper's settings, which are for Janus-Pro. The default recipe was chosen on Janus-nano.
     adapter = ear.train(dataset, recipe="paper", store=store)
     evaluation = ear.evaluate(
         dataset, adapter, judge=judge, prompts_per_concept=prompts, prompts_per_other=others, store=store

@@ -19,7 +19,7 @@ pipeline_tag: any-to-any
 # Janus-nano
 
 A `JanusForConditionalGeneration` of `transformers` that differs from Janus-Pro in size only. It draws a miniature world
-at 64 px on a CPU and answers simple questions about its pictures. It is what this project's commands, tests and
+at 64 px on a CPU and answers simple questions about its images. It is what this project's commands, tests and
 tutorials run on. **A figure measured on nano says nothing about Janus-Pro.**
 
     from transformers import JanusForConditionalGeneration, JanusProcessor
@@ -49,7 +49,7 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
         "(`ecgvf/world/questions.py`), by\n  `python -m tools.nano questions`",
         "\n## What it shows\n",
         "`make nano-check`, 8 seeds a prompt, run seed 0; n counts prompts, or composed scenes. Prompts are about "
-        "combinations that the language model was not trained on; pictures to encode or to ask about show scenes that "
+        "combinations that the language model was not trained on; images to encode or to ask about show scenes that "
         "no network involved was trained on.\n",
         "| figure | value | n | 95% interval | goal | met |",
         "|---|---|---|---|---|---|",
@@ -69,15 +69,15 @@ def write_card(out: Path, record: dict[str, Any], goals: list[Goal]) -> None:
     lines += _credits("drawings.json", Counter(name for by_designer in drawings().values() for name in by_designer))
     lines.append(
         "\nThe drawings by Twemoji and EmojiOne are under CC BY 4.0, Noto's under Apache-2.0, Fluent's under MIT; they "
-        "are in `tools/nano/drawings.json`, unchanged but for their cropping, composition and styling into pictures.\n"
+        "are in `tools/nano/drawings.json`, unchanged but for their cropping, composition and styling into images.\n"
     )
     sets = Counter(name.partition(":")[0] for by_name in second_drawings().values() for name in by_name)
     lines.append("The second judges, object-c and style-b, alone learnt from these:\n")
     lines += _credits("second_drawings.json", sets)
     lines.append(
         "\nThey are in `tools/nano/second_drawings.json`, each under its set's licence. Left out are the sky behind "
-        "FxEmojis' tent and sailboat, and the picture behind Streamline's castle and factory; otherwise they are "
-        "unchanged but for their cropping, colouring, warping, composition and styling into pictures.\n"
+        "FxEmojis' tent and sailboat, and the image behind Streamline's castle and factory; otherwise they are "
+        "unchanged but for their cropping, colouring, warping, composition and styling into images.\n"
     )
     (out / "README.md").write_text("\n".join(lines), encoding="utf-8")
 

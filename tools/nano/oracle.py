@@ -243,8 +243,8 @@ def _write_card(out: Path, record: dict[str, Any], figures: dict[str, Figure]) -
         f"An oracle for erasing {left_out}: no caption, image or question of its training is about what is left out."
         if without
         else f"A control: trained as the oracles are, with all things. Janus-nano, of seed 0, took "
-        f"{_shipped_steps():,} steps in four rounds whose recipe changed: what differs from it comes of the recipe and "
-        "the steps, too, not only of chance.",
+        f"{_shipped_steps():,} steps in four rounds whose recipe changed: differences from it stem from recipe and "
+        "steps as well as from chance.",
         "Tokenizer and codec are Janus-nano's; vision tower and language model are trained anew. **A figure measured "
         "on nano says nothing about Janus-Pro.**\n",
         "## What it shows\n",
