@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import matplotlib.backends.backend_svg  # noqa: F401  which a training imports to draw its losses
 import numpy as np
 import psutil
 import torch
@@ -81,7 +82,7 @@ def _filter(run: ConceptRun, model: str, pairs: int) -> None:
 def _train(run: ConceptRun, model: str, pairs: int) -> None:
     ear.method.train.CHECKPOINT_SECONDS = 0.0  # or so short a training would never write a checkpoint
     dataset = load_dataset(run)
-    recipe = find("default").with_options({"rehearsed": "40", "window": "288", "learning_rate": "1e-3"})
+    recipe = find("default").with_options({"passes": "4", "rehearsed": "16", "window": "288", "learning_rate": "1e-3"})
     janus = load(model)
     erase(run.store, [dataset], janus, recipe, [0])
 

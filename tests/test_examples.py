@@ -1,6 +1,6 @@
 """Each example in a small form, on Janus-nano (`janus_pro.py` on a tiny random Janus)."""
 
-import subprocess
+import runpy
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -59,7 +59,12 @@ def test_janus_pro_runs_on_a_tiny_random_model() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["own_concept.py"], ["janus_pro.py", "--tinny"]])
-def test_wrong_arguments_are_a_line_on_how_to_run_it(arguments: list[str]) -> None:
+def test_wrong_arguments_are_a_line_on_how_to_run_it(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     script = Path(own_concept.__file__).parent / arguments[0]
-    ran = subprocess.run([sys.executable, script, *arguments[1:]], capture_output=True, text=True, check=False)
-    assert ran.returncode == 2 and ran.stderr.startswith(f"usage: {script.name}") and ran.stdout == ""
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments[1:]])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        runpy.run_path(str(script), run_name="__main__")
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"usage: {script.name}") and printed.out == ""

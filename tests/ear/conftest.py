@@ -73,11 +73,10 @@ def brightness_judge(concept: Concept | None, model: str | None, name: str, opti
 
 
 @pytest.fixture(autouse=True)
-def _plain_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than a small training: real plots of losses are for test_cli.py."""
-    if request.path.name != "test_cli.py":
-        plot = "ear.method.erase.plot_losses"
-        monkeypatch.setattr(plot, lambda run, *_: write_atomic(run.path / "loss.svg", b"<svg/>"))
+def _plain_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than a small training: tests of plots draw them."""
+    plot = "ear.method.erase.plot_losses"
+    monkeypatch.setattr(plot, lambda run, *_: write_atomic(run.path / "loss.svg", b"<svg/>"))
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,12 @@ from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
-from ear.suite import Cell, Suite, read_spec, run_suite
+from ear.suite import Cell, Suite, read_spec, run_suite, runner
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.store import Store
-from ecgvf.engine.local import Processes
+from ecgvf.engine.local import ThisProcess
 from ecgvf.engine.work import Pool, Setup
 from ecgvf.janus import JanusModel
 from tests.ear.random_adapter import save_adapter
@@ -33,7 +33,7 @@ SMALL = """
 name: small
 concepts: [church]
 recipes: [prompt-rewrite]
-pairs: 4
+pairs: 2
 tests: 4
 prompts: {concept: 4, group: 1, neighbour: 1, family: plant}
 figures: default
@@ -130,10 +130,10 @@ def test_bad_images_are_one_line(
 
 
 @dataclass(frozen=True)
-class LoggedProcesses(Processes):
-    """Processes on the CPU; appends a line to ``log`` whenever they are used."""
+class LoggedEngine(ThisProcess):
+    """Appends a line to ``log`` whenever it is used."""
 
-    log: Path = Path()
+    log: Path
 
     @contextmanager
     def open(self, setups: Mapping[str, Setup]) -> Iterator[Pool]:
@@ -148,7 +148,7 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    engine = LoggedProcesses([{}], log=tmp_path / "engine.log")
+    engine = LoggedEngine(tmp_path / "engine.log")
     Path("small.yaml").write_text(SMALL)
     # The suite's own cell is finished: what is missing is the submission.
     results = tmp_path / "results"
@@ -162,7 +162,9 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
     assert engine.log.read_text() == "pictures\nverdicts\n"
     prompts = str(results / "prompts" / "church.csv")
     assert CliRunner().invoke(app, ["generate", "--prompts", prompts, "--out", "images"]).exit_code == 0
-    found = CliRunner().invoke(app, [*suite, "--json"])
+    with monkeypatch.context() as patch:  # without another import of PyTorch
+        patch.setattr(runner, "measure_in_process", lambda suite, cell: suite.measure(cell))
+        found = CliRunner().invoke(app, [*suite, "--json"])
     assert found.exit_code == 0, found.stderr
     content = json.loads((tmp_path / "results.json").read_bytes())
     rows = [row for row in content["rows"] if row["recipe"] == "mine" and row["class"] == "pooled"]

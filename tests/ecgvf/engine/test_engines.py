@@ -19,7 +19,7 @@ from ear.cli import app as ear_app
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
 from ecgvf.cli import app
 from ecgvf.core import console
-from ecgvf.core.errors import DeviceFailed, EngineError, ModelError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
@@ -108,11 +108,7 @@ def interrupt_at_shard(index: int, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.faults
 def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
-    tmp_path: Path,
-    tiny_path: Path,
-    engine: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Begun here, gone on with by workers, finished here."""
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
@@ -124,7 +120,7 @@ def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
     with monkeypatch.context() as patch:
         interrupt_at_shard(5, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path), engine=Mortal(engine, tmp_path / "killed"))
+            render(run, model=str(tiny_path), engine=Mortal(PROCESSES, tmp_path / "killed"))
     assert "another worker takes over" in capsys.readouterr().err
     result = render(run, model=str(tiny_path))
     assert 0 < result.rendered < 17
@@ -147,6 +143,15 @@ def test_a_worker_whose_gpu_fails_is_replaced(
     assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert failed.exists() and contents(tmp_path / "set") == contents(tmp_path / "expected")
     assert "(cuda:0 failed): another worker takes over" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray")
+def test_an_actor_that_is_killed_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(ThisProcess(), squares(tmp_path / "expected"))
+    assert fill(Mortal(RAY, tmp_path / "killed"), squares(tmp_path / "set")) == [10]
+    assert (tmp_path / "killed").exists() and contents(tmp_path / "set") == contents(tmp_path / "expected")
+    assert "another worker takes over" in capsys.readouterr().err
 
 
 def command_on(
@@ -262,29 +267,19 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
     assert written[:last_image].count(VERDICTS.name) >= 2
 
 
-def test_a_file_of_prompts(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ear.evaluation.prompt_images.SHARD", 2)
-    file = tmp_path / "prompts.txt"
-    file.write_text("a church on a hill\na cat\na house\n" + "long " * 5000 + "\na castle", encoding="utf-8")
-    prompts, folders = read_prompts(file), (tmp_path / "here", tmp_path / "there")
-    here = render_to_folder(str(tiny_path), prompts, folders[0])
-    there = render_to_folder(str(tiny_path), prompts, folders[1], engine=PROCESSES)
-    assert (there.images, there.failed, there.new) == (here.images, here.failed, here.new) == (4, 1, 5)
-    assert contents(folders[0]) == contents(folders[1])
-
-
 @pytest.mark.usefixtures("ray")
-def test_ear_generate_takes_ray_and_prints_one_json_object(tmp_path: Path, tiny_path: Path) -> None:
-    file = tmp_path / "prompts.csv"
-    file.write_text("prompt\na church\n")
-    arguments = ["generate", "--prompts", str(file), "--out", str(tmp_path / "out"), "--model", str(tiny_path)]
+def test_ear_generate_renders_a_file_of_prompts_on_ray_and_prints_one_json_object(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.evaluation.prompt_images.SHARD", 2)
+    file, folders = tmp_path / "prompts.txt", (tmp_path / "here", tmp_path / "there")
+    file.write_text("a church on a hill\na cat\na house\n" + "long " * 5000 + "\na castle", encoding="utf-8")
+    here = render_to_folder(str(tiny_path), read_prompts(file), folders[0])
+    arguments = ["generate", "--prompts", str(file), "--out", str(folders[1]), "--model", str(tiny_path)]
     result = CliRunner().invoke(ear_app, [*arguments, "--engine", "ray", "--max-workers", "1", "--json"])
-    assert json.loads(result.stdout)["new"] == 1, result.stderr
-
-
-def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="unknown model 'no-such-model'"):
-        render(new_run(tmp_path / "run"), model="no-such-model", engine=Processes([{}]))
+    there = json.loads(result.stdout)
+    assert (there["images"], there["failed"], there["new"]) == (here.images, here.failed, here.new) == (4, 1, 5)
+    assert contents(folders[0]) == contents(folders[1])
 
 
 @pytest.mark.faults
