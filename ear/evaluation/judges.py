@@ -184,7 +184,9 @@ class EvaluationJudges:
         surrogate, judge = self.surrogate(prompt), self._concept_judges[0]
         if surrogate is None or in_nano_world(self.dataset):
             return surrogate
-        index = judge.class_index(surrogate) if isinstance(judge, Classifier) else None
+        if not isinstance(judge, Classifier):
+            return None
+        index = judge.class_index(surrogate)
         return judge.labels[index] if index is not None else None
 
     def note_unnamed_surrogates(self, prompts: Sequence[EvaluationPrompt]) -> None:
