@@ -184,9 +184,10 @@ class EvaluationJudges:
         surrogate, judge = self.surrogate(prompt), self._concept_judges[0]
         if surrogate is None or in_nano_world(self.dataset):
             return surrogate
-        if not isinstance(judge, Classifier) or (index := judge.class_index(surrogate)) is None:
+        if not isinstance(judge, Classifier):
             return None
-        return judge.labels[index]
+        index = judge.class_index(surrogate)
+        return judge.labels[index] if index is not None else None
 
     def note_unnamed_surrogates(self, prompts: Sequence[EvaluationPrompt]) -> None:
         """Tell the user which surrogates the concept's judge has no label for."""

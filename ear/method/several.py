@@ -34,11 +34,12 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DatasetError(f"--dataset names {twice!r} twice")
     # Styles have a guidance and tuned layers of their own (``Recipe.style_guidance``), and other retained concepts.
-    if len({concept.kind == "style" for concept in concepts}) > 1:
-        style, other = (next(c for c in concepts if (c.kind == "style") is wanted) for wanted in (True, False))
+    styles = [concept.name for concept in concepts if concept.kind == "style"]
+    if styles and len(styles) < len(concepts):
+        no_style = next(name for name in names if name not in styles)
         raise DatasetError(
-            f"{style.name!r} is a style and {other.name!r} is not, and one adapter trains both alike: train an adapter "
-            "of each, and stack them with --adapter A --adapter B"
+            f"{styles[0]!r} is a style and {no_style!r} is not, and one adapter trains both alike: train an adapter of "
+            "each, and stack them with --adapter A --adapter B"
         )
     erased = {name_key(word) for concept in concepts for word in (concept.name, *concept.terms)}
     for concept in concepts:

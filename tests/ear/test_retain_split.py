@@ -167,13 +167,16 @@ def test_a_concept_without_a_caption_for_a_use_has_no_prompts_for_it(tench: Run,
     [beacon] = (each for each in retained_concepts(dataset) if each.name == SEEN)
     uses = {use: beacon.prompts(3, 0, use) for use in ("rehearse", "validation", "test")}
     assert [len({text for _, text in prompts}) for prompts in uses.values()] == [1, 1, 0]
-    # Of a concept whose only caption is for validation, none is rehearsed.
-    validation = [each for each in dataset.retain if each.pair.target == uses["validation"][0][1]]
-    assert rehearsal_prompts(replace(dataset, retain=tuple(validation)), 9) == []
-    [trained] = erase(tench.store, [dataset], tiny, RECIPE, [0])
-    settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1, split="test")
-    found = evaluate(tench.store, tiny, dataset, [trained.adapter], settings)
-    assert SEEN not in found.families
+    [rehearsed], [validation] = (
+        [each for each in dataset.retain if each.pair.target == uses[use][0][1]] for use in ("rehearse", "validation")
+    )
+    # The only caption of a concept is for rehearsal or for validation, not for both.
+    assert rehearsal_prompts(replace(dataset, retain=(validation,)), 9) == []
+    only = replace(dataset, retain=(rehearsed,))
+    [trained] = erase(tench.store, [only], tiny, RECIPE, [0])
+    settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1)
+    found = evaluate(tench.store, tiny, only, [trained.adapter], settings)
+    assert trained.facts["rehearsed_concepts"] == [SEEN] and SEEN not in found.families
     assert {each.reason for each in found.not_measured if SEEN in each.concepts} == {"too few accepted captions"}
 
 
