@@ -63,7 +63,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=0, help="Training pairs, two images each.")] = 180,
     evaluation: Annotated[int, typer.Option(min=0, help="Validation and test prompts, two images each.")] = 168,
     retained: Annotated[int, typer.Option(min=0, help="Prompts of retained concepts, an image each.")] = 350,
-    concepts: Annotated[int, typer.Option(min=0, help="Retained concepts.")] = 70,
+    concepts: Annotated[int, typer.Option(min=0, help="Retained concepts that ResNet-50 has a label for.")] = 62,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Count what the whole job takes."""
