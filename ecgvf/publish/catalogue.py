@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ecgvf.core.concepts import NAME
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.validation import first_error
 
 FILE = "ecgvf.json"
 
@@ -132,10 +133,8 @@ class Catalogue(_Model):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or FILE
             raise DatasetError(
-                f"{path}: {field}: {first['msg']}; it was not written by this version of ecgvf"
+                f"{path}: {first_error(error, FILE)}; it was not written by this version of ecgvf"
             ) from error
 
     def with_concept(self, name: str, facts: ConceptFacts) -> Self:
