@@ -1,21 +1,22 @@
 """Names on the Hub, and the Hub's errors as one line that says what to do, for models and datasets alike."""
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from httpx2 import HTTPError
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
+from ecgvf.core.files import disk_fault
 
 RepoType = Literal["dataset", "model"]
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
-RETRY = "run the same command again, it resumes"
+RETRY = "run the same command again to resume"
 
 TIMEOUT = 5.0
 """Seconds that the Hub has to answer the first request."""
@@ -23,17 +24,14 @@ TIMEOUT = 5.0
 _answered = False
 """Whether the Hub has answered a request of this process."""
 
-_NETWORK: type[Exception] = hub.HfHubHTTPError.__bases__[0]
-"""The base of the errors of the HTTP library that the Hub's client uses: httpx, or requests in older versions."""
-
 _ABSENT: dict[RepoType, type[EcgvfError]] = {"dataset": DatasetError, "model": ModelError}
 _LACKS: dict[RepoType, str] = {
     "dataset": "lacks a file that `ecgvf` writes: it was not published by `ecgvf`",
     "model": "lacks config.json: it is not a Janus checkpoint",
 }
 _OFFLINE: dict[RepoType, str] = {
-    "dataset": "connect, or unset HF_HUB_OFFLINE",
-    "model": "connect, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
+    "dataset": "connect to the network, or unset HF_HUB_OFFLINE",
+    "model": "connect to the network, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
 }
 
 _REFUSALS = {
@@ -72,7 +70,7 @@ class HubName:
 
 @contextmanager
 def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = "dataset") -> Iterator[None]:
-    """Translate what ``huggingface_hub`` raises about ``repo``; other errors pass, a full disk among them.
+    """Translate what ``huggingface_hub`` raises about ``repo``; other errors pass, those of the disk among them.
 
     If the Hub does not answer at all, the client works from its cache, as with ``HF_HUB_OFFLINE=1``.
 
@@ -82,7 +80,7 @@ def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = 
     with offline_if_unreachable():
         try:
             yield
-        except (_NETWORK, OSError, RuntimeError, ValueError) as error:
+        except (HTTPError, OSError, RuntimeError, ValueError) as error:
             translated = _translate(error, repo, revision, repo_type)
             if translated is None:
                 raise
@@ -115,7 +113,7 @@ def _reachable() -> bool:
     if not _answered:
         try:
             get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
-        except (_NETWORK, OSError):
+        except (HTTPError, OSError):
             return False
         _answered = True
     return True
@@ -152,8 +150,8 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
             return _translate(error.__cause__, repo, revision, repo_type)
         case ValueError() if "metadata" in str(error):  # the Hub checks the YAML of a card
             return HubError(f"the Hub does not accept the card of {repo}: {reason(error)}")
-        case OSError() if error.errno == errno.ENOSPC:
+        case OSError() if disk_fault(error) is not None:
             return None
-    if isinstance(error, _NETWORK | OSError):
+    if isinstance(error, HTTPError | OSError):
         return HubError(f"the transfer of {repo} failed ({reason(error)}): {RETRY}")
     return None

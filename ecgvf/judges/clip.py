@@ -44,7 +44,8 @@ class Encoder:
                 self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(
-                f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with {option}"
+                f"cannot load the CLIP model {source!r}: {first_line(error)}; "
+                f"connect to the network, or name a folder with {option}"
             ) from error
         model, loading_info = loaded
         if missing := sorted(loading_info["missing_keys"]):
