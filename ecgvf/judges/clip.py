@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
+from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.hub import offline_if_unreachable
-from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import state_hash

@@ -122,7 +122,12 @@ class BrokenDevice(ScriptedJudge):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.AcceleratorError("CUDA error: no device\ndetails"), torch.OutOfMemoryError("out of memory")]
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: no device\ndetails"),
+        RuntimeError("CUDA error: device-side assert triggered\ndetails"),  # before PyTorch 2.8
+        torch.OutOfMemoryError("out of memory"),
+    ],
 )
 def test_a_failing_gpu_is_no_failure_of_the_images(rendered: ConceptRun, error: Exception) -> None:
     with pytest.raises(DeviceFailed, match=f"judge scripted failed: {first_line(error)}$"):
