@@ -154,10 +154,10 @@ def _is_a_folder(path: Path) -> StoreError:
     return StoreError(f"cannot write {path}: it is a folder; name a file in it")
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: str | Path) -> bool:
     """Whether ``path`` is a folder that can be looked at: not if its name is too long, or without permission."""
     try:
-        return path.is_dir()
+        return Path(path).is_dir()
     except OSError:
         return False
 

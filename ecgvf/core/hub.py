@@ -1,6 +1,7 @@
 """Names on the Hub, and the Hub's errors as one line that says what to do, for models and datasets alike."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
-from ecgvf.core.files import disk_fault
+from ecgvf.core.files import disk_fault, is_folder
 
 RepoType = Literal["dataset", "model"]
 
@@ -21,8 +22,14 @@ RETRY = "run the same command again to resume"
 TIMEOUT = 5.0
 """Seconds that the Hub has to answer the first request."""
 
+ASK_AGAIN = 60.0
+"""Seconds for which a Hub that did not answer counts as unreachable."""
+
 _answered = False
 """Whether the Hub has answered a request of this process."""
+
+_ask_again_at = 0.0
+"""The time from which it is asked again after it did not answer, on the clock ``time.monotonic``."""
 
 _ABSENT: dict[RepoType, type[EcgvfError]] = {"dataset": DatasetError, "model": ModelError}
 _LACKS: dict[RepoType, str] = {
@@ -94,14 +101,15 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def offline_if_unreachable() -> Iterator[None]:
-    """Switch the client to its cache if the Hub does not answer one request.
+def offline_if_unreachable(source: str | None = None) -> Iterator[None]:
+    """Switch the client to its cache if the Hub does not answer one request; without asking it if ``source`` is a
+    folder.
 
     The client would try every file six times, for half a minute each. Once the Hub has answered in this process, the
     client's own retries carry uploads and downloads over a temporary failure.
     """
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _reachable()
+    constants.HF_HUB_OFFLINE = before or (source is not None and is_folder(source)) or not _reachable()
     try:
         yield
     finally:
@@ -109,14 +117,14 @@ def offline_if_unreachable() -> Iterator[None]:
 
 
 def _reachable() -> bool:
-    global _answered
-    if not _answered:
+    global _answered, _ask_again_at
+    if not _answered and time.monotonic() >= _ask_again_at:
         try:
             get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
+            _answered = True
         except (HTTPError, OSError):
-            return False
-        _answered = True
-    return True
+            _ask_again_at = time.monotonic() + ASK_AGAIN
+    return _answered
 
 
 def _translate(error: BaseException, repo: str, revision: str | None, repo_type: RepoType) -> EcgvfError | None:

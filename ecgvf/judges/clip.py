@@ -39,7 +39,7 @@ class Encoder:
     def __init__(self, source: str | None = None, device: str = "cpu", *, option: str = "--weights") -> None:
         source = source or DEFAULT
         try:
-            with offline_if_unreachable():
+            with offline_if_unreachable(source):
                 loaded: Any = CLIPModel.from_pretrained(source, output_loading_info=True)
                 self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
