@@ -16,6 +16,9 @@ from ecgvf.core.files import disk_fault, is_folder
 
 RepoType = Literal["dataset", "model"]
 
+REPO = r"[\w.-]+/[\w.-]+"
+"""Pattern of a repository: OWNER/NAME."""
+
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 RETRY = "run the same command again to resume"
 
@@ -66,7 +69,7 @@ class HubName:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ``DatasetError`` if ``text`` is not such a name."""
-        match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?:@([\w./-]+))?", text.removeprefix("hub:"))
+        match = re.fullmatch(rf"({REPO})(?:/([\w.-]+))?(?:@([\w./-]+))?", text.removeprefix("hub:"))
         if match is None or ".." in text:
             raise DatasetError(f"{text!r} is not a name on the Hub: write OWNER/REPO, OWNER/REPO/CONCEPT or …@v1.0.0")
         return cls(*match.groups())
