@@ -287,17 +287,19 @@ def _override(content: dict[str, Any], own: Path) -> None:
     for name, fields in added["writers"].items():
         shipped = content["writers"].get(name, {})
         if isinstance(fields, dict):
-            dropped: set[str] = set()
-            if fields.get("model", shipped.get("model")) != shipped.get("model"):
-                dropped = {"price"}  # it is another model's
-            if "base_url" in shipped and _host(fields.get("base_url", shipped["base_url"])) != _host(
-                shipped["base_url"]
-            ):
-                dropped = {"key", "price"}  # they are another provider's
-            fields = {**{key: value for key, value in shipped.items() if key not in dropped}, **fields}
+            outdated = _outdated(shipped, fields)
+            fields = {**{key: value for key, value in shipped.items() if key not in outdated}, **fields}
         content["writers"][name] = fields
     content["presets"] |= added["presets"]
     content["unknown_price"] = added.get("unknown_price") or content["unknown_price"]
+
+
+def _outdated(shipped: dict[str, Any], own: dict[str, Any]) -> set[str]:
+    """The fields of a shipped entry that do not hold with a user's: of another server, or of another model."""
+    merged = {**shipped, **own}
+    if shipped and _host(merged["base_url"]) != _host(shipped["base_url"]):
+        return {"key", "price"}
+    return {"price"} if shipped and merged["model"] != shipped["model"] else set()
 
 
 def _faults(file: _File) -> Iterable[str]:

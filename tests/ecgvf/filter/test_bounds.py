@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, Box
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS, Stage, StageSet
-from ecgvf.filter import Bounds, FilterResult, filter_images
+from ecgvf.filter import Bounds, FilterResult, clip_score, filter_images
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
@@ -111,7 +112,7 @@ def test_clip_scores_of_a_batch_are_those_of_its_images(monkeypatch: pytest.Monk
     encoder = Encoder(str(random_clip.build(tmp_path / "clip")))
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     prompts = ["a church", "a hotel by lake 0", "a church by lake 0 on a hill", "a hotel"]
-    alone = [float((encoder.encode_images(noise[i : i + 1]) @ encoder.encode_texts([prompts[i]]).T)) for i in range(4)]
+    alone = [float(encoder.encode_images(noise[i : i + 1]) @ encoder.encode_texts([prompts[i]]).T) for i in range(4)]
     sizes: list[int] = []
     encode_images = encoder.encode_images
     monkeypatch.setattr(encoder, "encode_images", lambda images: sizes.append(len(images)) or encode_images(images))

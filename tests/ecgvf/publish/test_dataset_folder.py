@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.publish.catalogue import KEY
 from ecgvf.publish.dataset_folder import DatasetFolder, shipped_dataset
 
@@ -47,7 +47,7 @@ def test_facts_that_are_not_a_runs_are_one_line(
     folder: DatasetFolder, change: Callable[[Facts], Any], message: str
 ) -> None:
     edit_facts(folder, change)
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises((DatasetError, ConceptError), match=message):
         folder.dataset()
 
 
