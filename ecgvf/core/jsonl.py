@@ -1,7 +1,6 @@
 """Records as lines of JSON, appended by one or several processes (``files.append_line``), and read back."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,15 +19,10 @@ def read(kind: type[T], file: Path) -> list[T]:
 
 def parse(kind: type[T], lines: Iterable[bytes]) -> list[T]:
     """The records in ``lines`` as ``read`` reads them."""
-    found = []
+    adapter, found = TypeAdapter(kind), []
     for line in lines:
         try:
-            found.append(_adapter(kind).validate_json(line, strict=True))
+            found.append(adapter.validate_json(line, strict=True))
         except ValidationError:
             continue
     return found
-
-
-@lru_cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)

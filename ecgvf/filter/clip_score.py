@@ -68,9 +68,10 @@ def _cosines(encoder: "Encoder", pngs: Sequence[bytes], prompts: Sequence[str]) 
     cosines = [-1.0] * len(pngs)
     readable = [(index, pixels) for index, png in enumerate(pngs) if (pixels := _decode(png)) is not None]
     for start in range(0, len(readable), BATCH):
-        indices, pixels = zip(*readable[start : start + BATCH], strict=True)
-        vectors = encoder.encode_images(np.stack(pixels)) * encoder.encode_texts([prompts[index] for index in indices])
-        for index, cosine in zip(indices, vectors.sum(dim=1).tolist(), strict=True):
+        batch = readable[start : start + BATCH]
+        vectors = encoder.encode_images(np.stack([pixels for _, pixels in batch]))
+        texts = encoder.encode_texts([prompts[index] for index, _ in batch])
+        for (index, _), cosine in zip(batch, (vectors * texts).sum(dim=1).tolist(), strict=True):
             cosines[index] = cosine
     return cosines
 
