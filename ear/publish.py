@@ -19,15 +19,13 @@ from ear.method.open_adapter import adapter_facts
 from ear.method.retrained import MODEL_FILE
 from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
 from ecgvf.core.errors import AdapterError, SettingsError
-from ecgvf.core.hub import hub_errors
+from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.shard_set import versions
 from ecgvf.janus import MODELS
 from ecgvf.world.domain import NANO
 
 CARD, SHEET = "README.md", "sheet.png"
 PAPER = "https://arxiv.org/abs/2506.20151"
-REPO = r"[\w.-]+/[\w.-]+"
-"""Pattern of a repository on the Hub: OWNER/NAME."""
 
 
 def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:

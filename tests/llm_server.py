@@ -235,7 +235,13 @@ class LlmServer:
         paths = {"openai": "/openai/v1", "anthropic": "/anthropic", "google-genai": "/gemini"}
         quick = {"requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000, "timeout_s": 10}
         writers = {
-            writer.name: {"base_url": self.url + paths[writer.config.sdk], **quick, **fields}
+            writer.name: {
+                "base_url": self.url + paths[writer.config.sdk],
+                "key": writer.config.key,
+                "price": writer.config.price and writer.config.price.model_dump(mode="json"),
+                **quick,
+                **fields,
+            }
             for writer in Registry().all()
         }
         file = folder / "writers.yaml"

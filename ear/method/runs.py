@@ -24,7 +24,7 @@ from ear.method.lora import LORA_FILE
 from ear.method.retrained import MODEL_FILE
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, require_local, write_atomic
-from ecgvf.core.hub import hub_errors
+from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.stage_set import Stage
@@ -169,7 +169,7 @@ def _download(repo: str) -> Path:
     """Download the adapter in ``repo``, and return its file."""
     from huggingface_hub import snapshot_download
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if not re.fullmatch(REPO, repo):
         raise AdapterError(f"hub:{repo} is not a name on the Hub: write hub:OWNER/NAME")
     with hub_errors(repo, repo_type="model"):
         folder = Path(snapshot_download(repo, allow_patterns=[*FILES, LORA_CONFIG]))

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ecgvf.core import strict_yaml
 from ecgvf.core.errors import ConceptError
 from ecgvf.core.paths import data_dir
+from ecgvf.core.validation import first_error
 
 Kind = Literal["object", "style", "nudity"]
 
@@ -170,8 +171,8 @@ def read(file: Path) -> Concept:
     try:
         content = strict_yaml.load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
+        line = strict_yaml.line_of(error)
+        where = f", line {line}" if line else ""
         raise ConceptError(f"{file}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct it") from error
     return parse(content, str(file))
 
@@ -183,9 +184,7 @@ def parse(content: object, where: str) -> Concept:
     try:
         return Concept.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "concept"
-        raise ConceptError(f"{where}: {field}: {first['msg'].removeprefix('Value error, ')}; correct it") from error
+        raise ConceptError(f"{where}: {first_error(error, 'concept')}; correct it") from error
 
 
 def names() -> list[str]:

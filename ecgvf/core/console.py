@@ -4,7 +4,6 @@ With ``--json``, standard output is one JSON object: after ``json_mode()``, ``pr
 Text that a model or a user wrote goes through ``escape`` before rich reads it: otherwise ``[red]`` would be a colour.
 """
 
-import errno
 import json
 import os
 import re
@@ -21,15 +20,12 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ecgvf.core.errors import EcgvfError
-from ecgvf.core.files import shortened
+from ecgvf.core.files import disk_fault
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _ANY_WIDTH = 10_000
-
-_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
-"""What is wrong with a path that a user named."""
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -160,11 +156,8 @@ class CommandGroup(TyperGroup):
             err.print(f"\nInterrupted. {hint}")
             raise typer.Exit(130) from interrupt
         except OSError as failure:
-            if failure.errno == errno.ENOSPC:
-                error("no space left on the disk: free some, then run the same command again; it resumes")
-            elif failure.errno in _UNUSABLE and failure.filename is not None:
-                path = shortened(str(failure.filename))
-                error(f"cannot use {path} ({failure.strerror}): name another path, or correct its permissions")
-            else:
+            fault = disk_fault(failure)
+            if fault is None:
                 raise
-            raise typer.Exit(2) from failure
+            error(str(fault))
+            raise typer.Exit(fault.exit_code) from failure

@@ -18,17 +18,14 @@ from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
 JSON = dict[str, Any]
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_PERMISSION = {
-    errno.EACCES,
-    errno.EROFS,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENOENT,
-}  # the last three: a file in its path, or a folder such as /proc, in which none can be made
+_FREE_SOME = "free some, then run the same command again to resume"
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
+"""What is wrong with a path that a user named."""
 
-_SHOWN_LETTERS = 200
+_NO_FOLDER = {errno.EEXIST, errno.ENOENT}
+"""Of a path to write to: a file is in it, or a folder such as /proc, in which none can be made."""
+
+_SHOWN_CHARACTERS = 200
 """Of a path in a message."""
 
 
@@ -131,27 +128,36 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise DiskFull(
-                f"no space left to write {path}: free some, then run the same command again; it resumes"
-            ) from error
         if error.errno == errno.EISDIR:
             raise _is_a_folder(path) from error
-        if error.errno in _NO_PERMISSION:
+        fault = disk_fault(error)
+        if isinstance(fault, DiskFull):
+            raise DiskFull(f"no space left to write {path}: {_FREE_SOME}") from error
+        if fault is not None or error.errno in _UNUSABLE | _NO_FOLDER:
             raise StoreError(
                 f"cannot write {shortened(path)} ({error.strerror}): choose another folder (--store, --out)"
             ) from error
         raise
 
 
+def disk_fault(error: OSError) -> DiskFull | StoreError | None:
+    """``error`` as one of ours if the disk or the quota is full, or if the path that it names cannot be used."""
+    if error.errno in _NO_SPACE:
+        return DiskFull(f"no space left on the disk: {_FREE_SOME}")
+    if error.errno in _UNUSABLE and error.filename is not None:
+        path = shortened(str(error.filename))
+        return StoreError(f"cannot use {path} ({error.strerror}): name another path, or correct its permissions")
+    return None
+
+
 def _is_a_folder(path: Path) -> StoreError:
     return StoreError(f"cannot write {path}: it is a folder; name a file in it")
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: str | Path) -> bool:
     """Whether ``path`` is a folder that can be looked at: not if its name is too long, or without permission."""
     try:
-        return path.is_dir()
+        return Path(path).is_dir()
     except OSError:
         return False
 
@@ -167,8 +173,8 @@ def expanded(path: str | Path) -> Path:
 def shortened(path: str | Path) -> str:
     """``path`` for a message, without the middle of a very long one."""
     text = str(path)
-    half = _SHOWN_LETTERS // 2
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:half]}…{text[-half:]}"
+    half = _SHOWN_CHARACTERS // 2
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
 
 
 def json_lines(content: bytes) -> Iterator[JSON]:

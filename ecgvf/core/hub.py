@@ -1,30 +1,38 @@
 """Names on the Hub, and the Hub's errors as one line that says what to do, for models and datasets alike."""
 
-import errno
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from httpx2 import HTTPError
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub
 
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
+from ecgvf.core.files import disk_fault, is_folder
 
 RepoType = Literal["dataset", "model"]
 
+REPO = r"[\w.-]+/[\w.-]+"
+"""Pattern of a repository: OWNER/NAME."""
+
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
-RETRY = "run the same command again, it resumes"
+RETRY = "run the same command again to resume"
 
 TIMEOUT = 5.0
 """Seconds that the Hub has to answer the first request."""
 
+ASK_AGAIN = 60.0
+"""Seconds for which a Hub that did not answer counts as unreachable."""
+
 _answered = False
 """Whether the Hub has answered a request of this process."""
 
-_NETWORK: type[Exception] = hub.HfHubHTTPError.__bases__[0]
-"""The base of the errors of the HTTP library that the Hub's client uses: httpx, or requests in older versions."""
+_ask_again_at = 0.0
+"""The time from which it is asked again after it did not answer, on the clock ``time.monotonic``."""
 
 _ABSENT: dict[RepoType, type[EcgvfError]] = {"dataset": DatasetError, "model": ModelError}
 _LACKS: dict[RepoType, str] = {
@@ -32,8 +40,8 @@ _LACKS: dict[RepoType, str] = {
     "model": "lacks config.json: it is not a Janus checkpoint",
 }
 _OFFLINE: dict[RepoType, str] = {
-    "dataset": "connect, or unset HF_HUB_OFFLINE",
-    "model": "connect, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
+    "dataset": "connect to the network, or unset HF_HUB_OFFLINE",
+    "model": "connect to the network, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
 }
 
 _REFUSALS = {
@@ -61,7 +69,7 @@ class HubName:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ``DatasetError`` if ``text`` is not such a name."""
-        match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?:@([\w./-]+))?", text.removeprefix("hub:"))
+        match = re.fullmatch(rf"({REPO})(?:/([\w.-]+))?(?:@([\w./-]+))?", text.removeprefix("hub:"))
         if match is None or ".." in text:
             raise DatasetError(f"{text!r} is not a name on the Hub: write OWNER/REPO, OWNER/REPO/CONCEPT or …@v1.0.0")
         return cls(*match.groups())
@@ -72,7 +80,7 @@ class HubName:
 
 @contextmanager
 def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = "dataset") -> Iterator[None]:
-    """Translate what ``huggingface_hub`` raises about ``repo``; other errors pass, a full disk among them.
+    """Translate what ``huggingface_hub`` raises about ``repo``; other errors pass, those of the disk among them.
 
     If the Hub does not answer at all, the client works from its cache, as with ``HF_HUB_OFFLINE=1``.
 
@@ -82,7 +90,7 @@ def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = 
     with offline_if_unreachable():
         try:
             yield
-        except (_NETWORK, OSError, RuntimeError, ValueError) as error:
+        except (HTTPError, OSError, RuntimeError, ValueError) as error:
             translated = _translate(error, repo, revision, repo_type)
             if translated is None:
                 raise
@@ -96,14 +104,15 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def offline_if_unreachable() -> Iterator[None]:
-    """Switch the client to its cache if the Hub does not answer one request.
+def offline_if_unreachable(source: str | None = None) -> Iterator[None]:
+    """Switch the client to its cache if the Hub does not answer one request; without asking it if ``source`` is a
+    folder.
 
     The client would try every file six times, for half a minute each. Once the Hub has answered in this process, the
     client's own retries carry uploads and downloads over a temporary failure.
     """
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _reachable()
+    constants.HF_HUB_OFFLINE = before or (source is not None and is_folder(source)) or not _reachable()
     try:
         yield
     finally:
@@ -111,14 +120,14 @@ def offline_if_unreachable() -> Iterator[None]:
 
 
 def _reachable() -> bool:
-    global _answered
-    if not _answered:
+    global _answered, _ask_again_at
+    if not _answered and time.monotonic() >= _ask_again_at:
         try:
             get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
-        except (_NETWORK, OSError):
-            return False
-        _answered = True
-    return True
+            _answered = True
+        except (HTTPError, OSError):
+            _ask_again_at = time.monotonic() + ASK_AGAIN
+    return _answered
 
 
 def _translate(error: BaseException, repo: str, revision: str | None, repo_type: RepoType) -> EcgvfError | None:
@@ -152,8 +161,8 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
             return _translate(error.__cause__, repo, revision, repo_type)
         case ValueError() if "metadata" in str(error):  # the Hub checks the YAML of a card
             return HubError(f"the Hub does not accept the card of {repo}: {reason(error)}")
-        case OSError() if error.errno == errno.ENOSPC:
+        case OSError() if disk_fault(error) is not None:
             return None
-    if isinstance(error, _NETWORK | OSError):
+    if isinstance(error, HTTPError | OSError):
         return HubError(f"the transfer of {repo} failed ({reason(error)}): {RETRY}")
     return None

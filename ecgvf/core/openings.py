@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ecgvf.core.files import append_line, json_lines, require_local
+from ecgvf.core import jsonl
+from ecgvf.core.files import append_line, require_local
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 
@@ -54,27 +55,17 @@ def record(run: ConceptRun, *, dataset: str, adapter: str, recipe: str) -> None:
 
 def openings(run: ConceptRun) -> list[Opening]:
     """The openings of a concept's test split, oldest first."""
-    file = openings_file(run)
-    return parse(file.read_bytes()) if file.is_file() else []
+    return jsonl.read(Opening, openings_file(run))
 
 
 def parse(content: bytes) -> list[Opening]:
-    """The openings in a file; a line that a kill cut short, or that is no opening, is skipped."""
-    return from_json(json_lines(content))
+    """The openings in the content of a file (``jsonl.read``)."""
+    return jsonl.parse(Opening, content.splitlines())
 
 
 def from_json(lines: Iterable[Mapping[str, Any]]) -> list[Opening]:
     """The openings of which ``lines`` hold the fields; what is no opening is skipped."""
-    found = []
-    for line in lines:
-        try:
-            opening = Opening(**line)
-        except TypeError:
-            continue
-        texts = (opening.date, opening.dataset, opening.adapter, opening.recipe)
-        if all(isinstance(text, str) for text in texts) and isinstance(opening.versions, Mapping):
-            found.append(opening)
-    return found
+    return jsonl.parse(Opening, (json.dumps(line).encode() for line in lines))
 
 
 def merge(*sources: Iterable[Opening]) -> list[Opening]:

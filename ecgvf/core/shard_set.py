@@ -64,6 +64,7 @@ class ShardSet:
         self._origin = origin or {}
         self._lap = time.monotonic()
         self._log: dict[int, JSON] | None = None
+        self._files: dict[str, str | None] | None = None
         header = self._header()
         if header and fingerprint(header.get("settings", {})) != self.fingerprint:
             raise StoreCorrupt(f"{self.path / 'settings.json'} was changed by hand: restore it, or delete {self.path}")
@@ -248,20 +249,22 @@ class ShardSet:
         """The shards that are there, in order."""
         return sorted(self.path.glob("shard-[0-9]*.parquet"), key=_index)
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The shards in order, one at a time, each checked. Raises ``StoreCorrupt`` naming the file."""
-        if self.finished:
-            missing = sorted(set(self.manifest["files"]) - {file.name for file in self.shards()})
-            if missing:
-                raise StoreCorrupt(f"{self.path / missing[0]} is gone: restore it, or delete {self.path} and run again")
-        for file in self.shards():
-            yield self.read_shard(_index(file))
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The shards in order, one at a time, each checked, with all columns or with ``columns``.
 
-    def read_shard(self, index: int) -> pa.Table:
-        """One shard, checked. Raises ``StoreCorrupt``."""
+        Raises ``StoreCorrupt`` naming the file.
+        """
+        shards = self.shards()
+        if missing := sorted((self._finished_files() or {}).keys() - {file.name for file in shards}):
+            raise StoreCorrupt(f"{self.path / missing[0]} is gone: restore it, or delete {self.path} and run again")
+        for file in shards:
+            yield self.read_shard(_index(file), columns)
+
+    def read_shard(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One shard, checked, with all columns or with ``columns``. Raises ``StoreCorrupt``."""
         data = self.shard(index).read_bytes()
         self._verify(index, data)
-        return pq.read_table(pa.BufferReader(data))
+        return pq.read_table(pa.BufferReader(data), columns=columns)
 
     def read(self) -> pa.Table:
         """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""
@@ -288,6 +291,14 @@ class ShardSet:
             write_atomic(self.path / "settings.json", pretty_json(header))
             self._lap = time.monotonic()
 
+    def _finished_files(self) -> Mapping[str, str | None] | None:
+        """Shard → hash, of a finished set, whose manifest is read for it once; None before it is finished."""
+        if not self.finished:
+            self._files = None
+        elif self._files is None:
+            self._files = self.manifest["files"]
+        return self._files
+
     def _verify(self, index: int, data: bytes | None = None) -> JSON:
         """The log's line of shard ``index``, whose bytes are ``data`` (None: read them).
 
@@ -296,8 +307,9 @@ class ShardSet:
         file = self.shard(index)
         line = self._logged().get(index)
         known = {line["sha256"]} if line else set()
-        if self.finished:
-            known &= {self.manifest["files"].get(file.name)}
+        files = self._finished_files()
+        if files is not None:
+            known &= {files.get(file.name)}
         if line is None or _sha256(file.read_bytes() if data is None else data) not in known:
             raise StoreCorrupt(
                 f"{file} is not what was written (changed by hand, or damaged): restore it, "

@@ -36,6 +36,12 @@ class _FastLoader(_UniqueKeys, FastLoader):
     """In C, if PyYAML was built with libyaml."""
 
 
+def line_of(error: yaml.YAMLError) -> int | None:
+    """The line of the fault, from 1, if it is known."""
+    mark = getattr(error, "problem_mark", None)
+    return None if mark is None else int(mark.line) + 1
+
+
 def load(text: str) -> Any:
     """The content of ``text``. Raises ``yaml.YAMLError``, of which ``DuplicateKey`` is one, and nothing else."""
     others = (ValueError, LookupError, AttributeError, RecursionError)  # of a date such as 2026-13-45

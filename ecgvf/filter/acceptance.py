@@ -7,6 +7,7 @@ running a judge.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from ecgvf.core.png import decode
@@ -111,6 +112,23 @@ class FilterResult:
         return int(self.acceptance.summary.get(key, 0))  # 0 without a retain split, and in sets from before validation
 
 
+class _Rendered:
+    """Who has an image in ``images``: read if it is needed, and then once, since the files hold the images as well."""
+
+    def __init__(self, images: StageSet) -> None:
+        self.images = images
+
+    @cached_property
+    def roles(self) -> dict[str, set[Role]]:
+        """Record id → roles with an image."""
+        roles: dict[str, set[Role]] = {}
+        for table in self.images.tables(["record_id", "role", "failure"]):
+            for row in table.to_pylist():
+                if row["failure"] is None:
+                    roles.setdefault(row["record_id"], set()).add(row["role"])
+        return roles
+
+
 def write_acceptance(
     images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None, *, current: bool = True
 ) -> FilterResult:
@@ -125,22 +143,24 @@ def write_acceptance(
         "rule": RULE,
         **({"bounds": dict(bounds)} if bounds else {}),
     }
-    return _write(images.run, settings, _reviewed(images), current=current)
+    return _write(images.run, settings, _Rendered(images), current=current)
 
 
 def current_acceptance(run: ConceptRun) -> StageSet:
     """The current acceptance set, written again if there are new reviews. Raises ``StageMissing``."""
     current = run.current(ACCEPTANCE)
-    reviewed = _reviewed(current.source(IMAGES))
+    rendered = _Rendered(current.source(IMAGES))
+    reviewed = _reviewed(rendered)
     if (decisions.fingerprint(reviewed) if reviewed else None) == current.settings.get("people"):
         return current
     settings = {key: value for key, value in current.settings.items() if key != "people"}
-    return _write(run, settings, reviewed).acceptance
+    return _write(run, settings, rendered).acceptance
 
 
 def acceptance_without_review(acceptance: StageSet) -> list[Acceptance]:
     """What the accept rule and the bounds decide without the reviewers, in record order."""
-    return _accept(acceptance, verdicts_by_record(acceptance.source(VERDICTS)), {})
+    rendered = _Rendered(acceptance.source(IMAGES)).roles
+    return _accept(acceptance, verdicts_by_record(acceptance.source(VERDICTS)), {}, rendered)
 
 
 def verdicts_by_record(verdicts: StageSet) -> Verdicts:
@@ -159,39 +179,27 @@ def criterion_of(verdicts: StageSet) -> Criterion:
     return Criterion(**values)
 
 
-def _write(
-    run: ConceptRun, settings: Mapping[str, Any], reviewed: dict[str, bool], *, current: bool = True
-) -> FilterResult:
-    if reviewed:
+def _write(run: ConceptRun, settings: Mapping[str, Any], rendered: _Rendered, *, current: bool = True) -> FilterResult:
+    if reviewed := _reviewed(rendered):
         settings = {**settings, "people": decisions.fingerprint(reviewed)}
     acceptance = run.stage_set(ACCEPTANCE, settings)
     verdicts = verdicts_by_record(acceptance.source(VERDICTS))
     if not acceptance.done(0):
-        acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, verdicts, reviewed)))
+        acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, verdicts, reviewed, rendered.roles)))
     acceptance.finish(_summary(acceptance, verdicts) | {"reviewed": len(reviewed)}, current=current)
     return FilterResult(acceptance)
 
 
-def _reviewed(images: StageSet) -> dict[str, bool]:
-    """The reviewers' decisions on the records of ``images``, without those on records of other pairs."""
-    rendered = _rendered_roles(images)
-    reviewed = decisions.majority(decisions.votes(images.run, images.fingerprint))
-    return {record_id: accepted for record_id, accepted in reviewed.items() if record_id in rendered}
+def _reviewed(rendered: _Rendered) -> dict[str, bool]:
+    """The reviewers' decisions on the records of a set, without those on records of other pairs."""
+    reviewed = decisions.majority(decisions.votes(rendered.images.run, rendered.images.fingerprint))
+    return {record_id: accepted for record_id, accepted in reviewed.items() if record_id in rendered.roles}
 
 
-def _rendered_roles(images: StageSet) -> dict[str, set[Role]]:
-    """Record id → roles with an image."""
-    roles: dict[str, set[Role]] = {}
-    for table in images.tables():
-        for row in table.select(["record_id", "role", "failure"]).to_pylist():
-            if row["failure"] is None:
-                roles.setdefault(row["record_id"], set()).add(row["role"])
-    return roles
-
-
-def _accept(acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, bool]) -> list[Acceptance]:
+def _accept(
+    acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, bool], rendered: Mapping[str, set[Role]]
+) -> list[Acceptance]:
     pairs = acceptance.source(PAIRS).records(PromptPair)
-    rendered = _rendered_roles(acceptance.source(IMAGES))
     objections = _objections(acceptance, pairs, verdicts)
     return [
         accept_record(
@@ -232,9 +240,9 @@ def _objections(acceptance: StageSet, pairs: list[PromptPair], verdicts: Verdict
 def _changes(acceptance: StageSet, verdicts: Verdicts) -> Iterator[tuple[str, float]]:
     """(record id, change outside the concept) of each pair with two readable images."""
     accepted_labels = criterion_of(acceptance.source(VERDICTS)).accepted
-    for table in acceptance.source(IMAGES).tables():
+    for table in acceptance.source(IMAGES).tables(["record_id", "image", "failure"]):
         pngs: dict[str, list[bytes]] = {}
-        for row in table.select(["record_id", "image", "failure"]).to_pylist():
+        for row in table.to_pylist():
             if row["failure"] is None:
                 pngs.setdefault(row["record_id"], []).append(row["image"])
         for record_id, pair in pngs.items():

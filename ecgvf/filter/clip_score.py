@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ecgvf.core.png import decode
 from ecgvf.core.records import PromptPair, Record, Rendering, Role, from_table, to_table
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
 
 CLIP_SCORES = Stage("likeness", "ecgvf filter")
+
+BATCH = 32
+"""Images, with their prompts, per forward pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +40,22 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
     }
 
     def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
-        rows = [
-            ClipScore(
-                record_id=rendering.record_id,
-                role=rendering.role,
-                cosine=_cosine(encoder, rendering.image, prompts[rendering.record_id, rendering.role]),
-            )
+        renderings = [
+            rendering
             for index in shard
             for rendering in from_table(Rendering, images.read_shard(index))
             if rendering.failure is None
         ]
+        cosines = _cosines(
+            encoder,
+            [rendering.image for rendering in renderings],
+            [prompts[rendering.record_id, rendering.role] for rendering in renderings],
+        )
         advance(len(shard))
+        rows = [
+            ClipScore(record_id=rendering.record_id, role=rendering.role, cosine=cosine)
+            for rendering, cosine in zip(renderings, cosines, strict=True)
+        ]
         return to_table(ClipScore, rows)
 
     scores.fill([[index] for index in range(len(images.shards()))], work, description="CLIP scores")
@@ -54,9 +63,21 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
     return scores
 
 
-def _cosine(encoder: "Encoder", png: bytes, prompt: str) -> float:
+def _cosines(encoder: "Encoder", pngs: Sequence[bytes], prompts: Sequence[str]) -> list[float]:
+    """The cosine of each image and its prompt; -1 for an unreadable image."""
+    cosines = [-1.0] * len(pngs)
+    readable = [(index, pixels) for index, png in enumerate(pngs) if (pixels := _decode(png)) is not None]
+    for start in range(0, len(readable), BATCH):
+        batch = readable[start : start + BATCH]
+        vectors = encoder.encode_images(np.stack([pixels for _, pixels in batch]))
+        texts = encoder.encode_texts([prompts[index] for index, _ in batch])
+        for (index, _), cosine in zip(batch, (vectors * texts).sum(dim=1).tolist(), strict=True):
+            cosines[index] = cosine
+    return cosines
+
+
+def _decode(png: bytes) -> NDArray[np.uint8] | None:
     try:
-        image = encoder.encode_images(np.stack([decode(png)]))
+        return decode(png)
     except OSError:
-        return -1.0
-    return float((image @ encoder.encode_texts([prompt]).T).item())
+        return None

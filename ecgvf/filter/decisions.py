@@ -6,12 +6,12 @@ of a reviewer is their vote. The majority of votes decides; a tie leaves the rec
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecgvf.core.files import append_line, json_lines, require_local
+from ecgvf.core import jsonl
+from ecgvf.core.files import append_line, require_local
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 
@@ -52,17 +52,9 @@ def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, acc
     append_line(decisions_file(run), json.dumps(asdict(decision), ensure_ascii=True).encode())
 
 
-def read(run: ConceptRun) -> Iterator[Decision]:
-    """All decisions, oldest first; a line that a kill cut short, or that is no decision, is skipped."""
-    file = decisions_file(run)
-    for line in json_lines(file.read_bytes() if file.is_file() else b""):
-        try:
-            decision = Decision(**line)
-        except TypeError:
-            continue
-        texts = (decision.time, decision.reviewer, decision.pictures, decision.record_id)
-        if all(isinstance(text, str) for text in texts) and isinstance(decision.accepted, bool | None):
-            yield decision
+def read(run: ConceptRun) -> list[Decision]:
+    """All decisions, oldest first (``jsonl.read``)."""
+    return jsonl.read(Decision, decisions_file(run))
 
 
 def votes(run: ConceptRun, pictures: str) -> Votes:

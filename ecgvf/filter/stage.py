@@ -254,7 +254,7 @@ def measure_bounds(
 
 
 def _summary(verdicts: StageSet) -> dict[str, int]:
-    rows = [row for table in verdicts.tables() for row in table.select(["present", "failure"]).to_pylist()]
+    rows = [row for table in verdicts.tables(["present", "failure"]) for row in table.to_pylist()]
     return {
         "pictures": len(rows),
         "present": sum(row["present"] for row in rows),

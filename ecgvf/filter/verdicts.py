@@ -1,18 +1,18 @@
 """The verdicts of judges on the images of a shard."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ecgvf.core.errors import DeviceFailed, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
 from ecgvf.core.shard_set import Advance
 from ecgvf.engine import Description
+from ecgvf.judges.each import predict_each
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Judge, Prediction
 from ecgvf.judges.judge import settings as judge_settings
@@ -67,7 +67,7 @@ def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verd
     Raises ``DeviceFailed``.
     """
     rendered = [rendering for rendering in renderings if rendering.failure is None]
-    return _predict_each(judge, rendered, lambda batch: judge.predict(_pixels(batch)))
+    return _verdicts(judge, rendered, predict_each(judge, rendered, lambda batch: judge.predict(_pixels(batch))))
 
 
 def judge_retained(
@@ -105,43 +105,21 @@ def _judge_retained(
             _verdict(judges.judge, rendering, _FAILED, f"no judge has a label for {name!r}")
             for rendering, name in zip(renderings, names(renderings), strict=True)
         ]
-    return _predict_each(judge, renderings, lambda batch: predict(judge, _pixels(batch), names(batch)))
+    found = predict_each(judge, renderings, lambda batch: predict(judge, _pixels(batch), names(batch)))
+    return _verdicts(judge, renderings, found)
 
 
-def _predict_each(
-    judge: Judge, renderings: Sequence[Rendering], predict_batch: Callable[[Sequence[Rendering]], list[Prediction]]
-) -> list[Verdict]:
-    """One verdict per rendering, in order; it has a ``failure`` if ``predict_batch`` fails on that rendering alone.
-
-    Raises ``DeviceFailed``.
-    """
-    if not renderings:
-        return []
-    try:
-        predictions = predict_batch(renderings)
-    except (OSError, ValueError, RuntimeError) as error:
-        _check_device(judge, error, len(renderings))
-        if len(renderings) > 1:
-            # One image spoils the batch: judged alone, each gets its own verdict.
-            return [verdict for each in renderings for verdict in _predict_each(judge, [each], predict_batch)]
-        return [_verdict(judge, renderings[0], _FAILED, first_line(error))]
-    return [_verdict(judge, *both) for both in zip(renderings, predictions, strict=True)]
+def _verdicts(judge: Judge, renderings: Sequence[Rendering], found: Sequence[Prediction | str]) -> list[Verdict]:
+    """The verdicts of ``predict_each``."""
+    return [
+        _verdict(judge, rendering, _FAILED, each) if isinstance(each, str) else _verdict(judge, rendering, each)
+        for rendering, each in zip(renderings, found, strict=True)
+    ]
 
 
 def _pixels(renderings: Sequence[Rendering]) -> NDArray[np.uint8]:
     """RGB uint8 [N, H, W, 3]. Raises ``OSError`` for an unreadable image, ``ValueError`` for images of other sizes."""
     return np.stack([decode(rendering.image) for rendering in renderings])
-
-
-def _check_device(judge: Judge, error: Exception, images: int) -> None:
-    """Raise ``DeviceFailed`` if ``error`` is no image's fault: the GPU fails, or has no memory even for one image."""
-    import torch
-
-    from ecgvf.render.batches import DEVICE_ERROR
-
-    fewer_may_fit = isinstance(error, torch.OutOfMemoryError) and images > 1
-    if isinstance(error, DEVICE_ERROR | torch.OutOfMemoryError) and not fewer_may_fit:
-        raise DeviceFailed(f"the device of judge {judge.name} failed: {first_line(error)}") from error
 
 
 def _combine(ensemble: Ensemble, members: Sequence[Sequence[Verdict]]) -> list[Verdict]:

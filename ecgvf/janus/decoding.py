@@ -1,6 +1,6 @@
 """The decoding loop: a batch of prompts to image tokens, one token of every image per step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,8 @@ class GenerationOptions:
     guidance: Sequence[float] | None = None
     """Guidance scale of each prompt, which overrides the sampling's."""
     negative_prompt: str | None = None
-    """What guidance leads away from. None: the model's own negative prompt, else the empty prompt."""
+    """What guidance leads away from; "" is the empty prompt. None: the model's own negative prompt, else the empty
+    one."""
     log_probabilities: bool = False
     """Whether to return the log-probabilities of the image tokens."""
 
@@ -72,13 +73,12 @@ def render_images(
     *,
     options: GenerationOptions = GenerationOptions(),
     batch_size: int | None = None,
-    advance: Callable[[int], object] = lambda images: None,
 ) -> RenderedImages:
     """Render one image per prompt, in batches of ``batch_size`` (None: the model's own) in the given order.
 
     Image i depends on the model, ``prompts[i]``, ``seeds[i]``, ``sampling`` and ``options``; on the other rows of its
-    batch only through floating point. ``advance`` is called after each batch with the number of its images. Raises
-    ``ModelError`` for a prompt that ``generation_ids`` refuses, ``torch.OutOfMemoryError`` if a batch does not fit.
+    batch only through floating point. Raises ``ModelError`` for a prompt that ``generation_ids`` refuses,
+    ``torch.OutOfMemoryError`` if a batch does not fit.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
@@ -97,7 +97,6 @@ def render_images(
         if log_probabilities is not None and images.log_probabilities is not None:
             log_probabilities[batch] = images.log_probabilities.cpu().numpy()
         pixels[batch] = decode_images(model, images.vq_ids)
-        advance(len(images.vq_ids))
     return RenderedImages(vq_ids, pixels, finite, log_probabilities)
 
 
@@ -117,7 +116,8 @@ def generate_image_tokens(
     count, new_tokens, device = len(prompts), model.image_tokens, model.device
     guidance = _guidance(options, sampling, count).to(device)
     guided = bool((guidance != 1).any())
-    input_ids, attention_mask = _input_ids(model, prompts, guided, options.negative_prompt or model.negative_prompt)
+    negative_prompt = model.negative_prompt if options.negative_prompt is None else options.negative_prompt
+    input_ids, attention_mask = _input_ids(model, prompts, guided, negative_prompt)
     rows, prompt_length = input_ids.shape
     prefix = torch.full((count, new_tokens), -1, dtype=torch.int64)
     if options.prefix is not None:
@@ -156,7 +156,7 @@ def _input_ids(
 def _masked_ids(
     model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
 ) -> tuple[Tensor, Tensor]:
-    if guided and negative_prompt is not None:
+    if guided and negative_prompt:
         return generation_ids(model, prompts, negative_prompt=negative_prompt)
     input_ids, attention_mask = generation_ids(model, prompts)
     if not guided:

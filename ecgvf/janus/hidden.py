@@ -42,7 +42,7 @@ def hidden_states(
     ``generation_ids`` does.
     """
     tokenizing_model = model
-    if unconditional and model.negative_prompt is not None:
+    if unconditional and model.negative_prompt:
         prompts, unconditional = [model.negative_prompt] * len(prompts), False
         tokenizing_model = replace(model, rewrite=None, suffix_ids=())  # the negative prompt is taken as it is
     input_ids, attention_mask = generation_ids(tokenizing_model, prompts)

@@ -1,7 +1,6 @@
 """Load a model by name, folder or Hub id; refuse an unusable one before reading any weight."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.core.allocator import keep_freed_memory
+from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import ModelError, first_line
 from ecgvf.core.files import expanded, is_folder
 from ecgvf.core.hub import hub_errors
@@ -40,16 +40,16 @@ def load(
     """Load a model by a key of ``MODELS``, a folder, or a Hub id.
 
     ``device``: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". ``dtype``: "float32", "bfloat16", "float16",
-    or "auto": float32 on a CPU, whatever the file contains; on a GPU bfloat16 if it is supported, else float16.
+    or "auto": float32 on a CPU, whatever the file contains; on a GPU bfloat16 if its hardware has it, else float16.
     ``raw_control_tokens``: obey control tokens inside a prompt instead of reading them as text.
 
-    Raises ``ModelError`` for an unknown name, device or dtype and for a checkpoint that is not Janus in the layout of
-    transformers, ``HubError`` if the model cannot be downloaded.
+    Raises ``SettingsError`` for an unknown device, ``ModelError`` for an unknown name or dtype and for a checkpoint
+    that is not Janus in the layout of transformers, ``HubError`` if the model cannot be downloaded.
     """
     torch_device = resolve_device(device)
-    torch_dtype = _resolve_dtype(dtype, torch_device)
     if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
         torch.cuda.set_device(torch_device)
+    torch_dtype = _resolve_dtype(dtype, torch_device)
     if torch_device.type == "cpu":
         keep_freed_memory()
     folder = _checkpoint_folder(name_or_path)
@@ -77,34 +77,12 @@ def fingerprint(name_or_path: str) -> str:
     return files_fingerprint(_checkpoint_folder(name_or_path))
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device that ``--device`` names; "auto" is a GPU if there is one, in a launcher's process the GPU of its rank.
-
-    Raises ``ModelError`` for a device other than a CPU or a GPU that PyTorch sees.
-    """
-    if device == "auto" and torch.cuda.is_available():
-        device = f"cuda:{rank}" if (rank := os.environ.get("LOCAL_RANK")) else "cuda"
-    elif device == "auto":
-        device = "cpu"
-    unknown = f"unknown device {device!r}: use auto, cpu, cuda or cuda:N"
-    try:
-        torch_device = torch.device(device)
-    except RuntimeError as error:
-        raise ModelError(unknown) from error
-    if torch_device.type not in ("cpu", "cuda"):
-        raise ModelError(unknown)
-    if torch_device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"PyTorch sees no GPU for device {device!r}: use --device cpu")
-    if torch_device.type == "cuda" and (torch_device.index or 0) >= (count := torch.cuda.device_count()):
-        raise ModelError(f"PyTorch sees {count} GPUs, and device {device!r} is none of them: they count from cuda:0")
-    return torch_device
-
-
 def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # Of the current device. Emulated, as on a V100 or a T4, bfloat16 is slower than float16.
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if dtype not in _DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: use auto, {', '.join(_DTYPES)}")
     return _DTYPES[dtype]

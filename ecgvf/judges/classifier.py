@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError
-from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.judge import TOP_LABELS, Criterion, Prediction
 from ecgvf.judges.weights import state_hash
 

@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
+from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.hub import offline_if_unreachable
-from ecgvf.janus.loading import resolve_device
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import state_hash
@@ -39,12 +39,13 @@ class Encoder:
     def __init__(self, source: str | None = None, device: str = "cpu", *, option: str = "--weights") -> None:
         source = source or DEFAULT
         try:
-            with offline_if_unreachable():
+            with offline_if_unreachable(source):
                 loaded: Any = CLIPModel.from_pretrained(source, output_loading_info=True)
                 self._processor: Any = AutoProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(
-                f"cannot load the CLIP model {source!r}: {first_line(error)}; connect, or name a folder with {option}"
+                f"cannot load the CLIP model {source!r}: {first_line(error)}; "
+                f"connect to the network, or name a folder with {option}"
             ) from error
         model, loading_info = loaded
         if missing := sorted(loading_info["missing_keys"]):

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from ecgvf.core.errors import JudgeError, SettingsError, first_line
 from ecgvf.core.png import to_rgb
+from ecgvf.judges.each import predict_each
 from ecgvf.judges.judge import Judge, Prediction
 
 MAX_IMAGES, MAX_PIXELS = 32, 2**24
@@ -53,7 +54,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
 def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, Prediction | str]]:
     """A judge's prediction for each image, in order, or the reason why there is none.
 
-    Consecutive images of one size are batched, up to ``MAX_IMAGES`` and ``MAX_PIXELS``.
+    Consecutive images of one size are batched, up to ``MAX_IMAGES`` and ``MAX_PIXELS``. Raises ``DeviceFailed``.
     """
     decoded: Iterator[tuple[Path, Any]] = ((file, _decode(file)) for file in files)
     for shape, group in groupby(decoded, key=lambda item: getattr(item[1], "shape", None)):
@@ -90,17 +91,9 @@ def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:
 
 
 def _predict_batch(judge: Judge, batch: Sequence[tuple[Path, Any]]) -> Iterator[tuple[Path, Prediction | str]]:
-    try:
-        predictions = judge.predict(np.stack([pixels for _, pixels in batch]))
-    except (OSError, ValueError, RuntimeError) as error:  # out of memory, or an image that the network cannot take
-        if len(batch) > 1:
-            # One image spoils the batch: judged alone, each gets its own prediction.
-            for each in batch:
-                yield from _predict_batch(judge, [each])
-        else:
-            yield batch[0][0], f"could not be judged: {' '.join(str(error).split())[:200]}"
-    else:
-        yield from zip((file for file, _ in batch), predictions, strict=True)
+    found = predict_each(judge, batch, lambda some: judge.predict(np.stack([pixels for _, pixels in some])))
+    for (file, _), each in zip(batch, found, strict=True):
+        yield file, f"could not be judged: {each[:200]}" if isinstance(each, str) else each
 
 
 def _decode(file: Path) -> NDArray[np.uint8] | str:

@@ -24,7 +24,7 @@ class HuggingFace(Classifier):
     def __init__(self, name: str, source: str, criterion: Criterion | tuple[str, ...], *, device: str = "cpu") -> None:
         network: Any
         try:
-            with offline_if_unreachable():
+            with offline_if_unreachable(source):
                 self._processor: Any = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
                 network, loading_info = AutoModelForImageClassification.from_pretrained(
                     source, use_safetensors=None, trust_remote_code=False, output_loading_info=True

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge
-from ecgvf.judges.judge import TOP_LABELS, Judge, Prediction
+from ecgvf.judges.judge import Criterion, Judge, Prediction
 
 if TYPE_CHECKING:
     from ecgvf.judges.classifier import Classifier
@@ -58,14 +58,13 @@ def predict(judge: "Classifier", images: NDArray[np.uint8], names: Sequence[str]
 
     Raises ``JudgeError`` for a name that the judge has no label for.
     """
+    from ecgvf.judges.classifier import top_k_prediction
+
     predictions = []
     for probabilities, name in zip(judge.probabilities(images), names, strict=True):
         index = judge.class_index(name)
         if index is None:
             raise JudgeError(f"judge {judge.name} has no label for {name!r}")
-        best = np.argsort(-probabilities, kind="stable")[:TOP_LABELS]
-        top = tuple((judge.labels[each], float(probabilities[each])) for each in best)
-        predictions.append(
-            Prediction(present=bool(best[0] == index), score=float(probabilities[index]), top_labels=top)
-        )
+        criterion = Criterion(label_set="given", accepted=(name,), top_k=1)
+        predictions.append(top_k_prediction(probabilities, judge.labels, [index], criterion))
     return predictions

@@ -64,8 +64,8 @@ def _load(model: str, weights: str | None) -> Any:
             return timm.create_model(model, pretrained=True)
     except Exception as error:  # timm, huggingface_hub and urllib raise errors of their own
         raise JudgeError(
-            f"cannot download the weights of timm's {model}: {first_line(error)}; connect, or name a file with "
-            f"--weights"
+            f"cannot download the weights of timm's {model}: {first_line(error)}; "
+            "connect to the network, or name a file with --weights"
         ) from error
 
 

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ecgvf.core import strict_yaml
 from ecgvf.core.errors import WriterError
 from ecgvf.core.paths import data_dir
+from ecgvf.core.validation import first_error
 
 OFFLINE = "offline"
 
@@ -102,6 +103,12 @@ class WriterConfig(_Model):
     """Whether it has a batch endpoint that ``--batch`` can use."""
     api_version: str = Field(default="v1beta", pattern=r"^v[0-9a-z]+$")
     """google-genai only."""
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if self.key is not None and urlsplit(self.base_url).scheme == "http" and not _is_private(self.base_url):
+            raise ValueError("a key is not sent unencrypted: use https, or an address that is loopback or private")
+        return self
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
@@ -206,7 +213,7 @@ class Registry:
                 sdk="openai", base_url=url, model=model, key=key, structure="auto", max_output_tokens=8_000
             )
         except ValidationError as error:
-            raise WriterError(f"--writer-url {_describe(error)}") from error
+            raise WriterError(f"--writer-url: {first_error(error)}") from error
         for writer in self.all():
             same = (writer.config.base_url.rstrip("/"), writer.config.model) == (url.rstrip("/"), model)
             if same and writer.config.price:
@@ -234,6 +241,14 @@ def check_keys(writers: Iterable[LLMWriter]) -> None:
         raise WriterError(f"no key for {missing}: set the variable, or leave the writer out of --writers")
 
 
+def _host(url: object) -> str | None:
+    """The server in a ``base_url``, which need not be a valid one."""
+    try:
+        return urlsplit(str(url)).netloc.lower()
+    except ValueError:
+        return None
+
+
 def _is_private(url: str) -> bool:
     """Whether a server is on this machine or in a private network. Names other than ``localhost`` are not resolved."""
     host = urlsplit(url).hostname or ""
@@ -253,7 +268,7 @@ def _read(own: Path | None) -> _File:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise WriterError(f"{own or shipped}: {_describe(error)}; correct it") from error
+        raise WriterError(f"{own or shipped}: {first_error(error)}; correct it") from error
     for fault in _faults(file):
         raise WriterError(f"{own or shipped}: {fault}")
     return file
@@ -272,12 +287,19 @@ def _override(content: dict[str, Any], own: Path) -> None:
     for name, fields in added["writers"].items():
         shipped = content["writers"].get(name, {})
         if isinstance(fields, dict):
-            if fields.get("model", shipped.get("model")) != shipped.get("model"):
-                shipped = {key: value for key, value in shipped.items() if key != "price"}  # it is another model's
-            fields = {**shipped, **fields}
+            outdated = _outdated(shipped, fields)
+            fields = {**{key: value for key, value in shipped.items() if key not in outdated}, **fields}
         content["writers"][name] = fields
     content["presets"] |= added["presets"]
     content["unknown_price"] = added.get("unknown_price") or content["unknown_price"]
+
+
+def _outdated(shipped: dict[str, Any], own: dict[str, Any]) -> set[str]:
+    """The fields of a shipped entry that do not hold with a user's: of another server, or of another model."""
+    merged = {**shipped, **own}
+    if shipped and _host(merged["base_url"]) != _host(shipped["base_url"]):
+        return {"key", "price"}
+    return {"price"} if shipped and merged["model"] != shipped["model"] else set()
 
 
 def _faults(file: _File) -> Iterable[str]:
@@ -300,16 +322,10 @@ def _mapping(file: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise WriterError(f"cannot read the registry of writers {file}: {reason}") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
+        number = strict_yaml.line_of(error)
+        line = f", line {number}" if number else ""
         problem = error.problem if isinstance(error, strict_yaml.DuplicateKey) else "not valid YAML"
         raise WriterError(f"{file}{line}: {problem}; correct it") from error
     if not isinstance(content, dict):
         raise WriterError(f"{file}: a registry maps writers, presets and unknown_price; see data/writers.yaml")
     return content
-
-
-def _describe(error: ValidationError) -> str:
-    """The first invalid field and its fault, without its value, which may be a key."""
-    first = error.errors(include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"

@@ -43,10 +43,10 @@ def scrub(text: str, secrets: Mapping[str, str]) -> str:
     return text
 
 
-def _spellings(letter: str) -> str:
-    """A pattern for a letter as it is, or as JSON, JSON within JSON (backslashes double) or a URL escapes it."""
-    digits = re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{ord(letter):02x}")
-    spellings = [re.escape(letter), rf"\\{{1,8}}u00{digits}", f"%{digits}"]
-    if letter in '"\\/':
-        spellings.append(rf"\\{{1,8}}{re.escape(letter)}")
+def _spellings(character: str) -> str:
+    """A pattern for a character as it is, or as JSON, JSON within JSON (backslashes double) or a URL escapes it."""
+    digits = re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{ord(character):02x}")
+    spellings = [re.escape(character), rf"\\{{1,8}}u00{digits}", f"%{digits}"]
+    if character in '"\\/':
+        spellings.append(rf"\\{{1,8}}{re.escape(character)}")
     return f"(?:{'|'.join(spellings)})"

@@ -25,7 +25,7 @@ class AnswerReader:
         reply, intent = answered.reply, answered.intent
         if reply.outcome not in ("complete", "length"):
             fault = _FAULTS.get(reply.outcome, "the answer is not in the provider's format")
-            fault += f" ({reply.why})" if reply.why else ""
+            fault += f": {reply.why}" if reply.why else ""
             return [unparsed(fault, reply.text or answered.raw)]
         drafts = read_answer(
             self._concept,

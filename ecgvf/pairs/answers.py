@@ -75,7 +75,7 @@ def _to_record(
         reason, detail = "duplicate", f"like {duplicate!r}"
     raw = draft.raw
     if len(raw) > MAX_DETAIL_CHARACTERS:
-        raw = f"{raw[:MAX_DETAIL_CHARACTERS]}… ({len(raw)} letters)"
+        raw = f"{raw[:MAX_DETAIL_CHARACTERS]}… ({len(raw)} characters)"
     if reason is None:
         identity = record_id(concept.name, draft.target, draft.surrogate)
     else:  # so that two equal rejects are two records

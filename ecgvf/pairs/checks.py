@@ -70,22 +70,22 @@ def find_fault(
     """Why a parsed draft is malformed, in words; None if it is not.
 
     ``language`` is the requested language (ISO 639-1; None: any); drafts of the wording ``other_language`` may be in
-    any. ``surrogates`` says what was requested in place of the concept. Records store the words and ``fault_category``
-    counts them, so whoever changes them also changes ``parsing.VERSION``.
+    any. ``surrogates`` says what was requested in place of the concept. What precedes a colon is the kind of fault
+    (``fault_category``). Records store the words; whoever changes what is a fault also changes ``parsing.VERSION``.
     """
     if draft.wording == "other_language":
         language = None
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
         if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
-            return f"the {role} has {count_sentences(prompt)} sentences, at most {MAX_SENTENCES} may be"
+            return f"the {role} has too many sentences: {count_sentences(prompt)}, at most {MAX_SENTENCES} are allowed"
         if prompt is not None and language and (detected := foreign_language(prompt, language)):
-            return f"the {role} is in another language ({detected}), asked for was {language!r}"
+            return f"the {role} is in another language: {detected!r}, expected {language!r}"
     if split == "retain":
         return _retained_fault(concept, draft)
     if not (concept.term_in(draft.target) or contains(draft.target, draft.target_term)):
-        return f"the target does not contain {draft.target_term!r}, said to mean the concept"
+        return f"the target does not contain its stated term: {draft.target_term!r}"
     if split == "train" and (unseen := concept.unseen_in(draft.target)):
-        return f"the target contains {unseen!r}, which is kept for evaluation"
+        return f"the target contains a term that is kept for evaluation: {unseen!r}"
     if draft.surrogate is None:
         return None
     if fault := _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or ""):
@@ -93,15 +93,15 @@ def find_fault(
     expected = concept.surrogate_of(draft.target, surrogates)
     replaced = draft.surrogate_term if draft.wording != "other_language" else None
     if expected and replaced and not contains(draft.surrogate, expected):
-        return f"the surrogate names {replaced!r}, asked for was {expected!r}"
+        return f"the surrogate names another thing: {replaced!r}, expected {expected!r}"
     return None
 
 
 def _retained_fault(concept: Concept, draft: Draft) -> str | None:
     if named := concept.term_in(draft.target) or concept.unseen_in(draft.target):
-        return f"the prompt names the concept that is erased ({named!r})"
+        return f"the prompt names the concept that is erased: {named!r}"
     if not is_retained(concept, str(draft.retained_concept)):
-        return f"the prompt is about {draft.retained_concept!r}, which was not asked for"
+        return f"the prompt is about a concept that was not requested: {draft.retained_concept!r}"
     return None
 
 
@@ -114,17 +114,17 @@ def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: 
         draft = replace(draft, target_term=own)
     replaced = len(words(draft.target_term))
     if not own and replaced > MAX_IMPLICIT_WORDS:
-        return f"{replaced} words are said to mean the concept, at most {MAX_IMPLICIT_WORDS} may"
+        return f"the stated term is too long: {replaced} words, at most {MAX_IMPLICIT_WORDS} are allowed"
     if named := concept.term_in(surrogate) or concept.unseen_in(surrogate):
-        return f"the surrogate names the concept ({named!r})"
+        return f"the surrogate names the concept: {named!r}"
     if contains(surrogate, draft.target_term):
-        return f"the surrogate still contains {draft.target_term!r}"
+        return f"the surrogate still contains the term: {draft.target_term!r}"
     if surrogate_term and not contains(surrogate, surrogate_term):
-        return f"the surrogate does not contain {surrogate_term!r}, said to be the replacement"
+        return f"the surrogate does not contain its stated term: {surrogate_term!r}"
     excess = max(0, len(words(surrogate_term)) - replaced - max_extra)
     changed, max_changed = share_changed(draft, excess), MAX_CHANGED[concept.kind]
     if changed > max_changed:
-        return f"{changed:.0%} of the other words changed, at most {max_changed:.0%} may"
+        return f"too many other words changed: {changed:.0%}, at most {max_changed:.0%} are allowed"
     return None
 
 
@@ -150,9 +150,9 @@ def foreign_language(text: str, expected: str) -> str | None:
     """The language (ISO 639-1) of ``text`` if it clearly is not ``expected``, else None.
 
     Detection is by py3langid (https://github.com/adbar/py3langid), a naive Bayes classifier over byte n-grams. In text
-    without spaces (Chinese, Japanese), two letters count as a word.
+    without spaces (Chinese, Japanese), two characters count as a word.
     """
-    if max(len(text.split()), sum(ord(letter) > 0x2E7F for letter in text) // 2) < MIN_WORDS:
+    if max(len(text.split()), sum(ord(character) > 0x2E7F for character in text) // 2) < MIN_WORDS:
         return None
     scores = _language_scores(text)
     best = next(iter(scores))

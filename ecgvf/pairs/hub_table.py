@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.hub import HubName, hub_errors, reason
-from ecgvf.pairs.tables import ALIASES, PromptTable, from_records
+from ecgvf.core.records import Split
+from ecgvf.pairs.tables import ALIASES, SPLIT_NAMES, PromptTable, from_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
     """The prompts of all splits of ``name``, whose ``concept`` is a configuration; ``columns`` as in ``read_table``.
+
+    If there are several splits and no column states the split, the rows of a validation or test split belong to it. The
+    others, whatever their split is called, belong to none.
 
     Raises ``DatasetError``, ``HubError``.
     """
@@ -28,10 +33,21 @@ def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {reason(error)}") from error
     records: list[dict[str, Any]] = []
-    for split in splits.values():  # text and numbers: no images, no audio
-        readable = [column for column, kind in split.features.items() if not hasattr(kind, "decode_example")]
-        records += split.select_columns(readable)
-    return from_records(str(name), json.dumps(records, sort_keys=True, default=str).encode(), records, columns)
+    stated: list[Split | None] = []
+    for split, rows in splits.items():  # text and numbers: no images, no audio
+        readable = [column for column, kind in rows.features.items() if not hasattr(kind, "decode_example")]
+        records += rows.select_columns(readable)
+        known = SPLIT_NAMES.get(str(split).casefold())
+        stated += [known if known in ("validation", "test") else None] * len(rows)
+    data = json.dumps(records, sort_keys=True, default=str).encode()
+    table = from_records(str(name), data, records, columns)
+    if len(splits) == 1 or "split" in table.columns or not any(stated):
+        return table
+    return replace(
+        table,
+        columns={**table.columns, "split": ("split on the Hub",)},
+        rows=tuple(replace(row, split=split) for row, split in zip(table.rows, stated, strict=True)),
+    )
 
 
 def _features_with_text_ids(splits: "DatasetDict") -> "Features | None":

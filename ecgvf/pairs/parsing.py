@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ecgvf.core.records import WORDINGS, Split, Wording
 from ecgvf.core.text import encodable, strip_thinking
+from ecgvf.core.validation import first_error
 
 VERSION = 6
 """Version of the parser and the checks, part of a set's settings. ``--reparse`` reads old answers with a newer one."""
@@ -186,9 +187,7 @@ def _draft(item: object, split: Split) -> Draft:
             fields["surrogate"] = None
         return Draft(raw=raw, **fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        return unparsed(f"{field}: {first['msg']}".removeprefix(": "), raw)
+        return unparsed(first_error(error), raw)
 
 
 def _items(text: str) -> list[object]:

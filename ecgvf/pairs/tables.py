@@ -39,7 +39,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Field → names of its column."""
 
-_SPLITS: dict[str, Split] = {
+SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
@@ -223,7 +223,7 @@ def _row(name: str, number: int, values: Mapping[str, Sequence[Any]]) -> PromptR
 def _split(name: str, number: int, value: object) -> Split | None:
     if value is None or one_line(value) in ("", "nan"):
         return None
-    split = _SPLITS.get(one_line(value).casefold())
+    split = SPLIT_NAMES.get(one_line(value).casefold())
     if split is None:
         raise DatasetError(f"{name}, row {number}: {value!r} is not a split: write train, validation, test or retain")
     return split

@@ -123,8 +123,7 @@ def _fields(file: Path, front_matter: str) -> dict[str, Any]:
     try:
         content = strict_yaml.load(front_matter)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 2 if mark else 1
+        line = (strict_yaml.line_of(error) or 0) + 1
         raise TemplateError(f"{file}, line {line}: the front matter is not valid YAML; correct it") from error
     return content if isinstance(content, dict) else {}
 

@@ -100,10 +100,10 @@ def _sum_figures(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[st
 
 
 def fault_category(detail: str) -> str:
-    """The kind of fault in a reject's ``detail``, without quoted text and numbers."""
+    """The kind of fault in a reject's ``detail``: what precedes a colon, without numbers."""
     if detail.startswith("like "):
         return "like another"
-    return re.sub(r"\d+%?", "some", re.split(r"[:('\"]|, said| \[", detail, maxsplit=1)[0]).strip() or "unnamed"
+    return re.sub(r"\d+", "some", detail.partition(":")[0]).strip() or "unnamed"
 
 
 def distinct(prompts: Sequence[str], n: int) -> float | None:

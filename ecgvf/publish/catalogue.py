@@ -4,12 +4,19 @@ Anybody may have changed it in between: it is checked when it is read, and its t
 """
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # pydantic reads Python's own from 3.12 on
+    Self,
+)
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from ecgvf.core.concepts import NAME
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.validation import first_error
 
 FILE = "ecgvf.json"
 
@@ -60,13 +67,85 @@ class ConfigFacts(_Model):
     splits: list[SplitFacts]
 
 
+# What the card shows of a concept and of its run's settings, which have more, and more in newer versions.
+
+_MORE = with_config(ConfigDict(extra="allow"))
+
+
+@_MORE
+class ConceptWords(TypedDict):
+    """The concept, as its file states it."""
+
+    name: Name
+    kind: str
+    description: str
+    terms: list[str]
+    surrogates: list[str]
+
+
+@_MORE
+class Source(TypedDict):
+    """The file that pairs were imported from."""
+
+    name: str
+    sha256: str
+    licence: str | None
+
+
+@_MORE
+class PairsSettings(TypedDict):
+    """The settings of the pairs set."""
+
+    source: NotRequired[Source]
+
+
+@_MORE
+class PicturesSettings(TypedDict):
+    """The settings of the image set."""
+
+    sampling: dict[str, int | float]
+    seed: int
+
+
+@_MORE
+class RetainedJudge(TypedDict):
+    """A judge of retained concepts."""
+
+    judge: str
+    judge_hash: str
+
+
+@_MORE
+class VerdictsSettings(TypedDict):
+    """The settings of the verdict set."""
+
+    retained: NotRequired[list[RetainedJudge]]
+
+
+@_MORE
+class RunSettings(TypedDict):
+    """The settings of the sets of a run."""
+
+    pairs: PairsSettings
+    pictures: PicturesSettings
+    verdicts: VerdictsSettings
+
+
+class Dates(TypedDict):
+    """The days on which the sets of a run were made."""
+
+    pairs: list[Day]
+    pictures: list[Day]
+    verdicts: list[Day]
+
+
 class WriterFacts(_Model):
     """How many records a writer wrote, how many were accepted, why the others were not, and its templates' hashes."""
 
     writer: str
     model_asked: str
     model_answered: str
-    written: int
+    written: int = Field(ge=1)
     accepted: int
     reasons: dict[str, int]
     templates: dict[str, str]
@@ -78,7 +157,7 @@ class ConceptFacts(_Model):
     fingerprint: Fingerprint
     images: bool
     unsafe: bool
-    concept: dict[str, Any]
+    concept: ConceptWords
     model: str
     renderer: str
     judge: str
@@ -88,8 +167,8 @@ class ConceptFacts(_Model):
     reviewed: bool = False
     """Whether reviewers decided some of its records."""
     sets: dict[str, str]
-    settings: dict[str, dict[str, Any]]
-    dates: dict[str, list[Day]]
+    settings: RunSettings
+    dates: Dates
     packages: dict[str, str]
     counts: dict[CountedSplit, int]
     reasons: dict[str, int]
@@ -132,10 +211,8 @@ class Catalogue(_Model):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or FILE
             raise DatasetError(
-                f"{path}: {field}: {first['msg']}; it was not written by this version of ecgvf"
+                f"{path}: {first_error(error, FILE)}; it was not written by this version of ecgvf"
             ) from error
 
     def with_concept(self, name: str, facts: ConceptFacts) -> Self:

@@ -42,7 +42,8 @@ def describe(catalogue: Catalogue, folder: Path) -> str:
         for config in facts.configs
         for split in config.splits
     ]
-    days = [day for facts in catalogue.concepts.values() for stage in facts.dates.values() for day in stage]
+    dates = [facts.dates for facts in catalogue.concepts.values()]
+    days = [day for made in dates for day in (*made["pairs"], *made["pictures"], *made["verdicts"])]
     fields, _ = parse_card((folder / "README.md").read_text(encoding="utf-8"))
     with _quiet():
         try:

@@ -5,20 +5,47 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ecgvf.core import openings
 from ecgvf.core.concepts import parse
 from ecgvf.core.dataset import AcceptedRecord, Dataset
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, SettingsError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import SPLITS, PromptPair, Rendering, Role
 from ecgvf.core.sampling import Sampling
+from ecgvf.core.validation import first_error
 from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import KEY, Catalogue
+
+_COLUMNS = frozenset({"record_id", "target", "surrogate", "target_vq_ids", "surrogate_vq_ids", "seed", "renderer"})
+"""What a file of accepted records has, beside what ``_PAIR`` checks."""
+
+_NOT_OURS = "it was edited, or written by a newer version of ecgvf"
+
+_PAIR, _RENDERING = TypeAdapter(PromptPair), TypeAdapter(Rendering)
+
+T = TypeVar("T", PromptPair, Rendering)
+
+
+class _RunFacts(BaseModel):
+    """What the rows of a file have in common (``rows.metadata``). What a newer version adds is ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    concept: dict[str, Any]
+    model: str
+    renderer: str
+    sampling: dict[str, int | float]
+    run_seed: int
+    judge: str
+    judge_options: dict[str, Any] = {}
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +110,33 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
     common = metadata.pop()
     if metadata or common is None:
         raise DatasetError(f"the files of {where} are not of one run of `ecgvf`: export or download them again")
+    run, sampling = _run_facts(common, where)
     records, digest = [], hashlib.sha256(common)
     for file in files:
         parquet = _open_parquet(file)
         if "reason" in parquet.schema_arrow.names:
             raise DatasetError(f"{file} holds rejected records: name the config without '-rejected'")
         columns = [name for name in parquet.schema_arrow.names if not name.endswith("_image")]
+        if missing := sorted(_COLUMNS.difference(columns)):
+            raise DatasetError(f"{file} has no column {missing[0]!r}: {_NOT_OURS}")
         for batch in parquet.iter_batches(columns=columns):
             for row in batch.to_pylist():
                 digest.update(json.dumps([row["record_id"], row["target_vq_ids"], row["surrogate_vq_ids"]]).encode())
-                records.append(_accepted_record(row))
+                records.append(_accepted_record(row, file))
     records.sort(key=lambda record: record.pair.record_id)
-    run = json.loads(common)
     return Dataset(
-        concept=parse(run["concept"], where),
-        model=run["model"],
-        renderer=run["renderer"],
-        sampling=Sampling(**run["sampling"]),
-        run_seed=run["run_seed"],
-        judge=run["judge"],
-        judge_options=run.get("judge_options", {}),
+        concept=parse(run.concept, where),
+        model=run.model,
+        renderer=run.renderer,
+        sampling=sampling,
+        run_seed=run.run_seed,
+        judge=run.judge,
+        judge_options=run.judge_options,
         fingerprint=digest.hexdigest()[:12],
         train=tuple(record for record in records if record.pair.split == "train"),
         validation=tuple(record for record in records if record.pair.split == "validation"),
         test=tuple(record for record in records if record.pair.split == "test"),
-        retain=tuple(record for record in records if record.pair.split == "retain") if "retained" in run else None,
+        retain=tuple(record for record in records if record.pair.split == "retain") if run.retained else None,
         rejected=_rejected(files[0].parent),
         openings=tuple(openings.merge(*map(read_openings, {file.parent for file in files}))),
     )
@@ -123,34 +152,52 @@ def _rejected(folder: Path) -> tuple[PromptPair, ...] | None:
     """The rejected records beside the config in ``folder``; None if they were not downloaded, or not exported."""
     files = sorted(folder.with_name(catalogue.rejected_config(folder.name)).glob("*.parquet"))
     columns = [name for name in PromptPair.SCHEMA.names if name != "seed"]
-    rows = [
-        row
+    rejected = [
+        _checked(_PAIR, {**row, "seed": None}, file)
         for file in files
         for row in _open_parquet(file).read(columns=columns).to_pylist()  # a column that it lacks is left out
     ]
-    rows.sort(key=lambda row: str(row["record_id"]))
-    return tuple(PromptPair.from_row({**row, "seed": None}) for row in rows) if files else None
+    return tuple(sorted(rejected, key=lambda pair: pair.record_id)) if files else None
 
 
-def _accepted_record(row: JSON) -> AcceptedRecord:
+def _run_facts(text: bytes, where: str) -> tuple[_RunFacts, Sampling]:
+    try:
+        run = _RunFacts.model_validate_json(text)
+        return run, Sampling(**run.sampling)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise DatasetError(f"{where}: {first_error(error, 'metadata')}; {_NOT_OURS}") from error
+    except (TypeError, SettingsError) as error:
+        raise DatasetError(f"{where}: sampling: {first_line(error)}; {_NOT_OURS}") from error
+
+
+def _checked(kind: TypeAdapter[T], row: JSON, file: Path) -> T:
+    try:
+        return kind.validate_python(row)
+    except ValidationError as error:
+        record = str(row.get("record_id"))[:20]
+        raise DatasetError(f"{file}: record {record}: {first_error(error)}; {_NOT_OURS}") from error
+
+
+def _accepted_record(row: JSON, file: Path) -> AcceptedRecord:
     split = row.get("split") or ("test" if row["surrogate"] is None else "train")  # older rows do not state it
-    pair = PromptPair.from_row({**row, "seed": None, "split": split})
+    pair = _checked(_PAIR, {**row, "seed": None, "split": split}, file)
     # Without any image tokens, whoever reads the dataset has left them out.
     rendered = row["surrogate_vq_ids"] is not None or (row["target_vq_ids"] is None and row["surrogate"] is not None)
-    surrogate = _rendering(row, "surrogate") if rendered else None
-    return AcceptedRecord(pair, _rendering(row, "target"), surrogate)
+    surrogate = _rendering(row, "surrogate", file) if rendered else None
+    return AcceptedRecord(pair, _rendering(row, "target", file), surrogate)
 
 
-def _rendering(row: JSON, role: Role) -> Rendering:
-    return Rendering(
-        record_id=row["record_id"],
-        role=role,
-        seed=row["seed"],
-        renderer=row["renderer"],
-        prompt_sent=row[role],
-        image=b"",
-        vq_ids=tuple(row[f"{role}_vq_ids"] or ()),
-    )
+def _rendering(row: JSON, role: Role, file: Path) -> Rendering:
+    fields = {
+        "record_id": row["record_id"],
+        "role": role,
+        "seed": row["seed"],
+        "renderer": row["renderer"],
+        "prompt_sent": row[role],
+        "image": b"",
+        "vq_ids": row[f"{role}_vq_ids"] or (),
+    }
+    return _checked(_RENDERING, fields, file)
 
 
 def _metadata(file: Path) -> bytes | None:

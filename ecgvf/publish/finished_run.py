@@ -33,8 +33,11 @@ class FinishedRun:
 
     @property
     def model(self) -> str:
-        """Name of the model that rendered the images; of a local folder, its last part."""
-        return str(redact(self.images.settings["model"]))
+        """Name of the model that rendered the images; ``local:`` and the last part of a local folder, which may be
+        called as a published model is."""
+        name = self.images.settings["model"]
+        public = str(redact(name))
+        return public if public == name else f"local:{public}"
 
     @property
     def has_retained(self) -> bool:
@@ -57,7 +60,10 @@ class FinishedRun:
             "rule": self.acceptance.settings["rule"],
             "sets": {name: stage_set.fingerprint for name, stage_set in sets.items()},
             "reviewed": "people" in self.acceptance.settings,
-            "settings": {name: redact(_own_settings(stage_set)) for name, stage_set in sets.items()},
+            "settings": {
+                name: redact(_own_settings(stage_set)) | ({"model": self.model} if stage_set is self.images else {})
+                for name, stage_set in sets.items()
+            },
             "dates": {name: _days(stage_set.manifest) for name, stage_set in stages.items()},
             "packages": self.images.manifest["versions"],
             "counts": {

@@ -64,5 +64,5 @@ def providers(concepts: Iterable[ConceptFacts]) -> list[str]:
 
 
 def is_nano(facts: ConceptFacts) -> bool:
-    """Whether Janus-nano rendered the images."""
+    """Whether the embedded Janus-nano rendered the images; a local folder has a name that begins with ``local:``."""
     return facts.model == NANO

@@ -10,7 +10,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from ecgvf.core import openings
 from ecgvf.core.errors import DatasetError, SettingsError
-from ecgvf.core.hub import HubName, hub_errors
+from ecgvf.core.hub import REPO, HubName, hub_errors
 from ecgvf.core.openings import Opening
 from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import VERSION, Catalogue, rejected_config
@@ -54,7 +54,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 def check_name(repo: str | None) -> None:
     """Raise ``SettingsError`` unless ``repo`` is OWNER/NAME or None."""
-    if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if repo is not None and not re.fullmatch(REPO, repo):
         raise SettingsError(f"--repo {repo}: write OWNER/NAME")
 
 

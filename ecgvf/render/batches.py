@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import console
+from ecgvf.core.device import is_device_error
 from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError, SettingsError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
@@ -31,9 +32,6 @@ class ImageTask(Protocol):
 
 
 T = TypeVar("T", bound=ImageTask)
-
-DEVICE_ERROR: type[Exception] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
-"""A GPU's error after which it fails at everything; new in PyTorch 2.8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,9 @@ class ImageWorker:
                 device, name = self._model.device, self._model.name
                 raise SettingsError(f"{device} has no memory for one image of {name}") from error
             raise BatchTooLarge(size) from error
-        except DEVICE_ERROR as error:
+        except RuntimeError as error:
+            if not is_device_error(error):
+                raise
             raise DeviceFailed(f"{self._model.device} failed: {first_line(error)}") from error
 
 
@@ -213,9 +213,9 @@ def _render_batch(
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
         images = render_images(model, prompts, seeds, sampling, options=options(tasks), batch_size=len(tasks))
-    except (torch.OutOfMemoryError, DEVICE_ERROR):
-        raise
     except (RuntimeError, ValueError, EcgvfError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or is_device_error(error):
+            raise
         if len(tasks) == 1:
             return [encoder.submit(RenderedImage, failure=first_line(error))]
         # One of the tasks breaks the batch: rendered alone, only that one fails.

@@ -48,7 +48,7 @@ class Cases:
         self.judge: str = verdicts.settings["judge"]
         self._shard_of: dict[str, int] = {}
         for index in range(len(self._images.shards())):
-            for row in self._images.read_shard(index).select(["record_id", "failure"]).to_pylist():
+            for row in self._images.read_shard(index, ["record_id", "failure"]).to_pylist():
                 if row["failure"] is None:
                     self._shard_of.setdefault(row["record_id"], index)
         self._shard_images = lru_cache(CACHED_SHARDS)(self._read_images)
@@ -144,7 +144,7 @@ class Cases:
         }
 
     def _read_images(self, index: int) -> dict[tuple[str, str], bytes]:
-        rows = self._images.read_shard(index).select(["record_id", "role", "image", "failure"]).to_pylist()
+        rows = self._images.read_shard(index, ["record_id", "role", "image", "failure"]).to_pylist()
         return {(row["record_id"], row["role"]): row["image"] for row in rows if row["failure"] is None}
 
 

@@ -5,14 +5,14 @@ reviewer about an image counts; a line without a label takes an earlier one back
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
+from ecgvf.core import jsonl
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.files import append_line, disk_errors, json_lines
+from ecgvf.core.files import append_line, disk_errors
 
 Answer = Literal["concept", "surrogate", "something else", "nothing"]
 
@@ -65,7 +65,7 @@ class LabelsFile:
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()
-        if self.path.read_bytes().strip() and next(self._lines(), None) is None:
+        if self.path.read_bytes().strip() and not jsonl.read(Label, self.path):
             raise SettingsError(f"--out {self.path} holds something other than labels: name another file")
 
     def append(self, key: ImageKey, reviewer: str, answer: Answer | None) -> None:
@@ -77,21 +77,9 @@ class LabelsFile:
     def read(self) -> Labels:
         """The labels that count, read again from disk: others may be labelling, too."""
         found: Labels = {}
-        for label in self._lines():
+        for label in jsonl.read(Label, self.path):
             by_image = found.setdefault(label.reviewer, {})
             by_image.pop(label.key, None)
             if label.label is not None:
                 by_image[label.key] = label.label
         return {reviewer: by_image for reviewer, by_image in found.items() if by_image}
-
-    def _lines(self) -> Iterator[Label]:
-        """All lines, oldest first; one that a kill cut short, or that is no label, is skipped."""
-        for line in json_lines(self.path.read_bytes() if self.path.is_file() else b""):
-            try:
-                label = Label(**line)
-            except TypeError:
-                continue
-            texts = (label.time, label.reviewer, label.id, label.condition, label.image)
-            is_text = all(isinstance(text, str) for text in texts)
-            if is_text and type(label.seed) is int and label.label in (None, *ANSWERS):
-                yield label

@@ -11,6 +11,7 @@ from huggingface_hub import close_session, constants
 from huggingface_hub.utils import _http, disable_progress_bars
 
 from ecgvf.core import concepts
+from ecgvf.core import hub as hub_client
 from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
@@ -67,6 +68,7 @@ def use_hub(home: Path, monkeypatch: pytest.MonkeyPatch, token: str | None = "hf
     import datasets
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_client, "_ask_again_at", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)

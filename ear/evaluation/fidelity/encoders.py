@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ear.evaluation.fidelity.settings import FidelitySettings
+from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError, SettingsError
-from ecgvf.janus.loading import resolve_device
 
 if TYPE_CHECKING:
     from ecgvf.judges.nano_clip import NanoEncoder

@@ -31,6 +31,7 @@ def ending(error: BaseException) -> typer.Typer:
         (SettingsError("[bold]literal[/bold]"), 2, "error [bold]literal[/bold]\n"),
         (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to resume."),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "no space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/a"), 2, "no space left"),
         (PermissionError(errno.EACCES, "Permission denied", "/a"), 2, "error cannot use /a (Permission denied): name"),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300),

@@ -81,7 +81,16 @@ def test_what_does_not_exist_is_an_error_of_its_kind(
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("ours"), ValueError("ours"), KeyError("ours"), OSError(errno.ENOSPC, "disk full")]
+    "error",
+    [
+        RuntimeError("ours"),
+        ValueError("ours"),
+        KeyError("ours"),
+        OSError(errno.ENOSPC, "disk full"),
+        OSError(errno.EDQUOT, "quota exceeded"),
+        PermissionError(errno.EACCES, "Permission denied", "/a"),
+        OSError(errno.EROFS, "Read-only file system", "/a"),
+    ],
 )
 def test_other_errors_pass(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, hub_errors(REPO):

@@ -19,9 +19,11 @@ from ear.cli import app as ear_app
 from ecgvf.cli import app as ecgvf_app
 from ecgvf.core import hub
 from ecgvf.core.errors import HubError
-from ecgvf.core.hub import hub_errors
+from ecgvf.core.hub import hub_errors, offline_if_unreachable
 from ecgvf.core.store import Store
+from ecgvf.judges.clip import Encoder
 from tests.ecgvf.small_run import church_pairs, write_pairs
+from tests.random_clip import build
 
 runner = CliRunner()
 
@@ -31,6 +33,7 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that may go online, has not done so yet, and fails the test instead of waiting."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "_answered", False)
+    monkeypatch.setattr(hub, "_ask_again_at", 0.0)
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: pytest.fail("waited")))
     close_session()
 
@@ -54,6 +57,32 @@ def test_a_hub_that_does_not_answer_in_time_is_unreachable(silent: str, monkeypa
     monkeypatch.setattr(hub, "TIMEOUT", 0.1)
     with hub_errors("nobody/nothing"):
         assert constants.is_offline_mode()
+
+
+def test_a_hub_that_did_not_answer_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = [100.0], []
+    monkeypatch.setattr(hub, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(hub, "get_session", lambda: SimpleNamespace(head=lambda *_, **__: refuse(asked)))
+    for _ in range(3):
+        with offline_if_unreachable():
+            assert constants.is_offline_mode()
+    assert len(asked) == 1
+    now[0] += hub.ASK_AGAIN
+    with offline_if_unreachable():
+        assert constants.is_offline_mode() and len(asked) == 2
+
+
+def refuse(asked: list[int]) -> None:
+    asked.append(len(asked))
+    raise ConnectionError("unreachable")
+
+
+def test_a_folder_does_not_wait_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "get_session", lambda: pytest.fail("asked the Hub"))
+    with offline_if_unreachable(str(tmp_path)):
+        assert constants.is_offline_mode()
+    assert not constants.is_offline_mode()
+    assert Encoder(str(build(tmp_path / "clip"))).weights_hash
 
 
 COMMANDS = [

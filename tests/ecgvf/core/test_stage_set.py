@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgvf.core import concepts
+from ecgvf.core import concepts, shard_set
 from ecgvf.core.errors import DiskFull, StageMissing, StoreCorrupt
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
@@ -181,6 +181,24 @@ def test_fill_reports_which_settings_changed(run: ConceptRun, capsys: pytest.Cap
     changed = run.stage_set(PAIRS, {**SETTINGS, "pairs": 80})
     changed.fill([[1]], Work(), description="")
     assert f"a new set of pairs, {changed.fingerprint}: pairs: 60 → 80" in capsys.readouterr().err
+
+
+def test_the_manifest_of_a_finished_set_is_read_once_for_its_shards(
+    run: ConceptRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = finish(run)
+    read: list[str] = []
+    read_json = shard_set.read_json
+    monkeypatch.setattr(shard_set, "read_json", lambda file: read.append(file.name) or read_json(file))
+    assert values(finished) == values(finished) == [1, 2, 3]
+    assert read == ["manifest.json"]
+
+
+def test_a_shard_is_read_with_the_columns_that_are_named(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1, 2).append_column("image", [[b"1", b"2"]]))
+    assert stage_set.read_shard(0).column_names == ["value", "image"]
+    assert [each.to_pydict() for each in stage_set.tables(["value"])] == [{"value": [1, 2]}]
 
 
 # Damage

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, Box
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS, Stage, StageSet
-from ecgvf.filter import Bounds, FilterResult, filter_images
+from ecgvf.filter import Bounds, FilterResult, clip_score, filter_images
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.clip import Encoder
@@ -105,6 +106,21 @@ def test_an_image_far_from_its_prompt_is_rejected(
         None if cosine >= floor else "off_prompt" for cosine in lowest
     ]
     assert min(lowest) < floor < max(lowest)
+
+
+def test_clip_scores_of_a_batch_are_those_of_its_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    encoder = Encoder(str(random_clip.build(tmp_path / "clip")))
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    prompts = ["a church", "a hotel by lake 0", "a church by lake 0 on a hill", "a hotel"]
+    alone = [float(encoder.encode_images(noise[i : i + 1]) @ encoder.encode_texts([prompts[i]]).T) for i in range(4)]
+    sizes: list[int] = []
+    encode_images = encoder.encode_images
+    monkeypatch.setattr(encoder, "encode_images", lambda images: sizes.append(len(images)) or encode_images(images))
+    monkeypatch.setattr(clip_score, "BATCH", 3)
+    pngs = [*map(encode, noise[:2]), b"no image", *map(encode, noise[2:])]
+    cosines = clip_score._cosines(encoder, pngs, [*prompts[:2], "torn", *prompts[2:]])
+    assert cosines == pytest.approx([*alone[:2], -1, *alone[2:]], abs=1e-5) and sizes == [3, 1]
+    assert clip_score._cosines(encoder, [b"no image"], ["torn"]) == [-1]
 
 
 # Several seeds

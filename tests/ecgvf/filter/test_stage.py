@@ -1,7 +1,9 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -10,9 +12,11 @@ from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError, DeviceFailed, JudgeError, StageMissing, first_line
 from ecgvf.core.records import Acceptance, Rendering, Verdict
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
-from ecgvf.filter import filter_images
+from ecgvf.filter import decisions, filter_images
+from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
@@ -47,6 +51,29 @@ def test_a_second_run_judges_nothing(rendered: ConceptRun) -> None:
     second = filter_images(rendered, judge=ScriptedJudge([]))
     assert second.acceptance.fingerprint == first.acceptance.fingerprint
     assert second.reasons == first.reasons
+
+
+def test_without_reviews_the_images_are_not_read_again(rendered: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = filter_images(rendered, judge=ScriptedJudge(ANSWERS))
+    read_shard, read = ShardSet.read_shard, []
+
+    def recording(self: ShardSet, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        read.append(self.path)
+        return read_shard(self, index, columns)
+
+    monkeypatch.setattr(ShardSet, "read_shard", recording)
+    assert current_acceptance(rendered).fingerprint == result.acceptance.fingerprint
+    assert filter_images(rendered, judge=ScriptedJudge([])).accepted_pairs == 1
+    assert rendered.current(IMAGES).path not in read
+    decisions.append(
+        rendered,
+        reviewer="ada",
+        pictures=rendered.current(IMAGES).fingerprint,
+        record_id=result.acceptance.records(Acceptance)[0].record_id,
+        accepted=False,
+    )
+    assert current_acceptance(rendered).summary["reviewed"] == 1
+    assert read.count(rendered.current(IMAGES).path) == len(rendered.current(IMAGES).shards())
 
 
 def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:
@@ -122,7 +149,12 @@ class BrokenDevice(ScriptedJudge):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.AcceleratorError("CUDA error: no device\ndetails"), torch.OutOfMemoryError("out of memory")]
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: no device\ndetails"),
+        RuntimeError("CUDA error: device-side assert triggered\ndetails"),  # before PyTorch 2.8
+        torch.OutOfMemoryError("out of memory"),
+    ],
 )
 def test_a_failing_gpu_is_no_failure_of_the_images(rendered: ConceptRun, error: Exception) -> None:
     with pytest.raises(DeviceFailed, match=f"judge scripted failed: {first_line(error)}$"):

@@ -155,12 +155,6 @@ def test_pixels_equal_those_of_transformers(tiny_janus: JanusModel) -> None:
     assert abs(decode_images(tiny_janus, tokens).astype(int) - expected).max() <= 1
 
 
-def test_progress_advances_with_each_batch(tiny_janus: JanusModel) -> None:
-    advanced: list[int] = []
-    render_images(tiny_janus, PROMPTS, [1, 2, 3], GREEDY, batch_size=2, advance=advanced.append)
-    assert advanced == [2, 1]
-
-
 # Generation options
 
 
@@ -209,6 +203,12 @@ def test_a_negative_prompt_replaces_the_empty_one(tiny_janus: JanusModel) -> Non
     free = generate_image_tokens(tiny_janus, prompts, uniform, Sampling(guidance=1.0))
     assert torch.equal(steered.vq_ids, free.vq_ids)
     assert (render(tiny_janus, negative_prompt="a castle").vq_ids != render(tiny_janus).vq_ids).any()
+
+
+def test_the_empty_negative_prompt_overrides_the_models_own(tiny_janus: JanusModel) -> None:
+    steered, plain = replace(tiny_janus, negative_prompt="a castle"), render(tiny_janus).vq_ids
+    assert (render(steered).vq_ids != plain).any()
+    assert (render(steered, negative_prompt="").vq_ids == plain).all()
 
 
 def test_log_probabilities_are_those_of_the_sampled_distribution(tiny_janus: JanusModel) -> None:

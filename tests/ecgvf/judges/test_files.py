@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecgvf.core.errors import DeviceFailed
 from ecgvf.judges.custom import judge
 from ecgvf.judges.files import best_threshold, predict_files
 from ecgvf.judges.judge import Prediction
@@ -58,3 +59,13 @@ def test_an_image_that_the_judge_cannot_take_spoils_no_other(tmp_path: Path) -> 
     assert black == "could not be judged: a black image"
     assert isinstance(first, Prediction) and first.score == 1
     assert isinstance(last, Prediction) and last.score == pytest.approx(0.2)
+
+
+def test_a_failing_gpu_is_no_failure_of_its_images(tmp_path: Path) -> None:
+    def broken(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        raise RuntimeError("CUDA error: device-side assert triggered\ndetails")
+
+    file = tmp_path / "grey.png"
+    Image.fromarray(np.full((4, 4, 3), 128, np.uint8)).save(file)
+    with pytest.raises(DeviceFailed, match=r"judge broken failed: CUDA error: device-side assert triggered$"):
+        list(predict_files(judge(broken, "broken", "1"), [file]))

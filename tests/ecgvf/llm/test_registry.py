@@ -96,6 +96,29 @@ def test_a_users_file_overrides_field_by_field_and_adds_writers(tmp_path: Path) 
     assert named["local"].ready and named["local"].secret() is None
 
 
+def test_another_servers_address_takes_neither_the_providers_key_nor_its_price(keys: None, tmp_path: Path) -> None:
+    proxy = "https://proxy.example.com/v1"
+    moved = {"base_url": proxy, "requests_per_minute": 7}
+    named = Registry(own(tmp_path, {"writers": {"gpt": moved, "kimi": {"base_url": proxy, "key": "PROXY_KEY"}}}))
+    gpt, kimi = named.select("gpt,kimi")
+    assert (gpt.config.key, gpt.secret(), gpt.priced, gpt.config.requests_per_minute) == (None, None, False, 7)
+    assert (kimi.config.key, kimi.priced) == ("PROXY_KEY", False)
+    [same] = Registry(own(tmp_path, {"writers": {"gpt": {"base_url": "https://api.openai.com/v2"}}})).select("gpt")
+    assert same.config.key == "OPENAI_API_KEY" and same.priced
+
+
+@pytest.mark.parametrize("host", ["example.com", "8.8.8.8", "gpu-7:8000"])
+def test_a_key_is_not_sent_unencrypted_to_a_public_server(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"sdk": "openai", "base_url": f"http://{host}/v1", "model": "m", "key": "HOUSE_KEY"}
+    with pytest.raises(WriterError, match=r"writers\.house: a key is not sent unencrypted: use https"):
+        Registry(own(tmp_path, {"writers": {"house": entry}}))
+    monkeypatch.setenv(OWN_KEY, "mine")
+    with pytest.raises(WriterError, match="--writer-url: a key is not sent unencrypted"):
+        Registry().own_server(f"http://{host}/v1", "m")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -155,7 +178,7 @@ def test_your_own_server_gets_no_providers_key(keys: None, monkeypatch: pytest.M
     assert Registry().own_server("http://localhost:8000/v1", "mine").secret() is None
     monkeypatch.setenv(OWN_KEY, "mine")
     assert Registry().own_server("http://localhost:8000/v1", "mine").secret() == "mine"
-    with pytest.raises(WriterError, match="--writer-url base_url"):
+    with pytest.raises(WriterError, match="--writer-url: base_url"):
         Registry().own_server("localhost:8000", "mine")
 
 

@@ -18,7 +18,7 @@ def test_each_draft_has_its_fault() -> None:
     assert [draft.fault for draft in drafts] == [
         None,
         "target_term: Field required",
-        "the surrogate names the concept ('chapel')",
+        "the surrogate names the concept: 'chapel'",
     ]
     assert [draft.parsed for draft in drafts] == [True, False, True]
     assert [json.loads(draft.raw) for draft in drafts] == items
@@ -27,7 +27,7 @@ def test_each_draft_has_its_fault() -> None:
 def test_only_the_requested_language_is_accepted() -> None:
     answer = '[{"target": "Una iglesia junto al mar bajo un cielo naranja", "target_term": "iglesia"}]'
     [spanish] = read_answer(CHURCH, answer, "test", "en")
-    assert "another language (es)" in (spanish.fault or "")
+    assert "another language: 'es', expected 'en'" in (spanish.fault or "")
     assert [draft.fault for draft in read_answer(CHURCH, answer, "test")] == [None]
 
 

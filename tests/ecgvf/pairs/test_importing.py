@@ -425,6 +425,23 @@ def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Pat
     assert {rendering.seed for rendering in images.records(Rendering)} == {42}
 
 
+def test_test_rows_of_a_dataset_on_the_hub_are_no_training_pairs(hub: Hub) -> None:
+    hub.repos["someone/splits"] = Repo("someone/splits", False)
+    hub.repos["someone/splits"].commit("initial commit", {})
+    hub.write("someone/splits", "train.csv", "prompt,surrogate\na church,a hotel\nan old church,\n")
+    hub.write("someone/splits", "validation.csv", "prompt,surrogate\na church at dawn,a hotel at dawn\n")
+    hub.write("someone/splits", "test.csv", "prompt,surrogate\na church at dusk,a hotel at dusk\n")
+    result = command("hub:someone/splits", "--concept", "church")
+    assert result.exit_code == 0, result.output
+    assert "split from split on the Hub" in " ".join(result.output.split())
+    assert {(pair.target, pair.split) for pair in current("church").records(PromptPair)} == {
+        ("a church", "train"),
+        ("an old church", "test"),  # of the Hub's training split, without a surrogate
+        ("a church at dawn", "validation"),
+        ("a church at dusk", "test"),
+    }
+
+
 def test_dataset_on_the_hub_is_imported_like_a_file(hub: Hub) -> None:
     repo = hub.repos["someone/pairs"] = Repo("someone/pairs", False)
     repo.commit("initial commit", {})

@@ -100,8 +100,8 @@ def test_prompts_of_retained_concepts_are_split_among_writers_and_the_pairs_stay
     assert all(row.retained_concept in row.target and row.surrogate is None for row in kept if row.retained_concept)
     faults = Counter(str(row.detail).split(":")[0] for row in written if row.reason == "malformed")
     assert faults == {
-        "the prompt names the concept that is erased ('church')": len(calls),
-        "the prompt is about 'something else', which was not asked for": len(calls),
+        "the prompt names the concept that is erased": len(calls),
+        "the prompt is about a concept that was not requested": len(calls),
     }
     again = len(server.requests)
     assert generate("--writers", "gpt,claude", "--split", "retain", "--count", "1").exit_code == 0
@@ -119,7 +119,7 @@ def test_the_answers_surrogate_must_be_the_one_asked_for(
     assert not [row for row in rows() if row.reason == "malformed"]
     church = find("church")
     draft = Draft("a cathedral at dawn", "cathedral", "a hotel at dawn", "hotel")
-    expected = "the surrogate names 'hotel', asked for was 'factory'" if which == "per-term" else None
+    expected = "the surrogate names another thing: 'hotel', expected 'factory'" if which == "per-term" else None
     assert checks.find_fault(church, draft, surrogates=which) == expected  # type: ignore[arg-type]
     assert checks.find_fault(church, draft, surrogates="single") is None
 

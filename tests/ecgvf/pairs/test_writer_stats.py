@@ -24,15 +24,16 @@ def test_similarity_of_thousands_of_prompts_is_sampled():
 @pytest.mark.parametrize(
     ("detail", "category"),
     [
-        ("the surrogate names the concept ('chapel'): {…}", "the surrogate names the concept"),
-        ("33% of the other words changed, at most 25% may: {…}", "some of the other words changed, at most some may"),
+        ("the surrogate names the concept: 'chapel': {…}", "the surrogate names the concept"),
+        ("too many other words changed: 33%, at most 25% are allowed: {…}", "too many other words changed"),
         ("like 'a church': {…}", "like another"),
-        ("refused (refusal): Sorry.", "refused"),
+        ("refused: refusal: Sorry.", "refused"),
+        ("more than 10000 objects: [", "more than some objects"),
         ("no JSON list of objects: [", "no JSON list of objects"),
         ("", "unnamed"),
     ],
 )
-def test_fault_category_leaves_out_quotes_and_numbers(detail, category):
+def test_fault_category_precedes_a_colon(detail, category):
     assert fault_category(detail) == category
 
 

@@ -243,6 +243,11 @@ def test_a_catalogue_is_validated() -> None:
         text.replace('"name": "church",\n          "rejected"', '"name": "../..",\n          "rejected"'),
         text.replace("0123456789ab", "../.."),
         text.replace('"rejected": 20', '"calibration": 20'),
+        text.replace('"written": 160', '"written": 0'),
+        text.replace('"description":', '"about":'),
+        text.replace('"kind": "object"', '"kind": ["object"]'),
+        text.replace('"sampling": {', '"samples": {'),
+        text.replace('"verdicts": [', '"judged": ['),
     ):
         assert invalid != text
         with pytest.raises(DatasetError, match="FILE"):

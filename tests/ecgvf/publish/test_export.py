@@ -23,9 +23,11 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
 from ecgvf.filter import decisions
 from ecgvf.publish import export as exporting
 from ecgvf.publish import parquet
+from ecgvf.publish.catalogue import ConceptFacts
 from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.export import export
 from ecgvf.publish.finished_run import open_finished_run
+from ecgvf.publish.licence import is_nano
 from ecgvf.publish.parquet import DatasetFiles, write_parquet
 from ecgvf.publish.redaction import redact
 from tests.ecgvf.publish.conftest import Filter, new_run
@@ -204,7 +206,19 @@ def test_no_file_reveals_the_machine(run: ConceptRun, tmp_path: Path, tiny_path:
             assert str(tiny_path).encode() not in data and str(Path.home()).encode() + b"/" not in data
             assert str(run.store.root).encode() not in data
     facts = json.loads((tmp_path / "out" / "ecgvf.json").read_text())["concepts"]["church"]
-    assert facts["model"] == tiny_path.name
+    assert facts["model"] == facts["settings"]["pictures"]["model"] == f"local:{tiny_path.name}"
+
+
+def test_a_local_folder_is_not_published_under_a_models_name(
+    run: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = open_finished_run(run)
+    monkeypatch.setitem(finished.images.settings, "model", str(tmp_path / "janus-nano"))
+    facts = ConceptFacts.model_validate({**finished.facts(), "fingerprint": "0", "images": True, "configs": []})
+    assert facts.model == "local:janus-nano"
+    monkeypatch.setitem(finished.images.settings, "model", "janus-nano")
+    published = ConceptFacts.model_validate({**finished.facts(), "fingerprint": "0", "images": True, "configs": []})
+    assert is_nano(published) and not is_nano(facts)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""Where PyTorch computes: the device that ``--device`` names, and the errors of a device that fails."""
+
+import os
+import re
+
+import torch
+
+from ecgvf.core.errors import SettingsError
+
+_FAILURES = re.compile(r"(CUDA|HIP|cuDNN|NCCL) (driver )?error|device-side assert|(CUBLAS|CUDNN)_STATUS_")
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that ``--device`` names; "auto" is a GPU if there is one, in a launcher's process the GPU of its rank.
+
+    Raises ``SettingsError`` for a device other than a CPU or a GPU that PyTorch sees.
+    """
+    if device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{rank}" if (rank := os.environ.get("LOCAL_RANK")) else "cuda"
+    elif device == "auto":
+        device = "cpu"
+    unknown = f"unknown device {device!r}: use auto, cpu, cuda or cuda:N"
+    try:
+        torch_device = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(unknown) from error
+    if torch_device.type not in ("cpu", "cuda"):
+        raise SettingsError(unknown)
+    if torch_device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"PyTorch sees no GPU for device {device!r}: use --device cpu")
+    if torch_device.type == "cuda" and (torch_device.index or 0) >= (count := torch.cuda.device_count()):
+        raise SettingsError(f"PyTorch sees {count} GPUs, and device {device!r} is none of them: they count from cuda:0")
+    return torch_device
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether a GPU failed, which then fails at everything; not if only its memory was too small.
+
+    PyTorch has a class for such errors since 2.8. In older versions, and from cuBLAS and cuDNN, the message alone tells
+    them from other errors.
+    """
+    if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+        return False
+    kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)
+    return (kind is not None and isinstance(error, kind)) or _FAILURES.search(str(error)) is not None
