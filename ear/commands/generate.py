@@ -27,7 +27,7 @@ class ComparisonArguments:
     """Options of ``--prompt``."""
 
     dataset: DatasetOption = None
-    clear: Annotated[bool, typer.Option("--clear", help="Show images unblurred, even of an unsafe concept.")] = False
+    clear: Annotated[bool, typer.Option("--clear", help="Do not blur images, even those of an unsafe concept.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
