@@ -2,8 +2,8 @@
 
 Values and prompts are parallel lists, one entry per image; several images of a prompt (seeds, repetitions, trained
 adapters) stay one unit. ``n`` is the number of distinct prompts, and every image weighs the same. Intervals are those
-of ``ear.evaluation.intervals``. If fewer than ten prompts differ, they are exact for shares, whose values are in [0, 1];
-other values then have none.
+of ``ear.evaluation.intervals``. If fewer than ten prompts differ, they are exact for shares, whose values are in
+[0, 1]; other values then have none.
 """
 
 from collections.abc import Sequence
