@@ -101,7 +101,7 @@ class Frontier:
 
     def dataset(self, concept: str) -> Dataset:
         """The pairs and validation prompts of all trials of a concept."""
-        run = Run.from_definition(self.store, concept)  # the definition that ``key`` hashes
+        run = Run.from_definition(concept, self.store)  # the definition that ``key`` hashes
         run.generate(pairs=PAIRS, validation=VALIDATION, tests=0)
         run.render(model=NANO)
         run.filter()

@@ -97,7 +97,7 @@ def campaign(folder: Path, *, iterations: int, kills: int, seed: int = 0, share:
 
 
 def _verdict(folder: Path, charged: Decimal) -> dict[str, Any]:
-    run = ConceptRun.load(Store(folder / "store"), "church")
+    run = ConceptRun(Store(folder / "store"), Store(folder / "store").concept("church"))
     ledger = Ledger.load(run)
     spent = ledger.spent()
     answered: dict[str, str] = {}

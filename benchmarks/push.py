@@ -92,7 +92,7 @@ def push(root: str, pipe: Connection) -> None:
     from ecgvf.publish.push import prepare, upload
 
     before, started = peak_mb(), time.monotonic()
-    with prepare(ConceptRun.load(Store(root)), "owner/ecgvf") as plan:
+    with prepare(ConceptRun(Store(root), Store(root).concept()), "owner/ecgvf") as plan:
         prepared, sizes = time.monotonic(), plan.sizes
         upload(plan)
     pipe.send(

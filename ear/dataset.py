@@ -76,7 +76,7 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
     if set_id is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}"
     try:
-        dataset = load_dataset(ConceptRun.load(store, concept), set_id)
+        dataset = load_dataset(ConceptRun(store, store.concept(concept)), set_id)
     except StageMissing as error:
         raise StageMissing(f"{error}; for a dataset on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}"

@@ -62,15 +62,15 @@ class Run(ConceptRun):
         super().__init__(opened, concept)
 
     @classmethod
-    def load(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
+    def load(cls, concept: str | None = None, store: Store | str | Path | None = None) -> Self:
         """The run of ``concept`` (None: the last one) as ``store`` keeps it. Raises ``StageMissing``."""
         opened = store if isinstance(store, Store) else Store(store)
         return cls(opened.concept(concept), opened)
 
     @classmethod
-    def from_definition(cls, store: Store | str | Path | None = None, concept: str | None = None) -> Self:
+    def from_definition(cls, concept: str | None = None, store: Store | str | Path | None = None) -> Self:
         """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
-        return cls.load(store) if concept is None else cls(concepts.find(concept), store)
+        return cls.load(store=store) if concept is None else cls(concepts.find(concept), store)
 
     # These take the run as their first argument, and import nothing heavy.
     filter = filter_images

@@ -49,7 +49,7 @@ def generate(server: LlmServer, tmp_path: Path) -> Callable[..., Any]:
 
 def pairs_set() -> StageSet:
     """The current set of pairs."""
-    return ConceptRun.load(Store(), "church").current(PAIRS)
+    return ConceptRun(Store(), Store().concept("church")).current(PAIRS)
 
 
 def rows() -> list[PromptPair]:
@@ -64,7 +64,7 @@ def summary() -> dict[str, Any]:
 
 def ledger() -> Ledger:
     """The ledger of the concept."""
-    return Ledger.load(ConceptRun.load(Store(), "church"))
+    return Ledger.load(ConceptRun(Store(), Store().concept("church")))
 
 
 def scripted(*behaviours: str) -> Callable[[Request], str]:

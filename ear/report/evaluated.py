@@ -93,7 +93,7 @@ def _rows(found: Evaluation) -> list[JSON]:
 
 
 def _dataset(found: Evaluation, store: Store) -> JSON:
-    return {found.concept: dataset_facts(Run.load(store, found.concept))} if found.concept in store.concepts() else {}
+    return {found.concept: dataset_facts(Run.load(found.concept, store))} if found.concept in store.concepts() else {}
 
 
 def _command(found: Evaluation) -> str:

@@ -235,7 +235,7 @@ class Suite:
 
     def run(self, concept: str, run_seed: int) -> Run:
         """The run of a concept as ``key`` hashes it, whatever the store of its seed keeps."""
-        return Run.from_definition(self.store / f"run-{run_seed}", self.concepts[concept])
+        return Run.from_definition(self.concepts[concept], self.store / f"run-{run_seed}")
 
     def known_openings(self, concept: str) -> list[Opening]:
         """The openings of a concept's test split that are recorded in the store, oldest first."""

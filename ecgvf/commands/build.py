@@ -46,7 +46,7 @@ def build(
     """Generate, render and filter in rounds until N pairs are accepted, or say why not (exit 1)."""
     from ecgvf import Run
 
-    run = Run.from_definition(store, concept)
+    run = Run.from_definition(concept, store)
     result = run.build(
         accepted=accepted,
         validation=validation,

@@ -21,7 +21,7 @@ def export(
     from ecgvf import Run
     from ecgvf.pairs.splits import counts_text
 
-    run = Run.load(store, concept)
+    run = Run.load(concept, store)
     name = run.concept.name
     files = run.export(out or f"ecgvf-{name}", images=not no_images, set_id=set_id)
     folder, counts, fingerprint = str(files.folder), files.facts.counts, files.facts.fingerprint

@@ -49,7 +49,7 @@ def filter_pairs(
     from ecgvf import Run
     from ecgvf.filter.compare import compare_verdicts
 
-    run = Run.load(store, concept)
+    run = Run.load(concept, store)
     if compare or sets is not None:
         given = (judging, bounding, engine)
         if set_id is not None or given != (JudgeArguments(), BoundsArguments(), EngineArguments()):

@@ -103,7 +103,7 @@ def generate(
     from ecgvf.commands import pairs_output as output
     from ecgvf.commands.select_writers import select_writers
 
-    run = Run.from_definition(store, concept)
+    run = Run.from_definition(concept, store)
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")
     if reparse:

@@ -32,7 +32,7 @@ def import_pairs(
     from ecgvf.commands.pairs_output import accepted_counts, rejected_counts
     from ecgvf.commands.results import next_step, set_facts
 
-    run = Run.from_definition(store, concept)
+    run = Run.from_definition(concept, store)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
     for warning, count in result.warnings.items():
         console.note(f"{count} × {warning}, such as: {result.examples[warning]}")

@@ -52,7 +52,7 @@ def push_to_hub(
         given = {"--concept": concept, "--version": version, "--no-images": no_images, "--set": set_id}
         _push_results(results, repo, given, public=public, unsafe_known=unsafe_known, dry_run=dry_run)
         return
-    run, images = Run.load(store, concept), not no_images
+    run, images = Run.load(concept, store), not no_images
     with prepare(
         run, repo, version=version, public=public, unsafe_known=unsafe_known, images=images, set_id=set_id
     ) as plan:

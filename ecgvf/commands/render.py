@@ -37,7 +37,7 @@ def render(
     from ecgvf import Run
     from ecgvf.commands.results import next_step, set_facts
 
-    run = Run.load(store, concept)
+    run = Run.load(concept, store)
     result = run.render(
         **asdict(rendering),
         temperature=temperature,

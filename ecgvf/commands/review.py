@@ -38,7 +38,7 @@ def review(
     if blind.images is None:
         if blind != BlindArguments():
             raise SettingsError("--sample, --seed, --out and --json are about --images FILE: name the file")
-        _review_pairs(Run.load(store, concept), reviewer, port)
+        _review_pairs(Run.load(concept, store), reviewer, port)
     elif concept is not None:
         raise SettingsError(f"--concept {concept} selects pairs, and --images has its own concepts: use one of them")
     else:

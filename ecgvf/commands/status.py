@@ -17,7 +17,7 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
     from ecgvf import Run
     from ecgvf.status import ledger_summary
 
-    run = Run.load(store, concept)
+    run = Run.load(concept, store)
     sets, ledger = run.status(), ledger_summary(run)
     name, root = run.concept.name, str(run.store.root)
     if as_json:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import StageMissing, StoreCorrupt
@@ -18,11 +18,6 @@ class ConceptRun:
 
     store: Store
     concept: Concept
-
-    @classmethod
-    def load(cls, store: Store, concept: str | None = None) -> Self:
-        """The run of ``concept`` (None: the last one) as ``store`` keeps it. Raises ``StageMissing``."""
-        return cls(store, store.concept(concept))
 
     def folder(self, stage: Stage) -> Path:
         """``STORE/<concept>/<stage>``, not created."""

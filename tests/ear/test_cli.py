@@ -71,10 +71,10 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
 def test_the_shipped_dataset_is_enough_to_begin_with(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(ConceptRun.load(store), tmp_path / "data" / "datasets" / "church")
+    export(ConceptRun(store, store.concept()), tmp_path / "data" / "datasets" / "church")
     monkeypatch.setattr(dataset_folder, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
-    model = ConceptRun.load(store, "church").current(IMAGES).settings["model"]
+    model = ConceptRun(store, store.concept("church")).current(IMAGES).settings["model"]
     assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)
     assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
     shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)

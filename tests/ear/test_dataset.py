@@ -41,7 +41,7 @@ def test_the_store_comes_first(store: Store) -> None:
 
 def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Path, tiny: JanusModel) -> None:
     out = tmp_path / "out"
-    exported = export(ConceptRun.load(store), out)
+    exported = export(ConceptRun(store, store.concept()), out)
     whole, _ = find_dataset(store, str(out))
     assert rows(whole) == rows(find_dataset(store, "ecgvf/church")[0])
     assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling.guidance == 2.0
@@ -55,7 +55,7 @@ def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Pa
 
 def test_an_export_from_before_there_was_validation_loads(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    exported = export(ConceptRun.load(store), out)
+    exported = export(ConceptRun(store, store.concept()), out)
     shutil.rmtree(out / "church-rejected", ignore_errors=True)
     for path in exported.paths:
         table = pq.read_table(out / path)
@@ -74,7 +74,7 @@ def test_an_export_from_before_there_was_validation_loads(store: Store, tmp_path
 def test_without_one_in_the_store_the_shipped_dataset_is_used(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(ConceptRun.load(store), tmp_path / "data" / "datasets" / "church")
+    export(ConceptRun(store, store.concept()), tmp_path / "data" / "datasets" / "church")
     monkeypatch.setattr(dataset_folder, "data_dir", lambda: tmp_path / "data")
     elsewhere = Store(tmp_path / "elsewhere")
     dataset, where = find_dataset(elsewhere, "ecgvf/church")
@@ -135,7 +135,7 @@ def test_a_set_is_of_this_store_only(store: Store) -> None:
 
 
 def test_a_cut_off_or_mixed_export_is_refused(store: Store, tmp_path: Path) -> None:
-    exported = export(ConceptRun.load(store), tmp_path / "out")
+    exported = export(ConceptRun(store, store.concept()), tmp_path / "out")
     file = tmp_path / "out" / exported.paths[0]
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])

@@ -105,7 +105,7 @@ def test_the_test_split_is_opened_on_request_and_recorded(trained: Store) -> Non
 def test_a_budget_is_checked_before_test_is_opened(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     fails(f"{SMALL} --kind prefix --budget 4 --split test", "--budget is 4: an image has 4 rows")
-    assert not openings.openings_file(ConceptRun.load(trained)).exists()
+    assert not openings.openings_file(ConceptRun(trained, trained.concept())).exists()
 
 
 def test_nothing_is_said_of_a_training(trained: Store) -> None:

@@ -60,7 +60,7 @@ def test_an_export_without_image_tokens_is_read(
     store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path
 ) -> None:
     """Somebody dropped the columns' values, which is no export of ours."""
-    [file] = export(ConceptRun.load(store), tmp_path / "out").folder.glob("church/train-*.parquet")
+    [file] = export(ConceptRun(store, store.concept()), tmp_path / "out").folder.glob("church/train-*.parquet")
     table = pq.read_table(file)
     for name in ("target_vq_ids", "surrogate_vq_ids"):
         index = table.column_names.index(name)

@@ -70,7 +70,7 @@ def test_an_interrupted_run_is_resumed_on_s3_with_the_bytes_of_a_disk(
         patch.setattr(StageSet, "write_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             render(remote, model=str(tiny_path))
-    resumed = Run.load(store)
+    resumed = Run.load(store=store)
     assert render(resumed, model=str(tiny_path)).rendered < 20
     resumed.filter(judge="nano-object-a")
     assert contents(resumed.store.root) == contents(disk.store.root)
@@ -93,7 +93,7 @@ def test_a_changed_object_is_named(store: str) -> None:
     file = run.current(PAIRS).shards()[0]
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
-        ConceptRun.load(run.store).current(PAIRS).read()
+        ConceptRun(run.store, run.store.concept()).current(PAIRS).read()
 
 
 def test_what_needs_locks_or_appends_is_refused(store: str) -> None:

@@ -19,10 +19,10 @@ def finish(run: ConceptRun, settings: dict[str, Any] = SETTINGS) -> StageSet:
 
 def test_load_takes_the_concept_that_the_store_keeps(run: ConceptRun) -> None:
     with pytest.raises(StageMissing, match="ecgvf generate"):
-        ConceptRun.load(run.store)
+        ConceptRun(run.store, run.store.concept())
     run.store.remember(run.concept)
-    assert ConceptRun.load(run.store).concept == run.concept
-    assert ConceptRun.load(run.store, "church").concept == run.concept
+    assert ConceptRun(run.store, run.store.concept()).concept == run.concept
+    assert ConceptRun(run.store, run.store.concept("church")).concept == run.concept
 
 
 def test_a_stage_that_has_not_run_names_its_command(run: ConceptRun) -> None:

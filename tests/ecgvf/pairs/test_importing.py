@@ -43,7 +43,7 @@ def imported(table: tables.PromptTable, concept: str = "church", **options: str)
 
 
 def current(concept: str) -> StageSet:
-    return ConceptRun.load(Store(), concept).current(PAIRS)
+    return ConceptRun(Store(), Store().concept(concept)).current(PAIRS)
 
 
 def command(*arguments: str) -> Result:
