@@ -60,6 +60,8 @@ OUTCOMES = st.builds(
     adapter=st.none() | TEXT,
     judges=st.lists(JUDGES, max_size=2).map(tuple),
     attributes=st.lists(ATTRIBUTES, max_size=4).map(tuple),
+    clip_surrogate=st.none() | st.floats(-1, 1),
+    clip_target=st.none() | st.floats(-1, 1),
     nll_frozen=FLOAT32,
     token_agreement=st.none() | st.floats(0, 1),
     vq_ids=st.lists(st.integers(0, 2**16 - 1), max_size=5).map(tuple),
