@@ -154,6 +154,23 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path: Path, capsys: pytest.Capt
     assert "another worker takes over" in capsys.readouterr().err
 
 
+@pytest.mark.faults
+def test_a_cluster_is_reached_through_rays_client(tmp_path: Path, head: Head) -> None:
+    fill(ThisProcess(), squares(tmp_path / "expected"))
+    script = (
+        "import sys; from pathlib import Path; from ecgvf.engine.cluster import RayEngine\n"
+        "from tests.ecgvf.engine.squares import fill, squares\n"
+        "print(fill(RayEngine(sys.argv[1], max_workers=1), squares(Path(sys.argv[2]))))"
+    )
+    command = [sys.executable, "-c", script, head.client, str(tmp_path / "set")]
+    for _ in range(3):
+        client = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=300)
+        if "cannot connect to Ray" not in client.stderr:
+            break  # on a busy machine Ray's own server for a client starts too late, or is looked at as it ends
+    assert client.stdout.endswith("[10]\n"), client.stderr
+    assert contents(tmp_path / "set") == contents(tmp_path / "expected")
+
+
 def command_on(
     head: Head, *arguments: str, ends_after_a_shard: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -184,15 +201,12 @@ def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(
 ) -> None:
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path))
-    command = ["render", "--store", str(run.store.root), "--model", str(tiny_path), "--json", "--engine"]
-    for _ in range(3):
-        killed = command_on(head, *command, head.client, "--max-workers", "1", ends_after_a_shard=True)
-        if "cannot connect to Ray" not in killed.stderr:
-            break  # on a busy machine Ray's own server for a client starts too late, or is looked at as it ends
+    command = ["render", "--store", str(run.store.root), "--model", str(tiny_path), "--json", "--engine", "ray"]
+    killed = command_on(head, *command, "--max-workers", "1", ends_after_a_shard=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = command_on(head, *command, "ray", "--max-workers", "1")  # which `ray start` has named
+    finished = command_on(head, *command, "--max-workers", "1")
     assert finished.returncode == 0, finished.stderr
-    assert "connecting to Ray at 127.0.0.1" in finished.stderr
+    assert "connecting to Ray at 127.0.0.1" in finished.stderr  # which `ray start` has named
     assert json.loads(finished.stdout)["new"] == 21 - 4
     assert contents(run.store.root) == contents(expected.store.root)
 
