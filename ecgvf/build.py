@@ -160,7 +160,7 @@ def build(
         raise WriterError(f"no writer answered: {_ADVICE['no_answer']}")
     filtered = merge_rounds(acceptances)
     numbers = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
-    return BuildResult(filtered, len(numbers), progress, filtered.accepted_pairs == accepted)
+    return BuildResult(filtered, len(numbers), progress, filtered.accepted["train"] == accepted)
 
 
 def _run_rounds(

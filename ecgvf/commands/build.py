@@ -60,7 +60,7 @@ def build(
     )
     console.print_result(_facts(result), *_lines(result, accepted))
     if not result.reached:
-        reached = f"{result.filtered.accepted_pairs} of {accepted} pairs after {result.rounds} of {rounds} rounds"
+        reached = f"{result.filtered.accepted['train']} of {accepted} pairs after {result.rounds} of {rounds} rounds"
         console.error(f"{reached}: {result.advice}")
         raise typer.Exit(1)
 
@@ -117,7 +117,7 @@ def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":
             table.add_row(console.escape(writer), *counts, reasons)
         yield table
     yield (
-        f"[bold]{name}[/bold]: {filtered.accepted_pairs} of {accepted} pairs accepted after {result.rounds} rounds, "
+        f"[bold]{name}[/bold]: {filtered.accepted['train']} of {accepted} pairs accepted after {result.rounds} rounds, "
         f"and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
     )
     if result.reached:

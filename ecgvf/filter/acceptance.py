@@ -41,44 +41,14 @@ class FilterResult:
         return str(self.acceptance.source(VERDICTS).settings["judge"])
 
     @property
-    def pairs(self) -> int:
-        """Records of the training split."""
-        return self._count("pairs")
+    def counts(self) -> dict[Split, int]:
+        """Split → number of its records."""
+        return {split: self._count(key) for split, key in _COUNTS.items()}
 
     @property
-    def accepted_pairs(self) -> int:
-        """Of these, how many were accepted."""
-        return self._count("accepted_pairs")
-
-    @property
-    def validation(self) -> int:
-        """Records of the validation split."""
-        return self._count("validation")
-
-    @property
-    def accepted_validation(self) -> int:
-        """Of these, how many were accepted."""
-        return self._count("accepted_validation")
-
-    @property
-    def tests(self) -> int:
-        """Records of the test split."""
-        return self._count("tests")
-
-    @property
-    def accepted_tests(self) -> int:
-        """Of these, how many were accepted."""
-        return self._count("accepted_tests")
-
-    @property
-    def retained(self) -> int:
-        """Records of the retain split."""
-        return self._count("retained")
-
-    @property
-    def accepted_retained(self) -> int:
-        """Of these, how many were accepted."""
-        return self._count("accepted_retained")
+    def accepted(self) -> dict[Split, int]:
+        """Split → number of its records that were accepted."""
+        return {split: self._count(f"accepted_{key}") for split, key in _COUNTS.items()}
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -104,9 +74,9 @@ class FilterResult:
         return f"{self.judge} accepts {self._text(*_COUNTS)}"
 
     def _text(self, *splits: Split) -> str:
-        keys = {split: _COUNTS[split] for split in splits if split != "retain" or self.retained}
-        accepted = {split: self._count(f"accepted_{key}") for split, key in keys.items()}
-        return counts_text(accepted, {split: self._count(key) for split, key in keys.items()})
+        counts = self.counts
+        shown = [split for split in splits if split != "retain" or counts["retain"]]
+        return counts_text({split: self.accepted[split] for split in shown}, {split: counts[split] for split in shown})
 
     def _count(self, key: str) -> int:
         return int(self.acceptance.summary.get(key, 0))  # 0 without a retain split, and in sets from before validation

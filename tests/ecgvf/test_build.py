@@ -137,14 +137,14 @@ def test_exactly_n_pairs_are_accepted_and_each_round_requests_the_missing_ones(
     built: tuple[ConceptRun, BuildResult],
 ) -> None:
     run, result = built
-    assert result.reached and result.filtered.accepted_pairs == 5
+    assert result.reached and result.filtered.accepted["train"] == 5
     sets = rounds_of(run)
     assert [pairs.settings.get("round", 0) for pairs in sets] == list(range(result.rounds))
     requested = [pairs.settings["train"]["pairs"] for pairs in sets]
     assert requested[0] == 5 and requested == sorted(requested, reverse=True)
     assert [pairs.settings["validation"]["validation"] for pairs in sets] == [2] + [0] * (result.rounds - 1)
     assert [pairs.settings["test"]["tests"] for pairs in sets] == [3] + [0] * (result.rounds - 1)
-    assert (result.filtered.validation, result.filtered.tests) == (2, 3)
+    assert (result.filtered.counts["validation"], result.filtered.counts["test"]) == (2, 3)
 
 
 def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult]) -> None:
@@ -347,7 +347,7 @@ def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
     # Images merged from several rounds can be rendered from further seeds.
     assert output["rounds"] > 1
-    assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted_pairs == 2
+    assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted["train"] == 2
 
 
 @pytest.mark.parametrize("wrong", [{"model": "nosuch/janus"}, {"guidance": -3.0}, {"batch_size": 0}])

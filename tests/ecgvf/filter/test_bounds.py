@@ -144,7 +144,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     assert run.current(VERDICTS).fingerprint == acceptance.settings["verdicts"]
     with monkeypatch.context() as patch:
         forbid_writing(patch, IMAGES)
-        assert filtered(0.6, []).accepted_pairs == 2
+        assert filtered(0.6, []).accepted["train"] == 2
     # New pairs are rendered from the run's own seed, not from one of the further seeds.
     write_pairs(run.store, church_pairs(train=3, test=1))
     assert missing_options(run).seed == 5

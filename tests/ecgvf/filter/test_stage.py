@@ -41,7 +41,10 @@ def test_every_record_is_accepted_or_rejected_with_a_reason(rendered: ConceptRun
     rows = rendered.current(ACCEPTANCE).records(Acceptance)
     assert [row.reason for row in rows] == REASONS
     assert [row.accepted for row in rows] == [reason is None for reason in REASONS]
-    assert (result.accepted_pairs, result.pairs, result.accepted_tests, result.tests) == (1, 3, 1, 2)
+    assert {split: (result.accepted[split], result.counts[split]) for split in ("train", "test")} == {
+        "train": (1, 3),
+        "test": (1, 2),
+    }
     assert result.reasons == {"target_absent": 2, "concept_leaked": 1}
     assert [verdict.present for verdict in rendered.current(VERDICTS).records(Verdict)] == ANSWERS
 
@@ -63,7 +66,7 @@ def test_without_reviews_the_images_are_not_read_again(rendered: ConceptRun, mon
 
     monkeypatch.setattr(ShardSet, "read_shard", recording)
     assert current_acceptance(rendered).fingerprint == result.acceptance.fingerprint
-    assert filter_images(rendered, judge=ScriptedJudge([])).accepted_pairs == 1
+    assert filter_images(rendered, judge=ScriptedJudge([])).accepted["train"] == 1
     assert rendered.current(IMAGES).path not in read
     decisions.append(
         rendered,
@@ -79,14 +82,14 @@ def test_without_reviews_the_images_are_not_read_again(rendered: ConceptRun, mon
 def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:
     write_pairs(run.store, church_pairs(train=1, test=0))
     render(run, model=model, raw_control_tokens=True)
-    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted_pairs == 1
+    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted["train"] == 1
     with pytest.raises(DatasetError, match="--raw-control-tokens"):
         load_dataset(run)
 
 
 def test_missing_images_are_rendered_first(rendered: ConceptRun) -> None:
     write_pairs(rendered.store, church_pairs(train=1, test=0))
-    assert filter_images(rendered, judge=ScriptedJudge([True, False])).accepted_pairs == 1
+    assert filter_images(rendered, judge=ScriptedJudge([True, False])).accepted["train"] == 1
     assert len(rendered.sets(IMAGES)) == 2
 
 
@@ -101,7 +104,7 @@ def test_an_older_image_set_is_filtered_with_its_own_pairs(rendered: ConceptRun,
     old = rendered.current(IMAGES).fingerprint
     write_pairs(rendered.store, church_pairs(train=1, test=0))
     render(rendered, model=model)
-    assert filter_images(rendered, judge=ScriptedJudge(ANSWERS), set_id=old[:8]).pairs == 3
+    assert filter_images(rendered, judge=ScriptedJudge(ANSWERS), set_id=old[:8]).counts["train"] == 3
 
 
 def test_rejects_of_stage_1_and_failed_renderings_keep_their_reason(run: ConceptRun, model: str) -> None:
@@ -114,7 +117,7 @@ def test_rejects_of_stage_1_and_failed_renderings_keep_their_reason(run: Concept
     render(run, model=model)
     result = filter_images(run, judge=ScriptedJudge([False, True, False]))
     assert result.reasons == {"duplicate": 1, "render_failed": 1}
-    assert result.accepted_pairs == 1
+    assert result.accepted["train"] == 1
 
 
 class FailingJudge(ScriptedJudge):
@@ -132,7 +135,7 @@ class FailingJudge(ScriptedJudge):
 def test_an_image_on_which_the_judge_fails_is_rejected_alone(rendered: ConceptRun) -> None:
     result = filter_images(rendered, judge=FailingJudge([True, False, True, True, False, True, True]))
     assert result.reasons == {"judge_failed": 1}
-    assert (result.accepted_pairs, result.accepted_tests) == (2, 2)
+    assert (result.accepted["train"], result.accepted["test"]) == (2, 2)
 
 
 class BrokenDevice(ScriptedJudge):
@@ -208,5 +211,5 @@ def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
 ) -> None:
     grey = np.full((8, 8, 3), 128, np.uint8)
     write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
-    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted_pairs == 1
+    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted["train"] == 1
     assert "doubt its verdicts" in capsys.readouterr().err

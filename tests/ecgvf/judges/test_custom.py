@@ -58,7 +58,7 @@ def test_the_function_cannot_change_the_images_of_another_judge() -> None:
 def test_name_version_and_threshold_enter_the_fingerprint(run: ConceptRun) -> None:
     write_images(run.store, run.concept, [(BRIGHT, DARK), (DARK, DARK)])
     result = filter_images(run, judge=judge(brightness, "brightness", "1"))
-    assert (result.judge, result.accepted_pairs, result.reasons) == ("brightness", 1, {"target_absent": 1})
+    assert (result.judge, result.accepted["train"], result.reasons) == ("brightness", 1, {"target_absent": 1})
     verdict = run.current(VERDICTS).records(Verdict)[0]
     assert (verdict.judge, verdict.label_set, verdict.threshold) == ("brightness", "custom", 0.5)
     assert len(verdict.judge_hash) == 16

@@ -75,14 +75,14 @@ def test_each_member_keeps_its_own_verdicts(run: ConceptRun) -> None:
     filter_images(run, judge=scripted("first", [True, False, True, False]))
     # The first judge has verdicts already, so it predicts nothing again.
     both = filter_images(run, judge=Ensemble([scripted("first", []), scripted("second", [True, False, False, False])]))
-    assert (both.judge, both.accepted_pairs) == ("first+second", 1)
+    assert (both.judge, both.accepted["train"]) == ("first+second", 1)
     names = [verdicts.settings["judge"] for verdicts in run.sets(VERDICTS)]
     assert names == ["first", "second", "first+second"]
     combined = run.current(VERDICTS).records(Verdict)
     assert [verdict.present for verdict in combined] == [True, False, False, False]
     assert combined[0].label_set == "first+second" and combined[0].top_labels[0][0] == "first: church"
     either = filter_images(run, judge=Ensemble([scripted("first", []), scripted("second", [])], "any"))
-    assert either.accepted_pairs == 2
+    assert either.accepted["train"] == 2
 
 
 def test_an_ensemble_fails_on_an_image_if_a_member_fails(run: ConceptRun) -> None:

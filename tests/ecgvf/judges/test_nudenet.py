@@ -148,7 +148,7 @@ def test_a_users_concept_is_filtered_by_the_detector_on_photographs() -> None:
     cup = photograph("coffee")[:, :400].repeat(2, axis=0)[:400, :400]
     write_images(run.store, FACE, [(face, cup), (cup, cup), (face, face)])
     result = filter_images(run, judge="nudenet", device="cpu")
-    assert (result.accepted_pairs, result.pairs) == (1, 3)
+    assert (result.accepted["train"], result.counts["train"]) == (1, 3)
     assert result.reasons == {"concept_leaked": 1, "target_absent": 1}
     verdicts = run.current(VERDICTS).records(Verdict)
     assert verdicts[0].boxes[0].label == "FACE_FEMALE"
@@ -156,4 +156,4 @@ def test_a_users_concept_is_filtered_by_the_detector_on_photographs() -> None:
         ("nudenet", 0.25, 16)
     }
     strict = filter_images(run, judge="nudenet", options=JudgeOptions(threshold=0.95), device="cpu")
-    assert strict.acceptance.fingerprint != result.acceptance.fingerprint and strict.accepted_pairs == 0
+    assert strict.acceptance.fingerprint != result.acceptance.fingerprint and strict.accepted["train"] == 0
