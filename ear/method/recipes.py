@@ -115,7 +115,7 @@ ON_POLICY = Recipe(
     description=(
         "Matches the surrogate's next-token distribution on the tuned model's own images, whole images at a time, by a "
         "change of low rank. EAR's guidance acts on styles, neither windows nor threshold act. Measurements: "
-        "docs/decisions/0017-on-policy.md."
+        "docs/results.md; how it was chosen: docs/decisions/0017-on-policy.md."
     ),
     loss="kl",
     guidance=0.0,
@@ -153,7 +153,7 @@ ON_POLICY_WORDS = dataclasses.replace(
     description=(
         "on-policy that also rehearses the target prompts with other words of the vocabulary in the concept's place, "
         "for a concept whose neighbours look like it; neither windows nor threshold act. Measurements: "
-        "docs/decisions/0017-on-policy.md."
+        "docs/results.md; how it was chosen: docs/decisions/0017-on-policy.md."
     ),
 )
 
