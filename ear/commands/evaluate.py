@@ -31,7 +31,7 @@ def evaluate(
     """
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.table import evaluation_table
-    from ear.suite.last import EVALUATION
+    from ear.suite.last_results import EVALUATION
 
     settings = measuring.settings(paper)
     store, dataset, model = open_dataset(source)

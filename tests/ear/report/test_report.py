@@ -35,14 +35,14 @@ from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
 from ear.report.robustness import robustness
 from ear.suite import Suite, write_known_results
-from ear.suite.last import last_results, remember
+from ear.suite.last_results import last_results, remember
 from ear.suite.spec import Evidence
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.records import to_table
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
-from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
+from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 from tests.ecgvf.review_page import CHROMIUM, needs_chromium
 
 HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
@@ -51,7 +51,7 @@ HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
 def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> SuiteResults:
     """Church is measured and castle is not: of 12 prompts 3 still show church, one is wrecked, a prompt is hostile."""
     suite = small_suite(folder)
-    source = measured(0, 0, 3)
+    source = cell_result(0, 0, 3)
     after = [
         replace(each, judges=both("turtle", 0.2)) if each.group == "concept" and each.id == "record-5" else each
         for each in source.outcomes
@@ -170,7 +170,7 @@ def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) ->
 
 
 def test_a_wrecked_image_is_not_replaced_even_if_its_judge_names_the_surrogate(tmp_path: Path) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 0)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 0)
     unsure = [replace(each, judges=both("hotel", 0.3)) if each.id == "record-4" else each for each in source.outcomes]
     keep(suite, replace(source, outcomes=unsure))
     write_known_results(suite, "ear suite small.yaml")
@@ -180,11 +180,11 @@ def test_a_wrecked_image_is_not_replaced_even_if_its_judge_names_the_surrogate(t
 
 def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
-    keep(suite, measured(0, 0, 3), not_measured=["unrehearsed (training rehearsed every other concept)"])
+    keep(suite, cell_result(0, 0, 3), not_measured=["unrehearsed (training rehearsed every other concept)"])
     write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
-    keep(suite, measured(0, 0, 3))  # as earlier versions did
+    keep(suite, cell_result(0, 0, 3))  # as earlier versions did
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     for group in ("surrogates", "unrehearsed"):
         assert f"{group} (no images; files of earlier versions do not say why) for church by paper" in page
@@ -323,10 +323,10 @@ def test_near_duplicates_and_labels_say_whose_images_they_are_of(tmp_path: Path)
 
 def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, oracles={"church": tmp_path / "oracle"})
-    keep(suite, measured(0, 0, 3))
+    keep(suite, cell_result(0, 0, 3))
     page = write_report(_known(suite), tmp_path / "report.html").read_text()
     assert "church, oracle" not in page
-    keep(suite, measured(0, 0, 6, recipe="oracle"))
+    keep(suite, cell_result(0, 0, 6, recipe="oracle"))
     results = _known(suite)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert results.methods_of("church") == ["paper", "oracle"] and results.methods_of("castle") == ["paper"]
@@ -341,7 +341,7 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
 
 def test_bars_ticks_and_stars_are_of_all_seeds(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("on-policy",), training_seeds=(0, 1))
-    first, second = (measured(0, seed, 0, recipe="on-policy") for seed in (0, 1))
+    first, second = (cell_result(0, seed, 0, recipe="on-policy") for seed in (0, 1))
     # The second training alone loses the castle.
     changed = [
         replace(each, judges=both("church", concept="castle")) if each.concept == "castle" else each
@@ -371,7 +371,7 @@ def _known(suite: Suite) -> SuiteResults:
 
 
 def test_a_concept_that_the_original_does_not_show_either_is_not_lost(tmp_path: Path) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
     unseen = both("church", concept="cat")
     never = [replace(each, judges=unseen) if each.concept == "cat" else each for each in source.original]
     keep(suite, replace(source, original=never))
