@@ -15,7 +15,7 @@ from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
 
-SHOWN = {
+COLUMNS = {
     "concept_present": "concept",
     "concept_present_unseen": "unseen wordings",
     "shows_surrogate": "surrogate",
@@ -92,14 +92,14 @@ def ablate(
 
 
 def _table(rows: Sequence[JSON]) -> Table:
-    """A row per variant, with the figures of ``SHOWN``."""
-    page = console.table("factor", "level", "equal", "steps", "skipped", *SHOWN.values())
+    """A row per variant, with the figures of ``COLUMNS``."""
+    page = console.table("factor", "level", "equal", "steps", "skipped", *COLUMNS.values())
     variants: dict[tuple[str, str, str], dict[str, JSON]] = {}
     for row in rows:
         variants.setdefault((row["factor"], row["level"], row["equal"]), {})[row["figure"]] = row
     for (factor, level, equal), figures in variants.items():
         first = next(iter(figures.values()))
-        cells = [_cell(figures.get(name)) for name in SHOWN]
+        cells = [_cell(figures.get(name)) for name in COLUMNS]
         page.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
     return page
 

@@ -14,7 +14,7 @@ from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
 from ear.suite.rows import drop_repeated_ceiling, table_rows
-from ear.suite.spec import Evidence
+from ear.suite.spec import Attachments
 from ear.suite.suite import CellResult
 from ear.suite.table import dataset_facts
 from ecgvf import Run
@@ -50,7 +50,7 @@ class EvaluationResults(Results):
                 openings_text(found.test_openings),
             ],
             versions=read_facts(file).get("versions", {}),
-            evidence=Evidence(memorisation=(memorisation,) if memorisation.is_file() else ()),
+            attachments=Attachments(memorisation=(memorisation,) if memorisation.is_file() else ()),
             evaluation=found,
             store=opened,
         )

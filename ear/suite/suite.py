@@ -46,7 +46,7 @@ from ecgvf.world import grammar
 if TYPE_CHECKING:
     from ecgvf.llm.registry import LLMWriter
 
-KEYED = (
+KEY_SETTINGS = (
     *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
     *("split", "seed", "judge", "weights", "questions", "batch_size"),
 )
@@ -325,7 +325,7 @@ def _keyed(settings: EvaluationSettings) -> JSON:
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in values.items()
-        if name in KEYED or value != default[name]
+        if name in KEY_SETTINGS or value != default[name]
     }
 
 

@@ -55,11 +55,11 @@ def test_the_columns_of_every_row_are_in_the_order_of_the_schema(tmp_path: Path)
 
 
 def test_a_ratio_has_the_judges_of_its_share() -> None:
-    rows = {
-        (row["figure"], row["group"]): row["judge"] for row in table_rows("church", "paper", [cell_result(0, 0, 0)])
-    }
-    assert rows["retention_ratio", "pooled"] == rows["retention", "pooled"] == "nano-object-b"
-    assert rows["shows_something", "concept"] == "nano-object-b+nano-object-c" and rows["nll_frozen", "pooled"] is None
+    rows = table_rows("church", "paper", [cell_result(0, 0, 0)])
+    judges = {(row["figure"], row["group"]): row["judge"] for row in rows}
+    assert judges["retention_ratio", "pooled"] == judges["retention", "pooled"] == "nano-object-b"
+    assert judges["shows_something", "concept"] == "nano-object-b+nano-object-c"
+    assert judges["nll_frozen", "pooled"] is None
 
 
 def test_the_originals_row_of_a_group_is_left_out_although_other_judges_saw_it() -> None:
