@@ -80,6 +80,12 @@ def to_input(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
+def to_images(pixels: Tensor) -> NDArray[np.uint8]:
+    """float32 ``[N, 3, 64, 64]`` in −1…1 → uint8 ``[N, 64, 64, 3]``."""
+    images: NDArray[np.uint8] = ((pixels.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+    return images
+
+
 def anchor(codec: JanusVQVAE) -> None:
     """Initialise so that group normalisation keeps the signal (see the module's docstring)."""
     starts: list[Any] = [codec.encoder.conv_in, codec.decoder.conv_in]

@@ -29,7 +29,8 @@ from transformers import (
 )
 
 from tools.nano.auxiliary_heads import DESIGNERS, AuxiliaryHeads
-from tools.nano.codec import CODE_DIMENSIONS, codec_config, latents, pad_codes, to_input
+from tools.nano.codec import CODE_DIMENSIONS, codec_config, pad_codes, to_input
+from tools.nano.frozen_codec import Codec
 from tools.nano.muon import MuonAndAdamW
 from tools.nano.painting import SIDE
 from tools.nano.precision import autocast
@@ -113,18 +114,6 @@ def load_padded_codec(model: JanusForConditionalGeneration, codec: dict[str, Ten
     nn.init.normal_(embeddings[:, CODE_DIMENSIONS:], std=1.6)  # AdamW's learning rate is small beside it
 
 
-@torch.no_grad()
-def encode_images(model: JanusForConditionalGeneration, images: np.ndarray) -> np.ndarray:
-    """VQ ids, uint16 ``[N, 256]``, of images, uint8 ``[N, 64, 64, 3]``, by the model's own encoder."""
-    codec = model.model.vqmodel
-    ids = []
-    for start in range(0, len(images), 64):
-        pixels = to_input(images[start : start + 64])
-        flat = latents(codec, pixels).permute(0, 2, 3, 1).reshape(len(pixels), PATCHES, -1)
-        ids.append((flat @ codec.quantize.embedding.weight.T).argmax(-1).numpy().astype(np.uint16))
-    return np.concatenate(ids)
-
-
 class GenerationData:
     """A pool of scenes with their VQ ids; each epoch has new captions, batched by length."""
 
@@ -140,8 +129,9 @@ class GenerationData:
         self.tokenizer = tokenizer
         endless = training_scenes(self.rng, without)
         self.scenes = [replace(next(endless), designer=self.rng.choice(DESIGNERS)) for _ in range(pool)]
+        codec = Codec(model.model.vqmodel)
         self.vq_ids = np.concatenate(
-            [encode_images(model, compose_batch(self.scenes[i : i + 512])) for i in range(0, pool, 512)]
+            [codec.encode(compose_batch(self.scenes[i : i + 512]), batch=64) for i in range(0, pool, 512)]
         )
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, list[Scene]]]:
@@ -159,7 +149,7 @@ class GenerationData:
                     if len(batch) == BATCH:
                         del by_length[len(ids)]
                         selected = [row for _, row in batch]
-                        vq_ids = torch.from_numpy(self.vq_ids[selected].astype(np.int64))
+                        vq_ids = torch.from_numpy(self.vq_ids[selected])
                         yield torch.tensor([ids for ids, _ in batch]), vq_ids, [self.scenes[row] for row in selected]
 
 
