@@ -36,9 +36,10 @@ from tools.nano.painting import SIDE
 from tools.nano.precision import autocast
 from tools.nano.questions import Question, questions
 from tools.nano.scenes import caption, training_scenes
-from tools.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, image_prompt
+from tools.nano.tokenizer import ASSISTANT, PATCHES, USER, image_prompt
 from tools.nano.training_loop import TrainingLoop
 from tools.nano.world import Scene, compose_batch
+from tools.tokenizer import EOS, IMAGE_TOKENS
 
 WIDTH = 256
 BATCH = 16
