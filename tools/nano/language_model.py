@@ -267,24 +267,48 @@ def train(
             name, auxiliary_weight = "asking", 1.0
             scenes = [next(scenes_to_answer) for _ in range(ANSWER_IMAGES)]
             conversations = [questions(scene, rng, QUESTIONS_PER_IMAGE, without) for scene in scenes]
-            ids, labels = tokenize_conversations(tokenizer, conversations)
-            with autocast():
-                loss, middle = answer_loss(model, ids, labels, to_input(compose_batch(scenes)), backbone)
-            subjects = [question.about for conversation in conversations for question in conversation]
-            repeated = [scene for scene in scenes for _ in range(QUESTIONS_PER_IMAGE)]
-            auxiliary_loss = auxiliary.answer_loss(middle, repeated, subjects)
+            loss, auxiliary_loss = _answer_losses(model, tokenizer, backbone, auxiliary, scenes, conversations)
         else:
             name, auxiliary_weight = "drawing", max(0.0, 1 - 2 * loop.progress)
-            prompt_ids, vq_ids, scenes = next(generation)
-            with autocast():
-                loss, middle = generation_loss(model, drop_prompts(prompt_ids, tokenizer), vq_ids, backbone)
-            auxiliary_loss = auxiliary.generation_loss(middle, scenes)
+            loss, auxiliary_loss = _generation_losses(model, tokenizer, backbone, auxiliary, *next(generation))
         recent[name].append(loss.item())
         if auxiliary_weight:
             recent[f"{name}, halfway"].append(auxiliary_loss.item())
             loss = loss + auxiliary_weight * auxiliary_loss
         optimizer.step(loss, min(1.0, (step + 1) / 100, (1 - loop.progress) / cooldown))
     model.eval()
+
+
+def _answer_losses(
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    backbone: Backbone,
+    auxiliary: AuxiliaryHeads,
+    scenes: Sequence[Scene],
+    conversations: Sequence[Sequence[Question]],
+) -> tuple[Tensor, Tensor]:
+    """The loss of the answers in a conversation about each scene's image, and that of the auxiliary heads."""
+    ids, labels = tokenize_conversations(tokenizer, conversations)
+    with autocast():
+        loss, middle = answer_loss(model, ids, labels, to_input(compose_batch(scenes)), backbone)
+    subjects = [question.about for conversation in conversations for question in conversation]
+    repeated = [scene for scene, conversation in zip(scenes, conversations, strict=True) for _ in conversation]
+    return loss, auxiliary.answer_loss(middle, repeated, subjects)
+
+
+def _generation_losses(
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    backbone: Backbone,
+    auxiliary: AuxiliaryHeads,
+    prompt_ids: Tensor,
+    vq_ids: Tensor,
+    scenes: Sequence[Scene],
+) -> tuple[Tensor, Tensor]:
+    """The loss of the scenes' VQ ids ``[B, 256]`` after prompts ``[B, S]``, and that of the auxiliary heads."""
+    with autocast():
+        loss, middle = generation_loss(model, drop_prompts(prompt_ids, tokenizer), vq_ids, backbone)
+    return loss, auxiliary.generation_loss(middle, scenes)
 
 
 def _optimizer(model: JanusForConditionalGeneration, auxiliary: AuxiliaryHeads) -> MuonAndAdamW:
