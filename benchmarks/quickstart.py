@@ -38,7 +38,7 @@ SETTINGS = EvaluationSettings(prompts_per_concept=200, prompts_per_group=200, pr
 SEEDS = (0, 1)
 """Training seeds."""
 COMMAND = "python -m benchmarks.quickstart"
-BOTH = (PASSES, ON_POLICY.passes)
+COMPARED_PASSES = (PASSES, ON_POLICY.passes)
 """The quickstart's passes over the pairs, and the recipe's."""
 RANKS: dict[Status, int] = {"not measured": 0, "missed": 1, "not shown": 2, "met": 3}
 
@@ -53,7 +53,7 @@ def run(
     """Train and measure both: about 55 minutes on one thread; resumable."""
     from tabulate import tabulate
 
-    rows = [row for passes in BOTH for row in measured(Store(store), passes)]
+    rows = [row for passes in COMPARED_PASSES for row in measured(Store(store), passes)]
     typer.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
     facts = {"command": COMMAND, "versions": versions(), "split": "validation", "training_seeds": SEEDS}
     goals_lost = lost(rows)
@@ -65,7 +65,7 @@ def lost(rows: Sequence[JSON]) -> list[str]:
 
     Of a goal that both miss, the intervals decide: they must not overlap.
     """
-    shorter, whole = ({row["goal"]: row for row in rows if row["passes"] == passes} for passes in BOTH)
+    shorter, whole = ({row["goal"]: row for row in rows if row["passes"] == passes} for passes in COMPARED_PASSES)
     return [goal for goal, row in whole.items() if goal not in shorter or _worse(shorter[goal], row)]
 
 

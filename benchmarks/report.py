@@ -36,7 +36,7 @@ bytes."""
 MOST_BYTES = 40_000_000
 MOST_MS = 100.0
 
-PAINTED = """async (act) => {
+MS_UNTIL_PAINTED = """async (act) => {
   const started = performance.now();
   act();
   const seen = [...document.images].filter((image) => {
@@ -78,12 +78,12 @@ def answers(page: Page) -> Iterator[tuple[str, float]]:
     for name, value in [*values, *((name, "") for name, _ in values)]:
         field = f"document.querySelector('select[name={name}]')"
         act = f"() => {{ {field}.value = {value!r}; {field}.dispatchEvent(new Event('change', {{bubbles: true}})); }}"
-        yield "filter", page.evaluate(f"({PAINTED})({act})")
+        yield "filter", page.evaluate(f"({MS_UNTIL_PAINTED})({act})")
     while page.locator("#more").is_visible():
-        yield "more", page.evaluate(f"({PAINTED})(() => document.getElementById('more').click())")
+        yield "more", page.evaluate(f"({MS_UNTIL_PAINTED})(() => document.getElementById('more').click())")
     for number in range(0, PAIRS, PAIRS // 10):
         act = f"() => document.querySelectorAll('.pair')[{number}].click()"
-        yield "enlarge", page.evaluate(f"({PAINTED})({act})")
+        yield "enlarge", page.evaluate(f"({MS_UNTIL_PAINTED})({act})")
         page.keyboard.press("Escape")
 
 

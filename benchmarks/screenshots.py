@@ -22,7 +22,7 @@ VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
 }
 """Name → width, colour scheme, and the section that comes first."""
 HEIGHT = 1500
-SEEN = """() => [...document.images].every((image) => {
+VISIBLE_IMAGES_LOADED = """() => [...document.images].every((image) => {
   const place = image.getBoundingClientRect();
   return image.complete || !place.height || place.top > innerHeight || place.bottom < 0;
 })"""
@@ -41,7 +41,7 @@ def main(
             page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
             page.goto(report.resolve().as_uri())
             page.evaluate("name => document.getElementById(name)?.scrollIntoView()", section)
-            page.wait_for_function(SEEN)
+            page.wait_for_function(VISIBLE_IMAGES_LOADED)
             page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=85)
     finish({"pictures": [str(out / f"{name}.jpg") for name in VIEWS], "errors": errors, "met": not errors})
 

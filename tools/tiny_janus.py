@@ -7,7 +7,6 @@ generation configuration.
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     GenerationConfig,
     JanusConfig,
@@ -20,10 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-BOS = "<｜begin▁of▁sentence｜>"
-EOS = "<｜end▁of▁sentence｜>"
-PAD = "<｜▁pad▁｜>"
-IMAGE = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
+from tools.tokenizer import EOS, IMAGE_TOKENS, train_bpe
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}{{ '<|User|>: ' }}{% else %}{{ '<|Assistant|>: ' }}{% endif %}"
@@ -42,29 +39,8 @@ LINES = (
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer for any text, which puts one BOS in front."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    special = [BOS, EOS, PAD, *IMAGE.values()]
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(LINES, trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, backend.token_to_id(BOS))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        extra_special_tokens=IMAGE,
-        padding_side="left",
-    )
+    """A tokenizer for any text, which puts one BOS in front."""
+    return train_bpe(LINES, 320)
 
 
 def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
@@ -78,7 +54,7 @@ def build(path: Path, *, seed: int = 0, grid: int = 4, layers: int = 3) -> Path:
         guidance_scale=5.0,
         do_sample=True,
         top_k=0,
-        generation_kwargs={"boi_token_id": text_tokenizer.convert_tokens_to_ids(IMAGE["boi_token"])},
+        generation_kwargs={"boi_token_id": text_tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["boi_token"])},
     )
     model.save_pretrained(path)
     image_processor = JanusImageProcessor(
@@ -124,7 +100,7 @@ def _config(text_tokenizer: PreTrainedTokenizerFast, grid: int, layers: int) -> 
             projection_dim=width,
             image_token_embed_dim=width,
         ),
-        image_token_id=int(text_tokenizer.convert_tokens_to_ids(IMAGE["image_token"])),  # type: ignore[arg-type]
+        image_token_id=int(text_tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["image_token"])),  # type: ignore[arg-type]
         tie_word_embeddings=False,
     )
 

@@ -32,7 +32,7 @@ from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
-_KEYED_OTHERWISE = ("prompts_per_concept", "prompts_per_other", "fidelity")
+_NOT_IN_KEY = ("prompts_per_concept", "prompts_per_other", "fidelity")
 """Settings that are not a part of a variant's key as they are. Prompts are keyed by their numbers: another default must
 not pass for the same figures. ``fidelity`` is not keyed: an ablation has the default figures only."""
 NOT_MEASURED = b"not_measured"
@@ -109,7 +109,7 @@ class Ablation:
 
     def file(self, variant: Variant) -> Path:
         """Where the rows of a variant are kept once it is measured."""
-        measuring = {name: str(value) for name, value in asdict(self.settings).items() if name not in _KEYED_OTHERWISE}
+        measuring = {name: str(value) for name, value in asdict(self.settings).items() if name not in _NOT_IN_KEY}
         settings: dict[str, Any] = {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,

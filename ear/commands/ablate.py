@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -15,7 +15,10 @@ from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
 
-SHOWN = {
+if TYPE_CHECKING:
+    from ear.method.recipe import Recipe
+
+COLUMNS = {
     "concept_present": "concept",
     "concept_present_unseen": "unseen wordings",
     "shows_surrogate": "surrogate",
@@ -64,17 +67,9 @@ def ablate(
     """
     from ear.ablation import Ablation, base_name
     from ear.ablation import ablate as run_ablation
-    from ear.method import recipes
-    from ear.method.recipe import Recipe
-    from ecgvf.core.errors import RecipeError, SettingsError
 
-    if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
-        raise SettingsError(
-            "--figures, --questions and --oracle: an ablation compares the default figures, leave them out"
-        )
-    base = recipes.find(recipe).with_options(parse_options(option or []))
-    if not isinstance(base, Recipe):
-        raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")
+    _check_default_figures(measuring)
+    base = _base_recipe(recipe, option or [])
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
     training_seeds = parse_seeds(seeds)
     store, dataset, model = open_dataset(source)
@@ -91,15 +86,36 @@ def ablate(
     )
 
 
+def _check_default_figures(measuring: EvaluationArguments) -> None:
+    from ecgvf.core.errors import SettingsError
+
+    if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
+        raise SettingsError(
+            "--figures, --questions and --oracle: an ablation compares the default figures, leave them out"
+        )
+
+
+def _base_recipe(name: str, options: list[str]) -> "Recipe":
+    """The recipe ``name``, with ``options`` such as passes=10. Raises ``RecipeError`` for a recipe of prompts."""
+    from ear.method import recipes
+    from ear.method.recipe import Recipe
+    from ecgvf.core.errors import RecipeError
+
+    base = recipes.find(name).with_options(parse_options(options))
+    if not isinstance(base, Recipe):
+        raise RecipeError(f"recipe {base.name} has no settings to change: choose one that trains")
+    return base
+
+
 def _table(rows: Sequence[JSON]) -> Table:
-    """A row per variant, with the figures of ``SHOWN``."""
-    page = console.table("factor", "level", "equal", "steps", "skipped", *SHOWN.values())
+    """A row per variant, with the figures of ``COLUMNS``."""
+    page = console.table("factor", "level", "equal", "steps", "skipped", *COLUMNS.values())
     variants: dict[tuple[str, str, str], dict[str, JSON]] = {}
     for row in rows:
         variants.setdefault((row["factor"], row["level"], row["equal"]), {})[row["figure"]] = row
     for (factor, level, equal), figures in variants.items():
         first = next(iter(figures.values()))
-        cells = [_cell(figures.get(name)) for name in SHOWN]
+        cells = [_cell(figures.get(name)) for name in COLUMNS]
         page.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
     return page
 

@@ -30,8 +30,8 @@ def evaluate(
     `ear report` writes the results as a page.
     """
     from ear.evaluation import evaluate as evaluate_adapters
+    from ear.evaluation.result import LAST_EVALUATION
     from ear.evaluation.table import evaluation_table
-    from ear.suite.last import EVALUATION
 
     settings = measuring.settings(paper)
     store, dataset, model = open_dataset(source)
@@ -39,7 +39,7 @@ def evaluate(
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")
-    evaluation.save(results / EVALUATION, images=False)
+    evaluation.save(results / LAST_EVALUATION, images=False)
     paths = {"sheet": str(page)}
     if evaluation.attacked:
         paths["attack_sheet"] = str(evaluation.save_attack_sheet(page.with_name(f"{page.stem}-attacks.png")))

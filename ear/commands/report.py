@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Write results as one self-contained HTML file: figures, charts, images, and what was not measured."""
     from ear.report import open_results, write_report
-    from ear.suite.last import last_results
+    from ear.suite.last_results import last_results
 
     opened = open_results(results if results is not None else last_results(store), store)
     file = write_report(opened, out, images=images)

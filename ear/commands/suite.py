@@ -119,7 +119,7 @@ def suite(
     """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable."""
     from ear.suite import Suite, copy_finished, leaderboard, run_suite, write_known_results
     from ear.suite.goals import unmet
-    from ear.suite.last import remember
+    from ear.suite.last_results import remember
     from ear.suite.submission import parse_submissions
 
     spec = declared.spec()

@@ -50,7 +50,6 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
-    from ear.api import check_seed
     from ear.method import recipes
     from ear.method.erase import erase, resolve
     from ear.method.pairs import report_pairs
@@ -60,9 +59,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
-    if seed is not None and seeds is not None:
-        raise SettingsError("--seed and --seeds exclude each other: leave one out")
-    training_seeds = parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0, "--seed")]
+    training_seeds = _training_seeds(seed, seeds)
     store, datasets, model = open_datasets(source)
     dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
@@ -79,6 +76,16 @@ def train(
     with Watchers(model, dataset, preview_every, track) as watch:
         runs = erase(store, datasets, model, changed, training_seeds, watch)
     _print_runs(dataset, model, resolved.settings(), runs)
+
+
+def _training_seeds(seed: int | None, seeds: str | None) -> list[int]:
+    """What --seed or --seeds asks for. Raises ``SettingsError`` for both, and for a seed out of range."""
+    from ear.api import check_seed
+    from ecgvf.core.errors import SettingsError
+
+    if seed is not None and seeds is not None:
+        raise SettingsError("--seed and --seeds exclude each other: leave one out")
+    return parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0, "--seed")]
 
 
 def _write_prompts(

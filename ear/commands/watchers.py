@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ecgvf.janus import JanusModel
 
 Tracker = Literal["trackio", "wandb"]
-PREVIEWED = 4
+PREVIEWED_PROMPTS = 4
 """Prompts of a preview."""
 
 
@@ -35,7 +35,7 @@ class Previews:
         if not state.log.stepped[-1] or state.log.steps % self.every:
             return
         concept = self.dataset.concept
-        records = (self.dataset.validation or self.dataset.train)[:PREVIEWED]
+        records = (self.dataset.validation or self.dataset.train)[:PREVIEWED_PROMPTS]
         facts = {"concept": concept.name, "sampling": asdict(self.dataset.sampling)}
         prompts = [record.pair.target for record in records]
         sheet = preview(self.model, Adapter(state.adapter.modules, facts), prompts, 0, blurred=concept.unsafe)

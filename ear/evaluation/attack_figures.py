@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ear.evaluation import statistics
 from ear.evaluation.outcomes import Outcome, paired
-from ear.evaluation.prompts import ABSENT, written_pairs
+from ear.evaluation.prompts import NOT_RENDERED, written_pairs
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
@@ -78,7 +78,7 @@ def prompt_classes(dataset: Dataset, split: EvaluationSplit) -> list[PromptClass
     pairs = written_pairs(dataset, split) or []
     classes = []
     for wording in sorted({pair.wording for pair in pairs if pair.wording is not None}):
-        shown = [pair.reason not in ABSENT for pair in pairs if pair.wording == wording]
+        shown = [pair.reason not in NOT_RENDERED for pair in pairs if pair.wording == wording]
         classes.append(PromptClass(wording, proportion(sum(shown), len(shown))))
     return classes
 

@@ -31,12 +31,13 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 
-_BY_WHOM: dict[Condition, str] = {
-    "before": "of the frozen model",
-    "ceiling": "of the frozen model",
-    "after": "of the tuned model",
-    "oracle": "of the oracle",
+_MODELS: dict[Condition, str] = {
+    "before": "frozen model",
+    "ceiling": "frozen model",
+    "after": "tuned model",
+    "oracle": "oracle",
 }
+"""Condition → the model that rendered the images."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Measurement:
             return to_table(Outcome, judged)
 
         each = [[index] for index in range(len(shards(prompts)))]
-        stage_set.fill(each, work, description=f"judging the images {_BY_WHOM[series.condition]}")
+        stage_set.fill(each, work, description=f"judging the images of the {_MODELS[series.condition]}")
         stage_set.finish({"outcomes": len(prompts)}, current=False)
         return stage_set.records(Outcome), images
 

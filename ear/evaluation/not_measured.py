@@ -19,7 +19,7 @@ _EMPTY: dict[Group, str] = {
 """Group → why it is empty."""
 
 
-NAMED = 6
+MOST_NAMED = 6
 """Most concepts that a table names; the JSON has all."""
 
 
@@ -34,8 +34,8 @@ class NotMeasured:
     def __str__(self) -> str:
         if not self.concepts:
             return f"{self.group} ({self.reason})"
-        more = len(self.concepts) - NAMED
-        names = ", ".join(self.concepts[:NAMED]) + (f" and {more} more" if more > 0 else "")
+        more = len(self.concepts) - MOST_NAMED
+        names = ", ".join(self.concepts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"{self.group}: {names} ({self.reason})"
 
     def json(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class EvaluationPrompt:
     """The prompt that asks for the concept, even if the surrogate prompt is rendered; None for retained concepts."""
 
 
-ABSENT: frozenset[Reason] = frozenset({"target_absent", "render_failed", "judge_failed", "reviewed"})
+NOT_RENDERED: frozenset[Reason] = frozenset({"target_absent", "render_failed", "judge_failed", "reviewed"})
 """Reasons for rejection that mean that the original did not render the concept."""
 
 

@@ -22,6 +22,9 @@ from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.shard_set import versions
 
+LAST_EVALUATION = "evaluation.parquet"
+"""Name of the file, beside an adapter, in which `ear eval` leaves its last evaluation, without images."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

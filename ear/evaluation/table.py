@@ -43,7 +43,8 @@ NAMES = {
 """Figure → its name in a table."""
 
 _BY_SAMPLING = "other guidance and temperature"
-_ONE_BY_ONE = "one by one, the worst first"
+_BY_CONCEPT = "one by one, the worst first"
+"""Titles of sections whose rows have names of their own."""
 
 Differences = Sequence[Sequence[FigureRow]]
 
@@ -76,7 +77,7 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
 
     def line(title: str, rows: Sequence[FigureRow]) -> list[str]:
         first = rows[0]
-        if title == _ONE_BY_ONE:
+        if title == _BY_CONCEPT:
             return _line(first.group, rows, changes, [each.get(first.group) is True for each in lost], ceiling=ceiling)
         name = _sampled(first) if title == _BY_SAMPLING else _name(first)
         return _line(name, rows, changes, ceiling=ceiling)
@@ -97,7 +98,7 @@ def _parts(evaluation: "Evaluation") -> dict[str, Sequence[FigureRow]]:
         "retained concepts": evaluation.groups,
         "understanding": evaluation.understanding,
         "general captions": _fidelity_rows(evaluation),
-        _ONE_BY_ONE: evaluation.retention,
+        _BY_CONCEPT: evaluation.retention,
     }
 
 

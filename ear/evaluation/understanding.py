@@ -30,7 +30,7 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, num_threads, yes_probabilities
 
 STAGE = Stage("understanding", "ear eval --figures full")
-TOGETHER = 8
+QUESTIONS_PER_SEQUENCE = 8
 """Most questions about an image that a sequence holds; its attention is quadratic."""
 BATCH = 8
 """Sequences at once: more are no faster on a CPU."""
@@ -110,8 +110,9 @@ def answer_questions(
 ) -> list[Answer]:
     """One answer per question, in order, by ``model`` as it is.
 
-    ``batch_size`` counts sequences, of an image and up to ``TOGETHER`` questions about it. ``advance`` is called with
-    the number of questions answered since its last call. Raises ``ModelError`` for a question that is too long.
+    ``batch_size`` counts sequences, of an image and up to ``QUESTIONS_PER_SEQUENCE`` questions about it. ``advance`` is
+    called with the number of questions answered since its last call. Raises ``ModelError`` for a question that is too
+    long.
     """
     answers: dict[str, Answer] = {}
     sequences = list(_sequences(questions))
@@ -145,13 +146,13 @@ def compare_answers(
 
 
 def _sequences(questions: Sequence[YesNoQuestion]) -> Iterator[list[YesNoQuestion]]:
-    """The questions about each image, up to ``TOGETHER`` at a time."""
+    """The questions about each image, up to ``QUESTIONS_PER_SEQUENCE`` at a time."""
     by_image: dict[str, list[YesNoQuestion]] = {}
     for question in questions:
         by_image.setdefault(question.image_id, []).append(question)
     for asked in by_image.values():
-        for start in range(0, len(asked), TOGETHER):
-            yield asked[start : start + TOGETHER]
+        for start in range(0, len(asked), QUESTIONS_PER_SEQUENCE):
+            yield asked[start : start + QUESTIONS_PER_SEQUENCE]
 
 
 def _flat(parts: Iterable[Iterable[T]]) -> list[T]:

@@ -171,7 +171,7 @@ class Recipe:
             if field.metadata and not _passes(field.metadata["valid"], value):
                 requirement = field.metadata["requirement"]
                 raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
-        for name, value in _RELEASED.items():
+        for name, value in _RELEASED_LOOP.items():
             if self.trajectory == "streams" and (given := getattr(self, name)) != value:
                 raise RecipeError(
                     f"recipe {self.name}: {name} is {given}, but the trajectory streams (the released loop) allows "
@@ -226,9 +226,9 @@ class Recipe:
                 values[name] = _parse("none" if value is None else str(value), kinds[name])
             except ValueError as error:
                 raise RecipeError(f"recipe setting {name}={value!r}: {error}") from error
-        for name, of_styles in _OF_STYLES.items():
+        for name, style_setting in _STYLE_SETTINGS.items():
             if name in values:
-                values.setdefault(of_styles, None)
+                values.setdefault(style_setting, None)
         return dataclasses.replace(self, **values)
 
     def resolve(self, *, tokens: int, depth: int, concept_window: int, style: bool = False) -> "ResolvedRecipe":
@@ -334,14 +334,14 @@ def setting_descriptions() -> dict[str, str]:
     return {name: " ".join(properties[name]["description"].split()) for name in SETTINGS}
 
 
-_OF_STYLES: Mapping[str, str] = {
+_STYLE_SETTINGS: Mapping[str, str] = {
     "guidance": "style_guidance",
     "layers": "style_layers",
     "layer_choice": "style_layers",
 }
 """Setting → the setting that comes before it if the concept is a style."""
 
-_RELEASED: Mapping[str, Any] = {
+_RELEASED_LOOP: Mapping[str, Any] = {
     "loss": "mse",
     "rollout_epochs": 1,
     "windows": "all",

@@ -14,8 +14,8 @@ from ear.method.runs import STAGE
 from ear.report.results import CellOutcomes, Results, Task, stored_images
 from ear.suite.cells import Cell
 from ear.suite.rows import drop_repeated_ceiling, table_rows
-from ear.suite.spec import Evidence
-from ear.suite.suite import Measured
+from ear.suite.spec import Attachments
+from ear.suite.suite import CellResult
 from ear.suite.table import dataset_facts
 from ecgvf import Run
 from ecgvf.core.files import JSON
@@ -50,7 +50,7 @@ class EvaluationResults(Results):
                 openings_text(found.test_openings),
             ],
             versions=read_facts(file).get("versions", {}),
-            evidence=Evidence(memorisation=(memorisation,) if memorisation.is_file() else ()),
+            attachments=Attachments(memorisation=(memorisation,) if memorisation.is_file() else ()),
             evaluation=found,
             store=opened,
         )
@@ -78,7 +78,7 @@ class EvaluationResults(Results):
 
 def _rows(found: Evaluation) -> list[JSON]:
     original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
-    measured = Measured(
+    result = CellResult(
         cell=Cell(found.concept, found.recipe, 0, 0),
         outcomes=selected(found.outcomes, "after"),
         original=original,
@@ -88,7 +88,7 @@ def _rows(found: Evaluation) -> list[JSON]:
     )
     facts = {"concept": found.concept, "model": found.model, "split": found.split}
     # An evaluation knows of no seeds of training.
-    rows = drop_repeated_ceiling(table_rows(facts, found.recipe, [measured]))
+    rows = drop_repeated_ceiling(table_rows(facts, found.recipe, [result]))
     return [row | {"run_seeds": [], "training_seeds": []} for row in rows]
 
 

@@ -31,7 +31,7 @@ MEANINGS: dict[Result, str] = {
 MOST_BYTES = 28_000
 """Of an embedded image: 1,000 of them, in base64, stay under 40 MB."""
 
-_FORMS = ((384, 80), (384, 50), (256, 50), (192, 30))
+_SIDES_AND_QUALITIES = ((384, 80), (384, 50), (256, 50), (192, 30))
 """Longer side in pixels, and WebP quality, of an embedded image: the first that fits ``MOST_BYTES``. At the last, even
 noise does."""
 
@@ -151,7 +151,7 @@ def data_uri(png: bytes) -> str:
     with Image.open(io.BytesIO(png)) as image:
         full = image.convert("RGB")
     content = b""
-    for side, quality in _FORMS:
+    for side, quality in _SIDES_AND_QUALITIES:
         content = _webp(full, (side, side), quality)
         if len(content) <= MOST_BYTES:
             break

@@ -16,15 +16,15 @@ from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.rows import pooled
-from ear.suite.spec import Evidence, store_folder
+from ear.suite.spec import Attachments, store_folder
 from ear.suite.table import FACTS, FILE, read_datasets
 from ear.suite.view import clock
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.files import JSON
 
-EvidenceName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
-"""A field of ``Evidence``."""
+AttachmentName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
+"""A field of ``Attachments``."""
 
 Task = tuple[str, str | None, str, int, float, float]
 """(condition, adapter, id, seed, guidance, temperature) of an image; the adapter of the frozen model is None."""
@@ -75,7 +75,7 @@ class Results(ABC):
     """The recipe that has to meet the goals."""
     met: bool | None = None
     """Whether it meets them; None while cells are missing."""
-    evidence: Evidence = field(default_factory=Evidence)
+    attachments: Attachments = field(default_factory=Attachments)
 
     @abstractmethod
     def cell(self, concept: str, method: str) -> CellOutcomes | None:
@@ -118,12 +118,12 @@ class Results(ABC):
 
     def attacks(self) -> list[JSON]:
         """What `ear attack --json` printed, of the files that the suite names."""
-        return [_read(file, "attacks") for file in self.evidence.attacks if file.is_file()]
+        return [_read(file, "attacks") for file in self.attachments.attacks if file.is_file()]
 
     def memorisation(self) -> list[JSON]:
         """What `ear memorisation` wrote, of the files that the suite names. ``sheet`` is the image's present path."""
         found = []
-        for file in self.evidence.memorisation:
+        for file in self.attachments.memorisation:
             if file.is_file():
                 content = _read(file, "findings")
                 sheet = Path(content.get("sheet") or file.with_suffix(".png"))
@@ -132,27 +132,27 @@ class Results(ABC):
 
     def trials(self) -> JSON | None:
         """Several settings of each recipe; None without the file that the suite names."""
-        file = self.evidence.trials
+        file = self.attachments.trials
         return _read(file, "trials") if file is not None and file.is_file() else None
 
     def agreement(self) -> JSON | None:
         """How far judges agree with labels; None without the file that the suite names."""
-        file = self.evidence.agreement
+        file = self.attachments.agreement
         return _read(file, "agreement") if file is not None and file.is_file() else None
 
     def ablations(self) -> list[Ablation]:
         """Each ablation that the suite names and that was run."""
         return [_read_ablation(file) for file in self._ablation_files if file.is_file()]
 
-    def absent(self, name: EvidenceName) -> list[Path]:
+    def absent(self, name: AttachmentName) -> list[Path]:
         """The files of ``name`` that the suite names and that are not there."""
-        named = getattr(self.evidence, name)
+        named = getattr(self.attachments, name)
         files = self._ablation_files if name == "ablations" else named if isinstance(named, tuple) else [named]
         return [file for file in files if file is not None and not file.is_file()]
 
     @property
     def _ablation_files(self) -> list[Path]:
-        return [folder / "ablation.parquet" for folder in self.evidence.ablations]
+        return [folder / "ablation.parquet" for folder in self.attachments.ablations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class SuiteResults(Results):
                 versions=_versions(facts["versions"]),
                 goals=suite["goals"],
                 met=facts["met"],
-                evidence=Evidence.model_validate(suite["report"]),
+                attachments=Attachments.model_validate(suite["report"]),
                 files=_cell_files(folder, facts["cells"]),
                 store=store if store is not None else store_folder(suite["name"], suite["store"]),
             )

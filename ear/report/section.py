@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ear.report.charts import Chart
-from ear.report.results import EvidenceName, Results, select
+from ear.report.results import AttachmentName, Results, select
 from ear.suite.leaderboard import main_figures
 from ecgvf.core.files import JSON
 
@@ -59,9 +59,9 @@ def absent(results: Results, concept: str, measured: Collection[str], *, what: s
     return [f"{concept}{what}: {', '.join(methods)}"] if methods else []
 
 
-def unread(results: Results, name: EvidenceName) -> list[str]:
+def unread(results: Results, name: AttachmentName) -> list[str]:
     """What is missing, for people, because the suite names a file of ``name`` that does not exist."""
-    what: dict[EvidenceName, str] = {
+    what: dict[AttachmentName, str] = {
         "ablations": "an ablation",
         "trials": "several settings of each recipe",
         "attacks": "other attacks",

@@ -7,12 +7,12 @@ from ear.suite.cells import Cell
 from ear.suite.leaderboard import leaderboard
 from ear.suite.runner import run_suite, write_known_results
 from ear.suite.spec import SuiteSpec, read_spec
-from ear.suite.suite import Measured, Suite
+from ear.suite.suite import CellResult, Suite
 from ear.suite.table import copy_finished, results
 
 __all__ = [
     "Cell",
-    "Measured",
+    "CellResult",
     "Suite",
     "SuiteSpec",
     "copy_finished",

@@ -14,7 +14,7 @@ from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON
 
-LOST = 0.93
+LOST_SHARE = 0.93
 """Share of a neighbour's images that is too little to keep: the hypothesis to reject is that it keeps this or less."""
 
 
@@ -59,7 +59,7 @@ def goals(outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion]) -> 
     ratio, retained = figures.retention_ratio(outcomes), figures.of_retained(outcomes)
     judge = names("retention", retained)
     yield Goal("goal_retention_ratio", "pooled", "pooled", ratio, _within(ratio, least=0.97), judge)
-    for name, test in figures.neighbour_tests(outcomes, LOST).items():
+    for name, test in figures.neighbour_tests(outcomes, LOST_SHARE).items():
         missed = test.ratio.value < 0.97
         judge = names("retention", [each for each in retained if each.concept == name])
         yield Goal("goal_retention_ratio", name, "pooled", test.ratio, "missed" if missed else test.status, judge)

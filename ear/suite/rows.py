@@ -15,7 +15,7 @@ from ear.suite import goals
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import MISSING, REFERENCES
 from ear.suite.spec import SuiteSpec
-from ear.suite.suite import Measured
+from ear.suite.suite import CellResult
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON
 
@@ -29,19 +29,19 @@ _IDENTITY = (
 """The columns by which rows are told apart; the judge follows from them, and the others hold the value."""
 
 
-def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goals: bool = False) -> list[JSON]:
-    """The rows of a concept and method, from all its ``cells`` together: before and after erasing, the ceiling, and
-    under attack.
+def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_goals: bool = False) -> list[JSON]:
+    """The rows of a concept and method, from the ``results`` of all its cells together: before and after erasing,
+    the ceiling, and under attack.
 
     ``facts``: the columns "concept", "model" and "split". ``with_goals`` adds a row per goal (``ear.suite.goals``).
     """
-    outcomes = pooled((cell.original, cell.outcomes) for cell in cells)
+    outcomes = pooled((result.original, result.outcomes) for result in results)
     groups = {outcome.concept: outcome.group for outcome in selected(outcomes, "after")}
-    distinct = {cell.outcomes[0].adapter: cell for cell in reversed(cells)}.values()
-    answered = [answer for cell in list(distinct)[::-1] for answer in cell.answered]
-    facts = {**facts, **_seeds([cell.cell for cell in cells])}
+    by_adapter = {result.outcomes[0].adapter: result for result in reversed(results)}
+    answered = [answer for result in list(by_adapter.values())[::-1] for answer in result.answered]
+    facts = {**facts, **_seeds([result.cell for result in results])}
     main = outcomes[0]
-    rows = [
+    figure_rows = [
         *figures.replacement(outcomes),
         *figures.scene(outcomes),
         *figures.retention(outcomes),
@@ -51,10 +51,10 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
         *figures.replacement_by_sampling(outcomes),
         *figures.concept_in_any_seed(outcomes),
     ]
-    found = [each for row in rows for each in _rows(row, method, facts)]
+    rows = [row for figure_row in figure_rows for row in _rows(figure_row, method, facts)]
     shape = {"guidance": main.guidance, "temperature": main.temperature, "judge": None}
     if with_goals:
-        found += [
+        rows += [
             _row({**facts, **shape, "figure": goal.figure, "group": goal.group}, method, goal.wording, goal.value)
             | {"status": goal.status, "judge": goal.judge}
             for goal in goals.goals(outcomes, answered)
@@ -63,10 +63,10 @@ def table_rows(facts: JSON, method: str, cells: Sequence[Measured], *, with_goal
         ratio = figures.retention_ratio(outcomes, group)
         judge = figures.judge_names("retention", figures.of_retained(outcomes, group))
         what = {**facts, **shape, "figure": "retention_ratio", "group": group, "judge": judge}
-        found.append(_row(what, method, "pooled", ratio))
-    for cell in cells:
-        found += _attack_rows(cell, {**facts, **shape, **_seeds([cell.cell])}, method)
-    return found
+        rows.append(_row(what, method, "pooled", ratio))
+    for result in results:
+        rows += _attack_rows(result, {**facts, **shape, **_seeds([result.cell])}, method)
+    return rows
 
 
 def pooled(cells: Iterable[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> list[Outcome]:
@@ -111,12 +111,13 @@ def drop_repeated_ceiling(rows: Sequence[JSON]) -> list[JSON]:
     return [row for row in rows if row["recipe"] != "ceiling" or key(row) not in listed]
 
 
-def _attack_rows(cell: Measured, facts: JSON, method: str) -> Iterator[JSON]:
+def _attack_rows(result: CellResult, facts: JSON, method: str) -> Iterator[JSON]:
     """The rows of each attack and its controls, and of how often the original renders each class of prompts."""
-    for each in cell.classes:
-        rendered = _row({**facts, "figure": "rendered", "group": "concept"}, "original", each.name, each.original)
-        yield rendered if each.applicable else {**rendered, "status": NOT_APPLICABLE}
-    for row in attack_rows([*cell.original, *cell.outcomes, *cell.attacked], cell.classes):
+    for prompt_class in result.classes:
+        what = {**facts, "figure": "rendered", "group": "concept"}
+        rendered = _row(what, "original", prompt_class.name, prompt_class.original)
+        yield rendered if prompt_class.applicable else {**rendered, "status": NOT_APPLICABLE}
+    for row in attack_rows([*result.original, *result.outcomes, *result.attacked], result.classes):
         unattacked = "concept_present_unattacked"
         figures = [
             # Prompts that are an attack by themselves were given to the original, too; the others are not attacked.
@@ -129,9 +130,9 @@ def _attack_rows(cell: Measured, facts: JSON, method: str) -> Iterator[JSON]:
         ]
         for figure, recipe, group, value in figures:
             what = {**facts, "figure": figure, "group": group, "attack": row.attack, "budget": row.budget}
-            what["judge"] = cell.outcomes[0].judges[0].judge
-            found = _row(what, recipe, "pooled", value)
-            yield found if row.applicable or recipe == "original" else {**found, "status": NOT_APPLICABLE}
+            what["judge"] = result.outcomes[0].judges[0].judge
+            table_row = _row(what, recipe, "pooled", value)
+            yield table_row if row.applicable or recipe == "original" else {**table_row, "status": NOT_APPLICABLE}
 
 
 def _seeds(cells: Sequence[Cell]) -> JSON:

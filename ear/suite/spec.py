@@ -42,7 +42,7 @@ class Prompts(_Part):
     """Only retained concepts of this family, as ``ear eval --family``; None: all."""
 
 
-class Evidence(_Part):
+class Attachments(_Part):
     """Files of other measurements that the report shows beside the suite's own."""
 
     ablations: tuple[Path, ...] = ()
@@ -98,7 +98,7 @@ class SuiteSpec(_Part):
     """Folder of pairs, images and adapters; None: suites/NAME/store."""
     results: Path | None = None
     """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
-    report: Evidence = Evidence()
+    report: Attachments = Attachments()
 
     @field_validator("concepts")
     @classmethod

@@ -46,7 +46,7 @@ from ecgvf.world import grammar
 if TYPE_CHECKING:
     from ecgvf.llm.registry import LLMWriter
 
-KEYED = (
+KEY_SETTINGS = (
     *("prompts_per_concept", "prompts_per_other", "prompts_per_group", "prompts_per_neighbour", "family", "figures"),
     *("split", "seed", "judge", "weights", "questions", "batch_size"),
 )
@@ -55,7 +55,7 @@ not at its default, so that a new setting does not invalidate what was measured 
 
 
 @dataclass(frozen=True)
-class Measured:
+class CellResult:
     """The outcomes of a finished cell, without images."""
 
     cell: Cell
@@ -167,40 +167,40 @@ class Suite:
         facts = read_facts(file) if file.is_file() else None
         return facts if facts is not None and facts.get("key") == self.key(cell) else None
 
-    def measured(self, cell: Cell) -> Measured | None:
+    def cell_result(self, cell: Cell) -> CellResult | None:
         """The outcomes of a finished cell; None if ``facts`` is."""
         if (facts := self.facts(cell)) is None:
             return None
         outcomes = read_outcomes(self.file(cell.name))[0]
-        return Measured(
+        return CellResult(
             cell=cell,
             outcomes=[outcome for outcome in outcomes if outcome.sample != "attack"],
             original=read_outcomes(self.file(facts["original"]))[0],
             answered=[AnsweredQuestion(**answer) for answer in facts["answered"]],
             attacked=[outcome for outcome in outcomes if outcome.sample == "attack"],
-            classes=[PromptClass.from_json(each) for each in facts.get("classes", ())],
+            classes=[PromptClass.from_json(prompt_class) for prompt_class in facts.get("classes", ())],
         )
 
     def measure(self, cell: Cell) -> None:
         """Train and measure a cell, and write its outcomes. Raises ``EcgvfError`` as the stages do."""
         started = time.monotonic()
-        found, sheet = self._evaluate(cell)
-        original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
+        evaluation, sheet = self._evaluate(cell)
+        original = [outcome for outcome in evaluation.outcomes if outcome.condition != "after"]
         # The frozen model's outcomes are the same for all seeds of a recipe.
         name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
         write_outcomes(original, self.file(name), images=False)
         facts: JSON = {
             "key": self.key(cell),
             "original": name,
-            "answered": [asdict(answer) for answer in found.answered],
-            "classes": [each.json() for each in found.classes],
-            "not_measured": [str(each) for each in found.not_measured],
+            "answered": [asdict(answer) for answer in evaluation.answered],
+            "classes": [prompt_class.json() for prompt_class in evaluation.classes],
+            "not_measured": [str(group) for group in evaluation.not_measured],
             **self._openings(cell),
             "versions": versions(),
             "seconds": round(time.monotonic() - started),
         }
-        found.save_contact_sheet(sheet)
-        kept = [*selected(found.outcomes, "after"), *found.attacked]
+        evaluation.save_contact_sheet(sheet)
+        kept = [*selected(evaluation.outcomes, "after"), *evaluation.attacked]
         write_outcomes(kept, self.file(cell.name), facts, images=False)
 
     def dataset(self, concept: str, run_seed: int) -> Dataset:
@@ -325,7 +325,7 @@ def _keyed(settings: EvaluationSettings) -> JSON:
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in values.items()
-        if name in KEYED or value != default[name]
+        if name in KEY_SETTINGS or value != default[name]
     }
 
 

@@ -105,9 +105,9 @@ def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSO
     if full:  # it measures what the first cell does, and more
         finished = [*full, *(cell for cell in finished if cell not in (cells[0], *full))]
     if finished and tuple(finished) not in known:
-        found = [measured for cell in finished if (measured := suite.measured(cell)) is not None]
+        cell_results = [result for cell in finished if (result := suite.cell_result(cell)) is not None]
         facts = {"concept": concept, "model": suite.spec.model, "split": suite.spec.split}
-        known[tuple(finished)] = table_rows(facts, method, found, with_goals=method == suite.spec.goals)
+        known[tuple(finished)] = table_rows(facts, method, cell_results, with_goals=method == suite.spec.goals)
     unmeasured = [missing_row(suite.spec, concept, method, missing)] if missing else []
     return [*known.get(tuple(finished), []), *unmeasured]
 

@@ -1,6 +1,7 @@
 """Build nano from scratch, part by part; an interrupted part resumes from its last checkpoint."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,10 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
         raise SettingsError(
             f"{record.path} lacks {', '.join(lacking)}, and the card would, too: name the --work of the whole build"
         )
-    tokenizer_dir = work / "tokenizer"
-    if "tokenizer" in parts and not tokenizer_dir.exists():
-        temporary = work / "tokenizer.tmp"
-        train_tokenizer().save_pretrained(temporary)
-        temporary.rename(tokenizer_dir)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(_built(tokenizer_dir, "tokenizer"))
-    codec_seconds = CODEC_SECONDS_PLAIN + CODEC_SECONDS_QUANTISED
-    if "codec" in parts and spent(work / "codec") < codec_seconds:
+    if "tokenizer" in parts:
+        _train_tokenizer(work / "tokenizer")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(_built(work / "tokenizer", "tokenizer"))
+    if "codec" in parts and spent(work / "codec") < CODEC_SECONDS_PLAIN + CODEC_SECONDS_QUANTISED:
         codec.train(work / "codec", seconds_plain=CODEC_SECONDS_PLAIN, seconds_quantised=CODEC_SECONDS_QUANTISED)
     torch.manual_seed(0)
     model = build_model(tokenizer)
@@ -57,9 +54,8 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
         tower = model.model.vision_model
         record["vision"] = vision.train(tower, work / "vision", vision.training_pool(), seconds=180)
         save_atomic(tower.state_dict(), work / "vision.pt")
-    for name in judges.JUDGES:
-        if "judges" in parts and not record.has(f"judge:{name}", out / "judges" / name):
-            record[f"judge:{name}"] = judges.train_judge(name, out / "judges")
+    if "judges" in parts:
+        _train_judges(out, record)
     if "clip" in parts and not record.has("clip", out / "clip"):
         record["clip"] = clip.train_clip(tokenizer, work / "clip", out / "clip", seconds=240)
     if "language-model" in parts or "save" in parts:
@@ -68,28 +64,11 @@ def build(work: Path, out: Path, parts: tuple[str, ...] = PARTS, *, language_mod
     if "language-model" in parts and spent(work / "language-model") < language_model_seconds:
         language_model.train(model, tokenizer, work / "language-model", seconds=language_model_seconds)
     if "save" in parts:
-        state = torch.load(_built(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
-        model.load_state_dict(state["model"])
-        save(model, out)
-        processor(tokenizer).save_pretrained(out)
-        record["language-model"] = {"seconds": round(state["spent"]), "steps": state["step"]}
-        for part in ("codec", "language-model"):
-            log = work / part / "log.jsonl"
-            if log.exists():
-                record[part] = record.get(part, {}) | json.loads(log.read_text().splitlines()[-1])
-    missing = [name for name in second_judges.SECOND_JUDGES if not record.has(f"judge:{name}", out / "judges" / name)]
-    if "second-judges" in parts and missing:
-        images = second_judges.build_pool(work / "second-judges" / "pool.npz", _shipped_codec(out))
-        for name in missing:
-            trained = second_judges.train_second_judge(name, images, work / "second-judges", out / "judges")
-            record[f"judge:{name}"] = trained
-    missing = [
-        name for name in attribute_judges.ATTRIBUTE_JUDGES if not record.has(f"judge:{name}", out / "judges" / name)
-    ]
-    if "attribute-judges" in parts and missing:
-        scenes = attribute_judges.build_pool(_shipped_codec(out))
-        for name in missing:
-            record[f"judge:{name}"] = attribute_judges.train_attribute_judge(name, scenes, out / "judges")
+        _save_trained(model, tokenizer, work, out, record)
+    if "second-judges" in parts:
+        _train_second_judges(work / "second-judges", out, record)
+    if "attribute-judges" in parts:
+        _train_attribute_judges(out, record)
     if "card" in parts:
         write_card(out, record, check(str(out)))
 
@@ -121,6 +100,47 @@ def save(model: JanusForConditionalGeneration, out: Path) -> None:
     model.float()
 
 
+def _train_tokenizer(folder: Path) -> None:
+    if not folder.exists():
+        temporary = folder.with_suffix(".tmp")
+        train_tokenizer().save_pretrained(temporary)
+        temporary.rename(folder)
+
+
+def _train_judges(out: Path, record: "_Record") -> None:
+    for name in record.missing_judges(judges.JUDGES, out):
+        record[f"judge:{name}"] = judges.train_judge(name, out / "judges")
+
+
+def _save_trained(
+    model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, work: Path, out: Path, record: "_Record"
+) -> None:
+    """Load the trained language model, save it to `out`, and record its training and the codec's."""
+    state = torch.load(_built(work / "language-model" / "checkpoint.pt", "language-model"), weights_only=True)
+    model.load_state_dict(state["model"])
+    save(model, out)
+    processor(tokenizer).save_pretrained(out)
+    record["language-model"] = {"seconds": round(state["spent"]), "steps": state["step"]}
+    for part in ("codec", "language-model"):
+        log = work / part / "log.jsonl"
+        if log.exists():
+            record[part] = record.get(part, {}) | json.loads(log.read_text().splitlines()[-1])
+
+
+def _train_second_judges(work: Path, out: Path, record: "_Record") -> None:
+    if missing := record.missing_judges(second_judges.SECOND_JUDGES, out):
+        images = second_judges.build_pool(work / "pool.npz", _shipped_codec(out))
+        for name in missing:
+            record[f"judge:{name}"] = second_judges.train_second_judge(name, images, work, out / "judges")
+
+
+def _train_attribute_judges(out: Path, record: "_Record") -> None:
+    if missing := record.missing_judges(attribute_judges.ATTRIBUTE_JUDGES, out):
+        scenes = attribute_judges.build_pool(_shipped_codec(out))
+        for name in missing:
+            record[f"judge:{name}"] = attribute_judges.train_attribute_judge(name, scenes, out / "judges")
+
+
 class _Record(dict[str, Any]):
     """Training record of each part, saved on every assignment and copied into the card."""
 
@@ -135,3 +155,7 @@ class _Record(dict[str, Any]):
     def has(self, key: str, folder: Path) -> bool:
         """Whether the part was trained and its weights are in `folder`: another ``--out`` has none yet."""
         return key in self and (folder / "model.safetensors").exists()
+
+    def missing_judges(self, names: Iterable[str], out: Path) -> list[str]:
+        """Those of `names` whose judges have yet to be trained into `out`."""
+        return [name for name in names if not self.has(f"judge:{name}", out / "judges" / name)]

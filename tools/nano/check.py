@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
 from ear.evaluation.statistics import mean
 from ecgvf.core import seeds
@@ -27,7 +26,7 @@ from tools.nano import codec as codec_training
 from tools.nano import judges as first_judges
 from tools.nano import vision
 from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
-from tools.nano.codec import to_input
+from tools.nano.codec import to_images, to_input
 from tools.nano.corruption import held_out_corruptions
 from tools.nano.frozen_codec import Codec
 from tools.nano.language_model import tokenize_conversations
@@ -167,20 +166,17 @@ def render_scenes(
     return np.concatenate(batches)
 
 
-@torch.no_grad()
 def _codec(model: JanusModel, judges: Path) -> list[Goal]:
     trained = {*codec_training.training_pool(), *first_judges.training_pool("object-b")}
     scenes = scene_pool("check:codec", 512, excluded=trained)
     originals = compose_batch(scenes)
-    codec = model.model.model.vqmodel
+    codec = Codec(model.model.model.vqmodel)
     errors, reconstructions = [], []
     for start in range(0, len(scenes), 64):
-        pixels = to_input(originals[start : start + 64])
-        latents = normalize(codec.quant_conv(codec.encoder(pixels)), dim=1)
-        flat = latents.permute(0, 2, 3, 1).reshape(len(pixels), model.image_tokens, -1)
-        decoded = codec.decode((flat @ codec.quantize.embedding.weight.T).argmax(-1)).clamp(-1, 1)
-        errors += (decoded - pixels).abs().mean((1, 2, 3)).tolist()
-        reconstructions.append(((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy())
+        images = originals[start : start + 64]
+        decoded = codec.decode_batch(codec.encode(images, batch=64))
+        errors += (decoded - to_input(images)).abs().mean((1, 2, 3)).tolist()
+        reconstructions.append(to_images(decoded))
     judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
     correct = predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
     error, margin = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5

@@ -15,7 +15,7 @@ language model can learn. The decoder sees the whole image.
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,12 @@ def pad_codes(state: dict[str, Tensor], dimensions: int) -> dict[str, Tensor]:
 def to_input(images: np.ndarray) -> Tensor:
     """uint8 ``[N, 64, 64, 3]`` → float32 ``[N, 3, 64, 64]`` in −1…1."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+def to_images(pixels: Tensor) -> NDArray[np.uint8]:
+    """float32 ``[N, 3, 64, 64]`` in −1…1 → uint8 ``[N, 64, 64, 3]``."""
+    images: NDArray[np.uint8] = ((pixels.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+    return images
 
 
 def anchor(codec: JanusVQVAE) -> None:
@@ -233,16 +239,7 @@ def train(
     generator = torch.Generator().manual_seed(seed + loop.step)
     counts: Tensor = loop.extra_state["counts"]
     recent = deque[float](maxlen=100)
-
-    def metrics() -> dict[str, Any]:
-        return {
-            "l1": round(float(np.mean(recent)), 4),
-            "held_out_l1": round(held_out_l1(codec, test_images, loop.extra_state["quantised"]), 4),
-            "quantised": loop.extra_state["quantised"],
-            "live_codes": int((counts > 0.3).sum()),
-        }
-
-    for step in loop.steps(metrics):
+    for step in loop.steps(lambda: _metrics(codec, loop.extra_state, recent, test_images)):
         plain = loop.spent < seconds_plain
         progress = loop.spent / seconds_plain if plain else (loop.spent - seconds_plain) / seconds_quantised
         if not plain and not loop.extra_state["quantised"]:
@@ -259,6 +256,16 @@ def train(
         recent.append((decoded - batch).abs().mean().item())
     codec.eval()
     return codec
+
+
+def _metrics(codec: JanusVQVAE, state: dict[str, Any], recent: Sequence[float], test_images: Tensor) -> dict[str, Any]:
+    """A line of the log; `recent` has the training L1 of the last steps."""
+    return {
+        "l1": round(float(np.mean(recent)), 4),
+        "held_out_l1": round(held_out_l1(codec, test_images, state["quantised"]), 4),
+        "quantised": state["quantised"],
+        "live_codes": int((state["counts"] > 0.3).sum()),
+    }
 
 
 def _fresh() -> tuple[JanusVQVAE, MuonAndAdamW]:

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
+from torch import Tensor
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
-from tools.nano.codec import to_input
+from tools.nano.codec import latents, to_images, to_input
 from tools.nano.painting import SIDE
 
 Images = NDArray[np.uint8]
@@ -27,9 +27,8 @@ class Codec:
         codes = self.network.quantize.embedding.weight
         tokens = []
         for start in range(0, len(images), batch):
-            pixels = to_input(images[start : start + batch])
-            latents = normalize(self.network.quant_conv(self.network.encoder(pixels)), dim=1)
-            tokens.append((latents.flatten(2).transpose(1, 2) @ codes.T).argmax(-1).numpy())
+            encoded = latents(self.network, to_input(images[start : start + batch]))
+            tokens.append((encoded.flatten(2).transpose(1, 2) @ codes.T).argmax(-1).numpy())
         return np.concatenate(tokens)
 
     @torch.no_grad()
@@ -37,9 +36,14 @@ class Codec:
         """Images uint8 ``[N, 64, 64, 3]`` of tokens int64 ``[N, 256]``."""
         images = np.empty((len(tokens), SIDE, SIDE, 3), np.uint8)
         for start in range(0, len(tokens), batch):
-            pixels = self.network.decode(torch.from_numpy(tokens[start : start + batch])).clamp(-1, 1)
-            images[start : start + batch] = ((pixels.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+            images[start : start + batch] = to_images(self.decode_batch(tokens[start : start + batch]))
         return images
+
+    @torch.no_grad()
+    def decode_batch(self, tokens: Tokens) -> Tensor:
+        """Pixels float32 ``[N, 3, 64, 64]`` in −1…1, before they are rounded to images."""
+        pixels: Tensor = self.network.decode(torch.from_numpy(tokens)).clamp(-1, 1)
+        return pixels
 
     def recode(self, images: Images) -> Images:
         """The images as the codec reconstructs them."""

@@ -29,15 +29,17 @@ from transformers import (
 )
 
 from tools.nano.auxiliary_heads import DESIGNERS, AuxiliaryHeads
-from tools.nano.codec import CODE_DIMENSIONS, codec_config, latents, pad_codes, to_input
+from tools.nano.codec import CODE_DIMENSIONS, codec_config, pad_codes, to_input
+from tools.nano.frozen_codec import Codec
 from tools.nano.muon import MuonAndAdamW
 from tools.nano.painting import SIDE
 from tools.nano.precision import autocast
 from tools.nano.questions import Question, questions
 from tools.nano.scenes import caption, training_scenes
-from tools.nano.tokenizer import ASSISTANT, EOS, IMAGE_TOKENS, PATCHES, USER, image_prompt
+from tools.nano.tokenizer import ASSISTANT, PATCHES, USER, image_prompt
 from tools.nano.training_loop import TrainingLoop
 from tools.nano.world import Scene, compose_batch
+from tools.tokenizer import EOS, IMAGE_TOKENS
 
 WIDTH = 256
 BATCH = 16
@@ -113,18 +115,6 @@ def load_padded_codec(model: JanusForConditionalGeneration, codec: dict[str, Ten
     nn.init.normal_(embeddings[:, CODE_DIMENSIONS:], std=1.6)  # AdamW's learning rate is small beside it
 
 
-@torch.no_grad()
-def encode_images(model: JanusForConditionalGeneration, images: np.ndarray) -> np.ndarray:
-    """VQ ids, uint16 ``[N, 256]``, of images, uint8 ``[N, 64, 64, 3]``, by the model's own encoder."""
-    codec = model.model.vqmodel
-    ids = []
-    for start in range(0, len(images), 64):
-        pixels = to_input(images[start : start + 64])
-        flat = latents(codec, pixels).permute(0, 2, 3, 1).reshape(len(pixels), PATCHES, -1)
-        ids.append((flat @ codec.quantize.embedding.weight.T).argmax(-1).numpy().astype(np.uint16))
-    return np.concatenate(ids)
-
-
 class GenerationData:
     """A pool of scenes with their VQ ids; each epoch has new captions, batched by length."""
 
@@ -140,8 +130,9 @@ class GenerationData:
         self.tokenizer = tokenizer
         endless = training_scenes(self.rng, without)
         self.scenes = [replace(next(endless), designer=self.rng.choice(DESIGNERS)) for _ in range(pool)]
+        codec = Codec(model.model.vqmodel)
         self.vq_ids = np.concatenate(
-            [encode_images(model, compose_batch(self.scenes[i : i + 512])) for i in range(0, pool, 512)]
+            [codec.encode(compose_batch(self.scenes[i : i + 512]), batch=64) for i in range(0, pool, 512)]
         )
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, list[Scene]]]:
@@ -159,7 +150,7 @@ class GenerationData:
                     if len(batch) == BATCH:
                         del by_length[len(ids)]
                         selected = [row for _, row in batch]
-                        vq_ids = torch.from_numpy(self.vq_ids[selected].astype(np.int64))
+                        vq_ids = torch.from_numpy(self.vq_ids[selected])
                         yield torch.tensor([ids for ids, _ in batch]), vq_ids, [self.scenes[row] for row in selected]
 
 
@@ -276,24 +267,48 @@ def train(
             name, auxiliary_weight = "asking", 1.0
             scenes = [next(scenes_to_answer) for _ in range(ANSWER_IMAGES)]
             conversations = [questions(scene, rng, QUESTIONS_PER_IMAGE, without) for scene in scenes]
-            ids, labels = tokenize_conversations(tokenizer, conversations)
-            with autocast():
-                loss, middle = answer_loss(model, ids, labels, to_input(compose_batch(scenes)), backbone)
-            subjects = [question.about for conversation in conversations for question in conversation]
-            repeated = [scene for scene in scenes for _ in range(QUESTIONS_PER_IMAGE)]
-            auxiliary_loss = auxiliary.answer_loss(middle, repeated, subjects)
+            loss, auxiliary_loss = _answer_losses(model, tokenizer, backbone, auxiliary, scenes, conversations)
         else:
             name, auxiliary_weight = "drawing", max(0.0, 1 - 2 * loop.progress)
-            prompt_ids, vq_ids, scenes = next(generation)
-            with autocast():
-                loss, middle = generation_loss(model, drop_prompts(prompt_ids, tokenizer), vq_ids, backbone)
-            auxiliary_loss = auxiliary.generation_loss(middle, scenes)
+            loss, auxiliary_loss = _generation_losses(model, tokenizer, backbone, auxiliary, *next(generation))
         recent[name].append(loss.item())
         if auxiliary_weight:
             recent[f"{name}, halfway"].append(auxiliary_loss.item())
             loss = loss + auxiliary_weight * auxiliary_loss
         optimizer.step(loss, min(1.0, (step + 1) / 100, (1 - loop.progress) / cooldown))
     model.eval()
+
+
+def _answer_losses(
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    backbone: Backbone,
+    auxiliary: AuxiliaryHeads,
+    scenes: Sequence[Scene],
+    conversations: Sequence[Sequence[Question]],
+) -> tuple[Tensor, Tensor]:
+    """The loss of the answers in a conversation about each scene's image, and that of the auxiliary heads."""
+    ids, labels = tokenize_conversations(tokenizer, conversations)
+    with autocast():
+        loss, middle = answer_loss(model, ids, labels, to_input(compose_batch(scenes)), backbone)
+    subjects = [question.about for conversation in conversations for question in conversation]
+    repeated = [scene for scene, conversation in zip(scenes, conversations, strict=True) for _ in conversation]
+    return loss, auxiliary.answer_loss(middle, repeated, subjects)
+
+
+def _generation_losses(
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    backbone: Backbone,
+    auxiliary: AuxiliaryHeads,
+    prompt_ids: Tensor,
+    vq_ids: Tensor,
+    scenes: Sequence[Scene],
+) -> tuple[Tensor, Tensor]:
+    """The loss of the scenes' VQ ids ``[B, 256]`` after prompts ``[B, S]``, and that of the auxiliary heads."""
+    with autocast():
+        loss, middle = generation_loss(model, drop_prompts(prompt_ids, tokenizer), vq_ids, backbone)
+    return loss, auxiliary.generation_loss(middle, scenes)
 
 
 def _optimizer(model: JanusForConditionalGeneration, auxiliary: AuxiliaryHeads) -> MuonAndAdamW:

@@ -68,31 +68,17 @@ def train_oracle(
     if (out / "README.md").exists():
         progress(f"{out} is finished")  # its card is written last
         return
-    shipped = data_dir() / "nano"
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(shipped)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(data_dir() / "nano")
     torch.manual_seed(seed)
     model = language_model.build_model(tokenizer)
     scenes = vision_scenes(without, seed, pool)
     if not (work / "vision.pt").exists():
         progress("vision tower")
         _train_tower(model.model.vision_model, work, scenes, vision_steps, seed)
-    codec = JanusForConditionalGeneration.from_pretrained(shipped, dtype="float32").model.vqmodel.state_dict()
-    torch.manual_seed(seed)  # what follows is the same whether or not the vision tower was trained just now
-    language_model.load_padded_codec(model, codec)
-    model.model.vision_model.load_state_dict(torch.load(work / "vision.pt", weights_only=True))
+    _load_pretrained(model, work, seed)
     if spent(work / "language-model") < settings["steps"]:
         progress("language model")
-        language_model.train(
-            model,
-            tokenizer,
-            work / "language-model",
-            seconds=settings["steps"],
-            pool=pool,
-            seed=seed,
-            compiled=compiled,
-            without=without,
-            clock=_step_clock(),
-        )
+        _train_language_model(model, tokenizer, work / "language-model", settings, compiled=compiled)
     state = torch.load(work / "language-model" / "checkpoint.pt", weights_only=True)
     model.load_state_dict(state["model"])
     write_atomic(out / FACTS, pretty_json(settings))  # first: it says whose folder this is
@@ -108,6 +94,35 @@ def _train_tower(tower: JanusVisionModel, work: Path, scenes: list[Scene], steps
     accuracy = vision.train(tower, work / "vision", scenes, seconds=steps, seed=seed, clock=_step_clock())
     write_atomic(work / "vision.json", pretty_json(accuracy))
     save_atomic(tower.state_dict(), work / "vision.pt")
+
+
+def _load_pretrained(model: JanusForConditionalGeneration, work: Path, seed: int) -> None:
+    """Load the shipped codec, and the vision tower from `work`."""
+    shipped = JanusForConditionalGeneration.from_pretrained(data_dir() / "nano", dtype="float32")
+    torch.manual_seed(seed)  # what follows is the same whether or not the vision tower was trained just now
+    language_model.load_padded_codec(model, shipped.model.vqmodel.state_dict())
+    model.model.vision_model.load_state_dict(torch.load(work / "vision.pt", weights_only=True))
+
+
+def _train_language_model(
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    compiled: bool,
+) -> None:
+    language_model.train(
+        model,
+        tokenizer,
+        folder,
+        seconds=settings["steps"],
+        pool=settings["pool"],
+        seed=settings["seed"],
+        compiled=compiled,
+        without=settings["without"],
+        clock=_step_clock(),
+    )
 
 
 def _record(work: Path, settings: dict[str, Any], resumed: int) -> dict[str, Any]:

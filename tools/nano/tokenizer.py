@@ -2,16 +2,14 @@
 
 import random
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import JanusImageProcessor, JanusProcessor, PreTrainedTokenizerFast
 
 from tools.nano.painting import SIDE
 from tools.nano.questions import questions
 from tools.nano.scenes import caption, scene_pool
+from tools.tokenizer import EOS, IMAGE_TOKENS, train_bpe
 
-BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
 USER, ASSISTANT = "<|User|>", "<|Assistant|>"
-IMAGE_TOKENS = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
 VOCABULARY = 1536
 PATCHES = 256
 
@@ -32,34 +30,12 @@ CHAT_TEMPLATE = (
 
 def train_tokenizer(lines: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFast:
     """Train on `lines` sentences and questions of the world; any other text is encoded in bytes."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    special = [BOS, EOS, PAD, USER, ASSISTANT, *IMAGE_TOKENS.values()]
     rng = random.Random(f"tokenizer:{seed}")
-
     corpus = []
     for scene in scene_pool("tokenizer", lines):
         corpus.append(f": {caption(scene, rng)}\n\n")
         corpus += [f": {question.text}\n\n: {question.answer}" for question in questions(scene, rng, 1)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[AddedToken(token, special=True, normalized=False) for token in special],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(corpus, trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, backend.token_to_id(BOS))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        extra_special_tokens=IMAGE_TOKENS,
-        padding_side="left",
-    )
+    return train_bpe(corpus, VOCABULARY, roles=(USER, ASSISTANT))
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:

@@ -35,14 +35,14 @@ from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults
 from ear.report.robustness import robustness
 from ear.suite import Suite, write_known_results
-from ear.suite.last import last_results, remember
-from ear.suite.spec import Evidence
+from ear.suite.last_results import last_results, remember
+from ear.suite.spec import Attachments
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.records import to_table
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
-from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
+from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 from tests.ecgvf.review_page import CHROMIUM, needs_chromium
 
 HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
@@ -51,7 +51,7 @@ HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
 def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> SuiteResults:
     """Church is measured and castle is not: of 12 prompts 3 still show church, one is wrecked, a prompt is hostile."""
     suite = small_suite(folder)
-    source = measured(0, 0, 3)
+    source = cell_result(0, 0, 3)
     after = [
         replace(each, judges=both("turtle", 0.2)) if each.group == "concept" and each.id == "record-5" else each
         for each in source.outcomes
@@ -73,7 +73,7 @@ def keep_images(store: Path, outcomes: list[Outcome], run: str = "run-0") -> Non
     pq.write_table(to_table(Outcome, outcomes), file)
 
 
-def with_evidence(results: SuiteResults, folder: Path) -> SuiteResults:
+def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     """The results beside measurements that the suite names; one of two ablations was not run."""
     figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
     row = dict.fromkeys(("original", "unattacked", "after", "oracle", "above_oracle", "absent"), figure)
@@ -111,8 +111,8 @@ def with_evidence(results: SuiteResults, folder: Path) -> SuiteResults:
     pq.write_table(pa.Table.from_pylist(rows), folder / "ablation" / "ablation.parquet")
     named = {name: folder / f"{name}.json" for name in ("trials", "agreement")}
     lists = {name: [folder / f"{name}.json"] for name in ("attacks", "memorisation")}
-    evidence = Evidence.model_validate({**named, **lists, "ablations": [folder / "ablation", folder / "none"]})
-    return replace(results, evidence=evidence)
+    attachments = Attachments.model_validate({**named, **lists, "ablations": [folder / "ablation", folder / "none"]})
+    return replace(results, attachments=attachments)
 
 
 def everything(folder: Path) -> SuiteResults:
@@ -124,7 +124,7 @@ def everything(folder: Path) -> SuiteResults:
     facts: dict[str, Any] = {"church": {"unsafe": False, "paid": None, "stages": []}}
     write_atomic(suite.results / "datasets.json", pretty_json(facts))
     keep_images(suite.store, [*source.original, *source.outcomes])
-    return with_evidence(SuiteResults.open(suite.results, suite.store), folder)
+    return with_attachments(SuiteResults.open(suite.results, suite.store), folder)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) ->
 
 
 def test_a_wrecked_image_is_not_replaced_even_if_its_judge_names_the_surrogate(tmp_path: Path) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 0)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 0)
     unsure = [replace(each, judges=both("hotel", 0.3)) if each.id == "record-4" else each for each in source.outcomes]
     keep(suite, replace(source, outcomes=unsure))
     write_known_results(suite, "ear suite small.yaml")
@@ -180,11 +180,11 @@ def test_a_wrecked_image_is_not_replaced_even_if_its_judge_names_the_surrogate(t
 
 def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
-    keep(suite, measured(0, 0, 3), not_measured=["unrehearsed (training rehearsed every other concept)"])
+    keep(suite, cell_result(0, 0, 3), not_measured=["unrehearsed (training rehearsed every other concept)"])
     write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
-    keep(suite, measured(0, 0, 3))  # as earlier versions did
+    keep(suite, cell_result(0, 0, 3))  # as earlier versions did
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     for group in ("surrogates", "unrehearsed"):
         assert f"{group} (no images; files of earlier versions do not say why) for church by paper" in page
@@ -200,7 +200,7 @@ def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> 
 
 
 def test_levels_that_an_ablation_left_out_are_named(tmp_path: Path) -> None:
-    results = with_evidence(finished(tmp_path), tmp_path)
+    results = with_attachments(finished(tmp_path), tmp_path)
     file = tmp_path / "ablation" / "ablation.parquet"
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"levels that {file} lacks: the file, of an earlier version, does not name them" in page
@@ -268,7 +268,7 @@ def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path) -> None:
 
 
 def test_every_table_is_a_csv_and_numbers_have_their_n(tmp_path: Path) -> None:
-    results = with_evidence(finished(tmp_path), tmp_path)
+    results = with_attachments(finished(tmp_path), tmp_path)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert page.count("<table>") == page.count('<p class="download">') == page.count("data:text/csv") - 2
     downloads = _downloads(page)
@@ -298,8 +298,8 @@ def test_files_have_names_of_their_own_even_of_equal_titles_and_in_any_script(tm
     trials = json.loads((tmp_path / "trials.json").read_bytes())
     trials["trials"] = [trials["trials"][0] | {"concept": concept} for concept in ("教会", "城")]
     write_atomic(tmp_path / "trials.json", pretty_json(trials))
-    twice = results.evidence.model_copy(update={"memorisation": results.evidence.memorisation * 2})
-    page = write_report(replace(results, evidence=twice), tmp_path / "report.html").read_text()
+    twice = results.attachments.model_copy(update={"memorisation": results.attachments.memorisation * 2})
+    page = write_report(replace(results, attachments=twice), tmp_path / "report.html").read_text()
     names = [name for name, _ in _downloads(page)]
     assert len(set(names)) == len(names)
     settings = "several-settings-of-each-recipe-validation-split.csv"
@@ -308,7 +308,7 @@ def test_files_have_names_of_their_own_even_of_equal_titles_and_in_any_script(tm
 
 
 def test_near_duplicates_and_labels_say_whose_images_they_are_of(tmp_path: Path) -> None:
-    results = with_evidence(finished(tmp_path), tmp_path)
+    results = with_attachments(finished(tmp_path), tmp_path)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "clusters.png, whose JSON does not say which concept was erased" in page
     content = json.loads((tmp_path / "memorisation.json").read_bytes())
@@ -323,10 +323,10 @@ def test_near_duplicates_and_labels_say_whose_images_they_are_of(tmp_path: Path)
 
 def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, oracles={"church": tmp_path / "oracle"})
-    keep(suite, measured(0, 0, 3))
+    keep(suite, cell_result(0, 0, 3))
     page = write_report(_known(suite), tmp_path / "report.html").read_text()
     assert "church, oracle" not in page
-    keep(suite, measured(0, 0, 6, recipe="oracle"))
+    keep(suite, cell_result(0, 0, 6, recipe="oracle"))
     results = _known(suite)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert results.methods_of("church") == ["paper", "oracle"] and results.methods_of("castle") == ["paper"]
@@ -341,7 +341,7 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
 
 def test_bars_ticks_and_stars_are_of_all_seeds(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("on-policy",), training_seeds=(0, 1))
-    first, second = (measured(0, seed, 0, recipe="on-policy") for seed in (0, 1))
+    first, second = (cell_result(0, seed, 0, recipe="on-policy") for seed in (0, 1))
     # The second training alone loses the castle.
     changed = [
         replace(each, judges=both("church", concept="castle")) if each.concept == "castle" else each
@@ -371,7 +371,7 @@ def _known(suite: Suite) -> SuiteResults:
 
 
 def test_a_concept_that_the_original_does_not_show_either_is_not_lost(tmp_path: Path) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
     unseen = both("church", concept="cat")
     never = [replace(each, judges=unseen) if each.concept == "cat" else each for each in source.original]
     keep(suite, replace(source, original=never))
@@ -409,7 +409,7 @@ def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
 
 
 def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_their_files(tmp_path: Path) -> None:
-    results = with_evidence(finished(tmp_path), tmp_path)
+    results = with_attachments(finished(tmp_path), tmp_path)
     trials = (tmp_path / "trials.json").read_bytes()
     page = write_report(results, tmp_path / "report.html").read_text()
     for text in (
@@ -437,14 +437,14 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
 
 
 def test_files_that_the_suite_names_and_that_are_not_there_are_named(tmp_path: Path) -> None:
-    evidence = Evidence(
+    attachments = Attachments(
         ablations=(tmp_path / "ablation",),
         trials=tmp_path / "trials.json",
         attacks=(tmp_path / "attacks.json",),
         memorisation=(tmp_path / "memorisation.json",),
         agreement=tmp_path / "agreement.json",
     )
-    page = write_report(replace(finished(tmp_path), evidence=evidence), tmp_path / "report.html").read_text()
+    page = write_report(replace(finished(tmp_path), attachments=attachments), tmp_path / "report.html").read_text()
     for name in ("ablation/ablation.parquet", "trials.json", "attacks.json", "memorisation.json", "agreement.json"):
         assert f"({tmp_path / name} does not exist)" in page
     assert "`ear ablate`" not in page and "`ear memorisation`" not in page

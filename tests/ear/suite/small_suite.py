@@ -7,27 +7,27 @@ from typing import Any
 
 from ear.evaluation.attack_figures import PromptClass
 from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, selected, write_outcomes
-from ear.suite import Cell, Measured, Suite, SuiteSpec
+from ear.suite import Cell, CellResult, Suite, SuiteSpec
 from ecgvf.core.figures import proportion
 from tests.ear.evaluation.small_outcomes import both, erased, kept
 
 
-def measured(run_seed: int, training_seed: int, left: int, recipe: str = "paper") -> Measured:
+def cell_result(run_seed: int, training_seed: int, left: int, recipe: str = "paper") -> CellResult:
     """A cell in which ``left`` of 12 prompts still show church."""
     outcomes = [*erased(12, left), *kept("castle", "neighbours", 12), *kept("cat", "rehearsed", 12, lost=3)]
     named = f"{recipe}-{run_seed}-{training_seed}"
     after = [replace(outcome, adapter=named) for outcome in selected(outcomes, "after")]
     original = [outcome for outcome in outcomes if outcome.condition != "after"]
     answered = [AnsweredQuestion("1", "image", "others", "present", True, False)]
-    return Measured(Cell("church", recipe, run_seed, training_seed), after, original, answered)
+    return CellResult(Cell("church", recipe, run_seed, training_seed), after, original, answered)
 
 
-def attacked(oracle: bool) -> Measured:
+def attacked(oracle: bool) -> CellResult:
     """Under an attack with a budget church is back in 6 of 12 images of the tuned model, and in 3 of the oracle's; a
     class of control tokens is not rendered by the original either."""
-    cell = measured(0, 0, 0)
-    mine = [outcome for outcome in cell.outcomes if outcome.group == "concept"]
-    before = [outcome for outcome in cell.original if outcome.group == "concept" and outcome.condition == "before"]
+    result = cell_result(0, 0, 0)
+    mine = [outcome for outcome in result.outcomes if outcome.group == "concept"]
+    before = [outcome for outcome in result.original if outcome.group == "concept" and outcome.condition == "before"]
 
     def under(
         outcomes: Sequence[Outcome], condition: Condition, shown: int, attack: str, budget: int | None
@@ -43,7 +43,7 @@ def attacked(oracle: bool) -> Measured:
     if oracle:
         found += under(mine, "oracle", 3, "soft-prompt", 100)
     classes = [PromptClass("explicit", proportion(11, 12)), PromptClass("misspelled", proportion(3, 12))]
-    return replace(cell, attacked=found, classes=classes)
+    return replace(result, attacked=found, classes=classes)
 
 
 def small_suite(folder: Path, **changed: Any) -> Suite:
@@ -53,7 +53,7 @@ def small_suite(folder: Path, **changed: Any) -> Suite:
     return Suite(spec, folder / "store", folder / "results")
 
 
-def keep(suite: Suite, source: Measured, **more: Any) -> None:
+def keep(suite: Suite, source: CellResult, **more: Any) -> None:
     """Write the files of a finished cell, without the facts that cells of the first version lack, or with ``more``."""
     facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60, **more}
     facts["classes"] = [each.json() for each in source.classes]

@@ -13,7 +13,7 @@ from ear.suite.openings import count_openings
 from ecgvf.core import openings
 from ecgvf.core.shard_set import versions
 from tests.ear.evaluation.small_outcomes import evaluation
-from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
 FULL = Cell("church", "paper", 0, 0, "full")
 
@@ -25,18 +25,18 @@ def opening(adapter: str, second: int = 0) -> dict[str, Any]:
 
 def test_cells_that_list_no_openings_count_as_at_least_one_each(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, figures="full")
-    keep(suite, measured(0, 0, 3))
-    keep(suite, replace(measured(0, 0, 3), cell=FULL))
+    keep(suite, cell_result(0, 0, 3))
+    keep(suite, replace(cell_result(0, 0, 3), cell=FULL))
     assert count_openings(suite) == {"church": {"count": 2, "at_least": True}, "castle": None}
     validation = small_suite(tmp_path / "validation", split="validation")
-    keep(validation, measured(0, 0, 3))
+    keep(validation, cell_result(0, 0, 3))
     assert count_openings(validation)["church"] == {"count": 0, "at_least": False}
 
 
 def test_a_cell_of_another_version_of_the_suite_counts_and_is_remembered_when_it_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
     keep(suite, source, key="another")
     assert count_openings(suite)["church"] == {"count": 1, "at_least": True}
     found = evaluation([*source.original, *source.outcomes])
@@ -47,7 +47,7 @@ def test_a_cell_of_another_version_of_the_suite_counts_and_is_remembered_when_it
 
 def test_the_present_stores_openings_are_not_counted_twice(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
-    keep(suite, measured(0, 0, 3))  # of the adapter paper-0-0
+    keep(suite, cell_result(0, 0, 3))  # of the adapter paper-0-0
     run = suite.run("church", 0)
     for adapter in ("paper-0-0", "other"):
         openings.record(run, dataset="d", adapter=adapter, recipe="paper")
@@ -58,15 +58,15 @@ def test_the_present_stores_openings_are_not_counted_twice(tmp_path: Path) -> No
 
 def test_what_cells_list_is_merged_and_counts_in_a_clone_without_the_store(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite"))
-    keep(suite, measured(0, 0, 3), openings=[opening("a")])
-    keep(suite, measured(0, 0, 3, "prompt-rewrite"), openings=[opening("a"), opening("b", 1)])
+    keep(suite, cell_result(0, 0, 3), openings=[opening("a")])
+    keep(suite, cell_result(0, 0, 3, "prompt-rewrite"), openings=[opening("a"), opening("b", 1)])
     assert count_openings(suite)["church"] == {"count": 2, "at_least": False}
 
 
 def test_a_cell_keeps_the_openings_that_its_file_and_the_store_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
     keep(suite, source, openings=[opening("earlier")], key="another")
     found = evaluation([*source.original, *source.outcomes], not_measured=(NotMeasured("rehearsed", "no reason"),))
 

@@ -16,7 +16,7 @@ from ear.evaluation.outcomes import read_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.runner import measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
-from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing
 
@@ -38,7 +38,7 @@ def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     def measure(suite: Suite, cell: Cell) -> str | None:
         if cell.recipe == "paper":
             return "no judge"
-        keep(suite, measured(0, 0, 0, "prompt-rewrite"))
+        keep(suite, cell_result(0, 0, 0, "prompt-rewrite"))
         return None
 
     content, failed = run_suite(suite, "ear suite", measure_cell=measure)
@@ -52,7 +52,7 @@ def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path: Path) -> None:
 
 def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
     suite, asked = small_suite(tmp_path), []
-    keep(suite, measured(0, 0, 0))
+    keep(suite, cell_result(0, 0, 0))
 
     def measure(suite: Suite, cell: Cell) -> str | None:
         asked.append(cell.name)
@@ -64,7 +64,7 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
 
 def test_some_cells_are_measured_and_the_table_is_of_the_whole_suite(tmp_path: Path) -> None:
     suite, asked = small_suite(tmp_path, recipes=("paper", "default")), []
-    keep(suite, measured(0, 0, 0))
+    keep(suite, cell_result(0, 0, 0))
 
     def measure(suite: Suite, cell: Cell) -> str | None:
         asked.append(cell.name)
@@ -100,7 +100,7 @@ def test_a_submission_to_a_declared_suite_is_measured_alone_beside_its_finished_
 ) -> None:
     monkeypatch.chdir(declare(tmp_path))
     declared = Suite(read_spec(Path("small.yaml")), Path("suites/small/store"), Path("suites/small/results"))
-    keep(declared, measured(0, 0, 3))
+    keep(declared, cell_result(0, 0, 3))
     asked = []
 
     def measure(suite: Suite, cell: Cell) -> str | None:
@@ -121,7 +121,7 @@ def test_goals_that_are_missed_are_named_before_the_command_exits_1(
     monkeypatch.chdir(declare(tmp_path))
     Path("small.yaml").write_text(SMALL.replace("prompt-rewrite, paper", "paper") + "goals: paper\n")
     suite = Suite(read_spec(Path("small.yaml")), Path("suites/small/store"), Path("suites/small/results"))
-    keep(suite, measured(0, 0, 3))
+    keep(suite, cell_result(0, 0, 3))
     found = CliRunner().invoke(app, ["suite", "small.yaml", "--dry-run"])
     [line] = [line for line in found.stderr.splitlines() if "goals" in line]
     assert found.exit_code == 1 and "paper does not meet its goals: missed: church " in line

@@ -27,7 +27,7 @@ from ecgvf.engine.local import ThisProcess
 from ecgvf.engine.work import Pool, Setup
 from ecgvf.janus import JanusModel
 from tests.ear.random_adapter import save_adapter
-from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
 SMALL = """
 name: small
@@ -152,7 +152,7 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
     Path("small.yaml").write_text(SMALL)
     # The suite's own cell is finished: what is missing is the submission.
     results = tmp_path / "results"
-    keep(Suite(read_spec(Path("small.yaml")), tmp_path / "store", results), measured(0, 0, 0, "prompt-rewrite"))
+    keep(Suite(read_spec(Path("small.yaml")), tmp_path / "store", results), cell_result(0, 0, 0, "prompt-rewrite"))
     suite = ["suite", "small.yaml", "--store", "store", "--out", "results", "--submit", "mine=images"]
     with monkeypatch.context() as patch:
         patch.setattr(ecgvf.engine, "local_engine", lambda device, max_workers: engine)

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from ear.evaluation.outcomes import Outcome, read_facts
-from ear.suite import Cell, Measured, Suite, copy_finished, leaderboard, read_spec, results
+from ear.suite import Cell, CellResult, Suite, copy_finished, leaderboard, read_spec, results
 from ear.suite.leaderboard import leaderboard_table, main_figures, openings_sentence
 from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
 from ear.suite.table import FACTS, FILE, SCHEMA, json_file, write_results
 from ecgvf.core.files import JSON
-from tests.ear.suite.small_suite import attacked, keep, measured, small_suite
+from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 
 ROOT = Path(__file__).parents[3]
 SPEC = SuiteSpec(concepts=("church", "cat"), recipes=("paper",))
@@ -26,12 +26,12 @@ KEYS = {
 }
 
 
-def table_rows(concept: str, recipe: str, cells: list[Measured]) -> list[JSON]:
+def table_rows(concept: str, recipe: str, cells: list[CellResult]) -> list[JSON]:
     return rows_of({"concept": concept, "model": "janus-nano", "split": "test"}, recipe, cells)
 
 
 def test_rows_pool_seeds_without_counting_them_as_prompts() -> None:
-    rows = table_rows("church", "paper", [measured(0, 0, 0), measured(1, 0, 6)])
+    rows = table_rows("church", "paper", [cell_result(0, 0, 0), cell_result(1, 0, 6)])
     assert all(row.keys() == KEYS for row in rows)
     found = {(row["recipe"], row["figure"], row["group"]): row for row in rows if row["class"] == "pooled"}
     present = found["paper", "concept_present", "concept"]
@@ -55,9 +55,11 @@ def test_the_columns_of_every_row_are_in_the_order_of_the_schema(tmp_path: Path)
 
 
 def test_a_ratio_has_the_judges_of_its_share() -> None:
-    rows = {(row["figure"], row["group"]): row["judge"] for row in table_rows("church", "paper", [measured(0, 0, 0)])}
-    assert rows["retention_ratio", "pooled"] == rows["retention", "pooled"] == "nano-object-b"
-    assert rows["shows_something", "concept"] == "nano-object-b+nano-object-c" and rows["nll_frozen", "pooled"] is None
+    rows = table_rows("church", "paper", [cell_result(0, 0, 0)])
+    judges = {(row["figure"], row["group"]): row["judge"] for row in rows}
+    assert judges["retention_ratio", "pooled"] == judges["retention", "pooled"] == "nano-object-b"
+    assert judges["shows_something", "concept"] == "nano-object-b+nano-object-c"
+    assert judges["nll_frozen", "pooled"] is None
 
 
 def test_the_originals_row_of_a_group_is_left_out_although_other_judges_saw_it() -> None:
@@ -67,7 +69,7 @@ def test_the_originals_row_of_a_group_is_left_out_although_other_judges_saw_it()
 
 
 def test_seeds_that_end_in_the_same_adapter_count_once() -> None:
-    first, second = measured(0, 0, 3), measured(0, 1, 3)
+    first, second = cell_result(0, 0, 3), cell_result(0, 1, 3)
     same = replace(second, outcomes=[replace(outcome, adapter="paper-0-0") for outcome in second.outcomes])
     once, twice = table_rows("church", "paper", [first]), table_rows("church", "paper", [first, same])
     figures = [(row["figure"], row["value"], row["low"]) for row in once]
@@ -90,9 +92,9 @@ def test_attacks_are_rows_beside_their_controls() -> None:
 
 
 def test_rows_of_a_class_have_its_phrases_and_its_scene() -> None:
-    cell = measured(0, 0, 0)
-    terms = [replace(each, term=f"kirk {each.seed % 2}") if each.wording else each for each in cell.outcomes]
-    rows = table_rows("church", "paper", [replace(cell, outcomes=terms, original=cell.original)])
+    result = cell_result(0, 0, 0)
+    terms = [replace(each, term=f"kirk {each.seed % 2}") if each.wording else each for each in result.outcomes]
+    rows = table_rows("church", "paper", [replace(result, outcomes=terms, original=result.original)])
     of_class = {row["figure"]: row for row in rows if row["class"] == "explicit" and row["recipe"] == "paper"}
     assert {"concept_present", "shows_surrogate", "nll_frozen"} <= of_class.keys()
     assert {row["phrases"] for row in of_class.values()} == {3}  # "church" before, and the two after
@@ -100,7 +102,9 @@ def test_rows_of_a_class_have_its_phrases_and_its_scene() -> None:
 
 
 def test_an_oracle_is_a_reference_beside_the_methods() -> None:
-    rows = [row for row in table_rows("church", "oracle", [measured(0, 0, 1, "oracle")]) if row["recipe"] == "oracle"]
+    rows = [
+        row for row in table_rows("church", "oracle", [cell_result(0, 0, 1, "oracle")]) if row["recipe"] == "oracle"
+    ]
     found = {(row["figure"], row["group"]): row for row in rows if row["class"] == "pooled"}
     assert found["concept_present", "concept"]["value"] == 1 / 12 and found["retention_ratio", "pooled"]["value"] < 1
     assert {(*row["run_seeds"], *row["training_seeds"]) for row in rows} == {(0,)}
@@ -118,7 +122,7 @@ def test_attacks_are_kept_with_the_cell_and_are_no_main_figures(tmp_path: Path) 
     suite, source = small_suite(tmp_path, concepts=("church",), figures="full"), attacked(oracle=True)
     source = replace(source, cell=replace(source.cell, figures="full"))
     keep(suite, source)
-    read = suite.measured(source.cell)
+    read = suite.cell_result(source.cell)
     assert read is not None and len(read.attacked) == len(source.attacked) and read.classes == source.classes
     assert len(read.outcomes) == len(source.outcomes)
     line = next(line for line in leaderboard(results(suite, "")).splitlines() if "paper" in line)
@@ -126,7 +130,7 @@ def test_attacks_are_kept_with_the_cell_and_are_no_main_figures(tmp_path: Path) 
 
 
 def test_a_main_figure_is_the_concepts_where_the_retained_concepts_have_one_of_its_name() -> None:
-    rows = [row for row in table_rows("church", "paper", [measured(0, 0, 0)]) if row["recipe"] == "paper"]
+    rows = [row for row in table_rows("church", "paper", [cell_result(0, 0, 0)]) if row["recipe"] == "paper"]
     pooled = [row for row in rows if row["class"] == "pooled" and row["attack"] is None]
     assert {"concept", "pooled"} <= {row["group"] for row in pooled if row["figure"] == "shows_something"}
     for ordered in (pooled, sorted(pooled, key=lambda row: row["group"] != "pooled")):
@@ -134,11 +138,11 @@ def test_a_main_figure_is_the_concepts_where_the_retained_concepts_have_one_of_i
 
 
 def test_the_groups_are_those_of_the_recipe() -> None:
-    cell = measured(0, 0, 0)
+    result = cell_result(0, 0, 0)
     regrouped: list[Outcome] = [
-        replace(outcome, group="unrehearsed") if outcome.concept == "cat" else outcome for outcome in cell.outcomes
+        replace(outcome, group="unrehearsed") if outcome.concept == "cat" else outcome for outcome in result.outcomes
     ]
-    rows = table_rows("church", "paper", [replace(cell, outcomes=regrouped)])
+    rows = table_rows("church", "paper", [replace(result, outcomes=regrouped)])
     assert "unrehearsed" in {row["group"] for row in rows} and "rehearsed" not in {row["group"] for row in rows}
 
 
@@ -160,22 +164,22 @@ def test_what_is_missing_is_a_row_that_was_not_measured() -> None:
 
 
 def test_finished_cells_are_read_again_and_changed_ones_are_not(tmp_path: Path) -> None:
-    suite, source = small_suite(tmp_path), measured(0, 0, 3)
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
     keep(suite, source)
-    read = suite.measured(source.cell)
+    read = suite.cell_result(source.cell)
     assert read is not None and len(read.outcomes) == len(source.outcomes) and not read.outcomes[0].image
     content = results(suite, "ear suite")
     assert content["met"] is None and content["rows"][0]["group"] == content["rows"][0]["class"] == "pooled"
     assert [row["status"] for row in content["rows"] if row["concept"] == "castle"] == ["not measured"]
     assert "| church" in leaderboard(content) and "Not measured: castle paper (1 cell)." in leaderboard(content)
-    assert small_suite(tmp_path, pairs=61).measured(source.cell) is None
+    assert small_suite(tmp_path, pairs=61).cell_result(source.cell) is None
 
 
 def test_the_ceiling_is_listed_once(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, concepts=("church",), recipes=("paper", "prompt-rewrite"))
-    keep(suite, measured(0, 0, 3))
+    keep(suite, cell_result(0, 0, 3))
     assert "ceiling" in leaderboard(results(suite, ""))
-    keep(suite, measured(0, 0, 0, "prompt-rewrite"))
+    keep(suite, cell_result(0, 0, 0, "prompt-rewrite"))
     content = results(suite, "")
     assert {row["recipe"] for row in content["rows"]} == {"original", "paper", "prompt-rewrite"}
     assert "ceiling" not in leaderboard(content)
@@ -183,8 +187,8 @@ def test_the_ceiling_is_listed_once(tmp_path: Path) -> None:
 
 def test_results_say_how_long_their_cells_took(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite"))
-    keep(suite, measured(0, 0, 3))
-    keep(suite, measured(0, 0, 0, "prompt-rewrite"))
+    keep(suite, cell_result(0, 0, 3))
+    keep(suite, cell_result(0, 0, 0, "prompt-rewrite"))
     content = results(suite, "")
     assert content["seconds"] == 120
     write_results(suite, content)
@@ -194,16 +198,16 @@ def test_results_say_how_long_their_cells_took(tmp_path: Path) -> None:
 
 def test_the_versions_are_those_that_measured_the_cells(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite", "esd"))
-    keep(suite, measured(0, 0, 3))
+    keep(suite, cell_result(0, 0, 3))
     for recipe in ("prompt-rewrite", "esd"):
-        keep(suite, measured(0, 0, 0, recipe), versions={"torch": "1"})
+        keep(suite, cell_result(0, 0, 0, recipe), versions={"torch": "1"})
     unknown, known = {"cells": 1, "versions": None}, {"cells": 2, "versions": {"torch": "1"}}
     assert results(suite, "")["versions"] == [unknown, known]
 
 
 def test_what_a_cell_did_not_measure_is_kept_beside_its_files(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
-    keep(suite, measured(0, 0, 3), not_measured=["rehearsed (training rehearsed nothing)"])
+    keep(suite, cell_result(0, 0, 3), not_measured=["rehearsed (training rehearsed nothing)"])
     write_results(suite, results(suite, ""))
     facts = json.loads(pq.read_schema(suite.results / FILE).metadata[FACTS])
     assert facts["cells"][0]["not_measured"] == ["rehearsed (training rehearsed nothing)"]
@@ -211,7 +215,7 @@ def test_what_a_cell_did_not_measure_is_kept_beside_its_files(tmp_path: Path) ->
 
 def test_the_caption_says_of_which_model_split_judges_and_prompts_the_table_is(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, split="validation")
-    keep(suite, measured(0, 0, 3), openings=[])
+    keep(suite, cell_result(0, 0, 3), openings=[])
     text = leaderboard(results(suite, ""))
     assert "| concept   | method" in text
     assert "janus-nano, validation split, 95% intervals over prompts." in text
@@ -222,10 +226,10 @@ def test_the_caption_says_of_which_model_split_judges_and_prompts_the_table_is(t
 
 def test_finished_cells_of_another_folder_are_copied(tmp_path: Path) -> None:
     declared, suite = small_suite(tmp_path / "declared"), small_suite(tmp_path / "mine")
-    keep(declared, measured(0, 0, 3))
-    keep(declared, replace(measured(0, 0, 0), cell=Cell("castle", "paper", 0, 0)))
+    keep(declared, cell_result(0, 0, 3))
+    keep(declared, replace(cell_result(0, 0, 0), cell=Cell("castle", "paper", 0, 0)))
     (declared.results / "datasets.json").write_text('{"church": {}}')
-    keep(suite, measured(0, 0, 6))
+    keep(suite, cell_result(0, 0, 6))
     own = suite.file("church-paper-r0-t0").read_bytes()
     copy_finished(suite, declared.results)
     assert all(suite.facts(cell) is not None for cell in suite.cells)
@@ -238,7 +242,7 @@ def test_finished_cells_of_another_folder_are_copied(tmp_path: Path) -> None:
 
 def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
-    keep(suite, measured(0, 0, 3))
+    keep(suite, cell_result(0, 0, 3))
     content = results(suite, "ear suite small.yaml")
     write_results(suite, content)
     assert json.loads((tmp_path / "results.json").read_bytes()) == content
@@ -256,7 +260,7 @@ def test_results_in_the_current_folder_have_their_json_beside_it(
 
 
 def test_a_method_without_token_ids_has_figures_that_are_not_measured(tmp_path: Path) -> None:
-    suite, source = small_suite(tmp_path, concepts=("church",)), measured(0, 0, 3)
+    suite, source = small_suite(tmp_path, concepts=("church",)), cell_result(0, 0, 3)
     without = [replace(outcome, nll_frozen=None, token_agreement=None) for outcome in source.outcomes]
     keep(suite, replace(source, outcomes=without))
     line = next(line for line in leaderboard(results(suite, "")).splitlines() if "paper" in line)

@@ -15,7 +15,7 @@ from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish.push import prepare, upload
 from ecgvf.publish.push_results import prepare_results, upload_results
-from tests.ear.suite.small_suite import keep, measured, small_suite
+from tests.ear.suite.small_suite import cell_result, keep, small_suite
 from tests.ecgvf.publish.conftest import new_run
 from tests.hub_server import Hub
 
@@ -24,7 +24,7 @@ REPO = "my-org/ecgvf"
 
 def results(folder: Path, left: int = 3, **changed: object) -> Suite:
     suite = small_suite(folder, **changed)
-    source = measured(0, 0, left)
+    source = cell_result(0, 0, left)
     keep(suite, replace(source, cell=replace(source.cell, concept=suite.spec.concepts[0])))
     write_known_results(suite, "ear suite small.yaml")
     return suite

@@ -5,13 +5,13 @@ import json
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from tools.nano import codec, language_model
+from tools.nano.frozen_codec import Codec
 from tools.nano.questions import questions
 from tools.nano.scenes import scene_pool
 from tools.nano.tokenizer import image_prompt
@@ -24,7 +24,7 @@ def test_losses_have_gradients_in_every_part_they_train(tokenizer: PreTrainedTok
     backbone = language_model.Backbone(model.model.language_model)
     nn.init.normal_(model.model.generation_head.vision_head.weight, std=0.02)
     scenes = scene_pool("test", 2)
-    vq_ids = language_model.encode_images(model, compose_batch(scenes)).astype(np.int64)
+    vq_ids = Codec(model.model.vqmodel).encode(compose_batch(scenes))
     assert vq_ids.shape == (2, 256)
     text = torch.tensor(tokenizer([image_prompt("a church")] * 2)["input_ids"])
     loss, middle = language_model.generation_loss(model, text, torch.from_numpy(vq_ids), backbone)

@@ -2,7 +2,8 @@
 
 from transformers import PreTrainedTokenizerFast
 
-from tools.nano.tokenizer import IMAGE_TOKENS, image_prompt, processor
+from tools.nano.tokenizer import image_prompt, processor
+from tools.tokenizer import IMAGE_TOKENS
 
 
 def test_the_tokenizer_encodes_any_text_with_one_bos(tokenizer: PreTrainedTokenizerFast) -> None:

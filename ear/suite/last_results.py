@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
+from ear.evaluation.result import LAST_EVALUATION
 from ecgvf.core.errors import DatasetError, StoreError
 from ecgvf.core.files import write_atomic
 from ecgvf.core.store import Store
 
 FILE = Path("suites") / "last"
-
-EVALUATION = "evaluation.parquet"
-"""Name of the file, beside an adapter, that holds its last evaluation without images."""
 
 
 def remember(results: Path) -> None:
@@ -23,16 +21,16 @@ def last_results(store: Path | None = None) -> Path:
     ``store`` None: the default store. Raises ``DatasetError`` if there are neither results nor evaluations, and as
     ``Store`` does if there are no results.
     """
-    found = [(FILE.stat().st_mtime, Path(FILE.read_text(encoding="utf-8").strip()))] if FILE.is_file() else []
+    results = [(FILE.stat().st_mtime, Path(FILE.read_text(encoding="utf-8").strip()))] if FILE.is_file() else []
     try:
-        evaluations = Store(store).root.glob(f"*/ear/*/{EVALUATION}")
-        found += [(file.stat().st_mtime, file) for file in evaluations]
+        evaluations = Store(store).root.glob(f"*/ear/*/{LAST_EVALUATION}")
+        results += [(file.stat().st_mtime, file) for file in evaluations]
     except StoreError:
-        if not found:
+        if not results:
             raise
-    if not found:
+    if not results:
         raise DatasetError(
             "no suite ran in this folder and no evaluation in the store: run `ear eval` or `ear suite SUITE.yaml`, or "
             "name the folder of a suite's results"
         )
-    return max(found)[1]
+    return max(results)[1]
