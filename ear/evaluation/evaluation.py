@@ -31,7 +31,7 @@ from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, Eva
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method.open_adapter import AnyAdapter, check_concept, files_hash, open_adapter
-from ear.retained_concepts import RetainedConcept, in_nano_world, rehearsed_concepts, retained_concepts
+from ear.retained_concepts import RetainedConcept, in_nano_world, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import SettingsError
@@ -112,7 +112,7 @@ def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: C
     dataset, adapter, judges = measurement.dataset, measurement.adapter, measurement.judges
     questions = _questions(dataset, settings)
     fidelity = _fidelity(measurement, settings)
-    rehearsed = _rehearsed(dataset, adapter)
+    rehearsed: list[str] = adapter.facts.get("rehearsed_concepts", [])
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     if settings.figures == "full":
         check_attacks(measurement.model, dataset, _budgets())
@@ -209,18 +209,6 @@ def _retained_prompts(
             count = settings.prompts_per_neighbour
         prompts += retained_prompts(members, count, settings.seed, rehearsed, settings.split)
     return prompts
-
-
-def _rehearsed(dataset: Dataset, adapter: AnyAdapter | SubmittedImages) -> list[str]:
-    """Names of the concepts that the adapter's training rehearsed."""
-    recipe = adapter.facts["recipe"]
-    if not recipe.get("retention"):
-        return []
-    recorded: list[str] | None = adapter.facts.get("rehearsed_concepts")
-    if recorded is not None:
-        return recorded
-    # Adapters of earlier versions do not name them. Outside nano's world these rehearsed the images of their own pairs.
-    return rehearsed_concepts(dataset, recipe["rehearsed"]) if in_nano_world(dataset) else []
 
 
 def _full_outcomes(

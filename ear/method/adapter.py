@@ -204,11 +204,8 @@ def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
         "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
         "unsafe": any(adapter.facts.get("unsafe", False) for adapter in adapters),
     }
-    if rehearsing := [adapter.facts for adapter in adapters if adapter.facts["recipe"].get("retention")]:
-        facts["recipe"] = {**facts["recipe"], "retention": max(each["recipe"]["retention"] for each in rehearsing)}
-        if all("rehearsed_concepts" in each for each in rehearsing):  # earlier versions did not record them
-            facts["rehearsed_concepts"] = sorted({name for each in rehearsing for name in each["rehearsed_concepts"]})
-    return facts
+    rehearsed = {name for adapter in adapters for name in adapter.facts.get("rehearsed_concepts", [])}
+    return {**facts, "rehearsed_concepts": sorted(rehearsed)} if rehearsed else facts
 
 
 def _low_rank(model: JanusModel, weights: Mapping[str, Tensor], file: Path) -> dict[str, TunedModule]:

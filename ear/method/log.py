@@ -37,5 +37,5 @@ class TrainingLog:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The log that ``json`` returned; earlier versions called the retention loss "kept"."""
-        return cls(**{"retention_loss" if name == "kept" else name: values for name, values in content.items()})
+        """The log that ``json`` returned."""
+        return cls(**content)

@@ -65,8 +65,6 @@ class TrainingRun:
             facts = json.loads((self.path / "run.json").read_bytes())
         except (OSError, ValueError):
             facts = None
-        if isinstance(facts, dict) and "kept_last" in facts:  # as earlier versions called it
-            facts["retention_loss_last"] = facts.pop("kept_last")
         if not isinstance(facts, dict) or not facts.keys() >= RUN_FACTS:
             raise AdapterError(f"{self.path / 'run.json'} is not what was written: restore it, or delete {self.path}")
         return facts

@@ -76,11 +76,11 @@ class TrainingState:
 
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of an earlier version or
+        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of another version or
         of another kind of device, whose generator draws other numbers."""
-        if not checkpoint.keys() >= {"weights", "optimizer", "generator", "log", "rounds"}:
-            raise AdapterError("checkpoint.pt is of an earlier version: delete it, and the run starts anew")
-        begun = checkpoint.get("device", self.generator.device.type)  # which earlier versions did not record
+        if not checkpoint.keys() >= {"weights", "optimizer", "generator", "device", "log", "rounds"}:
+            raise AdapterError("checkpoint.pt is of another version: delete it, and the run starts anew")
+        begun = checkpoint["device"]
         if begun != self.generator.device.type:
             raise AdapterError(
                 f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"

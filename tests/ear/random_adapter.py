@@ -1,7 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import torch
 
@@ -24,7 +22,7 @@ def save_adapter(
     file: Path,
     concept: str = "church",
     seed: int = 0,
-    recipe: Mapping[str, Any] = MappingProxyType({"name": "default"}),
+    rehearsed: Sequence[str] = (),
 ) -> Path:
     """An adapter of random weights that changes what the tiny model draws, in ``file``."""
     adapter = new_adapter(tiny, range(1), "attention")
@@ -32,5 +30,5 @@ def save_adapter(
         for weight in adapter.weights:
             weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
     facts = {"concept": concept, "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}}
-    adapter.save(file, {**facts, "recipe": dict(recipe)}, tiny.dtype)
+    adapter.save(file, {**facts, "recipe": {"name": "default"}, "rehearsed_concepts": list(rehearsed)}, tiny.dtype)
     return file

@@ -23,7 +23,7 @@ from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
-from ear.retained_concepts import retained_concepts
+from ear.retained_concepts import rehearsed_concepts, retained_concepts
 from ecgvf import judges
 from ecgvf.core import concepts, openings, seeds
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
@@ -288,8 +288,8 @@ def test_the_ceiling_is_the_frozen_model_given_the_surrogate_prompt_with_the_sam
 def test_groups_are_disjoint_and_follow_what_was_rehearsed(
     store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path
 ) -> None:
-    recipe = {"name": "default", "retention": 1.0, "rehearsed": 12}
-    rehearsing = save_adapter(tiny, tmp_path / "adapter.safetensors", recipe=recipe)
+    rehearsed = rehearsed_concepts(dataset, 12)
+    rehearsing = save_adapter(tiny, tmp_path / "adapter.safetensors", rehearsed=rehearsed)
     result = evaluate(store, tiny, dataset, [rehearsing], replace(SMALL, prompts_per_concept=1))
     groups = {each.concept: each.group for each in result.outcomes if each.group != "concept"}
     assert {groups[name] for name in ("castle", "mosque", "house", "school")} == {"neighbours"}

@@ -138,12 +138,10 @@ def test_an_adapter_of_another_model_is_refused(tiny: JanusModel, file: Path, tm
 
 
 def test_what_any_of_stacked_adapters_rehearsed_is_rehearsed(tiny: JanusModel, tmp_path: Path) -> None:
-    files = [save_adapter(tiny, tmp_path / name / "adapter.safetensors", name) for name in ("church", "cat")]
-    for file, rehearsed in zip(files, (["castle", "dog"], ["bank", "castle"]), strict=True):
-        facts, weights = adapters.read(file)
-        recipe = {**facts["recipe"], "retention": 60.0 if file == files[0] else 30.0}
-        metadata = {adapters.FORMAT: json.dumps({**facts, "recipe": recipe, "rehearsed_concepts": rehearsed})}
-        save_file({f"{name}.weight": tensor for name, tensor in weights.items()}, file, metadata)
+    files = [
+        save_adapter(tiny, tmp_path / concept / "adapter.safetensors", concept, rehearsed=rehearsed)
+        for concept, rehearsed in (("church", ["castle", "dog"]), ("cat", ["bank", "castle"]))
+    ]
     for order in (files, files[::-1]):
         facts = dict(adapters.stack(tiny, order).facts)
-        assert facts["rehearsed_concepts"] == ["bank", "castle", "dog"] and facts["recipe"]["retention"] == 60.0
+        assert facts["rehearsed_concepts"] == ["bank", "castle", "dog"]

@@ -170,10 +170,10 @@ def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=TrainingRun(tmp_path))
 
 
-def test_a_checkpoint_of_an_earlier_version_is_named(tiny: JanusModel, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_version_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     run = TrainingRun(tmp_path)
     run.save_checkpoint({"weights": {}, "done": 3})
-    with pytest.raises(AdapterError, match=r"checkpoint\.pt is of an earlier version: delete it"):
+    with pytest.raises(AdapterError, match=r"checkpoint\.pt is of another version: delete it"):
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
 
 
@@ -185,9 +185,6 @@ def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: Ja
     message = r"this training was begun on cuda: resume with --device cuda, or delete checkpoint\.pt"
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], recipe, 0, run=run)
-    del checkpoint["device"]  # as in a checkpoint of an earlier version
-    run.save_checkpoint(checkpoint)
-    assert train(tiny, [pair(1)], recipe, 0, run=run)[1].steps == 2
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
