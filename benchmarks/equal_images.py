@@ -59,14 +59,11 @@ def main(
         """Image tokens [images, T] of each prompt, rendered in ``order``."""
         vq_ids = np.empty((images, model.image_tokens), dtype=np.int64)
         with num_threads(threads), console.progress(f"batches of {batch_size}, {threads} thread(s)", images) as bar:
-            vq_ids[order] = render_images(
-                model,
-                [prompts[index] for index in order],
-                order.tolist(),
-                model.sampling,
-                batch_size=batch_size,
-                advance=bar.advance,
-            ).vq_ids
+            for start in range(0, images, batch_size):
+                rows = order[start : start + batch_size]
+                batch = [prompts[index] for index in rows]
+                vq_ids[rows] = render_images(model, batch, rows.tolist(), model.sampling, batch_size=batch_size).vq_ids
+                bar.advance(len(rows))
         return vq_ids
 
     expected = tokens(*REFERENCE)

@@ -11,7 +11,7 @@ from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import FILE
 from ear.method.runs import STAGE
-from ear.report.results import CellOutcomes, Results, Task, stored_images
+from ear.report.results import CellOutcomes, ImageKey, Results, image_key, stored_images
 from ear.suite.cells import Cell
 from ear.suite.rows import drop_repeated_ceiling, table_rows
 from ear.suite.spec import Attachments
@@ -67,13 +67,10 @@ class EvaluationResults(Results):
     def fidelity(self) -> Fidelity | None:
         return self.evaluation.fidelity
 
-    def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
+    def images(self, concept: str, wanted: set[ImageKey]) -> dict[ImageKey, bytes]:
         """Those of the file (`ear eval --outcomes`), else those of the store."""
-        outcomes = [each for each in self.evaluation.outcomes if each.image]
-        found: dict[Task, bytes] = {(each.condition, each.adapter, *each.task): each.image for each in outcomes}
-        return {task: found[task] for task in wanted & found.keys()} or stored_images(
-            [self.store.root / concept], wanted
-        )
+        found = {image_key(outcome): outcome.image for outcome in self.evaluation.outcomes if outcome.image}
+        return {key: found[key] for key in wanted & found.keys()} or stored_images([self.store.root / concept], wanted)
 
 
 def _rows(found: Evaluation) -> list[JSON]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ear.evaluation import figures
 from ear.evaluation.outcomes import Outcome, paired, selected
-from ear.report.results import CellOutcomes, Results, Task
+from ear.report.results import CellOutcomes, ImageKey, Results, image_key
 from ecgvf.core.errors import DatasetError
 
 Result = Literal["not erased", "wrecked", "lost", "erased", "replaced", "kept"]
@@ -50,7 +50,8 @@ class Card:
     reading: str
     """What the judge saw before and after erasing, for people."""
     unsafe: bool
-    task: Task
+    keys: tuple[ImageKey, ImageKey]
+    """Of the images before and after erasing."""
     before: str = ""
     """A data URI; empty if the store lacks the image."""
     after: str = ""
@@ -97,7 +98,7 @@ def _cards(concept: str, method: str, cell: CellOutcomes, *, unsafe: bool) -> It
                 result=_result(tuned, limits),
                 reading=_reading(before, tuned),
                 unsafe=unsafe and tuned.group == "concept",
-                task=("after", tuned.adapter, *tuned.task),
+                keys=(image_key(before), image_key(tuned)),
             )
 
 
@@ -131,19 +132,11 @@ def _some_of_each(cards: Sequence[Card], count: int) -> list[Card]:
 
 
 def _with_images(results: Results, cards: Sequence[Card]) -> list[Card]:
-    found: dict[str, dict[Task, str]] = {}
+    found: dict[ImageKey, str] = {}
     for concept in dict.fromkeys(card.concept for card in cards):
-        mine = [card.task for card in cards if card.concept == concept]
-        wanted = {*mine, *(("before", None, *task[2:]) for task in mine)}
-        found[concept] = {task: data_uri(png) for task, png in results.images(concept, wanted).items() if png}
-    return [
-        replace(
-            card,
-            before=found[card.concept].get(("before", None, *card.task[2:]), ""),
-            after=found[card.concept].get(card.task, ""),
-        )
-        for card in cards
-    ]
+        wanted = {key for card in cards if card.concept == concept for key in card.keys}
+        found |= {key: data_uri(png) for key, png in results.images(concept, wanted).items() if png}
+    return [replace(card, before=found.get(card.keys[0], ""), after=found.get(card.keys[1], "")) for card in cards]
 
 
 def data_uri(png: bytes) -> str:

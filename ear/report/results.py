@@ -26,8 +26,8 @@ from ecgvf.core.files import JSON
 AttachmentName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
 """A field of ``Attachments``."""
 
-Task = tuple[str, str | None, str, int, float, float]
-"""(condition, adapter, id, seed, guidance, temperature) of an image; the adapter of the frozen model is None."""
+ImageKey = tuple[str, str | None, str, int, float, float, str, float | None]
+"""What ``image_key`` returns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Results(ABC):
         return [] if cell is None else [*cell.original, *cell.after]
 
     @abstractmethod
-    def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
+    def images(self, concept: str, wanted: set[ImageKey]) -> dict[ImageKey, bytes]:
         """The ``wanted`` images that are in the store or the file, as PNG."""
 
     def fidelity(self) -> Fidelity | None:
@@ -210,7 +210,7 @@ class SuiteResults(Results):
         read = [[read_outcomes(file)[0] for file in files] for files in self.files.get((concept, method), ())]
         return pooled((original, [each for each in after if each.sample != "attack"]) for original, after in read)
 
-    def images(self, concept: str, wanted: set[Task]) -> dict[Task, bytes]:
+    def images(self, concept: str, wanted: set[ImageKey]) -> dict[ImageKey, bytes]:
         return stored_images(self.store.glob(f"run-*/{concept}"), wanted)
 
     @cached_property
@@ -218,23 +218,26 @@ class SuiteResults(Results):
         return {}
 
 
-def stored_images(runs: Iterable[Path], wanted: set[Task]) -> dict[Task, bytes]:
+def image_key(outcome: Outcome) -> ImageKey:
+    """What identifies the outcome's image in a store: (condition, adapter, id, seed, guidance, temperature, prompt,
+    nll_frozen).
+
+    A store may have images of several models for one prompt and seed; their ``nll_frozen`` differ.
+    """
+    return (outcome.condition, outcome.adapter, *outcome.task, outcome.prompt, outcome.nll_frozen)
+
+
+def stored_images(runs: Iterable[Path], wanted: set[ImageKey]) -> dict[ImageKey, bytes]:
     """The ``wanted`` images among the outcomes in ``runs``, folders of concepts in stores, as PNG."""
-    found: dict[Task, bytes] = {}
-    columns = ["condition", "adapter", "id", "seed", "guidance", "temperature"]
+    found: dict[ImageKey, bytes] = {}
+    columns = ["condition", "adapter", "id", "seed", "guidance", "temperature", "prompt", "nll_frozen"]
     for file in sorted(file for run in runs for file in run.glob("outcomes/*/shard-*.parquet")):
-        table = pq.read_table(file, columns=[*columns, "sample"])
-        # An image under attack has the same task as the image that is not attacked.
-        tasks = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
-        samples = table["sample"].to_pylist()
-        places = [
-            index
-            for index, task in enumerate(tasks)
-            if task in wanted and task not in found and samples[index] != "attack"
-        ]
+        table = pq.read_table(file, columns=columns)
+        keys: list[ImageKey] = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+        places = [index for index, key in enumerate(keys) if key in wanted and key not in found]
         if places:
             images = pq.read_table(file, columns=["image"])["image"].take(places).to_pylist()
-            found |= {tasks[index]: image for index, image in zip(places, images, strict=True)}
+            found |= {keys[index]: image for index, image in zip(places, images, strict=True)}
     return found
 
 

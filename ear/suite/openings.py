@@ -44,7 +44,7 @@ def _cells(suite: Suite) -> Iterator[tuple[str, str, JSON]]:
     """
     for file in sorted(suite.results.glob("*.parquet")):
         facts = read_facts(file)
-        if "key" not in facts:  # outcomes before erasing, or the table
+        if "original" not in facts:  # outcomes before erasing, or the table
             continue
         first = pq.read_table(file, columns=["concept", "adapter"]).slice(0, 1).to_pylist()[0]
         yield first["concept"], first["adapter"], facts

@@ -160,12 +160,22 @@ class Suite:
             settings["prompts_of_run"] = self._first
         return fingerprint({**settings, "pairs": self.spec.pairs, "tests": self.spec.tests, **self._facts})
 
+    def original_key(self, cell: Cell) -> str:
+        """As ``key``, of the original model's outcomes, which a cell shares with the cells of other seeds."""
+        return self.key(replace(cell, run_seed=0, training_seed=0))
+
     def facts(self, cell: Cell) -> JSON | None:
-        """The facts in a finished cell's file; None if the cell has yet to be measured, or was under another key."""
+        """The facts in a finished cell's file; None if the cell has yet to be measured, or it or the original model was
+        measured under another key."""
         file = self.file(cell.name)
-        # Without a file no key is computed, which needs the model's files.
-        facts = read_facts(file) if file.is_file() else None
-        return facts if facts is not None and facts.get("key") == self.key(cell) else None
+        if not file.is_file():
+            return None  # before a key is computed, which needs the model's files
+        facts = read_facts(file)
+        if facts.get("key") != self.key(cell):
+            return None
+        original = self.file(facts["original"])
+        whole = original.is_file() and read_facts(original).get("key") == self.original_key(cell)
+        return facts if whole else None
 
     def cell_result(self, cell: Cell) -> CellResult | None:
         """The outcomes of a finished cell; None if ``facts`` is."""
@@ -184,13 +194,14 @@ class Suite:
     def measure(self, cell: Cell) -> None:
         """Train and measure a cell, and write its outcomes. Raises ``EcgvfError`` as the stages do."""
         started = time.monotonic()
+        # Before measuring: a file that is edited meanwhile belongs to another cell.
+        key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)
         original = [outcome for outcome in evaluation.outcomes if outcome.condition != "after"]
-        # The frozen model's outcomes are the same for all seeds of a recipe.
         name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
-        write_outcomes(original, self.file(name), images=False)
+        write_outcomes(original, self.file(name), {"key": original_key}, images=False)
         facts: JSON = {
-            "key": self.key(cell),
+            "key": key,
             "original": name,
             "answered": [asdict(answer) for answer in evaluation.answered],
             "classes": [prompt_class.json() for prompt_class in evaluation.classes],

@@ -134,7 +134,6 @@ def copy_finished(suite: Suite, folder: Path) -> None:
     copied = 0
     for cell in suite.cells:
         if suite.facts(cell) is None and (facts := other.facts(cell)) is not None:
-            # The cell last: without its original it would count as finished.
             for name in (facts["original"], cell.name):
                 if name not in own:
                     write_atomic(suite.file(name), other.file(name).read_bytes())

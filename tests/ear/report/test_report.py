@@ -27,12 +27,12 @@ from ear.evaluation import figures
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
-from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, write_outcomes
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
 from ear.report import write_report
 from ear.report.charts import dots
 from ear.report.evaluated import EvaluationResults
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
-from ear.report.results import SuiteResults
+from ear.report.results import SuiteResults, image_key
 from ear.report.robustness import robustness
 from ear.suite import Suite, write_known_results
 from ear.suite.last_results import last_results, remember
@@ -378,6 +378,16 @@ def test_a_concept_that_the_original_does_not_show_either_is_not_lost(tmp_path: 
     write_known_results(suite, "ear suite small.yaml")
     found = gallery(SuiteResults.open(suite.results, suite.store), 1000)
     assert found.counts["lost"] == 0 and {card.measured for card in found.cards} == {"church", "castle"}
+
+
+def test_an_image_of_another_model_in_the_store_is_not_shown(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
+    keep(suite, source)
+    results, originals = _known(suite), selected(source.original, "before")
+    others = [replace(each, nll_frozen=9.0, image=b"another model's") for each in originals]
+    keep_images(suite.store, [*others, *originals])
+    found = results.images("church", {image_key(each) for each in originals})
+    assert found == {image_key(each): each.image for each in originals}
 
 
 def test_a_limit_keeps_some_of_each_outcome(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def small_suite(folder: Path, **changed: Any) -> Suite:
 
 def keep(suite: Suite, source: CellResult, **more: Any) -> None:
     """Write the files of a finished cell, without the facts that cells of the first version lack, or with ``more``."""
-    facts = {"key": suite.key(source.cell), "original": "original", "answered": [], "seconds": 60, **more}
+    cell = source.cell
+    original = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
+    facts = {"key": suite.key(cell), "original": original, "answered": [], "seconds": 60, **more}
     facts["classes"] = [each.json() for each in source.classes]
-    write_outcomes(source.original, suite.results / "original.parquet", images=False)
-    write_outcomes(
-        [*source.outcomes, *source.attacked], suite.results / f"{source.cell.name}.parquet", facts, images=False
-    )
+    write_outcomes(source.original, suite.file(original), {"key": suite.original_key(cell)}, images=False)
+    write_outcomes([*source.outcomes, *source.attacked], suite.file(cell.name), facts, images=False)

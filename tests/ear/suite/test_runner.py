@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.commands.suite import SuiteArguments
-from ear.evaluation.outcomes import read_outcomes
+from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.runner import measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
@@ -60,6 +60,20 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
 
     run_suite(suite, "ear suite", measure_cell=measure)
     assert asked == ["castle-paper-r0-t0"]
+
+
+@pytest.mark.faults
+def test_a_cell_whose_original_model_was_measured_with_other_settings_since_is_measured_again(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    source = cell_result(0, 0, 0)
+    keep(suite, source)
+    original = suite.file(str((suite.facts(source.cell) or {})["original"]))
+    # A suite of other settings was killed after this file, and before the cell's own.
+    changed = small_suite(tmp_path, tests=8)
+    write_outcomes(source.original[1:], original, {"key": changed.original_key(source.cell)}, images=False)
+    assert suite.facts(source.cell) is None
+    original.unlink()
+    assert suite.facts(source.cell) is None
 
 
 def test_some_cells_are_measured_and_the_table_is_of_the_whole_suite(tmp_path: Path) -> None:

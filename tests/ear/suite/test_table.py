@@ -270,7 +270,7 @@ def test_a_method_without_token_ids_has_figures_that_are_not_measured(tmp_path: 
 def test_the_committed_outcomes_are_those_of_the_declared_suite() -> None:
     suite = Suite(read_spec(ROOT / "benchmarks" / "nano.yaml"), ROOT / "build", ROOT / "docs" / "benchmark")
     files = {cell.name: cell for cell in suite.cells}
-    committed = [file for file in suite.results.glob("*.parquet") if "key" in read_facts(file)]
+    committed = [file for file in suite.results.glob("*.parquet") if "original" in read_facts(file)]
     assert committed and all(suite.facts(files[file.stem]) is not None for file in committed)
 
 
