@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.result import finish
 from ear.evaluation.statistics import difference, mean, ratio
 from ecgvf.core import console
-from ecgvf.core.figures import Figure, exact_proportion, kappa, proportion
+from ecgvf.core.figures import Figure, kappa, proportion
 
 GOAL = 0.93
 CORRELATION = 0.5
@@ -159,7 +159,7 @@ def conditional(before: NDArray[np.float64], after: NDArray[np.float64], prompts
     differ = int((before != after).sum())
     if not differ:
         return 0.0, 0.0
-    up = exact_proportion(int((after > before).sum()), differ)
+    up = proportion(int((after > before).sum()), differ, method="exact")
     return (2 * up.low - 1) * differ / len(before), (2 * up.high - 1) * differ / len(before)
 
 

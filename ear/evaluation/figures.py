@@ -5,7 +5,7 @@ more certain, and add no prompts.
 
 To add a figure, return its ``FigureRow`` from a function here and name it in ``table.NAMES``. If the function is
 ``replacement``, ``scene`` or ``retention``, that is all for `ear eval`, `ear compare` and the rows of a suite. A new
-function is called from ``Evaluation`` (result.py: a property, and ``json``), ``table.sections``,
+function is called from ``Evaluation`` (result.py: a property, and ``json``), ``table._parts``,
 ``comparison.differences`` and ``table_rows`` (ear/suite/rows.py). For the leaderboard, add a column to ``COLUMNS``
 (ear/suite/leaderboard.py); for the report, a chart to ear/report/sections.py.
 """

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ear.evaluation.intervals import Floats, Sums, differing, interval
-from ecgvf.core.figures import ENOUGH, Figure, exact_proportion, proportion
+from ecgvf.core.figures import ENOUGH, Figure, proportion
 
 
 def mean(values: Sequence[float], prompts: Sequence[str], *, shares: bool = True) -> Figure:
@@ -25,7 +25,7 @@ def mean(values: Sequence[float], prompts: Sequence[str], *, shares: bool = True
     counts, sums = _by_prompt(prompts, values, shares=shares)
     few = _few(sums / counts, shares)
     if counts.max(initial=1) == 1 and np.isin(sums, (0, 1)).all():
-        return exact_proportion(int(sums.sum()), len(sums)) if few else proportion(int(sums.sum()), len(sums))
+        return proportion(int(sums.sum()), len(sums), method="exact" if few else "wilson")
     most = float(counts.max())
     return _figure(Sums(sums, counts, few, (0, most) if shares else None, (most, most) if shares else None))
 

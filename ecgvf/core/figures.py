@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,24 +46,17 @@ class Figure:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.n}"
 
 
-def proportion(successes: int, n: int) -> Figure:
-    """The share of ``successes`` among ``n``, in [0, 1], with its Wilson score interval."""
+def proportion(successes: int, n: int, method: Literal["wilson", "exact"] = "wilson") -> Figure:
+    """The share of ``successes`` among ``n``, in [0, 1], with Wilson's score interval.
+
+    ``method="exact"``: with Clopper and Pearson's interval, which never covers less than 95%.
+    """
     # SciPy takes a second to import, and most commands measure nothing.
     from scipy.stats import binomtest
 
     if n == 0:
         return Figure(math.nan, 0, math.nan, math.nan)
-    interval = binomtest(successes, n).proportion_ci(method="wilson")
-    return Figure(successes / n, n, float(interval.low), float(interval.high))
-
-
-def exact_proportion(successes: int, n: int) -> Figure:
-    """As ``proportion``, with Clopper and Pearson's interval, which never covers less than 95%."""
-    from scipy.stats import binomtest
-
-    if n == 0:
-        return proportion(0, 0)
-    interval = binomtest(successes, n).proportion_ci(LEVEL, method="exact")
+    interval = binomtest(successes, n).proportion_ci(LEVEL, method=method)
     return Figure(successes / n, n, float(interval.low), float(interval.high))
 
 
@@ -96,7 +89,7 @@ def kappa(first: Sequence[str | bool], second: Sequence[str | bool]) -> Figure:
     if math.isnan(value):
         return Figure(value, n, value, value)
     if min(same, n - same) < ENOUGH:
-        share = exact_proportion(same, n)
+        share = proportion(same, n, method="exact")
         low, high = ((end - by_chance) / (1 - by_chance) for end in (share.low, share.high))
     else:
         # Either rater may be the first: of the two orders of the draws, one is always taken.

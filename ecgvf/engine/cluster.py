@@ -39,7 +39,6 @@ class RayEngine:
     """``ray://HOST:PORT``, or None: the cluster that ``RAY_ADDRESS`` or `ray start` names, else a local one."""
     gpus_per_worker: float | None = None
     """Below 1, several workers share a GPU. None: 1 if the cluster has GPUs, else 0."""
-    cpus_per_worker: float = 1
     min_workers: int = 1
     """Workers to wait for before the first shard is handed out."""
     max_workers: int | None = None
@@ -54,12 +53,7 @@ class RayEngine:
             raise SettingsError(
                 f"--max-workers {self.max_workers}: it must be at least --min-workers ({self.min_workers})"
             )
-        amounts = {
-            "--gpus-per-worker": self.gpus_per_worker or 0,
-            "cpus_per_worker": self.cpus_per_worker,
-            "--retries": self.retries,
-        }
-        for name, amount in amounts.items():
+        for name, amount in (("--gpus-per-worker", self.gpus_per_worker or 0), ("--retries", self.retries)):
             if amount < 0:
                 raise SettingsError(f"{name} {amount}: it must be 0 or more")
 
@@ -192,8 +186,8 @@ class _ActorGroup:
 
         resources = ray.cluster_resources()
         gpus = engine.gpus_per_worker if engine.gpus_per_worker is not None else min(1.0, resources.get("GPU", 0.0))
-        room = _room(resources, gpus, engine.cpus_per_worker)
-        self._needs = f"{gpus:g} GPU and {engine.cpus_per_worker:g} CPU"
+        room = _room(resources, gpus)
+        self._needs = f"{gpus:g} GPU and 1 CPU"
         self._min_workers = engine.min_workers
         self.max_workers = engine.max_workers or max(engine.min_workers, room)
         if room < engine.min_workers:
@@ -202,7 +196,7 @@ class _ActorGroup:
                 raise EngineError(f"{lacking}; ask for less with --min-workers or --gpus-per-worker")
             console.note(f"{lacking}. Waiting for machines to join")
         console.note(f"up to {self.max_workers} workers with {self._needs} each; the first loads the model")
-        self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=engine.cpus_per_worker, max_restarts=0)
+        self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=1, max_restarts=0)
         self._setups = ray.put(setups)
         self._calls: dict[Any, Any] = {}  # reference of the answer → actor
         self._starting: set[Any] = set()  # those references whose answer says that the actor is there
@@ -258,7 +252,7 @@ class _ActorGroup:
             ray.kill(actor)
 
 
-def _room(resources: Mapping[str, float], gpus: float, cpus: float) -> int:
-    """How many workers fit into a cluster with these ``resources``."""
-    needed = {name: amount for name, amount in (("GPU", gpus), ("CPU", cpus)) if amount}
-    return int(min((resources.get(name, 0.0) / amount for name, amount in needed.items()), default=1))
+def _room(resources: Mapping[str, float], gpus: float) -> int:
+    """How many workers with ``gpus`` GPUs and a CPU each fit into a cluster with these ``resources``."""
+    needed = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
+    return int(min(resources.get(name, 0.0) / amount for name, amount in needed.items()))

@@ -31,9 +31,6 @@ FILES: dict[Split, str] = {
     "retain": "retain.md.j2",
 }
 
-_EARLIER = {"evaluation.md.j2": "test.md.j2"}
-"""File → its name in folders of users' templates from before there was validation."""
-
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)^---\n", re.DOTALL | re.MULTILINE)
 
 
@@ -96,8 +93,6 @@ class Template:
 def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
     """The template for a kind of concept and a split, from ``folder`` or the shipped ones. Raises ``TemplateError``."""
     file = (folder or templates_dir()) / kind / FILES[split]
-    if not file.is_file() and (earlier := file.with_name(_EARLIER.get(file.name, file.name))).is_file():
-        file = earlier
     try:
         text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except OSError as error:

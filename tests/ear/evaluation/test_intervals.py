@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.coverage import Setting, change_settings, kappa_setting, measure, share_setting
 from ear.evaluation.intervals import Sums, interval
-from ecgvf.core.figures import exact_proportion
+from ecgvf.core.figures import proportion
 
 SIMULATIONS = 100
 LOWEST = 0.89
@@ -41,5 +41,5 @@ def test_rejected_intervals_do_not() -> None:
 def test_the_exact_interval_of_a_share_is_clopper_and_pearsons(successes: int, n: int) -> None:
     values = np.repeat([1.0, 0.0], [successes, n - successes])
     low, high = interval(Sums(values, np.ones(n), True, (0, 1), (1, 1)))
-    expected = exact_proportion(successes, n)
+    expected = proportion(successes, n, method="exact")
     assert (low, high) == pytest.approx((expected.low, expected.high), rel=0.05, abs=0.001)

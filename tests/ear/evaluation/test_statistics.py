@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ear.evaluation.statistics import difference, mean, ratio
-from ecgvf.core.figures import Figure, exact_proportion, proportion
+from ecgvf.core.figures import Figure, proportion
 
 PROMPTS = [f"prompt {number}" for number in range(64)]
 
@@ -28,8 +28,8 @@ def test_a_share_of_single_images_has_wilsons_interval() -> None:
 
 
 def test_a_share_in_which_few_prompts_differ_is_exact() -> None:
-    assert mean(zeros_and_ones(3), PROMPTS) == exact_proportion(3, 64)
-    assert mean(zeros_and_ones(61), PROMPTS) == exact_proportion(61, 64)
+    assert mean(zeros_and_ones(3), PROMPTS) == proportion(3, 64, method="exact")
+    assert mean(zeros_and_ones(61), PROMPTS) == proportion(61, 64, method="exact")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.95])
@@ -59,7 +59,7 @@ def test_every_image_weighs_the_same() -> None:
 @pytest.mark.parametrize("repeats", [1, 4])
 def test_if_nothing_differs_the_interval_is_that_of_0_of_n(repeats: int) -> None:
     same, prompts = zeros_and_ones(64) * repeats, PROMPTS * repeats
-    bound = exact_proportion(0, 64).high
+    bound = proportion(0, 64, method="exact").high
     for figure in (difference(same, same, prompts), ratio(same, same, prompts)):
         assert figure.n == 64
         assert figure.low == pytest.approx(figure.value - bound, abs=0.004)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgvf.core.figures import Figure, exact_proportion, kappa, proportion
+from ecgvf.core.figures import Figure, kappa, proportion
 
 
 def test_the_church_figure_of_the_paper_has_its_interval() -> None:
@@ -38,9 +38,9 @@ def test_the_interval_contains_the_value(n: int, data: st.DataObject) -> None:
 
 
 def test_the_exact_interval_of_none_of_20_is_the_textbooks() -> None:
-    figure = exact_proportion(0, 20)
+    figure = proportion(0, 20, method="exact")
     assert (figure.value, figure.low, round(figure.high, 4)) == (0, 0, 0.1684)  # 1 - 0.025 ** (1 / 20)
-    assert exact_proportion(0, 0).json()["value"] is None
+    assert proportion(0, 0, method="exact").json()["value"] is None
 
 
 def test_kappa_of_three_labels_worked_by_hand() -> None:
@@ -56,7 +56,7 @@ def test_kappa_of_three_labels_worked_by_hand() -> None:
 def test_kappa_of_perfect_agreement_has_an_interval() -> None:
     labels = ["concept", "nothing"] * 32
     figure = kappa(labels, labels)
-    share = exact_proportion(64, 64)
+    share = proportion(64, 64, method="exact")
     assert (figure.value, figure.high) == (1, 1) and figure.low == pytest.approx(2 * share.low - 1)
 
 

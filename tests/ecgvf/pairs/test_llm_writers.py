@@ -153,22 +153,6 @@ def test_an_evaluation_prompt_without_its_surrogate_is_malformed(
     assert {(row.reason, (row.detail or "")[:24]) for row in rows()} == {("malformed", "the surrogate is missing")}
 
 
-def test_answers_to_an_earlier_template_without_surrogates_are_read_as_before(
-    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
-) -> None:
-    file = tmp_path / "templates" / "object" / "test.md.j2"
-    file.parent.mkdir(parents=True)
-    form = '{"prompts": [{"target": "A violin on a table.", "target_term": "violin"}]}'
-    file.write_text(f"---\nversion: 3\n---\nWrite {{{{ count }}}} prompts: {form}\n", encoding="utf-8")
-    server.behave = lambda _: "without-surrogates"
-    result = generate("--writers", "gpt", "--split", "test", "--count", "10", "--templates", str(file.parents[1]))
-    assert result.exit_code == 0, result.output
-    written = [row for row in rows() if row.reason is None]
-    assert len(written) >= 9 and {row.surrogate for row in written} == {None}
-    before = rows()
-    assert generate("--reparse").exit_code == 0 and rows() == before
-
-
 def test_any_compatible_server_can_write_and_gets_no_providers_key(
     server: LlmServer, generate: Callable[..., Any]
 ) -> None:
