@@ -1,5 +1,6 @@
 """Arrow tables as Parquet and CSV files, each of which appears whole."""
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,6 +8,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from ecgvf.core.files import write_atomic
+
+_NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?")
+"""A figure, maybe with its interval."""
 
 
 def write_parquet(table: pa.Table, file: Path) -> None:
@@ -17,7 +21,18 @@ def write_parquet(table: pa.Table, file: Path) -> None:
 
 
 def csv_bytes(table: pa.Table) -> bytes:
-    """``table`` as CSV in UTF-8."""
+    """``table`` as CSV in UTF-8; no text in it is a formula."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = [None if text is None else no_formula(text) for text in table[index].to_pylist()]
+            table = table.set_column(index, field, pa.array(texts, field.type))
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(table, sink)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def no_formula(text: str) -> str:
+    """Quote ``text`` that a spreadsheet would run as a formula; a negative number is none."""
+    if _NUMBER.fullmatch(text):
+        return text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -7,6 +7,7 @@ Prompts are taken from all that were written, so that the original's share is no
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ear.evaluation.images import renderable
 from ear.evaluation.measure import Measurement
 from ear.evaluation.outcomes import Outcome
 from ear.evaluation.prompts import EvaluationPrompt
@@ -31,7 +32,8 @@ def control_token_outcomes(
     outcomes = []
     for name, obeyed, token in classes:
         changed = [replace(each, prompt=f"{token(index)} {each.prompt}") for index, each in enumerate(prompts)]
-        outcomes += class_outcomes(measurement, oracle, changed, name, obeyed=obeyed)
+        # Among the prompts that were written, some were too long to be rendered.
+        outcomes += class_outcomes(measurement, oracle, renderable(measurement.model, changed), name, obeyed=obeyed)
     return outcomes
 
 

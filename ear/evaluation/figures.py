@@ -218,10 +218,13 @@ def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRo
 
 def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
     """Share of images that show their concept after erasing, divided by that before."""
-    images = of_retained(outcomes, group)
-    pairs = paired(selected(images, "before"), selected(images, "after"))
-    before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
-    return statistics.ratio(before, after, [second.id for _, second in pairs])
+    return _ratio(of_retained(outcomes, group))
+
+
+def erasure_rate(outcomes: Sequence[Outcome]) -> Figure:
+    """1 - the share of images that show the erased concept after erasing, divided by that before."""
+    left = _ratio(_of(outcomes, "concept", "main"))
+    return Figure(1 - left.value, left.n, 1 - left.high, 1 - left.low)
 
 
 def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
@@ -403,6 +406,13 @@ def _row(
 def _mean(value: Value, images: Sequence[Outcome], shares: bool) -> Figure:
     values = [(number, outcome.id) for outcome in images if (number := value(outcome)) is not None]
     return statistics.mean([number for number, _ in values], [unit for _, unit in values], shares=shares)
+
+
+def _ratio(images: Sequence[Outcome]) -> Figure:
+    """Share of ``images`` that show their concept after erasing, divided by that before."""
+    pairs = paired(selected(images, "before"), selected(images, "after"))
+    before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
+    return statistics.ratio(before, after, [second.id for _, second in pairs])
 
 
 def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[float], list[str]]]:

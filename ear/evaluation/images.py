@@ -10,13 +10,15 @@ import pyarrow as pa
 from ear.evaluation.attacks.fit import FittedAttack
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.open_adapter import AnyAdapter
+from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
 from ecgvf.janus import GenerationOptions, JanusModel, Sampling
-from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
+from ecgvf.render import RenderedImage, fill_with_images, refusal, refuse_failures
 
 STAGE = Stage("evaluation", "ear eval")
 SHARD = 64
@@ -33,6 +35,24 @@ SCHEMA = pa.schema(
 def shards(prompts: Sequence[EvaluationPrompt]) -> list[Sequence[EvaluationPrompt]]:
     """The prompts of each shard."""
     return [prompts[start : start + SHARD] for start in range(0, len(prompts), SHARD)]
+
+
+def renderable(model: JanusModel, prompts: Sequence[EvaluationPrompt]) -> list[EvaluationPrompt]:
+    """The ``prompts`` that ``model`` accepts; a note counts those that are left out.
+
+    Raises ``DatasetError`` if none is left.
+    """
+    reasons = [refusal(model, prompt.prompt) for prompt in prompts]
+    accepted = [prompt for prompt, reason in zip(prompts, reasons, strict=True) if reason is None]
+    if len(accepted) < len(prompts):
+        text, why = next((prompt.prompt, reason) for prompt, reason in zip(prompts, reasons, strict=True) if reason)
+        left_out = (
+            f"{len(prompts) - len(accepted)} of {len(prompts)} prompts cannot be rendered, such as {text[:60]!r}: {why}"
+        )
+        if not accepted:
+            raise DatasetError(left_out)
+        console.note(f"left out: {left_out}")
+    return accepted
 
 
 def evaluation_images(

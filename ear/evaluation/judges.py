@@ -5,7 +5,8 @@ first; outside nano's world, this classifier is the concept's own judge or ResNe
 world, a second judge helps to decide whether an image shows anything, and attribute judges look at the scene.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -22,8 +23,9 @@ from ecgvf.core.errors import JudgeError
 from ecgvf.core.paths import data_dir
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
+from ecgvf.judges.each import predict_each
 from ecgvf.judges.factory import OF_RETAINED, weights_by_judge
-from ecgvf.judges.judge import TOP_LABELS
+from ecgvf.judges.judge import TOP_LABELS, Prediction
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges, predict
 from ecgvf.judges.weights import file_hash
@@ -123,14 +125,18 @@ class EvaluationJudges:
     def judge_images(
         self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
     ) -> list[tuple[JudgeOutcome, ...]]:
-        """What the judges of ``prompts[i]`` see in image i of RGB uint8 [N, H, W, 3], the first judge first."""
+        """What the judges of ``prompts[i]`` see in image i of RGB uint8 [N, H, W, 3], the first judge first.
+
+        Raises ``JudgeError`` for an image that a judge fails on.
+        """
         outcomes: list[tuple[JudgeOutcome, ...]] = [()] * len(prompts)
         for retained in dict.fromkeys(prompt.retained for prompt in prompts):
             rows = [index for index, prompt in enumerate(prompts) if prompt.retained == retained]
+            own = [prompts[row] for row in rows]
             if retained is None:
-                columns = [self._concept_outcomes(judge, images[rows]) for judge in self._concept_judges]
+                columns = [_outcomes(judge, own, images[rows]) for judge in self._concept_judges]
             else:
-                columns = [_outcomes(judge, images[rows], retained.name) for judge in self._of_retained(retained)]
+                columns = [_outcomes(judge, own, images[rows], retained) for judge in self._of_retained(retained)]
             for row, judged in zip(rows, zip(*columns, strict=True), strict=True):
                 outcomes[row] = judged
         return outcomes
@@ -140,17 +146,17 @@ class EvaluationJudges:
     ) -> list[tuple[AttributeOutcome, ...]]:
         """The attributes of image i, beside what ``prompts[i]`` asks for; outside nano's world none.
 
-        The style is no attribute of the scene if the concept is a style.
+        The style is no attribute of the scene if the concept is a style. Raises as ``judge_images`` does.
         """
         judges = self._of_attributes()
         asked = [find_attributes(prompt.prompt) if judges else {} for prompt in prompts]
         columns = []
         for attribute, judge in judges.items():
-            probabilities = judge.probabilities(images)
+            predictions = _predictions(judge, prompts, images, judge.predict)
             columns.append(
                 [
-                    AttributeOutcome(attribute, wanted.get(attribute), judge.labels[row.argmax()], float(row.max()))
-                    for wanted, row in zip(asked, probabilities, strict=True)
+                    AttributeOutcome(attribute, wanted.get(attribute), *seen.top_labels[0])
+                    for wanted, seen in zip(asked, predictions, strict=True)
                 ]
             )
         return list(zip(*columns, strict=True)) if columns else [()] * len(prompts)
@@ -158,7 +164,10 @@ class EvaluationJudges:
     def clip_cosines(
         self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
     ) -> list[tuple[float, float] | None]:
-        """CLIP's cosines of image i with surrogate and target prompt of ``prompts[i]``; None without these, or CLIP."""
+        """CLIP's cosines of image i with surrogate and target prompt of ``prompts[i]``; None without these, or CLIP.
+
+        Raises ``JudgeError`` if they are not finite.
+        """
         cosines: list[tuple[float, float] | None] = [None] * len(prompts)
         rows = [index for index, prompt in enumerate(prompts) if prompt.target_prompt and prompt.surrogate_prompt]
         if not rows or self._clip is None:
@@ -167,6 +176,8 @@ class EvaluationJudges:
         for row, image in zip(rows, encoded, strict=True):
             texts = self._clip.encode_texts([str(prompts[row].surrogate_prompt), str(prompts[row].target_prompt)])
             surrogate, target = (texts @ image).tolist()
+            if not (math.isfinite(surrogate) and math.isfinite(target)):
+                raise JudgeError(f"CLIP returned NaN or infinity for the image of {prompts[row].prompt!r}")
             cosines[row] = surrogate, target
         return cosines
 
@@ -211,12 +222,6 @@ class EvaluationJudges:
             console.note(f"no CLIP similarity is measured: {error}")
             return None
 
-    def _concept_outcomes(self, judge: Judge, images: NDArray[np.uint8]) -> list[JudgeOutcome]:
-        return [
-            JudgeOutcome(judge.name, prediction.present, prediction.score, prediction.top_labels[:TOP_LABELS])
-            for prediction in judge.predict(images)
-        ]
-
     def _for_concept(self, name: str, weights: str | None = None) -> Judge:
         """A judge of the erased concept; the filter's labels and bounds apply if they mean the same to it."""
         filter_judge, judge = (_FAMILIES.get(each, each) for each in (self.dataset.judge, name))
@@ -257,9 +262,36 @@ def _is_style(dataset: Dataset, retained: RetainedConcept | None) -> bool:
     return (retained.family if retained is not None else dataset.concept.kind) == "style"
 
 
-def _outcomes(judge: Classifier, images: NDArray[np.uint8], concept: str) -> list[JudgeOutcome]:
-    """What a classifier sees; the concept is present if its label comes first."""
+def _outcomes(
+    judge: Judge,
+    prompts: Sequence[EvaluationPrompt],
+    images: NDArray[np.uint8],
+    retained: RetainedConcept | None = None,
+) -> list[JudgeOutcome]:
+    """What ``judge`` sees in the images of ``prompts``: the erased concept, or ``retained`` if its label is first."""
+
+    def predictions(batch: NDArray[np.uint8]) -> list[Prediction]:
+        if retained is None:
+            return judge.predict(batch)
+        return predict(cast(Classifier, judge), batch, [retained.name] * len(batch))
+
     return [
-        JudgeOutcome(judge.name, seen.present, seen.score, seen.top_labels)
-        for seen in predict(judge, images, [concept] * len(images))
+        JudgeOutcome(judge.name, seen.present, seen.score, seen.top_labels[:TOP_LABELS])
+        for seen in _predictions(judge, prompts, images, predictions)
     ]
+
+
+def _predictions(
+    judge: Judge,
+    prompts: Sequence[EvaluationPrompt],
+    images: NDArray[np.uint8],
+    predict: Callable[[NDArray[np.uint8]], list[Prediction]],
+) -> list[Prediction]:
+    """What ``predict``, which asks ``judge``, makes of the images of ``prompts``. Raises ``JudgeError`` if it fails."""
+    predictions = []
+    found = predict_each(judge, list(images), lambda batch: predict(np.stack(batch)))
+    for prompt, seen in zip(prompts, found, strict=True):
+        if isinstance(seen, str):
+            raise JudgeError(f"judge {judge.name} fails on the image of {prompt.prompt!r}: {seen}")
+        predictions.append(seen)
+    return predictions

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from ear.evaluation.attacks.fit import FittedAttack
@@ -23,13 +24,14 @@ from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreem
 from ear.method.open_adapter import AnyAdapter
 from ear.method.prompt_recipes import PromptAdapter
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
 from ecgvf.core.records import to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.janus import JanusModel, Sampling, num_threads
 
 _MODELS: dict[Condition, str] = {
     "before": "frozen model",
@@ -142,16 +144,22 @@ class Measurement:
         }
         stage_set = ConceptRun(self.store, self.dataset.concept).stage_set(STAGE, settings)
 
-        def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
+        def work(shard: Sequence[int], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
             (index,) = shard
             rows = images.read_shard(index).to_pylist()
             frozen = reference.read_shard(index)["vq_ids"].to_pylist() if reference is not None else None
-            judged = self._judged(series, shards(prompts)[index], rows, frozen)
+            with num_threads(recorded["threads"]):
+                judged = self._judged(series, shards(prompts)[index], rows, frozen)
             advance(1)
             return to_table(Outcome, judged)
 
         each = [[index] for index in range(len(shards(prompts)))]
-        stage_set.fill(each, work, description=f"judging the images of the {_MODELS[series.condition]}")
+        stage_set.fill(
+            each,
+            work,
+            description=f"judging the images of the {_MODELS[series.condition]}",
+            circumstances={"threads": torch.get_num_threads(), "device": self.model.device.type},
+        )
         stage_set.finish({"outcomes": len(prompts)}, current=False)
         return stage_set.records(Outcome), images
 

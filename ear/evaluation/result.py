@@ -116,11 +116,10 @@ class Evaluation:
         """Share of the concept's prompts whose images show the concept."""
         return self.replacement[0]
 
-    @property
-    def erasure_rate(self) -> float | None:
-        """1 - share after / share before; None if the concept was absent before."""
-        before = self.erasure.before.value
-        return None if before == 0 else 1 - self.erasure.after.value / before
+    @cached_property
+    def erasure_rate(self) -> Figure:
+        """1 - share after / share before; undefined if the concept was absent before."""
+        return figures.erasure_rate(self.outcomes)
 
     def json(self) -> dict[str, Any]:
         """As ``ear eval --json`` prints it."""
@@ -137,7 +136,7 @@ class Evaluation:
             "split": self.split,
             "test_openings": self.test_openings,
             "erasure": _before_after(self.erasure),
-            "erasure_rate": self.erasure_rate,
+            "erasure_rate": self.erasure_rate.json(),
             "retention": [
                 {
                     "concept": row.group,

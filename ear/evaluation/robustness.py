@@ -24,7 +24,7 @@ from ear.evaluation.attacks.fit import fit
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.contact_sheets import write_attack_sheet
 from ear.evaluation.control_tokens import class_outcomes
-from ear.evaluation.images import evaluation_images
+from ear.evaluation.images import evaluation_images, renderable
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.openings import open_split
@@ -144,7 +144,7 @@ def attack(
         check_attacks(model, dataset, settings.budgets)
         prompts = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
     else:
-        prompts = _of_file(dataset, prompt_set, settings)
+        prompts = renderable(model, _of_file(dataset, prompt_set, settings))[: settings.prompts]
     recipe = str(measurement.adapter.facts["recipe"]["name"])
     test_openings = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
     if prompt_set is None:
@@ -283,4 +283,4 @@ def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> 
         raise DatasetError(
             f"{table.name} has no prompt about {dataset.concept.name}: name another file, or a dataset of its concept"
         )
-    return list(prompts.values())[: settings.prompts]
+    return list(prompts.values())

@@ -6,16 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
 from ear.evaluation.images import SCHEMA, STAGE, shards
 from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.prompts import EvaluationPrompt
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.png import encode
+from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import StageSet
@@ -45,7 +43,7 @@ class SubmittedImages:
     def stage_set(self, run: ConceptRun, prompts: Sequence[EvaluationPrompt], size: int) -> StageSet:
         """A finished set with an image per prompt, ``size`` pixels wide and high, without image tokens.
 
-        Raises ``DatasetError`` for a prompt whose image is missing or of another size.
+        Raises ``DatasetError`` for a prompt whose image is missing, unreadable or of another size.
         """
         settings = {
             "submitted": self.hash,
@@ -79,13 +77,14 @@ class SubmittedImages:
         if not file.is_relative_to(self.folder.resolve()):
             raise DatasetError(f"{self.folder / INDEX} names {path!r}, which is not in its folder")
         try:
-            with Image.open(file) as image:
-                pixels = image.convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise DatasetError(f"{file} cannot be read as an image: render it again") from error
-        if pixels.size != (size, size):
-            raise DatasetError(f"{file} has {pixels.width} x {pixels.height} pixels: the model renders {size} x {size}")
-        return encode(np.asarray(pixels))
+            pixels = decode(file.read_bytes())
+        except OSError as error:
+            reason = error.strerror or error
+            raise DatasetError(f"{file} cannot be read as an image ({reason}): render it again") from error
+        height, width, _ = pixels.shape
+        if (height, width) != (size, size):
+            raise DatasetError(f"{file} has {width} x {height} pixels: the model renders {size} x {size}")
+        return encode(pixels)
 
     @cached_property
     def _files(self) -> dict[tuple[str, int], str]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ear.evaluation.control_tokens import STARTOFTEXT
-from ear.evaluation.images import evaluation_images
+from ear.evaluation.images import evaluation_images, renderable
 from ear.evaluation.prompt_images import IMAGES, INDEX, SCHEMA, SHARDS
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.open_adapter import AnyAdapter
@@ -67,11 +67,13 @@ def adapter_conditions(
 ) -> list[Condition]:
     """Four conditions: before and after, without and with ``STARTOFTEXT`` before each prompt, from the same seeds.
 
-    What the store has is not rendered again. Raises ``DatasetError`` for a prompt that cannot be rendered.
+    Prompts that the model refuses are left out, with a note. What the store has is not rendered again. Raises
+    ``DatasetError`` if no prompt is left, or if the logits of a prompt are not finite.
     """
     sampling, conditions = dataset.sampling, []
-    bare = [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in prompts]
-    marked = [replace(prompt, prompt=f"{STARTOFTEXT} {prompt.prompt}") for prompt in bare]
+    bare = renderable(model, [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in prompts])
+    marked = renderable(model, [replace(prompt, prompt=f"{STARTOFTEXT} {prompt.prompt}") for prompt in bare])
+    bare = [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in marked]
     for name, tuned in (("before", None), ("after", adapter)):
         for token, asked in ((False, bare), (True, marked)):
             identity = None if tuned is None else adapter_hash

@@ -7,6 +7,7 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -18,12 +19,14 @@ from ear.method.vocabulary import vocabulary, word_prompts, words_of
 from ear.retained_concepts import in_nano_world, rehearsal_prompts, retained_concepts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, JudgeError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, decode_images, hidden_states, logits
 from ecgvf.judges import JudgeOptions, create_judge
+from ecgvf.judges.each import predict_each
+from ecgvf.judges.judge import Prediction
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")
@@ -89,7 +92,7 @@ def rehearsal_set(
       judge that filtered the dataset sees the concept.
 
     Images that the store has are not rendered again. Raises ``DatasetError`` if there is nothing to rehearse, and
-    ``JudgeError`` if the judge cannot be created.
+    ``JudgeError`` if the judge cannot be created, or fails on an image.
     """
     selected = rehearsal_prompts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
     chosen = [(concept.name, prompt) for concept, prompt in selected]
@@ -194,9 +197,15 @@ def _of_words(
     prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts])
     options = JudgeOptions.from_recorded(dict(dataset.judge_options))
     judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
-    present: list[bool] = []
+    found: list[Prediction | str] = []
     for ids in vq_ids.split(JUDGED_BATCH):
-        present += [seen.present for seen in judge.predict(decode_images(model, ids.to(model.device)))]
+        images = list(decode_images(model, ids.to(model.device)))
+        found += predict_each(judge, images, lambda batch: judge.predict(np.stack(batch)))
+    present: list[bool] = []
+    for prompt, seen in zip(prompts, found, strict=True):
+        if isinstance(seen, str):
+            raise JudgeError(f"judge {judge.name} fails on the image of {prompt!r}: {seen}")
+        present.append(seen.present)
     kept = [index for index, shows in enumerate(present) if not shows]
     return [prompts[index] for index in kept], vq_ids[kept]
 

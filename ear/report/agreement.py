@@ -55,7 +55,7 @@ def _labelled(content: JSON | None) -> Table | None:
     rows = []
     for row in content["agreement"] if content is not None else []:
         who = [str(row[name]) for name in ("reviewer", "judge", "condition")]
-        measured = {key: value for key, value in row.items() if isinstance(value, dict) and "value" in value}
+        measured = {name: row[name] for name in ("agreement", "kappa") if row.get(name) is not None}
         rows += [[*who, name.replace("_", " "), _kappa(figure), str(figure["n"])] for name, figure in measured.items()]
     columns = ("labelled by", "judge", "images", "measure", "value", "number of images")
     note = str(content.get("description") or "") if content is not None else ""

@@ -17,12 +17,10 @@ from ear.report.section import Table
 from ear.report.sections import headline, sections
 from ear.suite.leaderboard import missing_cells
 from ear.suite.table import csv_text
+from ear.tables import no_formula
 from ecgvf.core.files import write_atomic
 
 HERE = Path(__file__).parent
-
-_NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?")
-"""A figure, maybe with its interval."""
 
 
 def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
@@ -75,7 +73,7 @@ def _template() -> jinja2.Template:
 
 def _table_csv(table: Chart | Table) -> str:
     """A data URI of a table, or of a chart's numbers."""
-    return _data(_csv([table.columns, *([_no_formula(cell) for cell in row] for row in table.rows)]))
+    return _data(_csv([table.columns, *([no_formula(cell) for cell in row] for row in table.rows)]))
 
 
 def _file_names() -> Callable[[str], str]:
@@ -95,14 +93,7 @@ def _file_names() -> Callable[[str], str]:
 
 def _gallery_csv(cards: Sequence[object]) -> bytes:
     names = ("concept", "method", "measured", "wording", "prompt", "result", "reading")
-    return _csv([names, *([_no_formula(str(getattr(card, name))) for name in names] for card in cards)])
-
-
-def _no_formula(text: str) -> str:
-    """Quote ``text`` that a spreadsheet would run as a formula; a negative number is none."""
-    if _NUMBER.fullmatch(text):
-        return text
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return _csv([names, *([no_formula(str(getattr(card, name))) for name in names] for card in cards)])
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> bytes:

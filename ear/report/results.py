@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
 
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
+from ear.report.attached import Agreement, Attacks, Memorisation, Trials
 from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.rows import pooled
@@ -20,8 +22,9 @@ from ear.suite.spec import Attachments, store_folder
 from ear.suite.table import FACTS, FILE, read_datasets
 from ear.suite.view import clock
 from ecgvf.core import concepts
-from ecgvf.core.errors import ConceptError, DatasetError
+from ecgvf.core.errors import ConceptError, DatasetError, StoreCorrupt
 from ecgvf.core.files import JSON
+from ecgvf.core.validation import first_error
 
 AttachmentName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
 """A field of ``Attachments``."""
@@ -118,14 +121,14 @@ class Results(ABC):
 
     def attacks(self) -> list[JSON]:
         """What `ear attack --json` printed, of the files that the suite names."""
-        return [_read(file, "attacks") for file in self.attachments.attacks if file.is_file()]
+        return [_read(file, Attacks) for file in self.attachments.attacks if file.is_file()]
 
     def memorisation(self) -> list[JSON]:
         """What `ear memorisation` wrote, of the files that the suite names. ``sheet`` is the image's present path."""
         found = []
         for file in self.attachments.memorisation:
             if file.is_file():
-                content = _read(file, "findings")
+                content = _read(file, Memorisation)
                 sheet = Path(content.get("sheet") or file.with_suffix(".png"))
                 found.append(content | {"sheet": str(sheet if sheet.is_file() else file.with_name(sheet.name))})
         return found
@@ -133,12 +136,12 @@ class Results(ABC):
     def trials(self) -> JSON | None:
         """Several settings of each recipe; None without the file that the suite names."""
         file = self.attachments.trials
-        return _read(file, "trials") if file is not None and file.is_file() else None
+        return _read(file, Trials) if file is not None and file.is_file() else None
 
     def agreement(self) -> JSON | None:
         """How far judges agree with labels; None without the file that the suite names."""
         file = self.attachments.agreement
-        return _read(file, "agreement") if file is not None and file.is_file() else None
+        return _read(file, Agreement) if file is not None and file.is_file() else None
 
     def ablations(self) -> list[Ablation]:
         """Each ablation that the suite names and that was run."""
@@ -232,13 +235,21 @@ def stored_images(runs: Iterable[Path], wanted: set[ImageKey]) -> dict[ImageKey,
     found: dict[ImageKey, bytes] = {}
     columns = ["condition", "adapter", "id", "seed", "guidance", "temperature", "prompt", "nll_frozen"]
     for file in sorted(file for run in runs for file in run.glob("outcomes/*/shard-*.parquet")):
-        table = pq.read_table(file, columns=columns)
+        table = _read_shard(file, columns)
         keys: list[ImageKey] = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
         places = [index for index, key in enumerate(keys) if key in wanted and key not in found]
         if places:
-            images = pq.read_table(file, columns=["image"])["image"].take(places).to_pylist()
+            images = _read_shard(file, ["image"])["image"].take(places).to_pylist()
             found |= {keys[index]: image for index, image in zip(places, images, strict=True)}
     return found
+
+
+def _read_shard(file: Path, columns: Sequence[str]) -> pa.Table:
+    """Raises ``StoreCorrupt`` for a damaged file."""
+    try:
+        return pq.read_table(file, columns=[*columns])
+    except (pa.ArrowException, OSError) as error:
+        raise StoreCorrupt(f"{file} is damaged: restore it, or delete {file.parent} and measure again") from error
 
 
 def _cell_files(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], list[tuple[Path, Path]]]:
@@ -284,16 +295,16 @@ def _versions(found: Sequence[JSON]) -> dict[str, str]:
     }
 
 
-def _read(file: Path, key: str) -> JSON:
-    """A JSON file that the suite names. Raises ``DatasetError`` for a file without ``key``."""
+def _read(file: Path, kind: type[BaseModel]) -> JSON:
+    """A JSON file that the suite names. Raises ``DatasetError`` for a file that is not of ``kind``."""
     try:
-        content = json.loads(file.read_bytes())
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or key not in content:
+        content: JSON = json.loads(file.read_bytes())
+        kind.model_validate(content)
+    except ValueError as error:
+        reason = first_error(error) if isinstance(error, ValidationError) else "it is not JSON"
         raise DatasetError(
-            f"{file} is not a JSON object with {key!r}: write it again, or leave it out of the suite's report"
-        )
+            f"{file} cannot be shown ({reason}): write it again, or leave it out of the suite's report"
+        ) from error
     return content
 
 

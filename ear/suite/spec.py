@@ -11,7 +11,7 @@ from ear.evaluation import EvaluationSettings
 from ear.evaluation.settings import Figures
 from ear.method import recipes
 from ear.method.recipe import Recipe
-from ecgvf.core import concepts
+from ecgvf.core import concepts, strict_yaml
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.world.domain import NANO
@@ -187,7 +187,7 @@ def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> Suite
         if not file.is_file():
             raise SettingsError(f"there is no file {file}: name a suite's YAML file, such as benchmarks/nano.yaml")
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = strict_yaml.load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):

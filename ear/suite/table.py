@@ -167,9 +167,15 @@ def csv_text(rows: Sequence[JSON]) -> bytes:
 
 
 def read_datasets(folder: Path) -> JSON:
-    """Concept → ``dataset_facts``, as far as they are in the results' ``folder``."""
+    """Concept → ``dataset_facts``, as far as they are in the results' ``folder``.
+
+    Raises ``DatasetError`` for a file that is not what ``write_results`` wrote.
+    """
     file = folder / DATASETS
-    return dict(json.loads(file.read_bytes())) if file.is_file() else {}
+    try:
+        return dict(json.loads(file.read_bytes())) if file.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{file} is not what `ear suite` writes: restore it, or delete it") from error
 
 
 def _datasets(suite: Suite) -> JSON:

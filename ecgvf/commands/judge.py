@@ -1,5 +1,6 @@
 """``judge``: what a judge sees in any image."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import DeviceOption, JsonOption, JudgeArguments
 from ecgvf.core import console
+from ecgvf.core.figures import Figure
 
 if TYPE_CHECKING:
     from ecgvf.judges.files import Threshold
@@ -26,7 +28,10 @@ def judge_images(
     ] = None,
     without: Annotated[
         list[Path] | None,
-        typer.Option(help="Images without the concept: find the threshold that separates IMAGES from them."),
+        typer.Option(
+            help="Images without the concept: find the threshold that best separates IMAGES from them, with its "
+            "balanced accuracy on these very images."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -50,11 +55,14 @@ def judge_images(
 
 
 def _print_threshold(judge: str, found: "Threshold") -> None:
-    facts = {"threshold": found.value, "balanced_accuracy": found.balanced_accuracy}
+    # No interval: the threshold was chosen on these very images.
+    accuracy = Figure(found.balanced_accuracy, found.positives + found.negatives, math.nan, math.nan)
+    facts = {"threshold": found.value, "balanced_accuracy": accuracy.json()}
     console.print_result(
         {"judge": judge, **facts, "with": found.positives, "without": found.negatives},
         f"[bold]--threshold {found.value!r}[/bold] separates {found.positives} images with from "
-        f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images.",
+        f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images, for "
+        "which it was chosen: on others expect less.",
     )
 
 

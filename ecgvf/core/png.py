@@ -15,13 +15,13 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def decode(png: bytes) -> NDArray[np.uint8]:
-    """RGB pixels uint8 [H, W, 3] of an image file. Raises ``OSError`` for bytes that are not one."""
+    """RGB pixels uint8 [H, W, 3] of an image file. Raises ``OSError`` for bytes that are not one, or have 16 bits."""
     try:
         with Image.open(io.BytesIO(png)) as image:
             return np.asarray(to_rgb(image))
     except UnidentifiedImageError as error:
         raise OSError("no known image format") from error  # Pillow's message names a buffer
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises these for some bad files
+    except (SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError) as error:  # of some bad files
         raise OSError(f"not an image: {error}") from error
 
 

@@ -69,8 +69,8 @@ class DatasetFolder:
             for file in sorted((self.folder / config).glob(f"{split}-*.parquet")):
                 parquet = _open_parquet(file)
                 present = [name for name in columns if name in parquet.schema_arrow.names]
-                for batch in parquet.iter_batches(columns=present):
-                    yield from ({**row, "split": split} for row in batch.to_pylist())
+                for batch in _batches(parquet, file, present):
+                    yield from ({**row, "split": split} for row in batch)
 
     def dataset(self, concept: str | None = None) -> Dataset:
         """The accepted records of ``concept`` (None: the default configuration's). Raises ``DatasetError``."""
@@ -119,8 +119,8 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
         columns = [name for name in parquet.schema_arrow.names if not name.endswith("_image")]
         if missing := sorted(_COLUMNS.difference(columns)):
             raise DatasetError(f"{file} has no column {missing[0]!r}: {_NOT_OURS}")
-        for batch in parquet.iter_batches(columns=columns):
-            for row in batch.to_pylist():
+        for batch in _batches(parquet, file, columns):
+            for row in batch:
                 digest.update(json.dumps([row["record_id"], row["target_vq_ids"], row["surrogate_vq_ids"]]).encode())
                 records.append(_accepted_record(row, file))
     records.sort(key=lambda record: record.pair.record_id)
@@ -155,7 +155,8 @@ def _rejected(folder: Path) -> tuple[PromptPair, ...] | None:
     rejected = [
         _checked(_PAIR, {**row, "seed": None}, file)
         for file in files
-        for row in _open_parquet(file).read(columns=columns).to_pylist()  # a column that it lacks is left out
+        for batch in _batches(_open_parquet(file), file, columns)  # a column that it lacks is left out
+        for row in batch
     ]
     return tuple(sorted(rejected, key=lambda pair: pair.record_id)) if files else None
 
@@ -213,3 +214,12 @@ def _open_parquet(file: Path) -> pq.ParquetFile:
         raise DatasetError(f"there is no file {file}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{file} is not a Parquet file, or it is cut off: download or export it again") from error
+
+
+def _batches(parquet: pq.ParquetFile, file: Path, columns: Sequence[str]) -> Iterator[list[JSON]]:
+    """The rows of ``file``, some at a time. Raises ``DatasetError`` if it is damaged."""
+    try:
+        for batch in parquet.iter_batches(columns=columns):
+            yield batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(f"{file} is damaged: download or export it again") from error

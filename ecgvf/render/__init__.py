@@ -3,7 +3,14 @@
 pairs ──tasks──▶ shards of ``RenderTask``s ──batches──▶ images (``Rendering`` rows; ``ear`` trains on their VQ ids)
 """
 
-from ecgvf.render.batches import ImageWorker, RenderedImage, fill_with_images, image_fill_plan, refuse_failures
+from ecgvf.render.batches import (
+    ImageWorker,
+    RenderedImage,
+    fill_with_images,
+    image_fill_plan,
+    refusal,
+    refuse_failures,
+)
 from ecgvf.render.missing import existing_images, missing_options, render_options, rendering_model
 from ecgvf.render.stage import RenderOptions, RenderResult, finish_images, load_renderer, render
 
@@ -18,6 +25,7 @@ __all__ = [
     "image_fill_plan",
     "load_renderer",
     "missing_options",
+    "refusal",
     "refuse_failures",
     "render",
     "render_options",

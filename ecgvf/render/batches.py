@@ -173,7 +173,8 @@ def render_prompts(
 
     Raises ``torch.OutOfMemoryError`` if a batch does not fit in memory.
     """
-    images = [_refused(model, task.prompt) for task in tasks]
+    refusals = [refusal(model, task.prompt) for task in tasks]
+    images = [None if reason is None else RenderedImage(failure=reason) for reason in refusals]
     advance(sum(image is not None for image in images))
     accepted = [index for index, image in enumerate(images) if image is None]
     with ThreadPoolExecutor(max_workers=1) as encoder:  # PNGs are encoded while the next batch is rendered
@@ -187,20 +188,20 @@ def render_prompts(
     return [image for image in images if image is not None]
 
 
+def refusal(model: JanusModel, prompt: str) -> str | None:
+    """Why ``model`` refuses a prompt (empty, or too long), found before it breaks a batch; None if accepted."""
+    try:
+        generation_ids(model, [prompt])
+    except ModelError as error:
+        return str(error)
+    return None
+
+
 def refuse_failures(tasks: Sequence[ImageTask], images: Sequence[RenderedImage]) -> None:
     """Raise ``DatasetError`` for a prompt that has no image, where nothing can be done without it."""
     for task, image in zip(tasks, images, strict=True):
         if image.failure is not None:
             raise DatasetError(f"the prompt {task.prompt!r} cannot be rendered: {image.failure}")
-
-
-def _refused(model: JanusModel, prompt: str) -> RenderedImage | None:
-    """The failure of a prompt that the model refuses, found before it breaks a batch; None if accepted."""
-    try:
-        generation_ids(model, [prompt])
-    except ModelError as error:
-        return RenderedImage(failure=str(error))
-    return None
 
 
 def _render_batch(

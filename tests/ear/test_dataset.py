@@ -1,5 +1,6 @@
 """A dataset by name: this store, shipped, a file, the Hub."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -140,6 +141,11 @@ def test_a_cut_off_or_mixed_export_is_refused(store: Store, tmp_path: Path) -> N
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(DatasetError, match="cut off"):
+        find_dataset(store, str(tmp_path / "out"))
+    chunk = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0)
+    start = chunk.data_page_offset
+    file.write_bytes(data[:start] + b"\xff" * chunk.total_compressed_size + data[start + chunk.total_compressed_size :])
+    with pytest.raises(DatasetError, match=rf"{file.name} is damaged: download or export it again"):
         find_dataset(store, str(tmp_path / "out"))
     shutil.rmtree(tmp_path / "out" / "church")
     with pytest.raises(DatasetError, match="has no 'church'"):

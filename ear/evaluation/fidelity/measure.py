@@ -18,10 +18,11 @@ from ear.method.open_adapter import AnyAdapter
 from ear.retained_concepts import in_nano_world
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
+from ecgvf.render import refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,9 @@ class FidelityMeasurement:
             raise SettingsError("--figures paper needs --coco FILE and --coco-images DIR: captions and their pictures")
         if on_nano and (given := {"--inception", "--clip"}.intersection(settings.given)):
             raise SettingsError(f"{min(given)}: nano's figures are of its own features; leave it out")
+        for caption in captions.prompts:
+            if (reason := refusal(model, caption.prompt)) is not None:
+                raise DatasetError(f"{captions.name}: {caption.prompt[:60]!r} cannot be rendered: {reason}")
         encoders = nano_encoders() if on_nano else photograph_encoders(settings, str(model.device))
         reference = picture_features(ConceptRun(store, dataset.concept), encoders, captions.pictures)
         return cls(dataset, settings, captions, encoders, reference)

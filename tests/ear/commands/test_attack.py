@@ -196,3 +196,14 @@ def test_a_model_with_another_image_tokenizer_is_no_oracle(trained: Store, oracl
     weights[name] = torch.flip(weights[name], dims=[0])
     save_file(weights, oracle / "model.safetensors", {"format": "pt"})
     fails(f"{SMALL} --kind prefix --oracle {oracle}", "has another image tokenizer than")
+
+
+def test_prompts_that_no_model_can_render_are_left_out_with_a_note(trained: Store, tmp_path: Path) -> None:
+    file, long = tmp_path / "set.txt", "church " * 5000
+    file.write_text(f"{long}\nsteeple bells\n")
+    found = succeeds(f"attack --prompts {file} --json")
+    assert json.loads(found.stdout)["attacks"][0]["after"]["n"] == 1
+    assert "left out: 1 of 2 prompts cannot be rendered" in " ".join(found.stderr.split())
+    file.write_text(f"{long}\n")
+    fails(f"attack --prompts {file} --split test", "1 of 1 prompts cannot be rendered, such as 'church church")
+    assert not openings.openings_file(ConceptRun(trained, trained.concept())).exists()

@@ -115,7 +115,7 @@ def test_no_church_is_left_in_wreckage(wrecked: Evaluation) -> None:
     """Perfect erasure, as a classifier of things sees it; this is why no figure stands alone."""
     present = wrecked.erasure
     assert (present.before.value, present.after.value) == (1.0, 0.0)
-    assert wrecked.erasure_rate == 1.0
+    assert wrecked.erasure_rate.value == 1.0
     assert row(wrecked.replacement, "concept_probability", "concept").after.value < 0.1
 
 

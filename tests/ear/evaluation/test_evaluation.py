@@ -20,9 +20,11 @@ from ear.evaluation.contact_sheets import write_contact_sheet
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
+from ear.evaluation.measure import Measurement
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
+from ear.method.open_adapter import files_hash, open_adapter
 from ear.retained_concepts import rehearsed_concepts, retained_concepts
 from ecgvf import judges
 from ecgvf.core import concepts, openings, seeds
@@ -38,7 +40,7 @@ from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.publish.export import export
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge
-from tests.ear.random_adapter import save_adapter
+from tests.ear.random_adapter import random_adapter, save_adapter
 from tests.ecgvf.judges.photographs import photograph
 
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
@@ -187,6 +189,18 @@ def test_an_unknown_judge_is_refused_before_anything_is_rendered(
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     with pytest.raises(JudgeError, match="unknown judge 'nobody'"):
         evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge="nobody"))
+
+
+def test_a_model_whose_logits_are_not_finite_ends_the_evaluation_in_one_line(
+    store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path
+) -> None:
+    broken = random_adapter(tiny, 1, float("nan"))
+    facts = {"concept": "church", "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}}
+    broken.save(tmp_path / "adapter.safetensors", {**facts, "recipe": {"name": "default"}}, tiny.dtype)
+    with pytest.raises(
+        DatasetError, match=r"'a church by lake \d' cannot be rendered: the model's logits are not finite"
+    ):
+        evaluate(store, tiny, dataset, [tmp_path / "adapter.safetensors"], SMALL)
 
 
 def test_what_attacks_need_is_checked_before_test_is_opened(
@@ -476,6 +490,31 @@ def test_an_interrupted_evaluation_resumes_in_its_circumstances(
         resumed = images.evaluation_images(store, tiny, dataset, prompts, sampling, batch_size=1)
     assert circumstances == [(2, 2, 1)] * 2
     assert resumed.finished and resumed.read()["seed"].to_pylist() == [prompt.seed for prompt in prompts]
+
+
+def test_interrupted_judging_resumes_with_the_same_number_of_threads(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "SHARD", 1)
+    judge_images, threads = EvaluationJudges.judge_images, list[int]()
+
+    def judged(*args: Any) -> Any:
+        if len(threads) == 1:
+            threads.append(0)
+            raise KeyboardInterrupt
+        threads.append(torch.get_num_threads())
+        return judge_images(*args)
+
+    monkeypatch.setattr(EvaluationJudges, "judge_images", judged)
+    measurement = Measurement(
+        store, tiny, dataset, EvaluationJudges(dataset), open_adapter(tiny, [adapter]), files_hash([adapter])
+    )
+    prompts = concept_prompts(dataset, 2, seed=1)
+    with num_threads(1), pytest.raises(KeyboardInterrupt):
+        measurement.for_thresholds(prompts)
+    with num_threads(2):  # differs, and does not count any more
+        measurement.for_thresholds(prompts)
+    assert threads == [1, 0, 1]
 
 
 def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:

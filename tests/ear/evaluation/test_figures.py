@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from ear.evaluation import figures
 from ear.evaluation.figures import CONFIDENT_SHARE, GROUPS, SEEDS, FigureRow
 from ear.evaluation.outcomes import AnsweredQuestion, AttributeOutcome, JudgeOutcome, Outcome
-from tests.ear.evaluation.small_outcomes import FIRST, SECOND, both, erased, kept, outcome, retained, saw, sky
+from tests.ear.evaluation.small_outcomes import (
+    FIRST,
+    SECOND,
+    both,
+    erased,
+    evaluation,
+    kept,
+    outcome,
+    retained,
+    saw,
+    sky,
+)
 
 
 def row(rows: Sequence[FigureRow], figure: str, group: str | None = None) -> FigureRow:
@@ -249,6 +260,14 @@ def of_seeds(number: int, labels: Sequence[str], condition: str = "after", **cha
         outcome(number, condition, label, seed=seed, **{"sample": sample, **changed})
         for seed, (label, sample) in enumerate(zip(labels, samples, strict=True))
     ]
+
+
+def test_the_erasure_rate_is_a_figure_and_undefined_if_nothing_showed_the_concept() -> None:
+    rate = evaluation([*kept("castle", "neighbours"), *erased(40, left=12)]).erasure_rate
+    assert (rate.value, rate.n) == (pytest.approx(0.7), 40) and 0.5 < rate.low < 0.7 < rate.high < 0.85
+    assert evaluation(erased(40, left=12)).json()["erasure_rate"] == rate.json()
+    never = [replace(each, judges=both("hotel")) for each in erased(4)]
+    assert figures.erasure_rate(never).json() == {"value": None, "n": 4, "low": None, "high": None}
 
 
 def test_a_concept_is_in_any_of_four_seeds() -> None:

@@ -12,12 +12,14 @@ from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.figures import replacement, scene
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.prompts import EvaluationPrompt
+from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import JudgeError
 from ecgvf.judges import clip
 from ecgvf.judges.classifier import Classifier
 from tests import random_clip
-from tests.ear.conftest import brightness_judge
+from tests.ear.conftest import BrightnessJudge, brightness_judge
 from tests.ear.evaluation.small_outcomes import outcome
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -121,3 +123,38 @@ def test_a_surrogate_that_the_judge_has_no_label_for_is_not_measured_and_a_note_
     judges.note_unnamed_surrogates([PAIR, barn])
     assert "judge photographs has no label for hotel" in " ".join(capsys.readouterr().err.split())
     assert "shows_surrogate" not in {row.figure for row in replacement([outcome(surrogate_label=None)])}
+
+
+class FailsOnBright(BrightnessJudge):
+    """A judge whose network returns NaN for an image of 255s."""
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if (images == 255).all(axis=(1, 2, 3)).any():
+            raise RuntimeError(f"judge {self.name} returned NaN or infinity")
+        return super().probabilities(images)
+
+
+@pytest.mark.parametrize("retained", [False, True])
+def test_an_image_that_a_judge_fails_on_is_named_with_the_judge(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, retained: bool
+) -> None:
+    monkeypatch.setattr(evaluation_judges, "create_judge", lambda concept, model, name, options: FailsOnBright(name))
+    judges = EvaluationJudges(dataset)
+    concept = retained_concepts(dataset)[0] if retained else None
+    good, bad = (replace(ALONE, prompt=text, retained=concept) for text in ("a good image", "a bad image"))
+    images = IMAGES.copy()
+    images[1] = 255
+    for judge_images in (judges.judge_images, judges.judge_attributes):
+        with pytest.raises(JudgeError, match=r"judge nano-.* fails on the image of 'a bad image': .* returned NaN"):
+            judge_images([good, bad], images)
+    assert judges.judge_images([good], images[:1])[0]
+
+
+def test_a_clip_that_returns_nan_is_one_line(
+    photographs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip, "DEFAULT", str(random_clip.build(tmp_path / "clip")))
+    monkeypatch.setattr(clip.Encoder, "encode_images", lambda _, images: torch.full((len(images), 16), torch.nan))
+    monkeypatch.setattr(clip.Encoder, "encode_texts", lambda _, texts: torch.ones(len(texts), 16))
+    with pytest.raises(JudgeError, match="CLIP returned NaN or infinity for the image of 'a church by"):
+        EvaluationJudges(photographs).clip_cosines([PAIR], IMAGES[:1])

@@ -230,3 +230,13 @@ def test_a_missing_image_another_table_and_a_foreign_path_are_one_line(folder: P
 def test_one_image_is_nothing_to_compare() -> None:
     with pytest.raises(SettingsError, match="there are not two images to compare"):
         analyse([Condition("x", False, ("a",), ("a",), ())], None, None)
+
+
+def test_prompts_that_no_model_can_render_are_left_out_of_every_condition(
+    store: Store, tiny: JanusModel, tmp_path: Path
+) -> None:
+    adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
+    long = "church " * 5000
+    (tmp_path / "prompts.txt").write_text(f"a church\n{STARTOFTEXT}\n{long}\na cat\n")
+    result = json.loads(run("--adapter", str(adapter), "--prompts", str(tmp_path / "prompts.txt"), "--json"))
+    assert {each["in_clusters"]["n"] for each in result["findings"]} == {2}

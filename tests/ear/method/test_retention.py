@@ -11,7 +11,7 @@ from ear.method.retention import RehearsalSet, count_rendered, rehearsal_set
 from ear.method.vocabulary import word_prompts, words_of
 from ear.retained_concepts import RetainedConcept, rehearsal_prompts
 from ecgvf.core.dataset import AcceptedRecord, Dataset
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, JudgeError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, hidden_states, num_threads
 from ecgvf.render import batches
@@ -123,6 +123,20 @@ def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_ou
     assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
     assert torch.equal(whole.vq_ids[:4], without.vq_ids)
     assert whole.frozen_states.shape == (8, 16, 32)
+
+
+def test_an_image_that_the_judge_fails_on_is_one_line(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("judge nano-object-a returned NaN or infinity")
+
+    judge = AgreeingJudge()
+    monkeypatch.setattr(judge, "predict", fail)
+    monkeypatch.setattr(retention, "create_judge", lambda *_: judge)
+    monkeypatch.setattr(retention, "vocabulary", lambda _: ["gadget"])
+    with pytest.raises(JudgeError, match=r"judge nano-object-a fails on the image of '.*gadget.*': .* returned NaN"):
+        rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=1))
 
 
 def test_no_word_names_what_is_measured_without_rehearsal() -> None:

@@ -37,9 +37,9 @@ from ear.report.robustness import robustness
 from ear.suite import Suite, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.spec import Attachments
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, StoreCorrupt
 from ecgvf.core.figures import Figure
-from ecgvf.core.files import pretty_json, write_atomic
+from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.records import to_table
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
@@ -438,11 +438,40 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
     write_atomic(tmp_path / "trials.json", b"[]")
-    with pytest.raises(DatasetError, match=r"trials\.json is not a JSON object with 'trials'"):
+    with pytest.raises(DatasetError, match=r"trials\.json cannot be shown \(.*valid dictionary"):
         write_report(results, tmp_path / "report.html")
     write_atomic(tmp_path / "trials.json", trials)
     write_atomic(tmp_path / "ablation" / "ablation.parquet", b"nothing")
     with pytest.raises(DatasetError, match=r"ablation\.parquet is not what `ear ablate` writes"):
+        write_report(results, tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("attacks", {"concept": "x", "adapter": ["x"], "split": "test", "attacks": [{}]}, "attacks.0.attack: Field"),
+        (
+            "attacks",
+            {"concept": "x", "adapter": [], "split": "test", "attacks": []},
+            "adapter: List should have at least",
+        ),
+        ("memorisation", {"findings": [{}]}, "findings.0.images: Field required"),
+        ("trials", {"split": "test", "trials": [{"concept": "x", "recipe": "x"}]}, "trials.0.figures: Field required"),
+        ("agreement", {"agreement": [{}]}, "agreement.0.reviewer: Field required"),
+    ],
+)
+def test_a_file_with_other_rows_is_one_line(tmp_path: Path, name: str, content: JSON, fault: str) -> None:
+    results = with_attachments(finished(tmp_path), tmp_path)
+    write_atomic(tmp_path / f"{name}.json", pretty_json(content))
+    with pytest.raises(DatasetError, match=rf"{name}\.json cannot be shown \({re.escape(fault)}"):
+        write_report(results, tmp_path / "report.html")
+
+
+def test_a_damaged_shard_of_the_store_is_one_line(tmp_path: Path) -> None:
+    results = finished(tmp_path)
+    [shard] = results.store.rglob("shard-*.parquet")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is damaged: restore it"):
         write_report(results, tmp_path / "report.html")
 
 

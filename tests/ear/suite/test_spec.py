@@ -130,6 +130,8 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [", "is not YAML"),
         ("- church", "is not a suite"),
         ("name: x", "no concepts"),
+        ("concepts: [church]\nname: 2024-13-45", "is not YAML: month must be in 1..12"),
+        ("concepts: [church]\nconcepts: [cat]", "is not YAML: duplicate key"),
         ("concepts: [church]\nrecipe: paper", "recipe: Extra inputs"),
         ("concepts: [curch]", "unknown concept 'curch'"),
         ("concepts: [church]\nrecipes: [papr]", "unknown recipe 'papr'"),

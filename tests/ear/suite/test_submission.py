@@ -1,11 +1,14 @@
 """Somebody else's images or adapter, measured as a recipe is."""
 
 import json
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -98,6 +101,13 @@ def test_a_folder_with_neither_names_the_prompts_to_render(
     assert (tmp_path / "church.csv").read_text().startswith("id,prompt,seed\n")
 
 
+def png_header(width: int, height: int) -> bytes:
+    """A PNG file of that size, in RGB, that ends before its pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    first = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + first + struct.pack(">I", 100) + b"IDAT"
+
+
 def test_bad_images_are_one_line(
     store: Store, tiny: JanusModel, dataset: Dataset, submitted: Submission, tmp_path: Path
 ) -> None:
@@ -121,10 +131,19 @@ def test_bad_images_are_one_line(
         pq.write_table(other, index)
         refused("has no columns prompt, seed and image")
     pq.write_table(table, index)
-    Image.new("RGB", (8, 8)).save(submitted.folder / table["image"][0].as_py())
+    first = submitted.folder / table["image"][0].as_py()
+    whole = Image.open(first).convert("RGB")
+    Image.new("RGB", (8, 8)).save(first)
     refused("8 x 8 pixels")
-    (submitted.folder / table["image"][0].as_py()).write_bytes(b"nothing")
-    refused("cannot be read as an image")
+    first.write_bytes(b"nothing")
+    refused(r"cannot be read as an image \(no known image format\)")
+    Image.fromarray(np.full((whole.height, whole.width), 30_000, dtype=np.uint16)).save(first)
+    refused("more than 8 bits per channel")
+    first.write_bytes(png_header(30_000, 30_000))
+    refused(r"cannot be read as an image \(not an image: Image size")
+    first.unlink()
+    refused(r"cannot be read as an image \(No such file or directory\)")
+    whole.convert("RGBA").save(first)
     with pytest.raises(SettingsError, match="full figures"):
         submitted.evaluate(store, tiny, dataset, replace(SETTINGS, figures="full"), tmp_path)
 

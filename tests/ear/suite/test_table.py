@@ -1,5 +1,6 @@
 """The table of a suite: rows computed from the outcomes of finished cells, and the leaderboard made from them."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from ear.suite.leaderboard import leaderboard_table, main_figures, openings_sent
 from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
-from ear.suite.table import FACTS, FILE, SCHEMA, json_file, write_results
+from ear.suite.table import FACTS, FILE, SCHEMA, csv_text, json_file, write_results
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 
@@ -250,6 +252,23 @@ def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -
     assert parquet.to_pylist() == [{name: row[name] for name in SCHEMA.names} for row in content["rows"]]
     csv = pyarrow.csv.read_csv(suite.results / "results.csv")
     assert csv.column_names == parquet.column_names and csv["value"].to_pylist() == parquet["value"].to_pylist()
+
+
+def test_a_name_in_the_csv_is_no_formula_and_a_negative_number_stays_a_number(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    keep(suite, cell_result(0, 0, 3))
+    content = results(suite, "ear suite small.yaml")
+    content["rows"][0] |= {"group": "=HYPERLINK(1)", "value": -0.5}
+    csv = pyarrow.csv.read_csv(io.BytesIO(csv_text(content["rows"])))
+    assert (csv["group"][0].as_py(), csv["value"][0].as_py()) == ("'=HYPERLINK(1)", -0.5)
+
+
+def test_datasets_with_a_merge_conflict_are_one_line(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    keep(suite, cell_result(0, 0, 3))
+    (suite.results / "datasets.json").write_text("<<<<<<< HEAD\n{}\n")
+    with pytest.raises(DatasetError, match=r"datasets\.json is not what `ear suite` writes: restore it, or delete it"):
+        copy_finished(small_suite(tmp_path / "mine"), suite.results)
 
 
 def test_results_in_the_current_folder_have_their_json_beside_it(

@@ -15,6 +15,7 @@ from ecgvf.commands.options import JudgeArguments
 from ecgvf.core.run import ConceptRun
 from ecgvf.filter import filter_images
 from ecgvf.filter import stage as filter_stage
+from ecgvf.judges.custom import judge
 from ecgvf.judges.factory import NAMES
 from ecgvf.judges.judge import Prediction
 from tests.ecgvf.judges.photographs import photograph
@@ -51,6 +52,20 @@ def test_judge_prints_boxes_and_the_files_that_it_cannot_read(album: Path) -> No
     assert "cannot be read" in rows["torn.png"]["failure"]
     table = runner.invoke(app, ["judge", "--judge", "nudenet", str(album / "astronaut.jpg")])
     assert table.exit_code == 0 and "FACE_FEMALE" in table.stdout
+
+
+def test_a_threshold_has_its_accuracy_on_the_images_that_it_was_chosen_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brightness = judge(lambda images: images.mean(axis=(1, 2, 3)) / 255, "brightness", "1")
+    monkeypatch.setattr("ecgvf.judges.create_judge", lambda *_: brightness)
+    for shade in (50, 150, 200):
+        Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(tmp_path / f"{shade}.png")
+    dark, bright = str(tmp_path / "50.png"), [str(tmp_path / f"{shade}.png") for shade in (150, 200)]
+    found = json.loads(runner.invoke(app, ["judge", *bright, "--without", dark, "--json"]).stdout)
+    assert found["balanced_accuracy"] == {"value": 1.0, "n": 3, "low": None, "high": None}
+    shown = " ".join(runner.invoke(app, ["judge", *bright, "--without", dark]).stdout.split())
+    assert "1.000 on these images, for which it was chosen" in shown
 
 
 @pytest.mark.faults

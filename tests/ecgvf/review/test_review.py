@@ -143,7 +143,7 @@ def test_two_reviewers_have_a_kappa(run: ConceptRun) -> None:
         for record_id, letter in zip(record_ids(run), answers, strict=True):
             decide(client(run, reviewer), record_id, {"a": "accept", "r": "reject"}[letter])
     html = client(run).get(f"/{TOKEN}/").text
-    assert "ada and bob" in html and "2 of 4, kappa 0.000" in html and "ada and scripted" in html
+    assert "ada and bob" in html and "2 of 4, kappa 0.000 [-0.8" in html and "ada and scripted" in html
 
 
 def test_cases_are_selected_by_decision_writer_reason_score_and_doubt(run: ConceptRun) -> None:

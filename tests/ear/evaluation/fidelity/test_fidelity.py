@@ -234,6 +234,9 @@ def test_outside_nanos_world_captions_and_weights_are_needed(
         FidelityMeasurement.open(store, tiny, dataset, settings, 0)
     with pytest.raises(DatasetError, match=r"\.png cannot be read as an image \(no known image format\): replace it"):
         FidelityMeasurement.open(store, tiny, dataset, replace(settings, inception=None), 0)
+    (tmp_path / "coco.csv").write_text(f"image_id,prompt\n{rows}".replace("7,a cat", f"7,{'cat ' * 5000}"))
+    with pytest.raises(DatasetError, match=r"coco\.csv: 'cat cat .*' cannot be rendered: the prompt has .* tokens"):
+        FidelityMeasurement.open(store, tiny, dataset, replace(settings, inception=None), 0)
 
 
 def test_captions_of_a_file_are_compared_with_the_pictures_of_their_ids(
