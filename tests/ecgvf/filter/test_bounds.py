@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS, Stage, StageSet
 from ecgvf.filter import Bounds, FilterResult, clip_score, filter_images
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
+from ecgvf.janus import num_threads
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import missing_options, render
 from tests import random_clip
@@ -123,6 +125,28 @@ def test_clip_scores_of_a_batch_are_those_of_its_images(monkeypatch: pytest.Monk
     cosines = clip_score._cosines(encoder, pngs, [*prompts[:2], "torn", *prompts[2:]])
     assert cosines == pytest.approx([*alone[:2], -1, *alone[2:]], abs=1e-5) and sizes == [3, 1]
     assert clip_score._cosines(encoder, [b"no image"], ["torn"]) == [-1]
+
+
+def test_resumed_clip_scores_are_measured_on_as_many_threads_as_the_first(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ecgvf.render.stage.SHARD_RECORDS", 1)
+    write_pairs(run.store, church_pairs(train=2, test=0))
+    images = render(run, model=model, device="cpu").images
+    encoder, threads = Encoder(str(random_clip.build(tmp_path / "clip"))), []
+    encode_images = encoder.encode_images
+
+    def interrupted(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        if len(threads) == 2:
+            raise KeyboardInterrupt
+        return encode_images(pixels)
+
+    monkeypatch.setattr(encoder, "encode_images", interrupted)
+    with num_threads(3), pytest.raises(KeyboardInterrupt):
+        clip_score.measure_clip_scores(images, encoder)
+    assert clip_score.measure_clip_scores(images, encoder).circumstances == {"threads": 3}
+    assert threads == [3, 3, 3] and torch.get_num_threads() != 3
 
 
 # Several seeds
