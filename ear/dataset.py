@@ -123,6 +123,8 @@ def _from_prompts(
     console.print(
         f"Imported the prompts of {console.escape(location)} into {console.escape(str(imported.stage.path))}."
     )
+    for note in imported.notes:
+        console.note(note)
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)

@@ -34,8 +34,8 @@ def import_pairs(
 
     run = Run.from_definition(concept, store)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
-    for warning, count in result.warnings.items():
-        console.note(f"{count} × {warning}, such as: {result.examples[warning]}")
+    for note in result.notes:
+        console.note(note)
     settings, summary = result.stage.settings, result.stage.summary
     facts = {key: settings[key] for key in ("source", "columns", "only")}
     columns = ", ".join(f"{meaning} from {' and '.join(names)}" for meaning, names in settings["columns"].items())

@@ -23,7 +23,8 @@ class Bounds:
     """The optional bounds. Raises ``SettingsError`` for values out of range."""
 
     seeds: int = 1
-    """Number of seeds to render each prompt from: the run's own and the following ones."""
+    """Number of seeds to render each prompt from: the run's own and the following ones, or for a record that states a
+    seed that one and others derived from it."""
     share: float = 1.0
     """Minimum share of the seeds, in (0, 1], with which the pair passes the accept rule."""
     clip_floor: float | None = None

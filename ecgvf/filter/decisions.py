@@ -8,12 +8,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from ecgvf.core import jsonl
 from ecgvf.core.files import append_line, require_local
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import IMAGES
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 
 FOLDER = "review"
 
@@ -59,10 +60,16 @@ def read(run: ConceptRun) -> list[Decision]:
 
 def votes(run: ConceptRun, pictures: str) -> Votes:
     """The votes on the image set ``pictures`` (a fingerprint), including those cast on other sets with its images."""
+    sets = _sets_of_same_settings(run, pictures)
+    seeds = cache(lambda name: _own_seeds(sets[name]))
+
+    def is_about_same_images(decision: Decision) -> bool:
+        name, record_id = decision.pictures, decision.record_id
+        return name == pictures or (name in sets and seeds(name).get(record_id) == seeds(pictures).get(record_id))
+
     found: Votes = {}
-    same_images = _sets_with_same_images(run, pictures)
     for decision in read(run):
-        if decision.pictures in same_images:
+        if is_about_same_images(decision):
             by_reviewer = found.setdefault(decision.record_id, {})
             by_reviewer.pop(decision.reviewer, None)
             if decision.accepted is not None:
@@ -81,10 +88,17 @@ def fingerprint(reviewed: dict[str, bool]) -> str:
     return hashlib.sha256(json.dumps(sorted(reviewed.items())).encode()).hexdigest()[:12]
 
 
-def _sets_with_same_images(run: ConceptRun, pictures: str) -> set[str]:
-    """Fingerprints of the image sets that differ from ``pictures`` only in the pairs that they render."""
+def _sets_of_same_settings(run: ConceptRun, pictures: str) -> dict[str, StageSet]:
+    """The image sets, by fingerprint, that differ from ``pictures`` only in the pairs that they render."""
+    sets = {images.fingerprint: images for images in run.sets(IMAGES)}
     settings = {
-        images.fingerprint: {key: value for key, value in images.settings.items() if key not in ("pairs", "gathered")}
-        for images in run.sets(IMAGES)
+        name: {key: value for key, value in images.settings.items() if key not in ("pairs", "gathered")}
+        for name, images in sets.items()
     }
-    return {pictures} | {name for name in settings if settings[name] == settings.get(pictures)}
+    return {name: images for name, images in sets.items() if settings[name] == settings.get(pictures)}
+
+
+def _own_seeds(images: StageSet) -> dict[str, int]:
+    """Record id → the seed that its pair states, which neither the id nor the settings of ``images`` contain."""
+    rows = [row for table in images.source(PAIRS).tables(["record_id", "seed"]) for row in table.to_pylist()]
+    return {row["record_id"]: row["seed"] for row in rows if row["seed"] is not None}

@@ -237,10 +237,10 @@ def measure_bounds(
 
     settings: dict[str, Any] = {}
     if bounds.seeds > 1:
-        by_seed, pairs = [verdicts], images.source(PAIRS)
+        by_seed, pairs, options = [verdicts], images.source(PAIRS), render_options(images)
         for offset in range(1, bounds.seeds):
             further = RenderOptions(
-                **render_options(images) | {"seed": images.settings["seed"] + offset},
+                **options | {"further_seed": options["further_seed"] + offset},
                 device=opened.options.device,
                 batch_size=images.circumstances["batch_size"],
             )

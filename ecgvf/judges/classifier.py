@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError
+from ecgvf.core.files import JSON
 from ecgvf.judges.judge import TOP_LABELS, Criterion, Prediction
 from ecgvf.judges.weights import state_hash
 
@@ -29,6 +30,8 @@ class Classifier(ABC):
     batch_size: int = 32
     """Images per forward pass."""
     _network: Any
+    _settings: JSON
+    """What decides the answers beside the network's tensors and the code."""
 
     def __init__(
         self,
@@ -53,8 +56,8 @@ class Classifier(ABC):
 
     @cached_property
     def weights_hash(self) -> str:
-        """Hash of the network's tensors, wherever they came from."""
-        return state_hash(self._network.state_dict())
+        """Hash of the network's tensors, wherever they came from, and of what else decides the answers."""
+        return state_hash(self._network.state_dict(), self._settings)
 
     def class_index(self, label: str) -> int | None:
         """The class that ``label`` names, the first if several share it; None if there is none."""

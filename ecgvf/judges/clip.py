@@ -7,6 +7,7 @@ is no margin. ``ecgvf judge IMAGES --without IMAGES`` finds the threshold that b
 Source: https://arxiv.org/abs/2103.00020, section 3.1.
 """
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -20,10 +21,11 @@ from transformers import AutoProcessor, CLIPModel
 
 from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError, first_line
+from ecgvf.core.files import JSON
 from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.weights import state_hash
+from ecgvf.judges.weights import saved_settings, state_hash
 
 DEFAULT = "openai/clip-vit-base-patch32"
 THRESHOLD = 0.5
@@ -42,12 +44,17 @@ class Encoder:
             with offline_if_unreachable(source):
                 loaded: Any = CLIPModel.from_pretrained(source, output_loading_info=True)
                 self._processor: Any = AutoProcessor.from_pretrained(source)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+                model, loading_info = loaded
+                self._settings = {
+                    "config": saved_settings(model.config.get_config_dict(source)[0]),
+                    "processor": saved_settings(self._processor.image_processor.get_image_processor_dict(source)[0]),
+                    "tokenizer": _tokenizer_settings(self._processor.tokenizer),
+                }
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise JudgeError(
                 f"cannot load the CLIP model {source!r}: {first_line(error)}; "
                 f"connect to the network, or name a folder with {option}"
             ) from error
-        model, loading_info = loaded
         if missing := sorted(loading_info["missing_keys"]):
             raise JudgeError(
                 f"the CLIP model {source!r} lacks weights ({', '.join(missing[:3])}), which would be random: name "
@@ -58,8 +65,8 @@ class Encoder:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Hash of the tensors."""
-        return state_hash(self._model.state_dict())
+        """Hash of the tensors, and of the configuration, the preprocessing and the tokenizer."""
+        return state_hash(self._model.state_dict(), self._settings)
 
     @property
     def scale(self) -> float:
@@ -80,6 +87,14 @@ class Encoder:
         return normalize(features.pooler_output, dim=-1)
 
 
+def _tokenizer_settings(tokenizer: Any) -> JSON:
+    """What decides the ids of a text. Padding and truncation are left out as states: the last call set them."""
+    pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings = {key: value for key, value in pipeline.items() if key not in ("version", "padding", "truncation")}
+    names = ("model_max_length", "padding_side", "truncation_side", "pad_token_id")
+    return settings | {name: getattr(tokenizer, name) for name in names}
+
+
 class Clip(Classifier):
     """Sees the concept if its texts (the accepted labels) have a share of at least the threshold."""
 
@@ -93,7 +108,7 @@ class Clip(Classifier):
 
     @cached_property
     def weights_hash(self) -> str:
-        """Hash of the tensors."""
+        """That of the encoder."""
         return self._encoder.weights_hash
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:

@@ -12,6 +12,7 @@ from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.hub import offline_if_unreachable
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
+from ecgvf.judges.weights import saved_settings
 
 
 class HuggingFace(Classifier):
@@ -29,6 +30,11 @@ class HuggingFace(Classifier):
                 network, loading_info = AutoModelForImageClassification.from_pretrained(
                     source, use_safetensors=None, trust_remote_code=False, output_loading_info=True
                 )
+                # As the files have them: what the library adds changes with its version.
+                self._settings = {
+                    "config": saved_settings(network.config.get_config_dict(source)[0]),
+                    "processor": saved_settings(self._processor.get_image_processor_dict(source)[0]),
+                }
             classes = [_names(network.config.id2label[index]) for index in range(network.config.num_labels)]
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise JudgeError(

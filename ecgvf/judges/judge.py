@@ -57,7 +57,10 @@ class Judge(Protocol):
 
     @property
     def weights_hash(self) -> str:
-        """A hash of the weights. Other weights must have another one, so that their verdicts go into another set."""
+        """A hash of the weights, and of what else decides the answers beside the criterion and the code.
+
+        Other weights or labels must have another one, so that their verdicts go into another set.
+        """
 
     @property
     def criterion(self) -> Criterion:

@@ -41,7 +41,14 @@ class Timm(Classifier):
         network = _load(model, weights)
         super().__init__(name, _classes(network, model), criterion, device)
         self._network = network.eval().to(self.device)
-        self._transform: Any = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+        data_config = timm.data.resolve_data_config({}, model=network)
+        self._transform: Any = timm.data.create_transform(**data_config)
+        loaded = network.pretrained_cfg
+        self._settings = {
+            "data": data_config,
+            **{key: loaded.get(key) for key in ("architecture", "label_names", "label_descriptions")},
+            "model_args": getattr(network, "pretrained_model_args", {}),  # since timm 1.0.31
+        }
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.stack([self._transform(Image.fromarray(image)) for image in images])

@@ -1,6 +1,10 @@
-"""Weights that a user names: read without running code from the file, and identified by a hash."""
+"""Weights that a user names: read without running code from the file, and identified by a hash.
+
+Where labels and preprocessing come with the weights, the hash covers them: they decide the answers, too.
+"""
 
 import hashlib
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ecgvf.core.errors import JudgeError, first_line
+from ecgvf.core.files import JSON, canonical_json
 
 
 def read_weights(file: Path, *, option: str = "--weights") -> dict[str, torch.Tensor]:
@@ -50,11 +55,22 @@ def file_hash(file: Path, *, option: str = "--weights") -> str:
         raise JudgeError(f"no weights at {file} ({error.strerror}): correct {option}") from error
 
 
-def state_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """16 hex digits: a hash of names, shapes, dtypes and values, wherever the weights came from."""
+def state_hash(state: Mapping[str, torch.Tensor], settings: JSON) -> str:
+    """16 hex digits: a hash of names, shapes, dtypes and values, wherever they came from, and of the ``settings``."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    digest.update(canonical_json(settings))
     return digest.hexdigest()[:16]
+
+
+def saved_settings(content: JSON) -> JSON:
+    """The ``content`` of a configuration of transformers, without the version and the place that it was saved by."""
+
+    def decisive(part: JSON) -> JSON:
+        return {key: value for key, value in part.items() if key != "transformers_version" and not key.startswith("_")}
+
+    settings: JSON = json.loads(json.dumps(content), object_hook=decisive)
+    return settings

@@ -1,7 +1,8 @@
 """Import pairs by other people, to be rendered, judged and published like any others.
 
-Such pairs differ more than those of a writer, so what ``generate`` would reject only gives a warning here. A row that
-cannot be rendered (no prompt, the same pair twice) stays as a reject with its reason.
+Such pairs differ more than those of a writer, so most of what ``generate`` would reject only gives a warning here. A
+row that cannot be rendered (no prompt, the same pair twice) stays as a reject with its reason, and so does a validation
+or test prompt that is a near duplicate of a training prompt: it would measure what was trained on.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from ecgvf.pairs import checks
 from ecgvf.pairs.captions import retained_name
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
-from ecgvf.pairs.splits import SHARDS, tally
+from ecgvf.pairs.splits import SHARDS, reject_if_duplicate, tally
 from ecgvf.pairs.tables import PromptRow, PromptTable
 from ecgvf.pairs.wording import wording_of
 
@@ -38,9 +39,14 @@ class ImportResult:
     left_out: int
     """Rows of other concepts."""
     warnings: dict[str, int]
-    """Fault for which ``generate`` would have rejected a record → number of records."""
+    """Fault for which ``generate`` would have rejected a record, or for which this rejects it → number of records."""
     examples: dict[str, str]
     """Fault → the prompts of its first record."""
+
+    @property
+    def notes(self) -> list[str]:
+        """A line per fault."""
+        return [f"{count} × {fault}, such as: {self.examples[fault]}" for fault, count in self.warnings.items()]
 
 
 def import_pairs(
@@ -60,11 +66,18 @@ def import_pairs(
         "source": {"name": table.name, "sha256": table.sha256, "layout": table.layout, "licence": licence},
         "only": only,
         "columns": {field: list(columns) for field, columns in table.columns.items()},
+        "near": checks.MIN_SIMILARITY,
     }
     run.store.remember(run.concept)
     stage_set = run.stage_set(PAIRS, settings)
     stage_set.announce()
-    records = _to_records(run.concept, table, rows)
+    imported = _to_records(run.concept, table, rows)
+    valid = [record for record in imported if record.reason is None]
+    training = PromptIndex(record.target for record in valid if record.split == "train")
+    records = [
+        reject_if_duplicate(record, training) if record.split in ("validation", "test") else record
+        for record in imported
+    ]
     summary: dict[str, Any] = {"writer": WRITER}
     for split, shard in SHARDS.items():
         written = [record for record in records if record.split == split]
@@ -76,9 +89,7 @@ def import_pairs(
     stage_set.finish(summary)
     warnings: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    accepted = [record for record in records if record.reason is None]
-    training = PromptIndex(record.target for record in accepted if record.split == "train")
-    for record in accepted:
+    for record in valid:
         for warning in _warnings(run.concept, record, training):
             warnings[warning] += 1
             examples.setdefault(warning, " | ".join(prompt for _, prompt in record.prompts()))
@@ -214,7 +225,10 @@ def _warnings(concept: Concept, record: PromptPair, training: PromptIndex) -> li
     """The faults for which ``generate`` would have rejected the record; ``training`` holds the training targets."""
     faults = []
     if record.split != "train" and training.near_duplicate(record.target) is not None:
-        faults.append(f"the {record.split} prompt is like a training prompt")
+        fault = f"the {record.split} prompt is like a training prompt"
+        if record.split != "retain":
+            return [f"{fault}, and is rejected as duplicate"]
+        faults.append(fault)
     if max(checks.count_sentences(prompt) for _, prompt in record.prompts()) > checks.MAX_SENTENCES:
         faults.append(f"more than {checks.MAX_SENTENCES} sentences")
     if record.split == "retain" and concept.term_in(record.target):

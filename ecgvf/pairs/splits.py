@@ -116,10 +116,22 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
     kept = [_as_written(record) for record in split_records(current, split)]
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [_reject_if_duplicate(record, accepted) for record in kept]
+        return [reject_if_duplicate(record, accepted) for record in kept]
 
     settings = {**settings, "kept": fingerprint({"records": [record.record_id for record in kept]})}
     return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), source)
+
+
+def reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:
+    """``record``, rejected if it is a near duplicate of an ``accepted`` prompt.
+
+    A reject has an id of its own: the accepted record may be this very pair.
+    """
+    duplicate = accepted.near_duplicate(record.target) if record.reason is None else None
+    if duplicate is None:
+        return record
+    detail = f"like {duplicate!r}: {record.target}"
+    return replace(record, record_id=malformed_id(record.record_id, 0), reason="duplicate", detail=detail)
 
 
 def split_records(stage_set: StageSet, split: Split) -> list[PromptPair]:
@@ -152,21 +164,9 @@ def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
 
 
 def _as_written(record: PromptPair) -> PromptPair:
-    """``record`` without the rejection by ``_reject_if_duplicate``. One rejected when it was written stays rejected."""
+    """``record`` without the rejection by ``reject_if_duplicate``. One rejected when it was written stays rejected."""
     identity = record_id(record.concept, record.target, record.surrogate)
     # Rejects of older sets have the id of an accepted record.
     if record.reason == "duplicate" and record.record_id in (identity, malformed_id(identity, 0)):
         return replace(record, record_id=identity, reason=None, detail=None)
     return record
-
-
-def _reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:
-    """``record``, rejected if it is a near duplicate of an ``accepted`` prompt.
-
-    A reject has an id of its own: the accepted record may be this very pair.
-    """
-    duplicate = accepted.near_duplicate(record.target) if record.reason is None else None
-    if duplicate is None:
-        return record
-    detail = f"like {duplicate!r}: {record.target}"
-    return replace(record, record_id=malformed_id(record.record_id, 0), reason="duplicate", detail=detail)

@@ -37,11 +37,13 @@ def rendering_model(run: ConceptRun, set_id: str | None = None) -> str:
 def render_options(images: StageSet) -> dict[str, Any]:
     """The options of ``render`` that decide the images of a set."""
     settings = images.settings
+    further = settings.get("further_seed", 0)
     return {
         "model": settings["model"],
         "guidance": settings["sampling"]["guidance"],
         "temperature": settings["sampling"]["temperature"],
-        "seed": settings["seed"],
+        "seed": settings["seed"] - further,
+        "further_seed": further,
         "dtype": settings["dtype"],
         "raw_control_tokens": settings.get("raw_control_tokens", False),
     }

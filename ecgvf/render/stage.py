@@ -14,6 +14,7 @@ from typing import Any
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import ConceptError, SettingsError
 from ecgvf.core.files import JSON
+from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.engine import Engine, FillPlan, Setup, ThisProcess, local_engine
@@ -36,7 +37,7 @@ class RenderResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
-    """The model and its settings; the fields are the keywords of ``render``."""
+    """The model and its settings; the fields but ``further_seed`` are the keywords of ``render``."""
 
     model: str | JanusModel = NANO
     guidance: float | None = None
@@ -46,6 +47,8 @@ class RenderOptions:
     device: str = "auto"
     dtype: str = "auto"
     raw_control_tokens: bool = False
+    further_seed: int = 0
+    """How many seeds after its first a record is rendered from (``render_tasks``)."""
 
     def setup(self, concept: Concept) -> Setup:
         """The setup that opens an ``ImageWorker``. Raises as ``check_renderer`` does."""
@@ -69,14 +72,19 @@ class RenderOptions:
             "renderer": facts["renderer"],
             "dtype": facts["dtype"],
             "sampling": facts["sampling"],
-            "seed": self.seed,
+            "seed": self.seed + self.further_seed,
             "shard_records": SHARD_RECORDS,
         }
-        return run.stage_set(IMAGES, settings | ({"raw_control_tokens": True} if facts["raw_control_tokens"] else {}))
+        if facts["raw_control_tokens"]:
+            settings["raw_control_tokens"] = True
+        # The run's seed does not decide the images of a record that has its own.
+        if self.further_seed and any(pair.seed is not None for pair in pairs.records(PromptPair) if not pair.reason):
+            settings["further_seed"] = self.further_seed
+        return run.stage_set(IMAGES, settings)
 
     def fill_plan(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> FillPlan:
         """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``."""
-        shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed)
+        shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed, self.further_seed)
         return image_fill_plan(
             IMAGES.name,
             images,

@@ -23,19 +23,24 @@ class RenderTask:
     seed: int
 
 
-def render_tasks(records: Sequence[PromptPair], seed: int) -> list[RenderTask]:
+def render_tasks(records: Sequence[PromptPair], seed: int, further: int = 0) -> list[RenderTask]:
     """The images to render for ``records``, in record order.
 
     Both roles of a pair have the same seed: the record's own if it has one, else derived from the run's ``seed`` and
-    the record id.
+    the record id. ``further`` selects one of the seeds after it: the run's is counted up, a record's own is hashed with
+    ``further``.
     """
     return [
-        RenderTask(
-            pair.record_id, role, prompt, derive(seed, pair.record_id, "render") if pair.seed is None else pair.seed
-        )
+        RenderTask(pair.record_id, role, prompt, _seed(pair, seed, further))
         for pair in records
         for role, prompt in pair.prompts()
     ]
+
+
+def _seed(pair: PromptPair, seed: int, further: int) -> int:
+    if pair.seed is None:
+        return derive(seed + further, pair.record_id, "render")
+    return derive(further, str(pair.seed), "render") if further else pair.seed
 
 
 class RenderShards:
@@ -44,13 +49,14 @@ class RenderShards:
     A shard's records are made when the shard is due: a million of them take little memory as columns.
     """
 
-    def __init__(self, pairs: pa.Table, records: int, seed: int) -> None:
-        self._pairs, self._records, self._seed = pairs.filter(pc.is_null(pairs["reason"])), records, seed
+    def __init__(self, pairs: pa.Table, records: int, seed: int, further: int = 0) -> None:
+        self._pairs, self._records = pairs.filter(pc.is_null(pairs["reason"])), records
+        self._seed, self._further = seed, further
 
     def tasks(self, index: int) -> list[RenderTask]:
         """The images to render for the shard ``index``."""
         rows = self._pairs.slice(index * self._records, self._records)
-        return render_tasks(from_table(PromptPair, rows), self._seed)
+        return render_tasks(from_table(PromptPair, rows), self._seed, self._further)
 
     def sizes(self) -> list[int]:
         """The number of images in each shard."""

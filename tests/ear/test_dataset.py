@@ -89,15 +89,17 @@ def test_without_one_in_the_store_the_shipped_dataset_is_used(
 
 
 def test_a_file_of_prompts_is_imported_rendered_and_filtered(
-    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "pairs.csv"
-    file.write_text("target,surrogate,concept\na church,a hotel,church\na church at sea,a hotel at sea,church\n")
+    pairs = "a church,a hotel,church\na church at sea,a hotel at sea,church\n"
+    file.write_text(f"target,surrogate,concept\n{pairs}A church at a sea,,church\n")
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 2))
     store = Store()
     dataset, where = find_dataset(store, str(file), model=str(tiny_path), device="cpu")
     assert "rendered and filtered" in where
-    assert len(dataset.train) == 2
+    assert (len(dataset.train), len(dataset.test)) == (2, 0)
+    assert "rejected as duplicate, such as: A church at a sea" in " ".join(capsys.readouterr().err.split())
     file.write_text("target,surrogate\na church,a hotel\n")
     with pytest.raises(DatasetError, match=r"does not name one concept.*ecgvf import .*pairs\.csv --concept NAME"):
         find_dataset(store, str(file))

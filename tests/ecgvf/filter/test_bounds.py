@@ -1,22 +1,26 @@
 """The optional bounds, all off by default: several seeds, a CLIP floor, a limit on change."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.png import encode
-from ecgvf.core.records import Acceptance, Box
+from ecgvf.core.records import Acceptance, Box, Rendering
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.seeds import derive
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS, Stage, StageSet
 from ecgvf.filter import Bounds, FilterResult, clip_score, filter_images
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
+from ecgvf.janus import num_threads
 from ecgvf.judges.clip import Encoder
 from ecgvf.render import missing_options, render
 from tests import random_clip
@@ -123,6 +127,28 @@ def test_clip_scores_of_a_batch_are_those_of_its_images(monkeypatch: pytest.Monk
     assert clip_score._cosines(encoder, [b"no image"], ["torn"]) == [-1]
 
 
+def test_resumed_clip_scores_are_measured_on_as_many_threads_as_the_first(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ecgvf.render.stage.SHARD_RECORDS", 1)
+    write_pairs(run.store, church_pairs(train=2, test=0))
+    images = render(run, model=model, device="cpu").images
+    encoder, threads = Encoder(str(random_clip.build(tmp_path / "clip"))), []
+    encode_images = encoder.encode_images
+
+    def interrupted(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        if len(threads) == 2:
+            raise KeyboardInterrupt
+        return encode_images(pixels)
+
+    monkeypatch.setattr(encoder, "encode_images", interrupted)
+    with num_threads(3), pytest.raises(KeyboardInterrupt):
+        clip_score.measure_clip_scores(images, encoder)
+    assert clip_score.measure_clip_scores(images, encoder).circumstances == {"threads": 3}
+    assert threads == [3, 3, 3] and torch.get_num_threads() != 3
+
+
 # Several seeds
 
 
@@ -139,6 +165,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     acceptance = filtered(1.0, answers).acceptance
     assert [row.reason for row in acceptance.records(Acceptance)] == [None, "unsteady", "unsteady"]
     assert sorted(images.settings["seed"] for images in run.sets(IMAGES)) == [5, 6, 7]
+    assert not any("further_seed" in images.settings for images in run.sets(IMAGES))
     # Later stages still read the images of the run's own seed.
     assert run.current(IMAGES).fingerprint == own.fingerprint == acceptance.settings["pictures"]
     assert run.current(VERDICTS).fingerprint == acceptance.settings["verdicts"]
@@ -148,6 +175,31 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     # New pairs are rendered from the run's own seed, not from one of the further seeds.
     write_pairs(run.store, church_pairs(train=3, test=1))
     assert missing_options(run).seed == 5
+
+
+def test_a_record_with_a_seed_of_its_own_has_other_images_from_further_seeds(run: ConceptRun, model: str) -> None:
+    own, other = church_pairs(train=2, test=0)
+    write_pairs(run.store, [replace(own, seed=42), other])
+    first = render(run, model=model, seed=5).images
+    judge = ScriptedJudge([True, False] * 6)
+    settings = filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").acceptance.settings
+    verdicts = [run.open(VERDICTS, set_id) for set_id in settings["bounds"]["verdicts"]]
+    by_seed = [judged.source(IMAGES) for judged in verdicts]
+    assert by_seed[0].fingerprint == first.fingerprint
+    seeds = [{(row.record_id, row.seed) for row in images.records(Rendering)} for images in by_seed]
+    assert seeds == [
+        {
+            (own.record_id, derive(further, "42", "render") if further else 42),
+            (other.record_id, derive(5 + further, other.record_id, "render")),
+        }
+        for further in range(3)
+    ]
+    # The run's seed alone does not decide these images, so that seed 6 is another set.
+    assert render(run, model=model, seed=6).images.fingerprint != by_seed[1].fingerprint
+    assert [images.settings.get("further_seed") for images in by_seed] == [None, 1, 2]
+    # The seeds after a further one are those after it, not others.
+    again = filter_images(run, judge=judge, bounds=Bounds(seeds=2), set_id=by_seed[1].fingerprint, device="cpu")
+    assert again.acceptance.settings["bounds"]["verdicts"] == settings["bounds"]["verdicts"][1:]
 
 
 def test_interrupted_further_seeds_change_no_run(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

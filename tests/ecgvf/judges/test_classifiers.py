@@ -1,7 +1,9 @@
 """Image classifiers of torchvision, timm and transformers as judges."""
 
+import json
 import pickle
 import re
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,25 @@ def test_wrong_weights_are_one_line(lite0: str, tmp_path: Path) -> None:
     (tmp_path / "hostile.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
     assert "cannot read" in message(tmp_path / "hostile.pth")
     assert not (tmp_path / "ran").exists()
+
+
+def test_labels_preprocessing_and_arguments_are_part_of_the_hash_of_a_timm_folder(tmp_path: Path) -> None:
+    import timm
+
+    def hash_of(name: str, labels: tuple[str, ...] = ("beacon", "castle"), mean: float = 0.5, **model_args: Any) -> str:
+        network = timm.create_model("test_vit", num_classes=len(labels))
+        for parameter in network.parameters():
+            torch.nn.init.constant_(parameter, 0.1)
+        network.pretrained_cfg["mean"] = (mean,) * 3
+        timm.models.save_for_hf(network, tmp_path / name, {"label_names": labels}, model_args=model_args)
+        return create_judge(
+            None, None, f"timm:local-dir:{tmp_path / name}", JudgeOptions(labels=("castle",))
+        ).weights_hash
+
+    first = hash_of("first")
+    assert hash_of("copy") == first
+    changed = [hash_of("labels", ("castle", "beacon")), hash_of("mean", mean=0.4), hash_of("relu", act_layer="relu")]
+    assert len({first, *changed}) == 4
 
 
 def test_an_unknown_timm_model_is_named() -> None:
@@ -273,6 +294,30 @@ def test_each_member_of_an_ensemble_has_its_own_weights(vit: str, lite0: str, mo
     for wrong in (vit, f"style={vit},nobody={vit}", "style="):
         with pytest.raises(JudgeError, match="NAME=WEIGHTS"):
             create_judge(VAN_GOGH, None, name, JudgeOptions(labels=("lighthouse",), weights=wrong))
+
+
+def rewritten(folder: str, copy: Path, file: str, **changes: Any) -> str:
+    """``copy``, a copy of the judge in ``folder`` with other values in one of its JSON files."""
+    content = json.loads((Path(shutil.copytree(folder, copy)) / file).read_text())
+    (copy / file).write_text(json.dumps(content | changes))
+    return str(copy)
+
+
+def test_labels_and_preprocessing_are_part_of_a_judges_hash(vit: str, tmp_path: Path) -> None:
+    def hash_of(folder: str) -> str:
+        return create_judge(None, None, f"hf:{folder}", JudgeOptions(labels=("edvard-munch",))).weights_hash
+
+    swapped = {**ARTISTS, 1: ARTISTS[2], 2: ARTISTS[1]}
+    names = {"id2label": swapped, "label2id": {name: index for index, name in swapped.items()}}
+    folders = [
+        vit,
+        rewritten(vit, tmp_path / "swapped", "config.json", **names),
+        rewritten(vit, tmp_path / "activation", "config.json", hidden_act="relu"),
+        rewritten(vit, tmp_path / "mean", "preprocessor_config.json", image_mean=[0.1, 0.2, 0.3]),
+    ]
+    assert len({hash_of(folder) for folder in folders}) == 4
+    other_version = {"transformers_version": "5.0.0", "_name_or_path": "elsewhere", "_commit_hash": "0"}
+    assert hash_of(rewritten(vit, tmp_path / "copy", "config.json", **other_version)) == hash_of(vit)
 
 
 def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:

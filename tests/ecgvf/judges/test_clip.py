@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -54,6 +55,29 @@ def test_texts_and_contrast_default_to_the_concepts(clip: str) -> None:
     judge = create_judge(concepts.find("van-gogh"), "janus-pro-1b", "clip", JudgeOptions(weights=clip))
     assert "a picture in the style of Van Gogh" in judge.criterion.accepted
     assert "a picture" in judge.criterion.against and judge.criterion.threshold == 0.5
+
+
+def test_preprocessing_and_tokenizer_are_part_of_the_hash(clip: str, tmp_path: Path) -> None:
+    def changed(name: str, file: str, old: str, new: str) -> str:
+        """The hash of a copy of the model in which ``file`` has ``new`` in place of ``old``."""
+        path = Path(shutil.copytree(clip, tmp_path / name)) / file
+        content = path.read_text()
+        assert old in content
+        path.write_text(content.replace(old, new))
+        return Encoder(str(path.parent)).weights_hash
+
+    encoder = Encoder(clip)
+    encoder.encode_texts(["a wall", "a picture of a forest"])
+    assert encoder.weights_hash == Encoder(clip).weights_hash  # padding leaves a state in the tokenizer
+    version = f'"transformers_version": "{transformers.__version__}"'
+    assert changed("copy", "config.json", version, '"transformers_version": "5.0.0"') == encoder.weights_hash
+    others = [
+        changed("mean", "processor_config.json", "0.48145466", "0.4"),
+        changed("activation", "config.json", "quick_gelu", "gelu"),
+        changed("length", "tokenizer_config.json", '"model_max_length": 32', '"model_max_length": 8'),
+        changed("word", "tokenizer.json", '"church"', '"chapel"'),
+    ]
+    assert len({encoder.weights_hash, *others}) == 5
 
 
 def test_bad_input(clip: str, tmp_path: Path) -> None:

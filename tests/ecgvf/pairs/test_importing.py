@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError
+from ecgvf.core.paths import data_dir
 from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
@@ -119,15 +120,47 @@ def test_line_of_spaces_is_skipped(tmp_path: Path) -> None:
     assert [row.target for row in read_table(file).rows] == ["a church", "a chapel"]
 
 
-def test_near_duplicates_of_pairs_and_long_prompts_are_warnings(tmp_path: Path, run: ConceptRun) -> None:
+def test_near_duplicates_of_retained_and_long_prompts_are_warnings(tmp_path: Path, run: ConceptRun) -> None:
     rows = [
         {"prompt": "a church by the sea", "surrogate": "a hotel by the sea"},
-        {"prompt": "a church by the sea", "surrogate": None},
+        {"prompt": "A church by a sea", "retained_concept": "beacon", "split": "retain"},
         {"prompt": "A church. It is old. It is tall. It is white.", "surrogate": None},
     ]
-    table = read_table(write(tmp_path, "pairs.json", json.dumps(rows)))
-    warnings = import_pairs(run, table).warnings
-    assert {"the test prompt is like a training prompt", "more than 3 sentences"} <= set(warnings)
+    result = import_pairs(run, read_table(write(tmp_path, "pairs.json", json.dumps(rows))))
+    assert {"the retain prompt is like a training prompt", "more than 3 sentences"} <= set(result.warnings)
+    assert not [record.detail for record in result.stage.records(PromptPair) if record.reason]
+
+
+def test_validation_and_test_prompts_like_a_training_prompt_are_rejected(tmp_path: Path) -> None:
+    rows = "split,target,surrogate\ntest,A church by the sea!,\nvalidation,a church by a sea,a bank by a sea\n"
+    rows += "test,a chapel in the snow,\ntrain,a church by the sea,a hotel by the sea\n"
+    rows += "train,a church by one sea,a hotel by one sea\ntrain,,a hotel\nvalidation,a hotel,a bank\n"
+    file = write(tmp_path, "pairs.csv", rows)
+    result = command(str(file), "--concept", "church", "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["train"] == {"accepted": 2, "malformed": 1, "duplicate": 0}  # training pairs may be alike
+    assert printed["validation"] == printed["test"] == {"accepted": 1, "malformed": 0, "duplicate": 1}
+    records = current("church").records(PromptPair)
+    rejected = [record for record in records if record.reason == "duplicate"]
+    assert [record.detail for record in rejected] == [
+        "like 'a church by the sea': a church by a sea",
+        "like 'a church by the sea': A church by the sea!",
+    ]
+    assert len({record.record_id for record in records}) == len(records)
+    note = "1 × the test prompt is like a training prompt, and is rejected as duplicate, such as: A church by the sea!"
+    assert note in " ".join(result.stderr.split())
+    assert "rejected 1 malformed, 2 duplicate" in command(str(file), "--concept", "church").stdout
+
+
+def test_the_shipped_dataset_is_accepted_as_it_was_published(tmp_path: Path) -> None:
+    files = sorted((data_dir() / "datasets" / "church" / "church").glob("*.parquet"))
+    columns = ["split", "target", "surrogate", "record_id"]
+    table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
+    pq.write_table(table, tmp_path / "church.parquet")
+    records = imported(read_table(tmp_path / "church.parquet"))
+    assert [record.detail for record in records if record.reason] == []
+    assert sorted(record.record_id for record in records) == sorted(table["record_id"].to_pylist())
 
 
 @pytest.mark.parametrize(

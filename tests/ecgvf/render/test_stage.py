@@ -267,8 +267,11 @@ def test_a_concept_outside_nanos_world_is_refused_before_loading(
 
 def render_missing(run: ConceptRun) -> RenderResult:
     """As ``filter_images`` renders, without judging."""
-    images = existing_images(run)
-    return RenderResult(images, 0) if images is not None else render(run, **vars(missing_options(run)))
+    if (images := existing_images(run)) is not None:
+        return RenderResult(images, 0)
+    options = dict(vars(missing_options(run)))
+    assert options.pop("further_seed") == 0
+    return render(run, **options)
 
 
 def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(

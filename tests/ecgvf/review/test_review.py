@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from starlette.testclient import TestClient
 
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
-from ecgvf.core.records import Acceptance
+from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import ACCEPTANCE
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions, filter_images
 from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
+from ecgvf.pairs.importing import import_pairs
+from ecgvf.pairs.tables import read_table
 from ecgvf.review.cases import Cases
 from ecgvf.review.loopback import listen
 from ecgvf.review.server import app
@@ -121,6 +124,27 @@ def test_decisions_on_other_pairs_do_not_count(run: ConceptRun) -> None:
     write_images(run.store, CHURCH, [(SHADES[0], SHADES[1])])
     assert filter_images(run, judge=ScriptedJudge([True, False])).reviewed == 1
     assert "1 of 1" in client(run).get(f"/{TOKEN}/").text
+
+
+def test_a_vote_is_about_the_images_of_the_seed_that_the_record_had(tmp_path: Path) -> None:
+    run = ConceptRun(Store(), CHURCH)
+
+    def images(*seeds: str) -> tuple[str, list[str]]:
+        """An image set of imported pairs with these seeds: its fingerprint, and the ids of the records."""
+        rows = [f"a church by lake {number},a hotel by lake {number},{seed}" for number, seed in enumerate(seeds)]
+        (tmp_path / "pairs.csv").write_text("\n".join(["target,surrogate,seed", *rows]))
+        pairs = import_pairs(run, read_table(tmp_path / "pairs.csv")).stage
+        image_set = run.stage_set(IMAGES, {"pairs": pairs.fingerprint, "seed": 0})
+        image_set.finish({})
+        return image_set.fingerprint, [pair.record_id for pair in pairs.records(PromptPair)]
+
+    reviewed, records = images("1", "2", "")
+    for record_id in records:
+        decisions.append(run, reviewer="ada", pictures=reviewed, record_id=record_id, accepted=False)
+    reseeded, same_records = images("1", "7", "", "8")
+    assert same_records[:3] == records
+    assert set(decisions.votes(run, reviewed)) == set(records)
+    assert set(decisions.votes(run, reseeded)) == {records[0], records[2]}
 
 
 def test_a_tie_leaves_the_judges_decision_and_a_majority_does_not(run: ConceptRun) -> None:
