@@ -56,7 +56,7 @@ class RendererArguments:
     """The model, with or without adapters."""
 
     adapter: Annotated[
-        list[str] | None, adapter_option("the newest for the concept; with --prompts none, the original model")
+        list[str] | None, adapter_option("the newest for the dataset; with --prompts none, the original model")
     ] = None
     model: Annotated[str | None, model_option("the adapter's, else janus-nano")] = None
     store: StoreOption = None

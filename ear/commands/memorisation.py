@@ -137,7 +137,7 @@ def _of_adapter(
 
     store, dataset, model = open_dataset(source)
     found = _prompts(dataset, prompts, columns, seed)
-    files = adapter_files(store, dataset.concept.name, adapter)
+    files = adapter_files(store, dataset, adapter)
     tuned = open_adapter(model, files)
     conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
