@@ -48,7 +48,8 @@ class SheetArguments:
         ),
     ] = None
     clear: Annotated[
-        bool, typer.Option("--clear", help="Do not blur images, even those of an unsafe concept or a DIR.")
+        bool,
+        typer.Option("--clear", help="Do not blur images, even those of an unsafe concept, of --prompts or of a DIR."),
     ] = False
 
 
@@ -150,7 +151,8 @@ def _of_adapter(
         "split": None if prompts is not None else "validation",
         "prompts": None if prompts is None else str(prompts),
     }
-    return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset), facts)
+    unsafe = dataset.concept.unsafe or prompts is not None  # a file may ask for anything
+    return _Images(conditions, sheet, unsafe, in_nano_world(dataset), facts)
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":

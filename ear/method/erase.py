@@ -65,8 +65,8 @@ def erase(
     same number of threads and processes write equal bytes, and an interrupted run resumes with the number of threads
     that it began with.
 
-    Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as
-    ``train`` and ``write_prompt_adapter`` do.
+    Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
+    ``rehearsal_set`` do, and ``RecipeError`` as ``train`` and ``write_prompt_adapter`` do.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
