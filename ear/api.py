@@ -112,7 +112,7 @@ def evaluate(
     """Measure the concept and the retained concepts, before and after erasing.
 
     - ``adapter``: what ``train`` returned, a file, a folder or a run's name; several are stacked. None: the newest in
-      the store for the concept.
+      the store for the dataset, else, with a note, for its concept.
     - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 5).
       ``prompts_per_other``: of each retained concept, if different. ``family``: only retained concepts of this family.
     - ``figures``: "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet
@@ -141,18 +141,22 @@ def evaluate(
     opened = _store(store)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, store=opened, model=model, device=device)
-    files = adapter_files(opened, dataset.concept.name, adapter)
+    files = adapter_files(opened, dataset, adapter)
     janus = load(model or dataset.model, device=device, dtype=dtype)
     return evaluate_adapters(opened, janus, dataset, files, settings)
 
 
-def adapter_files(store: Store, concept: str | None, adapter: AdapterLike | Sequence[AdapterLike] | None) -> list[Path]:
-    """The files of ``adapter``; None: of the newest adapter in ``store`` for ``concept``, or for its last concept.
+def adapter_files(
+    store: Store, dataset: Dataset | None, adapter: AdapterLike | Sequence[AdapterLike] | None
+) -> list[Path]:
+    """The files of ``adapter``; None: of the ``newest`` in ``store`` for ``dataset``, or for the store's last concept.
 
     Raises ``AdapterError``, and ``HubError`` for an adapter on the Hub.
     """
     if adapter is None:
-        return [newest(store, concept or store.last_concept()).adapter]
+        if dataset is None:
+            return [newest(store, store.last_concept()).adapter]
+        return [newest(store, dataset.concept.name, dataset.fingerprint).adapter]
     adapters = [adapter] if isinstance(adapter, AdapterLike) else adapter
     if (
         not isinstance(adapters, Sequence)

@@ -55,15 +55,6 @@ def find_dataset(
     return _from_hub(store, name, model, device)
 
 
-def concept_name(store: Store, name: str) -> str:
-    """The concept of the dataset ``name``; the dataset is loaded only if its name does not contain the concept."""
-    if name.startswith(STORE):
-        return _concept(name)
-    if Path(name).exists() or (concept := HubName.parse(name).concept) is None:
-        return find_dataset(store, name)[0].concept.name
-    return concept
-
-
 def _concept(name: str) -> str:
     concept = name.removeprefix(STORE)
     if not NAME.fullmatch(concept):

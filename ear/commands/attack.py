@@ -116,7 +116,7 @@ def attack(
 
     settings, prompt_table = attacking.settings(), attacking.prompt_table()
     store, dataset, model = open_dataset(source)
-    files = adapter_files(store, dataset.concept.name, adapter)
+    files = adapter_files(store, dataset, adapter)
     found = attack_adapters(store, model, dataset, files, settings, prompt_table)
     results = results_folder(store, dataset.concept.name, files)
     page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"

@@ -88,7 +88,7 @@ def _measure(
     from ear.method.runs import FILES
 
     store, dataset, model = open_dataset(source)
-    files = adapter_files(store, dataset.concept.name, adapters)
+    files = adapter_files(store, dataset, adapters)
     names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
     evaluations = compare_adapters(store, model, dataset, files, settings)
     return names, evaluations, results_folder(store, dataset.concept.name, files[:1]).parent

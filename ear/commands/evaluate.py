@@ -35,7 +35,7 @@ def evaluate(
 
     settings = measuring.settings(paper)
     store, dataset, model = open_dataset(source)
-    files = adapter_files(store, dataset.concept.name, adapter)
+    files = adapter_files(store, dataset, adapter)
     evaluation = evaluate_adapters(store, model, dataset, files, settings)
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")

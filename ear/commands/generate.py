@@ -1,9 +1,9 @@
 """``ear generate``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from ecgvf.commands.options import (
 )
 from ecgvf.core import console
 from ecgvf.world.domain import NANO
+
+if TYPE_CHECKING:
+    from ecgvf.core.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class RendererArguments:
     """The model, with or without adapters."""
 
     adapter: Annotated[
-        list[str] | None, adapter_option("the newest for the concept; with --prompts none, the original model")
+        list[str] | None, adapter_option("the newest for the dataset; with --prompts none, the original model")
     ] = None
     model: Annotated[str | None, model_option("the adapter's, else janus-nano")] = None
     store: StoreOption = None
@@ -183,7 +186,7 @@ def _compare(
         raise SettingsError(f"{files[0].parent} is a whole model: name the original to compare it with as --model")
     janus = load(renderer.name(files), **renderer.loading())
     stacked = open_adapter(janus, files)
-    blurred = bool(stacked.facts.get("unsafe")) and not comparison.clear
+    blurred = not comparison.clear and _may_be_unsafe(store, stacked.facts)
     name = f"before-after-{fingerprint({'prompts': prompts, 'seed': seed})[:8]}.png"
     sheet = out if out is not None else files[-1].with_name(name) if in_store(store, files[-1]) else Path(name)
     write_atomic(sheet, preview(janus, stacked, prompts, seed, blurred=blurred))
@@ -192,3 +195,13 @@ def _compare(
         {"concept": str(stacked.facts["concept"]), "model": janus.name, **paths},
         f"before | after: {console.escape(str(sheet))}",
     )
+
+
+def _may_be_unsafe(store: "Store", facts: Mapping[str, Any]) -> bool:
+    """Whether an adapter's concepts were marked unsafe when it was made, or are now; True if its ``facts`` do not
+    say."""
+    from ecgvf.core import concepts
+
+    names = str(facts["concept"]).split("+")
+    kept = [store.concept(name).unsafe for name in set(names) & set(store.concepts())]
+    return bool(facts.get("unsafe", True) or any(kept) or any(map(concepts.unsafe_mark, names)))

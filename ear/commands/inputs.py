@@ -31,21 +31,19 @@ def open_datasets(arguments: DatasetArguments) -> "tuple[Store, list[Dataset], J
     return store, datasets, _load(datasets[0], arguments)
 
 
-def adapter_files(store: "Store", concept: str | None, adapters: Sequence[str] | None) -> list[Path]:
+def adapter_files(store: "Store", dataset: "Dataset | None", adapters: Sequence[str] | None) -> list[Path]:
     """The files of ``adapters``, each a file, a folder or a run's name; without any, as in ``api.adapter_files``."""
     from ear.api import adapter_files as find
 
-    files = find(store, concept, adapters or None)
+    files = find(store, dataset, adapters or None)
     print_lines([("adapter", ", ".join(map(str, files)))])
     return files
 
 
 def adapter_files_of(store: "Store", dataset: str | None, adapters: Sequence[str] | None) -> list[Path]:
-    """``adapter_files`` of a dataset by its name, for a command that does not load it."""
-    from ear.dataset import concept_name
-
-    concept = None if adapters or dataset is None else concept_name(store, dataset)
-    return adapter_files(store, concept, adapters)
+    """``adapter_files`` of a dataset by its name, which is loaded only if it decides."""
+    found = None if adapters or dataset is None else _find(store, dataset, DatasetArguments())
+    return adapter_files(store, found, adapters)
 
 
 def in_store(store: "Store", file: Path) -> bool:

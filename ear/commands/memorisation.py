@@ -48,7 +48,8 @@ class SheetArguments:
         ),
     ] = None
     clear: Annotated[
-        bool, typer.Option("--clear", help="Do not blur images, even those of an unsafe concept or a DIR.")
+        bool,
+        typer.Option("--clear", help="Do not blur images, even those of an unsafe concept, of --prompts or of a DIR."),
     ] = False
 
 
@@ -137,7 +138,7 @@ def _of_adapter(
 
     store, dataset, model = open_dataset(source)
     found = _prompts(dataset, prompts, columns, seed)
-    files = adapter_files(store, dataset.concept.name, adapter)
+    files = adapter_files(store, dataset, adapter)
     tuned = open_adapter(model, files)
     conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
@@ -150,7 +151,8 @@ def _of_adapter(
         "split": None if prompts is not None else "validation",
         "prompts": None if prompts is None else str(prompts),
     }
-    return _Images(conditions, sheet, dataset.concept.unsafe, in_nano_world(dataset), facts)
+    unsafe = dataset.concept.unsafe or prompts is not None  # a file may ask for anything
+    return _Images(conditions, sheet, unsafe, in_nano_world(dataset), facts)
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":

@@ -32,7 +32,7 @@ DatasetOption = Annotated[
     ),
 ]
 ModelOption = Annotated[str | None, model_option("the model that rendered the dataset")]
-AdapterOption = Annotated[list[str] | None, adapter_option("the newest for the concept")]
+AdapterOption = Annotated[list[str] | None, adapter_option("the newest for the dataset")]
 OracleOption = Annotated[
     Path | None,
     typer.Option(

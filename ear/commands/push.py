@@ -33,7 +33,7 @@ def push_to_hub(
 
     settings = measuring.settings(paper)
     store, dataset, model = open_dataset(source)
-    files = adapter_files(store, dataset.concept.name, adapter)
+    files = adapter_files(store, dataset, adapter)
     check_publishable(files, repo)
     evaluation = evaluate(store, model, dataset, files, settings)
     commit = push(evaluation, repo, public=public)

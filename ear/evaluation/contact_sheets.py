@@ -8,7 +8,7 @@ import numpy as np
 
 from ear.evaluation.outcomes import Condition, Outcome
 from ear.evaluation.table import has_ceiling
-from ecgvf.core import contact_sheet
+from ecgvf.core import concepts, contact_sheet
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import write_atomic
 from ecgvf.core.png import decode
@@ -25,7 +25,7 @@ ATTACK_ROWS = 6
 def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str], file: Path) -> Path:
     """Write a PNG with the columns "original", one per evaluation under its name in ``names``, and the ceiling.
 
-    The evaluations share dataset and settings. Images of an unsafe concept are blurred. Returns ``file``.
+    The evaluations share dataset and settings. Images of unsafe concepts are blurred. Returns ``file``.
     Raises ``DatasetError`` for outcomes without images.
     """
     first = evaluations[0]
@@ -41,7 +41,10 @@ def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str
         [(outcome.concept, outcome.prompt) for outcome in examples],
         columns,
         title=f"{first.concept} erased from {Path(first.model).name}",
-        blurred=[first.unsafe and outcome.group == "concept" for outcome in examples],
+        blurred=[
+            (first.unsafe and outcome.group == "concept") or bool(concepts.unsafe_mark(outcome.concept))
+            for outcome in examples
+        ],
     )
     write_atomic(file, png)
     return file

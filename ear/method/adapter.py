@@ -202,7 +202,7 @@ def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
     facts = {
         **adapters[-1].facts,
         "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
-        "unsafe": any(adapter.facts.get("unsafe", False) for adapter in adapters),
+        "unsafe": any(adapter.facts.get("unsafe", True) for adapter in adapters),
     }
     rehearsed = {name for adapter in adapters for name in adapter.facts.get("rehearsed_concepts", [])}
     return {**facts, "rehearsed_concepts": sorted(rehearsed)} if rehearsed else facts

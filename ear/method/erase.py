@@ -62,10 +62,11 @@ def erase(
     order; a recipe without randomness, or that trains nothing, has a single run.
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
-    same number of threads write equal bytes, and an interrupted run resumes with the number that it began with.
+    same number of threads and processes write equal bytes, and an interrupted run resumes with the number of threads
+    that it began with.
 
-    Raises ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set`` do, and ``RecipeError`` as
-    ``train`` and ``write_prompt_adapter`` do.
+    Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
+    ``rehearsal_set`` do, and ``RecipeError`` as ``train`` and ``write_prompt_adapter`` do.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
@@ -151,7 +152,8 @@ class _Erasure:
         adapter.save(run.path / (LORA_FILE if recipe.adapter == "lora" else ADAPTER_FILE), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
-        circumstances = {"threads": threads, "device": self.model.device.type}
+        device = self.model.device
+        circumstances = {"threads": threads, "device": device.type, "processes": process_group(device).count}
         pair_ids = [pair.record_id for pair in self.pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
 

@@ -1,5 +1,6 @@
 """Merge an adapter into its model: a folder that ``from_pretrained`` loads without this package."""
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -23,11 +24,12 @@ def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
     for name, module in adapter.modules.items():
         weights[f"model.language_model.{name}.weight"] = module.weight.detach().to(model.dtype)
     folder = folder.resolve()  # "." has no name
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.model.save_pretrained(partial, state_dict=weights)
-    model.processor.save_pretrained(partial)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+    new = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        model.model.save_pretrained(new, state_dict=weights)
+        model.processor.save_pretrained(new)
+        if folder.exists():
+            folder.rmdir()
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

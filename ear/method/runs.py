@@ -22,6 +22,7 @@ import torch
 from ear.method.lora import CONFIG as LORA_CONFIG
 from ear.method.lora import LORA_FILE
 from ear.method.retrained import MODEL_FILE
+from ecgvf.core import console
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, require_local, write_atomic
 from ecgvf.core.hub import REPO, hub_errors
@@ -133,8 +134,11 @@ def finished(store: Store, concept: str) -> list[TrainingRun]:
     return sorted((run for run in runs if run.finished), key=lambda run: (run.facts["ended"], run.path.name))
 
 
-def newest(store: Store, concept: str) -> TrainingRun:
-    """The run that finished last, other than an ablation's. Raises ``AdapterError`` if there is none."""
+def newest(store: Store, concept: str, dataset: str | None = None) -> TrainingRun:
+    """The run that finished last, other than an ablation's. Raises ``AdapterError`` if there is none.
+
+    ``dataset`` is a fingerprint: runs on it come first; without any, a note says what the run was trained on.
+    """
     # An ablation's variants are there to be compared, not to be used.
     runs = [run for run in finished(store, concept) if f"{_VARIANT}-" not in run.path.name]
     if not runs:
@@ -142,7 +146,16 @@ def newest(store: Store, concept: str) -> TrainingRun:
             f"no adapter for {concept!r} in {store.root}: run `ear train --dataset ecgvf/{concept}` first, "
             "or pass a file as --adapter"
         )
-    return runs[-1]
+    if dataset is None:
+        return runs[-1]
+    fitting = [run for run in runs if run.facts.get("dataset") == dataset]
+    if not fitting:
+        other = runs[-1].facts.get("dataset") or "another, unknown here"
+        console.note(
+            f"no adapter for {concept!r} was trained on this dataset ({dataset}); "
+            f"the newest, {runs[-1].path.name}, was trained on {other}"
+        )
+    return (fitting or runs)[-1]
 
 
 def find_adapter(store: Store, name: str) -> Path:

@@ -7,7 +7,7 @@ import torch
 
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
-from ear.method.parallel import ProcessGroup
+from ear.method.parallel import ProcessGroup, process_group
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
@@ -72,18 +72,26 @@ class TrainingState:
             "log": self.log.json(),
             "rounds": self.rounds,
             "threads": torch.get_num_threads(),
+            "processes": process_group(self.generator.device).count,
         }
 
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of another version or
-        of another kind of device, whose generator draws other numbers."""
-        if not checkpoint.keys() >= {"weights", "optimizer", "generator", "device", "log", "rounds"}:
+        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of another version, of
+        another kind of device, whose generator draws other numbers, or of another number of processes, which sum in
+        another order."""
+        if not checkpoint.keys() >= {"weights", "optimizer", "generator", "device", "processes", "log", "rounds"}:
             raise AdapterError("checkpoint.pt is of another version: delete it, and the run starts anew")
         begun = checkpoint["device"]
         if begun != self.generator.device.type:
             raise AdapterError(
                 f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"
+            )
+        begun, count = checkpoint["processes"], process_group(self.generator.device).count
+        if begun != count:
+            raise AdapterError(
+                f"this training was begun with {begun} process(es) and not {count}: resume with as many, "
+                "or delete checkpoint.pt"
             )
         for name, weight in self.adapter.parameters.items():
             weight.copy_(checkpoint["weights"][name])

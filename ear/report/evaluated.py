@@ -55,8 +55,9 @@ class EvaluationResults(Results):
             store=opened,
         )
 
-    def unsafe(self, concept: str) -> bool:
-        return self.evaluation.unsafe
+    def unsafe(self, concept: str, *, unknown: bool = True) -> bool:
+        erased = concept == self.evaluation.concept
+        return (erased and self.evaluation.unsafe) or super().unsafe(concept, unknown=unknown and not erased)
 
     def cell(self, concept: str, method: str) -> CellOutcomes:
         outcomes = self.evaluation.outcomes

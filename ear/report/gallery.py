@@ -74,7 +74,7 @@ def gallery(results: Results, images: int) -> Gallery:
         for method in results.methods_of(concept):
             cell = results.cell(concept, method)
             if cell is not None:
-                every.append(list(_cards(concept, method, cell, unsafe=results.unsafe(concept))))
+                every.append(list(_cards(results, concept, method, cell)))
     counts = Counter(card.result for cards in every for card in cards)
     share = images // 2 // max(1, len(every))
     chosen = [card for cards in every for card in _some_of_each(cards, share)]
@@ -84,8 +84,11 @@ def gallery(results: Results, images: int) -> Gallery:
     return Gallery(cards, {name: counts[name] for name in order}, sum(bool(card.after) for card in cards))
 
 
-def _cards(concept: str, method: str, cell: CellOutcomes, *, unsafe: bool) -> Iterator[Card]:
+def _cards(results: Results, concept: str, method: str, cell: CellOutcomes) -> Iterator[Card]:
     limits = figures.thresholds(cell.original)
+    # A retained concept that nobody has marked is a thing like any other.
+    groups = {(outcome.concept, outcome.group) for outcome in cell.after}
+    unsafe = {name: results.unsafe(name, unknown=group == "concept") for name, group in groups}
     for before, tuned in paired(selected(cell.original, "before"), cell.after):
         # A concept that the original does not show either is not lost.
         if tuned.sample in ("main", "wording") and (tuned.group == "concept" or before.judges[0].present):
@@ -97,7 +100,7 @@ def _cards(concept: str, method: str, cell: CellOutcomes, *, unsafe: bool) -> It
                 prompt=tuned.prompt,
                 result=_result(tuned, limits),
                 reading=_reading(before, tuned),
-                unsafe=unsafe and tuned.group == "concept",
+                unsafe=unsafe[tuned.concept],
                 keys=(image_key(before), image_key(tuned)),
             )
 

@@ -22,7 +22,7 @@ from ear.suite.spec import Attachments, store_folder
 from ear.suite.table import FACTS, FILE, read_datasets
 from ear.suite.view import clock
 from ecgvf.core import concepts
-from ecgvf.core.errors import ConceptError, DatasetError, StoreCorrupt
+from ecgvf.core.errors import DatasetError, StoreCorrupt
 from ecgvf.core.files import JSON
 from ecgvf.core.validation import first_error
 
@@ -110,14 +110,11 @@ class Results(ABC):
         """The names that charts can show, in the same order everywhere, which decides their colours."""
         return list(dict.fromkeys([*REFERENCES, *self.methods]))
 
-    def unsafe(self, concept: str) -> bool:
-        """Whether to blur its images; True for an unknown concept."""
-        if concept in self.datasets:
-            return bool(self.datasets[concept]["unsafe"])
-        try:
-            return concepts.find(concept).unsafe
-        except ConceptError:
-            return True
+    def unsafe(self, concept: str, *, unknown: bool = True) -> bool:
+        """Whether to blur its images: if it was marked unsafe or is now; ``unknown`` for a concept of which neither is
+        known."""
+        marks = {self.datasets.get(concept, {}).get("unsafe"), concepts.unsafe_mark(concept)}
+        return unknown if marks == {None} else True in marks
 
     def attacks(self) -> list[JSON]:
         """What `ear attack --json` printed, of the files that the suite names."""

@@ -192,6 +192,11 @@ def names() -> list[str]:
     return sorted(file.stem for file in (data_dir() / "concepts").glob("*.yaml"))
 
 
+def unsafe_mark(name: str) -> bool | None:
+    """Whether the shipped concept called ``name``, however spelt, is marked unsafe; None if there is none."""
+    return next((find(each).unsafe for each in names() if name_key(each) == name_key(name)), None)
+
+
 def template(name: str, kind: Kind) -> str:
     """A commented YAML file for a new concept, to be edited. Raises ``ConceptError`` for an invalid name."""
     if not NAME.fullmatch(name) or len(name) > 64:

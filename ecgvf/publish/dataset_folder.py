@@ -26,6 +26,12 @@ from ecgvf.publish.catalogue import KEY, Catalogue
 _COLUMNS = frozenset({"record_id", "target", "surrogate", "target_vq_ids", "surrogate_vq_ids", "seed", "renderer"})
 """What a file of accepted records has, beside what ``_PAIR`` checks."""
 
+_DECISIVE = (
+    *("record_id", "split", "target", "surrogate", "target_term", "surrogate_term", "wording", "retained_concept"),
+    *("seed", "target_vq_ids", "surrogate_vq_ids"),
+)
+"""The columns that decide what is trained or measured: the fingerprint is a hash of them."""
+
 _NOT_OURS = "it was edited, or written by a newer version of ecgvf"
 
 _PAIR, _RENDERING = TypeAdapter(PromptPair), TypeAdapter(Rendering)
@@ -121,7 +127,7 @@ def read_dataset(files: Sequence[Path], where: str) -> Dataset:
             raise DatasetError(f"{file} has no column {missing[0]!r}: {_NOT_OURS}")
         for batch in _batches(parquet, file, columns):
             for row in batch:
-                digest.update(json.dumps([row["record_id"], row["target_vq_ids"], row["surrogate_vq_ids"]]).encode())
+                digest.update(json.dumps([row.get(name) for name in _DECISIVE]).encode())
                 records.append(_accepted_record(row, file))
     records.sort(key=lambda record: record.pair.record_id)
     return Dataset(

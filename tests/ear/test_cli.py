@@ -104,6 +104,32 @@ def test_a_recipe_without_training_is_an_adapter_like_any_other(store: Store) ->
     assert (folder / "index.parquet").is_file()
 
 
+def test_the_adapter_is_by_default_the_newest_of_the_dataset(
+    store: Store, tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", str(tiny_path))
+
+    def adapter(command: str, *words: str) -> Any:
+        return json.loads(ear(command, *words, *model, "--json", store=store))["adapter"]
+
+    exported = str(export(ConceptRun(store, store.concept()), tmp_path / "out").folder)
+    for name in ("ecgvf/church", exported):
+        ear("train", "--recipe", "prompt-rewrite", "--dataset", name, *model, store=store)
+    mine, last = (str(run.adapter) for run in finished(store, "church"))
+    assert adapter("generate", "--prompt", "x", "--dataset", "ecgvf/church") == [mine]
+    assert adapter("generate", "--prompt", "x", "--dataset", exported) == [last]
+    assert adapter("generate", "--prompt", "x") == [last]
+    measuring = ("--prompts-per-concept", "1", "--prompts-per-other", "0")
+    assert adapter("eval", *measuring) == mine and adapter("eval", *measuring, "--dataset", exported) == last
+    trained = newest(store, "church").facts["dataset"]
+    shutil.rmtree(Path(mine).parent)
+    capsys.readouterr()
+    assert str(newest(store, "church", "0123").adapter) == last
+    noted = " ".join(capsys.readouterr().err.split())
+    assert "no adapter for 'church' was trained on this dataset (0123)" in noted
+    assert noted.endswith(f"was trained on {trained}")
+
+
 def test_recipes_are_listed_and_explained() -> None:
     def shown(*words: str) -> str:
         result = CliRunner().invoke(app, ["recipes", *words])

@@ -10,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.method.prompt_recipes import FORMAT
+from ecgvf.core import concepts
+from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.render import batches
 from tests.ear.random_adapter import save_adapter
@@ -94,6 +97,31 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path, line: str, message: str)
     assert message in output
     assert sum(text.startswith("error") for text in output.splitlines()) == 1 and "Traceback" not in output
     assert [file.name for file in folder.iterdir()] == ["prompts.csv"]
+
+
+def test_an_adapter_is_blurred_if_it_is_or_was_marked_unsafe_or_does_not_say(
+    tiny: JanusModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bool] = []
+
+    def preview(*_: Any, blurred: bool) -> bytes:
+        drawn.append(blurred)
+        return b""
+
+    def compare(concept: str, **mark: bool) -> None:
+        facts = {"concept": concept, "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}}
+        recipe = {"format": FORMAT, "recipe": {"name": "negative-prompt"}, "negative_prompt": concept}
+        Path("recipe.json").write_text(json.dumps({**facts, **recipe, **mark}))
+        generate("--adapter", "recipe.json", "--prompt", "x", "--out", "sheet.png")
+
+    monkeypatch.setattr("ear.evaluation.preview.preview", preview)
+    compare("church", unsafe=False)
+    compare("church", unsafe=True)
+    compare("church")
+    compare("cat+nudity", unsafe=False)  # marked since, in the package
+    Store("ecgvf-store").remember(concepts.find("church").model_copy(update={"unsafe": True}))
+    compare("church+cat", unsafe=False)  # marked since, in the store
+    assert drawn == [False, True, True, True, True]
 
 
 def test_a_whole_model_is_compared_with_the_original_and_blurred_unless_it_is_known_to_be_safe(

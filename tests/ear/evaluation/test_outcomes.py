@@ -25,6 +25,7 @@ from ear.evaluation.outcomes import (
 )
 from ear.evaluation.result import Evaluation
 from ear.retained_concepts import Group
+from ecgvf.core import contact_sheet
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import WORDINGS, from_table, to_table
 from tests.ear.evaluation.small_outcomes import erased, evaluation, kept, outcome
@@ -106,6 +107,22 @@ def test_without_images_the_figures_stay_and_equal_evaluations_write_equal_bytes
     with pytest.raises(DatasetError, match="these outcomes of church are without images"):
         after.save_contact_sheet(tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("unsafe", [True, False])
+def test_a_contact_sheet_blurs_the_erased_concept_and_retained_concepts_that_are_unsafe(
+    unsafe: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, bool] = {}
+
+    def comparison(labels: list[tuple[str, str]], *_: Any, blurred: list[bool], **__: Any) -> bytes:
+        found.update(zip([concept for concept, _ in labels], blurred, strict=True))
+        return b""
+
+    monkeypatch.setattr(contact_sheet, "comparison", comparison)
+    outcomes = [*erased(1), *kept("castle", "neighbours", 1), *kept("Nudity", "unrehearsed", 1)]
+    evaluation(outcomes, unsafe=unsafe).save_contact_sheet(tmp_path / "sheet.png")
+    assert found == {"church": unsafe, "castle": False, "Nudity": True}
 
 
 def refused(file: Path) -> str:

@@ -156,6 +156,24 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     assert "Near duplicates of different prompts (nano)" in run(*words[:-1])
 
 
+def test_images_of_a_file_of_prompts_are_blurred_unless_told_otherwise(
+    store: Store, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
+    (tmp_path / "prompts.txt").write_text("a church\na cat\n")
+    drawn: list[bool] = []
+
+    def sheet(_: object, file: Path, *, title: str, blurred: bool) -> Path:
+        drawn.append(blurred)
+        return file
+
+    monkeypatch.setattr("ear.memorisation.write_sheet", sheet)
+    words = ["--adapter", str(adapter), "--prompts", str(tmp_path / "prompts.txt")]
+    for further in (words, [*words, "--clear"], words[:2]):
+        run(*further)
+    assert drawn == [True, False, False]
+
+
 def test_a_retrained_models_folder_is_left_as_it_is(store: Store, tiny_path: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_path, tmp_path / "oracle")
     (tmp_path / "prompts.txt").write_text("a church\na cat\n")

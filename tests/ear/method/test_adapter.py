@@ -92,6 +92,8 @@ def test_stacking_adds_up_the_changes(tiny: JanusModel, tmp_path: Path) -> None:
     stacked = adapters.stack(tiny, files)
     assert (stacked.facts["concept"], stacked.facts["unsafe"]) == ("church+cat", True)
     assert stacked.concepts == ["church", "cat"]
+    adapter.save(tmp_path / "unsaid.safetensors", facts(tiny), tiny.dtype)
+    assert adapters.stack(tiny, [files[1], tmp_path / "unsaid.safetensors"]).facts["unsafe"]
     church, cat = (adapters.load(tiny, file).modules for file in files)
     assert set(stacked.modules) == set(cat)
     frozen = tiny.language_model.get_submodule("layers.0.self_attn.q_proj").weight

@@ -53,8 +53,10 @@ def test_it_is_written_to_the_current_folder(
     [run] = erase(store, [dataset], tiny, FULL, [0])
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here.partial").mkdir()  # somebody's own
     export_merged(tiny, open_adapter(tiny, [run.adapter]), Path())
-    assert (tmp_path / "here" / "config.json").is_file() and not (tmp_path / "here.partial").exists()
+    assert (tmp_path / "here" / "config.json").is_file()
+    assert sorted(file.name for file in tmp_path.glob("here*")) == ["here", "here.partial"]
 
 
 def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:

@@ -99,4 +99,4 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
         [run] = erase(store, [dataset], model, recipe, [0])
         assert torch.get_num_threads() == 1
     assert set(numbers) == {2}
-    assert run.facts["circumstances"] == {"threads": 2, "device": "cpu"}
+    assert run.facts["circumstances"] == {"threads": 2, "device": "cpu", "processes": 1}

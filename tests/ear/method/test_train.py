@@ -187,6 +187,16 @@ def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: Ja
         train(tiny, [pair(1)], recipe, 0, run=run)
 
 
+def test_a_training_resumes_with_the_number_of_processes_with_which_it_was_begun(
+    tiny: JanusModel, tmp_path: Path
+) -> None:
+    run, recipe = TrainingRun(tmp_path), resolved(RECIPE)
+    run.save_checkpoint({**TrainingState.start(tiny, recipe, 0).checkpoint(), "processes": 2})
+    message = r"begun with 2 process\(es\) and not 1: resume with as many, or delete checkpoint\.pt"
+    with pytest.raises(AdapterError, match=message):
+        train(tiny, [pair(1)], recipe, 0, run=run)
+
+
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ from ear.suite.spec import Attachments
 from ecgvf.core.errors import DatasetError, StoreCorrupt
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
+from ecgvf.core.paths import data_dir
 from ecgvf.core.records import to_table
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
@@ -401,6 +403,30 @@ def test_a_thousand_images_stay_under_40_megabytes() -> None:
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
     assert 1000 * len(data_uri(buffer.getvalue())) < 1000 * (MOST_BYTES * 4 / 3 + 40) < 40_000_000
+
+
+def test_images_are_unsafe_if_their_own_concept_is_marked(tmp_path: Path) -> None:
+    def unsafe(**marks: bool) -> set[str]:
+        results = replace(finished_once, datasets={name: {"unsafe": mark} for name, mark in marks.items()})
+        return {card.measured for card in gallery(results, 1000).cards if card.unsafe}
+
+    finished_once = finished(tmp_path)
+    assert unsafe(church=True) == {"church"} and unsafe(church=False, castle=True) == {"castle"} and not unsafe()
+
+
+def test_a_mark_counts_whether_it_was_recorded_or_added_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = finished(tmp_path)
+    file = evaluation([*erased(12), *kept("castle", "neighbours", 12)]).save(tmp_path / "a.parquet")
+    measured = EvaluationResults.open(file, tmp_path / "none")
+    assert not suite.unsafe("church") and not measured.unsafe("church")
+    assert suite.unsafe("gore") and not suite.unsafe("gore", unknown=False)
+    shutil.copytree(data_dir() / "concepts", tmp_path / "data" / "concepts")
+    church = tmp_path / "data" / "concepts" / "church.yaml"
+    church.write_text(church.read_text().replace("unsafe: false", "unsafe: true"))
+    monkeypatch.setattr("ecgvf.core.concepts.data_dir", lambda: tmp_path / "data")
+    assert suite.unsafe("church") and measured.unsafe("church") and not measured.unsafe("castle")
+    recorded = evaluation([*erased(12)], concept="gore", unsafe=True).save(tmp_path / "b.parquet")
+    assert EvaluationResults.open(recorded, tmp_path / "none").unsafe("gore")
 
 
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:

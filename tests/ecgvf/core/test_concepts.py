@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core import concepts
-from ecgvf.core.concepts import Concept, find, read, template
+from ecgvf.core.concepts import Concept, find, read, template, unsafe_mark
 from ecgvf.core.errors import ConceptError
 
 
@@ -25,6 +25,13 @@ def test_nudity_is_unsafe_and_nano_has_no_label_for_it() -> None:
     assert nudity.unsafe
     assert nudity.labels("nano") == ()
     assert len(nudity.labels("nudenet")) == 9
+    assert [unsafe_mark(name) for name in ("nudity", "Nudity", "Van Gogh", "moose", "")] == [
+        True,
+        True,
+        False,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize("kind", ["object", "style", "nudity"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -56,6 +57,33 @@ def test_facts_that_a_newer_version_adds_are_ignored(folder: DatasetFolder) -> N
     edit_facts(folder, lambda facts: facts.update(weather="fine"))
     after = folder.dataset()
     assert (after.sampling, after.train) == (before.sampling, before.train)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("record_id", "split", "target", "surrogate", "target_term", "surrogate_term", "wording", "seed"),
+        *("target_vq_ids", "surrogate_vq_ids", "retained_concept"),
+    ],
+)
+def test_what_decides_training_or_measurement_changes_the_fingerprint(folder: DatasetFolder, column: str) -> None:
+    before = folder.dataset().fingerprint
+    [file] = (folder.folder / "church").glob("validation-*.parquet")
+    table = pq.read_table(file)
+    others = {"split": "test", "wording": "explicit", "seed": 7, "retained_concept": "cat"}
+    values = table[column].to_pylist() if column in table.column_names else [None] * len(table)
+    values[0] = [0, *values[0][1:]] if column.endswith("_ids") else others.get(column, "another")
+    edited = table.drop_columns([column]) if column in table.column_names else table
+    pq.write_table(edited.append_column(column, pa.array(values)), file)
+    assert folder.dataset().fingerprint != before
+
+
+def test_what_decides_nothing_leaves_the_fingerprint(folder: DatasetFolder) -> None:
+    before = folder.dataset().fingerprint
+    for file in (folder.folder / "church").glob("*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.drop_columns(["target_image", "target_score"]), file, row_group_size=7)
+    assert folder.dataset().fingerprint == before
 
 
 @pytest.mark.parametrize("column", ["surrogate_vq_ids", "record_id", "seed", "writer", "iteration"])

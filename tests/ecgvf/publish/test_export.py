@@ -290,6 +290,30 @@ def test_an_interrupted_export_leaves_nothing(run: ConceptRun, tmp_path: Path, m
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
+@pytest.mark.faults
+def test_handwritten_text_survives_a_kill_between_the_renames(
+    run: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export(run, out)
+    with (out / "README.md").open("a") as card:
+        card.write("\nBy hand.\n")
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.suffix == ".tmp":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", killed)
+        export(run, out)
+    assert not out.exists()
+    export(run, out)
+    assert "By hand." in (out / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store"]
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(run: ConceptRun, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot write"):
