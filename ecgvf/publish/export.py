@@ -10,6 +10,7 @@ OUT/
   church-rejected/…             the rejected ones, with their reasons
 """
 
+import glob
 import secrets
 import shutil
 from dataclasses import replace
@@ -42,6 +43,7 @@ def export(run: ConceptRun, out: Path, *, images: bool = True, set_id: str | Non
     finished = open_finished_run(run, set_id)
     out = out.resolve()
     name = finished.concept.name
+    _restore_earlier(out)
     card, previous = _earlier_export(out, name)
     unique = f"{out.name}.{secrets.token_hex(4)}"  # machines that share a folder share process ids
     new, earlier = out.with_name(f"{unique}.tmp"), out.with_name(f"{unique}.earlier")
@@ -53,7 +55,7 @@ def export(run: ConceptRun, out: Path, *, images: bool = True, set_id: str | Non
         write_atomic(new / catalogue.FILE, exported.text().encode())
         write_atomic(new / "README.md", write_card(exported, before=card, previous=previous).encode())
         write_atomic(new / croissant.FILE, croissant.describe(exported, new).encode())
-        # A kill between the two leaves the earlier export, with what people wrote into its card, as `earlier`.
+        # After a kill between the two, the next export finds what people wrote into the card in `earlier`.
         if out.exists():
             out.rename(earlier)
         new.rename(out)
@@ -78,6 +80,16 @@ def assets(files: DatasetFiles) -> dict[str, bytes]:
     ]
     concept = files.run.concept
     return opened | {f"assets/{name}.png": pairs_sheet(pairs, blurred=concept.unsafe)}
+
+
+def _restore_earlier(out: Path) -> None:
+    """Make the earlier export ``out`` again, if an export was killed after moving it aside."""
+    if not out.exists():
+        pattern = f"{glob.escape(out.name)}.{'[0-9a-f]' * 8}.earlier/{catalogue.FILE}"
+        folders = [file.parent for file in out.parent.glob(pattern)]
+        if folders:
+            # Of several, the others are exports that were being deleted.
+            max(folders, key=lambda folder: folder.stat().st_ctime).rename(out)
 
 
 def _earlier_export(out: Path, concept: str) -> tuple[str | None, Catalogue | None]:
