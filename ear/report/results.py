@@ -50,8 +50,8 @@ class Ablation:
 
     file: Path
     rows: list[JSON]
-    not_measured: Sequence[str] | None
-    """Factors with their levels; None if the file does not say."""
+    not_measured: Sequence[str]
+    """Factors with their levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,9 +310,9 @@ def _read_ablation(file: Path) -> Ablation:
     columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "n", "low", "high"]
     try:
         table = pq.read_table(file, columns=columns)
-        left = (table.schema.metadata or {}).get(b"not_measured")
-        return Ablation(file=file, rows=table.to_pylist(), not_measured=None if left is None else json.loads(left))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        left = json.loads((table.schema.metadata or {})[b"not_measured"])
+        return Ablation(file=file, rows=table.to_pylist(), not_measured=left)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{file} is not what `ear ablate` writes: run it again") from error
 
 
