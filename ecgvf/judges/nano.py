@@ -33,14 +33,7 @@ class NanoJudge(Classifier):
 
     batch_size = 128
 
-    def __init__(
-        self,
-        variant: str,
-        criterion: Criterion | tuple[str, ...],
-        *,
-        folder: Path | None = None,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, variant: str, criterion: Criterion, *, folder: Path | None = None, device: str = "cpu") -> None:
         name = f"nano-{variant}"
         folder = folder if folder is not None else data_dir() / "nano" / "judges" / variant
         self._file = folder / "model.safetensors"
