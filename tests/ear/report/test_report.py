@@ -23,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from typer.testing import CliRunner
 
-from ear.ablation.ablate import NOT_MEASURED
+from ear.ablation.ablation import NOT_MEASURED
 from ear.cli import app
 from ear.evaluation import figures
 from ear.evaluation.fidelity.measure import Fidelity
