@@ -4,7 +4,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,6 +161,7 @@ class SuiteResults(Results):
     files: Mapping[tuple[str, str], Sequence[tuple[Path, Path]]]
     """Concept and method → the files of its cells' outcomes, before and after; those of ``cell`` come first."""
     store: Path
+    _cells: dict[tuple[str, str], CellOutcomes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, store: Path | None = None) -> "SuiteResults":
@@ -212,10 +212,6 @@ class SuiteResults(Results):
 
     def images(self, concept: str, wanted: set[ImageKey]) -> dict[ImageKey, bytes]:
         return stored_images(self.store.glob(f"run-*/{concept}"), wanted)
-
-    @cached_property
-    def _cells(self) -> dict[tuple[str, str], CellOutcomes]:
-        return {}
 
 
 def image_key(outcome: Outcome) -> ImageKey:

@@ -21,9 +21,6 @@ from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
 from ecgvf.world.networks import load_network, probabilities
 
-NO_COMPANION = "none"
-"""The label of ``nano-companion`` for images without a companion."""
-
 
 class NanoJudge(Classifier):
     """The judge ``nano-VARIANT``.

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from ecgvf.core.figures import Figure
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges import Criterion
-from ecgvf.judges.nano import NO_COMPANION, NanoJudge
+from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
+    NO_COMPANION,
     attribute_labels,
     compose_altered,
     shuffle_thing_tokens,

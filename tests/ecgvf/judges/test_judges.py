@@ -17,11 +17,12 @@ from ecgvf.judges.classifier import class_indices, top_k_prediction
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.nano import NO_COMPANION, NanoJudge
+from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.questions import load_questions
 from ecgvf.world.resnet import NanoResNet
 from tests.ecgvf.small_run import ScriptedJudge
+from tools.nano.attribute_judges import NO_COMPANION
 
 CHURCH = concepts.find("church")
 LABELS = ["castle", "church", "house"]
