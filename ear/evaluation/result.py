@@ -192,22 +192,17 @@ class Evaluation:
                 f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"
             )
         try:
-            answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
-            classes = tuple(PromptClass.from_json(each) for each in facts["classes"])
-            not_measured = tuple(NotMeasured.from_json(each) for each in facts["not_measured"])
-            adapters, options = tuple(map(Path, facts["adapters"])), tuple(facts["options"])
             measured = facts["fidelity"]
-            fidelity = Fidelity.from_json(measured) if measured is not None else None
+            read = {
+                "adapters": tuple(map(Path, facts["adapters"])),
+                "answered": tuple(AnsweredQuestion(**answer) for answer in facts["answered"]),
+                "classes": tuple(PromptClass.from_json(each) for each in facts["classes"]),
+                "fidelity": Fidelity.from_json(measured) if measured is not None else None,
+                "not_measured": tuple(NotMeasured.from_json(each) for each in facts["not_measured"]),
+                "options": tuple(facts["options"]),
+            }
         except (TypeError, KeyError) as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
-        read = {
-            "adapters": adapters,
-            "answered": answered,
-            "classes": classes,
-            "fidelity": fidelity,
-            "not_measured": not_measured,
-            "options": options,
-        }
         return cls(
             **{name: facts[name] for name in _FACTS} | read,
             outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),
