@@ -36,7 +36,7 @@ def render_pairs(run: ConceptRun, pairs: list[PromptPair], model: str, **options
 
 def render_further_seed(run: ConceptRun, model: str, *, seed: int) -> StageSet:
     """The images of the seed after ``seed``, which do not become current."""
-    options, pairs = RenderOptions(model=model, seed=seed, further_seed=1), run.open(PAIRS)
+    options, pairs = RenderOptions(model=model, seed=seed, further_seed=1), run.current(PAIRS)
     with ThisProcess().open({IMAGES.name: options.setup(run.concept)}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
         pool.fill(options.fill_plan(images, pairs, current=False))
