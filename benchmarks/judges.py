@@ -89,7 +89,7 @@ def resnet50(images: NDArray[np.uint8], repeats: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "resnet50.pth"
         torch.save(network.state_dict(), file)
-        judge = Torchvision("resnet50", "resnet50", ("church",), weights=str(file))
+        judge = Torchvision("resnet50", "resnet50", Criterion.top1("church"), weights=str(file))
         judge.predict(images[:1])  # loads the weights
     transform = models.ResNet50_Weights.DEFAULT.transforms()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "Recipe", "TrainingRun", "evaluate", "load_dataset", "train"]
 
-_MODULES = {
+_EXPORTS = {
     "Evaluation": "ear.evaluation",
     "Recipe": "ear.method.recipe",
     "TrainingRun": "ear.method.runs",
@@ -29,8 +29,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     # Importing PyTorch takes seconds: not before a name is used.
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

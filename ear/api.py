@@ -49,7 +49,7 @@ def load_dataset(
     """
     if not isinstance(name, str | Path):
         raise DatasetError(f"{name!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")
-    return find_dataset(_store(store), str(name), set_id, model=model, device=device)[0]
+    return find_dataset(Store.of(store), str(name), set_id, model=model, device=device)[0]
 
 
 def train(
@@ -75,7 +75,7 @@ def train(
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
     changed = found.with_options(options or {})
     check_seed(seed)
-    opened = _store(store)
+    opened = Store.of(store)
     named: Sequence[Dataset | str]
     named = dataset if isinstance(dataset, Sequence) and not isinstance(dataset, str) else [dataset]
     if not named:
@@ -138,7 +138,7 @@ def evaluate(
         judge=judge,
         weights=weights,
     )
-    opened = _store(store)
+    opened = Store.of(store)
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, store=opened, model=model, device=device)
     files = adapter_files(opened, dataset, adapter)
@@ -172,7 +172,3 @@ def check_seed(seed: int, name: str = "seed") -> int:
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise SettingsError(f"{name} {seed!r}: a seed is a whole number from 0 up, below 2**63")
     return seed
-
-
-def _store(store: AnyStore) -> Store:
-    return store if isinstance(store, Store) else Store(store)

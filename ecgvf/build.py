@@ -124,7 +124,9 @@ def build(
 
     Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
-    from ecgvf.render import load_renderer, render  # PyTorch takes seconds, and ``ecgvf.Run`` imports this module
+    # PyTorch takes seconds, and ``ecgvf.Run`` imports this module
+    from ecgvf.janus import load
+    from ecgvf.render import check_renderer, render
 
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     if rounds < 1 or validation < 0 or tests < 0:
@@ -135,13 +137,16 @@ def build(
         writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
     }
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
+    check_renderer(run.concept, model, batch_size)
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     open_encoder(bounds or Bounds(), device)
-    renderer: dict[str, Any] = {"guidance": guidance, "batch_size": batch_size}
-    janus = load_renderer(run.concept, model, device=device, dtype=dtype, **renderer)
+    janus = load(model, device=device, dtype=dtype)
+    janus.sampling.override(guidance, None)  # checks its range
 
     def filter_pairs(pairs: StageSet) -> StageSet:
-        images = render(run, model=janus, **renderer, seed=seed, set_id=pairs.fingerprint).images
+        images = render(
+            run, model=janus, guidance=guidance, batch_size=batch_size, seed=seed, set_id=pairs.fingerprint
+        ).images
         filtered = filter_images(
             run,
             judge=judge,

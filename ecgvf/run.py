@@ -55,7 +55,7 @@ class Run(ConceptRun):
     """
 
     def __init__(self, concept: Concept | str | Path | None = None, store: Store | str | Path | None = None) -> None:
-        opened = store if isinstance(store, Store) else Store(store)
+        opened = Store.of(store)
         if not isinstance(concept, Concept):
             name = None if concept is None else str(concept)
             concept = opened.concept(name) if name is None or name in opened.concepts() else concepts.find(name)
@@ -64,7 +64,7 @@ class Run(ConceptRun):
     @classmethod
     def load(cls, concept: str | None = None, store: Store | str | Path | None = None) -> Self:
         """The run of ``concept`` (None: the last one) as ``store`` keeps it. Raises ``StageMissing``."""
-        opened = store if isinstance(store, Store) else Store(store)
+        opened = Store.of(store)
         return cls(opened.concept(concept), opened)
 
     @classmethod

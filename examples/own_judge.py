@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ecgvf
+from ecgvf.judges import Criterion
 from ecgvf.judges.nano import NanoJudge
 
-CLASSIFIERS = [NanoJudge(name, ("church",)) for name in ("object-a", "object-b")]
+CLASSIFIERS = [NanoJudge(name, Criterion.top1("church")) for name in ("object-a", "object-b")]
 
 
 def church(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -165,7 +165,7 @@ def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed
             EvaluationPrompt(id=task.id, prompt=task.prompt, seed=task.seed)
             for task in read_prompts(file, seed=seed, columns=columns)
         ]
-    return concept_prompts(dataset, min(PROMPTS, len(dataset.evaluation("validation")) or 1), seed)
+    return concept_prompts(dataset, "validation", min(PROMPTS, len(dataset.evaluation("validation")) or 1), seed)
 
 
 def _encoder(on_nano: bool, clip: str | None) -> "tuple[Encoder | NanoEncoder | None, str | None]":

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ear.commands.inputs import open_datasets, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
-from ear.commands.watchers import Tracker, Watchers
+from ear.commands.watchers import Previews, Tracker, Tracking
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -51,7 +52,7 @@ def train(
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
     from ear.method import recipes
-    from ear.method.erase import erase, resolve
+    from ear.method.erase import Watch, erase, resolve
     from ear.method.pairs import report_pairs
     from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
@@ -73,8 +74,13 @@ def train(
         report_pairs(datasets, changed.pairs)
         _print_cost(dataset, model, resolved, len(training_seeds) if changed.depends_on_seed else 1)
         return
-    with Watchers(model, dataset, preview_every, track) as watch:
-        runs = erase(store, datasets, model, changed, training_seeds, watch)
+    watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
+    with ExitStack() as stack:
+        if track is not None:
+            tracking = Tracking(track)
+            stack.callback(tracking.finish)  # also if training fails or is interrupted
+            watchers.append(tracking)
+        runs = erase(store, datasets, model, changed, training_seeds, watchers)
     _print_runs(dataset, model, resolved.settings(), runs)
 
 

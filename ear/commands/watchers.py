@@ -2,7 +2,7 @@
 
 import importlib
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
@@ -74,26 +74,3 @@ class Tracking:
         if self._run is not None:
             self._module.finish()
             self._run = None
-
-
-class Watchers:
-    """Previews and tracking, as far as asked for; a context that closes the tracker."""
-
-    def __init__(
-        self, model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracker: Tracker | None
-    ) -> None:
-        self._previews = None if preview_every is None else Previews(model, dataset, preview_every)
-        self._tracking = None if tracker is None else Tracking(tracker)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the tracker's last run, also if training fails or is interrupted."""
-        if self._tracking is not None:
-            self._tracking.finish()
-
-    def __call__(self, run: "TrainingRun", state: "TrainingState") -> None:
-        for watcher in (self._previews, self._tracking):
-            if watcher is not None:
-                watcher(run, state)

@@ -16,7 +16,7 @@ _FACTS = ("figure", "group", "class", "phrases", "guidance", "temperature")
 
 def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
     """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, of the same files of
-    dataset and model as far as both say so, with the same prompts, seeds, sampling and questions."""
+    dataset and model, with the same prompts, seeds, sampling and questions."""
     first = evaluations[0]
     known = {outcome.task for outcome in selected(first.outcomes, "after")}
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
@@ -28,8 +28,7 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                     "one concept, split, model and judge"
                 )
         for what in ("dataset", "model"):
-            known_by_both = what in first.origin and what in evaluation.origin
-            if known_by_both and (found := evaluation.origin[what]) != (expected := first.origin[what]):
+            if (found := evaluation.origin[what]) != (expected := first.origin[what]):
                 raise DatasetError(
                     f"{name} is of another {what} than {names[0]}, with the fingerprint {found} instead of {expected}: "
                     f"measure all with one {what}"
@@ -105,16 +104,11 @@ def _question(answer: AnsweredQuestion) -> tuple[str, str, str, str]:
     return answer.id, answer.image_id, answer.group, answer.kind
 
 
-def _differ(first: str | None, second: str | None) -> bool:
-    """Whether two hashes of a question differ; files of earlier versions have none."""
-    return None not in (first, second) and first != second
-
-
 def _same_questions(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
     """Raise ``DatasetError`` unless both answered the same questions, or none."""
     questions, others = ({_question(answer): answer.text for answer in each.answered} for each in (first, second))
     difference = sorted(questions.keys() ^ others.keys())
-    difference = difference or [key for key in questions if _differ(questions[key], others[key])]
+    difference = difference or [key for key in questions if questions[key] != others[key]]
     if difference:
         identity, image, group, kind = difference[0]
         raise DatasetError(

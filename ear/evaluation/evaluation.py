@@ -78,7 +78,7 @@ def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[E
     """The prompts of the default figures, for a method that rehearsed nothing."""
     judges = EvaluationJudges(dataset, settings.judge, settings.weights)
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
-    of_concept = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
+    of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     return [*of_concept, *_retained_prompts(retained, (), settings)]
 
 
@@ -117,7 +117,7 @@ def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: C
     if settings.figures == "full":
         check_attacks(measurement.model, dataset, _budgets())
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
-    of_concept = concept_prompts(dataset, settings.concept_count, settings.seed, settings.split)
+    of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     of_retained = _retained_prompts(retained, rehearsed, settings)
     judges.settings([*of_concept, *of_retained])  # hashes the weights: a missing file is found here
     judges.note_unnamed_surrogates(of_concept)
@@ -207,7 +207,7 @@ def _retained_prompts(
             count = -(-settings.prompts_per_group // len(members))
         if settings.prompts_per_neighbour is not None and group == "neighbours":
             count = settings.prompts_per_neighbour
-        prompts += retained_prompts(members, count, settings.seed, rehearsed, settings.split)
+        prompts += retained_prompts(members, settings.split, count, settings.seed, rehearsed)
     return prompts
 
 
@@ -216,8 +216,8 @@ def _full_outcomes(
 ) -> list[Outcome]:
     """Outcomes of the concept's further prompts: wordings, more seeds, other guidance and temperature."""
     dataset = measurement.dataset
-    by_wording = _without(prompts_by_wording(dataset, settings.seed, settings.split), main)
-    more = prompts_by_seed(dataset, settings.concept_count, figures.SEEDS, settings.seed, settings.split)
+    by_wording = _without(prompts_by_wording(dataset, settings.split, settings.seed), main)
+    more = prompts_by_seed(dataset, settings.split, settings.concept_count, figures.SEEDS, settings.seed)
     outcomes = measurement.outcomes(by_wording, "wording")
     outcomes += measurement.outcomes(_without(more, [*main, *by_wording]), "seeds")
     usual = dataset.sampling
@@ -236,7 +236,7 @@ def _attacked(
     """Outcomes of every attack at its default budget, and of as many written prompts, accepted or not, with control
     tokens."""
     outcomes = attack_outcomes(measurement, main, _budgets(), settings.seed, settings.split, oracle)
-    written = written_prompts(measurement.dataset, len(main), settings.seed, settings.split)
+    written = written_prompts(measurement.dataset, settings.split, len(main), settings.seed)
     return [*outcomes, *control_token_outcomes(measurement, oracle.measurement if oracle else None, written)]
 
 

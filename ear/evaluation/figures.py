@@ -92,7 +92,7 @@ class FigureRow:
             phrases=content.get("phrases"),
             guidance=content["guidance"],
             temperature=content["temperature"],
-            judge=content.get("judge"),
+            judge=content["judge"],
             before=before,
             after=after,
             ceiling=Figure.from_json(content["ceiling"]) if content["ceiling"] is not None else None,

@@ -32,9 +32,6 @@ Sample = Literal["main", "wording", "seeds", "sampling", "attack", "threshold"]
 """What an image was rendered for: the main figures; further prompts of a wording; further seeds; another guidance or
 temperature; an attack; or, in an evaluation on test, the thresholds, which are chosen on validation prompts."""
 
-_LATER_COLUMNS = {"attack", "budget", "surrogate_label"}
-"""Columns that files of earlier versions lack."""
-
 _LABEL = pa.struct([("label", pa.string()), ("probability", pa.float32())])
 _JUDGE = pa.struct(
     [("judge", pa.string()), ("present", pa.bool_()), ("score", pa.float32()), ("top", pa.list_(_LABEL))]
@@ -172,7 +169,7 @@ class AnsweredQuestion:
     before: bool
     after: bool
     text: str | None = None
-    """16 hex digits, a hash of the question; None in files of earlier versions."""
+    """16 hex digits, a hash of the question; None in cells of earlier versions."""
 
 
 def write_outcomes(
@@ -200,11 +197,8 @@ def read_outcomes(file: Path) -> tuple[list[Outcome], dict[str, Any]]:
         table = pq.read_table(file)
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{file} is not a readable Parquet file: `ear eval --outcomes FILE` writes one") from error
-    for name in _LATER_COLUMNS - set(table.column_names):
-        column = pa.nulls(len(table), Outcome.SCHEMA.field(name).type)
-        if name == "surrogate_label" and "surrogate" in table.column_names:
-            column = table["surrogate"]
-        table = table.append_column(Outcome.SCHEMA.field(name), column)
+    if "surrogate_label" not in table.column_names and "surrogate" in table.column_names:  # as in earlier versions
+        table = table.append_column(Outcome.SCHEMA.field("surrogate_label"), table["surrogate"])
     if missing := [name for name in Outcome.SCHEMA.names if name not in table.column_names]:
         raise DatasetError(f"{file} has no column {missing[0]!r}: `ear eval --outcomes` did not write it")
     try:

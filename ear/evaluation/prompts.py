@@ -44,9 +44,7 @@ NOT_RENDERED: frozenset[Reason] = frozenset({"target_absent", "render_failed", "
 """Reasons for rejection that mean that the original did not render the concept."""
 
 
-def concept_prompts(
-    dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
-) -> list[EvaluationPrompt]:
+def concept_prompts(dataset: Dataset, split: EvaluationSplit, count: int, seed: int) -> list[EvaluationPrompt]:
     """``count`` accepted prompts of ``split``, in order; if there are fewer, they repeat with new seeds.
 
     Raises ``DatasetError`` if there are none.
@@ -67,14 +65,12 @@ def written_pairs(dataset: Dataset, split: EvaluationSplit) -> list[PromptPair] 
     return sorted(pairs, key=lambda pair: pair.record_id)
 
 
-def written_prompts(
-    dataset: Dataset, count: int, seed: int, split: EvaluationSplit = "validation"
-) -> list[EvaluationPrompt]:
+def written_prompts(dataset: Dataset, split: EvaluationSplit, count: int, seed: int) -> list[EvaluationPrompt]:
     """As ``concept_prompts``, from accepted and rejected prompts alike, if the dataset has the rejected."""
     return _repeated(written_pairs(dataset, split) or [each.pair for each in _records(dataset, split)], count, seed)
 
 
-def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "validation") -> list[EvaluationPrompt]:
+def prompts_by_wording(dataset: Dataset, split: EvaluationSplit, seed: int) -> list[EvaluationPrompt]:
     """``PROMPTS_PER_WORDING`` prompts of each wording in ``split``, repeated as by ``concept_prompts``."""
     by_wording: dict[Wording, list[PromptPair]] = defaultdict(list)
     for record in _records(dataset, split):
@@ -85,7 +81,7 @@ def prompts_by_wording(dataset: Dataset, seed: int, split: EvaluationSplit = "va
 
 
 def prompts_by_seed(
-    dataset: Dataset, count: int, times: int, seed: int, split: EvaluationSplit = "validation"
+    dataset: Dataset, split: EvaluationSplit, count: int, times: int, seed: int
 ) -> list[EvaluationPrompt]:
     """The distinct prompts of ``concept_prompts``, each with ``times`` seeds, beginning with the seeds used there.
 
@@ -97,10 +93,10 @@ def prompts_by_seed(
 
 def retained_prompts(
     concepts: Sequence[RetainedConcept],
+    split: EvaluationSplit,
     count: int,
     seed: int,
     rehearsed: Collection[str] = (),
-    split: EvaluationSplit = "validation",
 ) -> list[EvaluationPrompt]:
     """``count`` prompts of each of ``concepts``, different in each split. ``rehearsed``: the rehearsed concepts."""
     return [

@@ -42,6 +42,8 @@ class Evaluation:
     """How often the test split was opened so far, as store and dataset know."""
     families: dict[str, str] = field(repr=False)
     """Retained concept → its family."""
+    origin: Mapping[str, Any] = field(repr=False)
+    """Fingerprints of "dataset" and "model", the model's "dtype", and the "seed"."""
     outcomes: tuple[Outcome, ...] = field(repr=False)
     """A row per image, from which every figure is computed; those under attack are in ``attacked``."""
     answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
@@ -56,9 +58,6 @@ class Evaluation:
     """How often the original renders each class of the written prompts; empty without the full figures."""
     options: tuple[str, ...] = field(repr=False, default=())
     """What ``ear eval`` was asked for, other than its defaults (``EvaluationSettings.options``)."""
-    origin: Mapping[str, Any] = field(repr=False, default_factory=dict)
-    """Fingerprints of "dataset" and "model", the model's "dtype", and the "seed"; empty in files of earlier versions,
-    which do not say."""
 
     @cached_property
     def attacks(self) -> list[AttackRow]:
@@ -173,7 +172,6 @@ class Evaluation:
             "fidelity": self.fidelity.json() if self.fidelity is not None else None,
             "classes": [each.json() for each in self.classes],
             "options": list(self.options),
-            "origin": dict(self.origin),
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists | {"versions": versions()}
         return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
@@ -194,24 +192,21 @@ class Evaluation:
                 f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"
             )
         try:
-            answered = tuple(AnsweredQuestion(**answer) for answer in facts["answered"])
-            classes = tuple(PromptClass.from_json(each) for each in facts.get("classes", ()))
-            missing_groups = tuple(NotMeasured.from_json(each) for each in facts.get("not_measured", ()))
-            lists = {"adapters": tuple(map(Path, facts["adapters"])), "answered": answered}
-            measured = facts.get("fidelity")
-            fidelity = Fidelity.from_json(measured) if measured is not None else None
+            measured = facts["fidelity"]
+            read = {
+                "adapters": tuple(map(Path, facts["adapters"])),
+                "answered": tuple(AnsweredQuestion(**answer) for answer in facts["answered"]),
+                "classes": tuple(PromptClass.from_json(each) for each in facts["classes"]),
+                "fidelity": Fidelity.from_json(measured) if measured is not None else None,
+                "not_measured": tuple(NotMeasured.from_json(each) for each in facts["not_measured"]),
+                "options": tuple(facts["options"]),
+            }
         except (TypeError, KeyError) as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
-        known = {name: facts[name] for name in _FACTS} | lists
         return cls(
-            **known,
-            not_measured=missing_groups,
-            fidelity=fidelity,
+            **{name: facts[name] for name in _FACTS} | read,
             outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),
             attacked=tuple(outcome for outcome in outcomes if outcome.sample == "attack"),
-            classes=classes,
-            options=tuple(facts.get("options", ())),
-            origin=facts.get("origin", {}),
         )
 
     def save_contact_sheet(self, file: Path | str) -> Path:
@@ -234,9 +229,7 @@ class Evaluation:
         return text([self], ["after"])
 
 
-_FACTS = {each.name for each in fields(Evaluation)} - {
-    *("outcomes", "not_measured", "attacked", "classes", "fidelity", "options", "origin"),
-}
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "attacked"}
 
 
 def _before_after(row: FigureRow | None) -> dict[str, Any]:

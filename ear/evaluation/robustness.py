@@ -142,7 +142,7 @@ def attack(
     oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
     if prompt_set is None:
         check_attacks(model, dataset, settings.budgets)
-        prompts = concept_prompts(dataset, settings.prompts, settings.seed, settings.split)
+        prompts = concept_prompts(dataset, settings.split, settings.prompts, settings.seed)
     else:
         prompts = renderable(model, _of_file(dataset, prompt_set, settings))[: settings.prompts]
     recipe = str(measurement.adapter.facts["recipe"]["name"])
@@ -218,7 +218,7 @@ def attack_outcomes(
             attacked.append((oracle.measurement, concept, examples, prompts))
             if oracle.absent is not None:
                 absent = _examples(measurement, oracle.absent, seed)
-                of_absent = retained_prompts([oracle.absent], len(prompts), seed, (), split)
+                of_absent = retained_prompts([oracle.absent], split, len(prompts), seed)
                 attacked.append((oracle.measurement, oracle.absent.name, absent, of_absent))
         for each, name, known, reported in attacked:
             assert not isinstance(each.adapter, SubmittedImages)  # they have the default figures alone

@@ -6,14 +6,12 @@ which published lists of prompts contain, and plain text to Janus.
 prompts ──images──▶ conditions ──near_duplicates──▶ clusters ──report──▶ table, sheet
 """
 
-from ear.memorisation.analysis import Analysis, Findings, analyse, check_bounds
+from ear.memorisation.analysis import analyse, check_bounds
 from ear.memorisation.images import Condition, adapter_conditions, folder_conditions
 from ear.memorisation.report import table, write_sheet
 
 __all__ = [
-    "Analysis",
     "Condition",
-    "Findings",
     "adapter_conditions",
     "analyse",
     "check_bounds",

@@ -56,10 +56,11 @@ def erase(
     model: JanusModel,
     recipe: AnyRecipe,
     seeds: Sequence[int],
-    watch: Watch = lambda run, state: None,
+    watchers: Sequence[Watch] = (),
 ) -> list[TrainingRun]:
     """Train an adapter per seed, each of which erases the concepts of all ``datasets``, and return the finished runs in
-    order; a recipe without randomness, or that trains nothing, has a single run.
+    order; a recipe without randomness, or that trains nothing, has a single run. ``watchers`` are called after each
+    window.
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
     same number of threads and processes write equal bytes, and an interrupted run resumes with the number of threads
@@ -85,7 +86,7 @@ def erase(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watch)
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers)
     return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
 
 
@@ -99,7 +100,7 @@ class _Erasure:
     resolved: ResolvedRecipe
     pairs: Sequence[TrainingPair]
     settings: Mapping[str, Any]
-    watch: Watch
+    watchers: Sequence[Watch]
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
     """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
@@ -119,7 +120,8 @@ class _Erasure:
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
                     if group.is_main:
-                        self.watch(run, state)
+                        for watcher in self.watchers:
+                            watcher(run, state)
 
                 adapter, log = train(
                     self.model,

@@ -9,7 +9,7 @@ from ear.report.evaluated import EvaluationResults
 from ear.report.page import write_report
 from ear.report.results import Results, SuiteResults
 
-__all__ = ["Results", "open_results", "write_report"]
+__all__ = ["open_results", "write_report"]
 
 
 def open_results(path: Path, store: Path | None = None) -> Results:

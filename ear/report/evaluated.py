@@ -1,11 +1,10 @@
 """The results of an evaluation, which ``ear eval`` writes beside the adapter, or to a file of ``--outcomes``."""
 
 import shlex
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ear.evaluation import Evaluation, EvaluationSettings
+from ear.evaluation import Evaluation
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
@@ -97,20 +96,7 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
 def _command(found: Evaluation) -> str:
     adapters = [word for file in found.adapters for word in ("--adapter", _name(file))]
     words = ["ear", "eval", "--dataset", f"ecgvf/{found.concept}", *adapters, "--split", found.split]
-    return shlex.join([*words, *found.options, *_retained_count(found)])
-
-
-def _retained_count(found: Evaluation) -> list[str]:
-    """The option for the number of prompts of each retained concept, if only another default can explain it."""
-    if {"--prompts-per-concept", "--prompts-per-other"} & {*found.options}:
-        return []
-    counts = Counter(
-        outcome.concept
-        for outcome in selected(found.outcomes, "before", lambda outcome: outcome.sample == "main")
-        if outcome.group != "concept"
-    )
-    count = max(counts.values(), default=EvaluationSettings().retained_count)
-    return [] if count == EvaluationSettings().retained_count else ["--prompts-per-other", str(count)]
+    return shlex.join([*words, *found.options])
 
 
 def _name(file: Path) -> str:

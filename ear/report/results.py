@@ -4,7 +4,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +49,8 @@ class Ablation:
 
     file: Path
     rows: list[JSON]
-    not_measured: Sequence[str] | None
-    """Factors with their levels; None if the file does not say."""
+    not_measured: Sequence[str]
+    """Factors with their levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +161,7 @@ class SuiteResults(Results):
     files: Mapping[tuple[str, str], Sequence[tuple[Path, Path]]]
     """Concept and method → the files of its cells' outcomes, before and after; those of ``cell`` come first."""
     store: Path
+    _cells: dict[tuple[str, str], CellOutcomes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, store: Path | None = None) -> "SuiteResults":
@@ -212,10 +212,6 @@ class SuiteResults(Results):
 
     def images(self, concept: str, wanted: set[ImageKey]) -> dict[ImageKey, bytes]:
         return stored_images(self.store.glob(f"run-*/{concept}"), wanted)
-
-    @cached_property
-    def _cells(self) -> dict[tuple[str, str], CellOutcomes]:
-        return {}
 
 
 def image_key(outcome: Outcome) -> ImageKey:
@@ -310,9 +306,9 @@ def _read_ablation(file: Path) -> Ablation:
     columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "n", "low", "high"]
     try:
         table = pq.read_table(file, columns=columns)
-        left = (table.schema.metadata or {}).get(b"not_measured")
-        return Ablation(file=file, rows=table.to_pylist(), not_measured=None if left is None else json.loads(left))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        left = json.loads((table.schema.metadata or {})[b"not_measured"])
+        return Ablation(file=file, rows=table.to_pylist(), not_measured=left)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{file} is not what `ear ablate` writes: run it again") from error
 
 

@@ -290,11 +290,8 @@ def _ablation(results: Results) -> Section:
     charts = [chart for ablation in ablations for chart in _ablation_charts(ablation.rows)]
     missing = unread(results, "ablations")
     for ablation in ablations:
-        if ablation.not_measured is None:
-            missing.append(f"levels that {ablation.file} lacks: the file, of an earlier version, does not name them")
-        else:
-            bases = ", ".join(dict.fromkeys(f"{row['concept']}, {row['base']}" for row in ablation.rows))
-            missing += [f"{bases}: {each}" for each in ablation.not_measured]
+        bases = ", ".join(dict.fromkeys(f"{row['concept']}, {row['base']}" for row in ablation.rows))
+        missing += [f"{bases}: {each}" for each in ablation.not_measured]
     return Section(
         "ablation",
         "Ablations",

@@ -63,8 +63,7 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     ``versions``: the distinct versions of packages that measured the finished cells, and how many each:
     ``[{"cells", "versions"}]``; null for cells of an earlier version, which do not say.
     ``test_openings``: ``count_openings``.
-    ``seconds``: wall time of training and measuring the finished cells, added up, without that of interrupted tries;
-    null if a cell does not say.
+    ``seconds``: wall time of training and measuring the finished cells, added up, without that of interrupted tries.
     ``known``: rows that earlier calls computed; this call adds to them.
     """
     known = {} if known is None else known
@@ -79,12 +78,11 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
     finished = [facts for cell in suite.cells if (facts := suite.facts(cell)) is not None]
-    spent = [facts.get("seconds") for facts in finished]
     return {
         "met": met,
         "command": command,
         "versions": _versions(finished),
-        "seconds": None if None in spent else sum(spent),
+        "seconds": sum(facts["seconds"] for facts in finished),
         "test_openings": count_openings(suite),
         "rows": [{name: row[name] for name in SCHEMA.names} for row in ordered],
     }

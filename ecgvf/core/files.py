@@ -177,17 +177,6 @@ def shortened(path: str | Path) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
 
 
-def json_lines(content: bytes) -> Iterator[JSON]:
-    """The JSON objects in a file that ``append_line`` wrote; a line that a kill cut short is skipped."""
-    for line in content.splitlines():
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            yield found
-
-
 def sync_folder(folder: Path) -> None:
     """Flush the entries of ``folder`` to the disk: syncing a new file does not sync its name."""
     handle = os.open(folder, os.O_RDONLY)

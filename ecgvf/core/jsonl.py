@@ -1,10 +1,13 @@
 """Records as lines of JSON, appended by one or several processes (``files.append_line``), and read back."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+
+from ecgvf.core.files import JSON
 
 T = TypeVar("T")
 
@@ -26,3 +29,14 @@ def parse(kind: type[T], lines: Iterable[bytes]) -> list[T]:
         except ValidationError:
             continue
     return found
+
+
+def objects(content: bytes) -> Iterator[JSON]:
+    """The JSON objects in ``content``, a file's; a line that a kill cut short, or that is none, is skipped."""
+    for line in content.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found

@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import ecgvf
-from ecgvf.core import console
+from ecgvf.core import console, jsonl
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, append_line, canonical_json, json_lines, pretty_json, read_json, write_atomic
+from ecgvf.core.files import JSON, append_line, canonical_json, pretty_json, read_json, write_atomic
 from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
@@ -321,7 +321,7 @@ class ShardSet:
         """Shard → its last line in the log, without lines that a kill cut short."""
         if self._log is None:
             file = self.path / "log.jsonl"
-            lines = json_lines(file.read_bytes() if file.is_file() else b"")
+            lines = jsonl.objects(file.read_bytes() if file.is_file() else b"")
             self._log = {line["shard"]: line for line in lines if isinstance(line.get("shard"), int)}
         return self._log
 

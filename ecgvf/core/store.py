@@ -42,6 +42,11 @@ class Store:
                 f"cannot read {shortened(self.root)} ({error.strerror or error}): name another folder with --store"
             ) from error
 
+    @classmethod
+    def of(cls, store: "Store | Path | str | None") -> "Store":
+        """``store`` itself, or the store under that root. Raises as ``Store`` does."""
+        return store if isinstance(store, Store) else cls(store)
+
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 

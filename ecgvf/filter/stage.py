@@ -138,7 +138,7 @@ def _render_and_judge(
 ) -> tuple[StageSet, StageSet]:
     """Render ``images`` if they are None (as ``missing`` says) and judge them; return both sets, finished.
 
-    ``current`` as in ``render``.
+    ``current`` as in ``finish_images``.
     """
     retained_concepts = _retained_concepts(pairs)
     setups: dict[str, Setup] = dict(_setups(opened, retained_concepts))

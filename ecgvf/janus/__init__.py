@@ -10,14 +10,14 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
       (image, question) ──understanding (vision tower, layers)──▶ the probability of yes
 """
 
-from ecgvf.janus.decoding import GenerationOptions, RenderedImages, generate_image_tokens, render_images
+from ecgvf.janus.decoding import GenerationOptions, generate_image_tokens, render_images
 from ecgvf.janus.hidden import PromptNoise, hidden_states, logits
 from ecgvf.janus.loading import MODELS, absolute_name, load
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import chat_prompt, generation_ids, unconditional_ids
 from ecgvf.janus.sampling import Sampling, uniform_noise
-from ecgvf.janus.soft_prompt import soft_prompt
+from ecgvf.janus.soft_prompts import soft_prompt
 from ecgvf.janus.threads import num_threads
 from ecgvf.janus.understanding import yes_probabilities
 
@@ -26,7 +26,6 @@ __all__ = [
     "GenerationOptions",
     "JanusModel",
     "PromptNoise",
-    "RenderedImages",
     "Sampling",
     "absolute_name",
     "chat_prompt",

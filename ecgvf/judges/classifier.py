@@ -22,9 +22,8 @@ class Classifier(ABC):
     """A judge with a probability for every class. It sees the concept if an accepted class is among the top k.
 
     ``classes`` has the names of each class ("beacon", "lighthouse"): the first is reported, all are accepted in a
-    criterion, and case does not matter. A tuple of labels as ``criterion`` means that one must come first (top-1).
-    ``device`` is "auto", "cpu", "cuda" or "cuda:N".
-    Raises ``JudgeError`` for an unknown label, ``ModelError`` for an unavailable device.
+    criterion, and case does not matter. ``device`` is "auto", "cpu", "cuda" or "cuda:N".
+    Raises ``JudgeError`` for an unknown label, ``SettingsError`` for an unavailable device.
     """
 
     batch_size: int = 32
@@ -33,17 +32,9 @@ class Classifier(ABC):
     _settings: JSON
     """What decides the answers beside the network's tensors and the code."""
 
-    def __init__(
-        self,
-        name: str,
-        classes: Sequence[Sequence[str]],
-        criterion: Criterion | tuple[str, ...],
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, name: str, classes: Sequence[Sequence[str]], criterion: Criterion, device: str = "cpu") -> None:
         self.name = name
         self.labels: tuple[str, ...] = tuple(names[0] for names in classes)
-        if isinstance(criterion, tuple):
-            criterion = Criterion(label_set="given", accepted=criterion, top_k=1)
         self.device = resolve_device(device)
         self._accepted = class_indices(name, classes, criterion.accepted)
         self._indices = {each.casefold(): index for index, names in reversed([*enumerate(classes)]) for each in names}

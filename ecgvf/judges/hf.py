@@ -22,7 +22,7 @@ class HuggingFace(Classifier):
     image classifier or lacks weights, and for an unknown label.
     """
 
-    def __init__(self, name: str, source: str, criterion: Criterion | tuple[str, ...], *, device: str = "cpu") -> None:
+    def __init__(self, name: str, source: str, criterion: Criterion, *, device: str = "cpu") -> None:
         network: Any
         try:
             with offline_if_unreachable(source):

@@ -1,7 +1,7 @@
 """The interface of a judge: a criterion, and a prediction for each image."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,11 @@ class Criterion:
     """An accepted label must be among the top k; None if a judge does not rank labels."""
     threshold: float | None = None
     """Minimum score, in [0, 1]; None for no bound."""
+
+    @classmethod
+    def top1(cls, *labels: str) -> Self:
+        """One of ``labels`` must come first, with any probability."""
+        return cls(label_set="given", accepted=labels, top_k=1)
 
     def near_miss(self, top_labels: tuple[tuple[str, float], ...]) -> str | None:
         """The best near label among the top k of ``top_labels``, if any."""

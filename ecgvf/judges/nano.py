@@ -21,9 +21,6 @@ from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
 from ecgvf.world.networks import load_network, probabilities
 
-NO_COMPANION = "none"
-"""The label of ``nano-companion`` for images without a companion."""
-
 
 class NanoJudge(Classifier):
     """The judge ``nano-VARIANT``.
@@ -33,14 +30,7 @@ class NanoJudge(Classifier):
 
     batch_size = 128
 
-    def __init__(
-        self,
-        variant: str,
-        criterion: Criterion | tuple[str, ...],
-        *,
-        folder: Path | None = None,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, variant: str, criterion: Criterion, *, folder: Path | None = None, device: str = "cpu") -> None:
         name = f"nano-{variant}"
         folder = folder if folder is not None else data_dir() / "nano" / "judges" / variant
         self._file = folder / "model.safetensors"

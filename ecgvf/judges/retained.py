@@ -65,6 +65,5 @@ def predict(judge: "Classifier", images: NDArray[np.uint8], names: Sequence[str]
         index = judge.class_index(name)
         if index is None:
             raise JudgeError(f"judge {judge.name} has no label for {name!r}")
-        criterion = Criterion(label_set="given", accepted=(name,), top_k=1)
-        predictions.append(top_k_prediction(probabilities, judge.labels, [index], criterion))
+        predictions.append(top_k_prediction(probabilities, judge.labels, [index], Criterion.top1(name)))
     return predictions

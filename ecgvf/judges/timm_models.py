@@ -28,13 +28,7 @@ class Timm(Classifier):
     """
 
     def __init__(
-        self,
-        name: str,
-        model: str,
-        criterion: Criterion | tuple[str, ...],
-        *,
-        weights: str | None = None,
-        device: str = "cpu",
+        self, name: str, model: str, criterion: Criterion, *, weights: str | None = None, device: str = "cpu"
     ) -> None:
         if not model.startswith(("hf-hub:", "hf_hub:", "local-dir:")) and not timm.is_model(model.partition(".")[0]):
             raise JudgeError(f"timm has no model {model!r}: see timm.list_models()")

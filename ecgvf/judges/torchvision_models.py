@@ -43,13 +43,7 @@ class Torchvision(Classifier):
     """
 
     def __init__(
-        self,
-        name: str,
-        architecture: str,
-        criterion: Criterion | tuple[str, ...],
-        *,
-        weights: str | None = None,
-        device: str = "cpu",
+        self, name: str, architecture: str, criterion: Criterion, *, weights: str | None = None, device: str = "cpu"
     ) -> None:
         if architecture not in list_models(module=torchvision.models):  # other tasks are in submodules
             raise JudgeError(

@@ -19,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgvf.core import strict_yaml
+from ecgvf.core.concepts import NAME
 from ecgvf.core.errors import WriterError
 from ecgvf.core.paths import data_dir
 from ecgvf.core.validation import first_error
@@ -35,7 +36,6 @@ Structure = Literal["schema", "json", "text", "auto"]
 STRUCTURES: tuple[Structure, ...] = ("schema", "json", "text")
 """The strictest first."""
 
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -305,7 +305,7 @@ def _outdated(shipped: dict[str, Any], own: dict[str, Any]) -> set[str]:
 def _faults(file: _File) -> Iterable[str]:
     """Faults that the schema cannot express."""
     for name in [*file.writers, *file.presets]:
-        if not _NAME.fullmatch(name) or name == OFFLINE:
+        if not NAME.fullmatch(name) or name == OFFLINE:
             yield f"{name!r} cannot name a writer: use lower-case letters, digits and hyphens"
     for preset, members in file.presets.items():
         if preset in file.writers:

@@ -166,7 +166,6 @@ def examples(stage_set: StageSet, number: int) -> list[PromptPair]:
 def _as_written(record: PromptPair) -> PromptPair:
     """``record`` without the rejection by ``reject_if_duplicate``. One rejected when it was written stays rejected."""
     identity = record_id(record.concept, record.target, record.surrogate)
-    # Rejects of older sets have the id of an accepted record.
-    if record.reason == "duplicate" and record.record_id in (identity, malformed_id(identity, 0)):
+    if record.reason == "duplicate" and record.record_id == malformed_id(identity, 0):
         return replace(record, record_id=identity, reason=None, detail=None)
     return record

@@ -12,18 +12,18 @@ from ecgvf.render.batches import (
     refuse_failures,
 )
 from ecgvf.render.missing import existing_images, missing_options, render_options, rendering_model
-from ecgvf.render.stage import RenderOptions, RenderResult, finish_images, load_renderer, render
+from ecgvf.render.stage import RenderOptions, RenderResult, check_renderer, finish_images, render
 
 __all__ = [
     "ImageWorker",
     "RenderOptions",
     "RenderResult",
     "RenderedImage",
+    "check_renderer",
     "existing_images",
     "fill_with_images",
     "finish_images",
     "image_fill_plan",
-    "load_renderer",
     "missing_options",
     "refusal",
     "refuse_failures",

@@ -83,7 +83,7 @@ class RenderOptions:
         return run.stage_set(IMAGES, settings)
 
     def fill_plan(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> FillPlan:
-        """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``."""
+        """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``; ``current`` False: further seeds."""
         shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed, self.further_seed)
         return image_fill_plan(
             IMAGES.name,
@@ -117,7 +117,6 @@ def render(
     dtype: str = "auto",
     raw_control_tokens: bool = False,
     set_id: str | None = None,
-    current: bool = True,
     engine: Engine | None = None,
 ) -> RenderResult:
     """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
@@ -127,9 +126,8 @@ def render(
 
     ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
     obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
-    ``failure``. With ``current`` False, which is for further seeds, the current image set stays as it is. Raises
-    ``StageMissing`` without pairs, ``EngineError``, as ``check_renderer`` does, and ``ModelError`` and ``HubError`` as
-    ``ecgvf.janus.load`` does.
+    ``failure``. Raises ``StageMissing`` without pairs, ``EngineError``, as ``check_renderer`` does, and ``ModelError``
+    and ``HubError`` as ``ecgvf.janus.load`` does.
     """
     pairs = run.open(PAIRS, set_id)
     options = RenderOptions(
@@ -147,34 +145,15 @@ def render(
         engine = ThisProcess()
     with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-        [rendered] = pool.fill(options.fill_plan(images, pairs, current=current))
-    finish_images(images, current=current)
+        [rendered] = pool.fill(options.fill_plan(images, pairs))
+    finish_images(images)
     return RenderResult(images, rendered)
 
 
 def finish_images(images: StageSet, *, current: bool = True) -> None:
-    """Finish a set whose shards are all there; a finished one only becomes current."""
+    """Finish a set whose shards are all there; a finished one only becomes current. With ``current`` False, which is
+    for further seeds, the current image set stays as it is."""
     images.finish({} if images.finished else _summary(images), current=current)
-
-
-def load_renderer(
-    concept: Concept,
-    model: str,
-    *,
-    guidance: float | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-) -> JanusModel:
-    """Load ``model``, after checking that ``render`` accepts it with these options.
-
-    Raises ``ConceptError`` for a concept that janus-nano cannot render, ``SettingsError`` for a value out of range, and
-    ``ModelError`` and ``HubError`` as ``ecgvf.janus.load`` does.
-    """
-    check_renderer(concept, model, batch_size)
-    janus = load(model, device=device, dtype=dtype)
-    janus.sampling.override(guidance, None)  # checks its range
-    return janus
 
 
 def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | None) -> None:

@@ -229,7 +229,7 @@ def test_a_captions_use_depends_neither_on_order_nor_on_what_else_is_accepted(
                 for concepts in (retained_concepts(replace(dataset, retain=some)) for some in (records, dataset.retain))
             )
             assert found <= expected and found
-    measured = retained_prompts([c for c in retained_concepts(dataset) if c.name == SEEN], 8, 0)
+    measured = retained_prompts([c for c in retained_concepts(dataset) if c.name == SEEN], "validation", 8, 0)
     assert len({prompt.id for prompt in measured}) == 1 and len({prompt.seed for prompt in measured}) == 8
 
 

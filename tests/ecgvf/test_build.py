@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ecgvf.build import BuildResult, build
 from ecgvf.cli import app
 from ecgvf.core import concepts
-from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StageMissing
+from ecgvf.core.errors import ConceptError, EcgvfError, JudgeError, SettingsError, StageMissing
 from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, PromptPair, Rendering, from_table
 from ecgvf.core.run import ConceptRun
@@ -357,6 +357,12 @@ def test_settings_that_cannot_render_fail_before_anything_is_written(
     with pytest.raises(EcgvfError):
         build(run, accepted=2, judge=judge, **{"model": model, **wrong})
     assert not run.sets(PAIRS)
+
+
+def test_a_concept_that_nano_cannot_render_is_refused_before_the_judge_is_opened(run: ConceptRun) -> None:
+    tench = ConceptRun(run.store, concepts.find("tench"))
+    with pytest.raises(ConceptError, match="janus-nano cannot render 'tench'"):
+        build(tench, accepted=2)
 
 
 @pytest.mark.parametrize("wrong", [{"accepted": 0}, {"rounds": 0}, {"tests": -1}])

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecgvf.judges.nano import NO_COMPANION
 from ecgvf.world.networks import probabilities
 from ecgvf.world.resnet import NanoResNet
 from tools.nano.codec import GRID
@@ -23,6 +22,9 @@ from tools.nano.judges import fit
 from tools.nano.painting import Pixels, background
 from tools.nano.scenes import scene_pool
 from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Scene, compose
+
+NO_COMPANION = "none"
+"""The label of ``nano-companion`` for images without a companion."""
 
 ATTRIBUTE_JUDGES: Mapping[str, tuple[str, ...]] = {
     "sky": SKIES,

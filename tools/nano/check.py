@@ -20,6 +20,7 @@ from ecgvf.core import seeds
 from ecgvf.core.figures import Figure
 from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load, render_images
+from ecgvf.judges import Criterion
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
 from tools.nano import codec as codec_training
@@ -118,10 +119,12 @@ def _recognition(
     groups, texts = (np.array([getattr(prompt, name) for prompt in prompts]) for name in ("group", "text"))
     thing = np.array([prompt.scene.thing for prompt in prompts])
     style = np.array([prompt.scene.style for prompt in prompts])
-    thing_correct = predictions(NanoJudge("object-b", (), folder=judges / "object-b"), images) == thing
-    style_correct = predictions(NanoJudge("style", (), folder=judges / "style"), images) == style
-    thing_by_c = predictions(NanoJudge("object-c", (), folder=judges / "object-c"), images[usual := groups == "usual"])
-    style_by_b = predictions(NanoJudge("style-b", (), folder=judges / "style-b"), images[usual])
+    thing_correct = predictions(NanoJudge("object-b", Criterion.top1(), folder=judges / "object-b"), images) == thing
+    style_correct = predictions(NanoJudge("style", Criterion.top1(), folder=judges / "style"), images) == style
+    thing_by_c = predictions(
+        NanoJudge("object-c", Criterion.top1(), folder=judges / "object-c"), images[usual := groups == "usual"]
+    )
+    style_by_b = predictions(NanoJudge("style-b", Criterion.top1(), folder=judges / "style-b"), images[usual])
     attributes = [_attribute_goal(name, judges, images[usual], texts[usual]) for name in ATTRIBUTE_JUDGES]
     new_order = groups == "new order"
     church = (thing == "church") & ~new_order
@@ -145,7 +148,7 @@ def _attribute_goal(name: str, judges: Path, images: NDArray[np.uint8], texts: N
     """How often the judge `name` sees what the prompts of the images ask for."""
     truth = np.array([find_attributes(text).get(name, "") for text in texts.tolist()])
     asked = truth != ""
-    seen = predictions(NanoJudge(name, (), folder=judges / name), images[asked])
+    seen = predictions(NanoJudge(name, Criterion.top1(), folder=judges / name), images[asked])
     return _share(f"{name} as asked for", seen == truth[asked], texts[asked], ATTRIBUTES_BOUND)
 
 
@@ -177,7 +180,7 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
         decoded = codec.decode_batch(codec.encode(images, batch=64))
         errors += (decoded - to_input(images)).abs().mean((1, 2, 3)).tolist()
         reconstructions.append(to_images(decoded))
-    judge = NanoJudge("object-b", ("church",), folder=judges / "object-b")
+    judge = NanoJudge("object-b", Criterion.top1("church"), folder=judges / "object-b")
     correct = predictions(judge, np.concatenate(reconstructions)) == np.array([scene.thing for scene in scenes])
     error, margin = float(np.mean(errors)), 1.96 * float(np.std(errors)) / len(errors) ** 0.5
     l1 = Figure(error, len(errors), error - margin, error + margin)
@@ -189,7 +192,7 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
 
 def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) -> Goal:
     """The share of corrupted images, of kinds that object-c did not learn from, in which it sees nothing."""
-    judge = NanoJudge("object-c", (), folder=judges / "object-c")
+    judge = NanoJudge("object-c", Criterion.top1(), folder=judges / "object-c")
     scenes = scene_pool(f"check:nothing:{run_seed}", count)
     images = compose_batch(scenes)
     kinds = held_out_corruptions(Codec(model.model.model.vqmodel)).values()

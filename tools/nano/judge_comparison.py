@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from ecgvf.core.figures import Figure
 from ecgvf.janus import JanusModel, load
-from ecgvf.judges.nano import NO_COMPANION, NanoJudge
+from ecgvf.judges import Criterion
+from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
+    NO_COMPANION,
     attribute_labels,
     compose_altered,
     shuffle_thing_tokens,
@@ -56,7 +58,7 @@ class Row:
 def compare(run_seed: int = 0, *, progress: Callable[[str], object] = print) -> list[Row]:
     """Every figure of the shipped judges. The unit is the prompt, or the scene of a composed image."""
     model = load("janus-nano")
-    judges = {name: NanoJudge(name, ()) for name in (*OBJECT_JUDGES, *STYLE_JUDGES, *ATTRIBUTE_JUDGES)}
+    judges = {name: NanoJudge(name, Criterion.top1()) for name in (*OBJECT_JUDGES, *STYLE_JUDGES, *ATTRIBUTE_JUDGES)}
     rng = random.Random(f"ecgvf.nano.judges:{run_seed}")
     codec = Codec(model.model.model.vqmodel)
     progress("composed images")

@@ -22,6 +22,7 @@ from ecgvf.core.figures import Figure
 from ecgvf.core.files import pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.janus import JanusModel, load
+from ecgvf.judges import Criterion
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.grammar import with_article
 from tools.nano import language_model, question_set, vision
@@ -163,7 +164,7 @@ def measure(
     images = render_scenes(model, texts.tolist(), 0, progress)
     asked = np.repeat([scene.thing for scene in scenes], images_per_prompt)
     judge = data_dir() / "nano" / "judges" / "object-b"
-    shown = predictions(NanoJudge("object-b", (), folder=judge), images) == asked
+    shown = predictions(NanoJudge("object-b", Criterion.top1(), folder=judge), images) == asked
     absent = np.isin(asked, without)
     questions = held_out_questions(rng, without, set(trained))
     sources = np.array([str(scene) for scene, _ in questions])

@@ -48,11 +48,11 @@ SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
 
 def test_evaluation_seeds_are_never_those_of_the_filter(dataset: Dataset) -> None:
     filtered = {record.target.seed for record in (*dataset.train, *dataset.validation, *dataset.test)}
-    prompts = concept_prompts(dataset, 5, seed=0)
+    prompts = concept_prompts(dataset, "validation", 5, seed=0)
     assert [prompt.prompt for prompt in prompts] == [f"a church by lake {number}" for number in (3, 4, 3, 4, 3)]
     assert len({prompt.seed for prompt in prompts}) == 5
     assert not filtered & {prompt.seed for prompt in prompts}
-    assert prompts[:2] == concept_prompts(dataset, 2, seed=0)
+    assert prompts[:2] == concept_prompts(dataset, "validation", 2, seed=0)
     assert prompts[0].seed == seeds.derive(0, f"{dataset.validation[0].pair.record_id}/0", "evaluate")
 
 
@@ -60,21 +60,24 @@ def test_evaluation_seeds_are_never_those_of_the_filter(dataset: Dataset) -> Non
 def test_every_prompt_that_is_measured_is_measured_with_as_many_seeds(
     dataset: Dataset, count: int, different: int
 ) -> None:
-    main, more = concept_prompts(dataset, count, seed=0), prompts_by_seed(dataset, count, 4, seed=0)
+    main, more = (
+        concept_prompts(dataset, "validation", count, seed=0),
+        prompts_by_seed(dataset, "validation", count, 4, seed=0),
+    )
     assert len(more) == len({prompt.seed for prompt in more}) == 4 * different
     assert {prompt.id for prompt in more} == {prompt.id for prompt in main}
     assert all(prompt in more for prompt in main)
 
 
 def test_validation_is_measured_unless_test_is_asked_for(dataset: Dataset) -> None:
-    of_test = concept_prompts(dataset, 2, seed=0, split="test")
+    of_test = concept_prompts(dataset, "test", 2, seed=0)
     assert [prompt.prompt for prompt in of_test] == [f"a church by lake {number}" for number in (5, 6)]
     with pytest.raises(DatasetError, match=r"'church' has no validation split: .* --split test"):
-        concept_prompts(replace(dataset, validation=()), 5, seed=0)
+        concept_prompts(replace(dataset, validation=()), "validation", 5, seed=0)
     with pytest.raises(DatasetError, match="no accepted test prompt: run `ecgvf generate --split test`"):
-        concept_prompts(replace(dataset, test=()), 5, seed=0, split="test")
+        concept_prompts(replace(dataset, test=()), "test", 5, seed=0)
     with pytest.raises(DatasetError, match="no accepted validation prompt"):
-        concept_prompts(replace(dataset, validation=(), test=()), 5, seed=0)
+        concept_prompts(replace(dataset, validation=(), test=()), "validation", 5, seed=0)
     with pytest.raises(SettingsError, match="measure on validation or test"):
         EvaluationSettings(split="train")  # type: ignore[arg-type]
 
@@ -235,7 +238,7 @@ def test_a_detector_measures_a_concept_that_no_classifier_knows(
     monkeypatch.setattr(evaluation_judges, "create_judge", judges.create_judge)
     detector = EvaluationJudges(replace(dataset, concept=concept, judge="nudenet"))
     astronaut = photograph("astronaut")
-    prompts = concept_prompts(dataset, 2, seed=0)
+    prompts = concept_prompts(dataset, "validation", 2, seed=0)
     judged = detector.judge_images(prompts, np.stack([astronaut, np.zeros_like(astronaut)]))
     assert [[each.present for each in image] for image in judged] == [[True], [False]]
     assert (judged[0][0].judge, judged[0][0].score > 0.5, judged[1][0].label) == ("nudenet", True, None)
@@ -468,7 +471,7 @@ def test_an_interrupted_evaluation_resumes_in_its_circumstances(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "SHARD", 2)
-    prompts, sampling = concept_prompts(dataset, 6, seed=1), dataset.sampling
+    prompts, sampling = concept_prompts(dataset, "validation", 6, seed=1), dataset.sampling
     render, calls = batches.render_images, iter(range(1))
 
     def interrupted(*args: object, **settings: object) -> object:
@@ -509,7 +512,7 @@ def test_interrupted_judging_resumes_with_the_same_number_of_threads(
     measurement = Measurement(
         store, tiny, dataset, EvaluationJudges(dataset), open_adapter(tiny, [adapter]), files_hash([adapter])
     )
-    prompts = concept_prompts(dataset, 2, seed=1)
+    prompts = concept_prompts(dataset, "validation", 2, seed=1)
     with num_threads(1), pytest.raises(KeyboardInterrupt):
         measurement.for_thresholds(prompts)
     with num_threads(2):  # differs, and does not count any more

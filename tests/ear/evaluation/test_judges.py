@@ -18,6 +18,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges import clip
 from ecgvf.judges.classifier import Classifier
+from ecgvf.judges.judge import Criterion
 from tests import random_clip
 from tests.ear.conftest import BrightnessJudge, brightness_judge
 from tests.ear.evaluation.small_outcomes import outcome
@@ -103,7 +104,7 @@ class Photographs(Classifier):
     """A judge of photographs that has no label for a hotel."""
 
     def __init__(self) -> None:
-        super().__init__("photographs", [["church"], ["barn", "byre"]], ("church",))
+        super().__init__("photographs", [["church"], ["barn", "byre"]], Criterion.top1("church"))
         self._network = torch.nn.Identity()
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:

@@ -174,6 +174,8 @@ def test_a_file_without_facts(tmp_path: Path) -> None:
     file = tmp_path / "outcomes.parquet"
     assert read_outcomes(write_outcomes(erased(1), file))[1] == {}
     assert "lacks adapters" in refused(file)
+    written = {name: value for name, value in read_outcomes(small().save(file))[1].items() if name != "origin"}
+    assert "lacks origin" in refused(write_outcomes(erased(1), file, written))
 
 
 @pytest.mark.parametrize("facts", ["3", "[1]", '{"adapters": 3}', "{"])

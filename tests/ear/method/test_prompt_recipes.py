@@ -70,7 +70,7 @@ def test_prompt_rewrite_is_the_ceiling(store: Store, dataset: Dataset, tiny: Jan
 def test_a_control_token_stays_before_the_rewritten_prompt(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
     run = write_prompt_adapter(store, dataset, tiny, PROMPT_REWRITE)
     adapter, judges = open_adapter(tiny, [run.adapter]), EvaluationJudges(dataset)
-    prompts = concept_prompts(dataset, 2, 0)
+    prompts = concept_prompts(dataset, "validation", 2, 0)
     found = control_token_outcomes(Measurement(store, tiny, dataset, judges, adapter, "a"), None, prompts)
     after = [outcome for outcome in found if outcome.condition == "after"]
     asked = [f"{STARTOFTEXT} {prompt.surrogate_prompt}" for prompt in prompts]

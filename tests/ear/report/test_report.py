@@ -23,12 +23,13 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from typer.testing import CliRunner
 
+from ear.ablation.ablation import NOT_MEASURED
 from ear.cli import app
 from ear.evaluation import figures
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
-from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
+from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ear.report import write_report
 from ear.report.charts import dots
 from ear.report.evaluated import EvaluationResults
@@ -110,7 +111,8 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     ]
     Image.new("RGB", (40, 30)).save(folder / "clusters.png")
     (folder / "ablation").mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), folder / "ablation" / "ablation.parquet")
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({NOT_MEASURED: b"[]"})
+    pq.write_table(table, folder / "ablation" / "ablation.parquet")
     named = {name: folder / f"{name}.json" for name in ("trials", "agreement")}
     lists = {name: [folder / f"{name}.json"] for name in ("attacks", "memorisation")}
     attachments = Attachments.model_validate({**named, **lists, "ablations": [folder / "ablation", folder / "none"]})
@@ -204,13 +206,11 @@ def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> 
 def test_levels_that_an_ablation_left_out_are_named(tmp_path: Path) -> None:
     results = with_attachments(finished(tmp_path), tmp_path)
     file = tmp_path / "ablation" / "ablation.parquet"
-    page = write_report(results, tmp_path / "report.html").read_text()
-    assert f"levels that {file} lacks: the file, of an earlier version, does not name them" in page
-    table = pq.read_table(file).replace_schema_metadata({b"not_measured": json.dumps(["window 48", "order shuffled"])})
+    table = pq.read_table(file).replace_schema_metadata({NOT_MEASURED: json.dumps(["window 48", "order shuffled"])})
     pq.write_table(table, file)
     page = write_report(results, tmp_path / "report.html").read_text()
-    assert "church, paper: window 48; church, paper: order shuffled" in page and "does not name them" not in page
-    pq.write_table(table.replace_schema_metadata({b"not_measured": b"nothing"}), file)
+    assert "church, paper: window 48; church, paper: order shuffled" in page
+    pq.write_table(table.replace_schema_metadata({NOT_MEASURED: b"nothing"}), file)
     with pytest.raises(DatasetError, match=r"ablation\.parquet is not what `ear ablate` writes"):
         write_report(results, tmp_path / "report.html")
 
@@ -606,17 +606,8 @@ def test_the_command_of_an_evaluation_has_its_options(tmp_path: Path) -> None:
         tmp_path / "a.parquet"
     )
     [command, _] = EvaluationResults.open(file).commands
-    shown = "--prompts-per-other 12"  # not the default
-    assert command.endswith(f"--split validation --figures paper --coco 'my captions.csv' {shown}")
-    outcomes, facts = read_outcomes(file)
-    del facts["options"]  # as in a file of an earlier version
-    assert (
-        EvaluationResults.open(write_outcomes(outcomes, file, facts))
-        .commands[0]
-        .endswith(f"--split validation {shown}")
-    )
-    by_default = [*erased(12, 3), *kept("castle", "neighbours", 5, lost=2)]
-    named = evaluation(by_default, options=()).save(tmp_path / "b.parquet")
+    assert command.endswith("--split validation --figures paper --coco 'my captions.csv'")
+    named = evaluation(outcomes, options=()).save(tmp_path / "b.parquet")
     assert EvaluationResults.open(named).commands[0].endswith("--split validation")
 
 

@@ -1,8 +1,8 @@
-from ecgvf.core.changes import changes, flatten
+from ecgvf.core.changes import changes
 
 
-def test_flatten_joins_nested_keys_with_dots() -> None:
-    assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}
+def test_nested_keys_are_joined_by_dots() -> None:
+    assert changes({}, {"a": {"b": {"c": 1}}, "d": [2]}) == [("a.b.c", None, 1), ("d", None, [2])]
 
 
 def test_changes_are_sorted_and_a_missing_setting_is_none() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecgvf.core.errors import DiskFull, StoreError
-from ecgvf.core.files import append_line, expanded, is_folder, json_lines, write_atomic
+from ecgvf.core.files import append_line, expanded, is_folder, write_atomic
 
 pytestmark = pytest.mark.faults
 
@@ -54,10 +54,6 @@ def test_a_name_that_is_too_long_is_shortened_in_the_message(tmp_path: Path) -> 
 def test_a_home_folder_that_does_not_exist_is_part_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     assert (expanded("~/x"), expanded("~no-such-user/x")) == (Path("/home/ada/x"), Path("~no-such-user/x"))
-
-
-def test_json_lines_skip_what_was_cut_short() -> None:
-    assert list(json_lines(b'\n{"a": 1}\n\n{"a": \xff\n[]\n{"a": "\xe2')) == [{"a": 1}]
 
 
 def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:

@@ -40,3 +40,7 @@ class _Line:
 )
 def test_a_line_that_is_no_record_is_skipped(line: bytes) -> None:
     assert jsonl.parse(_Line, [line, b'{"name": "a", "count": 1}']) == [_Line("a", 1)]
+
+
+def test_objects_skip_what_was_cut_short() -> None:
+    assert list(jsonl.objects(b'\n{"a": 1}\n\n{"a": \xff\n[]\n{"a": "\xe2')) == [{"a": 1}]

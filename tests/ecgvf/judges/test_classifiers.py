@@ -244,7 +244,7 @@ class Broken(Classifier):
 
 def test_nan_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="NaN"):
-        Broken("broken", [("church",), ("house",)], ("church",)).predict(NOISE)
+        Broken("broken", [("church",), ("house",)], Criterion.top1("church")).predict(NOISE)
 
 
 def test_near_labels_that_a_judge_does_not_have_are_ignored() -> None:

@@ -17,11 +17,12 @@ from ecgvf.judges.classifier import class_indices, top_k_prediction
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.nano import NO_COMPANION, NanoJudge
+from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.questions import load_questions
 from ecgvf.world.resnet import NanoResNet
 from tests.ecgvf.small_run import ScriptedJudge
+from tools.nano.attribute_judges import NO_COMPANION
 
 CHURCH = concepts.find("church")
 LABELS = ["castle", "church", "house"]
@@ -84,7 +85,7 @@ def test_a_judge_that_accepts_no_label_sees_nothing_present() -> None:
 
 def test_an_unknown_label_is_refused_with_similar_ones(data: Path) -> None:
     with pytest.raises(JudgeError, match=r"no label 'curch'.*church"):
-        NanoJudge("object-a", ("curch",))
+        NanoJudge("object-a", Criterion.top1("curch"))
 
 
 def test_a_name_of_two_classes_is_refused_unless_it_is_the_first_name_of_one() -> None:
@@ -95,7 +96,7 @@ def test_a_name_of_two_classes_is_refused_unless_it_is_the_first_name_of_one() -
 
 
 def test_a_nano_judge_predicts_every_image(data: Path) -> None:
-    judge = NanoJudge("object-a", ("church",))
+    judge = NanoJudge("object-a", Criterion.top1("church"))
     found = judge.predict(IMAGES)
     assert len(found) == 5
     assert judge.predict(IMAGES[:0]) == []
@@ -105,9 +106,9 @@ def test_a_nano_judge_predicts_every_image(data: Path) -> None:
 
 
 def test_the_two_object_judges_have_different_weights(data: Path) -> None:
-    first, second = NanoJudge("object-a", ("church",)), NanoJudge("object-b", ("church",))
+    first, second = NanoJudge("object-a", Criterion.top1("church")), NanoJudge("object-b", Criterion.top1("church"))
     assert first.weights_hash != second.weights_hash
-    assert first.weights_hash == NanoJudge("object-a", ("church",)).weights_hash
+    assert first.weights_hash == NanoJudge("object-a", Criterion.top1("church")).weights_hash
 
 
 def test_the_default_judge_follows_the_model_and_the_kind(data: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_judge_of_an_unknown_architecture_is_damaged(data: Path) -> None:
 
 
 def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
-    nano_judge = NanoJudge("object-a", ("church",))
+    nano_judge = NanoJudge("object-a", Criterion.top1("church"))
     assert domain_warning(nano_judge, "janus-nano") is None
     assert domain_warning(ScriptedJudge([]), "janus-pro-1b") is None
     for judge, model in ((nano_judge, "janus-pro-1b"), (ScriptedJudge([]), "janus-nano")):
@@ -185,13 +186,15 @@ def test_shipped_concepts_of_nano_are_known_to_its_shipped_judges() -> None:
         if concept.labels("nano"):
             assert create_judge(concept, "janus-nano").criterion.accepted == concept.labels("nano")
             if concept.kind == "object":
-                first, second = (NanoJudge(variant, concept.labels("nano")) for variant in ("object-a", "object-b"))
+                first, second = (
+                    NanoJudge(variant, Criterion.top1(*concept.labels("nano"))) for variant in ("object-a", "object-b")
+                )
                 assert first.weights_hash != second.weights_hash and first.labels == second.labels
 
 
 def test_the_shipped_second_judge_sees_nothing_where_nothing_is() -> None:
-    judge = NanoJudge("object-c", ("church",))
-    assert judge.labels == (*NanoJudge("object-b", ("church",)).labels, "nothing")
+    judge = NanoJudge("object-c", Criterion.top1("church"))
+    assert judge.labels == (*NanoJudge("object-b", Criterion.top1("church")).labels, "nothing")
     grey, noise = np.full_like(IMAGES, 128), IMAGES
     for prediction in judge.predict(np.concatenate((grey, noise))):
         assert prediction.top_labels[0][0] == "nothing" and not prediction.present
@@ -215,7 +218,9 @@ def test_an_attribute_judge_accepts_only_labels_that_the_user_names() -> None:
 
 
 def test_the_shipped_style_judges_have_the_same_labels() -> None:
-    assert NanoJudge("style-b", ("van-gogh",)).labels == NanoJudge("style", ("van-gogh",)).labels
+    assert (
+        NanoJudge("style-b", Criterion.top1("van-gogh")).labels == NanoJudge("style", Criterion.top1("van-gogh")).labels
+    )
 
 
 def test_importing_the_judges_imports_no_library_of_a_judge() -> None:

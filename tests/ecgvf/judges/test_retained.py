@@ -15,7 +15,7 @@ from ecgvf.judges import retained
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.custom import CustomJudge
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.judge import Judge
+from ecgvf.judges.judge import Criterion, Judge
 from ecgvf.judges.retained import RetainedJudges, predict
 
 BLACK, WHITE = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
@@ -27,7 +27,7 @@ class ByBrightness(Classifier):
     weights_hash = "0"  # type: ignore[assignment]
 
     def __init__(self, name: str, *classes: Sequence[str]) -> None:
-        super().__init__(name, classes, ())
+        super().__init__(name, classes, Criterion.top1())
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
         if (images == 128).all(axis=(1, 2, 3)).any():

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -203,16 +202,6 @@ def test_kept_test_prompt_that_is_a_new_pair_has_another_id(run: ConceptRun) -> 
     stage_set = generate_pairs(run, pairs=1, writer=writer, split="train")
     ids = {record.record_id: record.reason for record in records(stage_set)}
     assert len(ids) == len(records(stage_set)) and ids[first.record_id] is None
-
-
-def test_reject_with_the_id_of_a_pair_is_accepted_again(run: ConceptRun) -> None:
-    """As sets have it that are older than ids of rejects."""
-    stage_set = generate_pairs(run, pairs=5, validation=0, tests=4)
-    first, *others = accepted(stage_set, "test")
-    older = run.stage_set(PAIRS, {**stage_set.settings, "older": True})
-    older.write_shard(0, to_table(PromptPair, [replace(first, reason="duplicate", detail="like …"), *others]))
-    older.finish(stage_set.summary)
-    assert list(keep_split(run, "test").records(PromptIndex())) == [first, *others]
 
 
 def test_set_with_kept_splits_is_not_the_set_of_a_plain_command(tmp_path: Path) -> None:

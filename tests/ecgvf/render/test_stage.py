@@ -9,10 +9,21 @@ from ecgvf.core import concepts, png
 from ecgvf.core.errors import ConceptError, DeviceFailed, ModelError, SettingsError, StageMissing
 from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
-from ecgvf.core.stage_set import IMAGES, StageSet
+from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
+from ecgvf.engine import ThisProcess
 from ecgvf.janus import decode_images, decoding, load
-from ecgvf.render import RenderResult, batches, existing_images, missing_options, render, rendering_model, stage
+from ecgvf.render import (
+    RenderOptions,
+    RenderResult,
+    batches,
+    existing_images,
+    finish_images,
+    missing_options,
+    render,
+    rendering_model,
+    stage,
+)
 from tests.ecgvf.small_run import church_pairs, pair, write_pairs
 
 CHURCH = concepts.find("church")
@@ -21,6 +32,16 @@ CHURCH = concepts.find("church")
 def render_pairs(run: ConceptRun, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:
     write_pairs(run.store, pairs)
     return render(run, model=model, **options).images
+
+
+def render_further_seed(run: ConceptRun, model: str, *, seed: int) -> StageSet:
+    """The images of the seed after ``seed``, which do not become current."""
+    options, pairs = RenderOptions(model=model, seed=seed, further_seed=1), run.current(PAIRS)
+    with ThisProcess().open({IMAGES.name: options.setup(run.concept)}) as pool:
+        images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
+        pool.fill(options.fill_plan(images, pairs, current=False))
+    finish_images(images, current=False)
+    return images
 
 
 def file_bytes(images: StageSet) -> list[bytes]:
@@ -305,7 +326,7 @@ def test_an_unfinished_set_is_resumed_and_one_of_a_further_seed_is_not(
         interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=model, seed=5)
-    further = render(run, model=model, seed=6, current=False).images
+    further = render_further_seed(run, model, seed=5)
     assert further.circumstances["further_seed"] is True
     assert rendering_model(run) == model
     resumed = render_missing(run)
@@ -317,7 +338,7 @@ def test_an_unfinished_set_is_resumed_and_one_of_a_further_seed_is_not(
 def test_a_further_seed_that_is_rendered_for_itself_becomes_current(run: ConceptRun, model: str) -> None:
     write_pairs(run.store, church_pairs(train=1, test=0))
     own = render(run, model=model, seed=5).images
-    render(run, model=model, seed=6, current=False)
+    render_further_seed(run, model, seed=5)
     assert run.current(IMAGES).fingerprint == own.fingerprint
     assert render(run, model=model, seed=6).rendered == 0
     assert render_missing(run).images.settings["seed"] == 6

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgvf.judges.nano import NO_COMPANION
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
     CODED_SHARE,
+    NO_COMPANION,
     Pool,
     attribute_labels,
     build_pool,

@@ -1,6 +1,5 @@
 """An ablation: its variants, what they are trained on, and the table, which a second run does not measure again."""
 
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ear.ablation import Ablation, ablate, base_name
-from ear.ablation.ablate import MOST_WINDOWS, NOT_MEASURED
+from ear.ablation.ablation import MOST_WINDOWS, NOT_MEASURED
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
 from ear.dataset import find_dataset
@@ -101,7 +100,7 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     def fail(*_: Any) -> Any:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(importlib.import_module("ear.ablation.ablate"), "erase", fail)
+    monkeypatch.setattr("ear.ablation.ablation.erase", fail)
     assert ablate(ablation, ["order", "retention"]).equals(first)
     assert [(ablation.folder / name).read_bytes() for name in names if name.endswith("svg")] == plots
     assert pq.read_table(ablation.folder / "ablation.parquet").equals(first)
@@ -168,15 +167,12 @@ def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]
 def test_a_variant_whose_training_diverges_does_not_stop_the_others(
     ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = importlib.import_module("ear.ablation.ablate")
-    erase = module.erase
-
     def diverge(*arguments: Any) -> Any:
         if arguments[3].order == "shuffled":
             raise RecipeError("the loss is not finite")
         return erase(*arguments)
 
-    monkeypatch.setattr(module, "erase", diverge)
+    monkeypatch.setattr("ear.ablation.ablation.erase", diverge)
     assert set(ablate(ablation, ["order"])["level"].to_pylist()) == {"dataset"}
     assert "order shuffled is not measured: the loss is not finite" in _words(capsys)
 
