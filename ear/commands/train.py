@@ -80,12 +80,12 @@ def train(
 
 def _training_seeds(seed: int | None, seeds: str | None) -> list[int]:
     """What --seed or --seeds asks for. Raises ``SettingsError`` for both, and for a seed out of range."""
-    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
+    from ecgvf.core.seeds import check_seed
 
     if seed is not None and seeds is not None:
         raise SettingsError("--seed and --seeds exclude each other: leave one out")
-    return parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0, "--seed")]
+    return parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0)]
 
 
 def _write_prompts(

@@ -385,4 +385,4 @@ def _parse(text: str, kind: Any) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError("an integer is needed" if kind is int else "a number is needed") from None
+        raise ValueError("expected an integer" if kind is int else "expected a number") from None

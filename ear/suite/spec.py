@@ -100,6 +100,13 @@ class SuiteSpec(_Part):
     """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
     report: Attachments = Attachments()
 
+    @field_validator("store", mode="before")
+    @classmethod
+    def _local_store(cls, folder: Any) -> Any:
+        if "://" in str(folder):
+            raise ValueError(f"{folder}: the store of a suite must be a local folder")
+        return folder
+
     @field_validator("concepts")
     @classmethod
     def _known_concepts(cls, names: tuple[str, ...]) -> tuple[str, ...]:

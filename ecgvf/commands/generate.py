@@ -102,7 +102,9 @@ def generate(
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
     from ecgvf.commands.select_writers import select_writers
+    from ecgvf.core.seeds import check_seed
 
+    check_seed(seed)
     run = Run.from_definition(concept, store)
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")

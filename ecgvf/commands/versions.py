@@ -23,7 +23,9 @@ MAX_SHOWN = 10
 """Most records of each kind that ``diff`` prints."""
 
 
-def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: JsonOption = False) -> None:
+def versions(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME.")], as_json: JsonOption = False
+) -> None:
     """List the versions of a published dataset: dates, fingerprints, counts."""
     from ecgvf.publish.versions import list_versions
 
@@ -34,8 +36,11 @@ def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: 
 
 
 def diff(
-    before: Annotated[str, typer.Argument(help="OWNER/NAME@v1.0.0, OWNER/NAME/CONCEPT@v1.0.0, or an exported folder.")],
-    after: Annotated[str, typer.Argument(help="The same, at another version.")],
+    before: Annotated[
+        str,
+        typer.Argument(metavar="BEFORE", help="OWNER/NAME@v1.0.0, OWNER/NAME/CONCEPT@v1.0.0, or an exported folder."),
+    ],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="The same, at another version.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes between two versions: pairs added, removed, judged anew; settings."""
