@@ -44,9 +44,13 @@ def train(
     ] = False,
     preview_every: Annotated[
         int | None,
-        typer.Option(help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1),
+        typer.Option(
+            help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1, show_default="off"
+        ),
     ] = None,
-    track: Annotated[Tracker | None, typer.Option(help="Tracker to log the losses to as well.")] = None,
+    track: Annotated[
+        Tracker | None, typer.Option(help="Tracker to log the losses to as well.", show_default="none")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""

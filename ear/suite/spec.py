@@ -14,6 +14,7 @@ from ear.method.recipe import Recipe
 from ecgvf.core import concepts, strict_yaml
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.validation import first_error
 from ecgvf.world.domain import NANO
 
 IMAGENETTE = (
@@ -205,6 +206,4 @@ def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> Suite
     try:
         return SuiteSpec.model_validate(changed)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"{file or 'the suite'}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise SettingsError(f"{file or 'the suite'}: {first_error(error)}") from error

@@ -18,7 +18,11 @@ def import_pairs(
     ],
     concept: Annotated[str, typer.Option("--concept", help="A shipped concept, or the path of a YAML file.")],
     only: Annotated[
-        str | None, typer.Option(help="Import only the rows of this category, as the file calls it (violence).")
+        str | None,
+        typer.Option(
+            help="Import only the rows of this category, as the file calls it (violence).",
+            show_default="those that name the concept, else all rows",
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,

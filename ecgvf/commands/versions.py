@@ -10,7 +10,7 @@ import typer
 
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +63,10 @@ def _open(name: str) -> "tuple[DatasetFolder, str | None]":
 
     if is_folder(Path(name)):
         return DatasetFolder(Path(name), name), None
-    hub_name = HubName.parse(name)
+    try:
+        hub_name = HubName.parse(name)
+    except DatasetError as error:
+        raise DatasetError(f"there is no folder {name}, and {error}") from error
     return download(hub_name), hub_name.concept
 
 
