@@ -29,8 +29,9 @@ from ear.method.recipes import AnyRecipe, PromptRecipe
 from ear.method.runs import TrainingRun, find_adapter, newest
 from ear.method.several import combine
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.store import Store
 from ecgvf.janus import load
 from ecgvf.judges import Judge
@@ -155,7 +156,11 @@ def adapter_files(
     """
     if adapter is None:
         if dataset is None:
-            return [newest(store, store.last_concept()).adapter]
+            return [
+                newest(
+                    store, store.last_concept("train an adapter first, as `ear train --dataset ecgvf/church` does")
+                ).adapter
+            ]
         return [newest(store, dataset.concept.name, dataset.fingerprint).adapter]
     adapters = [adapter] if isinstance(adapter, AdapterLike) else adapter
     if (
@@ -165,10 +170,3 @@ def adapter_files(
     ):
         raise AdapterError(f"{adapter!r} is not an adapter: pass what ear.train returned, a file, or a run's name")
     return [item.adapter if isinstance(item, TrainingRun) else find_adapter(store, str(item)) for item in adapters]
-
-
-def check_seed(seed: int, name: str = "seed") -> int:
-    """``seed`` itself. Raises ``SettingsError`` unless it is a whole number in [0, 2**63), naming it ``name``."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise SettingsError(f"{name} {seed!r}: a seed is a whole number from 0 up, below 2**63")
-    return seed

@@ -14,6 +14,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.filter.acceptance import FilterResult
 from ecgvf.filter.bounds import Bounds
@@ -129,10 +130,10 @@ def build(
     from ecgvf.render import check_renderer, render
 
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
-    if rounds < 1 or validation < 0 or tests < 0:
-        raise SettingsError(
-            f"--rounds {rounds} --validation {validation} --tests {tests}: at least 1 round, and 0 or more of the rest"
-        )
+    check_seed(seed)
+    for name, number, least in (("rounds", rounds, 1), ("validation", validation, 0), ("tests", tests, 0)):
+        if number < least:
+            raise SettingsError(f"--{name} {number}: it must be {'at least 1' if least else '0 or more'}")
     progress = {
         writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
     }

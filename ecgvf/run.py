@@ -21,6 +21,7 @@ from ecgvf.core.concepts import Concept, Surrogates
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
@@ -70,7 +71,10 @@ class Run(ConceptRun):
     @classmethod
     def from_definition(cls, concept: str | None = None, store: Store | str | Path | None = None) -> Self:
         """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
-        return cls.load(store=store) if concept is None else cls(concepts.find(concept), store)
+        if concept is not None:
+            return cls(concepts.find(concept), store)
+        opened = store if isinstance(store, Store) else Store(store)
+        return cls.load(opened.last_concept("name a concept with --concept: `ecgvf concepts` lists them"), opened)
 
     # These take the run as their first argument, and import nothing heavy.
     filter = filter_images
@@ -188,6 +192,7 @@ class Run(ConceptRun):
         """
         from ecgvf.render import render
 
+        check_seed(seed)
         return render(
             self,
             model=model,

@@ -161,6 +161,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     ``SettingsError`` for an unknown factor, and if ``minutes`` end before a first variant is begun; ``DatasetError`` if
     no variant could be measured.
     """
+    if math.isnan(minutes) or minutes < 0:
+        raise SettingsError(f"--minutes {minutes:g}: it must be a number of 0 or more")
     if not over:
         raise SettingsError("--over names no factor: write some, such as window,threshold")
     wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
@@ -173,7 +175,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         if time.monotonic() - started > 60 * minutes:
             if not (rows or place):
                 raise SettingsError(f"--minutes {minutes:g} leaves no time for a first variant: allow more")
-            console.note(f"{len(missing) - place} variants are left: the same command goes on")
+            console.note(f"{len(missing) - place} variants are left: run the same command again to resume")
             break
         variant = wanted[number]
         console.note(f"{number + 1} of {len(wanted)}: {variant}")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ear.commands.inputs import open_dataset, print_lines
-from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, EvaluationArguments, parse_options, parse_seeds
+from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, MeasuringArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -47,14 +47,16 @@ def ablate(
         typer.Option(help="Override a setting of the base recipe, such as passes=10. Repeatable."),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Training seeds of each variant; a recipe without randomness takes the first.")
+        str, typer.Option(help="Training seeds of each variant; a deterministic recipe takes the first.")
     ] = "0",
     minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no variant after this many minutes; the same command resumes.", show_default=False),
+        typer.Option(
+            help="Begin no variant after this many minutes; the same command resumes.", show_default="no limit"
+        ),
     ] = None,
     source: DatasetArguments,
-    measuring: EvaluationArguments,
+    measuring: MeasuringArguments,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
@@ -68,7 +70,6 @@ def ablate(
     from ear.ablation import Ablation, base_name
     from ear.ablation import ablate as run_ablation
 
-    _check_default_figures(measuring)
     base = _base_recipe(recipe, option or [])
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
     training_seeds = parse_seeds(seeds)
@@ -84,15 +85,6 @@ def ablate(
         _table(rows),
         f"Table and plots: {console.escape(str(folder))}",
     )
-
-
-def _check_default_figures(measuring: EvaluationArguments) -> None:
-    from ecgvf.core.errors import SettingsError
-
-    if (measuring.figures, measuring.questions, measuring.oracle) != ("default", None, None):
-        raise SettingsError(
-            "--figures, --questions and --oracle: an ablation compares the default figures, leave them out"
-        )
 
 
 def _base_recipe(name: str, options: list[str]) -> "Recipe":

@@ -42,8 +42,8 @@ class AttackArguments:
     budget: Annotated[
         int | None,
         typer.Option(
-            help="Gradient steps; for token-search, candidates; for prefix, rows.",
-            show_default="the attack's own: 256, 100, 8 or 16",
+            help="Candidates (token-search), rows (prefix), or gradient steps (soft-prompt, relearning).",
+            show_default="token-search 256, soft-prompt 100, prefix 8, relearning 16",
         ),
     ] = None
     prompts: Annotated[

@@ -23,8 +23,8 @@ def compare(
     evaluated: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B ...",
-            help="Adapters (files, folders or names of runs), which are measured; or files of `ear eval --outcomes`.",
+            metavar="ADAPTER",
+            help="Adapters (file, folder, name of a run, hub:OWNER/NAME), or files of `ear eval --outcomes`.",
         ),
     ],
     source: DatasetArguments,

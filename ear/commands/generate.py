@@ -84,14 +84,14 @@ def generate(
     prompt: Annotated[list[str] | None, typer.Option(help="Prompt to render. Repeatable.")] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="File of prompts: text (one a line), CSV, TSV, JSON, JSONL or Parquet."),
+        typer.Option(help="File of prompts: text (a prompt per line), CSV, TSV, JSON, JSONL or Parquet."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first image; each further prompt takes the next seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; each further image adds 1.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="PNG file; with --prompts the folder of the images.",
-            show_default="beside the adapter in the store, else the current folder",
+            help="PNG file; with --prompts, which requires it, the folder of the images.",
+            show_default="of --prompt: beside the adapter in the store, else the current folder",
         ),
     ] = None,
     comparison: ComparisonArguments,
@@ -103,14 +103,15 @@ def generate(
     """Render prompts before and after erasing, from the same seed, side by side.
 
     With --prompts, render a file of prompts into a folder, by the original or the erased model alone.
-    These images are not blurred, even if the adapter's concept is unsafe.
+
+    Images of --prompts are not blurred, even if the adapter's concept is unsafe.
     """
-    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
+    from ecgvf.core.seeds import check_seed
 
     if bool(prompt) == (prompts is not None):
         raise SettingsError("name what to render: either --prompt TEXT (repeatable) or --prompts FILE")
-    check_seed(seed, "--seed")
+    check_seed(seed)
     if prompts is not None:
         _render_file(prompts, seed, out, comparison, file, engine, renderer)
     else:

@@ -91,4 +91,6 @@ def _load(dataset: "Dataset", arguments: DatasetArguments) -> "JanusModel":
 
 
 def _dataset_name(store: "Store", arguments: DatasetArguments) -> str:
-    return arguments.dataset if arguments.dataset is not None else f"ecgvf/{store.last_concept()}"
+    if arguments.dataset is not None:
+        return arguments.dataset
+    return f"ecgvf/{store.last_concept('name a dataset, such as --dataset ecgvf/church')}"

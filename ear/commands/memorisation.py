@@ -10,7 +10,7 @@ import typer
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
 from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
-from ecgvf.commands.options import JsonOption
+from ecgvf.commands.options import CLIP_MODEL, JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
 
@@ -29,10 +29,12 @@ PROMPTS = 100
 class NearDuplicateArguments:
     """What makes two images near duplicates."""
 
-    distance: Annotated[int, typer.Option(help="Maximum number of bits, of 64, in which near duplicates differ.")] = 6
+    distance: Annotated[
+        int, typer.Option(help="Maximum Hamming distance of the 64-bit image hashes of near duplicates.")
+    ] = 6
     similarity: Annotated[float, typer.Option(help="Minimum cosine similarity of near duplicates.")] = 0.98
     clip: Annotated[
-        str | None, typer.Option(help="CLIP's folder or Hub id.", show_default="ViT-B/32; nano's for nano")
+        str | None, typer.Option(help=CLIP_MODEL, show_default="openai/clip-vit-base-patch32; nano's for nano")
     ] = None
 
 
@@ -58,7 +60,7 @@ def memorisation(
     *,
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR ...]", help="Folders of `ear generate --prompts`, in place of --adapter."),
+        typer.Argument(metavar="DIR", help="Folders of `ear generate --prompts`, in place of --adapter."),
     ] = None,
     adapter: AdapterOption = None,
     source: DatasetArguments,

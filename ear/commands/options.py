@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecgvf.commands.options import MODELS, DeviceOption, DtypeOption, SetOption, StoreOption
+from ecgvf.commands.options import CLIP_MODEL, COLUMN, MODELS, DeviceOption, DtypeOption, SetOption, StoreOption
 
 if TYPE_CHECKING:
     from ear.evaluation import EvaluationSettings
@@ -22,6 +22,15 @@ def model_option(default: str) -> Any:
 def adapter_option(default: str) -> Any:
     """``--adapter``, likewise."""
     return typer.Option(help="File, folder, name of a run, or hub:OWNER/NAME. Repeat to stack.", show_default=default)
+
+
+def local_store(folder: str) -> Path:
+    """The folder of ``--store`` of a suite. Raises ``SettingsError`` for object storage."""
+    from ecgvf.core.errors import SettingsError
+
+    if "://" in folder:
+        raise SettingsError(f"--store {folder}: the store of a suite must be a local folder")
+    return Path(folder)
 
 
 DatasetOption = Annotated[
@@ -49,13 +58,14 @@ SheetOption = Annotated[
 ]
 ColumnOption = Annotated[
     list[str] | None,
-    typer.Option(
-        help="With --prompts: column to read if several fit; an unknown column holds the prompts. Repeatable."
-    ),
+    typer.Option(help=f"For --prompts. {COLUMN}", show_default=False),
 ]
 JudgeOption = Annotated[
     str | None,
-    typer.Option(help="Judge of the concept.", show_default="nano's other judge for nano's images, else the filter's"),
+    typer.Option(
+        help="Judge of the concept, by a name as `ecgvf judge --help` lists them.",
+        show_default="nano's other judge for nano's images, else the filter's",
+    ),
 ]
 WeightsOption = Annotated[
     str | None,
@@ -82,8 +92,8 @@ class DatasetArguments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationArguments:
-    """What to measure, and by which judge."""
+class MeasuringArguments:
+    """What to measure of the default figures, and by which judge."""
 
     prompts_per_concept: Annotated[
         int | None,
@@ -99,8 +109,25 @@ class EvaluationArguments:
         str | None,
         typer.Option(
             help="Only retained concepts of this family: building, animal, …; outside nano's world, thing or style.",
+            show_default="all",
         ),
     ] = None
+    split: SplitOption = "validation"
+    seed: Annotated[int, typer.Option(help="Evaluation seed, independent of filtering.")] = 0
+    judge: JudgeOption = None
+    weights: WeightsOption = None
+
+    def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
+        """The settings for ``evaluate``."""
+        from ear.evaluation import EvaluationSettings
+
+        return EvaluationSettings(**asdict(self), fidelity=fidelity.settings() if fidelity is not None else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationArguments(MeasuringArguments):
+    """What to measure, and by which judge."""
+
     figures: Annotated[
         Literal["default", "full", "paper"],
         typer.Option(
@@ -116,16 +143,6 @@ class EvaluationArguments:
         ),
     ] = None
     oracle: OracleOption = None
-    split: SplitOption = "validation"
-    seed: Annotated[int, typer.Option(help="Evaluation seed, independent of filtering.")] = 0
-    judge: JudgeOption = None
-    weights: WeightsOption = None
-
-    def settings(self, fidelity: "FidelityArguments | None" = None) -> "EvaluationSettings":
-        """The settings for ``evaluate``."""
-        from ear.evaluation import EvaluationSettings
-
-        return EvaluationSettings(**asdict(self), fidelity=fidelity.settings() if fidelity is not None else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +162,9 @@ class FidelityArguments:
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --coco: column to read if several fit; an unknown column holds the captions. Repeatable.",
+            help="With --coco: column that holds the captions, if the file has several candidates or an unusual name. "
+            "Repeatable.",
+            show_default=False,
         ),
     ] = None
     captions: Annotated[
@@ -155,12 +174,13 @@ class FidelityArguments:
         Path | None,
         typer.Option(
             help="With --figures paper: weights of Inception-v3, in torch-fidelity's or torchvision's layout.",
+            show_default="nano's for nano; required with --coco",
         ),
     ] = None
     clip: Annotated[
         str | None,
         typer.Option(
-            help="With --figures paper: CLIP's folder or Hub id.",
+            help=f"For --figures paper. {CLIP_MODEL}",
             show_default="openai/clip-vit-base-patch32",
         ),
     ] = None
@@ -193,8 +213,8 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
 
 def parse_seeds(text: str) -> list[int]:
     """The distinct seeds in comma-separated ``text`` of ``--seeds``. Raises ``SettingsError`` as ``check_seed``."""
-    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
+    from ecgvf.core.seeds import check_seed
 
     try:
         seeds = [int(part) for part in text.split(",")]

@@ -14,15 +14,15 @@ PASSES = 14
 STEPS = (
     ("Write prompt pairs: a church, and what stands in its place", "ecgvf generate --concept church --writers offline"),
     ("Render both prompts of each pair, from one seed", "ecgvf render"),
-    ("Judge the images, and keep the pairs that hold", "ecgvf filter"),
-    ("Look back on the stages", "ecgvf status"),
+    ("Judge the images, and keep the pairs that pass", "ecgvf filter"),
+    ("Show what each stage did", "ecgvf status"),
     (
-        "Erase the church from the model, in fewer passes than usual to save time",
+        "Erase the concept church from Janus-nano, in fewer passes than usual to save time",
         f"ear train --dataset ecgvf/church --option passes={PASSES}",
     ),
     ("Render a prompt before and after", 'ear generate --prompt "a church on a hill of grass under a blue sky"'),
-    ("Measure the church and everything else, before and after", "ear eval --dataset ecgvf/church"),
-    ("Write all of it as a page", "ear report"),
+    ("Measure the concept and all retained concepts, before and after", "ear eval --dataset ecgvf/church"),
+    ("Write the report", "ear report"),
 )
 """What each step is for, and its command."""
 
@@ -31,7 +31,7 @@ def quickstart(
     context: typer.Context,
     store: StoreOption = None,
 ) -> None:
-    """Erase the church from Janus-nano: every step from prompts to a report, in about ten minutes on two cores.
+    """Erase the concept church from Janus-nano: every step from prompts to a report, in about ten minutes on two cores.
 
     Each step is a command, printed before it runs. If interrupted, the same command resumes.
     """

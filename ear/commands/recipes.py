@@ -1,6 +1,6 @@
 """``ear recipes``."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ from ecgvf.core import console
 
 
 def list_recipes(
-    name: Annotated[str | None, typer.Argument(help="Explain this recipe, setting by setting.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Explain this recipe, setting by setting.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the recipes of ear train, or explain the settings of a recipe."""
@@ -41,5 +41,10 @@ def list_recipes(
     console.print(console.escape(f"{recipe.name}: {recipe.description}"))
     if not isinstance(recipe, recipes.PromptRecipe):
         for setting, meaning in setting_descriptions().items():
-            table.add_row(setting, console.escape(str(getattr(recipe, setting))), console.escape(meaning))
+            table.add_row(setting, console.escape(_text(getattr(recipe, setting))), console.escape(meaning))
         console.print(table)
+
+
+def _text(value: Any) -> str:
+    """A value as ``--option`` takes it."""
+    return "none" if value is None else str(value)

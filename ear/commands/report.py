@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ear.commands.options import local_store
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
@@ -13,13 +14,19 @@ def report(
     results: Annotated[
         Path | None,
         typer.Argument(
+            metavar="RESULTS",
             help="Folder of a suite's results, or a file of `ear eval --outcomes`.",
             show_default="the suite or `ear eval` that ran last",
         ),
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Store that has the images.", show_default="the suite's; of ear eval ./ecgvf-store"),
+        typer.Option(
+            parser=local_store,
+            metavar="PATH",
+            help="Store that has the images.",
+            show_default="the suite's, else $ECGVF_STORE or ./ecgvf-store",
+        ),
     ] = None,
     images: Annotated[int, typer.Option(min=0, help="Maximum number of images to embed.")] = 1000,
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ear.commands.options import local_store
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
@@ -23,12 +24,16 @@ class SuiteArguments:
 
     declaration: Annotated[
         Path | None,
-        typer.Argument(metavar="[SUITE.yaml]", help="Concepts, recipes, seeds and figures.", show_default=False),
+        typer.Argument(
+            metavar="SUITE.yaml",
+            help="YAML file that declares concepts, recipes, seeds and figures.",
+            show_default=False,
+        ),
     ] = None
     concepts: Annotated[
         str | None,
         typer.Option(
-            help="Concepts, separated by commas; imagenette and painters stand for ten each. With a file, a selection.",
+            help="Concepts, separated by commas; imagenette and painters are groups of ten. With a file, a selection.",
             show_default="the file's",
         ),
     ] = None
@@ -53,7 +58,12 @@ class SuiteArguments:
     ] = None
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of pairs, images and adapters.", show_default="the file's, else suites/NAME/store"),
+        typer.Option(
+            parser=local_store,
+            metavar="PATH",
+            help="Folder of pairs, images and adapters.",
+            show_default="the file's, else suites/NAME/store",
+        ),
     ] = None
     out: Annotated[
         Path | None,

@@ -45,9 +45,13 @@ def train(
     ] = False,
     preview_every: Annotated[
         int | None,
-        typer.Option(help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1),
+        typer.Option(
+            help="Render some prompts every N steps, before and after erasing.", metavar="N", min=1, show_default="off"
+        ),
     ] = None,
-    track: Annotated[Tracker | None, typer.Option(help="Tracker to log the losses to as well.")] = None,
+    track: Annotated[
+        Tracker | None, typer.Option(help="Tracker to log the losses to as well.", show_default="none")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
@@ -86,12 +90,12 @@ def train(
 
 def _training_seeds(seed: int | None, seeds: str | None) -> list[int]:
     """What --seed or --seeds asks for. Raises ``SettingsError`` for both, and for a seed out of range."""
-    from ear.api import check_seed
     from ecgvf.core.errors import SettingsError
+    from ecgvf.core.seeds import check_seed
 
     if seed is not None and seeds is not None:
         raise SettingsError("--seed and --seeds exclude each other: leave one out")
-    return parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0, "--seed")]
+    return parse_seeds(seeds) if seeds is not None else [check_seed(seed or 0)]
 
 
 def _write_prompts(

@@ -128,7 +128,7 @@ def render_to_folder(
     files in their place, and ``StoreCorrupt`` for an image that is gone.
     """
     if batch_size is not None and batch_size < 1:
-        raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
+        raise SettingsError(f"--batch-size {batch_size}: it must be at least 1")
     loading = {"device": device, "dtype": dtype, "raw_control_tokens": raw_control_tokens}
     source = model if isinstance(model, JanusModel) else absolute_name(model)
     setup = partial(_open_worker, source, loading, [file.resolve() for file in adapters], guidance, temperature)
@@ -242,7 +242,7 @@ def _write_index(shard_set: ShardSet, folder: Path) -> int:
         for table in shard_set.tables():
             for image in table["image"].drop_null().to_pylist():
                 if not (folder / image).is_file():
-                    raise StoreCorrupt(f"{folder / image} is gone: restore it, or delete {folder} and run again")
+                    raise StoreCorrupt(f"{folder / image} is missing: restore it, or delete {folder} and run again")
             failed += table["failure"].length() - table["failure"].null_count
             writer.write_table(table)
     index = folder / INDEX

@@ -40,6 +40,7 @@ from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.judges import Judge
@@ -74,11 +75,12 @@ class AttackSettings:
     """Folder of the oracle; None: not measured."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for kind, budget in self.budgets.items():
             if budget < 1:
-                raise SettingsError(f"--budget is {budget}: an attack takes at least 1 of its {KINDS[kind].unit}")
+                raise SettingsError(f"--budget {budget}: it must be at least 1 of the attack's {KINDS[kind].unit}")
         if self.prompts < 1:
-            raise SettingsError(f"--prompts-per-concept is {self.prompts}: it must be at least 1")
+            raise SettingsError(f"--prompts-per-concept {self.prompts}: it must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.seeds import check_seed
 from ecgvf.judges import Judge
 
 Figures = Literal["default", "full", "paper"]
@@ -67,11 +68,11 @@ class EvaluationSettings:
             raise SettingsError(f"--questions {self.questions}: questions are answered with --figures full")
         if self.oracle is not None and self.figures != "full":
             raise SettingsError(f"--oracle {self.oracle}: attacks are measured with --figures full, or by `ear attack`")
-        if self.concept_count < 1 or self.retained_count < 0:
-            raise SettingsError(
-                f"--prompts-per-concept and --prompts-per-other give {self.concept_count} prompts of the concept and "
-                f"{self.retained_count} of each retained concept: at least 1 and 0 are needed"
-            )
+        check_seed(self.seed)
+        if self.concept_count < 1:
+            raise SettingsError(f"--prompts-per-concept {self.concept_count}: it must be at least 1")
+        if self.retained_count < 0:
+            raise SettingsError(f"--prompts-per-other {self.retained_count}: it must be 0 or more")
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def folder_conditions(folder: Path) -> list[Condition]:
         if Path(row["image"]).parent != Path(IMAGES):
             raise DatasetError(f"{index} names the image {row['image']!r}, which is not in {folder / IMAGES}")
         if not (folder / row["image"]).is_file():
-            raise DatasetError(f"{folder / row['image']} is gone: restore it, or delete {folder} and render again")
+            raise DatasetError(f"{folder / row['image']} is missing: restore it, or delete {folder} and render again")
     groups = [(token, [row for row in rows if (STARTOFTEXT in row["prompt"]) == token]) for token in (False, True)]
     return [
         Condition(

@@ -75,7 +75,7 @@ def erase(
     resolved = resolve(recipe, datasets, model)
     concept = dataset.concept
     if len(seeds) > 1 and not recipe.depends_on_seed:
-        console.note(f"recipe {recipe.name} has no randomness: seed {seeds[0]} is trained, the others would equal it")
+        console.note(f"recipe {recipe.name} is deterministic: only seed {seeds[0]} is trained")
         seeds = seeds[:1]
     process_group(model.device)  # joined before anything is rendered
     pairs = training_pairs(dataset, model, resolved.recipe.pairs)

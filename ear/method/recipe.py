@@ -225,7 +225,7 @@ class Recipe:
             try:
                 values[name] = _parse("none" if value is None else str(value), kinds[name])
             except ValueError as error:
-                raise RecipeError(f"recipe setting {name}={value!r}: {error}") from error
+                raise RecipeError(f"--option {name}={value!r}: {error}") from error
         for name, style_setting in _STYLE_SETTINGS.items():
             if name in values:
                 values.setdefault(style_setting, None)
@@ -377,7 +377,13 @@ def _parse(text: str, kind: Any) -> Any:
         if text == "none" and NoneType in kinds:
             return None
         words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-        return text if text in words else _parse(text, next(each for each in kinds if get_origin(each) is not Literal))
+        if text in words:
+            return text
+        words += ["none"] * (NoneType in kinds)
+        try:
+            return _parse(text, next(each for each in kinds if get_origin(each) is not Literal))
+        except ValueError as error:
+            raise ValueError(" or ".join([str(error), *words])) from None
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise ValueError(f"choose one of {', '.join(get_args(kind))}")
@@ -385,4 +391,4 @@ def _parse(text: str, kind: Any) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError("an integer is needed" if kind is int else "a number is needed") from None
+        raise ValueError("expected an integer" if kind is int else "expected a number") from None

@@ -1,6 +1,6 @@
 """The named recipes. A name never changes its meaning: results cite it.
 
-Each description, which `ear recipes` prints, says whether EAR's two ideas, windows and threshold, act in the recipe. To
+Each description, which `ear recipes` prints, says whether EAR's two ideas, windows and threshold, take effect in the recipe. To
 add a recipe, define it here and name it in ``RECIPES`` and docs/erase.md.
 """
 
@@ -31,7 +31,7 @@ PAPER = Recipe(
     rehearsed_per_step=0,
     description=(
         "Equations 6 to 8 with the settings of section 6.1 (but the modules of the released weights), with context and "
-        "without a retention term. Windows and threshold act."
+        "without a retention term. Windows and the threshold take effect."
     ),
 )
 
@@ -41,7 +41,7 @@ PAPER_IN_ROWS = dataclasses.replace(
     window_scale="rows",
     description=(
         "paper with windows of whole rows of image tokens: two of nano's sixteen for church, as two of Janus-Pro's "
-        "twenty-four. Windows and threshold act."
+        "twenty-four. Windows and the threshold take effect."
     ),
 )
 
@@ -53,7 +53,7 @@ PUBLISHED = dataclasses.replace(
     weight_dtype="model",
     description=(
         "The loop that the paper's authors released, with its faults: single tokens without context, bare prompts, "
-        "three streams that drift apart, weights in the model's dtype, seed 42. Windows and threshold act."
+        "three streams that diverge, weights in the model's dtype, seed 42. Windows and the threshold take effect."
     ),
 )
 
@@ -61,7 +61,9 @@ PER_PATCH = dataclasses.replace(
     PAPER,
     name="per-patch",
     window=1,
-    description=("paper with a window of one image token, so that nothing accumulates. The threshold acts on each."),
+    description=(
+        "paper with a window of one image token, so that nothing accumulates. The threshold takes effect on each."
+    ),
 )
 
 ESD = dataclasses.replace(
@@ -74,7 +76,7 @@ ESD = dataclasses.replace(
     order="shuffled",
     description=(
         "The baseline of the paper's figure 2: the objective of ESD (arXiv 2303.07345) on one random image token a "
-        "step. Neither windows nor threshold act. Twelve passes take as many steps as paper does for church."
+        "step. Neither windows nor the threshold take effect. Twelve passes take as many steps as paper does for church."
     ),
 )
 
@@ -96,7 +98,7 @@ WINDOWED_KL = Recipe(
     rehearsed_per_step=4,
     description=(
         "Matches the surrogate's next-token distribution on the images of both prompts, and rehearses other prompts "
-        "with a large weight. Windows act; the threshold never skips one. Measurements: docs/decisions/0004-erasing.md."
+        "with a large weight. Windows take effect; the threshold never skips one. Measurements: docs/decisions/0004-erasing.md."
     ),
 )
 
@@ -106,15 +108,15 @@ WINDOWED_KL_HALF = dataclasses.replace(
     rehearsed_concepts="half",
     description=(
         "windowed-kl that rehearses every second retained concept, so that evaluation shows what becomes of the "
-        "others. Windows act; the threshold never skips one."
+        "others. Windows take effect; the threshold never skips one."
     ),
 )
 
 ON_POLICY = Recipe(
     name="on-policy",
     description=(
-        "Matches the surrogate's next-token distribution on the tuned model's own images, whole images at a time, by a "
-        "change of low rank. EAR's guidance acts on styles, neither windows nor threshold act. Measurements: "
+        "Matches the surrogate's next-token distribution on the tuned model's own images, whole images at a time, with "
+        "a low-rank update (LoRA). EAR's guidance takes effect on styles, neither windows nor the threshold take effect. Measurements: "
         "docs/results.md; how it was chosen: docs/decisions/0017-on-policy.md."
     ),
     loss="kl",
@@ -152,7 +154,7 @@ ON_POLICY_WORDS = dataclasses.replace(
     rehearsed_words=300,
     description=(
         "on-policy that also rehearses the target prompts with other words of the vocabulary in the concept's place, "
-        "for a concept whose neighbours look like it; neither windows nor threshold act. Measurements: "
+        "for a concept whose neighbours look like it; neither windows nor the threshold take effect. Measurements: "
         "docs/results.md; how it was chosen: docs/decisions/0017-on-policy.md."
     ),
 )

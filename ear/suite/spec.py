@@ -14,6 +14,7 @@ from ear.method.recipe import Recipe
 from ecgvf.core import concepts, strict_yaml
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.validation import first_error
 from ecgvf.world.domain import NANO
 
 IMAGENETTE = (
@@ -99,6 +100,13 @@ class SuiteSpec(_Part):
     results: Path | None = None
     """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
     report: Attachments = Attachments()
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _local_store(cls, folder: Any) -> Any:
+        if "://" in str(folder):
+            raise ValueError(f"{folder}: the store of a suite must be a local folder")
+        return folder
 
     @field_validator("concepts")
     @classmethod
@@ -198,6 +206,4 @@ def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> Suite
     try:
         return SuiteSpec.model_validate(changed)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"{file or 'the suite'}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise SettingsError(f"{file or 'the suite'}: {first_error(error)}") from error

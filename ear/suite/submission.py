@@ -84,8 +84,8 @@ def write_prompts(dataset: Dataset, settings: EvaluationSettings, file: Path) ->
 def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Path]:
     """Name → folder, from NAME=DIR.
 
-    Raises ``SettingsError`` for other text, and for a name that is ``taken`` or a recipe's, which would be mistaken for
-    the recipe.
+    Raises ``SettingsError`` for other text, a folder that does not exist, and a name that is ``taken`` or a recipe's,
+    which would be mistaken for the recipe.
     """
     found: dict[str, Path] = {}
     for text in texts:
@@ -94,5 +94,7 @@ def parse_submissions(texts: list[str], taken: tuple[str, ...]) -> dict[str, Pat
             raise SettingsError(f"--submit {text!r}: write NAME=DIR, with letters, digits, - and _ in the name")
         if name in (*taken, *REFERENCES, *RECIPES, "default") or name in found:
             raise SettingsError(f"--submit {name}: a method of the table or a recipe has this name, choose another")
+        if not Path(folder).is_dir():
+            raise SettingsError(f"--submit {text}: there is no folder {folder}")
         found[name] = Path(folder)
     return found

@@ -25,8 +25,9 @@ def bench(
 ) -> None:
     """Measure the rendering speed of a model on this device, and its share of what the device could do.
 
-    The device's bandwidth (a large copy) and peak (a large matrix product) are measured first. They bound each kernel
-    of a batch by the bytes that it moves and the FLOPs that it computes: the roof.
+    The device's bandwidth (of a large copy) and peak (of a large matrix product) are measured first.
+
+    The roof is what they allow each kernel of a batch, by the bytes that it moves and the FLOPs that it computes.
     """
     from ecgvf.janus import load
     from ecgvf.render.bench import measure_speed

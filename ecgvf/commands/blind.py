@@ -28,7 +28,7 @@ class BlindArguments:
 
     images: Annotated[
         Path | None,
-        typer.Option(help="Parquet file of outcomes whose images to label blind.", show_default="review pairs"),
+        typer.Option(help="Label the images of this file of `ear eval --outcomes` blind.", show_default="review pairs"),
     ] = None
     sample: Annotated[
         int | None,
@@ -36,7 +36,7 @@ class BlindArguments:
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the sample and of its order.")] = 0
     out: Annotated[
-        Path | None, typer.Option(help="JSON Lines file for the labels.", show_default="beside the images")
+        Path | None, typer.Option(help="JSON Lines file for the labels.", show_default="FILE.labels.jsonl")
     ] = None
     as_json: JsonOption = False
     """The labels and the judges' agreement, without serving the page."""

@@ -14,7 +14,7 @@ app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, help
 
 
 @app.callback()
-def concepts(ctx: typer.Context) -> None:
+def concepts(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """List the shipped concepts, or explain a concept: `ecgvf concepts explain church`."""
     if ctx.invoked_subcommand is None:
         list_concepts()
@@ -40,7 +40,7 @@ def list_concepts(as_json: JsonOption = False) -> None:
 
 @app.command("explain")
 def explain_concept(
-    name: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped concept, or the path of a YAML file.")],
     as_json: JsonOption = False,
 ) -> None:
     """Explain a concept, and how each of its fields is used."""
@@ -74,7 +74,9 @@ def explain_concept(
 
 @app.command("new")
 def new_concept(
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and hyphens: lighthouse, art-deco.")
+    ],
     kind: Annotated[Literal["object", "style", "nudity"], typer.Option(help="Kind of concept.")] = "object",
     to: Annotated[Path | None, typer.Option(help="File to write.", show_default="./NAME.yaml")] = None,
 ) -> None:

@@ -32,12 +32,12 @@ class GenerateArguments:
     pairs: Annotated[
         int | None,
         typer.Option(
-            help="Pairs to request in each iteration of a writer.",
+            help="Pairs to request in each call to a writer.",
             show_default=f"{PROMPTS_PER_CALL}; offline {OFFLINE_PAIRS}",
         ),
     ] = None
     iterations: Annotated[
-        int | None, typer.Option(help="Iterations of each writer.", show_default=f"{ITERATIONS}; offline 1")
+        int | None, typer.Option(help="Calls to each writer.", show_default=f"{ITERATIONS}; offline 1")
     ] = None
     validation: Annotated[
         int | None,
@@ -49,15 +49,16 @@ class GenerateArguments:
     count: Annotated[
         int | None,
         typer.Option(
-            help="Prompts for the split that --split names (test, without --split; train has --pairs). For retain: "
-            f"prompts per retained concept, {RETAINED_PROMPTS} by default."
+            help="Prompts of --split. For retain: prompts of each retained concept. For train use --pairs.",
+            show_default=f"{VALIDATION_PROMPTS} validation, {TEST_PROMPTS} test, {RETAINED_PROMPTS} of each retained "
+            "concept",
         ),
     ] = None
     split: Annotated[
         Literal["train", "validation", "test", "retain"] | None,
         typer.Option(
-            help="Write only this split and keep the others. retain: prompts of other concepts, which must stay; "
-            "Janus-nano needs none, its grammar writes them when they are needed.",
+            help="Write only this split and keep the others. retain: prompts of retained concepts; not needed for "
+            "Janus-nano.",
             show_default="train; offline all but retain",
         ),
     ] = None
@@ -102,7 +103,9 @@ def generate(
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
     from ecgvf.commands.select_writers import select_writers
+    from ecgvf.core.seeds import check_seed
 
+    check_seed(seed)
     run = Run.from_definition(concept, store)
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ecgvf.commands.options import JsonOption, StoreOption
+from ecgvf.commands.options import COLUMN, JsonOption, StoreOption
 from ecgvf.core import console
 
 
@@ -12,18 +12,25 @@ def import_pairs(
     file: Annotated[
         str,
         typer.Argument(
-            help="Text (a prompt per line), CSV, TSV, JSON, JSONL or Parquet; a folder of Six-CD; hub:OWNER/NAME."
+            metavar="FILE",
+            help="Text (a prompt per line), CSV, TSV, JSON, JSONL or Parquet; a folder of Six-CD; hub:OWNER/NAME.",
         ),
     ],
     concept: Annotated[str, typer.Option("--concept", help="A shipped concept, or the path of a YAML file.")],
     only: Annotated[
-        str | None, typer.Option(help="Import only the rows of this category, as the file calls it (violence).")
+        str | None,
+        typer.Option(
+            help="Import only the rows of this category, as the file calls it (violence).",
+            show_default="those that name the concept, else all rows",
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Column to read if several match; an unknown column is read as target prompts. Repeatable."),
+        typer.Option(help=COLUMN, show_default=False),
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the file, recorded with the pairs.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the file, recorded with the pairs.", show_default="not recorded")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @grouped
 def judge_images(
     *,
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.", show_default=False)
+    ],
     judging: JudgeArguments,
     concept: Annotated[
         str | None, typer.Option(help="Concept to look for: a shipped concept, or the path of a YAML file.")
@@ -29,7 +31,7 @@ def judge_images(
     without: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Images without the concept: find the threshold that best separates IMAGES from them, with its "
+            help="Images without the concept: find the threshold that best separates IMAGE from them, with its "
             "balanced accuracy on these very images."
         ),
     ] = None,

@@ -42,8 +42,17 @@ NewConceptOption = Annotated[
     ),
 ]
 SetOption = Annotated[
-    str | None, typer.Option("--set", help="The set, by the start of its fingerprint.", show_default="the current set")
+    str | None,
+    typer.Option(
+        "--set",
+        help="Set to use: its fingerprint, or the start of it (`ecgvf status` lists them).",
+        show_default="the current set",
+    ),
 ]
+COLUMN = "Column that holds the prompts, if the file has several candidates or an unusual name. Repeatable."
+"""Help of ``--column``."""
+CLIP_MODEL = "CLIP model: a folder or a Hub id."
+"""Help of ``--clip``."""
 MODELS = "janus-nano, janus-pro-1b, janus-pro-7b, a folder, or a Hub id"
 """What a model may be, in help texts."""
 ModelOption = Annotated[str, typer.Option(help=f"{MODELS}.")]
@@ -240,7 +249,12 @@ class BoundsArguments:
         float | None,
         typer.Option(help="Minimum CLIP cosine similarity, -1 to 1, of an image and its prompt.", show_default="off"),
     ] = None
-    clip: Annotated[str | None, typer.Option(help="CLIP model for --clip-floor: a folder or a Hub id.")] = None
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            help=f"For --clip-floor. {CLIP_MODEL}", show_default="openai/clip-vit-base-patch32; nano's for nano"
+        ),
+    ] = None
     most_change: Annotated[
         float | None,
         typer.Option(help="Maximum difference, 0 to 1, of a pair's images outside the concept.", show_default="off"),

@@ -119,7 +119,7 @@ def print_set(stage_set: StageSet) -> None:
         table,
         f"[bold]{concept}[/bold]: {accepted_counts(summary)} by {console.escape(summary['writer'])}; "
         f"{rejected_counts(summary)}.",
-        *(f"{console.escape(name)} was set aside: {console.escape(why)}" for name, why in set_aside),
+        *(f"{console.escape(name)} stopped: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
         next_step(stage_set, _next_command(concept, summary)),
     )

@@ -3,6 +3,7 @@
 from ecgvf.commands.options import WriterArguments
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.llm.budget import check_budget
 from ecgvf.llm.registry import OFFLINE, LLMWriter, Registry, check_keys, missing_keys
 from ecgvf.llm.secrets import unscrubbed_keys
 
@@ -13,6 +14,7 @@ def select_writers(writing: WriterArguments, *, keys: bool) -> tuple[list[LLMWri
     With ``keys``, each needs its key, because something will be sent; warns of keys that are not scrubbed. Raises
     ``SettingsError``, ``WriterError``.
     """
+    check_budget(writing.budget)
     named = _named_writers(writing, keys=keys)
     writers = _default_writers(Registry(writing.registry), keys=keys) if named is None else named
     if keys and (unscrubbed := unscrubbed_keys(writers)):

@@ -30,9 +30,10 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
         if console.width() < WIDE:
             console.note(f"Tokens and diversity need {WIDE} columns, or --json.")
     if ledger is not None:
+        possibly = f", and possibly ${ledger['possibly']}" if Decimal(ledger["possibly"]) else ""
         console.print(
-            f"{ledger['answered']} answered calls to LLMs, counted as ${ledger['dollars']}, "
-            f"and possibly ${ledger['possibly']}: {console.escape(ledger['file'])}"
+            f"{ledger['answered']} answered calls to LLMs, counted as ${ledger['dollars']}{possibly}: "
+            f"{console.escape(ledger['file'])}"
         )
 
 
@@ -84,12 +85,12 @@ def _cost(stats: dict[str, Any]) -> str:
 
 
 def _reasons(stats: dict[str, Any]) -> list[str]:
-    """Reasons of rejection with their counts, the most frequent first; then incomplete answers and set-asides."""
+    """Reasons of rejection with their counts, the most frequent first; then incomplete answers and why the writer stopped."""
     surplus = stats.get("written", stats["parsed"]) - stats["parsed"]
     outcomes = stats.get("outcomes", {}).items()
     return [
         *(f"{count} {reason}" for reason, count in stats["why_not"].items()),
         *(f"{count} answers: {outcome}" for outcome, count in outcomes if outcome != "complete"),
         *([f"{surplus} more than requested"] if surplus > 0 else []),
-        *([f"set aside: {stats['set_aside']}"] if "set_aside" in stats else []),
+        *([f"stopped: {stats['set_aside']}"] if "set_aside" in stats else []),
     ]

@@ -17,7 +17,7 @@ app = typer.Typer(
 
 @app.command("show")
 def show_templates(
-    concept: Annotated[str, typer.Argument(help="A shipped concept, or the path of a YAML file.")],
+    concept: Annotated[str, typer.Argument(metavar="CONCEPT", help="A shipped concept, or the path of a YAML file.")],
     count: Annotated[int, typer.Option(min=1, help="Prompts requested in one call.")] = 10,
     iteration: Annotated[int, typer.Option(min=0, help="Index of the call, from 0.")] = 0,
     folder: TemplatesOption = None,

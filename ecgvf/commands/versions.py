@@ -10,7 +10,7 @@ import typer
 
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +23,9 @@ MAX_SHOWN = 10
 """Most records of each kind that ``diff`` prints."""
 
 
-def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: JsonOption = False) -> None:
+def versions(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME.")], as_json: JsonOption = False
+) -> None:
     """List the versions of a published dataset: dates, fingerprints, counts."""
     from ecgvf.publish.versions import list_versions
 
@@ -34,8 +36,11 @@ def versions(repo: Annotated[str, typer.Argument(help="OWNER/NAME.")], as_json: 
 
 
 def diff(
-    before: Annotated[str, typer.Argument(help="OWNER/NAME@v1.0.0, OWNER/NAME/CONCEPT@v1.0.0, or an exported folder.")],
-    after: Annotated[str, typer.Argument(help="The same, at another version.")],
+    before: Annotated[
+        str,
+        typer.Argument(metavar="BEFORE", help="OWNER/NAME@v1.0.0, OWNER/NAME/CONCEPT@v1.0.0, or an exported folder."),
+    ],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="The same, at another version.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes between two versions: pairs added, removed, judged anew; settings."""
@@ -58,7 +63,10 @@ def _open(name: str) -> "tuple[DatasetFolder, str | None]":
 
     if is_folder(Path(name)):
         return DatasetFolder(Path(name), name), None
-    hub_name = HubName.parse(name)
+    try:
+        hub_name = HubName.parse(name)
+    except DatasetError as error:
+        raise DatasetError(f"there is no folder {name}, and {error}") from error
     return download(hub_name), hub_name.concept
 
 

@@ -29,7 +29,9 @@ def resolve_device(device: str) -> torch.device:
     if torch_device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(f"PyTorch sees no GPU for device {device!r}: use --device cpu")
     if torch_device.type == "cuda" and (torch_device.index or 0) >= (count := torch.cuda.device_count()):
-        raise SettingsError(f"PyTorch sees {count} GPUs, and device {device!r} is none of them: they count from cuda:0")
+        raise SettingsError(
+            f"PyTorch sees {count} GPUs, and device {device!r} is none of them: numbering starts at cuda:0"
+        )
     return torch_device
 
 

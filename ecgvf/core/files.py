@@ -84,7 +84,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         try:
             path.write_bytes(data)  # whole or not at all, once it returns
         except Exception as error:  # each library of fsspec raises its own
-            raise StoreError(f"cannot write {path}: {error}; the same command resumes") from error
+            raise StoreError(f"cannot write {path}: {error}; run the same command again to resume") from error
         return
     if path.name in ("", ".."):  # as in "."
         raise _is_a_folder(path)

@@ -46,15 +46,15 @@ _OFFLINE: dict[RepoType, str] = {
 
 _REFUSALS = {
     401: f"the Hub does not know your token: {LOG_IN}",
-    403: "your token may not do this to {repo}: use one with write access to it, or another --repo",
+    403: "your token has no write access to {repo}: use one that has it, or another --repo",
     409: "{repo}: the Hub already has this ({reason}): check `ecgvf versions {repo}`, then run again",
     412: (
-        "somebody else changed {repo} meanwhile, and nothing of yours is in it yet: "
-        "run the same command again to start from their version"
+        "{repo} was changed during the push, and nothing was uploaded: run the same command again to start from its "
+        "new version"
     ),
-    429: f"the Hub limits the rate of requests (429): wait some minutes, then {RETRY}",
+    429: f"the Hub limits the rate of requests (429): wait a few minutes, then {RETRY}",
 }
-_FAILURE = f"the Hub fails ({{status}}): wait a little, then {RETRY}"
+_FAILURE = f"the Hub returned an error ({{status}}): wait a few minutes, then {RETRY}"
 _REFUSAL = "the Hub refuses ({status}) for {repo}: {reason}"
 
 

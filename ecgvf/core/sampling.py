@@ -22,9 +22,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance < math.inf:
-            raise SettingsError(f"guidance is {self.guidance}: it must be a number from 0 up (Janus's default is 5)")
+            raise SettingsError(f"--guidance {self.guidance}: it must be a number of 0 or more (Janus's default is 5)")
         if not 0 <= self.temperature < math.inf:
-            raise SettingsError(f"temperature is {self.temperature}: it must be a number from 0 up")
+            raise SettingsError(f"--temperature {self.temperature}: it must be a number of 0 or more")
         if self.top_k < 0:
             raise SettingsError(f"top_k is {self.top_k}: it must be 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:

@@ -256,7 +256,7 @@ class ShardSet:
         """
         shards = self.shards()
         if missing := sorted((self._finished_files() or {}).keys() - {file.name for file in shards}):
-            raise StoreCorrupt(f"{self.path / missing[0]} is gone: restore it, or delete {self.path} and run again")
+            raise StoreCorrupt(f"{self.path / missing[0]} is missing: restore it, or delete {self.path} and run again")
         for file in shards:
             yield self.read_shard(_index(file), columns)
 

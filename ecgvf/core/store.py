@@ -88,12 +88,15 @@ class Store:
             )
         return parse(read_json(file), str(file))
 
-    def last_concept(self) -> str:
-        """Name of the concept that commands without ``--concept`` take. Raises ``StageMissing`` if there is none."""
+    def last_concept(self, advice: str = "run `ecgvf generate --concept NAME` first") -> str:
+        """Name of the concept that commands without ``--concept`` take.
+
+        Raises ``StageMissing``, which ends with ``advice``, if there is none.
+        """
         try:
             return (self.root / "last").read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
-            raise StageMissing(f"nothing in {self.root} yet: run `ecgvf generate --concept NAME` first") from None
+            raise StageMissing(f"nothing in {self.root} yet: {advice}") from None
 
     def remember(self, concept: Concept) -> None:
         """Record ``concept`` as it is now, and make it the last one."""

@@ -1,5 +1,6 @@
 """Actors of a Ray cluster, or of a local one that is started for the run (extra ``ray``)."""
 
+import math
 import os
 import socket
 import sys
@@ -54,7 +55,7 @@ class RayEngine:
                 f"--max-workers {self.max_workers}: it must be at least --min-workers ({self.min_workers})"
             )
         for name, amount in (("--gpus-per-worker", self.gpus_per_worker or 0), ("--retries", self.retries)):
-            if amount < 0:
+            if not (math.isfinite(amount) and amount >= 0):
                 raise SettingsError(f"{name} {amount}: it must be 0 or more")
 
     @contextmanager
@@ -123,7 +124,9 @@ def _report_lost_connection() -> Iterator[None]:
     try:
         yield
     except (ConnectionError, grpc.RpcError) as error:
-        raise EngineError(f"lost the connection to Ray ({type(error).__name__}): the same command resumes") from error
+        raise EngineError(
+            f"lost the connection to Ray ({type(error).__name__}): run the same command again to resume"
+        ) from error
 
 
 def _current_cluster() -> str | None:

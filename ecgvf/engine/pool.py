@@ -106,6 +106,6 @@ class WorkerPool:
         if self._deaths[what] > self._retries:
             raise EngineError(
                 f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
-                "smaller --batch-size; the same command resumes"
+                "smaller --batch-size; run the same command again to resume"
             ) from death
         console.note(f"a worker died at {what} ({death}): another worker takes over")

@@ -1,6 +1,6 @@
 """CLIP scores: the cosine similarity of each image and its own prompt, measured once and then bounded by any floor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
 from ecgvf.core.records import PromptPair, Record, Rendering, Role, from_table, to_table
+from ecgvf.core.shard_set import Advance
 from ecgvf.core.stage_set import PAIRS, Stage, StageSet
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ class ClipScore(Record):
 
 def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
     """The finished set of a ``ClipScore`` per image; it resumes where it was interrupted."""
+    import torch  # takes seconds, and reviewing needs none
+
+    from ecgvf.janus import num_threads
+
     scores = images.run.stage_set(CLIP_SCORES, {"pictures": images.fingerprint, "clip_hash": encoder.weights_hash})
     prompts = {
         (pair.record_id, role): prompt
@@ -39,18 +45,19 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
         for role, prompt in pair.prompts()
     }
 
-    def work(shard: Sequence[int], _: object, advance: Callable[[int], None]) -> pa.Table:
+    def work(shard: Sequence[int], recorded: JSON, advance: Advance) -> pa.Table:
         renderings = [
             rendering
             for index in shard
             for rendering in from_table(Rendering, images.read_shard(index))
             if rendering.failure is None
         ]
-        cosines = _cosines(
-            encoder,
-            [rendering.image for rendering in renderings],
-            [prompts[rendering.record_id, rendering.role] for rendering in renderings],
-        )
+        with num_threads(recorded["threads"]):
+            cosines = _cosines(
+                encoder,
+                [rendering.image for rendering in renderings],
+                [prompts[rendering.record_id, rendering.role] for rendering in renderings],
+            )
         advance(len(shard))
         rows = [
             ClipScore(record_id=rendering.record_id, role=rendering.role, cosine=cosine)
@@ -58,7 +65,8 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
         ]
         return to_table(ClipScore, rows)
 
-    scores.fill([[index] for index in range(len(images.shards()))], work, description="CLIP scores")
+    shards = [[index] for index in range(len(images.shards()))]
+    scores.fill(shards, work, description="CLIP scores", circumstances={"threads": torch.get_num_threads()})
     scores.finish({})
     return scores
 

@@ -162,8 +162,10 @@ def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
                 f"{', '.join([*names, *({OF_RETAINED} - {*names})])}"
             )
     for name in weights:
-        if name.startswith(("hf:", "nano-")):
-            raise JudgeError(f"judge {name} takes no --weights: its name says where they are")
+        if name.startswith("nano-"):
+            raise JudgeError(f"judge {name} has built-in weights: leave --weights out")
+        if name.startswith("hf:"):
+            raise JudgeError(f"judge {name} names its weights itself: leave --weights out")
     return weights
 
 

@@ -177,7 +177,7 @@ class BatchRunner:
             if failed.status != 404:
                 raise
             console.warn(f"{self.writer.name} no longer knows batch {batch}: its calls are sent again")
-            self._fail(attempts, Failed(f"batch {batch} is gone", "faulty", status=404, lost=True))
+            self._fail(attempts, Failed(f"batch {batch} is missing", "faulty", status=404, lost=True))
 
     async def _collect(self, batch: str, attempts: Mapping[str, int]) -> None:
         """Poll a batch until it has ended, and record each of its answers."""

@@ -36,7 +36,7 @@ class CostEstimate:
 def check_budget(usd: Decimal) -> None:
     """Raise ``SettingsError`` unless ``usd`` is a positive, finite amount."""
     if not (usd.is_finite() and usd > 0):
-        raise SettingsError(f"--budget-usd {usd}: must be a positive number")
+        raise SettingsError(f"--budget-usd {usd}: it must be a positive number")
 
 
 class BudgetReached(Exception):

@@ -64,7 +64,7 @@ def next_call(conversation: Conversation, answered: Attempt | None = None) -> Ca
 def why_set_aside(error: Failed | BudgetReached, writer: LLMWriter) -> str:
     """Why a writer is set aside; not yet scrubbed."""
     if isinstance(error, Failed):
-        return f"{error.kind}: {error}"
+        return str(error)
     return f"budget: {error}" + ("" if writer.priced else " (price unknown: worst case)")
 
 

@@ -320,7 +320,9 @@ def _mapping(file: Path) -> dict[str, Any]:
         content = strict_yaml.load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise WriterError(f"cannot read the registry of writers {file}: {reason}") from error
+        raise WriterError(
+            f"cannot read the registry of writers {file} ({reason}): name another file with --registry"
+        ) from error
     except yaml.YAMLError as error:
         number = strict_yaml.line_of(error)
         line = f", line {number}" if number else ""

@@ -8,6 +8,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import StageSet
 from ecgvf.pairs import captions
 from ecgvf.pairs.answers import read_answer, to_records
@@ -53,10 +54,12 @@ def generate_pairs(
     If the writer runs out of new prompts, the set has fewer, and a note says so. An interrupted set is resumed, a
     finished one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
-    if pairs < 1 or validation < 0 or tests < 0:
-        raise SettingsError(
-            f"--pairs {pairs} --validation {validation} --tests {tests}: at least 1 pair, and 0 or more of the rest"
-        )
+    check_seed(seed)
+    if pairs < 1:
+        raise SettingsError(f"--pairs {pairs}: it must be at least 1")
+    for name, number in (("validation", validation), ("tests", tests)):
+        if number < 0:
+            raise SettingsError(f"--{name} {number}: it must be 0 or more")
     if split == "retain":
         return _write_captions(run, retained)
     writer = writer or OfflineWriter()
@@ -87,7 +90,7 @@ def generate_pairs(
 def _write_captions(run: ConceptRun, per_concept: int) -> StageSet:
     """The current set with the captions that ship as its retain split, ``per_concept`` of each retained concept."""
     if per_concept < 1:
-        raise SettingsError(f"--count {per_concept}: at least 1 prompt of each retained concept")
+        raise SettingsError(f"--count {per_concept}: it must be at least 1")
     settings = {**captions.settings(), "retained": per_concept, **reader_settings(run.concept.kind)}
 
     def records(accepted: PromptIndex) -> list[PromptPair]:

@@ -165,11 +165,16 @@ def plan_generation(
     ``surrogates`` says what replaces the concept, ``templates`` is a folder of the user's own (None: the shipped ones).
     Raises ``SettingsError`` for a number below 1 or a writer without a batch endpoint, and ``TemplateError``.
     """
-    if min(pairs, iterations, validation, tests, retained) < 1:
-        raise SettingsError(
-            f"--pairs {pairs} --iterations {iterations} --validation {validation} --tests {tests} "
-            f"--count {retained}: each must be at least 1"
-        )
+    # An evaluation split's number is --count on the command line.
+    numbers = {
+        "train": {"--pairs": pairs, "--iterations": iterations},
+        "validation": {"--count": validation},
+        "test": {"--count": tests},
+        "retain": {"--count": retained},
+    }[split]
+    for option, number in numbers.items():
+        if number < 1:
+            raise SettingsError(f"{option} {number}: it must be at least 1")
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")

@@ -122,9 +122,11 @@ def matching_rows(concept: Concept, table: PromptTable, only: str | None = None)
     def matches(name: str) -> bool:
         return _names(concept, name) if only is None else name.casefold() == only.casefold()
 
+    if not named:
+        raise DatasetError(f"{table.name} has no column of concepts: leave --only out")
     rows = [row for row in table.rows if any(map(matches, row.concepts))]
     if not rows:
-        most_common = ", ".join(repr(name) for name, _ in named.most_common(8)) or "no concept at all"
+        most_common = ", ".join(repr(name) for name, _ in named.most_common(8))
         raise DatasetError(
             f"no row of {table.name} is of {only or concept.name!r}: it names {most_common}; choose one with --only"
         )

@@ -90,7 +90,7 @@ def generate_with_llms(
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
-        raise WriterError("no writer answered: " + "; ".join(f"{name} {why}" for name, why in set_aside.items()))
+        raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))
     splits = {split: written if split == plans[0].split else keep_split(run, split) for split in SPLIT_NAMES}
     return write_set(run, splits, ", ".join(plan.writer.name for plan in plans))
 
@@ -233,4 +233,4 @@ def _warn(result: DispatchResult) -> None:
             if answered not in ("", requested):
                 console.warn(f"{name}: asked for {requested}, answered by {answered}")
     for name, why in result.set_aside.items():
-        console.warn(f"{name} was set aside after {len(result.answered[name])} answers: {why}")
+        console.warn(f"{name} stopped after {len(result.answered[name])} answers: {why}")

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ecgvf.core.records import WORDINGS, Split, Wording
 from ecgvf.core.text import encodable, strip_thinking
-from ecgvf.core.validation import first_error
 
 VERSION = 6
 """Version of the parser and the checks, part of a set's settings. ``--reparse`` reads old answers with a newer one."""
@@ -187,7 +186,9 @@ def _draft(item: object, split: Split) -> Draft:
             fields["surrogate"] = None
         return Draft(raw=raw, **fields)
     except ValidationError as error:
-        return unparsed(first_error(error), raw)
+        # In pydantic's words: faults are rows of a set, and must stay as long as ``VERSION`` does.
+        first = error.errors(include_input=False)[0]
+        return unparsed(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": "), raw)
 
 
 def _items(text: str) -> list[object]:

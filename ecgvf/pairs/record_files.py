@@ -63,9 +63,11 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DatasetError(f"there is no file {path}") from None
+        raise DatasetError(f"there is no file {path}: check its path") from None
     except OSError as error:
-        raise DatasetError(f"cannot read {shortened(path)}: {error.strerror}") from error
+        raise DatasetError(
+            f"cannot read {shortened(path)} ({error.strerror}): check its path and permissions"
+        ) from error
 
 
 def _parse_csv(path: Path, text: str, delimiter: str) -> list[Record]:

@@ -126,7 +126,7 @@ def from_records(
     ``columns`` as in ``read_table``.
     """
     if not records:
-        raise DatasetError(f"{name} has no rows")
+        raise DatasetError(f"{name} has no rows: add some, or name another file")
     original: dict[str, str] = {}  # normalised column → as in the file
     for column in dict.fromkeys(column for record in records for column in record):
         if (key := normalise(column)) in original:
@@ -207,7 +207,9 @@ def _row(name: str, number: int, values: Mapping[str, Sequence[Any]]) -> PromptR
     )
     for value in (target, surrogate):
         if value is not None and not isinstance(value, str):
-            raise DatasetError(f"{name}, row {number}: expected a prompt, found {value!r}")
+            raise DatasetError(
+                f"{name}, row {number}: expected a prompt, found {value!r}; write text there, or name another --column"
+            )
     return PromptRow(
         number=number,
         target=one_line(target or ""),

@@ -83,7 +83,7 @@ def prepare_results(
     outcomes = {f"{name}-outcomes/{each}": folder / each for each in sorted(cells)}
     leaderboard = folder / "leaderboard.md"
     if absent := [str(file) for file in (*(tables | outcomes).values(), leaderboard) if not file.is_file()]:
-        raise DatasetError(f"{absent[0]} is gone: restore it, or run `ear suite` again")
+        raise DatasetError(f"{absent[0]} is missing: restore it, or run `ear suite` again")
     digest = _fingerprint([*tables.values(), *outcomes.values()])
     files: dict[str, Path | bytes] = {**tables, **_with_equal_columns(outcomes)}
     card = _card(before.card, name, digest, leaderboard, split=facts["suite"]["split"], unsafe=bool(unsafe))

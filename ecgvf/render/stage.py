@@ -159,7 +159,7 @@ def finish_images(images: StageSet, *, current: bool = True) -> None:
 def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | None) -> None:
     """Raise ``ConceptError`` if janus-nano cannot render the concept, ``SettingsError`` for a batch size below 1."""
     if batch_size is not None and batch_size < 1:
-        raise SettingsError(f"--batch-size is {batch_size}: it must be at least 1")
+        raise SettingsError(f"--batch-size {batch_size}: it must be at least 1")
     name = model.name if isinstance(model, JanusModel) else model
     if name == NANO and not concept.labels("nano"):
         raise ConceptError(

@@ -78,7 +78,11 @@ def test_a_training_of_another_recipe_is_another_run(store: Store, dataset: Data
             "3 is not a recipe: pass an ear.Recipe",
         ),
         (lambda dataset, store: ear.train(dataset, options={"colour": 1}), RecipeError, "no setting 'colour'"),
-        (lambda dataset, store: ear.train(dataset, seed=-1, store=store), SettingsError, "seed -1: a seed is a whole"),
+        (
+            lambda dataset, store: ear.train(dataset, seed=-1, store=store),
+            SettingsError,
+            "--seed -1: it must be a whole",
+        ),
         (lambda dataset, store: ear.train(dataset, model="janus-giga", store=store), ModelError, "unknown model"),
         (lambda dataset, store: ear.train(dataset, device="gpu", store=store), EcgvfError, "gpu"),
         (lambda dataset, store: ear.evaluate(dataset, store=store), AdapterError, "run `ear train"),
@@ -88,7 +92,7 @@ def test_a_training_of_another_recipe_is_another_run(store: Store, dataset: Data
         (
             lambda dataset, store: ear.evaluate(dataset, prompts_per_concept=0),
             SettingsError,
-            "0 prompts of the concept",
+            "--prompts-per-concept 0: it must be at least 1",
         ),
     ],
 )

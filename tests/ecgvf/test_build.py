@@ -252,7 +252,7 @@ def test_a_round_that_a_fault_cut_short_is_completed_before_the_next_one_begins(
     server.behave = lambda request: "500" if 1 <= request.number <= 1 + retry.ALLOWED["faulty"] else "fine"
     options = ("--writers", "gpt", "--accepted", "12", "--validation", "0", "--tests", "0")
     first = build_by_llms(*options)
-    assert first.exit_code == 1 and "set aside" in first.stderr
+    assert first.exit_code == 1 and "stopped after" in first.stderr
     assert json.loads(first.stdout)["writers"]["gpt"]["reasons"]["no_answer"] > 0
     assert json.loads(build_by_llms(*options).stdout)["reached"]
     before, sent = shards(run), len(server.requests)

@@ -28,7 +28,7 @@ class Prefix(Attack):
     def check(cls, model: JanusModel, budget: int) -> None:
         rows = math.isqrt(model.image_tokens)
         if budget >= rows:
-            raise SettingsError(f"--budget is {budget}: an image has {rows} rows, so force at most {rows - 1} of them")
+            raise SettingsError(f"--budget {budget}: it must be below {rows}, the rows of an image")
 
     def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
         tokens = budget * math.isqrt(self.model.image_tokens)

@@ -104,7 +104,7 @@ def test_the_test_split_is_opened_on_request_and_recorded(trained: Store) -> Non
 
 def test_a_budget_is_checked_before_test_is_opened(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
-    fails(f"{SMALL} --kind prefix --budget 4 --split test", "--budget is 4: an image has 4 rows")
+    fails(f"{SMALL} --kind prefix --budget 4 --split test", "--budget 4: it must be below 4, the rows")
     assert not openings.openings_file(ConceptRun(trained, trained.concept())).exists()
 
 
@@ -158,13 +158,14 @@ def test_the_command_offers_every_attack() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--kind soft-prompt --budget 0", "--budget is 0: an attack takes at least 1 of its gradient steps"),
-        ("--kind prefix --budget 999", "--budget is 999: an image has"),
+        ("--kind soft-prompt --budget 0", "--budget 0: it must be at least 1 of the attack's gradient steps"),
+        ("--kind prefix --seed -1", "--seed -1: it must be a whole number"),
+        ("--kind prefix --budget 999", "--budget 999: it must be below"),
         ("", "either --kind KIND [--budget N], or --prompts FILE"),
         ("--prompts nowhere.csv", "there is no file nowhere.csv"),
         ("--prompts nowhere.csv --budget 3", "--budget is for --kind"),
         ("--kind prefix --column prompt", "--column is for --prompts FILE"),
-        ("--kind prefix --prompts-per-concept 0", "--prompts-per-concept is 0: it must be at least 1"),
+        ("--kind prefix --prompts-per-concept 0", "--prompts-per-concept 0: it must be at least 1"),
         ("--kind prefix --oracle nowhere", "unknown model 'nowhere'"),
     ],
 )

@@ -211,7 +211,7 @@ def test_what_attacks_need_is_checked_before_test_is_opened(
 ) -> None:
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     settings = replace(SMALL, figures="full", split="test")
-    with pytest.raises(SettingsError, match="--budget is 8: an image has 4 rows"):
+    with pytest.raises(SettingsError, match="--budget 8: it must be below 4, the rows of an image"):
         evaluate(store, tiny, dataset, [adapter], settings)
     monkeypatch.setattr(KINDS["prefix"], "default_budget", 1)
     with pytest.raises(DatasetError, match="no accepted pair"):
@@ -525,7 +525,7 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
         evaluate(store, tiny, dataset, [adapter], EvaluationSettings(family="fungi"))
     with pytest.raises(SettingsError, match="0 prompts of the concept"):
         EvaluationSettings(prompts_per_concept=0)
-    with pytest.raises(SettingsError, match="-1 of each retained concept"):
+    with pytest.raises(SettingsError, match="--prompts-per-other -1: it must be 0 or more"):
         EvaluationSettings(prompts_per_other=-1)
     with pytest.raises(SettingsError, match="--figures some: measure the default or full or paper figures"):
         EvaluationSettings(figures="some")  # type: ignore[arg-type]

@@ -138,7 +138,7 @@ def test_a_finished_folder_is_left_as_it_is(
     render_to_folder(tiny, prompts, out)
     assert contents(out) == before
     (out / "images" / "00004.png").unlink()
-    with pytest.raises(StoreCorrupt, match=r"00004\.png is gone: restore it"):
+    with pytest.raises(StoreCorrupt, match=r"00004\.png is missing: restore it"):
         render_to_folder(tiny, prompts, out)
 
 
@@ -311,5 +311,5 @@ def test_only_one_shard_of_images_is_in_memory(
 
 
 def test_a_batch_size_below_one(tiny: JanusModel, prompts: list[PromptTask], tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="--batch-size is 0"):
+    with pytest.raises(SettingsError, match="--batch-size 0"):
         render_to_folder(tiny, prompts, tmp_path / "out", batch_size=0)

@@ -234,7 +234,7 @@ def test_bad_input_is_one_line(folder: Path, line: str, message: str, monkeypatc
 def test_a_missing_image_another_table_and_a_foreign_path_are_one_line(folder: Path) -> None:
     shutil.copytree(folder, folder.with_name("gone"))
     (folder.with_name("gone") / "images" / "00002.png").unlink()
-    assert "00002.png is gone: restore it" in run(str(folder.with_name("gone")), code=2)
+    assert "00002.png is missing: restore it" in run(str(folder.with_name("gone")), code=2)
     index = folder / "index.parquet"
     rows = pq.read_table(index)
     foreign = rows.to_pylist()

@@ -39,7 +39,7 @@ def test_a_recipe_without_randomness_is_trained_once(
 ) -> None:
     runs = erase(store, [dataset], tiny, PAPER, [3, 1, 2])
     assert [run.facts["seed"] for run in runs] == [3]
-    assert "recipe paper has no randomness: seed 3 is trained" in " ".join(capsys.readouterr().err.split())
+    assert "recipe paper is deterministic: only seed 3 is trained" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_training_without_a_step_says_so(

@@ -14,7 +14,7 @@ from ear.method.rounds import count_windows
 from ear.method.train import train
 from ecgvf.janus import JanusModel, Sampling, num_threads
 
-LEARNING_RATE, ETA, LAYERS = 1e-4, 1.0, 2
+LEARNING_RATE, ETA, LAYERS = 5e-5, 1.0, 2  # Adam makes steps of this size of the rounding of small gradients
 NO_IDS = torch.zeros(16, dtype=torch.int64)
 PAIRS = [
     TrainingPair("longer", "a church", "a small hotel by the lake at night", NO_IDS, NO_IDS),

@@ -464,7 +464,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
     write_atomic(tmp_path / "trials.json", b"[]")
-    with pytest.raises(DatasetError, match=r"trials\.json cannot be shown \(.*valid dictionary"):
+    with pytest.raises(DatasetError, match=r"trials\.json cannot be shown \(.*write a mapping"):
         write_report(results, tmp_path / "report.html")
     write_atomic(tmp_path / "trials.json", trials)
     write_atomic(tmp_path / "ablation" / "ablation.parquet", b"nothing")
@@ -475,15 +475,23 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("attacks", {"concept": "x", "adapter": ["x"], "split": "test", "attacks": [{}]}, "attacks.0.attack: Field"),
+        (
+            "attacks",
+            {"concept": "x", "adapter": ["x"], "split": "test", "attacks": [{}]},
+            "attacks.0.attack: the field is missing",
+        ),
         (
             "attacks",
             {"concept": "x", "adapter": [], "split": "test", "attacks": []},
             "adapter: List should have at least",
         ),
-        ("memorisation", {"findings": [{}]}, "findings.0.images: Field required"),
-        ("trials", {"split": "test", "trials": [{"concept": "x", "recipe": "x"}]}, "trials.0.figures: Field required"),
-        ("agreement", {"agreement": [{}]}, "agreement.0.reviewer: Field required"),
+        ("memorisation", {"findings": [{}]}, "findings.0.images: the field is missing"),
+        (
+            "trials",
+            {"split": "test", "trials": [{"concept": "x", "recipe": "x"}]},
+            "trials.0.figures: the field is missing",
+        ),
+        ("agreement", {"agreement": [{}]}, "agreement.0.reviewer: the field is missing"),
     ],
 )
 def test_a_file_with_other_rows_is_one_line(tmp_path: Path, name: str, content: JSON, fault: str) -> None:

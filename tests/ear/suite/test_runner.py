@@ -122,6 +122,7 @@ def test_a_submission_to_a_declared_suite_is_measured_alone_beside_its_finished_
         return "not now"
 
     monkeypatch.setattr(runner, "measure_in_process", measure)
+    Path("images").mkdir()
     submit = ["suite", "small.yaml", "--submit", "mine=images", "--out", "with-mine"]
     found = CliRunner().invoke(app, submit)
     assert asked == ["mine"] and "| church    | paper" in found.stdout, found.output

@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from ear.cli import app
 from ear.suite import Cell, Suite, read_spec
 from ear.suite.cells import cells_of
 from ear.suite.submission import parse_submissions
@@ -132,7 +134,8 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("name: x", "no concepts"),
         ("concepts: [church]\nname: 2024-13-45", "is not YAML: month must be in 1..12"),
         ("concepts: [church]\nconcepts: [cat]", "is not YAML: duplicate key"),
-        ("concepts: [church]\nrecipe: paper", "recipe: Extra inputs"),
+        ("concepts: [church]\nrecipe: paper", "recipe: unknown field"),
+        ("concepts: church", "concepts: write a list"),
         ("concepts: [curch]", "unknown concept 'curch'"),
         ("concepts: [church]\nrecipes: [papr]", "unknown recipe 'papr'"),
         ("concepts: [church]\npairs: 0", "pairs: Input should be greater"),
@@ -150,6 +153,21 @@ def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str
         read_spec(file)
     with pytest.raises(EcgvfError, match="there is no file"):
         read_spec(tmp_path / "none.yaml")
+
+
+def test_a_suite_on_object_storage_is_refused(tmp_path: Path) -> None:
+    (file := tmp_path / "suite.yaml").write_text("concepts: [church]\nstore: s3://b/x\n")
+    with pytest.raises(EcgvfError, match="s3://b/x: the store of a suite must be a local folder"):
+        read_spec(file)
+    refused = CliRunner().invoke(app, ["suite", str(file), "--store", "s3://b/y"])
+    assert refused.exit_code == 2
+    assert "--store s3://b/y: the store of a suite must be a local folder" in refused.stderr
+
+
+def test_a_submission_needs_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(EcgvfError, match=f"^--submit mine={tmp_path}/none: there is no folder {tmp_path}/none$"):
+        parse_submissions([f"mine={tmp_path}/none"], ())
+    assert parse_submissions([f"mine={tmp_path}"], ()) == {"mine": tmp_path}
 
 
 @pytest.mark.parametrize(

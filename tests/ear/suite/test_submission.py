@@ -172,6 +172,7 @@ def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_eng
     # The suite's own cell is finished: what is missing is the submission.
     results = tmp_path / "results"
     keep(Suite(read_spec(Path("small.yaml")), tmp_path / "store", results), cell_result(0, 0, 0, "prompt-rewrite"))
+    Path("images").mkdir()
     suite = ["suite", "small.yaml", "--store", "store", "--out", "results", "--submit", "mine=images"]
     with monkeypatch.context() as patch:
         patch.setattr(ecgvf.engine, "local_engine", lambda device, max_workers: engine)

@@ -47,7 +47,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         (http(HfHubHTTPError, 401), "does not know your token"),
         (http(HfHubHTTPError, 403), "write access"),
         (http(HfHubHTTPError, 409), "already has this"),
-        (http(HfHubHTTPError, 412), "somebody else changed"),
+        (http(HfHubHTTPError, 412), "was changed during the push"),
         (http(HfHubHTTPError, 429), "429"),
         (http(HfHubHTTPError, 503), "503"),
         (http(HfHubHTTPError, 418), f"418.*{REPO}"),

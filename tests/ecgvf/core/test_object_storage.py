@@ -140,5 +140,5 @@ def test_a_storage_that_cannot_be_read_is_one_line(
 def test_a_storage_that_is_lost_while_writing_is_one_error(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = open_path(store)
     monkeypatch.setattr(type(path), "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError("token expired")))
-    with pytest.raises(StoreError, match="token expired; the same command resumes"):
+    with pytest.raises(StoreError, match="token expired; run the same command again to resume"):
         write_atomic(path / "file", b"")

@@ -235,7 +235,7 @@ def test_an_edited_shard_is_named_even_if_the_log_was_edited_too(run: ConceptRun
 @pytest.mark.faults
 def test_a_lost_shard_is_named(run: ConceptRun) -> None:
     finish(run).shard(1).unlink()
-    with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is gone"):
+    with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is missing"):
         run.current(PAIRS).read()
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ecgvf import Run
 from ecgvf.core import concepts
 from ecgvf.core.errors import StageMissing, StoreError, StoreVersionError
 from ecgvf.core.store import Store
@@ -32,6 +33,8 @@ def test_an_empty_store_says_what_to_run(store: Store) -> None:
         store.concept()
     with pytest.raises(StageMissing, match="ecgvf generate --concept church"):
         store.concept("church")
+    with pytest.raises(StageMissing, match="name a concept with --concept: `ecgvf concepts` lists them"):
+        Run.from_definition(store=store)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", "/etc", "A", "a b", "a\x00"])

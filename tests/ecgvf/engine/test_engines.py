@@ -319,6 +319,8 @@ def test_engine_options_need_a_file_of_prompts() -> None:
         ({"min_workers": 3, "max_workers": 2}, "--max-workers 2: it must be at least --min-workers (3)"),
         ({"retries": -1}, "--retries -1: it must be 0 or more"),
         ({"gpus_per_worker": -0.5}, "--gpus-per-worker -0.5: it must be 0 or more"),
+        ({"gpus_per_worker": float("nan")}, "--gpus-per-worker nan: it must be 0 or more"),
+        ({"gpus_per_worker": float("inf")}, "--gpus-per-worker inf: it must be 0 or more"),
     ],
 )
 def test_numbers_of_workers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

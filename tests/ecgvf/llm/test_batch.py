@@ -188,7 +188,7 @@ def test_a_result_that_is_not_an_answer_is_kept_and_sent_again(
 ) -> None:
     server.behave = lambda request: "foreign" if request.number == 1 else "fine"
     result = generate("--writers", writer, "--batch")
-    assert result.exit_code == 0 and "set aside" not in result.output
+    assert result.exit_code == 0 and "stopped after" not in result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3, 1]
     assert len([row for row in rows() if row.reason is None]) > 25
     assert [json.loads(attempt.raw) for attempt in ledger().attempts() if not attempt.answered] == [FOREIGN]
@@ -239,7 +239,7 @@ def test_what_a_content_filter_stopped_is_not_sent_again(
 ) -> None:
     server.behave = lambda request: "filter-status" if request.number == 1 else "fine"
     result = generate("--writers", writer, "--batch")
-    assert result.exit_code == 0 and "set aside" not in result.output
+    assert result.exit_code == 0 and "stopped after" not in result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [3]
     assert ledger().spent().cost == server.charged
 
@@ -348,6 +348,6 @@ def test_a_batch_that_is_collected_later_frees_what_it_did_not_cost(
     with killed(BatchRunner, "_collect"):
         assert generate(*command).exit_code == 130
     result = generate(*command)
-    assert result.exit_code == 0 and "set aside" not in result.output, result.output
+    assert result.exit_code == 0 and "stopped after" not in result.output, result.output
     assert [len(submitted.requests) for submitted in server.batches.values()] == [2, 1]
     assert ledger().spent().cost == server.charged <= Decimal("0.17")

@@ -77,7 +77,7 @@ def test_a_content_filter_with_an_error_status_stops_one_prompt_and_not_the_writ
     server.behave = scripted("filter-status")
     arguments = ("--writers", writer, "--iterations", "2")
     result = generate(*arguments)
-    assert result.exit_code == 0 and "set aside" not in result.output
+    assert result.exit_code == 0 and "stopped" not in result.output
     stopped = [row for row in rows() if row.reason is not None]
     assert [row.reason for row in stopped] == ["malformed"] and "content filter" in (stopped[0].detail or "")
     assert sum(row.reason is None for row in rows()) >= 9

@@ -22,7 +22,7 @@ def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, generate:
     result = generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
     assert result.exit_code == 0, result.output
     assert server.charged < Decimal("0.17") and 1 <= len(server.requests) < 3
-    assert "gpt was set aside" in result.stderr and "budget" in result.stderr
+    assert "gpt stopped after" in result.stderr and "budget" in result.stderr
     generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17")
     sent = len(server.requests)
     generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "1")
@@ -38,7 +38,7 @@ def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
     assert "may cost $2." in why and "price unknown: worst case" in why
     assert why in result.stdout and "kimi-k1-5: counted as" not in result.stdout
     printed = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "250"}).stdout
-    assert "kimi-k1-5" in printed and "set aside: budget" in printed
+    assert "kimi-k1-5" in printed and "stopped: budget" in printed
 
 
 def test_money_is_reserved_for_calls_in_flight(server: LlmServer, generate: Callable[..., Any]) -> None:

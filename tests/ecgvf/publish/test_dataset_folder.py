@@ -37,9 +37,9 @@ def edit_facts(folder: DatasetFolder, change: Callable[[Facts], Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda facts: facts.pop("model"), "COPY: model: Field required; it was edited"),
+        (lambda facts: facts.pop("model"), "COPY: model: the field is missing; it was edited"),
         (lambda facts: facts.update(run_seed="first"), "COPY: run_seed: Input should be a valid integer"),
-        (lambda facts: facts["concept"].pop("terms"), "COPY: terms: Field required"),
+        (lambda facts: facts["concept"].pop("terms"), "COPY: terms: the field is missing"),
         (lambda facts: facts["sampling"].update(min_p=0.1), r"COPY: sampling: .*'min_p'.* a newer version of ecgvf"),
         (lambda facts: facts["sampling"].update(top_p=2), "COPY: sampling: top_p is 2"),
     ],

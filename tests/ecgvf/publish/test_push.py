@@ -192,7 +192,7 @@ def test_of_two_simultaneous_pushes_the_second_fails_and_nothing_is_lost(
     push(run)
     filtered(run, train=6)
     hub.meanwhile["/commit/"] = lambda: hub.write(REPO, "notes.md", "somebody else")
-    with pytest.raises(HubError, match="somebody else changed"):
+    with pytest.raises(HubError, match="was changed during the push"):
         push(run)
     assert hub.text(REPO, "notes.md") == "somebody else" and list(hub.repos[REPO].tags) == ["v1.0.0"]
     assert push(run) == "1.1.0"
@@ -276,7 +276,7 @@ def test_a_refused_upload_is_one_line_and_no_version(run: ConceptRun, hub: Hub) 
         (401, "log in with `hf auth login`"),
         (403, "write access"),
         (409, "already has this"),
-        (412, "somebody else changed"),
+        (412, "was changed during the push"),
         (429, "limits the rate"),
         (500, "wait a little"),
     ],

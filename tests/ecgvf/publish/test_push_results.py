@@ -126,5 +126,5 @@ def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:
         prepare_results(folder, "my-org/other")
     for file in ("leaderboard.md", "original.parquet"):
         (folder / file).unlink()
-        with pytest.raises(DatasetError, match=f"{file} is gone"):
+        with pytest.raises(DatasetError, match=f"{file} is missing"):
             prepare_results(folder, REPO)

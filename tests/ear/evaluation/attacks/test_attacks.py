@@ -127,7 +127,7 @@ def test_a_prefix_forces_the_rows_of_its_budget_and_no_more(attacker: Attacker) 
 
 def test_a_prefix_of_a_whole_image_is_refused(attacker: Attacker) -> None:
     rows = int(attacker.model.image_tokens**0.5)
-    with pytest.raises(SettingsError, match=rf"--budget is {rows}: an image has {rows} rows"):
+    with pytest.raises(SettingsError, match=rf"--budget {rows}: it must be below {rows}, the rows"):
         attacker.fit("prefix", rows)
 
 
