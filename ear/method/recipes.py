@@ -1,6 +1,6 @@
 """The named recipes. A name never changes its meaning: results cite it.
 
-Each description, which `ear recipes` prints, says whether EAR's two ideas, windows and threshold, take effect in the recipe. To
+Each description, which `ear recipes` prints, says whether EAR's two ideas, windows and threshold, act in the recipe. To
 add a recipe, define it here and name it in ``RECIPES`` and docs/erase.md.
 """
 
@@ -76,7 +76,8 @@ ESD = dataclasses.replace(
     order="shuffled",
     description=(
         "The baseline of the paper's figure 2: the objective of ESD (arXiv 2303.07345) on one random image token a "
-        "step. Neither windows nor the threshold take effect. Twelve passes take as many steps as paper does for church."
+        "step. Neither windows nor the threshold take effect. Twelve passes take as many steps as paper does for "
+        "church."
     ),
 )
 
@@ -98,7 +99,8 @@ WINDOWED_KL = Recipe(
     rehearsed_per_step=4,
     description=(
         "Matches the surrogate's next-token distribution on the images of both prompts, and rehearses other prompts "
-        "with a large weight. Windows take effect; the threshold never skips one. Measurements: docs/decisions/0004-erasing.md."
+        "with a large weight. Windows take effect; the threshold never skips one. Measurements: "
+        "docs/decisions/0004-erasing.md."
     ),
 )
 
@@ -116,8 +118,8 @@ ON_POLICY = Recipe(
     name="on-policy",
     description=(
         "Matches the surrogate's next-token distribution on the tuned model's own images, whole images at a time, with "
-        "a low-rank update (LoRA). EAR's guidance takes effect on styles, neither windows nor the threshold take effect. Measurements: "
-        "docs/results.md; how it was chosen: docs/decisions/0017-on-policy.md."
+        "a low-rank update (LoRA). EAR's guidance takes effect on styles; neither windows nor the threshold take "
+        "effect. Measurements: docs/results.md; how it was chosen: docs/decisions/0017-on-policy.md."
     ),
     loss="kl",
     guidance=0.0,

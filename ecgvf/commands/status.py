@@ -85,7 +85,7 @@ def _cost(stats: dict[str, Any]) -> str:
 
 
 def _reasons(stats: dict[str, Any]) -> list[str]:
-    """Reasons of rejection with their counts, the most frequent first; then incomplete answers and why the writer stopped."""
+    """Reasons of rejection with their counts, the most frequent first; then incomplete answers, and why it stopped."""
     surplus = stats.get("written", stats["parsed"]) - stats["parsed"]
     outcomes = stats.get("outcomes", {}).items()
     return [
