@@ -159,6 +159,7 @@ def test_the_command_offers_every_attack() -> None:
     ("options", "message"),
     [
         ("--kind soft-prompt --budget 0", "--budget 0: it must be at least 1 of the attack's gradient steps"),
+        ("--kind prefix --oracle nowhere", "--oracle nowhere: there is no such folder"),
         ("--kind prefix --seed -1", "--seed -1: it must be a whole number"),
         ("--kind prefix --budget 999", "--budget 999: it must be below"),
         ("", "either --kind KIND [--budget N], or --prompts FILE"),
