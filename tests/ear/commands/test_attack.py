@@ -167,7 +167,6 @@ def test_the_command_offers_every_attack() -> None:
         ("--prompts nowhere.csv --budget 3", "--budget is for --kind"),
         ("--kind prefix --column prompt", "--column is for --prompts FILE"),
         ("--kind prefix --prompts-per-concept 0", "--prompts-per-concept 0: it must be at least 1"),
-        ("--kind prefix --oracle nowhere", "unknown model 'nowhere'"),
     ],
 )
 def test_bad_input_is_one_line(trained: Store, options: str, message: str) -> None:
