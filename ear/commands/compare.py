@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ear.commands.inputs import adapter_files, open_dataset, results_folder
-from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments, SheetOption
+from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -34,7 +34,13 @@ def compare(
         Literal["markdown", "latex", "csv"] | None,
         typer.Option("--format", help="Print the table for a document.", show_default="the terminal"),
     ] = None,
-    sheet: SheetOption = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG file of the contact sheet.",
+            show_default="compare-HASH.png beside the runs in the store, or beside the first file of outcomes",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show adapters side by side, on the same prompts and seeds, with their paired differences to the first."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,10 +24,24 @@ if TYPE_CHECKING:
     from ecgvf.janus import JanusModel
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingArguments(DatasetArguments):
+    """The datasets to train on, and the model that rendered them."""
+
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="ecgvf/CONCEPT, a file, or OWNER/REPO/CONCEPT@v1.0.0. Several, separated by commas, are erased "
+            "together.",
+            show_default="the last concept's",
+        ),
+    ] = None
+
+
 @grouped
 def train(
     *,
-    source: DatasetArguments,
+    source: TrainingArguments,
     recipe: Annotated[
         str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default=DEFAULT_RECIPE)
     ] = "default",

@@ -171,6 +171,8 @@ def attack(
 
 def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
     """The oracle in ``folder``. Raises ``AdapterError`` if its folder says that it was trained with the concept."""
+    if not folder.is_dir():
+        raise SettingsError(f"--oracle {folder}: there is no such folder; name one with a model")
     retrained = read_retrained(measurement.model, folder)
     concept = measurement.dataset.concept
     known = {concept.name, *concept.labels("nano")}

@@ -11,7 +11,6 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import DeviceOption, JsonOption, JudgeArguments
 from ecgvf.core import console
-from ecgvf.core.figures import Figure
 
 if TYPE_CHECKING:
     from ecgvf.judges.files import Threshold
@@ -57,6 +56,8 @@ def judge_images(
 
 
 def _print_threshold(judge: str, found: "Threshold") -> None:
+    from ecgvf.core.figures import Figure
+
     # No interval: the threshold was chosen on these very images.
     accuracy = Figure(found.balanced_accuracy, found.positives + found.negatives, math.nan, math.nan)
     facts = {"threshold": found.value, "balanced_accuracy": accuracy.json()}

@@ -272,7 +272,6 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["train", "--seeds", f"0,{2**64}"], f"--seeds {2**64}: it must be a whole number from 0 up, below 2**63"),
         (["eval", "--seed", "-1"], "--seed -1: it must be a whole number from 0 up"),
         (["eval", "--prompts-per-other", "-1"], "--prompts-per-other -1: it must be 0 or more"),
-        (["report", "--store", "s3://b/x"], "--store s3://b/x: the store of a suite must be a local folder"),
         (["train", "--seed", "1", "--seeds", "0,1"], "--seed and --seeds exclude each other"),
         (["train", "--recipe", "prompt-rewrite", "--preview-every", "2"], "prompt-rewrite trains nothing"),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),

@@ -85,7 +85,7 @@ def test_every_setting_and_recipe_is_explained() -> None:
     assert all("." in recipe.description for recipe in RECIPES.values())
     for recipe in RECIPES.values():
         if isinstance(recipe, Recipe):
-            assert re.search(r"windows?\b.*\bact|threshold\b.*\bact", recipe.description, re.IGNORECASE)
+            assert re.search(r"(windows?|threshold)\b.*\btakes? effect", recipe.description, re.IGNORECASE)
 
 
 def test_recipes_are_found_by_name() -> None:

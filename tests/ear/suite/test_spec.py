@@ -159,9 +159,10 @@ def test_a_suite_on_object_storage_is_refused(tmp_path: Path) -> None:
     (file := tmp_path / "suite.yaml").write_text("concepts: [church]\nstore: s3://b/x\n")
     with pytest.raises(EcgvfError, match="s3://b/x: the store of a suite must be a local folder"):
         read_spec(file)
-    refused = CliRunner().invoke(app, ["suite", str(file), "--store", "s3://b/y"])
-    assert refused.exit_code == 2
-    assert "--store s3://b/y: the store of a suite must be a local folder" in refused.stderr
+    for command in ("suite", "report"):
+        refused = CliRunner().invoke(app, [command, str(file), "--store", "s3://b/y"])
+        assert refused.exit_code == 2
+        assert "--store s3://b/y: the store of a suite must be a local folder" in refused.stderr
 
 
 def test_a_submission_needs_a_folder(tmp_path: Path) -> None:

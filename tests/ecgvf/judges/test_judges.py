@@ -159,6 +159,10 @@ def test_bad_input(data: Path) -> None:
         create_judge(concepts.find("nudity"), "janus-nano", "nano-object-a")
     with pytest.raises(JudgeError, match="--weights"):
         create_judge(concepts.find("van-gogh"), "janus-pro-1b")
+    with pytest.raises(JudgeError, match="judge nano-object-a has built-in weights: leave --weights out"):
+        create_judge(CHURCH, "janus-nano", "nano-object-a", JudgeOptions(weights="x"))
+    with pytest.raises(JudgeError, match="judge hf:a/b names its weights itself: leave --weights out"):
+        create_judge(CHURCH, "janus-nano", "hf:a/b", JudgeOptions(weights="x"))
     (data / "nano" / "judges" / "object-a" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(JudgeError, match="damaged"):
         create_judge(CHURCH, "janus-nano")

@@ -282,10 +282,10 @@ def test_shard_changed_by_hand_is_an_error(run: ConceptRun) -> None:
         generate_pairs(run)
 
 
-@pytest.mark.parametrize(("pairs", "validation", "tests"), [(0, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)])
-def test_impossible_numbers_are_an_error(run: ConceptRun, pairs: int, validation: int, tests: int) -> None:
-    with pytest.raises(SettingsError, match="--pairs"):
-        generate_pairs(run, pairs=pairs, validation=validation, tests=tests)
+@pytest.mark.parametrize(("name", "number"), [("pairs", 0), ("pairs", -1), ("validation", -1), ("tests", -1)])
+def test_impossible_numbers_are_an_error(run: ConceptRun, name: str, number: int) -> None:
+    with pytest.raises(SettingsError, match=f"^--{name} {number}: it must be "):
+        generate_pairs(run, **{"pairs": 1, "validation": 1, "tests": 1} | {name: number})
 
 
 def test_concept_outside_nanos_world_leaves_no_trace(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_command_takes_the_last_concept_and_reports_changed_settings() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate"], "ecgvf generate --concept NAME"),
+        (["generate"], "name a concept with --concept: `ecgvf concepts` lists them"),
         (["generate", "--concept", "chruch"], "unknown concept"),
         (["generate", "--concept", "nudity"], "cannot render"),
         (["generate", "--concept", "church", "--pairs", "0"], "--pairs"),

@@ -368,6 +368,8 @@ def test_text_file_has_a_prompt_per_line(tmp_path: Path) -> None:
     empty = write(tmp_path, "empty.txt", "\n \n")
     with pytest.raises(DatasetError, match="has no rows"):
         read_table(empty)
+    result = command(str(tmp_path / "prompts.txt"), "--concept", "church", "--only", "violence")
+    assert "prompts.txt has no column of concepts: leave --only out" in " ".join(result.stderr.split())
 
 
 def test_column_states_the_split(tmp_path: Path) -> None:

@@ -41,6 +41,22 @@ def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
     assert "kimi-k1-5" in printed and "stopped: budget" in printed
 
 
+@pytest.mark.parametrize("command", ["generate --dry-run", "generate", "build"])
+@pytest.mark.parametrize("usd", ["nan", "-3"])
+def test_a_budget_is_checked_whoever_writes(command: str, usd: str, tmp_path: Path) -> None:
+    words = ["--concept", "church", "--writers", "offline", "--budget-usd", usd, "--store", str(tmp_path / "store")]
+    result = CliRunner().invoke(app, [*command.split(), *words])
+    assert result.exit_code == 2 and f"--budget-usd {usd.replace('-3', '-3.0').replace('nan', 'NaN')}" in result.stderr
+    assert "it must be a positive number" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["generate", "generate --dry-run", "build"])
+def test_a_seed_below_0_is_refused(command: str, tmp_path: Path) -> None:
+    words = ["--concept", "church", "--writers", "offline", "--seed", "-1", "--store", str(tmp_path / "store")]
+    result = CliRunner().invoke(app, [*command.split(), *words])
+    assert result.exit_code == 2 and "--seed -1: it must be a whole number from 0 up" in result.stderr
+
+
 def test_money_is_reserved_for_calls_in_flight(server: LlmServer, generate: Callable[..., Any]) -> None:
     server.latency = 0.1
     generate("--writers", ALL, "--iterations", "1", "--budget-usd", "0.2")

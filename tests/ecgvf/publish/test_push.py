@@ -449,7 +449,7 @@ def test_scores_that_differ_by_rounding_are_equal(run: ConceptRun, tmp_path: Pat
         (["versions", "my-org/nothing"], "the Hub has no dataset my-org/nothing"),
         (["versions", "nothing"], "has no dataset nothing"),
         (["diff", f"{REPO}@v1.0.0", f"{REPO}@v9.0.0"], "has no version v9.0.0"),
-        (["diff", "a", "b"], "not a name on the Hub"),
+        (["diff", "a", "b"], "there is no folder a, and 'a' is not a name on the Hub"),
         (["diff", "a" * 300, "b"], "not a name on the Hub"),
         (["diff", f"{REPO}@v1.0.0", "my-org/foreign@main"], "not published by `ecgvf`"),
     ],
