@@ -108,13 +108,13 @@ def campaign(folder: Path, kills: int, pairs: int, seed: int) -> dict[str, Any]:
         for stage, stage_kills in due.items():
             before, expected = expected, folder / f"after-{stage}"
             shutil.copytree(before, expected)
-            seconds = _run(STAGES[stage], expected, model, pairs)
+            seconds, _ = _run(STAGES[stage], expected, model, pairs)
             killed = equal = missed = 0
             while killed < stage_kills and missed <= 2 * stage_kills:
                 store = folder / "killed"
                 shutil.copytree(before, store)
-                duration = _run(STAGES[stage], store, model, pairs, kill_after=rng.uniform(0, seconds))
-                if duration is None:
+                duration, was_killed = _run(STAGES[stage], store, model, pairs, kill_after=rng.uniform(0, seconds))
+                if was_killed:
                     killed += 1
                     _run(STAGES[stage], store, model, pairs)
                     equal += _content(store) == _content(expected)
@@ -142,7 +142,7 @@ def _kill_workers(
     """Render in two processes and kill one of them at a random moment of the time that they take."""
     before, expected, store = folder / "after-generate", folder / "after-render", folder / "killed"
     shutil.copytree(before, store)
-    seconds = _run(_render_in_processes, store, model, pairs)
+    seconds, _ = _run(_render_in_processes, store, model, pairs)
     killed = equal = missed = 0
     while killed < kills and missed <= 2 * kills:
         shutil.rmtree(store)
@@ -163,17 +163,18 @@ def _kill_workers(
     return {"seconds": round(seconds, 2), "kills": killed, "equal": equal}
 
 
-def _run(stage: Stage, store: Path, model: str, pairs: int, kill_after: float | None = None) -> float | None:
-    """Run a stage in a child. Returns its seconds, or None if it was killed."""
+def _run(stage: Stage, store: Path, model: str, pairs: int, kill_after: float | None = None) -> tuple[float, bool]:
+    """Run a stage in a child. Returns its seconds, and whether it was killed."""
     started = time.monotonic()
     child = _start(stage, store, model, pairs)
     child.join(kill_after)
     if child.is_alive():
         child.kill()
         child.join()
-    if child.exitcode not in (0, -signal.SIGKILL):
+    killed = kill_after is not None and child.exitcode == -signal.SIGKILL
+    if child.exitcode and not killed:
         raise SystemExit(f"{stage.__name__} failed with exit code {child.exitcode}")
-    return time.monotonic() - started if child.exitcode == 0 else None
+    return time.monotonic() - started, killed
 
 
 def _start(stage: Stage, store: Path, model: str, pairs: int) -> multiprocessing.process.BaseProcess:

@@ -11,8 +11,6 @@ most images may be at most a tenth above that with the fewest. The last line of 
 
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from benchmarks.memory import peak_mb
+from benchmarks.memory import compare_peaks, peak_mb
 from benchmarks.result import finish
 from ear.evaluation.fidelity import figures
-from ear.evaluation.fidelity.features import SHARD, FeatureSet
+from ear.evaluation.fidelity.features import FeatureSet
 from ear.evaluation.fidelity.frechet import Moments, frechet_distance
+from ear.evaluation.images import SHARD
 from ecgvf.core.shard_set import ShardSet
 
-DIMENSIONS, GOAL = 2_048, 1.1
+DIMENSIONS = 2_048
 
 
 def random_features(folder: Path, n: int, seed: int) -> FeatureSet:
@@ -63,21 +62,7 @@ def main(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Compare the peak memory of few images and many."""
-    runs = {}
-    for n in (few, many):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            runs[n] = process.submit(measure, n, seed).result()
-        print(f"{n:>6} images: {runs[n]['peak_mb']:.0f} MB at most, {runs[n]['seconds']:.0f} s")
-    ratio = runs[many]["peak_mb"] / runs[few]["peak_mb"]
-    result = {
-        "dimensions": DIMENSIONS,
-        "images": {str(n): run for n, run in runs.items()},
-        "ratio": round(ratio, 3),
-        "goal": GOAL,
-        "seed": seed,
-        "met": ratio <= GOAL,
-    }
-    finish(result, out)
+    finish({"dimensions": DIMENSIONS, **compare_peaks(measure, few, many, seed)}, out)
 
 
 if __name__ == "__main__":

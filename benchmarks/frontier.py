@@ -129,8 +129,8 @@ class Frontier:
         adapter = erase(store, [dataset], model, changed, [0])[0].adapter
         found = evaluate(store, model, dataset, [adapter], SETTINGS)
         if untrained and trial.options:
-            changed = replace(dataset, sampling=replace(dataset.sampling, **trial.options))
-            found = against_usual(found, evaluate(store, model, changed, [adapter], SETTINGS))
+            guided = replace(dataset, sampling=replace(dataset.sampling, **trial.options))
+            found = against_usual(found, evaluate(store, model, guided, [adapter], SETTINGS))
         rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
         measured = [
             {"figure": figure, "group": group, **after.json()}

@@ -58,7 +58,7 @@ def speedup(name: str, judge: Callable[[], object], reference: Callable[[], obje
     """Images per second of the judge over those of the reference."""
     judge(), reference()  # loading is not measured
     times = [(seconds(judge), seconds(reference)) for _ in range(repeats)]
-    judge_time, reference_time = map(min, zip(*times, strict=True))
+    judge_time, reference_time = min(first for first, _ in times), min(second for _, second in times)
     print(f"{name}: {count / judge_time:.1f} images/s, {count / reference_time:.1f} one at a time")
     return reference_time / judge_time
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -56,21 +56,39 @@ def fill(root: Path, pairs: int, side: int) -> None:
     sampling = {"guidance": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     settings = {"pairs": pairs_set.fingerprint, "model": "noise", "renderer": "0", "sampling": sampling, "seed": 0}
     images = run.stage_set(IMAGES, {**settings, "side": side})
-    judge = {"judge": "none", "judge_hash": "0"}
-    verdicts = run.stage_set(VERDICTS, {"pictures": images.fingerprint, **judge, "accepted": []})
+    judged = {"pictures": images.fingerprint, "judge": "none", "judge_hash": "0", "accepted": []}
+    verdicts = run.stage_set(VERDICTS, judged)
     rng = np.random.default_rng(0)
     for index in range(0, pairs, SHARD):
         renderings, predictions = [], []
         for record in records[index : index + SHARD]:
             for role, prompt in record.prompts():
-                key: dict[str, Any] = {"record_id": record.record_id, "role": role}
                 noise = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
                 vq_ids = tuple(rng.integers(0, 2**14, 576).tolist())
-                seeded = {"seed": index, "renderer": "0", "prompt_sent": prompt}
-                renderings.append(Rendering(**key, **seeded, image=encode(noise), vq_ids=vq_ids))
+                renderings.append(
+                    Rendering(
+                        record_id=record.record_id,
+                        role=role,
+                        seed=index,
+                        renderer="0",
+                        prompt_sent=prompt,
+                        image=encode(noise),
+                        vq_ids=vq_ids,
+                    )
+                )
                 present = role == "target"
-                prediction = {"label_set": "none", "present": present, "score": float(present), "top_labels": ()}
-                predictions.append(Verdict(**key, **judge, **prediction))
+                predictions.append(
+                    Verdict(
+                        record_id=record.record_id,
+                        role=role,
+                        judge="none",
+                        judge_hash="0",
+                        label_set="none",
+                        present=present,
+                        score=float(present),
+                        top_labels=(),
+                    )
+                )
         images.write_shard(index // SHARD, to_table(Rendering, renderings))
         verdicts.write_shard(index // SHARD, to_table(Verdict, predictions))
     images.finish({"pictures": 2 * pairs})

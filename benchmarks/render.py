@@ -77,13 +77,9 @@ def script(model: JanusModel, prompts: Sequence[str], pixels: bool) -> None:
     tokens = torch.empty(len(prompts), model.image_tokens, dtype=torch.int64)
     for step in range(model.image_tokens):
         positions = (mask.cumsum(-1) - 1)[:, -embeddings.shape[1] :].clamp(min=0)
-        states = model.language_model(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
+        # By position: transformers 5.24 renamed the cache's keyword.
+        output = model.language_model(None, mask, positions, cache, embeddings, use_cache=True)
+        states = output.last_hidden_state[:, -1]
         conditional, unconditional = model.model.model.generation_head(states).chunk(2)
         logits = unconditional + model.sampling.guidance * (conditional - unconditional)
         probabilities = torch.softmax(logits / model.sampling.temperature, dim=-1)

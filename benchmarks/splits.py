@@ -15,13 +15,14 @@ import typer
 
 from benchmarks.result import finish
 from ecgvf.core.concepts import find
-from ecgvf.core.records import SPLITS, WORDINGS, PromptPair, Split, Wording
+from ecgvf.core.records import WORDINGS, PromptPair, Split, Wording
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.pairs.generate import generate_pairs
 from ecgvf.pairs.offline import find_candidates, phrases_of
 
 CONCEPTS = ("church", "castle", "cat", "van-gogh")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def counts(name: str, pairs: int, evaluation: int) -> Counter[tuple[Split, Wording | None]]:

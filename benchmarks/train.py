@@ -107,7 +107,7 @@ def quickstart_ratio(seconds: Mapping[str, float]) -> float:
 def full_size(size: str) -> JanusModel:
     """Janus-Pro of ``size`` on the meta device, in bfloat16."""
     with torch.device("meta"):
-        model = JanusForConditionalGeneration(config(size)).to(torch.bfloat16)
+        model = JanusForConditionalGeneration(config(size)).bfloat16()
     return JanusModel(f"janus-pro-{size}", Path(), model, load("janus-nano").processor)
 
 
