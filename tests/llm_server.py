@@ -299,7 +299,7 @@ def prompts(request: Request, behaviour: str = "fine") -> list[JSON]:
         for pair in found:
             pair["surrogate"], pair["surrogate_term"] = pair["target"].replace("church", "chapel"), "chapel"
     if behaviour == "wrong-schema":
-        found = [{"prompt": pair["target"], "replacement": pair.get("surrogate")} for pair in found]
+        found = [{"prompt": pair["target"], "replacement": pair.get("surrogate", "")} for pair in found]
     hostile = {
         "html": "<script>alert(1)</script>",
         "escapes": "\x1b[2J\x1b[31m",
