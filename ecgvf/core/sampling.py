@@ -26,9 +26,9 @@ class Sampling:
         if not 0 <= self.temperature < math.inf:
             raise SettingsError(f"--temperature {self.temperature}: it must be a number of 0 or more")
         if self.top_k < 0:
-            raise SettingsError(f"top_k is {self.top_k}: it must be 0 (all tokens) or more")
+            raise SettingsError(f"top_k {self.top_k}: it must be 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:
-            raise SettingsError(f"top_p is {self.top_p}: it must be above 0 and at most 1")
+            raise SettingsError(f"top_p {self.top_p}: it must be above 0 and at most 1")
 
     @property
     def guided(self) -> bool:

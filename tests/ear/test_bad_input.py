@@ -168,9 +168,9 @@ def test_a_dataset_without_an_evaluation_prompt_cannot_be_measured(
     fails("ear eval --split test", "has no accepted test prompt: run `ecgvf generate --split test`")
 
 
-@pytest.mark.parametrize(("split", "body"), [("pairs", "{% for x in %}"), ("test", "{{ concept.nam }}")])
+@pytest.mark.parametrize(("split", "body"), [("pairs", "{% for x in %}"), ("evaluation", "{{ concept.nam }}")])
 def test_a_template_with_an_error(tmp_path: Path, split: str, body: str) -> None:
-    for name in ("pairs", "test"):
+    for name in ("pairs", "evaluation"):
         file = tmp_path / "object" / f"{name}.md.j2"
         file.parent.mkdir(exist_ok=True)
         file.write_text("---\nversion: 1\n---\n" + (body if name == split else "fine\n"))

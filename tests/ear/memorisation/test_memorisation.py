@@ -221,7 +221,7 @@ def test_several_folders_are_called_by_their_paths_and_are_all_nanos_or_none(fol
         ("images --clip nothing", "cannot load the CLIP model 'nothing'"),
         ("images --dataset ecgvf/church", "images is rendered already"),
         ("--column text", "--column text is of a file of prompts: name it with --prompts"),
-        ("--adapter x", "generate"),
+        ("--adapter x", "name a dataset, such as --dataset ecgvf/church"),
     ],
 )
 def test_bad_input_is_one_line(folder: Path, line: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

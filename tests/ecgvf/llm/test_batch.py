@@ -324,7 +324,7 @@ def test_an_invalid_batch_is_submitted_once_and_its_reason_is_reported(
     assert result.exit_code == 0, result.output
     assert [name for name in server.batches if name.startswith("openai")] in (["openai0"], ["openai1"])
     assert "invalid_request: the key [OPENAI_API_KEY] has no access to this model" in result.stderr
-    assert "denied" in result.stderr and result.stderr.count("invalid_request") == 1
+    assert "gpt stopped after 0 answers" in result.stderr and result.stderr.count("invalid_request") == 1
     assert ledger().spent().possible == 0
     server.invalid = ""
     assert generate("--writers", "gpt,claude", "--batch").exit_code == 0 and {row.writer for row in rows()} == {

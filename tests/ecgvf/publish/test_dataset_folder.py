@@ -41,7 +41,7 @@ def edit_facts(folder: DatasetFolder, change: Callable[[Facts], Any]) -> None:
         (lambda facts: facts.update(run_seed="first"), "COPY: run_seed: Input should be a valid integer"),
         (lambda facts: facts["concept"].pop("terms"), "COPY: terms: the field is missing"),
         (lambda facts: facts["sampling"].update(min_p=0.1), r"COPY: sampling: .*'min_p'.* a newer version of ecgvf"),
-        (lambda facts: facts["sampling"].update(top_p=2), "COPY: sampling: top_p is 2"),
+        (lambda facts: facts["sampling"].update(top_p=2), "COPY: sampling: top_p 2"),
     ],
 )
 def test_facts_that_are_not_a_runs_are_one_line(

@@ -278,7 +278,7 @@ def test_a_refused_upload_is_one_line_and_no_version(run: ConceptRun, hub: Hub) 
         (409, "already has this"),
         (412, "was changed during the push"),
         (429, "limits the rate"),
-        (500, "wait a little"),
+        (500, "wait a few minutes"),
     ],
 )
 def test_refusals_are_one_line_with_advice(run: ConceptRun, hub: Hub, status: int, message: str) -> None:

@@ -20,6 +20,7 @@ from tests.ecgvf.publish.conftest import new_run
 from tests.hub_server import Hub
 
 REPO = "my-org/ecgvf"
+ORIGINAL = "church-original-paper-default.parquet"
 
 
 def results(folder: Path, left: int = 3, **changed: object) -> Suite:
@@ -64,11 +65,11 @@ def test_the_rows_are_in_a_split_of_the_name_of_the_measured_split(tmp_path: Pat
 
 def test_outcomes_of_an_earlier_version_get_the_columns_of_later_ones(tmp_path: Path, published: Hub) -> None:
     suite = results(tmp_path)
-    older = suite.results / "original.parquet"
-    pq.write_table(pq.read_table(older).drop_columns(["attack", "budget"]), older)
+    older = suite.results / ORIGINAL
+    pq.write_table(pq.read_table(older).drop_columns(["surrogate_label"]), older)
     upload_results(prepare_results(suite.results, REPO))
     outcomes = datasets.load_dataset(REPO, "small-outcomes", split="test")
-    assert set(outcomes["condition"]) == {"before", "after", "ceiling"} and set(outcomes["attack"]) == {None}
+    assert set(outcomes["condition"]) == {"before", "after", "ceiling"} and None in outcomes["surrogate_label"]
 
 
 def test_equal_results_upload_nothing_and_changed_ones_replace_them(tmp_path: Path, published: Hub) -> None:
@@ -124,7 +125,7 @@ def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:
     assert found.exit_code == 2 and "leave --version out" in found.stderr
     with pytest.raises(DatasetError, match="has no dataset yet"):
         prepare_results(folder, "my-org/other")
-    for file in ("leaderboard.md", "original.parquet"):
+    for file in ("leaderboard.md", ORIGINAL):
         (folder / file).unlink()
         with pytest.raises(DatasetError, match=f"{file} is missing"):
             prepare_results(folder, REPO)
