@@ -34,9 +34,11 @@ help:
 quickstart: .venv/installed
 	$(BIN)/ear quickstart
 
-# A worker more than there are cores: many tests wait for processes that they started.
+# A worker more than there are cores: many tests wait for processes that they started. Threads that wait for others sleep
+# instead of spinning, which would take the cores from the other workers: rendering is 2.5 times as fast beside two busy
+# processes.
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses 4 \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
