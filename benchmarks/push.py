@@ -13,15 +13,19 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from benchmarks.memory import peak_mb
 from benchmarks.result import finish
+
+if TYPE_CHECKING:
+    from ecgvf.core.records import PromptPair, Rendering, Verdict
 
 SHARD = 32
 BOUND_MB = 512
@@ -40,7 +44,6 @@ def serve(folder: str, pipe: Connection) -> None:
 def fill(root: Path, pairs: int, side: int) -> None:
     """Write a finished run of noise in which every pair is accepted."""
     from ecgvf.core import concepts
-    from ecgvf.core.png import encode
     from ecgvf.core.records import Acceptance, PromptPair, Rendering, Verdict, to_table
     from ecgvf.core.run import ConceptRun
     from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
@@ -60,35 +63,8 @@ def fill(root: Path, pairs: int, side: int) -> None:
     verdicts = run.stage_set(VERDICTS, judged)
     rng = np.random.default_rng(0)
     for index in range(0, pairs, SHARD):
-        renderings, predictions = [], []
-        for record in records[index : index + SHARD]:
-            for role, prompt in record.prompts():
-                noise = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-                vq_ids = tuple(rng.integers(0, 2**14, 576).tolist())
-                renderings.append(
-                    Rendering(
-                        record_id=record.record_id,
-                        role=role,
-                        seed=index,
-                        renderer="0",
-                        prompt_sent=prompt,
-                        image=encode(noise),
-                        vq_ids=vq_ids,
-                    )
-                )
-                present = role == "target"
-                predictions.append(
-                    Verdict(
-                        record_id=record.record_id,
-                        role=role,
-                        judge="none",
-                        judge_hash="0",
-                        label_set="none",
-                        present=present,
-                        score=float(present),
-                        top_labels=(),
-                    )
-                )
+        rows = [row for record in records[index : index + SHARD] for row in _rows(record, index, side, rng)]
+        renderings, predictions = zip(*rows, strict=True)
         images.write_shard(index // SHARD, to_table(Rendering, renderings))
         verdicts.write_shard(index // SHARD, to_table(Verdict, predictions))
     images.finish({"pictures": 2 * pairs})
@@ -98,6 +74,37 @@ def fill(root: Path, pairs: int, side: int) -> None:
     decisions = [Acceptance(record_id=record.record_id, accepted=True, reason=None) for record in records]
     acceptance.write_shard(0, to_table(Acceptance, decisions))
     acceptance.finish({"accepted_pairs": pairs, "reasons": {}})
+
+
+def _rows(
+    record: "PromptPair", seed: int, side: int, rng: np.random.Generator
+) -> Iterator["tuple[Rendering, Verdict]"]:
+    """An image of noise of each prompt, and what the judge sees in it."""
+    from ecgvf.core.png import encode
+    from ecgvf.core.records import Rendering, Verdict
+
+    for role, prompt in record.prompts():
+        rendering = Rendering(
+            record_id=record.record_id,
+            role=role,
+            seed=seed,
+            renderer="0",
+            prompt_sent=prompt,
+            image=encode(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)),
+            vq_ids=tuple(rng.integers(0, 2**14, 576).tolist()),
+        )
+        present = role == "target"
+        verdict = Verdict(
+            record_id=record.record_id,
+            role=role,
+            judge="none",
+            judge_hash="0",
+            label_set="none",
+            present=present,
+            score=float(present),
+            top_labels=(),
+        )
+        yield rendering, verdict
 
 
 def push(root: str, pipe: Connection) -> None:

@@ -131,9 +131,7 @@ def build(
 
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     check_seed(seed)
-    for name, number, least in (("rounds", rounds, 1), ("validation", validation, 0), ("tests", tests, 0)):
-        if number < least:
-            raise SettingsError(f"--{name} {number}: it must be {'at least 1' if least else '0 or more'}")
+    _check_counts(rounds, validation, tests)
     progress = {
         writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
     }
@@ -167,6 +165,12 @@ def build(
     filtered = merge_rounds(acceptances)
     numbers = {acceptance.source(PAIRS).settings.get("round", 0) for acceptance in acceptances}
     return BuildResult(filtered, len(numbers), progress, filtered.accepted["train"] == accepted)
+
+
+def _check_counts(rounds: int, validation: int, tests: int) -> None:
+    for name, number, least in (("rounds", rounds, 1), ("validation", validation, 0), ("tests", tests, 0)):
+        if number < least:
+            raise SettingsError(f"--{name} {number}: it must be {'at least 1' if least else '0 or more'}")
 
 
 def _run_rounds(
