@@ -264,7 +264,9 @@ class ShardSet:
         """One shard, checked, with all columns or with ``columns``. Raises ``StoreCorrupt``."""
         data = self.shard(index).read_bytes()
         self._verify(index, data)
-        return pq.read_table(pa.BufferReader(data), columns=columns)
+        # Arrow's threads may hold the bytes for longer than the call. At exit, to free them, they wait for Python's lock,
+        # which ends the process with SIGABRT (https://github.com/apache/arrow/issues/34314).
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
 
     def read(self) -> pa.Table:
         """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""

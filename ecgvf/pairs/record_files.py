@@ -127,7 +127,7 @@ def _parse_parquet(path: Path, data: bytes) -> list[Record]:
         if repeated := [name for name in names if names.count(name) > 1]:
             raise DatasetError(f"{path} has two columns named {repeated[0]!r}: rename one")
         textual = [field.name for field in file.schema_arrow if not _is_binary(field.type)]
-        records: list[Record] = file.read(columns=textual).to_pylist()
+        records: list[Record] = file.read(columns=textual, use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path} is not a Parquet file, or it is cut off: download it again") from error
     except UnicodeDecodeError as error:

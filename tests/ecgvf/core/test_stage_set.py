@@ -1,6 +1,8 @@
 import errno
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,26 @@ def test_a_finished_set_is_current_and_reads_back_in_order(run: ConceptRun) -> N
     assert values(current) == [1, 2, 3]
     assert current.settings == SETTINGS
     assert current.summary == {"pairs": 3}
+
+
+def test_reading_a_shard_leaves_no_thread_that_could_abort_the_exit(run: ConceptRun) -> None:
+    finish(run)
+    code = """
+import sys
+from pathlib import Path
+import psutil
+from ecgvf.core import concepts
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import PAIRS
+from ecgvf.core.store import Store
+
+pairs = ConceptRun(Store(Path(sys.argv[1])), concepts.find("church")).current(PAIRS)
+before = psutil.Process().num_threads()
+pairs.read()
+print(psutil.Process().num_threads() - before)
+"""
+    command = [sys.executable, "-c", code, str(run.store.root)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout == "0\n"
 
 
 def test_the_manifest_holds_settings_versions_times_rows_and_hashes(run: ConceptRun) -> None:
