@@ -73,6 +73,7 @@ def train(
     from ear.method import recipes
     from ear.method.erase import Watch, erase, resolve
     from ear.method.pairs import report_pairs
+    from ear.method.precision import compute_dtype
     from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
 
@@ -88,7 +89,8 @@ def train(
         _write_prompts(store, dataset, model, changed, dry_run=dry_run)
         return
     resolved = resolve(changed, datasets, model)
-    print_lines(resolved.summary())
+    precision = f"{compute_dtype(changed, model)} compute, {changed.weight_dtype} weights"
+    print_lines([*resolved.summary(), ("precision", precision)])
     if dry_run:
         report_pairs(datasets, changed.pairs)
         _print_cost(dataset, model, resolved, len(training_seeds) if changed.depends_on_seed else 1)

@@ -11,6 +11,7 @@ import torch
 
 from ear.method.adapter import module_names
 from ear.method.objective import windows
+from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import FORWARD_BATCH, SHARD
 from ear.method.rounds import count_images, most_steps, windows_per_image
@@ -231,7 +232,7 @@ def _output_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    return 2 if resolved.recipe.mixed_precision == "bf16" else model.dtype.itemsize
+    return 2 if computes_in_bfloat16(resolved.recipe, model.device) else model.dtype.itemsize
 
 
 def _tuned_parameters(model: JanusModel, resolved: ResolvedRecipe) -> int:

@@ -16,6 +16,7 @@ from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import process_group
+from ear.method.precision import compute_dtype
 from ear.method.progress import TrainingProgress
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -155,7 +156,12 @@ class _Erasure:
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
         device = self.model.device
-        circumstances = {"threads": threads, "device": device.type, "processes": process_group(device).count}
+        circumstances = {
+            "threads": threads,
+            "device": device.type,
+            "compute_dtype": compute_dtype(recipe, self.model),
+            "processes": process_group(device).count,
+        }
         pair_ids = [pair.record_id for pair in self.pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
 

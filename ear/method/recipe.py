@@ -127,7 +127,8 @@ class Recipe:
     """Images in a step, for the trajectory rollout; with any other trajectory, a step has a single image."""
     mixed_precision: MixedPrecision = "no"
     """no: everything is computed in the model's dtype. bf16: forward and backward passes are computed in bfloat16 where
-    autocast does so; weights, gradients, Adam and losses stay float32, and rollouts are in the model's dtype."""
+    autocast does so; weights, gradients, Adam and losses stay float32, and rollouts are in the model's dtype. A CPU
+    without AVX-512 computes in the model's dtype, because its bfloat16 is slow."""
     checkpointing: Checkpointing = "no"
     """Gradient checkpointing. no: all activations are kept for the backward pass. layers: only the inputs of layers are
     kept, which saves memory at the price of another forward pass."""
@@ -312,8 +313,6 @@ class ResolvedRecipe:
             ),
             ("steps", f"Adam, learning rate {rate}, {r.passes} pass(es) over at most {r.pairs} pairs"),
         ]
-        if r.mixed_precision != "no":
-            summary.append(("precision", f"{r.mixed_precision} compute, {r.weight_dtype} weights"))
         if r.retention:
             which = r.rehearsed_concepts
             concepts = f"{which} of the others" if isinstance(which, int) else f"{which} the others"

@@ -8,6 +8,7 @@ import torch
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
 from ear.method.parallel import ProcessGroup, process_group
+from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
@@ -24,6 +25,8 @@ class TrainingState:
     optimizer: torch.optim.Adam
     generator: torch.Generator
     """Samples the streams of the released loop; other recipes derive a seed for each purpose."""
+    bfloat16: bool
+    """Whether forward and backward passes are autocast to bfloat16."""
     log: TrainingLog = field(default_factory=TrainingLog)
     rounds: int = 0
     """Finished rounds."""
@@ -36,7 +39,8 @@ class TrainingState:
         rank = recipe.rank if recipe.adapter == "lora" else None
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
-        return cls(adapter, optimizer, torch.Generator(model.device).manual_seed(PUBLISHED_SEED))
+        generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
+        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device))
 
     def step(self, loss: torch.Tensor, learning_rate: float, group: ProcessGroup) -> None:
         """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
@@ -69,6 +73,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "device": self.generator.device.type,
+            "bfloat16": self.bfloat16,
             "log": self.log.json(),
             "rounds": self.rounds,
             "threads": torch.get_num_threads(),
@@ -78,14 +83,19 @@ class TrainingState:
     @torch.no_grad()
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of another version, of
-        another kind of device, whose generator draws other numbers, or of another number of processes, which sum in
-        another order."""
-        if not checkpoint.keys() >= {"weights", "optimizer", "generator", "device", "processes", "log", "rounds"}:
+        another kind of device, whose generator draws other numbers, of another precision, or of another number of
+        processes, which sum in another order."""
+        if not checkpoint.keys() >= self.checkpoint().keys() - {"threads"}:
             raise AdapterError("checkpoint.pt is of another version: delete it, and the run starts anew")
         begun = checkpoint["device"]
         if begun != self.generator.device.type:
             raise AdapterError(
                 f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"
+            )
+        if checkpoint["bfloat16"] != self.bfloat16:
+            precision, where = ("bfloat16", "with") if checkpoint["bfloat16"] else ("float32", "without")
+            raise AdapterError(
+                f"this training was begun in {precision}: resume on a CPU {where} AVX-512, or delete checkpoint.pt"
             )
         begun, count = checkpoint["processes"], process_group(self.generator.device).count
         if begun != count:

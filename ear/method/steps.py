@@ -162,8 +162,7 @@ class WindowSteps:
         return value.item()
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.resolved.recipe.mixed_precision == "bf16"
-        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.state.bfloat16)
 
 
 @dataclass(slots=True)

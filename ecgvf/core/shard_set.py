@@ -264,8 +264,8 @@ class ShardSet:
         """One shard, checked, with all columns or with ``columns``. Raises ``StoreCorrupt``."""
         data = self.shard(index).read_bytes()
         self._verify(index, data)
-        # Arrow's threads may hold the bytes for longer than the call. At exit, to free them, they wait for Python's lock,
-        # which ends the process with SIGABRT (https://github.com/apache/arrow/issues/34314).
+        # Arrow's threads may hold the bytes for longer than the call. To free them at exit, they wait for the GIL, and
+        # the process ends with SIGABRT (https://github.com/apache/arrow/issues/34314).
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
 
     def read(self) -> pa.Table:

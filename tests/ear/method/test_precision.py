@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ear.method import steps
+from ear.method.precision import compute_dtype
+from ear.method.recipe import MixedPrecision, Recipe
+from ear.method.recipes import WINDOWED_KL
+from ear.method.runs import TrainingRun
+from ear.method.state import TrainingState
+from ear.method.train import train
+from ecgvf.core.errors import AdapterError
+from ecgvf.janus import JanusModel
+from tests.ear.method.small_training import pair, resolved
+
+
+def recipe(precision: MixedPrecision) -> Recipe:
+    return replace(WINDOWED_KL, retention=0.0, passes=1, mixed_precision=precision)
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes PyTorch report a CPU with these instructions."""
+
+    def has(capability: str) -> None:
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+
+    return has
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "dtype"),
+    [
+        ("AVX512", "bf16", torch.bfloat16),
+        ("AVX512", "no", torch.float32),
+        ("AVX2", "bf16", torch.float32),
+        ("DEFAULT", "bf16", torch.float32),
+    ],
+)
+def test_a_training_computes_in_bfloat16_where_the_cpu_is_fast_at_it(
+    capability: str,
+    precision: MixedPrecision,
+    dtype: torch.dtype,
+    tiny: JanusModel,
+    cpu: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu(capability)
+    computed = set()
+    real = steps.hidden_states
+
+    def seen(*args: object, **settings: object) -> torch.Tensor:
+        states = real(*args, **settings)  # type: ignore[arg-type]
+        computed.add((states @ states.mT).dtype)
+        return states
+
+    monkeypatch.setattr(steps, "hidden_states", seen)
+    train(tiny, [pair(1)], resolved(recipe(precision)), 0)
+    assert computed == {dtype}
+    assert compute_dtype(recipe(precision), tiny) == str(dtype).removeprefix("torch.")
+
+
+def test_a_training_resumes_in_the_precision_in_which_it_was_begun(
+    tiny: JanusModel, tmp_path: Path, cpu: Callable[[str], None]
+) -> None:
+    run, setup = TrainingRun(tmp_path), resolved(recipe("bf16"))
+    cpu("AVX512")
+    run.save_checkpoint(TrainingState.start(tiny, setup, 0).checkpoint())
+    cpu("AVX2")
+    message = r"begun in bfloat16: resume on a CPU with AVX-512, or delete checkpoint\.pt"
+    with pytest.raises(AdapterError, match=message):
+        train(tiny, [pair(1)], setup, 0, run=run)
