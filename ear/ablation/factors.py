@@ -89,6 +89,10 @@ def _retention(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     return [("off", {"retention": 0.0}), ("on", _rehearsal(base))]
 
 
+def _retention_weights(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [(f"{weight:g}", {**_rehearsal(base), "retention": weight}) for weight in (0.1, 1.0, 10.0)]
+
+
 def _retained_concepts(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     some = [(str(number), {**_rehearsal(base), "rehearsed_concepts": number}) for number in (3, 9, 27)]
     return [("0", {"retention": 0.0}), *some]
@@ -117,6 +121,7 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "patch-sampling": _patch_sampling,
         "trajectory": _trajectories,
         "retention": _retention,
+        "retention-weight": _retention_weights,
         "retained-concepts": _retained_concepts,
     }
 )

@@ -35,8 +35,8 @@ def ablate(
         str,
         typer.Option(
             help="Factors, separated by commas: window, patch-sampling, threshold, layers, modules, adapter, loss, "
-            "guidance, order, trajectory, surrogates, retention, retained-concepts, rehearsed-words, rehearsal-noise, "
-            "data.",
+            "guidance, order, trajectory, surrogates, retention, retention-weight, retained-concepts, rehearsed-words, "
+            "rehearsal-noise, data.",
         ),
     ],
     recipe: Annotated[

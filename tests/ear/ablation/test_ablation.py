@@ -252,6 +252,12 @@ def _levels(found: Sequence[Variant]) -> list[str]:
     return [variant.level for variant in found]
 
 
+def test_a_recipe_without_retention_is_given_that_of_on_policy_at_each_weight() -> None:
+    recipes = [replace(PAPER, **variant.options) for variant in variants("retention-weight", PAPER)]
+    assert [recipe.retention for recipe in recipes] == [0.1, 1, 10]
+    assert {recipe.rehearsed_per_step for recipe in recipes} == {ON_POLICY.rehearsed_per_step}
+
+
 def test_retained_concepts_counts_what_is_rehearsed() -> None:
     assert _levels(variants("retained-concepts", PAPER)) == ["0", "3", "9", "27"]
     recipes = [replace(PAPER, **variant.options) for variant in variants("retained-concepts", PAPER)]
