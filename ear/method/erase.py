@@ -115,6 +115,7 @@ class _Erasure:
             group = process_group(self.model.device)
             with group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
+            rehearsal_seconds = time.monotonic() - started
             with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
@@ -141,7 +142,7 @@ class _Erasure:
             )
         with group.main_process_first():
             if group.is_main:
-                self._save(run, seed, threads, adapter, log, time.monotonic() - started)
+                self._save(run, seed, threads, adapter, log, rehearsal_seconds + log.seconds)
         return replace(run, new=True)
 
     def _save(

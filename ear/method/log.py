@@ -6,7 +6,7 @@ from typing import Any, Self
 
 @dataclass(slots=True)
 class TrainingLog:
-    """One entry per window, in order."""
+    """One entry per window, in order, and the time that they took."""
 
     pair: list[str] = field(default_factory=list)
     """Record ids, joined by "+" if a step takes several."""
@@ -17,6 +17,8 @@ class TrainingLog:
     retention_loss: list[float | None] = field(default_factory=list)
     """Mean divergence per position of rehearsed images, in nats; None without rehearsal or a step."""
     stepped: list[bool] = field(default_factory=list)
+    seconds: float = field(default=0.0, compare=False)
+    """How long training took; of a process that was interrupted, until its last checkpoint."""
 
     @property
     def steps(self) -> int:

@@ -65,14 +65,17 @@ def train(
             teacher=Teacher(model, resolved),
         )
     saved = time.monotonic()
+    began = saved - state.log.seconds
     for round_ in training_rounds(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)
         if state.finished(resolved.recipe):
             break
         state.rounds += 1
         if run is not None and group.is_main and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            run.save_checkpoint(state.checkpoint())
             saved = time.monotonic()
+            state.log.seconds = saved - began
+            run.save_checkpoint(state.checkpoint())
     for weight in state.adapter.weights:
         weight.requires_grad_(False)
+    state.log.seconds = time.monotonic() - began
     return state.adapter, state.log

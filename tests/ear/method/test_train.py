@@ -164,6 +164,15 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert log == whole_log
 
 
+def test_the_time_of_an_interrupted_process_counts(tiny: JanusModel, tmp_path: Path) -> None:
+    run, recipe = TrainingRun(tmp_path), resolved(RECIPE)
+    state = TrainingState.start(tiny, recipe, 0)
+    state.log.seconds = 1000.0
+    run.save_checkpoint(state.checkpoint())
+    _, log = train(tiny, [pair(1)], recipe, 0, run=run)
+    assert 1000 < log.seconds < 1100
+
+
 def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(AdapterError, match=r"checkpoint\.pt is damaged: delete it"):
