@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed eval-speed quickstart-check several ablations nano-check clean
+.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed eval-speed quickstart-check several ablations ablations-paper ablations-half-rate ablations-van-gogh ablations-on-policy ablations-unrehearsed nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -15,12 +15,12 @@ help:
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
 	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
 	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, two days on two cores)"
-	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable, in parts of under an hour)"
+	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable; begins no trial after 40 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
 	@echo "make eval-speed   how long ear eval takes on Janus-nano (ten minutes)"
 	@echo "make quickstart-check  whether the quickstart's shorter training meets the recipe's goals (resumable, an hour)"
 	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes on one thread)"
-	@echo "make ablations    the paper's ablations and ours (resumable, in parts of under an hour)"
+	@echo "make ablations    the paper's ablations and ours: five targets ablations-*, each of under an hour (resumable)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv, the site and caches; runs in ecgvf-store and build stay"
@@ -86,14 +86,32 @@ quickstart-check: .venv/installed
 several: .venv/installed
 	$(BIN)/python -m benchmarks.several --out docs/several.json
 
-ablations: .venv/installed
-	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe paper --out docs/ablations/paper \
-	  --prompts-per-other 8 --minutes 10 \
-	  --over window,patch-sampling,threshold,layers,modules,adapter,guidance,order,trajectory,retention,surrogates,data
-	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --out docs/ablations/on-policy \
-	  --prompts-per-other 8 --minutes 5 --over retained-concepts,retention,adapter,rehearsal-noise,surrogates,data
-	$(BIN)/ear ablate --dataset ecgvf/church --store build/ablations --recipe on-policy --option retention=0 \
-	  --out docs/ablations/on-policy-unrehearsed --prompts-per-other 8 --minutes 5 --over trajectory,loss,guidance,adapter
+# One thread, whose order of sums does not depend on the machine's number of cores.
+ABLATE := OMP_NUM_THREADS=1 $(BIN)/ear ablate --store build/ablations --prompts-per-other 8 --minutes 30
+
+ablations: ablations-paper ablations-half-rate ablations-van-gogh ablations-on-policy ablations-unrehearsed
+
+ablations-paper: .venv/installed
+	$(ABLATE) --dataset ecgvf/church --recipe paper --out docs/ablations/paper \
+	  --over window,patch-sampling,threshold,layers,modules,adapter,guidance,order,trajectory,retention,retention-weight,surrogates,data
+
+ablations-half-rate: .venv/installed
+	$(ABLATE) --dataset ecgvf/church --recipe paper --option learning_rate=5e-5 --out docs/ablations/paper-half-rate \
+	  --over window,patch-sampling
+
+ablations-van-gogh: .venv/installed
+	$(BIN)/ecgvf generate --concept van-gogh --writers offline --store build/ablations
+	$(BIN)/ecgvf render --concept van-gogh --store build/ablations
+	$(BIN)/ecgvf filter --concept van-gogh --store build/ablations
+	$(ABLATE) --dataset ecgvf/van-gogh --recipe paper --out docs/ablations/paper-van-gogh --over window
+
+ablations-on-policy: .venv/installed
+	$(ABLATE) --dataset ecgvf/church --recipe on-policy --out docs/ablations/on-policy \
+	  --over retained-concepts,retention,adapter,rehearsal-noise,surrogates,data
+
+ablations-unrehearsed: .venv/installed
+	$(ABLATE) --dataset ecgvf/church --recipe on-policy --option retention=0 --out docs/ablations/on-policy-unrehearsed \
+	  --over trajectory,loss,guidance,adapter
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check
