@@ -16,7 +16,7 @@ from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import process_group
-from ear.method.precision import compute_dtype
+from ear.method.precision import compute_dtype, computes_in_bfloat16
 from ear.method.progress import TrainingProgress
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -64,8 +64,8 @@ def erase(
     window.
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
-    same number of threads and processes write equal bytes, and an interrupted run resumes with the number of threads
-    that it began with.
+    same ``compute_dtype`` and the same number of threads and processes write equal bytes, and an interrupted run
+    resumes with the number of threads that it began with.
 
     Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
     ``rehearsal_set`` do, and ``RecipeError`` as ``train`` and ``write_prompt_adapter`` do.
@@ -86,6 +86,8 @@ def erase(
     settings = adapter_settings(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
+    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device):
+        settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers)
     return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]

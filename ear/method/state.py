@@ -93,9 +93,10 @@ class TrainingState:
                 f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"
             )
         if checkpoint["bfloat16"] != self.bfloat16:
-            precision, where = ("bfloat16", "with") if checkpoint["bfloat16"] else ("float32", "without")
+            begun_on = f"a CPU {'with' if checkpoint['bfloat16'] else 'without'} AVX-512"
             raise AdapterError(
-                f"this training was begun in {precision}: resume on a CPU {where} AVX-512, or delete checkpoint.pt"
+                f"this training was begun on {begun_on}, in another precision: resume on such a CPU, or delete "
+                "checkpoint.pt"
             )
         begun, count = checkpoint["processes"], process_group(self.generator.device).count
         if begun != count:

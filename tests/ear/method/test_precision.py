@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from ear.method import steps
+from ear.method.erase import erase
 from ear.method.precision import compute_dtype
 from ear.method.recipe import MixedPrecision, Recipe
 from ear.method.recipes import WINDOWED_KL
 from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
 from ear.method.train import train
+from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError
+from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from tests.ear.method.small_training import pair, resolved
 
@@ -70,6 +73,18 @@ def test_a_training_resumes_in_the_precision_in_which_it_was_begun(
     cpu("AVX512")
     run.save_checkpoint(TrainingState.start(tiny, setup, 0).checkpoint())
     cpu("AVX2")
-    message = r"begun in bfloat16: resume on a CPU with AVX-512, or delete checkpoint\.pt"
+    message = r"begun on a CPU with AVX-512, in another precision: resume on such a CPU, or delete checkpoint\.pt"
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], setup, 0, run=run)
+
+
+def test_another_precision_than_the_recipes_is_another_adapter(
+    store: Store, dataset: Dataset, tiny: JanusModel, cpu: Callable[[str], None]
+) -> None:
+    runs = {}
+    for capability in ("AVX512", "AVX2"):
+        cpu(capability)
+        [runs[capability]] = erase(store, [dataset], tiny, recipe("bf16"), [0])
+    assert runs["AVX512"].path != runs["AVX2"].path
+    assert "compute_dtype" not in runs["AVX512"].facts and runs["AVX2"].facts["compute_dtype"] == "float32"
+    assert runs["AVX512"].facts["circumstances"]["compute_dtype"] == "bfloat16"
