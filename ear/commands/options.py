@@ -181,7 +181,7 @@ class FidelityArguments:
         str | None,
         typer.Option(
             help=f"For --figures paper. {CLIP_MODEL}",
-            show_default="openai/clip-vit-base-patch32",
+            show_default="openai/clip-vit-base-patch32; nano's for nano",
         ),
     ] = None
     as_published: Annotated[

@@ -27,7 +27,7 @@ def bench(
 
     The device's bandwidth (of a large copy) and peak (of a large matrix product) are measured first.
 
-    The roof is what they allow each kernel of a batch, by the bytes that it moves and the FLOPs that it computes.
+    The roofline is what they allow each kernel of a batch, by the bytes that it moves and the FLOPs that it computes.
     """
     from ecgvf.janus import load
     from ecgvf.render.bench import measure_speed
@@ -65,5 +65,5 @@ def _row(speed: "RenderSpeed") -> dict[str, float]:
 def _line(speed: "RenderSpeed") -> str:
     return (
         f"  batch {speed.batch_size:>3}: {speed.images_per_second:.2f} images/s, {speed.ms_per_token:.2f} ms a token, "
-        f"{speed.share_of_roof:.0%} of the roof, {speed.peak_memory / 1e9:.1f} GB of memory at most"
+        f"{speed.share_of_roof:.0%} of the roofline, {speed.peak_memory / 1e9:.1f} GB of memory at most"
     )

@@ -251,9 +251,7 @@ class BoundsArguments:
     ] = None
     clip: Annotated[
         str | None,
-        typer.Option(
-            help=f"For --clip-floor. {CLIP_MODEL}", show_default="openai/clip-vit-base-patch32; nano's for nano"
-        ),
+        typer.Option(help=f"For --clip-floor. {CLIP_MODEL}", show_default="openai/clip-vit-base-patch32"),
     ] = None
     most_change: Annotated[
         float | None,
