@@ -1,10 +1,8 @@
 """The table of an evaluation or of several, for the terminal or for a document."""
 
 import csv
-import html
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +13,7 @@ from rich.table import Table
 from ear.evaluation.figures import POOLED, SEEDS, FigureRow
 from ear.evaluation.openings import openings_text
 from ear.method.recipes import PROMPT_REWRITE
-from ecgvf.core import console
+from ecgvf.core import console, markdown
 from ecgvf.core.figures import Figure
 
 if TYPE_CHECKING:
@@ -146,9 +144,10 @@ def document(
     if form == "latex":
         page = tabulate(rows, header(evaluations, names), tablefmt="latex_booktabs", disable_numparse=True)
         return "\n".join([*(f"% {' '.join(note.split())}" for note in notes), page])
-    rows = [[_markdown(row[0]), *row[1:]] for row in rows]
-    page = tabulate(rows, [*map(_markdown, header(evaluations, names))], tablefmt="github", disable_numparse=True)
-    return "\n\n".join([page, *map(_markdown, notes)])
+    rows = [[markdown.escape(row[0]), *row[1:]] for row in rows]
+    columns = [*map(markdown.escape, header(evaluations, names))]
+    page = tabulate(rows, columns, tablefmt="github", disable_numparse=True)
+    return "\n\n".join([page, *map(markdown.escape, notes)])
 
 
 def _fidelity_rows(evaluation: "Evaluation") -> Sequence[FigureRow]:
@@ -211,12 +210,6 @@ def change_text(figure: Figure | None) -> str:
     if math.isnan(figure.low):
         return f"{figure.value:+.3f}"
     return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
-
-
-def _markdown(text: str) -> str:
-    """Untrusted text in a cell: no markup, no HTML, one line."""
-    one_line = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", one_line)
 
 
 def _openings(evaluations: "Sequence[Evaluation]") -> int:
