@@ -27,7 +27,7 @@ from ecgvf.publish.repository import TYPE, Repository, account, check_name, chec
 
 FILE = "results.parquet"
 FACTS = b"ear-suite"
-"""Key of the suite's facts among the metadata of ``FILE``."""
+"""Key of the suite's facts among the metadata of ``FILE``; `ear suite` writes both."""
 
 
 @dataclass(frozen=True, slots=True)
