@@ -1,6 +1,5 @@
 """The table of an evaluation or of several, for the terminal or for a document."""
 
-import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from rich.table import Table
 from ear.evaluation.figures import POOLED, SEEDS, FigureRow
 from ear.evaluation.openings import openings_text
 from ear.method.recipes import PROMPT_REWRITE
+from ear.tables import rows_as_csv
 from ecgvf.core import console, markdown
 from ecgvf.core.figures import Figure
 
@@ -135,11 +135,9 @@ def document(
 
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
     if form == "csv":
-        output = io.StringIO()
         facts = {"split": evaluations[0].split, "judge": evaluations[0].judge, "test openings": _openings(evaluations)}
         columns = [*header(evaluations, names), *facts]
-        csv.writer(output, lineterminator="\n").writerows([columns, *([*row, *facts.values()] for row in rows)])
-        return output.getvalue()
+        return rows_as_csv([columns, *([*row, *facts.values()] for row in rows)])
     notes = _notes(evaluations)
     if form == "latex":
         page = tabulate(rows, header(evaluations, names), tablefmt="latex_booktabs", disable_numparse=True)
