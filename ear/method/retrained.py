@@ -15,7 +15,7 @@ import torch
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import AdapterError, ConceptError
-from ecgvf.janus import JanusModel, load
+from ecgvf.janus import JanusModel, absolute_name, load
 from ecgvf.world import grammar
 
 MODEL_FILE = "model.safetensors"
@@ -54,12 +54,13 @@ def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
             f"{folder} has another image tokenizer than {model.name}, so that their image tokens mean different "
             "things: name a model that was trained with the same"
         )
-    return RetrainedModel(other, retrained_facts(other))
+    loaded = {"model": other.name, "fingerprint": other.fingerprint, "sampling": asdict(other.sampling)}
+    return RetrainedModel(other, {**retrained_facts(other.path), **loaded})
 
 
-def retrained_facts(other: JanusModel) -> dict[str, Any]:
-    """The facts of the model, like those of an adapter. Raises ``AdapterError`` for a damaged oracle.json."""
-    file = other.path / TRAINING
+def retrained_facts(folder: Path) -> dict[str, Any]:
+    """What is known of the model in ``folder`` without loading it. Raises ``AdapterError`` for a damaged oracle.json."""
+    file = folder / TRAINING
     without: Any = []
     unsafe = True  # nobody says what it was not taught
     if file.is_file():
@@ -73,10 +74,8 @@ def retrained_facts(other: JanusModel) -> dict[str, Any]:
     return {
         "concept": "+".join(map(str, without)),
         "unsafe": unsafe,
-        "model": other.name,
-        "fingerprint": other.fingerprint,
-        "sampling": asdict(other.sampling),
-        "recipe": {"name": other.path.resolve().name},
+        "model": absolute_name(str(folder)),
+        "recipe": {"name": folder.resolve().name},
     }
 
 

@@ -1,9 +1,18 @@
 """A whole model in place of an adapter."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from ear.method.retrained import RetrainedModel
+from ear.method.open_adapter import adapter_facts
+from ear.method.retrained import MODEL_FILE, TRAINING, RetrainedModel
 from ecgvf.janus import JanusModel
+
+
+def test_its_facts_are_known_without_loading_it(tmp_path: Path) -> None:
+    (tmp_path / MODEL_FILE).write_bytes(b"no weights")
+    (tmp_path / TRAINING).write_text('{"without": ["church", "pagoda"]}')
+    facts = adapter_facts(tmp_path / MODEL_FILE)
+    assert facts["model"] == str(tmp_path.resolve()) and facts["concept"] == "church+pagoda"
 
 
 def test_it_reads_prompts_as_the_frozen_model_does(tiny: JanusModel) -> None:
