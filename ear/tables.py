@@ -12,9 +12,7 @@ import pyarrow.parquet as pq
 
 from ecgvf.core.files import write_atomic
 
-_NUMBER = re.compile(
-    r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?( of \d+)?(, without an interval)?( \*)?"
-)
+_NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?( of \d+)?(, without an interval)?( \*)?")
 """A figure, maybe with its interval, its sample size and a mark."""
 
 
