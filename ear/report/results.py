@@ -114,8 +114,8 @@ class Results(ABC):
     def unsafe(self, concept: str, *, unknown: bool = True) -> bool:
         """Whether to blur its images: if it was marked unsafe or is now; ``unknown`` for a concept of which neither is
         known."""
-        marks = {self.datasets.get(concept, {}).get("unsafe"), concepts.unsafe_mark(concept)}
-        return unknown if marks == {None} else True in marks
+        mark = self.datasets.get(concept, {}).get("unsafe")
+        return concepts.may_be_unsafe(concept, mark, None if unknown else False)
 
     def attacks(self) -> list[JSON]:
         """What `ear attack --json` printed, of the files that the suite names."""
