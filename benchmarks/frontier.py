@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.result import finish
+from ear.ablation import check_minutes
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.judges import nano_weights
 from ear.evaluation.outcomes import selected
@@ -221,7 +222,7 @@ def frontier(own: Sequence[JSON]) -> JSON:
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
 
-@app.command()
+@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
         "build/frontier"
@@ -233,6 +234,7 @@ def run(
     """Train and measure the trials that are missing, and write all after each."""
     from tabulate import tabulate
 
+    check_minutes(minutes)
     wanted = recipes or [name for name in RECIPES if name not in LEFT_OUT]
     for name in wanted:
         find(name)

@@ -45,7 +45,7 @@ RANKS: dict[Status, int] = {"not measured": 0, "missed": 1, "not shown": 2, "met
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
 
-@app.command()
+@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     store: Annotated[Path, typer.Option("--store", help="Folder of images and adapters.")] = Path("build/quickstart"),
     out: Annotated[Path, typer.Option("--out", help="JSON of the goals.")] = Path("docs/quickstart.json"),

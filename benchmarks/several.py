@@ -38,7 +38,7 @@ COMMAND = "python -m benchmarks.several"
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
 
-@app.command()
+@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
         "build/several"

@@ -185,7 +185,7 @@ def met(result: JSON) -> bool:
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
 
-@app.command()
+@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     runs: Annotated[int, typer.Option(help="Runs, after one that warms up.")] = 3,
     store: Annotated[Path, typer.Option("--store", help="Folder of the rehearsal set.")] = Path("build/train"),

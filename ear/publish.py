@@ -18,6 +18,7 @@ from ear.method import lora
 from ear.method.open_adapter import adapter_facts
 from ear.method.retrained import MODEL_FILE
 from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
+from ecgvf.core import markdown
 from ecgvf.core.errors import AdapterError, SettingsError
 from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.shard_set import versions
@@ -80,7 +81,7 @@ def _published_name(file: Path) -> str:
 
 def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:
     """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from."""
-    concept, model = _text(evaluation.concept), _text(Path(evaluation.model).name)
+    concept, model = markdown.escape(evaluation.concept), markdown.escape(Path(evaluation.model).name)
     base = MODELS.get(evaluation.model, evaluation.model)
     nano = evaluation.model == NANO
     header: dict[str, Any] = {
@@ -107,7 +108,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         sheet=SHEET,
         paper=PAPER,
         split=evaluation.split,
-        judge=_text(evaluation.judge),
+        judge=markdown.code(evaluation.judge),
         openings=openings_text(evaluation.test_openings),
         figures=document([evaluation], ["after"], "markdown"),
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
@@ -145,8 +146,3 @@ model asked for the surrogate. {{ openings }}
 {% if not nano %}
 The licence of {{ model }} applies to its weights, also where they are tuned.
 {% endif %}"""
-
-
-def _text(text: str) -> str:
-    """Escape Markdown in text that others wrote."""
-    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", text)

@@ -1,6 +1,9 @@
-"""Arrow tables as Parquet and CSV files, each of which appears whole."""
+"""Tables as Parquet and CSV: files appear whole, and no text in a CSV is a formula."""
 
+import csv
+import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +12,8 @@ import pyarrow.parquet as pq
 
 from ecgvf.core.files import write_atomic
 
-_NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?")
-"""A figure, maybe with its interval."""
+_NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?( of \d+)?(, without an interval)?( \*)?")
+"""A figure, maybe with its interval, its sample size and a mark."""
 
 
 def write_parquet(table: pa.Table, file: Path) -> None:
@@ -21,17 +24,24 @@ def write_parquet(table: pa.Table, file: Path) -> None:
 
 
 def csv_bytes(table: pa.Table) -> bytes:
-    """``table`` as CSV in UTF-8; no text in it is a formula."""
+    """``table`` as CSV in UTF-8."""
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
-            texts = [None if text is None else no_formula(text) for text in table[index].to_pylist()]
+            texts = [None if text is None else _no_formula(text) for text in table[index].to_pylist()]
             table = table.set_column(index, field, pa.array(texts, field.type))
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(table, sink)
     return bytes(sink.getvalue().to_pybytes())
 
 
-def no_formula(text: str) -> str:
+def rows_as_csv(rows: Sequence[Sequence[object]]) -> str:
+    """``rows``, the first of them the header, as CSV."""
+    output = io.StringIO()
+    csv.writer(output, lineterminator="\n").writerows([_no_formula(str(cell)) for cell in row] for row in rows)
+    return output.getvalue()
+
+
+def _no_formula(text: str) -> str:
     """Quote ``text`` that a spreadsheet would run as a formula; a negative number is none."""
     if _NUMBER.fullmatch(text):
         return text

@@ -138,7 +138,7 @@ def build(
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
     check_renderer(run.concept, model, batch_size)
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
-    open_encoder(bounds or Bounds(), device)
+    encoder = open_encoder(bounds or Bounds(), device)
     janus = load(model, device=device, dtype=dtype)
     janus.sampling.override(guidance, None)  # checks its range
 
@@ -151,6 +151,7 @@ def build(
             judge=judge,
             options=options,
             bounds=bounds,
+            encoder=encoder,
             device=device,
             set_id=images.fingerprint,
             current=False,  # a killed build leaves no single round as the dataset

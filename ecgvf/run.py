@@ -73,7 +73,7 @@ class Run(ConceptRun):
         """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
         if concept is not None:
             return cls(concepts.find(concept), store)
-        opened = store if isinstance(store, Store) else Store(store)
+        opened = Store.of(store)
         return cls.load(opened.last_concept("name a concept with --concept: `ecgvf concepts` lists them"), opened)
 
     # These take the run as their first argument, and import nothing heavy.

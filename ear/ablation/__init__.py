@@ -3,6 +3,6 @@
 factors ──variants (options, data)──▶ trainings per seed ──evaluation──▶ tidy table ──▶ plots
 """
 
-from ear.ablation.ablation import Ablation, ablate, base_name
+from ear.ablation.ablation import Ablation, ablate, base_name, check_minutes
 
-__all__ = ["Ablation", "ablate", "base_name"]
+__all__ = ["Ablation", "ablate", "base_name", "check_minutes"]

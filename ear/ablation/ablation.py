@@ -161,8 +161,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     ``SettingsError`` for an unknown factor, and if ``minutes`` end before a first variant is begun; ``DatasetError`` if
     no variant could be measured.
     """
-    if math.isnan(minutes) or minutes < 0:
-        raise SettingsError(f"--minutes {minutes:g}: it must be a number of 0 or more")
+    check_minutes(minutes)
     if not over:
         raise SettingsError("--over names no factor: write some, such as window,threshold")
     wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
@@ -188,6 +187,12 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     if not rows:
         raise DatasetError("no variant could be measured")
     return _write(wanted, rows, ablation.folder)
+
+
+def check_minutes(minutes: float) -> None:
+    """Raise ``SettingsError`` unless ``minutes`` is 0 or more."""
+    if math.isnan(minutes) or minutes < 0:
+        raise SettingsError(f"--minutes {minutes:g}: it must be a number of 0 or more")
 
 
 def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], folder: Path) -> pa.Table:

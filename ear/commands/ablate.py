@@ -67,9 +67,11 @@ def ablate(
 
     Resumable: measured variants are not measured again.
     """
-    from ear.ablation import Ablation, base_name
+    from ear.ablation import Ablation, base_name, check_minutes
     from ear.ablation import ablate as run_ablation
 
+    limit = math.inf if minutes is None else minutes
+    check_minutes(limit)
     base = _base_recipe(recipe, option or [])
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
     training_seeds = parse_seeds(seeds)
@@ -79,7 +81,7 @@ def ablate(
     folder = out or store.root / dataset.concept.name / "ablation" / name.replace(", ", "-")
     print_lines([("base", name), ("factors", ", ".join(factors)), ("out", str(folder))])
     ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)
-    rows = run_ablation(ablation, factors, math.inf if minutes is None else minutes).to_pylist()
+    rows = run_ablation(ablation, factors, limit).to_pylist()
     console.print_result(
         {"concept": dataset.concept.name, "base": name, "out": str(folder), "rows": rows},
         _table(rows),

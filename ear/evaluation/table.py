@@ -1,10 +1,7 @@
 """The table of an evaluation or of several, for the terminal or for a document."""
 
-import csv
-import html
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +12,8 @@ from rich.table import Table
 from ear.evaluation.figures import POOLED, SEEDS, FigureRow
 from ear.evaluation.openings import openings_text
 from ear.method.recipes import PROMPT_REWRITE
-from ecgvf.core import console
+from ear.tables import rows_as_csv
+from ecgvf.core import console, markdown
 from ecgvf.core.figures import Figure
 
 if TYPE_CHECKING:
@@ -137,18 +135,17 @@ def document(
 
     rows = [[f"{title}: {row[0]}", *row[1:]] for title, rows in sections(evaluations, differences) for row in rows]
     if form == "csv":
-        output = io.StringIO()
         facts = {"split": evaluations[0].split, "judge": evaluations[0].judge, "test openings": _openings(evaluations)}
         columns = [*header(evaluations, names), *facts]
-        csv.writer(output, lineterminator="\n").writerows([columns, *([*row, *facts.values()] for row in rows)])
-        return output.getvalue()
+        return rows_as_csv([columns, *([*row, *facts.values()] for row in rows)])
     notes = _notes(evaluations)
     if form == "latex":
         page = tabulate(rows, header(evaluations, names), tablefmt="latex_booktabs", disable_numparse=True)
         return "\n".join([*(f"% {' '.join(note.split())}" for note in notes), page])
-    rows = [[_markdown(row[0]), *row[1:]] for row in rows]
-    page = tabulate(rows, [*map(_markdown, header(evaluations, names))], tablefmt="github", disable_numparse=True)
-    return "\n\n".join([page, *map(_markdown, notes)])
+    rows = [[markdown.escape(row[0]), *row[1:]] for row in rows]
+    columns = [*map(markdown.escape, header(evaluations, names))]
+    page = tabulate(rows, columns, tablefmt="github", disable_numparse=True)
+    return "\n\n".join([page, *map(markdown.escape, notes)])
 
 
 def _fidelity_rows(evaluation: "Evaluation") -> Sequence[FigureRow]:
@@ -211,12 +208,6 @@ def change_text(figure: Figure | None) -> str:
     if math.isnan(figure.low):
         return f"{figure.value:+.3f}"
     return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
-
-
-def _markdown(text: str) -> str:
-    """Untrusted text in a cell: no markup, no HTML, one line."""
-    one_line = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", one_line)
 
 
 def _openings(evaluations: "Sequence[Evaluation]") -> int:

@@ -11,7 +11,7 @@ from ear.method.adapter import Adapter
 from ear.method.prompt_recipes import PromptAdapter, read_prompt_adapter
 from ear.method.retrained import MODEL_FILE, RetrainedModel, read_retrained, retrained_facts
 from ecgvf.core.errors import AdapterError
-from ecgvf.janus import JanusModel, load
+from ecgvf.janus import JanusModel
 
 AnyAdapter = Adapter | PromptAdapter | RetrainedModel
 
@@ -36,9 +36,9 @@ def open_adapter(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
 
 
 def adapter_facts(file: Path) -> dict[str, Any]:
-    """The facts saved in ``file``: concept, model, recipe and sampling of the adapter. Raises ``AdapterError``."""
+    """The facts saved in ``file``: concept, model and recipe, of an adapter also sampling. Raises ``AdapterError``."""
     if file.name == MODEL_FILE:
-        return retrained_facts(load(str(file.parent), device="cpu"))
+        return retrained_facts(file.parent)
     return dict(read_prompt_adapter(file).facts) if _is_prompt_adapter(file) else weights.read(file)[0]
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from ecgvf.core import concepts
-from ecgvf.core.errors import AdapterError, ConceptError
-from ecgvf.janus import JanusModel, load
+from ecgvf.core.errors import AdapterError
+from ecgvf.janus import JanusModel, absolute_name, load
 from ecgvf.world import grammar
 
 MODEL_FILE = "model.safetensors"
@@ -54,12 +54,13 @@ def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
             f"{folder} has another image tokenizer than {model.name}, so that their image tokens mean different "
             "things: name a model that was trained with the same"
         )
-    return RetrainedModel(other, retrained_facts(other))
+    loaded = {"model": other.name, "fingerprint": other.fingerprint, "sampling": asdict(other.sampling)}
+    return RetrainedModel(other, {**retrained_facts(other.path), **loaded})
 
 
-def retrained_facts(other: JanusModel) -> dict[str, Any]:
-    """The facts of the model, like those of an adapter. Raises ``AdapterError`` for a damaged oracle.json."""
-    file = other.path / TRAINING
+def retrained_facts(folder: Path) -> dict[str, Any]:
+    """What is known of the unloaded model in ``folder``. Raises ``AdapterError`` for a damaged oracle.json."""
+    file = folder / TRAINING
     without: Any = []
     unsafe = True  # nobody says what it was not taught
     if file.is_file():
@@ -69,22 +70,10 @@ def retrained_facts(other: JanusModel) -> dict[str, Any]:
             without = None
         if not isinstance(without, list):
             raise AdapterError(f"{file} does not say what training left out: restore it, or delete it")
-        unsafe = any(_may_be_unsafe(str(name)) for name in without)
+        unsafe = any(not grammar.find_things([str(name)]) and concepts.may_be_unsafe(str(name)) for name in without)
     return {
         "concept": "+".join(map(str, without)),
         "unsafe": unsafe,
-        "model": other.name,
-        "fingerprint": other.fingerprint,
-        "sampling": asdict(other.sampling),
-        "recipe": {"name": other.path.resolve().name},
+        "model": absolute_name(str(folder)),
+        "recipe": {"name": folder.resolve().name},
     }
-
-
-def _may_be_unsafe(name: str) -> bool:
-    """Whether its images may be unsafe: if it is no thing of nano's world, and no shipped concept that is safe."""
-    if grammar.find_things([name]):
-        return False
-    try:
-        return concepts.find(name).unsafe
-    except ConceptError:
-        return True

@@ -84,10 +84,14 @@ class TrainingRun:
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The last saved state of an interrupted run, or None. Raises ``AdapterError`` for a damaged file."""
+        return self._load_checkpoint(mmap=False)
+
+    def _load_checkpoint(self, *, mmap: bool) -> dict[str, Any] | None:
+        """As ``checkpoint``; with ``mmap``, no tensor is read before it is used."""
         if not self._checkpoint.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
             return state
         except Exception as error:  # torch raises many kinds for a damaged archive
             raise AdapterError(f"{self._checkpoint} is damaged: delete it, and the run starts anew") from error
@@ -95,7 +99,7 @@ class TrainingRun:
     @property
     def threads(self) -> int | None:
         """The number of CPU threads of an interrupted run; None without a checkpoint."""
-        state = self.checkpoint()
+        state = self._load_checkpoint(mmap=True)
         return None if state is None else state.get("threads")
 
     def finish(self, facts: Mapping[str, Any]) -> None:

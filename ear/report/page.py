@@ -1,8 +1,6 @@
 """Write the page: an HTML file with its styles, scripts, charts and images inside. Every text is escaped."""
 
 import base64
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +15,7 @@ from ear.report.section import Table
 from ear.report.sections import headline, sections
 from ear.suite.leaderboard import missing_cells
 from ear.suite.table import csv_text
-from ear.tables import no_formula
+from ear.tables import rows_as_csv
 from ecgvf.core.files import write_atomic
 
 HERE = Path(__file__).parent
@@ -73,7 +71,7 @@ def _template() -> jinja2.Template:
 
 def _table_csv(table: Chart | Table) -> str:
     """A data URI of a table, or of a chart's numbers."""
-    return _data(_csv([table.columns, *([no_formula(cell) for cell in row] for row in table.rows)]))
+    return _data(rows_as_csv([table.columns, *table.rows]).encode())
 
 
 def _file_names() -> Callable[[str], str]:
@@ -93,13 +91,7 @@ def _file_names() -> Callable[[str], str]:
 
 def _gallery_csv(cards: Sequence[object]) -> bytes:
     names = ("concept", "method", "measured", "wording", "prompt", "result", "reading")
-    return _csv([names, *([no_formula(str(getattr(card, name))) for name in names] for card in cards)])
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> bytes:
-    output = io.StringIO()
-    csv.writer(output, lineterminator="\n").writerows(rows)
-    return output.getvalue().encode()
+    return rows_as_csv([names, *([getattr(card, name) for name in names] for card in cards)]).encode()
 
 
 def _data(content: bytes) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
+from ear.ablation.ablation import NOT_MEASURED
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.report.attached import Agreement, Attacks, Memorisation, Trials
@@ -18,12 +19,13 @@ from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.rows import pooled
 from ear.suite.spec import Attachments, store_folder
-from ear.suite.table import FACTS, FILE, read_datasets
+from ear.suite.table import read_datasets
 from ear.suite.view import clock
 from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError, StoreCorrupt
 from ecgvf.core.files import JSON
 from ecgvf.core.validation import first_error
+from ecgvf.publish.push_results import FACTS, FILE
 
 AttachmentName = Literal["ablations", "trials", "attacks", "memorisation", "agreement"]
 """A field of ``Attachments``."""
@@ -112,8 +114,8 @@ class Results(ABC):
     def unsafe(self, concept: str, *, unknown: bool = True) -> bool:
         """Whether to blur its images: if it was marked unsafe or is now; ``unknown`` for a concept of which neither is
         known."""
-        marks = {self.datasets.get(concept, {}).get("unsafe"), concepts.unsafe_mark(concept)}
-        return unknown if marks == {None} else True in marks
+        mark = self.datasets.get(concept, {}).get("unsafe")
+        return concepts.may_be_unsafe(concept, mark, None if unknown else False)
 
     def attacks(self) -> list[JSON]:
         """What `ear attack --json` printed, of the files that the suite names."""
@@ -306,7 +308,7 @@ def _read_ablation(file: Path) -> Ablation:
     columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "n", "low", "high"]
     try:
         table = pq.read_table(file, columns=columns)
-        left = json.loads((table.schema.metadata or {})[b"not_measured"])
+        left = json.loads((table.schema.metadata or {})[NOT_MEASURED])
         return Ablation(file=file, rows=table.to_pylist(), not_measured=left)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{file} is not what `ear ablate` writes: run it again") from error

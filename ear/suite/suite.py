@@ -194,6 +194,7 @@ class Suite:
     def measure(self, cell: Cell) -> None:
         """Train and measure a cell, and write its outcomes. Raises ``EcgvfError`` as the stages do."""
         started = time.monotonic()
+        self._submissions.clear()  # their hashes may be of earlier files
         # Before measuring: a file that is edited meanwhile belongs to another cell.
         key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)
@@ -265,6 +266,11 @@ class Suite:
         """Hashes of the model, of nano's world and of its judges' weights."""
         return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
 
+    @cached_property
+    def _submissions(self) -> dict[tuple[str, str], Submission]:
+        """Concept and name → the submission, whose hash takes the reading of all its files."""
+        return {}
+
     def _method_settings(self, cell: Cell) -> JSON:
         if cell.recipe in self.submissions:
             return {"submitted": self._submission(cell.concept, cell.recipe).hash}
@@ -313,8 +319,11 @@ class Suite:
         return writers
 
     def _submission(self, concept: str, name: str) -> Submission:
-        folder = self.submissions[name]
-        return Submission(name, folder / concept if (folder / concept).is_dir() else folder)
+        if (concept, name) not in self._submissions:
+            folder = self.submissions[name]
+            folder = folder / concept if (folder / concept).is_dir() else folder
+            self._submissions[concept, name] = Submission(name, folder)
+        return self._submissions[concept, name]
 
     def _openings(self, cell: Cell) -> JSON:
         """All openings of the test split until now that the store or the cell's present file knows.

@@ -23,12 +23,8 @@ from ecgvf.core import console
 from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.files import JSON, canonical_json, pretty_json, write_atomic
 from ecgvf.core.run import ConceptRun
+from ecgvf.publish.push_results import FACTS, FILE
 
-FACTS = b"ear-suite"
-"""Key of the facts among the metadata of ``results.parquet``: all of ``results`` but the rows, the suite's declaration,
-and the cells that are measured with their files, seconds and what was not measured of them."""
-
-FILE = "results.parquet"
 DATASETS = "datasets.json"
 
 SCHEMA = pa.schema(
@@ -111,7 +107,11 @@ def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSO
 
 
 def write_results(suite: Suite, content: JSON) -> None:
-    """Write ``results`` as JSON, Parquet and CSV, the leaderboard, and what is known of the datasets."""
+    """Write ``results`` as JSON, Parquet and CSV, the leaderboard, and what is known of the datasets.
+
+    The facts in the Parquet file: all of ``results`` but the rows, the suite's declaration, and the cells that are
+    measured with their files, seconds and what was not measured of them.
+    """
     folder = suite.results
     facts = {key: value for key, value in content.items() if key != "rows"}
     facts |= {"suite": suite.spec.model_dump(mode="json"), "cells": list(_cell_files(suite))}

@@ -73,13 +73,11 @@ def review_blind(arguments: BlindArguments, reviewer: str, port: int, store: Pat
 
 
 def _unsafe(names: set[str], store: "Store") -> set[str]:
-    """The concepts whose images are blurred: a concept that nobody here knows may be unsafe."""
-    from ecgvf.core import concepts
+    """The concepts whose images are blurred."""
+    from ecgvf.core.concepts import may_be_unsafe
 
-    kept, shipped = store.concepts(), concepts.names()
-    known = {name: store.concept(name) for name in names if name in kept}
-    known |= {name: concepts.find(name) for name in names if name in shipped and name not in kept}
-    return {name for name in names if name not in known or known[name].unsafe}
+    kept = {name: store.concept(name).unsafe for name in names & set(store.concepts())}
+    return {name for name in names if may_be_unsafe(name, kept.get(name))}
 
 
 def _print_result(rows: "ImageRows", labels: "LabelsFile") -> bool:

@@ -66,7 +66,7 @@ class Concept(BaseModel):
         for surrogate in self.surrogates:
             if named := self.term_in(surrogate) or self.unseen_in(surrogate):
                 raise ValueError(f"surrogate {surrogate!r} names the concept ({named!r})")
-            if surrogate.casefold() in {n.casefold() for n in self.neighbours}:
+            if name_key(surrogate) in map(name_key, self.neighbours):
                 raise ValueError(f"{surrogate!r} is both a surrogate and a neighbour; neighbours are never rehearsed")
         for neighbour in self.neighbours:
             if named := self.term_in(neighbour) or self.unseen_in(neighbour):
@@ -195,6 +195,13 @@ def names() -> list[str]:
 def unsafe_mark(name: str) -> bool | None:
     """Whether the shipped concept called ``name``, however spelt, is marked unsafe; None if there is none."""
     return next((find(each).unsafe for each in names() if name_key(each) == name_key(name)), None)
+
+
+def may_be_unsafe(name: str, *marks: bool | None) -> bool:
+    """Whether to blur images of the concept called ``name``: if it was marked unsafe, as ``marks`` say (None: they do
+    not), if it is now, in the package, and if nothing is known of it."""
+    known = {*marks, unsafe_mark(name)} - {None}
+    return True in known or not known
 
 
 def template(name: str, kind: Kind) -> str:

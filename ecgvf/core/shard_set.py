@@ -17,6 +17,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -330,8 +331,12 @@ class ShardSet:
 
 def versions() -> dict[str, str]:
     """Package → version, of ecgvf, Python and the packages whose version can change images and rows."""
-    installed = {package: importlib.metadata.version(package) for package in _PACKAGES}
-    return {"ecgvf": ecgvf.__version__, "python": platform.python_version(), **installed}
+    return {"ecgvf": ecgvf.__version__, "python": platform.python_version(), **_installed()}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in _PACKAGES}
 
 
 def _index(file: Path) -> int:

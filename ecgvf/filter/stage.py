@@ -37,6 +37,7 @@ def filter_images(
     judge: str | Judge | None = None,
     options: JudgeOptions | None = None,
     bounds: Bounds | None = None,
+    encoder: "Encoder | None" = None,
     device: str = "auto",
     set_id: str | None = None,
     current: bool = True,
@@ -45,9 +46,9 @@ def filter_images(
     """Judge the current images, or those of the set that starts with ``set_id``, and accept or reject every record.
 
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
-    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. With ``current`` False,
-    the current dataset stays as it is. ``engine`` None is ``local_engine(device)``. Raises ``JudgeError``, and as
-    ``render`` does.
+    seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``encoder`` is the CLIP
+    model that ``bounds`` need; None: it is opened. With ``current`` False, the current dataset stays as it is.
+    ``engine`` None is ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
     from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
 
@@ -56,7 +57,7 @@ def filter_images(
     model = rendering_model(run, set_id)
     # Before hours of rendering, so that a wrong name or a missing file costs none.
     opened = OpenJudges(run.concept, model, judge, options)
-    encoder = open_encoder(bounds, device)
+    encoder = encoder if encoder is not None else open_encoder(bounds, device)
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
     opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
     if (warning := domain_warning(opened.judge, model)) is not None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ecgvf.core.concepts import Concept, Kind
+from ecgvf.core.concepts import Concept, Kind, name_key
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
@@ -135,7 +135,7 @@ def matching_rows(concept: Concept, table: PromptTable, only: str | None = None)
 
 def _names(concept: Concept, name: str) -> bool:
     """Whether ``name``, as a file has it, means the concept."""
-    return name.casefold().replace(" ", "-") == concept.name or concept.term_in(name) is not None
+    return name_key(name) == name_key(concept.name) or concept.term_in(name) is not None
 
 
 def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow]) -> list[PromptPair]:

@@ -3,13 +3,13 @@
 The generated body stands between two markers; the text outside is people's own, like their fields in the YAML.
 """
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
 import jinja2
 from huggingface_hub import CardData, DatasetCard
 
+from ecgvf.core import markdown
 from ecgvf.core.errors import DatasetError
 from ecgvf.publish import front_matter
 from ecgvf.publish.catalogue import Catalogue
@@ -88,15 +88,10 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False
     )
     environment.filters |= {
-        "md": _escape,
-        "code": lambda text: re.sub(r"[`|\s]", " ", str(text)),
+        "md": markdown.escape,
+        "code": markdown.code,
         "counts": lambda counts: ", ".join(f"{count} {name}" for name, count in counts.items()) or "none",
         "settings": lambda settings: ", ".join(f"{name} {value:g}" for name, value in settings.items()),
         "total": lambda concepts, split: sum(version.counts.get(split, 0) for version in concepts.values()),
     }
     return environment.from_string((Path(__file__).parent / "card.md.j2").read_text(encoding="utf-8"))
-
-
-def _escape(text: object) -> str:
-    """Untrusted text for Markdown: no markup, no HTML, one line."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(str(text).split()))

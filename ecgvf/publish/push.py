@@ -71,7 +71,7 @@ class PushPlan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether neither content nor visibility changes."""
-        changed = self.before.becomes_public(self.public) or self.before.becomes_gated(self.gated)
+        changed = self.before.changes_visibility(public=self.public, gated=self.gated)
         return self.action == "none" and not changed
 
     @property
@@ -119,14 +119,11 @@ def upload(plan: PushPlan) -> str:
         if plan.before.head is None:
             api.create_repo(plan.repo, repo_type=TYPE, private=not plan.public)
         commit = plan.before.head or str(api.dataset_info(plan.repo).sha)
-        if plan.before.becomes_gated(plan.gated):  # before the first unsafe byte arrives
-            api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
-        if plan.action == "commit":
-            commit = _commit(api, plan, parent=commit)
-        if plan.action != "none":
-            api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=TYPE)
-        if plan.before.becomes_public(plan.public):
-            api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
+        with plan.before.visibility(api, plan.repo, public=plan.public, gated=plan.gated):
+            if plan.action == "commit":
+                commit = _commit(api, plan, parent=commit)
+            if plan.action != "none":
+                api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=TYPE)
     return commit
 
 

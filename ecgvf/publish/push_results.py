@@ -27,7 +27,7 @@ from ecgvf.publish.repository import TYPE, Repository, account, check_name, chec
 
 FILE = "results.parquet"
 FACTS = b"ear-suite"
-"""Key of the suite's facts among the metadata of ``FILE``."""
+"""Key of the suite's facts among the metadata of ``FILE``; `ear suite` writes both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ResultsPlan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether neither content nor visibility changes."""
-        changed = self.before.becomes_public(self.public) or self.before.becomes_gated(self.gated)
+        changed = self.before.changes_visibility(public=self.public, gated=self.gated)
         return self.uploaded and not changed
 
     @property
@@ -103,13 +103,8 @@ def prepare_results(
 def upload_results(plan: ResultsPlan) -> str:
     """Do what ``plan`` says. Returns the commit of the results. Raises ``HubError``."""
     api = HfApi()
-    with hub_errors(plan.repo):
-        if plan.before.becomes_gated(plan.gated):  # before the first unsafe byte arrives
-            api.update_repo_settings(plan.repo, gated="manual", repo_type=TYPE)
-        commit = str(plan.before.head) if plan.uploaded else _commit(api, plan)
-        if plan.before.becomes_public(plan.public):
-            api.update_repo_settings(plan.repo, private=False, repo_type=TYPE)
-    return commit
+    with hub_errors(plan.repo), plan.before.visibility(api, plan.repo, public=plan.public, gated=plan.gated):
+        return str(plan.before.head) if plan.uploaded else _commit(api, plan)
 
 
 def _commit(api: HfApi, plan: ResultsPlan) -> str:

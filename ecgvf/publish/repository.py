@@ -1,7 +1,8 @@
 """A dataset repository on the Hub: its files, versions and settings."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,12 +39,23 @@ class Repository:
         """Names of its unsafe concepts."""
         return [name for name, facts in self.catalogue.concepts.items() if facts.unsafe]
 
-    def becomes_public(self, public: bool) -> bool:
-        """Whether it exists, is private, and a push with ``public`` changes that."""
+    def changes_visibility(self, *, public: bool, gated: bool) -> bool:
+        """Whether a push makes it public, as it exists and is private, or gated, as it is not."""
+        return self._becomes_public(public) or self._becomes_gated(gated)
+
+    @contextmanager
+    def visibility(self, api: HfApi, repo: str, *, public: bool, gated: bool) -> Iterator[None]:
+        """Context for the uploads to ``repo``, which exists by now: gate it first, make it public if they succeed."""
+        if self._becomes_gated(gated):  # before the first unsafe byte arrives
+            api.update_repo_settings(repo, gated="manual", repo_type=TYPE)
+        yield
+        if self._becomes_public(public):
+            api.update_repo_settings(repo, private=False, repo_type=TYPE)
+
+    def _becomes_public(self, public: bool) -> bool:
         return public and self.head is not None and self.private
 
-    def becomes_gated(self, gated: bool) -> bool:
-        """Whether it is not gated, and a push with ``gated`` changes that."""
+    def _becomes_gated(self, gated: bool) -> bool:
         return gated and self.gated != "manual"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks import frontier
 from benchmarks.frontier import CONCEPTS, Frontier, Trial, against_usual, key, result, trials
@@ -119,6 +120,18 @@ def test_a_training_that_diverges_is_a_failed_trial_which_is_not_repeated(
     assert (failed["figures"], failed["failed"]) == (None, "the loss is not finite")
     file.write_bytes(pretty_json(result({key(trial): failed})))
     assert list(Frontier(tmp_path, file).measured()) == [key(trial)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--minutes", "nan"], "--minutes nan: it must be a number of 0 or more"),
+        (["--recipe", "papr"], "unknown recipe 'papr'"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_measured(words: list[str], message: str, tmp_path: Path) -> None:
+    found = CliRunner().invoke(frontier.app, [*words, "--store", str(tmp_path), "--out", str(tmp_path / "out.json")])
+    assert found.exit_code == 2 and message in found.stderr and not [*tmp_path.iterdir()]
 
 
 def test_the_committed_trials_are_those_of_this_version() -> None:

@@ -16,13 +16,14 @@ from ear.method.lora import LORA_FILE
 from ear.method.recipe import Recipe
 from ear.method.recipes import PAPER
 from ear.method.runs import ADAPTER_FILE, TrainingRun, find_adapter
-from ear.publish import CARD, SHEET, push
+from ear.publish import CARD, SHEET, card, push
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.render import batches
+from tests.ear.evaluation.small_outcomes import erased, evaluation
 from tests.hub_server import Hub
 
 REPO = "owner/no-church"
@@ -149,3 +150,9 @@ def test_bad_input_is_one_line(
     hub.fail("POST", "/commit/", 500, times=9)
     with pytest.raises(HubError, match="run the same command again"):
         push(evaluation, REPO)
+
+
+def test_names_that_others_chose_are_text_in_the_card() -> None:
+    hostile = replace(evaluation(erased(2)), concept="a\n# b <c> ~~d~~", judge="e`<b>\nf_g")
+    page = card(hostile, {"recipe": {}}, REPO, [ADAPTER_FILE])
+    assert "# a \\# b &lt;c&gt; \\~\\~d\\~\\~ erased from" in page and "judged by `e <b> f_g`" in page

@@ -23,13 +23,14 @@ from ecgvf.core.store import Store
 from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.judges import Criterion, JudgeOptions, Prediction
+from ecgvf.judges import Criterion, JudgeOptions, Prediction, clip
 from ecgvf.llm import retry
 from ecgvf.llm.ledger import Ledger
 from ecgvf.pairs.generation_plan import LISTED_CHARACTERS
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds
 from ecgvf.pairs.writer import Answer, Request
+from tests import random_clip
 from tests.llm_server import LlmServer
 from tools.tiny_janus import build as build_model
 
@@ -348,6 +349,25 @@ def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     # Images merged from several rounds can be rendered from further seeds.
     assert output["rounds"] > 1
     assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted["train"] == 2
+
+
+def test_clip_is_opened_once_for_all_rounds(
+    run: ConceptRun, judge: FickleJudge, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str | None] = []
+
+    class Counted(clip.Encoder):
+        def __init__(self, weights: str | None, device: str) -> None:
+            opened.append(weights)
+            super().__init__(weights, device)
+
+    monkeypatch.setattr(clip, "Encoder", Counted)
+    weights = str(random_clip.build(tmp_path / "clip"))
+    judge.share = 0.0
+    small: dict[str, Any] = {"accepted": 1, "validation": 0, "tests": 0, "rounds": 2}
+    bounds = Bounds(clip_floor=-1, clip=weights)
+    assert build(run, **small, model=model, judge=judge, bounds=bounds, device="cpu").rounds == 2
+    assert opened == [weights]
 
 
 @pytest.mark.parametrize("wrong", [{"model": "nosuch/janus"}, {"guidance": -3.0}, {"batch_size": 0}])

@@ -15,6 +15,7 @@ from ear.evaluation.comparison import comparison_json, differences, same_groups,
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, write_outcomes
 from ear.evaluation.result import Evaluation
 from ear.evaluation.table import document, sections
+from ear.tables import rows_as_csv
 from ecgvf.core.errors import DatasetError
 from tests.ear.evaluation.small_outcomes import erased, evaluation, kept
 
@@ -229,6 +230,15 @@ def test_a_csv_document_has_a_row_per_figure_and_a_column_per_evaluation() -> No
     assert rows[0][0] == "church: shows the concept"
     assert [cell.split()[0] for cell in rows[0][1:6]] == ["1.000", "0.250", "0.062", "0.000", "-0.188"]
     assert {len(row) for row in rows} == {9}
+
+
+def test_a_name_in_the_csv_is_no_formula_and_a_negative_figure_stays_as_it_is() -> None:
+    first = replace(of(4), concept="=1+1", judge="@judge")
+    second = replace(of(1), concept="=1+1", judge="@judge")
+    header, *rows = table(document([first, second], ["+a", "-b"], "csv", [differences(first, second)]))
+    assert header[:4] == ["", "before", "'+a", "'-b"] and {row[-2] for row in rows} == {"'@judge"}
+    assert rows[0][0].startswith("'=1+1: ") and rows[0][5].startswith("-0.188 [")
+    assert rows_as_csv([["-0.1 [-0.2, 0.0] of 12 *", "-1.000 of 9, without an interval"]]).startswith('"-0.1 [')
 
 
 def test_the_ceiling_has_no_column_beside_prompt_rewrite() -> None:

@@ -173,6 +173,17 @@ def test_the_time_of_an_interrupted_process_counts(tiny: JanusModel, tmp_path: P
     assert 1000 < log.seconds < 1100
 
 
+def test_the_number_of_threads_is_known_without_reading_the_weights(
+    tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = TrainingRun(tmp_path)
+    assert run.threads is None
+    run.save_checkpoint({**TrainingState.start(tiny, resolved(RECIPE), 0).checkpoint(), "threads": 3})
+    load, mapped = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda *a, mmap, **b: (mapped.append(mmap), load(*a, mmap=mmap, **b))[1])
+    assert run.threads == 3 and mapped == [True]
+
+
 def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(AdapterError, match=r"checkpoint\.pt is damaged: delete it"):

@@ -21,10 +21,11 @@ from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
-from ear.suite import Cell, Suite, read_spec, run_suite, runner
+from ear.suite import Cell, Suite, read_spec, run_suite, runner, submission
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
+from ecgvf.core.files import write_atomic
 from ecgvf.core.store import Store
 from ecgvf.engine.local import ThisProcess
 from ecgvf.engine.work import Pool, Setup
@@ -91,6 +92,18 @@ def test_an_adapter_of_another_concept_is_refused_before_anything_is_rendered(
     suite.check(suite.cells_among(["castle"], []))
     with pytest.raises(AdapterError, match="erases castle and not church"):
         ear.evaluate(dataset, file, store=store, model=str(tiny.path))
+
+
+def test_the_files_of_a_submission_are_read_once_however_often_its_cells_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    write_atomic(tmp_path / "mine" / "index.parquet", b"images")
+    suite = replace(small_suite(tmp_path), submissions={"mine": tmp_path / "mine"})
+    [cell] = suite.cells_of("church", "mine")
+    reads: list[Path] = []
+    monkeypatch.setattr(submission, "files_hash", lambda files: (reads.extend(files), "0" * 16)[1])
+    assert suite.key(cell) == suite.key(cell) and len(reads) == 1
 
 
 def test_a_folder_with_neither_names_the_prompts_to_render(

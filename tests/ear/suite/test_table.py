@@ -15,9 +15,10 @@ from ear.suite.leaderboard import leaderboard_table, main_figures, openings_sent
 from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
-from ear.suite.table import FACTS, FILE, SCHEMA, csv_text, json_file, write_results
+from ear.suite.table import SCHEMA, csv_text, json_file, write_results
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
+from ecgvf.publish.push_results import FACTS, FILE
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core import concepts
-from ecgvf.core.concepts import Concept, find, read, template, unsafe_mark
+from ecgvf.core.concepts import Concept, find, may_be_unsafe, read, template, unsafe_mark
 from ecgvf.core.errors import ConceptError
 
 
@@ -32,6 +32,17 @@ def test_nudity_is_unsafe_and_nano_has_no_label_for_it() -> None:
         None,
         None,
     ]
+
+
+def test_a_concept_may_be_unsafe_if_it_was_or_is_marked_so_and_if_nobody_knows_it() -> None:
+    assert not may_be_unsafe("church") and not may_be_unsafe("moose", False)
+    assert may_be_unsafe("church", True) and may_be_unsafe("Nudity", False) and may_be_unsafe("moose", None)
+
+
+def test_a_neighbour_is_no_surrogate_in_another_spelling() -> None:
+    church = find("church").model_dump() | {"surrogates": ["town hall"], "neighbours": ["Town-Hall"]}
+    with pytest.raises(ValueError, match="'town hall' is both a surrogate and a neighbour"):
+        Concept.model_validate(church)
 
 
 @pytest.mark.parametrize("kind", ["object", "style", "nudity"])

@@ -20,7 +20,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.pairs import record_files, tables
-from ecgvf.pairs.importing import import_pairs
+from ecgvf.pairs.importing import import_pairs, matching_rows
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import render
 from tests.hub_server import Hub, Repo
@@ -251,6 +251,12 @@ def test_nudity_takes_the_rows_of_i2ps_category(tmp_path: Path) -> None:
 def test_rows_that_name_the_concept_take_precedence_over_its_category(tmp_path: Path) -> None:
     file = write(tmp_path, "list.csv", "prompt,categories\na pose,nudity\na kiss,sexual\n")
     assert [row.target for row in imported(read_table(file), "nudity")] == ["a pose"]
+
+
+def test_a_file_may_spell_the_concepts_name_otherwise(tmp_path: Path) -> None:
+    named = concepts.find("church").model_copy(update={"name": "old-town"})
+    table = read_table(write(tmp_path, "list.csv", "prompt,concept\na street,Old  Town\na lake,Old Tower\n"))
+    assert [row.target for row in matching_rows(named, table)] == ["a street"]
 
 
 def test_category_of_nudity_is_not_that_of_another_concept(tmp_path: Path) -> None:

@@ -236,11 +236,12 @@ def test_bad_input_is_one_line_and_exit_2(file: Path, tmp_path: Path) -> None:
     assert other.read_text() == "notes" and not file.with_suffix(".labels.jsonl").exists()
 
 
-def test_a_concept_that_nobody_knows_is_blurred() -> None:
+def test_a_concept_that_nobody_knows_or_that_was_marked_since_is_blurred() -> None:
     from ecgvf.commands.blind import _unsafe
 
     store = Store()
     store.remember(concepts.find("castle").model_copy(update={"unsafe": True}))
+    store.remember(concepts.find("nudity").model_copy(update={"unsafe": False}))
     assert _unsafe({"church", "nudity", "castle", "moose", "../church.yaml"}, store) == {
         "nudity",
         "castle",
