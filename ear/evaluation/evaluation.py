@@ -1,5 +1,6 @@
 """Evaluate an adapter: the erased concept and the retained ones, before and after, with one seed per prompt."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,16 +199,19 @@ def compare(
 def _retained_prompts(
     concepts: Sequence[RetainedConcept], rehearsed: Collection[str], settings: EvaluationSettings
 ) -> list[EvaluationPrompt]:
-    """Prompts of the retained concepts, group by group; ``rehearsed`` names the concepts that training rehearsed."""
+    """Prompts of the retained ``concepts``, in their order, so that groups do not decide which images are rendered.
+
+    ``rehearsed`` names the concepts that training rehearsed.
+    """
+    sizes = Counter(concept.group(rehearsed) for concept in concepts)
     prompts = []
-    for group in figures.GROUPS:
-        members = [concept for concept in concepts if concept.group(rehearsed) == group]
-        count = settings.retained_count
-        if settings.prompts_per_group is not None and members:
-            count = -(-settings.prompts_per_group // len(members))
+    for concept in concepts:
+        group, count = concept.group(rehearsed), settings.retained_count
+        if settings.prompts_per_group is not None:
+            count = -(-settings.prompts_per_group // sizes[group])
         if settings.prompts_per_neighbour is not None and group == "neighbours":
             count = settings.prompts_per_neighbour
-        prompts += retained_prompts(members, settings.split, count, settings.seed, rehearsed)
+        prompts += retained_prompts([concept], settings.split, count, settings.seed, rehearsed)
     return prompts
 
 

@@ -22,6 +22,7 @@ from ear.evaluation.judges import ATTRIBUTE_JUDGES
 from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
+from ecgvf.world.grammar import load_world
 
 Thresholds = Mapping[tuple[str, ...], tuple[float, ...]]
 """The judges of an image → the confidence that each must have for the image to show something."""
@@ -51,7 +52,8 @@ class FigureRow:
     """A group of concepts, a concept, or an attribute of the scene."""
     wording: str = POOLED
     phrases: int | None = None
-    """Number of distinct phrases for the concept among the prompts of one wording."""
+    """Number of distinct phrases for the concept among the prompts of one wording: terms, or in nano's world all the
+    words for a style ("painted by Vincent van Gogh"). Forms of sentence are not told apart."""
     guidance: float
     temperature: float
     judge: str | None = None
@@ -119,7 +121,7 @@ def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) ->
     rows = []
     for wording in sorted({outcome.wording for outcome in images if outcome.wording is not None}):
         of_wording = [outcome for outcome in images if outcome.wording == wording]
-        phrases = len({outcome.term.casefold() for outcome in of_wording})
+        phrases = len({_phrase(outcome) for outcome in of_wording if outcome.condition != "ceiling"})
         rows += _replacement(of_wording, limits, wording=wording, phrases=phrases)
         rows += _scene(of_wording, wording=wording, phrases=phrases)
     return rows
@@ -443,6 +445,13 @@ def _prompt_of(outcome: Outcome) -> tuple[str, str | None, str]:
 
 def _present(outcome: Outcome) -> float:
     return float(outcome.judges[0].present)
+
+
+def _phrase(outcome: Outcome) -> str:
+    """The words by which the prompt means the concept."""
+    style = load_world().styles.get(outcome.concept) if outcome.attributes else None  # none outside nano's world
+    phrase = style.phrase_in(outcome.prompt) if style is not None else None
+    return (phrase or outcome.term).casefold()
 
 
 def _clip_margin(outcome: Outcome) -> float | None:

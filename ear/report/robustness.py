@@ -61,16 +61,15 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
         for row in select(results.rows, concept=concept, figure="rendered")
         if row["status"] == NOT_APPLICABLE
     }
-    phrases = _phrases(results, concept)
     classes = [name for name in dict.fromkeys(row["class"] for row in rows) if name not in _SEVERAL_CLASSES]
     lines = []
     for wording in classes:
-        mine = {row["recipe"]: row for row in rows if row["class"] == wording and row["recipe"] != "ceiling"}
+        of_class = [row for row in rows if row["class"] == wording]
+        mine = {row["recipe"]: row for row in of_class if row["recipe"] != "ceiling"}
         points = [(name, mine[name]) for name in results.series if name in mine]
-        facts = [f"{phrases[wording]} phrase{'s' if phrases[wording] != 1 else ''}"] if wording in phrases else []
-        facts += ["not applicable"] if wording in left_out else []
-        label = wording.replace("_", " ")
-        lines.append((f"{label}\n({', '.join(facts)})" if facts else label, points))
+        phrases = max(row["phrases"] for row in of_class)
+        facts = [f"{phrases} phrase{'s' if phrases != 1 else ''}", *(["not applicable"] if wording in left_out else [])]
+        lines.append((f"{wording.replace('_', ' ')}\n({', '.join(facts)})", points))
     title = f"{concept}: images that show it, by class of prompt"
     return dots(title, lines, series=results.series, what="class of prompts") if lines else None
 
@@ -79,16 +78,6 @@ def _worded(results: Results, concept: str) -> set[str]:
     """What was measured for any class of prompts."""
     rows = select(results.rows, concept=concept, figure="concept_present", group="concept")
     return {row["recipe"] for row in rows if row["class"] not in _SEVERAL_CLASSES}
-
-
-def _phrases(results: Results, concept: str) -> dict[str, int]:
-    """Class of prompts → the number of its distinct phrases for the concept."""
-    terms: dict[str, set[str]] = {}
-    for cell in (results.cell(concept, method) for method in results.methods):
-        for outcome in cell.after if cell is not None else ():
-            if outcome.group == "concept" and outcome.sample in ("main", "wording") and outcome.wording is not None:
-                terms.setdefault(outcome.wording, set()).add(outcome.term.casefold())
-    return {wording: len(known) for wording, known in terms.items()}
 
 
 def _by_sampling(results: Results, concept: str) -> Chart | None:

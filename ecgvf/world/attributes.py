@@ -48,5 +48,5 @@ def _attribute_phrases() -> Iterator[tuple[str, str, str]]:
                 yield attribute, entry.name, phrase
     for style in world.styles.values():
         if style.name != PLAIN:
-            for phrase in (*style.before, *style.after, style.keyword, *style.spanish_before, *style.spanish_after):
+            for phrase in style.phrases:
                 yield "style", style.name, phrase

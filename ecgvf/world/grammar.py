@@ -90,6 +90,16 @@ class Style:
     spanish_after: tuple[str, ...]
     keyword: str = ""
 
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """All words for it; the keyword, which comes first, may be empty."""
+        return self.keyword, *self.before, *self.after, *self.spanish_before, *self.spanish_after
+
+    def phrase_in(self, prompt: str) -> str | None:
+        """The longest of its phrases that ``prompt`` has, in any case; None if it has none."""
+        found = (phrase for phrase in self.phrases if phrase.casefold() in prompt.casefold())
+        return max(found, key=len, default="") or None
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -158,14 +168,7 @@ def find_styles(words: Iterable[str]) -> list[str]:
     phrases = [
         (without_article(phrase), style.name)
         for style in load_world().styles.values()
-        for phrase in (
-            style.name,
-            style.keyword,
-            *style.before,
-            *style.after,
-            *style.spanish_before,
-            *style.spanish_after,
-        )
+        for phrase in (style.name, *style.phrases)
         if phrase
     ]
     return _find(words, dict(reversed(phrases)))

@@ -422,6 +422,27 @@ def test_evaluation_images_are_rendered_and_judged_once(
     assert evaluate(store, tiny, dataset, [adapter], replace(settings, judge="clip")).judge == "clip"
 
 
+def test_images_before_erasing_are_rendered_once_whatever_an_adapter_rehearsed(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsed = rehearsed_concepts(dataset, 100, "half")
+    rehearsing = save_adapter(tiny, tmp_path / "rehearsing.safetensors", seed=1, rehearsed=rehearsed)
+    first = evaluate(store, tiny, dataset, [adapter], SMALL)
+    render, rendered = batches.render_images, list[str]()
+
+    def counted(model: JanusModel, texts: Any, *arguments: Any, **options: Any) -> Any:
+        rendered.extend(texts)
+        return render(model, texts, *arguments, **options)
+
+    monkeypatch.setattr(batches, "render_images", counted)
+    second = evaluate(store, tiny, dataset, [rehearsing], SMALL)
+    assert len(rendered) == len(selected(second.outcomes, "after"))
+    before = [[each.image for each in selected(result.outcomes, "before")] for result in (first, second)]
+    assert before[0] == before[1]
+    groups = [{each.concept: each.group for each in result.outcomes} for result in (first, second)]
+    assert {name for name in groups[0] if groups[0][name] != groups[1][name]} & set(rehearsed)
+
+
 def test_full_figures_render_only_what_the_others_lack(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

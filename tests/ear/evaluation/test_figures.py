@@ -326,6 +326,28 @@ def test_a_wordings_row_counts_its_prompts_and_its_distinct_phrases() -> None:
     assert figures.by_wording(unknown) == []
 
 
+def test_of_a_style_of_nanos_world_all_words_are_the_phrase() -> None:
+    prompts = [
+        "A fox, in the style of Van Gogh",
+        "a fox in the style of van gogh.",
+        "An oil painting in the style of Van Gogh of a fox",
+        "A fox as a Van Gogh painting",
+        "A Van Gogh painting of a fox",
+    ]
+    images = [
+        replace(each, concept="van-gogh", term="Van Gogh", attributes=(sky(None, "clear"),), prompt=prompts[number])
+        for number in range(len(prompts))
+        for each in (outcome(number), outcome(number, "after"))
+    ]
+    images += [replace(outcome(0, "ceiling"), concept="van-gogh", term="Van Gogh", attributes=(sky(None, "clear"),))]
+
+    def counted(outcomes: Sequence[Outcome]) -> set[int | None]:
+        return {each.phrases for each in figures.by_wording(outcomes)}
+
+    assert counted(images) == {4}
+    assert counted([replace(each, attributes=()) for each in images]) == {1}  # outside nano's world, the term
+
+
 def test_a_wording_has_its_scene_and_its_nats_per_token() -> None:
     seen = {"explicit": "clear", "synonym": "stormy"}
     outcomes = [
