@@ -89,7 +89,7 @@ class SuiteSpec(_Part):
     writers: str | None = None
     """LLMs that write the pairs, separated by commas, or "offline". None: offline for nano, else the preset "default",
     as far as its keys are set."""
-    budget_usd: float = Field(default=5.0, ge=0)
+    budget_usd: float = Field(default=5.0, gt=0)
     """Limit on the cost of the LLM calls for a concept, in US dollars."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images rendered at once; None: by the model's size."""
