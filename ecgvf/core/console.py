@@ -24,6 +24,8 @@ from ecgvf.core.files import disk_fault
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Never silenced."""
 
 _ANY_WIDTH = 10_000
 
@@ -49,7 +51,7 @@ def json_mode(on: bool = True) -> None:
 
 
 def silence() -> None:
-    """Print nothing from now on, for all but the first of several processes that do one job."""
+    """Print nothing but errors from now on, for all but the first of several processes that do one job."""
     out.quiet = err.quiet = True
 
 
@@ -88,7 +90,7 @@ def warn(message: str) -> None:
 
 def error(message: str) -> None:
     """Print the one line of an error on standard error; ``message`` is taken literally."""
-    err.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
+    _errors.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
 
 
 def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:

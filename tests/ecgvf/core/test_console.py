@@ -52,6 +52,25 @@ def test_a_fault_of_the_program_keeps_its_traceback(fault: Exception) -> None:
     assert CliRunner().invoke(ending(fault), ["work"]).exception is fault
 
 
+def test_a_silenced_process_prints_its_errors_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (console.out, console.err):
+        monkeypatch.setattr(stream, "quiet", False)
+    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+    @app.command()
+    def work() -> None:
+        console.silence()
+        console.print("result")
+        console.warn("warning")
+        raise EcgvfError("what, where and what to do")
+
+    @app.command()
+    def other() -> None: ...
+
+    result = CliRunner().invoke(app, ["work"])
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "error what, where and what to do\n")
+
+
 def test_a_note_is_literal(capsys: pytest.CaptureFixture[str]) -> None:
     console.note("no [/tmp/x], [red]nothing[/red]")
     assert capsys.readouterr().err == "no [/tmp/x], [red]nothing[/red]\n"
