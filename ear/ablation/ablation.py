@@ -125,7 +125,7 @@ class Ablation:
     @cached_property
     def _judges(self) -> list[JSON]:
         """What decides the judges' outcomes, their weights included."""
-        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights)
+        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
         return judges.settings(evaluation_prompts(self.dataset, self.settings))
 
     def _rows(
