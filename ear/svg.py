@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def error_bars(figure: Mapping[str, Any]) -> list[list[float]]:
-    """Distances from ``value`` to ``low`` and to ``high``, [[below], [above]]: 0 without an interval, and where rounding
-    puts the value outside it."""
+    """Distances from ``value`` to ``low`` and to ``high``, [[below], [above]]: 0 without an interval, and if
+    rounding puts the value outside it."""
     low, high = (figure["value"] if figure[end] is None else figure[end] for end in ("low", "high"))
     return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
 

@@ -77,9 +77,9 @@ def second_judge(dataset: Dataset, retained: RetainedConcept | None) -> str | No
 class EvaluationJudges:
     """The judges of one dataset. The concept's is loaded at once, so that a wrong name costs no rendering.
 
-    ``judge`` is the concept's, by name (None: ``default_judge``) with ``weights`` (None: its own), or a ``Judge``. Those
-    that are loaded here compute on ``device``.
-    Raises ``JudgeError`` for a judge that has no label for the concept.
+    ``judge`` is the concept's, by name (None: ``default_judge``) with ``weights`` (None: its own), or a ``Judge``.
+    Those that are loaded here compute on ``device``. Raises ``JudgeError`` for a judge that has no label for the
+    concept.
     """
 
     dataset: Dataset

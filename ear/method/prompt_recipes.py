@@ -54,7 +54,7 @@ class PromptAdapter:
 
 
 def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
-    """Replace each of ``terms`` in ``prompt``, found as ``Concept.term_in`` does, by ``surrogate``; the longest first."""
+    """Replace each of ``terms`` in ``prompt``, as ``Concept.term_in`` finds it, by ``surrogate``; the longest first."""
     if not names_any(terms, prompt):
         return prompt
     longest = sorted(terms, key=len, reverse=True)

@@ -293,7 +293,7 @@ class Suite:
         return erase(store, [dataset], self.model, find(cell.recipe), [cell.training_seed])[0].adapter
 
     def _write_with_llms(self, run: Run) -> None:
-        """Let LLMs write the pairs and the evaluation prompts within one budget; answered calls are never paid again."""
+        """Let LLMs write pairs and evaluation prompts within one budget; answered calls are never paid again."""
         from ecgvf.llm.ledger import Ledger
         from ecgvf.pairs.generation_plan import plan_generation, with_restarts
         from ecgvf.pairs.llm_writers import generate_with_llms
