@@ -102,10 +102,10 @@ def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:
 
 
 def print_json(result: Mapping[str, object]) -> None:
-    """Print the JSON object of ``--json`` on standard output."""
+    """Print the JSON object of ``--json`` on standard output, in ASCII, which every encoding has."""
     if out.quiet:
         return
-    sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

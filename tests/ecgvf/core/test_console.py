@@ -1,6 +1,9 @@
 """How commands end: with one line and an exit code."""
 
 import errno
+import io
+import json
+import sys
 
 import pytest
 import typer
@@ -69,6 +72,13 @@ def test_a_silenced_process_prints_its_errors_alone(monkeypatch: pytest.MonkeyPa
 
     result = CliRunner().invoke(app, ["work"])
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "error what, where and what to do\n")
+
+
+def test_json_fits_a_standard_output_of_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.print_json({"prompt": "eine Straße 🏰"})
+    assert json.loads(written.getvalue()) == {"prompt": "eine Straße 🏰"}
 
 
 def test_a_note_is_literal(capsys: pytest.CaptureFixture[str]) -> None:
