@@ -110,6 +110,9 @@ class Ablation:
     def file(self, variant: Variant) -> Path:
         """Where the rows of a variant are kept once it is measured."""
         measuring = {name: str(value) for name, value in asdict(self.settings).items() if name not in _NOT_IN_KEY}
+        judge = self.settings.judge
+        if judge is not None and not isinstance(judge, str):
+            measuring["judge"] = judge.name  # not its repr, which may hold an address: ``_judges`` has its settings
         settings: dict[str, Any] = {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,
@@ -125,7 +128,7 @@ class Ablation:
     @cached_property
     def _judges(self) -> list[JSON]:
         """What decides the judges' outcomes, their weights included."""
-        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights)
+        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
         return judges.settings(evaluation_prompts(self.dataset, self.settings))
 
     def _rows(

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from ear.svg import svg
+from ear.svg import error_bars, svg
 from ecgvf.core.files import write_atomic
 
 FIGURES = {
@@ -41,10 +41,7 @@ def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
             if points:
                 places = [levels.index(row["level"]) + 0.15 * offset for row in points]
                 values = [row["value"] for row in points]
-                errors = [
-                    [value - row["low"] for value, row in zip(values, points, strict=True)],
-                    [row["high"] - value for value, row in zip(values, points, strict=True)],
-                ]
+                errors = [[error_bars(row)[end][0] for row in points] for end in (0, 1)]
                 axis.errorbar(places, values, errors, fmt=marker, capsize=3, label=f"equal {equal}")
         if of_figure and of_figure[0]["original"] is not None:
             axis.axhline(of_figure[0]["original"], color="0.6", linestyle=":", label="before erasing")

@@ -85,7 +85,7 @@ def memorisation(
         raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
     images = _of_folders(folders) if folders else _of_adapter(source, adapter, prompts, column or (), seed)
-    encoder, name = _encoder(images.on_nano, bounds.clip)
+    encoder, name = _encoder(images.on_nano, bounds.clip, source.device)
     analysis = analyse(images.conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
     file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
@@ -170,7 +170,7 @@ def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed
     return concept_prompts(dataset, "validation", min(PROMPTS, len(dataset.evaluation("validation")) or 1), seed)
 
 
-def _encoder(on_nano: bool, clip: str | None) -> "tuple[Encoder | NanoEncoder | None, str | None]":
+def _encoder(on_nano: bool, clip: str | None, device: str) -> "tuple[Encoder | NanoEncoder | None, str | None]":
     """CLIP and its name; (None, None) if it was not asked for and is neither here nor can be downloaded."""
     from ecgvf.core.errors import JudgeError
     from ecgvf.judges.clip import DEFAULT, Encoder
@@ -179,7 +179,7 @@ def _encoder(on_nano: bool, clip: str | None) -> "tuple[Encoder | NanoEncoder | 
     if on_nano and clip is None:
         return NanoEncoder(), "nano's CLIP"
     try:
-        return Encoder(clip, option="--clip"), clip or DEFAULT
+        return Encoder(clip, device, option="--clip"), clip or DEFAULT
     except JudgeError as error:
         if clip is not None:
             raise

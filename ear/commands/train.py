@@ -73,6 +73,7 @@ def train(
     from ear.method import recipes
     from ear.method.erase import Watch, erase, resolve
     from ear.method.pairs import report_pairs
+    from ear.method.parallel import leave_process_group
     from ear.method.precision import compute_dtype
     from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
@@ -103,6 +104,7 @@ def train(
             watchers.append(tracking)
         runs = erase(store, datasets, model, changed, training_seeds, watchers)
     _print_runs(dataset, model, resolved.settings(), runs)
+    leave_process_group()
 
 
 def _training_seeds(seed: int | None, seeds: str | None) -> list[int]:

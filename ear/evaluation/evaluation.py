@@ -77,7 +77,7 @@ def evaluate_images(
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
     """The prompts of the default figures, for a method that rehearsed nothing."""
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    judges = EvaluationJudges(dataset, settings.judge, settings.weights, "cpu")  # they see no image
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
     of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     return [*of_concept, *_retained_prompts(retained, (), settings)]
@@ -91,7 +91,7 @@ def _measurement(
     adapter_hash: str,
     settings: EvaluationSettings,
 ) -> Measurement:
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
     return Measurement(store, model, dataset, judges, adapter, adapter_hash, settings.batch_size)
 
 

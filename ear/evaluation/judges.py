@@ -78,12 +78,14 @@ class EvaluationJudges:
     """The judges of one dataset. The concept's is loaded at once, so that a wrong name costs no rendering.
 
     ``judge`` is the concept's, by name (None: ``default_judge``) with ``weights`` (None: its own), or a ``Judge``.
-    Raises ``JudgeError`` for a judge that has no label for the concept.
+    Those that are loaded here compute on ``device``. Raises ``JudgeError`` for a judge that has no label for the
+    concept.
     """
 
     dataset: Dataset
     judge: str | Judge | None = None
     weights: str | None = None
+    device: str = "auto"
     _concept_judges: list[Judge] = field(init=False)
     """The judge that measures, and the second judge if there is any."""
     _classifiers: dict[str, Classifier] = field(default_factory=dict)
@@ -217,7 +219,7 @@ class EvaluationJudges:
         if in_nano_world(self.dataset):
             return None
         try:
-            return Encoder()
+            return Encoder(device=self.device)
         except JudgeError as error:
             console.note(f"no CLIP similarity is measured: {error}")
             return None
@@ -228,11 +230,13 @@ class EvaluationJudges:
         options = JudgeOptions()
         if filter_judge == judge:
             options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
-        return create_judge(self.dataset.concept, self.dataset.model, name, replace(options, weights=weights))
+        options = replace(options, weights=weights, device=self.device)
+        return create_judge(self.dataset.concept, self.dataset.model, name, options)
 
     @cached_property
     def _photograph_judges(self) -> RetainedJudges:
-        return RetainedJudges(self._concept_judges[0], weights=weights_by_judge(self.weights).get(OF_RETAINED))
+        weights = weights_by_judge(self.weights).get(OF_RETAINED)
+        return RetainedJudges(self._concept_judges[0], weights=weights, device=self.device)
 
     def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
         if not in_nano_world(self.dataset):
@@ -254,7 +258,8 @@ class EvaluationJudges:
     def _classifier(self, name: str) -> Classifier:
         if name not in self._classifiers:
             weights = self.weights if name == self.concept_judge else None
-            self._classifiers[name] = cast(Classifier, create_judge(None, None, name, JudgeOptions(weights=weights)))
+            options = JudgeOptions(weights=weights, device=self.device)
+            self._classifiers[name] = cast(Classifier, create_judge(None, None, name, options))
         return self._classifiers[name]
 
 

@@ -131,7 +131,7 @@ def render_to_folder(
         raise SettingsError(f"--batch-size {batch_size}: it must be at least 1")
     loading = {"device": device, "dtype": dtype, "raw_control_tokens": raw_control_tokens}
     source = model if isinstance(model, JanusModel) else absolute_name(model)
-    setup = partial(_open_worker, source, loading, [file.resolve() for file in adapters], guidance, temperature)
+    setup = partial(_open_worker, source, loading, [file.absolute() for file in adapters], guidance, temperature)
     if isinstance(model, JanusModel):
         engine = ThisProcess()
     with (engine or local_engine(device)).open({SHARDS: setup}) as pool:

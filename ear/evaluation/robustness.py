@@ -137,7 +137,7 @@ def attack(
 
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights)
+    judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
     adapter = open_adapter(model, files)
     check_concept(adapter.concepts, dataset.concept.name, files[0])
     measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files))

@@ -71,3 +71,9 @@ def process_group(device: torch.device) -> ProcessGroup:
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return ProcessGroup(distributed.get_rank(), count)
+
+
+def leave_process_group() -> None:
+    """Leave the processes that were joined, after the work is done: NCCL waits until all of them leave."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

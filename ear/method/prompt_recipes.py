@@ -5,6 +5,7 @@ Each writes a run as a training does, with recipe.json in place of weights, so t
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any
 from ear.method.facts import ADAPTER_FACTS, adapter_settings, saved_facts
 from ear.method.recipes import NEGATIVE_PROMPT, PROMPT_REWRITE, PromptRecipe
 from ear.method.runs import PROMPT_RECIPE, TrainingRun, open_run
+from ecgvf.core.concepts import inflected, names_any
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import pretty_json, write_atomic
@@ -52,9 +54,12 @@ class PromptAdapter:
 
 
 def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
-    """Replace each of ``terms`` in ``prompt`` by ``surrogate``: whole words, ignoring case, the longest term first."""
+    """Replace each of ``terms`` in ``prompt``, as ``Concept.term_in`` finds it, by ``surrogate``; the longest first."""
+    if not names_any(terms, prompt):
+        return prompt
     longest = sorted(terms, key=len, reverse=True)
-    return re.sub(rf"\b(?:{'|'.join(map(re.escape, longest))})\b", lambda _: surrogate, prompt, flags=re.IGNORECASE)
+    pattern, text = "|".join(map(inflected, longest)), unicodedata.normalize("NFKC", prompt)
+    return re.sub(pattern, lambda _: surrogate, text, flags=re.IGNORECASE)
 
 
 def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, recipe: PromptRecipe) -> TrainingRun:

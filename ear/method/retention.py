@@ -5,7 +5,7 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -195,7 +195,7 @@ def _of_words(
     if not texts:
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts])
-    options = JudgeOptions.from_recorded(dict(dataset.judge_options))
+    options = replace(JudgeOptions.from_recorded(dict(dataset.judge_options)), device=str(model.device))
     judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
     found: list[Prediction | str] = []
     for ids in vq_ids.split(JUDGED_BATCH):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ear.retained_concepts import RetainedConcept
 from ecgvf.core import seeds
+from ecgvf.core.concepts import inflected
 from ecgvf.core.records import PromptPair
 from ecgvf.janus import JanusModel
 from ecgvf.world import grammar
@@ -40,11 +41,11 @@ def words_of(concept: RetainedConcept) -> set[str]:
 def word_prompts(words: Sequence[str], pairs: Sequence[PromptPair], count: int, seed: int) -> list[str]:
     """``count`` prompts: the target prompts of ``pairs`` in turn, each with a word of ``words`` in place of its term.
 
-    ``seed`` draws the words. Pairs whose target prompt does not contain their term are skipped; if all are, the list is
-    empty.
+    ``seed`` draws the words. Pairs without a term, or whose target prompt does not contain it as a whole word, are
+    skipped; if all are, the list is empty.
     """
     generator = random.Random(seeds.derive(seed, "vocabulary", "rehearse"))
-    sentences = [(pair.target, re.compile(re.escape(pair.target_term), re.IGNORECASE)) for pair in pairs]
+    sentences = [(pair.target, re.compile(inflected(pair.target_term), re.IGNORECASE)) for pair in pairs]
     sentences = [(target, term) for target, term in sentences if term.search(target)]
     if not sentences or not words:
         return []

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ear.svg import error_bars
 from ecgvf.core.files import JSON
 
 SHARE = "share of images"
@@ -108,7 +109,7 @@ def bars(
             for name, first, second in members:
                 place = len(names)
                 axes.barh(place, second["value"], height=0.55, color=colour, alpha=0.5)
-                axes.errorbar(second["value"], place, xerr=_errors(second), fmt="none", ecolor=_INK, capsize=2)
+                axes.errorbar(second["value"], place, xerr=error_bars(second), fmt="none", ecolor=_INK, capsize=2)
                 axes.plot(first["value"], place, "|", color=before, markersize=11, markeredgewidth=2)
                 names.append(name)
         axes.set_yticks(range(len(names)), names)
@@ -140,8 +141,8 @@ def frontier(
             axes.errorbar(
                 x["value"],
                 y["value"],
-                xerr=_errors(x),
-                yerr=_errors(y),
+                xerr=error_bars(x),
+                yerr=error_bars(y),
                 fmt=_MARKERS[kind % len(_MARKERS)],
                 color=_COLOURS[kind % len(_COLOURS)],
                 capsize=2,
@@ -175,7 +176,7 @@ def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, J
             axes.errorbar(
                 [levels.index(level) + (0 if ordered else 0.07 * (place - (len(lines) - 1) / 2)) for level in known],
                 [figures[level]["value"] for level in known],
-                yerr=[[_errors(figures[level])[end][0] for level in known] for end in (0, 1)],
+                yerr=[[error_bars(figures[level])[end][0] for level in known] for end in (0, 1)],
                 marker=_MARKERS[kind % len(_MARKERS)],
                 linestyle="-" if ordered else "none",
                 color=_COLOURS[kind % len(_COLOURS)],
@@ -202,7 +203,7 @@ def _dot(axes: Axes, figure: JSON, place: float, kind: int) -> None:
     axes.errorbar(
         figure["value"],
         place,
-        xerr=_errors(figure),
+        xerr=error_bars(figure),
         fmt=_MARKERS[kind % len(_MARKERS)],
         color=_COLOURS[kind % len(_COLOURS)],
         capsize=2,
@@ -213,12 +214,6 @@ def _dot(axes: Axes, figure: JSON, place: float, kind: int) -> None:
 def _kinds(series: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Drawn name → the number of its colour and marker, which is its place in ``series``."""
     return {name: kind for kind, name in enumerate(series) if name in names}
-
-
-def _errors(figure: JSON) -> list[list[float]]:
-    """Distances to the ends of the interval, below and above; 0 without an interval."""
-    low, high = (figure["value"] if figure[end] is None else figure[end] for end in ("low", "high"))
-    return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
 
 
 def _legend(plot: Figure, axes: Axes, kinds: Mapping[str, int]) -> None:

@@ -89,8 +89,8 @@ class SuiteSpec(_Part):
     writers: str | None = None
     """LLMs that write the pairs, separated by commas, or "offline". None: offline for nano, else the preset "default",
     as far as its keys are set."""
-    budget_usd: float = Field(default=5.0, ge=0)
-    """Limit on the cost of the LLM calls for a concept's pairs, and again for its evaluation prompts, in US dollars."""
+    budget_usd: float = Field(default=5.0, gt=0)
+    """Limit on the cost of the LLM calls for a concept, in US dollars."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images rendered at once; None: by the model's size."""
     timeout_minutes: float | None = Field(default=None, gt=0)

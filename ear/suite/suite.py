@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ from ecgvf.engine import Engine
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
 from ecgvf.world import grammar
 
 if TYPE_CHECKING:
@@ -297,12 +299,24 @@ class Suite:
         return erase(store, [dataset], self.model, find(cell.recipe), [cell.training_seed])[0].adapter
 
     def _write_with_llms(self, run: Run) -> None:
-        """Let LLMs write the pairs and the evaluation prompts; answered calls are never paid again."""
-        writers = self._writers()
+        """Let LLMs write pairs and evaluation prompts within one budget; answered calls are never paid again."""
+        from ecgvf.llm.ledger import Ledger
+        from ecgvf.pairs.generation_plan import plan_generation, with_restarts
+        from ecgvf.pairs.llm_writers import generate_with_llms
+
+        writers, tests = self._writers(), self.spec.tests
         each = -(-self.spec.pairs // len(writers))
-        run.generate_with_llms(writers, pairs=min(10, each), iterations=-(-each // 10), budget_usd=self.spec.budget_usd)
-        count, budget = self.spec.tests, self.spec.budget_usd
-        run.generate_with_llms(writers, split=self.spec.split, validation=count, tests=count, budget_usd=budget)
+        pairs, calls = min(PROMPTS_PER_CALL, each), -(-each // PROMPTS_PER_CALL)
+        train = plan_generation(run.concept, writers, pairs=pairs, iterations=calls)
+        evaluation = plan_generation(run.concept, writers, split=self.spec.split, validation=tests, tests=tests)
+        both = with_restarts([*train, *evaluation], Ledger.load(run))
+        for plans in (train, evaluation):
+            generate_with_llms(
+                run,
+                plans,
+                budget_usd=Decimal(str(self.spec.budget_usd)),
+                counts=lambda intent: any(plan.owns(intent) for plan in both),
+            )
 
     def _writers(self) -> "list[LLMWriter]":
         from ecgvf.llm.registry import Registry, check_keys

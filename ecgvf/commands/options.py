@@ -81,7 +81,8 @@ NoImagesOption = Annotated[
 ]
 
 
-def _json_mode(on: bool) -> bool:
+def _json_mode(ctx: typer.Context, on: bool) -> bool:
+    on = on or (ctx.parent is not None and bool(ctx.parent.params.get("as_json")))  # `concepts --json list`
     console.json_mode(on)
     return on
 

@@ -24,6 +24,8 @@ from ecgvf.core.files import disk_fault
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Never silenced."""
 
 _ANY_WIDTH = 10_000
 
@@ -49,7 +51,7 @@ def json_mode(on: bool = True) -> None:
 
 
 def silence() -> None:
-    """Print nothing from now on, for all but the first of several processes that do one job."""
+    """Print nothing but errors from now on, for all but the first of several processes that do one job."""
     out.quiet = err.quiet = True
 
 
@@ -88,7 +90,7 @@ def warn(message: str) -> None:
 
 def error(message: str) -> None:
     """Print the one line of an error on standard error; ``message`` is taken literally."""
-    err.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
+    _errors.print(f"[bold red]error[/bold red] {escape(' '.join(message.split()))}")
 
 
 def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:
@@ -100,10 +102,10 @@ def print_result(facts: Mapping[str, object], *lines: RenderableType) -> None:
 
 
 def print_json(result: Mapping[str, object]) -> None:
-    """Print the JSON object of ``--json`` on standard output."""
+    """Print the JSON object of ``--json`` on standard output, in ASCII, which every encoding has."""
     if out.quiet:
         return
-    sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

@@ -88,19 +88,26 @@ def write_atomic(path: Path, data: bytes) -> None:
         return
     if path.name in ("", ".."):  # as in "."
         raise _is_a_folder(path)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            _write_and_rename(path, data)
+        except FileNotFoundError:  # another process finished the folder, and took the temporary file for a leftover
+            _write_and_rename(path, data)
         sync_folder(path.parent)
+
+
+def _write_and_rename(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -95,6 +96,10 @@ class Processes:
             group.close()
 
 
+_GRACE = 0.5
+"""Seconds that processes have to end before they are killed."""
+
+
 class _ProcessGroup:
     """Python processes that run ``ecgvf.engine.process``, named by the index of their environment.
 
@@ -150,16 +155,21 @@ class _ProcessGroup:
         return number, answer
 
     def close(self) -> None:
+        for _, connection in self._processes.values():
+            connection.close()  # of all before any is waited for
+        deadline = time.monotonic() + _GRACE
         for number in list(self._processes):
-            self._end(number)
+            self._end(number, max(0.0, deadline - time.monotonic()))
 
-    def _end(self, number: int) -> str:
-        """End a process if it has not ended; return how it did."""
+    def _end(self, number: int, grace: float = _GRACE) -> str:
+        """End a process if it has not ended within ``grace`` seconds; return how it did."""
         process, connection = self._processes.pop(number)
         connection.close()
         try:
-            code = process.wait(timeout=0.5)
+            code = process.wait(timeout=grace)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code >= 0:
+            return f"exit code {code}"
+        return f"signal {next((known.name for known in signal.Signals if known == -code), -code)}"  # real-time: unnamed

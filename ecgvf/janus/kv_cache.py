@@ -18,7 +18,8 @@ class KVCache:
 
     def __init__(self, layers: Tensor) -> None:
         self.layers = layers
-        """[layers, 2 (keys, values), rows, kv heads, length, head dim]. Unwritten positions have some finite value."""
+        """[layers, 2 (keys, values), rows, kv heads, length, head dim]. Unwritten positions are 0 on a GPU; on a CPU
+        they have what the memory held before, which may be NaN."""
         self.prompt_of_row: Tensor | slice = slice(None)
         """int64 [rows]: the index of each row's prompt among those that ``update`` gets; by default the row's own."""
 

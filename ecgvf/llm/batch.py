@@ -12,6 +12,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import TypeVar
 
@@ -43,7 +44,12 @@ async def dispatch_batches(
 ) -> DispatchResult:
     """As ``dispatch.dispatch``, but in batches. The conversations of a job run side by side."""
     result = DispatchResult({job.writer.name: [] for job in jobs})
-    await asyncio.gather(*(BatchRunner(job, ledger, budget, result, advance).run() for job in jobs))
+    async with AsyncExitStack() as clients:  # all are opened before anything is sent
+        runners = []
+        for job in jobs:
+            runners.append(BatchRunner(job, ledger, budget, result, advance))
+            clients.push_async_callback(runners[-1].client.close)
+        await asyncio.gather(*(runner.run() for runner in runners))
     return result
 
 
@@ -76,7 +82,6 @@ class BatchRunner:
             self.result.set_aside[name] = self.ledger.clean(why_set_aside(error, self.writer))
         finally:
             self.result.answered[name] = [answered for _, answered in self._calls() if answered]
-            await self.client.close()
 
     def _calls(self) -> Iterator[tuple[Call, Attempt | None]]:
         """Each call that can be made now, with its answered attempt, if there is one."""

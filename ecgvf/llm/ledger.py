@@ -96,7 +96,7 @@ class Ledger:
         require_local(self.file, "the ledger of paid calls")
         with disk_errors(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask
         try:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when a run is killed

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -163,13 +163,13 @@ class _File(_Model):
 class Registry:
     """The writers by name.
 
-    ``own``: a YAML file whose writers override the shipped ones. ``today`` (None: now) decides which prices hold.
-    Raises ``WriterError`` naming the file, the field and the fault.
+    ``own``: a YAML file whose writers override the shipped ones. ``today`` (None: that of UTC) decides which prices
+    hold. Raises ``WriterError`` naming the file, the field and the fault.
     """
 
     def __init__(self, own: Path | None = None, today: date | None = None) -> None:
         self._file = _read(own)
-        self._today = today or date.today()
+        self._today = today or datetime.now(UTC).date()
 
     @property
     def unknown_price(self) -> Rates:

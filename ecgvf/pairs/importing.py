@@ -67,6 +67,7 @@ def import_pairs(
         "only": only,
         "columns": {field: list(columns) for field, columns in table.columns.items()},
         "near": checks.MIN_SIMILARITY,
+        "implicit": "without a term",
     }
     run.store.remember(run.concept)
     stage_set = run.stage_set(PAIRS, settings)
@@ -145,6 +146,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
     for row in rows:
         identity, split = record_id(concept.name, row.target, row.surrogate), _split_of(row)
         reason, detail = _rejection(concept, row, identity, first)
+        own_term = concept.term_in(row.target)
         retained = None
         if split == "retain" and row.retained_concept is not None:
             retained = retained_name(concept, row.retained_concept)
@@ -156,7 +158,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 split=split,
                 target=row.target,
                 surrogate=row.surrogate,
-                target_term=(retained if split == "retain" else concept.term_in(row.target)) or "",
+                target_term=(retained if split == "retain" else own_term) or "",
                 surrogate_term=_surrogate_term(concept, row.surrogate),
                 writer=WRITER,
                 model_asked=table.name,
@@ -165,6 +167,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 template_hash=table.sha256,
                 iteration=0,
                 call_id=call_id,
+                implicit=reason is None and own_term is None and split != "retain",
                 reason=reason,
                 detail=detail,
                 source_id=row.id,

@@ -81,13 +81,18 @@ def has_answers(split: SplitGenerator) -> bool:
 
 
 def generate_with_llms(
-    run: ConceptRun, plans: Sequence[GenerationPlan], *, budget_usd: Decimal = DEFAULT_USD, fresh: bool = False
+    run: ConceptRun,
+    plans: Sequence[GenerationPlan],
+    *,
+    budget_usd: Decimal = DEFAULT_USD,
+    fresh: bool = False,
+    counts: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    Raises ``WriterError`` if no writer answered, and as ``complete`` does.
+    Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete`` does.
     """
-    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
+    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, counts=counts)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))

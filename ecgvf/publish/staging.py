@@ -57,8 +57,8 @@ def _machine() -> str:
 
 
 def _remove_if_abandoned(lock: Path) -> None:
-    """Remove ``lock`` and its folder, unless a process has locked it."""
-    with suppress(FileNotFoundError, BlockingIOError), lock.open("r+") as file:
+    """Remove ``lock`` and its folder, unless a process has locked it or it is another user's."""
+    with suppress(FileNotFoundError, BlockingIOError, PermissionError), lock.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
         lock.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +14,7 @@ from ear.ablation import Ablation, ablate, base_name
 from ear.ablation.ablation import MOST_WINDOWS, NOT_MEASURED
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
+from ear.ablation.plots import plot_factors
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings
 from ear.method.erase import erase
@@ -24,7 +26,7 @@ from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsE
 from ecgvf.core.files import read_json
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
-from tests.ear.conftest import BrightnessJudge
+from tests.ear.conftest import AgreeingJudge, BrightnessJudge
 
 BASE = replace(PAPER, threshold=0.0)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
@@ -131,6 +133,20 @@ def test_another_dtype_or_judge_is_another_variant(ablation: Ablation, monkeypat
             patched.setattr(owner, name, "other")
             files.add(replace(ablation).file(variant))
     assert len(files) == 3
+
+
+def test_a_judge_object_is_known_again_by_its_settings(ablation: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = variants("order", BASE)[0]
+    first, again = (replace(ablation, settings=replace(SMALL, judge=AgreeingJudge())).file(variant) for _ in range(2))
+    assert first == again != ablation.file(variant)
+    monkeypatch.setattr(AgreeingJudge, "weights_hash", "other")
+    assert replace(ablation, settings=replace(SMALL, judge=AgreeingJudge())).file(variant) != first
+
+
+def test_a_value_outside_its_interval_by_rounding_is_drawn(tmp_path: Path) -> None:
+    row = {"factor": "order", "level": "dataset", "figure": "concept_present", "equal": "pairs", "value": 0.3}
+    row |= {"low": 0.1 + 0.2, "high": 0.3, "original": None, "ceiling": None}
+    assert [file.name for file in plot_factors(pa.Table.from_pylist([row]), tmp_path)] == ["order.svg"]
 
 
 @pytest.mark.parametrize(

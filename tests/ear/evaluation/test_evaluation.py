@@ -140,6 +140,7 @@ def test_the_user_may_name_the_judge_of_the_concept(
     created: list[tuple[str | None, str, str | None]] = []
 
     def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
+        assert options.device == "cpu"  # as the model
         created.append((concept.name if concept else None, name, options.weights))
         return brightness_judge(concept, model, name, options)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges import clip
+from ecgvf.judges import JudgeOptions, clip
+from ecgvf.judges import retained as retained_judges
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from tests import random_clip
@@ -54,6 +56,24 @@ def test_clip_compares_an_image_with_both_prompts(
     assert list(with_pair) == pytest.approx(expected.tolist(), abs=1e-6)
     assert judges.clip_cosines([PAIR], IMAGES[:1]) == judges.clip_cosines([replace(PAIR, prompt="a hotel")], IMAGES[:1])
     assert judges.settings([PAIR])[-1] == {"judge": "clip", "judge_hash": encoder.weights_hash}
+
+
+def test_all_judges_compute_on_one_device(photographs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: dict[str, set[str]] = {}
+
+    def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
+        used.setdefault(options.device, set()).add(name)
+        return brightness_judge(concept, model, name, options)
+
+    monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
+    monkeypatch.setattr(retained_judges, "create_judge", create_judge)
+    monkeypatch.setattr(clip, "Encoder", lambda device: used[device].add("clip"))
+    for name in ("nano-object-a", "style"):
+        dataset = replace(photographs, judge=name)
+        retained = replace(PAIR, retained=retained_concepts(dataset)[0])
+        EvaluationJudges(dataset, device="cuda:1").settings([PAIR, retained])
+    of_nano = {"nano-object-b", "nano-object-c", *evaluation_judges.ATTRIBUTE_JUDGES.values()}
+    assert used == {"cuda:1": {*of_nano, "style", "resnet50", "clip"}}
 
 
 def test_without_clip_nothing_is_measured_and_a_note_says_so(

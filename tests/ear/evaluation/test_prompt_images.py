@@ -17,9 +17,15 @@ import pytest
 
 from ear.evaluation import prompt_images
 from ear.evaluation.prompt_images import PromptTask, read_prompts, render_to_folder
-from ear.method.adapter import stack
+from ear.method.adapter import new_adapter, stack
+from ear.method.lora import CONFIG, LORA_FILE
+from ear.method.prompt_recipes import write_prompt_adapter
+from ear.method.recipes import PROMPT_REWRITE
+from ear.method.runs import find_adapter
+from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, StoreCorrupt
 from ecgvf.core.png import decode
+from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, load, render_images
 from ecgvf.render import RenderedImage, batches
 from tests.ear.random_adapter import save_adapter
@@ -271,6 +277,24 @@ def test_adapters_change_the_images_and_stack(tiny: JanusModel, prompts: list[Pr
     assert np.array_equal(decode(images[-1]), expected)
     [frozen] = render_images(tiny, [church[0].prompt], [church[0].seed]).pixels
     assert np.array_equal(decode(images[0]), frozen)
+
+
+def test_an_adapter_in_the_hubs_cache_whose_files_are_links_to_files_of_other_names(
+    tiny: JanusModel, store: Store, dataset: Dataset, prompts: list[PromptTask], tmp_path: Path
+) -> None:
+    lora = tmp_path / LORA_FILE
+    facts = {"concept": "church", "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}, "recipe": {}}
+    new_adapter(tiny, range(1), "attention", rank=2, seed=0).save(lora, facts, tiny.dtype)
+    rewriting = write_prompt_adapter(store, dataset, tiny, PROMPT_REWRITE).adapter
+    for number, files in enumerate(([lora, lora.with_name(CONFIG)], [rewriting])):
+        snapshot = tmp_path / f"snapshot-{number}"
+        snapshot.mkdir()
+        for index, file in enumerate(files):
+            blob = file.rename(tmp_path / f"blob-{number}-{index}")
+            (snapshot / file.name).symlink_to(blob)
+        found = find_adapter(store, str(snapshot))
+        rendered = render_to_folder(tiny, prompts[:1], tmp_path / f"out-{number}", adapters=[found])
+        assert (rendered.images, rendered.failed) == (1, 0)
 
 
 def test_sampling_is_the_adapters_unless_it_is_passed(

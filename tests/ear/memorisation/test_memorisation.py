@@ -25,6 +25,7 @@ from ecgvf.core.png import decode, encode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.janus.model import files_fingerprint
+from ecgvf.judges import clip
 from ecgvf.render import batches
 from tests.ear.random_adapter import save_adapter
 from tests.ecgvf.judges.photographs import photograph
@@ -110,6 +111,14 @@ def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) ->
     assert sheet.shape == (2 * HEADER + SIDE + 2 * GAP, TEXT_WIDTH + 2 * GAP + 6 * (SIDE + GAP), 3)
     shown = " ".join(run(str(folder)).split())
     assert "3 (0.429)" in shown and "at most 6 of 64 bits differ" in shown
+
+
+def test_clip_compares_images_on_the_device_that_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encoder(source: str | None, device: str, **_: str) -> None:
+        raise SettingsError(f"on {device}")
+
+    monkeypatch.setattr(clip, "Encoder", encoder)
+    assert "on cuda:1" in run(str(folder), "--device", "cuda:1", code=2)
 
 
 def test_images_of_a_folder_are_blurred_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:

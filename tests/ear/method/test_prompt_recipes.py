@@ -32,9 +32,13 @@ SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
         ("a church tower, then a church", "a hotel, then a hotel"),
         ("a churchyard", "a churchyard"),
         ("a castle", "a castle"),
+        ("two churches", "two hotel"),
+        ("a Church-Tower", "a hotel"),
+        ("a ｃｈｕｒｃｈ", "a hotel"),
+        ("½ of a castle", "½ of a castle"),
     ],
 )
-def test_terms_are_replaced_as_whole_words_the_longest_first(prompt: str, rewritten: str) -> None:
+def test_terms_are_replaced_as_whole_words_or_plurals_the_longest_first(prompt: str, rewritten: str) -> None:
     assert rewrite(prompt, terms=("church", "church tower"), surrogate="hotel") == rewritten
 
 

@@ -14,6 +14,7 @@ from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError, JudgeError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, hidden_states, num_threads
+from ecgvf.judges import JudgeOptions
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge
 
@@ -111,8 +112,13 @@ def test_accepted_images_without_tokens_are_rendered_again(store: Store, dataset
 def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_out(
     store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = AgreeingJudge([True, False, True, False, False, False])
-    monkeypatch.setattr(retention, "create_judge", lambda *_: judge)
+    judge, options = AgreeingJudge([True, False, True, False, False, False]), list[JudgeOptions]()
+
+    def create_judge(*arguments: Any) -> AgreeingJudge:
+        options.append(arguments[-1])
+        return judge
+
+    monkeypatch.setattr(retention, "create_judge", create_judge)
     words = ["gadget", "ripple", "between"]
     # The tiny model's are bytes. Castles and mosques are measured without rehearsal.
     monkeypatch.setattr(retention, "vocabulary", lambda _: ["Castles", *words, "mosque"])
@@ -123,6 +129,7 @@ def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_ou
     assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
     assert torch.equal(whole.vq_ids[:4], without.vq_ids)
     assert whole.frozen_states.shape == (8, 16, 32)
+    assert [each.device for each in options] == ["cpu"]  # as the model
 
 
 def test_an_image_that_the_judge_fails_on_is_one_line(

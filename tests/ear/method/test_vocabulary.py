@@ -32,6 +32,12 @@ def test_a_word_stands_in_place_of_the_term() -> None:
     assert word_prompts(WORDS, pairs[1:2], 4, seed=0) == word_prompts([], pairs, 4, seed=0) == []
 
 
+def test_pairs_without_a_term_and_words_that_contain_it_are_left_alone() -> None:
+    pairs = [pair("a place to pray", ""), pair("a cathedral", "cat"), pair("two cats, a cathedral", "cat")]
+    prompts = word_prompts(["sloop"], pairs, 2, seed=0)
+    assert prompts == ["two sloop, a cathedral"] * 2
+
+
 @given(st.integers(0, 50), st.integers(0, 2**32))
 def test_the_seed_decides_the_words(count: int, seed: int) -> None:
     pairs = [pair("a church on grass", "church")]

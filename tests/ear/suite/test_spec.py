@@ -139,6 +139,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [curch]", "unknown concept 'curch'"),
         ("concepts: [church]\nrecipes: [papr]", "unknown recipe 'papr'"),
         ("concepts: [church]\npairs: 0", "pairs: Input should be greater"),
+        ("concepts: [church]\nbudget_usd: 0", "budget_usd: Input should be greater than 0"),
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
         ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers have no seed"),
         ("concepts: [church]\nname: ../x", "name: String should match"),

@@ -19,7 +19,7 @@ def test_concepts_are_listed() -> None:
 
 
 def test_json_is_one_object_on_standard_output() -> None:
-    for arguments in (["concepts", "--json"], ["concepts", "list", "--json"]):
+    for arguments in (["concepts", "--json"], ["concepts", "list", "--json"], ["concepts", "--json", "list"]):
         result = runner.invoke(app, arguments)
         assert {concept["name"] for concept in json.loads(result.stdout)["concepts"]} >= {"church"}
     assert json.loads(runner.invoke(app, ["concepts", "explain", "church", "--json"]).stdout)["window"] == 48

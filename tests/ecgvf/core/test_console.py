@@ -1,6 +1,9 @@
 """How commands end: with one line and an exit code."""
 
 import errno
+import io
+import json
+import sys
 
 import pytest
 import typer
@@ -50,6 +53,32 @@ def test_an_error_is_one_line_and_an_exit_code(error: BaseException, code: int, 
 @pytest.mark.parametrize("fault", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "No such file", "/a")])
 def test_a_fault_of_the_program_keeps_its_traceback(fault: Exception) -> None:
     assert CliRunner().invoke(ending(fault), ["work"]).exception is fault
+
+
+def test_a_silenced_process_prints_its_errors_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (console.out, console.err):
+        monkeypatch.setattr(stream, "quiet", False)
+    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+    @app.command()
+    def work() -> None:
+        console.silence()
+        console.print("result")
+        console.warn("warning")
+        raise EcgvfError("what, where and what to do")
+
+    @app.command()
+    def other() -> None: ...
+
+    result = CliRunner().invoke(app, ["work"])
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "error what, where and what to do\n")
+
+
+def test_json_fits_a_standard_output_of_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.print_json({"prompt": "eine Straße 🏰"})
+    assert json.loads(written.getvalue()) == {"prompt": "eine Straße 🏰"}
 
 
 def test_a_note_is_literal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -134,6 +135,24 @@ def test_of_two_processes_that_fill_a_set_the_slower_takes_what_the_faster_wrote
     assert values(slower) == [1, 2, 3]
     with pytest.raises(StoreCorrupt, match="is finished"):
         slower.write_shard(1, table(4))
+
+
+def test_a_process_that_finishes_a_set_leaves_what_another_is_writing(
+    run: ConceptRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slower, faster = (run.stage_set(PAIRS, SETTINGS) for _ in range(2))
+    slower.write_shard(0, table(1))
+    sync, waiting = os.fsync, iter([faster])
+
+    def fsync(handle: int) -> None:
+        for stage_set in waiting:
+            stage_set.finish({})
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    slower.finish({})
+    assert values(slower) == values(faster) == [1]
+    assert not list(slower.path.glob("*.tmp"))
 
 
 def test_seconds_leave_out_the_pause_between_two_runs(run: ConceptRun) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import torch
 from ecgvf.core.errors import EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
 from ecgvf.engine import Description, Engine, FillPlan, Processes, ThisProcess, local_engine
-from ecgvf.engine.pool import WorkerPool
+from ecgvf.engine.local import _ProcessGroup
+from ecgvf.engine.pool import WorkerDied, WorkerPool
 from tests.ecgvf.engine.squares import SHARDS, contents, fill, setup, squares
 
 TWO = Processes([{}, {}])
@@ -261,3 +263,27 @@ def test_every_visible_gpu_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(local_engine(max_workers=1), ThisProcess)
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert isinstance(local_engine(), ThisProcess)
+
+
+def busy(count: int) -> _ProcessGroup:
+    """A group whose workers do not notice that their connections are closed."""
+    group = _ProcessGroup([{}] * count, b"")
+    for number in range(count):
+        ours, theirs = Pipe()
+        theirs.close()
+        group._processes[number] = subprocess.Popen(["sleep", "60"]), ours
+    return group
+
+
+def test_busy_workers_are_waited_for_together() -> None:
+    group = busy(5)
+    started = time.monotonic()
+    group.close()
+    assert time.monotonic() - started < 4 * 0.5
+
+
+def test_a_worker_that_a_real_time_signal_ended_is_reported() -> None:
+    group = busy(1)
+    group._processes[0][0].send_signal(signal.SIGRTMIN + 1)
+    number, died = group.wait()
+    assert number == 0 and isinstance(died, WorkerDied) and str(died) == f"signal {signal.SIGRTMIN + 1}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ecgvf.core.errors import WriterError
 from ecgvf.llm import batch
 from ecgvf.llm.batch import BatchRunner
 from ecgvf.llm.clients import anthropic
@@ -331,6 +332,26 @@ def test_an_invalid_batch_is_submitted_once_and_its_reason_is_reported(
         "gpt",
         "claude",
     }
+
+
+@pytest.mark.faults
+def test_if_a_client_cannot_be_opened_the_others_are_closed_and_nothing_is_sent(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    close = OpenAIClient.close
+
+    async def closing(client: OpenAIClient) -> None:
+        closed.append("gpt")
+        await close(client)
+
+    def fail(*_: object) -> None:
+        raise WriterError("no client")
+
+    monkeypatch.setattr(OpenAIClient, "close", closing)
+    monkeypatch.setattr(AnthropicClient, "__init__", fail)
+    assert generate("--writers", "gpt,claude", "--batch").exit_code == 2
+    assert closed == ["gpt"] and not server.requests and not server.batches
 
 
 def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, generate: Callable[..., Any]) -> None:

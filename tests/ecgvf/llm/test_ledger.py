@@ -48,6 +48,15 @@ def filled(file: Path, answers: int = 1) -> None:
             writing.record_answer(numbered.hash, writing.record_intent(numbered, RATES, MOST), raw(), 0.5)
 
 
+def test_the_file_has_the_permissions_that_the_umask_leaves(file: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with ledger(file).writing():
+            assert file.stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
 def test_an_attempt_is_two_lines(file: Path) -> None:
     filled(file)
     intent, answer = map(json.loads, file.read_text().splitlines())

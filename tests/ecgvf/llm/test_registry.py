@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ecgvf.cli import app
 from ecgvf.core.errors import WriterError
+from ecgvf.llm import registry as registry_module
 from ecgvf.llm.budget import DEFAULT_USD
 from ecgvf.llm.registry import OWN_KEY, Rates, Registry
 
@@ -81,6 +82,16 @@ def test_a_price_is_unknown_after_its_last_day() -> None:
     after = Registry(today=date(2027, 1, 1))
     gemini = next(writer for writer in after.all() if writer.name == "gemini")
     assert not gemini.priced and gemini.rates == after.unknown_price
+
+
+def test_prices_end_by_the_date_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls(2027, 1, 1, tzinfo=UTC) if tz is UTC else cls(2026, 12, 31, 19)
+
+    monkeypatch.setattr(registry_module, "datetime", Clock)
+    assert not next(writer for writer in Registry().all() if writer.name == "gemini").priced
 
 
 def test_costs_are_exact_decimals() -> None:

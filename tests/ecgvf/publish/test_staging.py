@@ -1,9 +1,11 @@
 """The folder with the files of a push."""
 
+import errno
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,21 @@ def test_a_folder_of_another_machine_is_listed_and_kept(
     with staging_folder(parent):
         assert not theirs.exists()
     assert list(parent.iterdir()) == []
+
+
+def test_the_lock_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / f"{staging._machine()}.theirs.lock"
+    lock.touch()
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == lock:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with staging_folder(tmp_path):
+        assert lock.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
