@@ -78,7 +78,8 @@ def test_two_processes_train_what_one_does(
     assert sorted(done.stdout.split()) == sorted(str(run.path) for run in alone for _ in range(2))
     for run, (one, losses) in zip(alone, expected, strict=True):
         together = TrainingRun(run.path)
-        assert together.facts["circumstances"] == {"threads": 1, "device": "cpu", "processes": 2}
+        circumstances = {"threads": 1, "device": "cpu", "compute_dtype": "float32", "processes": 2}
+        assert together.facts["circumstances"] == circumstances
         assert together.facts["log"]["loss"] == pytest.approx(losses, rel=1e-4)
         two = load_file(together.adapter)
         assert one.keys() == two.keys()

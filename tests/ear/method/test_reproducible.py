@@ -14,6 +14,7 @@ from ear.dataset import find_dataset
 from ear.method import steps
 from ear.method import train as training
 from ear.method.erase import erase
+from ear.method.precision import compute_dtype
 from ear.method.recipes import DEFAULT
 from ecgvf.core.store import Store
 from ecgvf.janus import load, num_threads
@@ -99,4 +100,6 @@ def test_an_interrupted_run_resumes_with_its_number_of_threads(
         [run] = erase(store, [dataset], model, recipe, [0])
         assert torch.get_num_threads() == 1
     assert set(numbers) == {2}
-    assert run.facts["circumstances"] == {"threads": 2, "device": "cpu", "processes": 1}
+    dtype = compute_dtype(recipe, model)
+    circumstances = {"threads": 2, "device": "cpu", "compute_dtype": dtype, "processes": 1}
+    assert run.facts["circumstances"] == circumstances
