@@ -26,7 +26,8 @@ WIDTH = 5.0
 _COLOURS = tuple(f"#00010{number}" for number in range(1, 9))
 """Placeholders for the page's colours of series, which ``_svg`` replaces; the next two are for text and lines."""
 _INK, _LINE = "#000200", "#000300"
-_MARKERS = ("o", "D", "X", "s", "^", "v", "P", "*")
+_MARKERS = ("o", "D", "X", "s", "^", "v", "P", "*", "p")
+"""One more than there are colours, so that no two of 72 series have both in common."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",

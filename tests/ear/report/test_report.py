@@ -581,6 +581,14 @@ def test_a_series_has_the_same_colour_in_every_chart(tmp_path: Path) -> None:
         assert "1" in used and "4" in used and not used & {"3", "5", "6"}  # original, paper, and maybe the ceiling
 
 
+def test_each_of_many_series_has_a_look_of_its_own() -> None:
+    figure, names = {"value": 0.5, "n": 12, "low": None, "high": None}, [f"method {number}" for number in range(20)]
+    svgs = [dots("t", [("x", [(name, figure)])], series=names).svg for name in names]
+    colours = [set(re.findall(r"var\(--series-\d\)", svg)) for svg in svgs]
+    shapes = [re.findall(r'<path id="[^"]*" d="([^"]*)"', svg) for svg in svgs]
+    assert len({str((sorted(colour), shape)) for colour, shape in zip(colours, shapes, strict=True)}) == len(names)
+
+
 def test_names_are_no_formulas(tmp_path: Path) -> None:
     figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
     assert "$x_{1$" in dots("t", [("$x_{1$", [("a", figure)])], series=["a"]).svg
