@@ -153,6 +153,7 @@ def test_a_value_outside_its_interval_by_rounding_is_drawn(tmp_path: Path) -> No
     ("folder", "base"),
     [
         ("paper", PAPER),
+        ("paper-half-rate", PAPER.with_options({"learning_rate": 5e-5})),
         ("on-policy", ON_POLICY),
         ("on-policy-unrehearsed", ON_POLICY.with_options({"retention": 0.0})),
     ],
