@@ -90,7 +90,8 @@ def train(
         _write_prompts(store, dataset, model, changed, dry_run=dry_run)
         return
     resolved = resolve(changed, datasets, model)
-    precision = f"{compute_dtype(changed, model)} compute, {changed.weight_dtype} weights"
+    weights = model.dtype_name if changed.weight_dtype == "model" else changed.weight_dtype
+    precision = f"{compute_dtype(changed, model)} compute, {weights} weights"
     print_lines([*resolved.summary(), ("precision", precision)])
     if dry_run:
         report_pairs(datasets, changed.pairs)
