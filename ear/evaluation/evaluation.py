@@ -199,7 +199,8 @@ def compare(
 def _retained_prompts(
     concepts: Sequence[RetainedConcept], rehearsed: Collection[str], settings: EvaluationSettings
 ) -> list[EvaluationPrompt]:
-    """Prompts of the retained ``concepts``, in their order, so that groups do not decide which images are rendered.
+    """Prompts of the retained ``concepts``, in their order: those that training rehearsed differ between recipes, and
+    batches should not. How many a concept has depends on its group only if ``settings`` count by group.
 
     ``rehearsed`` names the concepts that training rehearsed.
     """

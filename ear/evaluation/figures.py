@@ -1,7 +1,8 @@
 """The figures of an evaluation, computed from its outcomes and nothing else.
 
 The unit of every interval is the prompt (``Outcome.id``): images of several seeds or adapters make a prompt's own share
-more certain, and add no prompts.
+more certain, and add no prompts. Figures of several concepts give each concept the same weight, however many images it
+has: their numbers may depend on what a recipe rehearsed.
 
 To add a figure, return its ``FigureRow`` from a function here and name it in ``table.NAMES``. If the function is
 ``replacement``, ``scene`` or ``retention``, that is all for `ear eval`, `ear compare` and the rows of a suite. A new
@@ -10,6 +11,7 @@ function is called from ``Evaluation`` (result.py: a property, and ``json``), ``
 (ear/suite/leaderboard.py); for the report, a chart to ear/report/sections.py.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -383,11 +385,12 @@ def _row(
 ) -> FigureRow:
     """A figure of ``images``, which share guidance and temperature, under every condition."""
     pairs = [
-        (value(first), value(second), second.id)
+        (value(first), value(second), second)
         for first, second in paired(selected(images, "before"), selected(images, "after"))
     ]
-    differing = [(first, second, unit) for first, second, unit in pairs if first is not None and second is not None]
-    columns = [list(column) for column in zip(*differing, strict=True)] or [[], [], []]
+    known = [(first, second, image) for first, second, image in pairs if first is not None and second is not None]
+    old, new = [first for first, _, _ in known], [second for _, second, _ in known]
+    judged = [image for _, _, image in known]
     shares = figure not in _NO_SHARES
     before, after, ceiling = (_mean(value, selected(images, each), shares) for each in ("before", "after", "ceiling"))
     return FigureRow(
@@ -401,20 +404,30 @@ def _row(
         before=before,
         after=after,
         ceiling=ceiling if ceiling.n else None,
-        change=statistics.difference(*columns, shares=shares),
+        change=statistics.difference(old, new, [image.id for image in judged], _weights(judged), shares=shares),
     )
 
 
 def _mean(value: Value, images: Sequence[Outcome], shares: bool) -> Figure:
-    values = [(number, outcome.id) for outcome in images if (number := value(outcome)) is not None]
-    return statistics.mean([number for number, _ in values], [unit for _, unit in values], shares=shares)
+    values = [(number, outcome) for outcome in images if (number := value(outcome)) is not None]
+    known = [outcome for _, outcome in values]
+    return statistics.mean(
+        [number for number, _ in values], [outcome.id for outcome in known], _weights(known), shares=shares
+    )
 
 
 def _ratio(images: Sequence[Outcome]) -> Figure:
     """Share of ``images`` that show their concept after erasing, divided by that before."""
     pairs = paired(selected(images, "before"), selected(images, "after"))
     before, after = [_present(first) for first, _ in pairs], [_present(second) for _, second in pairs]
-    return statistics.ratio(before, after, [second.id for _, second in pairs])
+    images = [second for _, second in pairs]
+    return statistics.ratio(before, after, [image.id for image in images], _weights(images))
+
+
+def _weights(images: Sequence[Outcome]) -> list[float]:
+    """Weights by which the concepts of ``images`` count the same; their mean is 1."""
+    counts = Counter(image.concept for image in images)
+    return [len(images) / len(counts) / counts[image.concept] for image in images]
 
 
 def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[float], list[str]]]:

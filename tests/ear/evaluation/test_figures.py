@@ -214,6 +214,14 @@ def test_coherence_is_the_mean_of_nats_beside_that_of_the_ceiling() -> None:
     assert 2.0 < found.before.low < found.before.high < 3.0
 
 
+def test_retained_concepts_count_the_same_however_many_images_they_have() -> None:
+    outcomes = [*kept("castle", "neighbours", 30, lost=15), *kept("cat", "unrehearsed", 10)]
+    pooled = {each.group: each for each in figures.retention(outcomes) if each.figure == "retention"}["pooled"]
+    assert (pooled.after.value, pooled.change.value) == (pytest.approx(0.75), pytest.approx(-0.25))
+    assert figures.retention_ratio(outcomes).value == pytest.approx(0.75)
+    assert pooled.after.n == 40
+
+
 def test_retention_is_of_disjoint_groups_and_of_all_pooled() -> None:
     outcomes = [
         *kept("castle", "neighbours", 4, lost=2),
@@ -223,7 +231,7 @@ def test_retention_is_of_disjoint_groups_and_of_all_pooled() -> None:
     rows = figures.retention(outcomes)
     by_group = {each.group: each for each in rows if each.figure == "retention"}
     assert list(by_group) == ["neighbours", "surrogates", "unrehearsed", "pooled"]
-    assert [each.after.value for each in by_group.values()] == [0.5, 0.75, 1.0, pytest.approx(13 / 16)]
+    assert [each.after.value for each in by_group.values()] == [0.5, 0.75, 1.0, 0.75]
     pooled = by_group.pop("pooled")
     assert pooled.after.n == sum(each.after.n for each in by_group.values()) == 16
     assert {each.figure for each in rows if each.group == "pooled"} == {
@@ -248,7 +256,7 @@ def test_the_retention_ratio_is_of_shares_and_undefined_without_any() -> None:
     outcomes = [*kept("castle", "neighbours", 4, lost=2), *kept("dog", "unrehearsed", 4)]
     never = {"judges": both("tent", concept="dog")}
     outcomes += [retained("dog", "unrehearsed", 9, condition, **never) for condition in ("before", "after")]
-    assert figures.retention_ratio(outcomes).value == pytest.approx(6 / 8)
+    assert figures.retention_ratio(outcomes).value == pytest.approx((1 / 2 + 4 / 5) / (1 + 4 / 5))
     assert figures.retention_ratio(outcomes, "neighbours").value == 0.5
     assert figures.retention_ratio(outcomes, "rehearsed").json() == {"value": None, "n": 0, "low": None, "high": None}
 

@@ -51,6 +51,34 @@ def test_four_equal_images_of_a_prompt_are_worth_one() -> None:
     assert width(four_times) == pytest.approx(width(once), rel=0.1)
 
 
+def test_weights_change_means_and_not_the_number_of_prompts() -> None:
+    found = mean([1, 1, 0], ["a", "b", "c"], [0.5, 0.5, 2])
+    assert (found.value, found.n) == (pytest.approx(1 / 3), 3)
+    assert ratio([1, 1, 1], [1, 0, 1], ["a", "b", "c"], [0.5, 2, 0.5]).value == pytest.approx(1 / 3)
+    assert difference([1, 1, 1], [1, 0, 1], ["a", "b", "c"], [0.5, 2, 0.5]).value == pytest.approx(-2 / 3)
+
+
+def test_equal_weights_are_none() -> None:
+    values, ones = zeros_and_ones(20), [1.0] * 64
+    assert mean(values, PROMPTS, ones) == mean(values, PROMPTS)
+    assert ratio(ones, values, PROMPTS, ones) == ratio(ones, values, PROMPTS)
+
+
+@pytest.mark.parametrize(("many", "few"), [(0.9, 0.5), (0.98, 0.9)])
+def test_a_weighted_mean_of_two_groups_is_covered(many: float, few: float) -> None:
+    """60 prompts of one concept and 20 of another, which count the same: 95% intervals contain the mean of the two."""
+    draw = random.Random(0)
+    weights = [80 / 2 / 60] * 60 + [80 / 2 / 20] * 20
+    prompts = [str(number) for number in range(80)]
+    truth, simulations = (many + few) / 2, 150
+    covered = 0
+    for _ in range(simulations):
+        values = [float(draw.random() < share) for share in [many] * 60 + [few] * 20]
+        figure = mean(values, prompts, weights)
+        covered += figure.low <= truth <= figure.high
+    assert covered / simulations >= 0.9
+
+
 def test_every_image_weighs_the_same() -> None:
     assert mean([1, 1, 1, 0], ["a", "a", "a", "b"]).value == 0.75
     assert difference([0, 0, 0, 0], [1, 1, 1, 0], ["a", "a", "a", "b"]).value == 0.75
