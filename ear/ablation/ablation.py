@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ear.ablation.data import VariantData
-from ear.ablation.factors import Variant, variants
+from ear.ablation.factors import Variant, all_variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.evaluation import evaluation_prompts
 from ear.evaluation.judges import EvaluationJudges
@@ -165,9 +165,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     no variant could be measured.
     """
     check_minutes(minutes)
-    if not over:
-        raise SettingsError("--over names no factor: write some, such as window,threshold")
-    wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
+    wanted = all_variants(over, ablation.base)
     measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
     rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -93,8 +93,8 @@ def _measure(
     from ear.method.retrained import MODEL_FILE
     from ear.method.runs import FILES
 
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapters)
     names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
-    evaluations = compare_adapters(store, model, dataset, files, settings)
+    evaluations = compare_adapters(store, load_model(source, dataset), dataset, files, settings)
     return names, evaluations, results_folder(store, dataset.concept.name, files[:1]).parent

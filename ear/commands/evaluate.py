@@ -1,6 +1,6 @@
 """``ear eval``."""
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import (
     AdapterOption,
     DatasetArguments,
@@ -34,9 +34,9 @@ def evaluate(
     from ear.evaluation.table import evaluation_table
 
     settings = measuring.settings(paper)
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
-    evaluation = evaluate_adapters(store, model, dataset, files, settings)
+    evaluation = evaluate_adapters(store, load_model(source, dataset), dataset, files, settings)
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")
     evaluation.save(results / LAST_EVALUATION, images=False)

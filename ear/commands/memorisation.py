@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import CLIP_MODEL, JsonOption
@@ -138,9 +138,10 @@ def _of_adapter(
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
 
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     found = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, dataset, adapter)
+    model = load_model(source, dataset)
     tuned = open_adapter(model, files)
     conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE

@@ -277,22 +277,16 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["eval", "--prompts-per-other", "-1"], "--prompts-per-other -1: it must be 0 or more"),
         (["train", "--seed", "1", "--seeds", "0,1"], "--seed and --seeds exclude each other"),
         (["train", "--recipe", "prompt-rewrite", "--preview-every", "2"], "prompt-rewrite trains nothing"),
+        (["train", "--recipe", "negative-prompt", "--seeds", "0,1"], "negative-prompt trains nothing: leave out --seed"),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
         (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
         (["train", "--model", "janus-giga"], "unknown model"),
         (["eval"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x", "--seed", "-1"], "--seed -1: it must be a whole number from 0 up"),
-        (["eval", "--adapter", "nowhere.safetensors"], "no adapter at nowhere.safetensors"),
-        (["compare", "default-0-s0"], "no run of that name in"),
         (["train", "--recipe", "negative-prompt", "--option", "window=3"], "recipe negative-prompt has no settings"),
-        (["ablate", "--over", "colour"], "--over colour: an ablation has the factors window, threshold"),
         (["ablate", "--over", ""], "--over names no factor"),
         (["ablate", "--over", "order", "--minutes", "nan"], "--minutes nan: it must be a number of 0 or more"),
-        (
-            ["ablate", "--over", "order", "--minutes", "-1", "--model", "janus-giga"],  # no model is loaded
-            "--minutes -1: it must be a number of 0 or more",
-        ),
         (
             ["ablate", "--over", "order", "--recipe", "prompt-rewrite"],
             "prompt-rewrite has no settings to change",
@@ -304,6 +298,25 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
     output = ear(*words, store=store, code=2)
     assert message in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --dataset ecgvf/church,ecgvf/church", "--dataset names 'church' twice"),
+        ("train --recipe prompt-rewrite --track wandb", "prompt-rewrite trains nothing"),
+        ("eval --adapter nowhere.safetensors", "no adapter at nowhere.safetensors"),
+        ("attack --kind prefix --adapter nowhere", "no adapter at nowhere"),
+        ("memorisation --adapter nowhere", "no adapter at nowhere"),
+        ("compare default-0-s0", "no run of that name in"),
+        ("push-to-hub --repo owner/name --adapter nowhere", "no adapter at nowhere"),
+        ("ablate --over colour", "--over colour: an ablation has the factors window, threshold"),
+        ("ablate --over order --minutes -1", "--minutes -1: it must be a number of 0 or more"),
+        ("ablate --over order --seed -1", "--seed -1: it must be a whole number from 0 up"),
+    ],
+)
+def test_mistakes_are_found_before_a_model_is_loaded(store: Store, line: str, message: str) -> None:
+    assert message in ear(*line.split(), "--model", "janus-giga", store=store, code=2)
 
 
 def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

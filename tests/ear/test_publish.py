@@ -122,7 +122,8 @@ def test_what_cannot_be_published_is_refused_before_it_is_measured(
     run = trained(store, dataset, tiny)
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     filled = [word.format(adapter=run.adapter) for word in words]
-    result = CliRunner().invoke(app, ["push-to-hub", *filled, "--store", str(store.root)])
+    unknown = ("--model", "janus-giga")  # nor is a model loaded
+    result = CliRunner().invoke(app, ["push-to-hub", *filled, *unknown, "--store", str(store.root)])
     assert result.exit_code == 2 and message in " ".join(result.stderr.split())
 
 
