@@ -49,6 +49,8 @@ def compare(
     from ear.evaluation.table import document, evaluation_table
     from ecgvf.core.shard_set import fingerprint
 
+    if as_json and form is not None:
+        raise SettingsError(f"--json and --format {form} exclude each other: leave one out")
     console.json_mode(as_json or form is not None)
     if any(name.endswith(".parquet") for name in evaluated):
         usual = (DatasetArguments(store=source.store), EvaluationArguments(), FidelityArguments())

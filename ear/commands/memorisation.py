@@ -79,8 +79,12 @@ def memorisation(
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
 
-    if folders and (adapter or prompts is not None or source.dataset is not None):
-        raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter, --dataset and --prompts")
+    usual = DatasetArguments(store=source.store, device=source.device)
+    if folders and (adapter or prompts is not None or (source, seed) != (usual, 0)):
+        raise SettingsError(
+            f"{folders[0]} is rendered already: leave out either DIR or --adapter, --dataset, --set, --model, --dtype, "
+            "--prompts and --seed"
+        )
     if column and prompts is None:
         raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)

@@ -285,6 +285,7 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["generate", "--prompt", "x"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x", "--seed", "-1"], "--seed -1: it must be a whole number from 0 up"),
         (["train", "--recipe", "negative-prompt", "--option", "window=3"], "recipe negative-prompt has no settings"),
+        (["compare", "x", "--json", "--format", "csv"], "--json and --format csv exclude each other"),
         (["ablate", "--over", ""], "--over names no factor"),
         (["ablate", "--over", "order", "--minutes", "nan"], "--minutes nan: it must be a number of 0 or more"),
         (
