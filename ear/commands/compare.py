@@ -82,9 +82,7 @@ def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
 
     if others := [name for name in files if not name.endswith(".parquet")]:
         raise SettingsError(f"{others[0]} is not a file of outcomes: compare either such files or adapters")
-    stems = [Path(file).stem for file in files]
-    names = stems if len(set(stems)) == len(stems) else [*files]
-    return names, [Evaluation.load(file) for file in files]
+    return _distinct([Path(file).stem for file in files], files), [Evaluation.load(file) for file in files]
 
 
 def _measure(
@@ -98,5 +96,13 @@ def _measure(
     store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapters)
     names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
+    # A file of the Hub is in a folder named after its commit.
+    names = [typed if typed.startswith("hub:") else name for typed, name in zip(adapters, names, strict=True)]
     evaluations = compare_adapters(store, load_model(source, dataset), dataset, files, settings)
-    return names, evaluations, results_folder(store, dataset.concept.name, files[:1]).parent
+    folder = results_folder(store, dataset.concept.name, files[:1]).parent
+    return _distinct(names, adapters), evaluations, folder
+
+
+def _distinct(names: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """The ``names``, or what the user typed in their place if two are equal."""
+    return [*names] if len(set(names)) == len(names) else [*typed]

@@ -9,7 +9,7 @@ from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import FILE
-from ear.method.runs import STAGE
+from ear.method.runs import adapter_name
 from ear.report.results import CellOutcomes, ImageKey, Results, image_key, stored_images
 from ear.suite.cells import Cell
 from ear.suite.rows import drop_repeated_ceiling, table_rows
@@ -44,7 +44,7 @@ class EvaluationResults(Results):
             datasets=_dataset(found, opened),
             commands=[_command(found), "ear report"],
             provenance=[
-                f"Adapter: {', '.join(map(_name, found.adapters))}",
+                f"Adapter: {', '.join(map(adapter_name, found.adapters))}",
                 f"Judge of the concept: {found.judge}",
                 openings_text(found.test_openings),
             ],
@@ -94,11 +94,6 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
 
 
 def _command(found: Evaluation) -> str:
-    adapters = [word for file in found.adapters for word in ("--adapter", _name(file))]
+    adapters = [word for file in found.adapters for word in ("--adapter", adapter_name(file))]
     words = ["ear", "eval", "--dataset", f"ecgvf/{found.concept}", *adapters, "--split", found.split]
     return shlex.join([*words, *found.options])
-
-
-def _name(file: Path) -> str:
-    """An adapter as `--adapter` takes it: the name of its run in a store, else its path."""
-    return file.parent.name if file.parent.parent.name == STAGE.name else str(file)

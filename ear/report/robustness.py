@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ear.evaluation.figures import SEEDS
+from ear.method.runs import adapter_name
 from ear.report.charts import Chart, dots
 from ear.report.results import Results, select
 from ear.report.section import Section, Table, absent, main_rows, unread
@@ -176,10 +177,8 @@ def _attack_tables(contents: Sequence[JSON]) -> list[Table]:
     """What `ear attack --json` printed: a table per concept, adapter and split."""
     found: dict[str, list[list[str]]] = {}
     for content in contents:
-        adapter = Path(content["adapter"][-1])
-        title = (
-            f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
-        )
+        adapter = adapter_name(Path(content["adapter"][-1]))
+        title = f"{content['concept']}, {adapter}: images that show it under attack, {content['split']} split"
         found.setdefault(title, []).extend(_attack_rows(content))
     return [Table(title, ("attack", "budget", *_CONTROLS, "n"), rows) for title, rows in found.items()]
 

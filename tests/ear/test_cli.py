@@ -249,6 +249,9 @@ def test_compared_models_are_called_by_their_folders(store: Store, tiny_path: Pa
     words = ["--prompts-per-concept", "1", "--prompts-per-other", "0", "--format", "csv"]
     header = ear("compare", *map(str, folders), *words, store=store).splitlines()[0]
     assert header.startswith(",before,first,second,")
+    same = shutil.copytree(tiny_path, tmp_path / "elsewhere" / "first")
+    header = ear("compare", str(folders[0]), str(same), *words, store=store).splitlines()[0]
+    assert header.startswith(f",before,{folders[0]},{same},")
 
 
 def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path: Path) -> None:
