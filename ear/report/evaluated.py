@@ -42,8 +42,9 @@ class EvaluationResults(Results):
             model=found.model,
             split=found.split,
             datasets=_dataset(found, opened),
-            commands=[_command(found), "ear report"],
+            commands=_commands(found, file, store),
             provenance=[
+                f"Dataset: {found.origin['dataset']}",
                 f"Adapter: {', '.join(map(adapter_name, found.adapters))}",
                 f"Judge of the concept: {found.judge}",
                 openings_text(found.test_openings),
@@ -93,7 +94,8 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
     return {found.concept: dataset_facts(Run.load(found.concept, store))} if found.concept in store.concepts() else {}
 
 
-def _command(found: Evaluation) -> str:
-    adapters = [word for file in found.adapters for word in ("--adapter", adapter_name(file))]
-    words = ["ear", "eval", "--dataset", f"ecgvf/{found.concept}", *adapters, "--split", found.split]
-    return shlex.join([*words, *found.options])
+def _commands(found: Evaluation, file: Path, store: Path | None) -> list[str]:
+    """Those that measure again and report that; of what was measured in Python, the report alone."""
+    words = ["ear", "report"] if found.command else ["ear", "report", str(file)]
+    options = [] if store is None else ["--store", str(store)]
+    return [shlex.join(command) for command in (found.command, [*words, *options]) if command]

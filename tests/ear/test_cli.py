@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.commands.options import DEFAULT_RECIPE
+from ear.evaluation import Evaluation
+from ear.evaluation.result import LAST_EVALUATION
 from ear.method import steps
 from ear.method import train as training
 from ear.method.loss_plot import plot_losses
@@ -69,6 +71,9 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
     assert "neighbours" in shown
     assert "Contact sheet" in shown
+    command = Evaluation.load(run.path / LAST_EVALUATION).command
+    options = ("--adapter", run.path.name, "--prompts-per-concept", "1", "--family", "building")
+    assert command == ("ear", "eval", "--dataset", "ecgvf/church", "--store", str(store.root), *options)
 
 
 def test_the_shipped_dataset_is_enough_to_begin_with(
@@ -280,7 +285,10 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["eval", "--prompts-per-other", "-1"], "--prompts-per-other -1: it must be 0 or more"),
         (["train", "--seed", "1", "--seeds", "0,1"], "--seed and --seeds exclude each other"),
         (["train", "--recipe", "prompt-rewrite", "--preview-every", "2"], "prompt-rewrite trains nothing"),
-        (["train", "--recipe", "negative-prompt", "--seeds", "0,1"], "negative-prompt trains nothing: leave out --seed"),
+        (
+            ["train", "--recipe", "negative-prompt", "--seeds", "0,1"],
+            "negative-prompt trains nothing: leave out --seed",
+        ),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
         (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
         (["train", "--model", "janus-giga"], "unknown model"),

@@ -606,7 +606,7 @@ def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatc
     assert CliRunner().invoke(app, ["report"]).exit_code == 0
     page = (tmp_path / "report.html").read_text()
     assert "Concept erasure: church, windowed-kl" in page and "have no images" in page
-    assert "ear eval --dataset ecgvf/church" in page and "the dataset of church" in page
+    assert "the dataset of church" in page
     keep_images(tmp_path / "ecgvf-store", outcomes, run="")
     assert CliRunner().invoke(app, ["report"]).exit_code == 0
     assert "have no images" not in (tmp_path / "report.html").read_text()
@@ -616,15 +616,16 @@ def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatc
     assert "have no images" not in (tmp_path / "report.html").read_text()
 
 
-def test_the_command_of_an_evaluation_has_its_options(tmp_path: Path) -> None:
-    outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
-    file = evaluation(outcomes, options=("--figures", "paper", "--coco", "my captions.csv")).save(
-        tmp_path / "a.parquet"
-    )
-    [command, _] = EvaluationResults.open(file).commands
-    assert command.endswith("--split validation --figures paper --coco 'my captions.csv'")
-    named = evaluation(outcomes, options=()).save(tmp_path / "b.parquet")
-    assert EvaluationResults.open(named).commands[0].endswith("--split validation")
+def test_an_evaluation_is_repeated_by_the_command_that_made_it(tmp_path: Path) -> None:
+    outcomes, file = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)], tmp_path / "a b.parquet"
+    typed = ("ear", "eval", "--dataset", "hub:owner/name/church", "--coco", "my captions.csv")
+    evaluation(outcomes, command=typed).save(file)
+    repeated = "ear eval --dataset hub:owner/name/church --coco 'my captions.csv'"
+    assert EvaluationResults.open(file).commands == [repeated, "ear report"]
+    assert EvaluationResults.open(file, tmp_path / "s").commands == [repeated, f"ear report --store {tmp_path / 's'}"]
+    evaluation(outcomes).save(file)  # measured in Python
+    results = EvaluationResults.open(file)
+    assert results.commands == [f"ear report '{file}'"] and "Dataset: a1" in results.provenance
 
 
 def test_near_duplicates_are_beside_the_evaluation(tmp_path: Path) -> None:
