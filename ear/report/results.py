@@ -1,6 +1,7 @@
 """The input of a report: rows, outcomes, images and further measurements, of a suite or of an evaluation."""
 
 import json
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ear.report.attached import Agreement, Attacks, Memorisation, Trials
 from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.rows import pooled
-from ear.suite.spec import Attachments, store_folder
+from ear.suite.spec import Attachments
 from ear.suite.table import read_datasets
 from ear.suite.view import clock
 from ecgvf.core import concepts
@@ -178,6 +179,7 @@ class SuiteResults(Results):
             rows = table.to_pylist()
             names = [row["recipe"] for row in rows]
             datasets = read_datasets(folder)
+            given = [] if store is None else ["--store", str(store)]
             return cls(
                 title=suite["name"],
                 source=folder,
@@ -187,14 +189,14 @@ class SuiteResults(Results):
                 model=suite["model"],
                 split=suite["split"],
                 datasets=datasets,
-                commands=[facts["command"], f"ear report {folder}"],
+                commands=[facts["command"], shlex.join(["ear", "report", str(folder), *given])],
                 provenance=[*_declared(suite), *_measured(facts), openings_sentence(facts["test_openings"])],
                 versions=_versions(facts["versions"]),
                 goals=suite["goals"],
                 met=facts["met"],
                 attachments=Attachments.model_validate(suite["report"]),
                 files=_cell_files(folder, facts["cells"]),
-                store=store if store is not None else store_folder(suite["name"], suite["store"]),
+                store=store if store is not None else Path(suite["store"]),
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{file} is not what this version of `ear suite` writes: run it again") from error

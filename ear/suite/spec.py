@@ -140,7 +140,7 @@ class SuiteSpec(_Part):
     @property
     def store_folder(self) -> Path:
         """Where pairs, images and adapters are kept."""
-        return store_folder(self.name, self.store)
+        return self.store if self.store is not None else Path("suites") / self.name / "store"
 
     @property
     def results_folder(self) -> Path:
@@ -171,11 +171,6 @@ class SuiteSpec(_Part):
             oracle=self.oracles.get(concept) if full else None,
             batch_size=self.batch_size,
         )
-
-
-def store_folder(name: str, store: Path | str | None) -> Path:
-    """A suite's store: what it declares, else its default."""
-    return Path(store) if store is not None else Path("suites") / name / "store"
 
 
 def concept_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -595,6 +595,15 @@ def test_names_are_no_formulas(tmp_path: Path) -> None:
     assert "画" in dots("t", [("画", [("a", figure)])], series=["a"]).svg
 
 
+def test_a_suites_images_are_in_the_store_that_it_used(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path / "my folder")  # it declares no store
+    _known(suite)
+    results = SuiteResults.open(suite.results)
+    assert results.store == suite.store and results.commands[1] == f"ear report '{suite.results}'"
+    moved = SuiteResults.open(suite.results, tmp_path / "moved")
+    assert moved.store == tmp_path / "moved" and moved.commands[1].endswith(f"results' --store {moved.store}")
+
+
 def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ECGVF_STORE", raising=False)
