@@ -59,7 +59,7 @@ def ablate(
     measuring: MeasuringArguments,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
+        typer.Option(help="Folder for the table and the plots.", show_default="CONCEPT/ablation/RECIPE in the store"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

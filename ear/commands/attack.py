@@ -35,6 +35,7 @@ class AttackArguments:
     kind: Annotated[
         Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
         typer.Option(
+            metavar="KIND",
             help="token-search adds words to every prompt, soft-prompt adds vectors, prefix gives the first rows of an "
             "image, relearning fine-tunes.",
         ),

@@ -32,7 +32,12 @@ def compare(
     paper: FidelityArguments,
     form: Annotated[
         Literal["markdown", "latex", "csv"] | None,
-        typer.Option("--format", help="Print the table for a document.", show_default="the terminal"),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Print the table for a document: markdown, latex or csv.",
+            show_default="the terminal",
+        ),
     ] = None,
     sheet: Annotated[
         Path | None,

@@ -34,6 +34,14 @@ def test_help_shows_the_whole_text_of_every_option(program: typer.Typer, monkeyp
             assert parameter.help and parameter.help in result.stdout, (words, parameter.name)
 
 
+@pytest.mark.parametrize("program", [app, ear.cli.app])
+def test_help_is_whole_in_a_terminal_of_80_columns(program: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for _, words in commands(typer.main.get_command(program)):
+        shown = runner.invoke(program, [*words, "--help"]).stdout
+        assert [line for line in shown.splitlines() if "…" in line] == [], words
+
+
 @pytest.mark.parametrize("program", ["ecgvf", "ear"])
 def test_a_program_runs_as_a_module_and_says_its_version(program: str) -> None:
     command = [sys.executable, "-m", program, "--version"]
