@@ -175,7 +175,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         if time.monotonic() - started > 60 * minutes:
             if not (rows or place):
                 raise SettingsError(f"--minutes {minutes:g} leaves no time for a first variant: allow more")
-            console.note(f"{len(missing) - place} variants are left: run the same command again to resume")
+            left = console.counted(len(missing) - place, "variant")
+            console.note(f"{left} left: run the same command again to resume")
             break
         variant = wanted[number]
         console.note(f"{number + 1} of {len(wanted)}: {variant}")

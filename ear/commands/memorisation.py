@@ -45,7 +45,7 @@ class SheetArguments:
     sheet: Annotated[
         Path | None,
         typer.Option(
-            help="PNG file of the clusters; a JSON file is beside it.",
+            help="PNG file of the clusters; a JSON file is written beside it.",
             show_default="beside the adapter or in DIR",
         ),
     ] = None

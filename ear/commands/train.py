@@ -183,5 +183,5 @@ def _describe(facts: Mapping[str, Any]) -> str:
     if not facts["steps"] and not facts["circumstances"]:
         return "nothing trained"
     device, threads = (facts["circumstances"][key] for key in ("device", "threads"))
-    on = f"{threads} thread(s)" if device == "cpu" else device
+    on = console.counted(threads, "thread") if device == "cpu" else device
     return f"{facts['steps']} steps in {facts['seconds']:.0f} s on {on}"

@@ -22,7 +22,7 @@ from ear.suite.rows import pooled
 from ear.suite.spec import Attachments
 from ear.suite.table import read_datasets
 from ear.suite.view import clock
-from ecgvf.core import concepts
+from ecgvf.core import concepts, console
 from ecgvf.core.errors import DatasetError, StoreCorrupt
 from ecgvf.core.files import JSON
 from ecgvf.core.validation import first_error
@@ -277,8 +277,8 @@ def _declared(suite: JSON) -> Iterator[str]:
 def _measured(facts: JSON) -> Iterator[str]:
     """How long the cells took, if all of them say so, and how many do not say what measured them."""
     if facts.get("seconds"):
-        count, spent = len(facts["cells"]), clock(facts["seconds"])
-        yield f"Training and measuring took {spent} of wall time, {count} {'cell' if count == 1 else 'cells'} in all"
+        count, spent = console.counted(len(facts["cells"]), "cell"), clock(facts["seconds"])
+        yield f"Training and measuring took {spent} of wall time, {count} in all"
     if unknown := sum(each["cells"] for each in facts["versions"] if each["versions"] is None):
         yield f"Cells that were measured by unknown versions of the packages: {unknown}"
 

@@ -10,6 +10,7 @@ from ear.report.results import Results, select
 from ear.report.section import Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import text
 from ear.suite.rows import NOT_APPLICABLE
+from ecgvf.core import console
 from ecgvf.core.files import JSON
 
 _UNATTACKED = ("concept_present_unattacked", "concept_present")
@@ -69,7 +70,7 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
         mine = {row["recipe"]: row for row in of_class if row["recipe"] != "ceiling"}
         points = [(name, mine[name]) for name in results.series if name in mine]
         phrases = max(row["phrases"] for row in of_class)
-        facts = [f"{phrases} phrase{'s' if phrases != 1 else ''}", *(["not applicable"] if wording in left_out else [])]
+        facts = [console.counted(phrases, "phrase"), *(["not applicable"] if wording in left_out else [])]
         lines.append((f"{wording.replace('_', ' ')}\n({', '.join(facts)})", points))
     title = f"{concept}: images that show it, by class of prompt"
     return dots(title, lines, series=results.series, what="class of prompts") if lines else None

@@ -138,7 +138,7 @@ def copy_finished(suite: Suite, folder: Path) -> None:
                     write_atomic(suite.file(name), other.file(name).read_bytes())
             copied += 1
     if copied:
-        console.note(f"{copied} finished cells are copied from {folder}")
+        console.note(f"{console.counted(copied, 'finished cell')} copied from {folder}")
     if copied and (known := read_datasets(folder)):
         write_atomic(suite.results / DATASETS, pretty_json({**known, **read_datasets(suite.results)}))
 
